@@ -1,0 +1,224 @@
+"""`Dataset`: samples, the images behind them and the card that says how they were made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from probe.datasets.samples import Samples
+from probe.errors import DatasetError, ImageError
+
+__all__ = ["CARD_FILE", "SAMPLES_FILE", "Dataset", "concatenate", "read_native", "write_native"]
+
+SAMPLES_FILE = "samples.parquet"
+CARD_FILE = "dataset.json"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images on disk under one root, described by `Samples` and a card.
+
+    Attributes
+    ----------
+    name : str
+        What the user called it ("lab:faceswap").
+    samples : Samples
+        One row an image.
+    root : pathlib.Path
+        Folder that ``path`` and ``mask`` are relative to.
+    card : mapping
+        Provenance that travels with every result: ``layout``, ``label_convention``, ``crop``
+        (the rule by which faces were cut), ``licence``, ``simulated``, versions.
+    """
+
+    name: str
+    samples: Samples
+    root: Path
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    @property
+    def labels(self) -> NDArray[np.int8]:
+        """Labels, shape (n,), 0 real and 1 fake."""
+        return self.samples.labels
+
+    def select(self, **equal: Any) -> Dataset:
+        """Keep the samples whose columns equal the values given, such as ``split="test"``.
+
+        Raises
+        ------
+        DatasetError
+            If nothing is left.
+        """
+        kept = self.samples.where(**equal)
+        if not len(kept):
+            wanted = ", ".join(f"{key}={value!r}" for key, value in equal.items())
+            raise DatasetError(
+                f"Dataset {self.name!r} has no sample with {wanted}. It holds: "
+                f"{', '.join(f'{k} ({n})' for k, n in self.samples.counts().items())}."
+            )
+        return replace(self, samples=kept)
+
+    def take(self, indices: Sequence[int] | NDArray[np.int64]) -> Dataset:
+        """Keep the samples at these positions, in this order."""
+        return replace(self, samples=Samples(self.samples.table.iloc[list(indices)]))
+
+    def by_dataset(self) -> dict[str, Dataset]:
+        """Split into the datasets it is composed of, in order of first appearance."""
+        names = list(dict.fromkeys(self.samples.table["dataset"]))
+        return {name: replace(self.select(dataset=name), name=name) for name in names}
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Read one image, shape (height, width, 3), RGB, 0 to 255.
+
+        Raises
+        ------
+        ImageError
+            If the file is missing or cannot be decoded. Never replaced by another image.
+        """
+        return _read_image(self._file("path", index), "RGB")
+
+    def mask(self, index: int) -> NDArray[np.uint8] | None:
+        """Read one forgery mask, shape (height, width), 0 to 255; None where there is none."""
+        file = self.samples.table["mask"].iloc[index]
+        return _read_image(self._file("mask", index), "L") if file else None
+
+    def batches(self, size: int, batch_size: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Iterate over images as detectors take them.
+
+        Parameters
+        ----------
+        size : int
+            Side of the square that detectors see; other sizes are resized by `resize`.
+        batch_size : int
+            Images a batch; the last may be smaller.
+
+        Yields
+        ------
+        slice
+            Positions of the batch.
+        numpy.ndarray
+            Shape (batch, 3, size, size), RGB, in [0, 1].
+        """
+        for start in range(0, len(self), batch_size):
+            where = slice(start, min(start + batch_size, len(self)))
+            yield where, self.array(range(where.start, where.stop), size)
+
+    def array(self, indices: Sequence[int] | range, size: int) -> NDArray[np.float32]:
+        """Read images into one array, shape (n, 3, size, size), RGB, in [0, 1]."""
+        out = np.empty((len(indices), 3, size, size), dtype=np.float32)
+        for row, index in enumerate(indices):
+            out[row] = resize(self.image(index), size).transpose(2, 0, 1)
+        out /= 255.0
+        return out
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of what the samples are: ids, labels, splits, clusters and the files' bytes."""
+        table = self.samples.table
+        digest = hashlib.blake2b(digest_size=16)
+        digests = table["digest"] if "digest" in table else [self._digest(i) for i in range(len(self))]
+        for row in zip(
+            table["sample"], table["dataset"], table["split"], table["label"], table["identity"],
+            table["video"], digests, strict=True,
+        ):  # fmt: skip
+            digest.update("\x1f".join(map(str, row)).encode() + b"\x1e")
+        return digest.hexdigest()
+
+    def _digest(self, index: int) -> str:
+        return hashlib.blake2b(self._file("path", index).read_bytes(), digest_size=16).hexdigest()
+
+    def _file(self, column: str, index: int) -> Path:
+        return self.root / str(self.samples.table[column].iloc[index])
+
+
+def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Resize to a square, stated rule: the whole image, bilinear with antialiasing, no crop.
+
+    Parameters
+    ----------
+    image : numpy.ndarray
+        Shape (height, width, 3), 0 to 255.
+    size : int
+        Side of the square.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (size, size, 3), 0 to 255; the same array where the size fits already.
+    """
+    if image.shape[:2] == (size, size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+
+
+def read_native(root: Path, name: str | None = None) -> Dataset:
+    """Open a dataset that `write_native`, an ingest or the lab has written.
+
+    Raises
+    ------
+    DatasetError
+        If the folder or one of its two files is missing or cannot be read.
+    """
+    root = Path(root)
+    for file in (root / SAMPLES_FILE, root / CARD_FILE):
+        if not file.is_file():
+            raise DatasetError(
+                f"{str(root)!r} is not a dataset: {file.name} is missing. A dataset is a folder "
+                f"with {SAMPLES_FILE} and {CARD_FILE}, as `probe ingest` and `probe lab make` "
+                "write it; run one of them first."
+            )
+    try:
+        card = json.loads((root / CARD_FILE).read_text(encoding="utf-8"))
+        table = pd.read_parquet(root / SAMPLES_FILE)
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"The dataset in {str(root)!r} is damaged: {error}. Make it again into an empty folder."
+        ) from error
+    return Dataset(name or str(card.get("name", root.name)), Samples(table), root, card)
+
+
+def write_native(dataset: Dataset) -> None:
+    """Write the samples and the card beside the images; the card last, so a kill leaves none."""
+    dataset.root.mkdir(parents=True, exist_ok=True)
+    dataset.samples.table.to_parquet(dataset.root / SAMPLES_FILE, index=False)
+    text = json.dumps({"name": dataset.name, **dataset.card}, indent=2, sort_keys=True)
+    partial = dataset.root / (CARD_FILE + ".part")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(dataset.root / CARD_FILE)
+
+
+def concatenate(datasets: Sequence[Dataset], name: str) -> Dataset:
+    """Join datasets into one; their paths become absolute, so roots may differ."""
+    tables = []
+    for one in datasets:
+        table = one.samples.table.copy()
+        for column in ("path", "mask"):
+            table[column] = [str(one.root.resolve() / p) if p else "" for p in table[column]]
+        tables.append(table)
+    card = {"parts": {one.name: dict(one.card) for one in datasets}}
+    return Dataset(name, Samples(pd.concat(tables, ignore_index=True)), Path("/"), card)
+
+
+def _read_image(file: Path, mode: str) -> NDArray[np.uint8]:
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image.convert(mode))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
+        state = "cannot be decoded" if file.is_file() else "is missing"
+        raise ImageError(
+            f"The image {str(file)!r} {state} ({error}). Nothing stands in for it: restore the "
+            "file, or take its row out of the sample table."
+        ) from error

@@ -1,0 +1,72 @@
+"""Progress on stderr: what runs, how far it is, how fast, and how long it still takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+__all__ = ["progress_bar", "track"]
+
+T = TypeVar("T")
+
+
+class _RateColumn(ProgressColumn):
+    """Completed steps a second."""
+
+    def render(self, task: Task) -> Text:
+        """Show the speed, or a dash before there is one."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f}/s" if speed else "–/s", style="progress.data.speed")
+
+
+@contextmanager
+def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """Show a bar while the context is open.
+
+    Parameters
+    ----------
+    description : str
+        What is being done.
+    total : int or None
+        How many steps there are; None shows a pulse.
+
+    Yields
+    ------
+    callable
+        Call it with the number of steps that were just completed.
+    """
+    columns = (
+        TextColumn("{task.description:<44}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda steps: progress.advance(task, steps)
+
+
+def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Iterate with a progress bar on stderr; see `progress_bar`."""
+    if total is None and hasattr(iterable, "__len__"):
+        total = len(iterable)
+    with progress_bar(description, total) as advance:
+        for item in iterable:
+            yield item
+            advance(1)

@@ -1,0 +1,62 @@
+"""One generic registry, for detectors, dataset layouts, attribution methods and measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from probe.errors import UnknownNameError
+
+__all__ = ["Registry"]
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """A mapping from names to entries, filled by a decorator; what is in it gets tested.
+
+    Parameters
+    ----------
+    kind : str
+        What the entries are, for error messages ("detector", "layout").
+    remedy : str, default ""
+        What to do about an unknown name ("List them with `probe detectors`.").
+    """
+
+    def __init__(self, kind: str, remedy: str = "") -> None:
+        self.kind = kind
+        self.remedy = remedy
+        self._entries: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that registers its argument under `name`.
+
+        Raises
+        ------
+        ValueError
+            If `name` is taken: two entries of one name are a defect, not an override.
+        """
+
+        def add(entry: T) -> T:
+            if name in self._entries:
+                raise ValueError(f"{self.kind} {name!r} is registered twice")
+            self._entries[name] = entry
+            return entry
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        """Return the entry of a name, or raise `UnknownNameError` with the nearest ones."""
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise UnknownNameError(self.kind, name, self._entries, remedy=self.remedy) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
