@@ -129,7 +129,9 @@ class Dataset:
         """Hash of what the samples are: ids, labels, splits, clusters and the files' bytes."""
         table = self.samples.table
         digest = hashlib.blake2b(digest_size=16)
-        digests = table["digest"] if "digest" in table else [self._digest(i) for i in range(len(self))]
+        digests = (
+            table["digest"] if "digest" in table else [self._digest(i) for i in range(len(self))]
+        )
         for row in zip(
             table["sample"], table["dataset"], table["split"], table["label"], table["identity"],
             table["video"], digests, strict=True,

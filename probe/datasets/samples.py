@@ -80,7 +80,7 @@ class Samples:
         return np.asarray(pd.factorize(np.asarray(keys, dtype=object))[0], dtype=np.int64)
 
     def counts(self) -> Mapping[str, int]:
-        """Number of images for each "dataset/split/label" that occurs."""
+        """Count the images of each "dataset/split/label" that occurs."""
         grouped = self.table.groupby(["dataset", "split", "label"], sort=True).size()
         return {f"{d}/{s}/{'fake' if y else 'real'}": int(n) for (d, s, y), n in grouped.items()}
 
@@ -91,7 +91,7 @@ def _normalised(table: pd.DataFrame) -> pd.DataFrame:
         if dtype == "str":
             out[name] = out[name].fillna("").astype(str)
         else:
-            out[name] = out[name].astype(dtype)
+            out[name] = out[name].to_numpy().astype(np.dtype(dtype))
     return out
 
 

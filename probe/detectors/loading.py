@@ -1,0 +1,196 @@
+"""`load_detector`: a detector by name, from a trained folder, or with the user's own weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from probe.detectors.architectures import find_architecture
+from probe.detectors.detector import Detector, DetectorSpec, weights_hash
+from probe.errors import CheckpointError
+
+__all__ = ["CARD_FILE", "WEIGHTS_FILE", "fit_state", "load_detector", "save_detector"]
+
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "card.json"
+
+
+def load_detector(
+    name: str | Path,
+    *,
+    input_size: int | None = None,
+    weights: str | Path | None = None,
+    seed: int = 0,
+    pretrained: bool = False,
+    device: str = "cpu",
+) -> Detector:
+    """Load a detector.
+
+    Parameters
+    ----------
+    name : str or path
+        A registered architecture ("meso4"), ``timm:<model>``, or a folder that training wrote.
+    input_size : int, optional
+        Side of its images in pixels; the architecture's own by default.
+    weights : path, optional
+        ``.safetensors`` of ours, Keras ``.h5`` of MesoNet, or a DeepfakeBench ``.pth``. Polarity is
+        converted: the result scores "fake". Without it, weights are drawn from `seed`.
+    seed : int, default 0
+        Seed of a random initialisation.
+    pretrained : bool, default False
+        Fetch timm's pretrained weights; needs a model hub.
+    device : str, default "cpu"
+        Where to put it.
+
+    Returns
+    -------
+    Detector
+        In eval mode.
+
+    Raises
+    ------
+    UnknownNameError
+        If the name is neither registered nor in timm.
+    CheckpointError
+        If the weights cannot be read or do not fit.
+    """
+    folder = Path(name)
+    if folder.is_dir() or folder.name == CARD_FILE:
+        return _load_folder(folder.parent if folder.name == CARD_FILE else folder, device)
+    architecture = find_architecture(str(name))
+    if weights is not None:
+        detector = _load_weights(str(name), Path(weights), input_size)
+    else:
+        size = input_size or architecture.input_size
+        architecture.check_input_size(size)
+        options = {"pretrained": True} if pretrained else {}
+        module = _build(str(name), size, options, seed)
+        origin = (
+            f"timm pretrained (head seed {seed})" if pretrained else f"initialised (seed {seed})"
+        )
+        detector = Detector(module, DetectorSpec(str(name), size, origin))
+    detector.module.to(device)
+    return detector
+
+
+def save_detector(detector: Detector, folder: Path, extra: Mapping[str, Any]) -> None:
+    """Write weights and card; the card last, so that a killed run leaves no complete folder.
+
+    Parameters
+    ----------
+    detector : Detector
+        What to write.
+    folder : pathlib.Path
+        Where; made if missing.
+    extra : mapping
+        Further entries of the card, such as metrics and data fingerprints.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().contiguous() for k, v in detector.module.state_dict().items()}
+    partial = folder / (WEIGHTS_FILE + ".part")
+    save_file(state, partial)
+    partial.replace(folder / WEIGHTS_FILE)
+    card = {
+        "spec": detector.spec.to_dict(),
+        "weights_hash": weights_hash(detector.module),
+        **extra,
+    }
+    partial = folder / (CARD_FILE + ".part")
+    partial.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    partial.replace(folder / CARD_FILE)
+
+
+def _load_folder(folder: Path, device: str) -> Detector:
+    file = folder / CARD_FILE
+    if not file.is_file():
+        raise CheckpointError(
+            f"{str(folder)!r} holds no {CARD_FILE}: it is no trained detector, or its training "
+            "was interrupted. Run `probe train` again; it goes on where it stopped."
+        )
+    try:
+        card = json.loads(file.read_text(encoding="utf-8"))
+        spec = DetectorSpec(**card["spec"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"The card {str(file)!r} is damaged: {error}. Train again."
+        ) from error
+    options = {key: value for key, value in spec.options.items() if key != "pretrained"}
+    module = _build(spec.name, spec.input_size, options, seed=0)
+    _load_state(module, folder / WEIGHTS_FILE, spec.name)
+    if weights_hash(module) != card.get("weights_hash"):
+        raise CheckpointError(
+            f"The weights in {str(folder)!r} are not those that its card names. Restore "
+            f"{WEIGHTS_FILE}, or train again."
+        )
+    return Detector(module.to(device), spec)
+
+
+def _load_weights(name: str, file: Path, input_size: int | None) -> Detector:
+    if not file.is_file():
+        raise CheckpointError(f"Weights {str(file)!r} are missing. Give an existing file.")
+    if file.suffix in {".h5", ".hdf5", ".keras", ".pth", ".pt", ".ckpt", ".bin"}:
+        from probe.detectors.checkpoints import import_checkpoint
+
+        return import_checkpoint(name, file, input_size)
+    if file.suffix != ".safetensors":
+        raise CheckpointError(
+            f"Weights {file.name!r} have an unknown format. Read are .safetensors, .h5 (Keras "
+            "MesoNet) and .pth (DeepfakeBench state dicts)."
+        )
+    architecture = find_architecture(name)
+    size = input_size or architecture.input_size
+    module = _build(name, size, {}, seed=0)
+    _load_state(module, file, name)
+    return Detector(
+        module, DetectorSpec(name, size, f"safetensors: {file.name}", licence="unknown")
+    )
+
+
+def _build(name: str, size: int, options: Mapping[str, Any], seed: int) -> nn.Module:
+    architecture = find_architecture(name)
+    architecture.check_input_size(size)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return architecture.build(input_size=size, **options)
+
+
+def _load_state(module: nn.Module, file: Path, name: str) -> None:
+    try:
+        state = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"Weights {str(file)!r} cannot be read: {error}.") from error
+    fit_state(module, state, name, file)
+
+
+def fit_state(module: nn.Module, state: Mapping[str, torch.Tensor], name: str, file: Path) -> None:
+    """Load a state dict strictly, or raise `CheckpointError` that names what does not fit."""
+    own = module.state_dict()
+    missing = sorted(set(own) - set(state))
+    foreign = sorted(set(state) - set(own))
+    shapes = [
+        f"{key} is {tuple(state[key].shape)}, {name} has {tuple(own[key].shape)}"
+        for key in own
+        if key in state and own[key].shape != state[key].shape
+    ]
+    problems = [
+        f"{label} {', '.join(keys[:3])}{' …' if len(keys) > 3 else ''} ({len(keys)})"
+        for label, keys in (
+            ("missing", missing),
+            ("not known", foreign),
+            ("of another shape", shapes),
+        )
+        if keys
+    ]
+    if problems:
+        raise CheckpointError(
+            f"Checkpoint {file.name!r} does not fit {name}: {'; '.join(problems)}. Give the "
+            "architecture and input_size that it was trained with."
+        )
+    module.load_state_dict(dict(state))
