@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -34,7 +34,9 @@ class _RateColumn(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
+def progress_bar(
+    description: str, total: int | None, *, show: bool = True
+) -> Iterator[Callable[[int], None]]:
     """Show a bar while the context is open.
 
     Parameters
@@ -43,6 +45,8 @@ def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int]
         What is being done.
     total : int or None
         How many steps there are; None shows a pulse.
+    show : bool, default True
+        Whether to show anything.
 
     Yields
     ------
@@ -57,14 +61,16 @@ def progress_bar(description: str, total: int | None) -> Iterator[Callable[[int]
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), refresh_per_second=4) as progress:
+    with Progress(
+        *columns, console=Console(stderr=True), refresh_per_second=4, disable=not show
+    ) as progress:
         task = progress.add_task(description, total=total)
         yield lambda steps: progress.advance(task, steps)
 
 
 def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
     """Iterate with a progress bar on stderr; see `progress_bar`."""
-    if total is None and hasattr(iterable, "__len__"):
+    if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     with progress_bar(description, total) as advance:
         for item in iterable:

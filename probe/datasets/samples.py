@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -81,8 +82,10 @@ class Samples:
 
     def counts(self) -> Mapping[str, int]:
         """Count the images of each "dataset/split/label" that occurs."""
-        grouped = self.table.groupby(["dataset", "split", "label"], sort=True).size()
-        return {f"{d}/{s}/{'fake' if y else 'real'}": int(n) for (d, s, y), n in grouped.items()}
+        rows = zip(*(self.table[name] for name in ("dataset", "split", "label")), strict=True)
+        return dict(
+            sorted(Counter(f"{d}/{s}/{'fake' if y else 'real'}" for d, s, y in rows).items())
+        )
 
 
 def _normalised(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,236 @@
+"""The zero-shot matrix: every detector on every dataset, with clustered intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from probe.datasets.dataset import Dataset
+from probe.detectors.detector import Detector
+from probe.errors import DatasetError, ProbeError
+from probe.progress import progress_bar
+from probe.stats import METRICS, Interval, cluster_bootstrap, sigmoid
+from probe.tables import export_frame, save_table
+
+__all__ = ["LEVELS", "ZeroShotMatrix", "evaluate", "predict"]
+
+LEVELS = ("frame", "video")
+
+
+@dataclass(frozen=True)
+class ZeroShotMatrix:
+    """Metrics of detectors on datasets.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        ``value``, ``low``, ``high`` over (detector, dataset, level, metric), with ``n_samples``
+        and ``n_clusters`` over (detector, dataset, level). Metrics are ``accuracy`` at P(fake)
+        0.5, ``auroc``, ``ap`` and ``eer``, all in [0, 1]; levels ``frame`` and ``video`` (mean
+        P(fake) of its frames). NaN bounds: fewer than five clusters. NaN value: one class only.
+    scores : pandas.DataFrame
+        One row a detector and image: ``detector, dataset, sample, video, cluster, label, logit``.
+    """
+
+    data: xr.Dataset
+    scores: pd.DataFrame
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a detector, dataset, level and metric."""
+        frame = self.data.to_dataframe().reset_index()
+        return frame[
+            ["detector", "dataset", "level", "metric", "value", "low", "high",
+             "n_samples", "n_clusters"]
+        ]  # fmt: skip
+
+    def export(self, path: str | Path) -> Path:
+        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        return export_frame(self.to_dataframe(), path)
+
+    def save(self, path: Path) -> None:
+        """Write the labelled arrays as Zarr, and the scores beside them as Parquet."""
+        export_frame(self.scores, path.with_suffix(".scores.parquet"))
+        save_table(self.data, path)
+
+
+def predict(
+    detector: Detector, dataset: Dataset, *, batch_size: int = 64, progress: bool = True
+) -> NDArray[np.float32]:
+    """Score a dataset.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n,), logits of "fake" in the order of the samples.
+
+    Raises
+    ------
+    ImageError
+        If an image cannot be read.
+    """
+    out = np.empty(len(dataset), dtype=np.float32)
+    text = f"score {dataset.name} by {detector.name}"
+    with progress_bar(text, len(dataset), show=progress) as advance:
+        for where, images in dataset.batches(detector.spec.input_size, batch_size):
+            out[where] = detector.logits(images)
+            advance(where.stop - where.start)
+    return out
+
+
+def evaluate(
+    detectors: Detector | Iterable[Detector],
+    datasets: Dataset | Iterable[Dataset],
+    *,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> ZeroShotMatrix:
+    """Measure detectors on datasets, per frame and per video.
+
+    Parameters
+    ----------
+    detectors : Detector or iterable of Detector
+        Whom; their names have to differ.
+    datasets : Dataset or iterable of Dataset
+        On what. A dataset composed of several counts as several.
+    n_resamples : int, default 1000
+        Resamples of the cluster bootstrap (identities, else videos).
+    level : float, default 0.95
+        Coverage of the intervals.
+    seed : int, default 0
+        Seed of the bootstrap.
+    batch_size : int, default 64
+        Images scored at once.
+
+    Returns
+    -------
+    ZeroShotMatrix
+        With the fingerprints of detectors and datasets, and the datasets' cards, in ``attrs``.
+    """
+    those = [detectors] if isinstance(detectors, Detector) else list(detectors)
+    parts = _parts([datasets] if isinstance(datasets, Dataset) else list(datasets))
+    _require_distinct([one.name for one in those])
+    frames = []
+    for one in those:
+        for name, part in parts.items():
+            frames.append(_scored(one, name, part, predict(one, part, batch_size=batch_size)))
+    scores = pd.concat(frames, ignore_index=True)
+    data = _measured(scores, n_resamples, level, seed)
+    return ZeroShotMatrix(data.assign_attrs(_provenance(those, parts, level, seed)), scores)
+
+
+def _parts(datasets: Sequence[Dataset]) -> dict[str, Dataset]:
+    parts: dict[str, Dataset] = {}
+    for dataset in datasets:
+        for name, part in dataset.by_dataset().items():
+            if name in parts:
+                raise DatasetError(
+                    f"Dataset {name!r} was given twice. Give each once, or one split of it."
+                )
+            parts[name] = part
+    return parts
+
+
+def _require_distinct(names: Sequence[str]) -> None:
+    twice = sorted({name for name in names if list(names).count(name) > 1})
+    if twice or not names:
+        raise ProbeError(
+            f"Detectors {', '.join(twice)} were given under one name each. Tables name detectors: "
+            "load them with different variants, or evaluate them one by one."
+            if twice
+            else "No detector was given. Give at least one."
+        )
+
+
+def _scored(
+    detector: Detector, name: str, part: Dataset, logits: NDArray[np.float32]
+) -> pd.DataFrame:
+    table = part.samples.table
+    return pd.DataFrame(
+        {
+            "detector": detector.name,
+            "dataset": name,
+            "sample": table["sample"],
+            "method": table["method"],
+            "video": table["dataset"] + "|" + table["method"] + "|" + table["video"],
+            "cluster": part.samples.clusters,
+            "label": part.labels,
+            "logit": logits,
+        }
+    )
+
+
+def _measured(scores: pd.DataFrame, n_resamples: int, level: float, seed: int) -> xr.Dataset:
+    detectors = list(dict.fromkeys(scores["detector"]))
+    datasets = list(dict.fromkeys(scores["dataset"]))
+    coords = {
+        "detector": detectors,
+        "dataset": datasets,
+        "level": list(LEVELS),
+        "metric": list(METRICS),
+    }
+    shape = tuple(len(v) for v in coords.values())
+    arrays = {name: np.full(shape, np.nan) for name in ("value", "low", "high")}
+    counts = {name: np.zeros(shape[:3], dtype=np.int64) for name in ("n_samples", "n_clusters")}
+    for (detector, dataset), rows in scores.groupby(["detector", "dataset"], sort=False):
+        for k, unit in enumerate(LEVELS):
+            at = (detectors.index(detector), datasets.index(dataset), k)
+            intervals = _intervals(_at_level(rows, unit), n_resamples, level, seed)
+            for m, found in enumerate(intervals.values()):
+                for name, array in arrays.items():
+                    array[(*at, m)] = getattr(found, "estimate" if name == "value" else name)
+                for name, count in counts.items():
+                    count[at] = getattr(found, name)
+    dims = tuple(coords)
+    variables: dict[str, Any] = {name: (dims, array) for name, array in arrays.items()}
+    variables |= {name: (dims[:3], count) for name, count in counts.items()}
+    return xr.Dataset(variables, coords)
+
+
+def _at_level(rows: pd.DataFrame, level: str) -> pd.DataFrame:
+    rows = rows.assign(score=sigmoid(rows["logit"].to_numpy()))
+    if level == "frame":
+        return rows
+    # A video key may hold both classes where a layout names them alike.
+    return rows.groupby(["video", "label"], as_index=False).agg(
+        score=("score", "mean"), cluster=("cluster", "first")
+    )
+
+
+def _intervals(
+    rows: pd.DataFrame, n_resamples: int, level: float, seed: int
+) -> Mapping[str, Interval]:
+    return {
+        name: cluster_bootstrap(
+            metric,
+            rows["label"].to_numpy(),
+            rows["score"].to_numpy(),
+            rows["cluster"].to_numpy(),
+            n_resamples=n_resamples,
+            level=level,
+            seed=seed,
+        )
+        for name, metric in METRICS.items()
+    }
+
+
+def _provenance(
+    detectors: Sequence[Detector], parts: Mapping[str, Dataset], level: float, seed: int
+) -> dict[str, Any]:
+    return {
+        "level": level,
+        "seed": seed,
+        "detectors": {one.name: one.fingerprint for one in detectors},
+        "specs": {one.name: one.spec.to_dict() for one in detectors},
+        "datasets": {name: part.fingerprint for name, part in parts.items()},
+        "cards": {name: dict(part.card) for name, part in parts.items()},
+        "splits": {name: sorted(set(p.samples.table["split"])) for name, p in parts.items()},
+    }

@@ -1,0 +1,347 @@
+"""The training core: seeded, resumable, best checkpoint by validation AUROC."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning_fabric
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from probe.datasets.dataset import Dataset
+from probe.detectors.architectures import Recipe, find_architecture
+from probe.detectors.detector import Detector
+from probe.detectors.feeding import Feeder, Stream
+from probe.detectors.loading import CARD_FILE, load_detector, save_detector
+from probe.errors import DatasetError, ProbeError
+from probe.progress import progress_bar
+from probe.stats import auroc
+
+__all__ = ["TrainingPlan", "train"]
+
+RESUME_FILE = "resume.pt"
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Everything that decides the outcome of a training, beside data and starting weights.
+
+    Attributes
+    ----------
+    epochs : int
+        Passes over the stream of batches.
+    batch_size : int
+        Images a batch.
+    recipe : Recipe
+        Loss and optimiser.
+    seed : int
+        Seed of order, flips and dropout.
+    steps : int or None
+        Batches an epoch; None for one pass over the data.
+    trainable : tuple of str or None
+        Module paths that are trained; None for all.
+    freeze_batchnorm : bool
+        Whether BatchNorm keeps its statistics and its affine weights.
+    flip : bool
+        Whether every other batch, on average, is mirrored; the study used no augmentation.
+    patience : int or None
+        Stop after this many epochs without a better validation AUROC.
+    precision : str
+        Lightning Fabric's precision, such as "32-true" or "bf16-mixed".
+    """
+
+    epochs: int
+    batch_size: int
+    recipe: Recipe
+    seed: int = 0
+    steps: int | None = None
+    trainable: tuple[str, ...] | None = None
+    freeze_batchnorm: bool = False
+    flip: bool = False
+    patience: int | None = None
+    precision: str = "32-true"
+
+
+def train(
+    detector: Detector,
+    sources: Sequence[Dataset],
+    validation: Dataset,
+    out: Path,
+    plan: TrainingPlan,
+    *,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+) -> Detector:
+    """Train a detector and keep the weights of the best validation epoch.
+
+    A finished training of the same plan, data and starting weights in `out` is loaded instead of
+    repeated; an interrupted one goes on at the epoch where it stopped, to the same weights.
+
+    Parameters
+    ----------
+    detector : Detector
+        Where to start; left as it is.
+    sources : sequence of Dataset
+        Training data. Of several, batches alternate.
+    validation : Dataset
+        Picks the best epoch by AUROC (the study: by accuracy).
+    out : pathlib.Path
+        Folder for weights (safetensors), card and history.
+    plan : TrainingPlan
+        How.
+    accelerator, devices
+        As in Lightning Fabric.
+
+    Returns
+    -------
+    Detector
+        The trained copy, on the CPU.
+
+    Raises
+    ------
+    DatasetError
+        If training or validation data hold one class only.
+    ProbeError
+        If `out` holds another training.
+    """
+    for data in (*sources, validation):
+        _require_two_classes(data)
+    identity = _identity(detector, sources, validation, plan)
+    finished = _finished(out, identity)
+    if finished is not None:
+        return finished
+    run = _Run(detector, sources, validation, out, plan, identity, accelerator, devices)
+    return run.complete()
+
+
+class _Run:
+    """One training in progress: the live objects and the state that a kill must not lose."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        sources: Sequence[Dataset],
+        validation: Dataset,
+        out: Path,
+        plan: TrainingPlan,
+        identity: dict[str, Any],
+        accelerator: str,
+        devices: int | str,
+    ) -> None:
+        self.plan, self.out, self.identity, self.start = plan, out, identity, detector
+        self.fabric = lightning_fabric.Fabric(
+            accelerator=accelerator,
+            devices=devices,
+            precision=plan.precision,  # type: ignore[arg-type]  # Fabric checks the text itself
+        )
+        self.fabric.launch()
+        torch.manual_seed(plan.seed)
+        module = _copy(detector)
+        _freeze(module, plan)
+        trained = [p for p in module.parameters() if p.requires_grad]
+        optimiser = torch.optim.Adam(
+            trained, lr=plan.recipe.rate, weight_decay=plan.recipe.weight_decay
+        )
+        # About twice as fast for small convolutions on the CPU.
+        module = module.to(memory_format=torch.channels_last)
+        self.module, self.optimiser = self.fabric.setup(module, optimiser)
+        size = detector.spec.input_size
+        self.stream = Stream(
+            [Feeder(data, size) for data in sources], plan.batch_size, plan.steps, plan.seed
+        )
+        self.validation = Feeder(validation, size)
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Tensor] = _weights(self.module)
+        self.best_auroc = -1.0
+        self.best_epoch = -1
+
+    def complete(self) -> Detector:
+        """Run the epochs that are left and write the result."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        first = self._resume()
+        name = f"train {self.start.spec.name}/{self.start.spec.variant or 'base'}"
+        steps = len(self.stream)
+        with progress_bar(name, steps * self.plan.epochs) as advance:
+            advance(first * steps)
+            for epoch in range(first, self.plan.epochs):
+                loss = self._epoch(epoch, advance)
+                self._validate(epoch, loss)
+                self._save_state(epoch + 1)
+                if self._out_of_patience(epoch):
+                    break
+        return self._finish()
+
+    def _epoch(self, epoch: int, advance: Any) -> float:
+        # Seeded by epoch, so that a resumed training draws what an undisturbed one draws.
+        torch.manual_seed(self.plan.seed * 1_000_003 + epoch)
+        _set_mode(self.module, self.plan)
+        total = 0.0
+        shard = (self.fabric.global_rank, self.fabric.world_size)
+        for images, labels in self.stream.epoch(epoch, self.fabric.device, self.plan.flip, shard):
+            self.optimiser.zero_grad(set_to_none=True)
+            loss = _loss(self.plan.recipe.loss, self.module(images), labels)
+            self.fabric.backward(loss)
+            self.optimiser.step()
+            total += float(loss.detach())
+            advance(1)
+        return total / len(self.stream)
+
+    def _validate(self, epoch: int, loss: float) -> None:
+        self.module.eval()
+        with torch.inference_mode():
+            logits = [
+                self.module(x).float().cpu()
+                for x, _ in self.validation.batches(64, self.fabric.device)
+            ]
+        score = float(auroc(self.validation.labels, torch.cat(logits).numpy())[0])
+        self.history.append({"epoch": epoch, "loss": loss, "val_auroc": score})
+        if score > self.best_auroc:
+            self.best_auroc, self.best_epoch = score, epoch
+            self.best = _weights(self.module)
+
+    def _out_of_patience(self, epoch: int) -> bool:
+        patience = self.plan.patience
+        return patience is not None and epoch - self.best_epoch >= patience
+
+    def _save_state(self, epoch: int) -> None:
+        state = {
+            "identity": json.dumps(self.identity, sort_keys=True),
+            "epoch": epoch,
+            "module": _weights(self.module),
+            "optimiser": self.optimiser.state_dict(),
+            "best": self.best,
+            "best_auroc": self.best_auroc,
+            "best_epoch": self.best_epoch,
+            "history": self.history,
+        }
+        if self.fabric.is_global_zero:
+            partial = self.out / (RESUME_FILE + ".part")
+            torch.save(state, partial)
+            partial.replace(self.out / RESUME_FILE)
+
+    def _resume(self) -> int:
+        file = self.out / RESUME_FILE
+        if not file.is_file():
+            return 0
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        if state["identity"] != json.dumps(self.identity, sort_keys=True):
+            raise ProbeError(
+                f"{str(self.out)!r} holds an interrupted training of another plan or other data. "
+                "Choose another folder, or remove this one."
+            )
+        self.module.load_state_dict(state["module"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.best, self.best_auroc = state["best"], state["best_auroc"]
+        self.best_epoch, self.history = state["best_epoch"], state["history"]
+        return int(state["epoch"])
+
+    def _finish(self) -> Detector:
+        module = _copy(self.start)
+        module.load_state_dict(self.best)
+        result = Detector(module, replace(self.start.spec, origin="trained"))
+        if self.fabric.is_global_zero:
+            extra = {
+                "training": self.identity,
+                "metrics": {"val_auroc": self.best_auroc, "best_epoch": self.best_epoch},
+                "history": self.history,
+                "versions": _versions(),
+            }
+            save_detector(result, self.out, extra)
+            (self.out / RESUME_FILE).unlink(missing_ok=True)
+        return result
+
+
+def _copy(detector: Detector) -> nn.Module:
+    spec = detector.spec
+    module = find_architecture(spec.name).build(
+        input_size=spec.input_size,
+        **{k: v for k, v in spec.options.items() if k != "pretrained"},
+    )
+    module.load_state_dict(detector.module.state_dict())
+    return module.eval()
+
+
+def _freeze(module: nn.Module, plan: TrainingPlan) -> None:
+    modules = dict(module.named_modules())
+    if plan.trainable is not None:
+        unknown = [name for name in plan.trainable if name not in modules]
+        if unknown:
+            raise ProbeError(
+                f"Layers {unknown} were to be trained, but the detector has none such."
+            )
+        module.requires_grad_(False)
+        for name in plan.trainable:
+            modules[name].requires_grad_(True)
+    for layer in _batchnorms(module):
+        if plan.freeze_batchnorm:
+            layer.requires_grad_(False)
+
+
+def _set_mode(module: nn.Module, plan: TrainingPlan) -> None:
+    module.train()
+    for layer in _batchnorms(module):
+        # Keras runs a BatchNorm that is not trainable in inference mode; so does this.
+        frozen = plan.freeze_batchnorm or not any(p.requires_grad for p in layer.parameters())
+        if frozen:
+            layer.eval()
+
+
+def _batchnorms(module: nn.Module) -> Iterator[nn.Module]:
+    return (m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm))
+
+
+def _loss(kind: str, logits: Tensor, labels: Tensor) -> Tensor:
+    if kind == "mse":
+        return nn.functional.mse_loss(torch.sigmoid(logits), labels)
+    return nn.functional.binary_cross_entropy_with_logits(logits, labels)
+
+
+def _weights(module: nn.Module) -> dict[str, Tensor]:
+    return {k: v.detach().cpu().clone() for k, v in module.state_dict().items()}
+
+
+def _require_two_classes(data: Dataset) -> None:
+    present = np.unique(data.labels)
+    if len(present) < 2:
+        only = "fake" if present[0] else "real"
+        raise DatasetError(
+            f"Dataset {data.name!r} holds {only} images only ({len(data)}). Training and its "
+            "validation need both classes; choose another split or dataset."
+        )
+
+
+def _identity(
+    detector: Detector, sources: Sequence[Dataset], validation: Dataset, plan: TrainingPlan
+) -> dict[str, Any]:
+    return {
+        "start": detector.fingerprint,
+        "variant": detector.spec.variant,
+        "sources": [{"name": one.name, "fingerprint": one.fingerprint} for one in sources],
+        "validation": {"name": validation.name, "fingerprint": validation.fingerprint},
+        "plan": json.loads(json.dumps(asdict(plan))),
+    }
+
+
+def _finished(out: Path, identity: dict[str, Any]) -> Detector | None:
+    file = out / CARD_FILE
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8")).get("training")
+    if found != identity:
+        keys = [key for key in identity if not found or found.get(key) != identity[key]]
+        raise ProbeError(
+            f"{str(out)!r} holds a finished training that differs in {', '.join(keys)}. Choose "
+            "another folder, or remove this one to train again."
+        )
+    return load_detector(out)
+
+
+def _versions() -> dict[str, str]:
+    names = ("deepfake-probe", "torch", "timm", "lightning-fabric", "numpy")
+    return {name: importlib.metadata.version(name) for name in names}

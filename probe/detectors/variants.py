@@ -1,0 +1,134 @@
+"""The study's variants: base training, and fine-tuning of the last layers or of all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from probe.datasets.dataset import Dataset
+from probe.detectors.architectures import find_architecture
+from probe.detectors.detector import Detector
+from probe.detectors.loading import load_detector
+from probe.detectors.training import TrainingPlan, train
+from probe.errors import ProbeError
+from probe.schema import VARIANTS
+
+__all__ = ["plan_base", "plan_tuned", "train_base", "train_tuned"]
+
+#: Figures of the study: epochs, batch size and steps an epoch.
+STUDY_BASE = (100, 32)
+STUDY_TUNED = (50, 64, 62)
+
+
+def plan_base(
+    name: str, *, epochs: int = STUDY_BASE[0], batch_size: int = STUDY_BASE[1], seed: int = 0
+) -> TrainingPlan:
+    """Plan the training of variant `base` as the study has it."""
+    return TrainingPlan(epochs, batch_size, find_architecture(name).recipe, seed)
+
+
+def plan_tuned(
+    name: str,
+    variant: str,
+    *,
+    epochs: int = STUDY_TUNED[0],
+    batch_size: int = STUDY_TUNED[1],
+    steps: int = STUDY_TUNED[2],
+    seed: int = 0,
+    freeze_batchnorm: bool = True,
+) -> TrainingPlan:
+    """Plan the fine-tuning of variant `shallow` (last layers) or `deep` (every layer).
+
+    Parameters
+    ----------
+    name : str
+        Architecture.
+    variant : {"shallow", "deep"}
+        How much is trained.
+    epochs, batch_size, steps : int
+        The study's by default.
+    seed : int, default 0
+        Seed of order and dropout.
+    freeze_batchnorm : bool, default True
+        The intended reading: BatchNorm stays as it is, also inside the trained layers. False is
+        the released code's effect, where the freezing does nothing.
+
+    Raises
+    ------
+    ProbeError
+        If the variant is not one of the two.
+    """
+    if variant not in VARIANTS[1:]:
+        raise ProbeError(
+            f"Variant {variant!r} was given; fine-tuning makes {', '.join(VARIANTS[1:])}, and "
+            "plain training makes base."
+        )
+    architecture = find_architecture(name)
+    last = architecture.last_layers if variant == "shallow" else None
+    return TrainingPlan(
+        epochs, batch_size, architecture.tuned_recipe, seed, steps, last, freeze_batchnorm
+    )
+
+
+def train_base(
+    name: str,
+    source: Dataset,
+    out: Path,
+    *,
+    input_size: int | None = None,
+    plan: TrainingPlan | None = None,
+) -> Detector:
+    """Train variant `base` from random weights on the train split of one dataset.
+
+    Parameters
+    ----------
+    name : str
+        Architecture, or ``timm:<model>``.
+    source : Dataset
+        With splits train and val.
+    out : pathlib.Path
+        Folder of the result.
+    input_size : int, optional
+        Side of the images in pixels; the architecture's own by default.
+    plan : TrainingPlan, optional
+        The study's by default.
+    """
+    plan = plan or plan_base(name)
+    start = load_detector(name, input_size=input_size, seed=plan.seed)
+    start = Detector(start.module, replace(start.spec, variant="base", notes=_notes(source)))
+    return train(start, [source.select(split="train")], source.select(split="val"), out, plan)
+
+
+def train_tuned(
+    base: Detector,
+    variant: str,
+    source: Dataset,
+    target: Dataset,
+    out: Path,
+    *,
+    plan: TrainingPlan | None = None,
+) -> Detector:
+    """Fine-tune a base detector with batches that alternate between two datasets.
+
+    Parameters
+    ----------
+    base : Detector
+        Where to start.
+    variant : {"shallow", "deep"}
+        The last layers, or every layer.
+    source, target : Dataset
+        What the base was trained on, and the unseen dataset mixed in; both with splits train and
+        val. The best epoch is chosen on the target's val.
+    out : pathlib.Path
+        Folder of the result.
+    plan : TrainingPlan, optional
+        The study's by default.
+    """
+    plan = plan or plan_tuned(base.spec.name, variant)
+    spec = replace(base.spec, variant=variant, notes=_notes(source, target))
+    train_sets = [source.select(split="train"), target.select(split="train")]
+    return train(Detector(base.module, spec), train_sets, target.select(split="val"), out, plan)
+
+
+def _notes(*datasets: Dataset) -> dict[str, object]:
+    return {"trained_on": [{"name": d.name, "crop": d.card.get("crop")} for d in datasets]}

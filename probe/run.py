@@ -1,0 +1,110 @@
+"""`RunFolder`: where a run keeps what it made, and the manifest that says what there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from probe.errors import StoreError
+from probe.schema import SCHEMA_VERSION
+
+__all__ = ["MANIFEST_FILE", "RunFolder", "slug"]
+
+MANIFEST_FILE = "run.json"
+
+
+def slug(label: str) -> str:
+    """Turn a detector's label into a file name: "meso4/shallow" becomes "meso4-shallow"."""
+    return label.replace("/", "-").replace(":", "-")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run.
+
+    Attributes
+    ----------
+    root : pathlib.Path
+        The folder. In it: ``run.json`` (the manifest), ``data/`` (a dataset), ``detectors/<d>/``,
+        ``stores/<d>.zarr``, ``tables/evaluation.zarr``, ``tables/neurons/<d>.zarr``,
+        ``tables/universality/<d>.zarr`` and ``figures/``, where ``<d>`` is a detector's `slug`.
+    """
+
+    root: Path
+
+    @property
+    def data(self) -> Path:
+        """Root of the dataset."""
+        return self.root / "data"
+
+    @property
+    def evaluation(self) -> Path:
+        """Table of the zero-shot matrix."""
+        return self.root / "tables" / "evaluation.zarr"
+
+    @property
+    def figures(self) -> Path:
+        """Folder of figures."""
+        return self.root / "figures"
+
+    def detector(self, label: str) -> Path:
+        """Folder of a trained detector."""
+        return self.root / "detectors" / slug(label)
+
+    def store(self, label: str) -> Path:
+        """Activation store of a detector."""
+        return self.root / "stores" / f"{slug(label)}.zarr"
+
+    def neurons(self, label: str) -> Path:
+        """Neuron table of a detector."""
+        return self.root / "tables" / "neurons" / f"{slug(label)}.zarr"
+
+    def universality(self, label: str) -> Path:
+        """Universality table of a detector."""
+        return self.root / "tables" / "universality" / f"{slug(label)}.zarr"
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Read the manifest.
+
+        Returns
+        -------
+        dict
+            ``schema_version``, ``title``, ``command``, ``created``, ``versions``, ``complete``,
+            ``stages`` (list of ``name, done, seconds``), ``detectors`` (labels), ``datasets``,
+            ``source`` (what was trained on), ``layers`` (label to tap), ``simulated``.
+
+        Raises
+        ------
+        StoreError
+            If it is missing, damaged or of another version.
+        """
+        file = self.root / MANIFEST_FILE
+        if not file.is_file():
+            raise StoreError(
+                f"{str(self.root)!r} is no run: it holds no {MANIFEST_FILE}. Make one with "
+                "`probe demo`, or give the folder of a run."
+            )
+        try:
+            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"The manifest {str(file)!r} is damaged ({error}). Run the same command again; "
+                "it makes what is missing."
+            ) from error
+        if found.get("schema_version") != SCHEMA_VERSION:
+            raise StoreError(
+                f"The run {str(self.root)!r} has schema version {found.get('schema_version')}; "
+                f"this version reads {SCHEMA_VERSION}. Run it again into another folder."
+            )
+        return found
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write the manifest at once or not at all."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **manifest}, indent=2, sort_keys=True)
+        partial = self.root / (MANIFEST_FILE + ".part")
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(self.root / MANIFEST_FILE)

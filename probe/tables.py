@@ -1,0 +1,121 @@
+"""Tables on disk: labelled arrays in Zarr, and frames as CSV, Parquet or LaTeX."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.schema import SCHEMA_VERSION
+
+__all__ = ["export_frame", "open_table", "save_table"]
+
+
+def save_table(data: xr.Dataset, path: Path) -> None:
+    """Write a labelled table as Zarr; the path holds the old table or the new one, never half.
+
+    Attributes that are no plain numbers or text are stored as JSON.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    attrs = {"schema_version": SCHEMA_VERSION, **{k: _plain(v) for k, v in data.attrs.items()}}
+    for variable in data.variables.values():
+        # What was read from another file would otherwise bring that file's chunks along.
+        variable.encoding.clear()
+    data.assign_attrs(attrs).to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
+    shutil.rmtree(path, ignore_errors=True)
+    partial.rename(path)
+
+
+def open_table(path: Path) -> xr.Dataset:
+    """Read a table that `save_table` wrote, wholly into memory.
+
+    Raises
+    ------
+    StoreError
+        If it is missing, damaged, or of another schema version.
+    """
+    if not path.is_dir():
+        raise StoreError(f"There is no table at {str(path)!r}. Run the step that computes it.")
+    try:
+        with xr.open_zarr(path, consolidated=False) as lazy:
+            data: xr.Dataset = lazy.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(
+            f"The table {str(path)!r} is damaged ({error}). Remove it and compute it again."
+        ) from error
+    version = data.attrs.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"The table {str(path)!r} has schema version {version}; this version reads "
+            f"{SCHEMA_VERSION}. Compute it again, or install the version that wrote it."
+        )
+    return data
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, str | int | float | bool) else json.dumps(value, default=str)
+
+
+def _to_csv(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_csv(path, index=False)
+
+
+def _to_parquet(frame: pd.DataFrame, path: Path) -> None:
+    frame.to_parquet(path, index=False)
+
+
+def _to_latex(frame: pd.DataFrame, path: Path) -> None:
+    text = frame.to_latex(index=False, escape=True, float_format="%.3f", na_rep="--")
+    path.write_text(text, encoding="utf-8")
+
+
+_WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+    ".csv": _to_csv,
+    ".parquet": _to_parquet,
+    ".tex": _to_latex,
+}
+
+
+def export_frame(frame: pd.DataFrame, path: str | Path) -> Path:
+    """Write a frame in the format that the suffix names.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        What to write; its index is left out.
+    path : path
+        Ends in ``.csv``, ``.parquet`` or ``.tex`` (booktabs).
+
+    Returns
+    -------
+    pathlib.Path
+        Where it was written.
+
+    Raises
+    ------
+    UnknownNameError
+        If the suffix names no format.
+    ProbeError
+        If the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in _WRITERS:
+        raise UnknownNameError("table format", path.suffix or path.name, _WRITERS)
+    partial = path.with_name(path.name + ".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _WRITERS[path.suffix](frame, partial)
+        partial.replace(path)
+    except OSError as error:
+        raise ProbeError(
+            f"The table cannot be written to {str(path)!r} ({error}). Choose a folder that can "
+            "be written to."
+        ) from error
+    return path
