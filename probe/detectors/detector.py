@@ -76,7 +76,7 @@ class DetectorSpec:
     origin : str
         Where the weights come from: "initialised (seed 0)", "trained", "keras", "deepfakebench".
     variant : str
-        "base", "shallow", "deep", or "" where that makes no sense.
+        "base", "shallow", "deep"; the file's stem for imported weights; "" for random ones.
     licence : str
         Licence of the weights.
     options : mapping

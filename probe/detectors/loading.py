@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,9 @@ def load_detector(
         return _load_folder(folder.parent if folder.name == CARD_FILE else folder, device)
     architecture = find_architecture(str(name))
     if weights is not None:
-        detector = _load_weights(str(name), Path(weights), input_size)
+        loaded = _load_weights(str(name), Path(weights), input_size)
+        named = replace(loaded.spec, variant=loaded.spec.variant or Path(weights).stem)
+        detector = Detector(loaded.module, named)
     else:
         size = input_size or architecture.input_size
         architecture.check_input_size(size)

@@ -1,0 +1,190 @@
+"""Paper figures with matplotlib: heatmaps, the zero-shot matrix, counts beside their nulls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from probe.errors import UnknownNameError
+
+__all__ = ["counts_figure", "heatmap_figure", "matrix_figure", "save_figure"]
+
+FORMATS = (".pdf", ".png", ".svg")
+
+#: Live, embedded text in PDF and SVG; deterministic ids in SVG.
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.linewidth": 0.6,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "probe",
+}
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: int = 300) -> Path:
+    """Write a figure, the same bytes for the same figure.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+        What to write.
+    path : path
+        Ends in ``.pdf``, ``.svg`` or ``.png``.
+    dpi : int, default 300
+        Resolution of PNG.
+
+    Raises
+    ------
+    UnknownNameError
+        If the suffix names no format.
+    """
+    path = Path(path)
+    if path.suffix not in FORMATS:
+        raise UnknownNameError("figure format", path.suffix or path.name, FORMATS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}[path.suffix]
+    with mpl.rc_context(STYLE):
+        figure.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.03, metadata=dates)
+    return path
+
+
+def heatmap_figure(
+    images: Mapping[str, Sequence[NDArray[Any]]],
+    maps: Mapping[str, NDArray[np.float32]],
+    masks: Sequence[NDArray[np.uint8] | None],
+    rows: Sequence[str],
+) -> Figure:
+    """Draw images beside their heatmaps; each column of maps has one scale, centred on zero.
+
+    Parameters
+    ----------
+    images : mapping
+        Column title to one image a row, shape (h, w, 3), 0 to 255.
+    maps : mapping
+        Column title to maps, shape (row, h, w); positive pushes towards fake.
+    masks : sequence
+        Forgery mask a row, shape (h, w), 0 to 255, or None; drawn as a contour on the maps.
+    rows : sequence of str
+        Titles of the rows.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    columns = len(images) + len(maps)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.05 * columns + 0.3, 1.02 * len(rows) + 0.62))
+        grid = figure.subplots(
+            len(rows), columns, squeeze=False, gridspec_kw={"wspace": 0.04, "hspace": 0.04}
+        )
+        for c, (title, pictures) in enumerate(images.items()):
+            grid[0, c].set_title(title)
+            for r, picture in enumerate(pictures):
+                grid[r, c].imshow(picture)
+        for c, (title, stack) in enumerate(maps.items(), start=len(images)):
+            grid[0, c].set_title(title)
+            _draw_maps(figure, grid[:, c], stack, masks)
+        for r, name in enumerate(rows):
+            grid[r, 0].set_ylabel(name)
+        for axes in grid.flat:
+            axes.set(xticks=[], yticks=[])
+    return figure
+
+
+def _draw_maps(
+    figure: Figure,
+    column: NDArray[Any],
+    stack: NDArray[np.float32],
+    masks: Sequence[NDArray[np.uint8] | None],
+) -> None:
+    # The 99.5th percentile keeps one hot pixel from washing out all else.
+    limit = float(np.percentile(np.abs(stack), 99.5)) or 1.0
+    for axes, values, mask in zip(column, stack, masks, strict=True):
+        axes.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit)
+        if mask is not None and mask.any():
+            axes.contour(mask, levels=[127.5], colors="black", linewidths=0.6)
+    bar = figure.colorbar(
+        column[0].images[0],
+        ax=list(column),
+        location="bottom",
+        fraction=0.025,
+        pad=0.015,
+        shrink=0.86,
+    )
+    bar.set_ticks([-limit, 0, limit], labels=["real", "0", f"fake {limit:.2g}"])
+    bar.ax.tick_params(length=2, labelsize=6)
+
+
+def matrix_figure(data: xr.Dataset, metric: str = "auroc", level: str = "frame") -> Figure:
+    """Draw the zero-shot matrix, detectors × datasets, with values and intervals in the cells.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        As in `probe.detectors.evaluation.ZeroShotMatrix`.
+    metric, level : str
+        Which metric, per frame or per video.
+    """
+    part = data.sel(metric=metric, level=level)
+    values = part["value"].values
+    rows, columns = list(part["detector"].values), list(part["dataset"].values)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(0.85 * len(columns) + 1.6, 0.42 * len(rows) + 0.9))
+        axes = figure.subplots()
+        drawn = axes.imshow(values, cmap="PuOr_r", vmin=0, vmax=1, aspect="auto")
+        for r in range(len(rows)):
+            for c in range(len(columns)):
+                _write_cell(axes, part, r, c)
+        axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+        axes.set_yticks(range(len(rows)), rows)
+        figure.colorbar(drawn, ax=axes, label=f"{metric.upper()} per {level}")
+    return figure
+
+
+def _write_cell(axes: Axes, part: xr.Dataset, r: int, c: int) -> None:
+    value, low, high = (float(part[name].values[r, c]) for name in ("value", "low", "high"))
+    colour = "white" if abs(value - 0.5) > 0.36 else "black"
+    axes.text(c, r - 0.12, f"{value:.2f}", ha="center", va="center", color=colour)
+    span = f"{low:.2f}–{high:.2f}" if np.isfinite(low) else "too few clusters"
+    axes.text(c, r + 0.25, span, ha="center", va="center", color=colour, fontsize=5)
+
+
+def counts_figure(data: xr.Dataset) -> Figure:
+    """Draw how many units are among the top of how many datasets, beside both nulls.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        As in `probe.neurons.Universality`.
+    """
+    count = data["count"].values
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.4, 2.3))
+        axes = figure.subplots()
+        axes.bar(count, data["observed"], width=0.62, color="#56b4e9", label="this detector")
+        expected = data["independence"].values
+        spread = [
+            np.maximum(expected - data["independence_low"].values, 0),
+            np.maximum(data["independence_high"].values - expected, 0),
+        ]
+        axes.errorbar(
+            count - 0.12, expected, yerr=spread, fmt="o", ms=3.5, color="black", lw=1,
+            capsize=2, label="independent lists, 95 %",
+        )  # fmt: skip
+        for draw, row in enumerate(data["untrained"].values):
+            label = "untrained networks" if draw == 0 else None
+            axes.plot(count + 0.12, row, "D", ms=3.5, mfc="none", color="#d55e00", label=label)
+        axes.set(xlabel=f"datasets in whose top {float(data.attrs['top']):.0%} a unit stands")
+        axes.set(ylabel="units")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=6.5)
+    return figure
