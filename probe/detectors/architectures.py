@@ -95,8 +95,13 @@ _BCE = Recipe("bce", 5e-5)
 
 
 def _timm_builder(model: str, normalize: bool) -> Callable[..., nn.Module]:
-    def build(input_size: int, pretrained: bool = False) -> nn.Module:
-        return build_timm(model, input_size, pretrained, normalize)
+    def build(
+        input_size: int,
+        pretrained: bool = False,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+    ) -> nn.Module:
+        return build_timm(model, input_size, pretrained, normalize, mean, std)
 
     return build
 

@@ -83,15 +83,23 @@ class Inception(nn.Module):
         Channels of the branches: 1×1; 1×1→3×3; 1×1→3×3 dilation 2; 1×1→3×3 dilation 3.
     conv_bias : bool
         Whether convolutions have a bias.
+    relu : bool, default True
+        Whether a ReLU follows every convolution.
     """
 
-    def __init__(self, inputs: int, widths: tuple[int, int, int, int], conv_bias: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        widths: tuple[int, int, int, int],
+        conv_bias: bool,
+        relu: bool = True,
+    ) -> None:
         super().__init__()
         a, b, c, d = widths
-        self.branch1 = _branch(inputs, a, (), conv_bias)
-        self.branch2 = _branch(inputs, b, (1,), conv_bias)
-        self.branch3 = _branch(inputs, c, (2,), conv_bias)
-        self.branch4 = _branch(inputs, d, (3,), conv_bias)
+        self.branch1 = _branch(inputs, a, (), conv_bias, relu)
+        self.branch2 = _branch(inputs, b, (1,), conv_bias, relu)
+        self.branch3 = _branch(inputs, c, (2,), conv_bias, relu)
+        self.branch4 = _branch(inputs, d, (3,), conv_bias, relu)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, inputs, H, W) to (N, sum of widths, H, W)."""
@@ -101,7 +109,13 @@ class Inception(nn.Module):
 class MesoInception4(nn.Module):
     """MesoInception4: two inception blocks, then two convolutions and the head of Meso4.
 
-    Parameters are those of `Meso4`.
+    The parameters of `Meso4`, and one more.
+
+    Parameters
+    ----------
+    inception_relu : bool, default True
+        Whether a ReLU follows every convolution inside the inception blocks (DeepfakeBench's port
+        has none there).
     """
 
     def __init__(
@@ -112,11 +126,12 @@ class MesoInception4(nn.Module):
         eps: float = KERAS_BATCHNORM_EPS,
         mean: tuple[float, ...] = (0.0, 0.0, 0.0),
         std: tuple[float, ...] = (1.0, 1.0, 1.0),
+        inception_relu: bool = True,
     ) -> None:
         super().__init__()
         self.normalize = Normalize(mean, std)
-        self.inception1 = Inception(3, (1, 4, 4, 2), conv_bias)
-        self.inception2 = Inception(11, (2, 4, 4, 2), conv_bias)
+        self.inception1 = Inception(3, (1, 4, 4, 2), conv_bias, inception_relu)
+        self.inception2 = Inception(11, (2, 4, 4, 2), conv_bias, inception_relu)
         self.conv3 = _conv(12, 16, 5, conv_bias)
         self.conv4 = _conv(16, 16, 5, conv_bias)
         for i, (channels, pool) in enumerate(((11, 2), (12, 2), (16, 2), (16, 4)), start=1):
@@ -138,10 +153,14 @@ class MesoInception4(nn.Module):
         return _head(self, x)
 
 
-def _branch(inputs: int, width: int, dilations: tuple[int, ...], bias: bool) -> nn.Sequential:
-    layers: list[nn.Module] = [_conv(inputs, width, 1, bias), nn.ReLU()]
+def _branch(
+    inputs: int, width: int, dilations: tuple[int, ...], bias: bool, relu: bool
+) -> nn.Sequential:
+    # Identity keeps the names of the convolutions the same either way.
+    after = nn.ReLU if relu else nn.Identity
+    layers: list[nn.Module] = [_conv(inputs, width, 1, bias), after()]
     for dilation in dilations:
-        layers += [_conv(width, width, 3, bias, dilation), nn.ReLU()]
+        layers += [_conv(width, width, 3, bias, dilation), after()]
     return nn.Sequential(*layers)
 
 

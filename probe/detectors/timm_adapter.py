@@ -39,7 +39,12 @@ class TimmDetector(nn.Module):
 
 
 def build_timm(
-    model: str, input_size: int, pretrained: bool = False, normalize: bool = True
+    model: str,
+    input_size: int,
+    pretrained: bool = False,
+    normalize: bool = True,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
 ) -> TimmDetector:
     """Build a timm model as a detector.
 
@@ -53,6 +58,8 @@ def build_timm(
         Whether to fetch timm's pretrained weights (the head stays random).
     normalize : bool, default True
         Whether to normalise as timm's configuration of the model says; the study did not.
+    mean, std : tuple of float, optional
+        Normalisation to use instead, one value a channel; imported checkpoints bring theirs.
 
     Raises
     ------
@@ -66,8 +73,8 @@ def build_timm(
     if not timm.is_model(model):
         raise UnknownNameError("timm model", model, timm.list_models())
     body = _create(model, input_size, pretrained)
-    if not normalize:
-        return TimmDetector(body, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    if mean is not None or std is not None or not normalize:
+        return TimmDetector(body, mean or (0.0, 0.0, 0.0), std or (1.0, 1.0, 1.0))
     config: dict[str, Any] = resolve_model_data_config(body)  # type: ignore[no-untyped-call]
     return TimmDetector(body, tuple(config["mean"]), tuple(config["std"]))
 
