@@ -13,7 +13,7 @@ import xarray as xr
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.schema import SCHEMA_VERSION
 
-__all__ = ["export_frame", "open_table", "save_table"]
+__all__ = ["export_frame", "open_table", "plain", "save_table"]
 
 
 def save_table(data: xr.Dataset, path: Path) -> None:
@@ -24,7 +24,11 @@ def save_table(data: xr.Dataset, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
-    attrs = {"schema_version": SCHEMA_VERSION, **{k: _plain(v) for k, v in data.attrs.items()}}
+    attrs = {"schema_version": SCHEMA_VERSION, **{k: plain(v) for k, v in data.attrs.items()}}
+    data = data.copy()
+    for name in [name for name, array in data.variables.items() if array.dtype.kind == "U"]:
+        # Zarr v3 specifies text of variable length only.
+        data[name] = data[name].astype(object)
     for variable in data.variables.values():
         # What was read from another file would otherwise bring that file's chunks along.
         variable.encoding.clear()
@@ -59,7 +63,8 @@ def open_table(path: Path) -> xr.Dataset:
     return data
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """Return an attribute as it is stored: plain values as they are, others as JSON."""
     return value if isinstance(value, str | int | float | bool) else json.dumps(value, default=str)
 
 

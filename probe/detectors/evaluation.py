@@ -17,7 +17,7 @@ from probe.detectors.detector import Detector
 from probe.errors import DatasetError, ProbeError
 from probe.progress import progress_bar
 from probe.stats import METRICS, Interval, cluster_bootstrap, sigmoid
-from probe.tables import export_frame, save_table
+from probe.tables import export_frame, open_table, save_table
 
 __all__ = ["LEVELS", "ZeroShotMatrix", "evaluate", "predict"]
 
@@ -58,6 +58,11 @@ class ZeroShotMatrix:
         """Write the labelled arrays as Zarr, and the scores beside them as Parquet."""
         export_frame(self.scores, path.with_suffix(".scores.parquet"))
         save_table(self.data, path)
+
+    @classmethod
+    def open(cls, path: Path) -> ZeroShotMatrix:
+        """Read what `save` wrote."""
+        return cls(open_table(path), pd.read_parquet(path.with_suffix(".scores.parquet")))
 
 
 def predict(

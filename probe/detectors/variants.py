@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from probe.datasets.dataset import Dataset
 from probe.detectors.architectures import find_architecture
@@ -13,7 +14,7 @@ from probe.detectors.training import TrainingPlan, train
 from probe.errors import ProbeError
 from probe.schema import VARIANTS
 
-__all__ = ["plan_base", "plan_tuned", "train_base", "train_tuned"]
+__all__ = ["plan_base", "plan_tuned", "train_base", "train_tuned", "train_variant"]
 
 #: Figures of the study: epochs, batch size and steps an epoch.
 STUDY_BASE = (100, 32)
@@ -128,6 +129,60 @@ def train_tuned(
     spec = replace(base.spec, variant=variant, notes=_notes(source, target))
     train_sets = [source.select(split="train"), target.select(split="train")]
     return train(Detector(base.module, spec), train_sets, target.select(split="val"), out, plan)
+
+
+def train_variant(
+    name: str,
+    variant: str,
+    source: Dataset,
+    out: Path,
+    *,
+    base: Path | None = None,
+    target: Dataset | None = None,
+    input_size: int | None = None,
+    **plan: int | None,
+) -> Detector:
+    """Train any of the three variants; what `probe train` calls.
+
+    Parameters
+    ----------
+    name : str
+        Architecture, or ``timm:<model>``.
+    variant : {"base", "shallow", "deep"}
+        How.
+    source : Dataset
+        What the base is trained on.
+    out : pathlib.Path
+        Folder of the result.
+    base : pathlib.Path, optional
+        Folder of the trained base; needed to tune.
+    target : Dataset, optional
+        Dataset mixed in; needed to tune.
+    input_size : int, optional
+        Side of the images in pixels, for `base`; tuning keeps the base's.
+    **plan : int, optional
+        ``epochs``, ``batch_size``, ``seed``; the study's where None.
+
+    Raises
+    ------
+    ProbeError
+        If tuning lacks its base or target, or the base is of another architecture.
+    """
+    given: dict[str, Any] = {key: value for key, value in plan.items() if value is not None}
+    if variant == "base":
+        return train_base(name, source, out, input_size=input_size, plan=plan_base(name, **given))
+    if base is None or target is None:
+        raise ProbeError(
+            f"Variant {variant!r} tunes a trained base on a second dataset. Give both: the "
+            "folder of the base and the target dataset (--base, --target)."
+        )
+    start = load_detector(base)
+    if start.spec.name != name:
+        raise ProbeError(
+            f"The base in {str(base)!r} is {start.spec.name}, not {name}. Name the same "
+            "architecture, or give another base."
+        )
+    return train_tuned(start, variant, source, target, out, plan=plan_tuned(name, variant, **given))
 
 
 def _notes(*datasets: Dataset) -> dict[str, object]:

@@ -1,0 +1,249 @@
+"""The command line: parse, call, print. No logic."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from probe import report
+from probe.errors import ProbeError
+from probe.schema import DATASETS, SPLITS
+
+__all__ = ["cli", "main"]
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command; exit code 0 if it did what was asked, 2 on bad input, 130 if interrupted."""
+    try:
+        code = cli(args=arguments, prog_name="probe", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except ProbeError as error:
+        report.error(str(error))
+    except click.UsageError as error:
+        report.error(error.format_message() + _hint(error))
+    except (KeyboardInterrupt, click.Abort):
+        report.note("Interrupted. Nothing is lost: run the same command again to go on.")
+        sys.exit(130)
+    sys.exit(2)
+
+
+def _hint(error: click.UsageError) -> str:
+    path = error.ctx.command_path if error.ctx else "probe"
+    return f" See `{path} --help`."
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="deepfake-probe", prog_name="probe")
+def cli() -> None:
+    """Interpret deepfake detectors: universal neurons, with nulls.
+
+    Start with `probe demo`, which needs no data.
+    """
+
+
+@cli.command()
+@click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True)
+@click.option("--detectors", default="meso4,mesoinception4", show_default=True, metavar="A,B|all")
+@click.option("--source", default="deepfakes", show_default=True, type=click.Choice(DATASETS))
+@click.option("--seed", default=0, show_default=True)
+@click.option("--no-serve", is_flag=True, help="End instead of serving the dashboard.")
+@click.option("--port", default=8050, show_default=True)
+def demo(out: Path, detectors: str, source: str, seed: int, no_serve: bool, port: int) -> None:
+    """Run the whole study on the embedded lab dataset and show it in the browser."""
+    from probe.demo import DemoPlan, run_demo
+
+    report.demo(run_demo(DemoPlan(out, DemoPlan.parse(detectors), source, seed)))
+    if not no_serve:
+        _serve(out, "127.0.0.1", port)
+
+
+@cli.command()
+@click.argument("run", type=FOLDER)
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8050, show_default=True)
+def dashboard(run: Path, host: str, port: int) -> None:
+    """Serve the dashboard of a run folder."""
+    _serve(run, host, port)
+
+
+def _serve(run: Path, host: str, port: int) -> None:
+    import importlib
+
+    # The app stands on top of probe; probe finds it by name and never imports it.
+    importlib.import_module("app").serve(run, host=host, port=port)
+
+
+@cli.group()
+def lab() -> None:
+    """Make the embedded dataset: six simulated forgeries of rendered faces."""
+
+
+@lab.command("make")
+@click.argument("out", type=FOLDER)
+@click.option("--size", default=128, show_default=True, help="Side of the images in pixels.")
+@click.option("--identities", type=int, help="Identities in all; by default as many as needed.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--workers", type=int, help="Processes; all cores by default.")
+def lab_make(out: Path, size: int, identities: int | None, seed: int, workers: int | None) -> None:
+    """Write all six lab datasets to OUT."""
+    from probe.datasets.lab import make
+
+    report.dataset(make(out, size=size, identities=identities, seed=seed, workers=workers))
+
+
+@cli.command()
+@click.argument("layout")
+@click.argument("root", type=FOLDER)
+@click.argument("out", type=FOLDER)
+@click.option("--frames", default=32, show_default=True, help="Evenly spaced frames a video.")
+@click.option("--size", default=256, show_default=True, help="Side of the crops in pixels.")
+@click.option("--margin", default=1.3, show_default=True, help="Crop side / face box side.")
+@click.option("--compression", default="c23", show_default=True)
+@click.option("--workers", type=int, help="Processes; all cores by default.")
+def ingest(layout: str, root: Path, out: Path, **options: Any) -> None:
+    """Cut face crops from the videos under ROOT, laid out as LAYOUT, into OUT."""
+    from probe.datasets import ingest as ingest_videos
+
+    report.ingest(ingest_videos(layout, root, out, **options))
+
+
+@cli.command()
+@click.argument("datasets", nargs=-1, required=True)
+@click.option("--split", type=click.Choice(SPLITS), help="One split only.")
+def datasets(datasets: tuple[str, ...], split: str | None) -> None:
+    """Print what datasets hold: "lab", "lab:faceswap", or folders."""
+    from probe.datasets import open_dataset
+
+    for name in datasets:
+        report.dataset(open_dataset(name, split=split))
+
+
+@cli.command()
+def detectors() -> None:
+    """List the registered detectors."""
+    from probe.detectors import ARCHITECTURES
+
+    report.detectors([ARCHITECTURES[name] for name in ARCHITECTURES])
+
+
+@cli.command()
+@click.argument("name")
+@click.option("--input-size", type=int)
+def layers(name: str, input_size: int | None) -> None:
+    """List the layers of a detector that can be tapped."""
+    from probe.detectors import load_detector
+    from probe.hooks import trace
+
+    report.layers(trace(load_detector(name, input_size=input_size)))
+
+
+@cli.command()
+@click.argument("name")
+@click.argument("source")
+@click.argument("out", type=FOLDER)
+@click.option("--input-size", type=int)
+@click.option("--epochs", type=int, help="The study's 100 (base) or 50 (tuned) by default.")
+@click.option("--batch-size", type=int, help="The study's 32 (base) or 64 (tuned) by default.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--variant", type=click.Choice(["base", "shallow", "deep"]), default="base")
+@click.option("--base", type=FOLDER, help="Trained base detector to tune.")
+@click.option("--target", help="Dataset mixed in for tuning.")
+def train(name: str, source: str, out: Path, target: str | None, **options: Any) -> None:
+    """Train detector NAME on dataset SOURCE into OUT."""
+    from probe.datasets import open_dataset
+    from probe.detectors.variants import train_variant
+
+    mixed = open_dataset(target) if target else None
+    variant = options.pop("variant")
+    done = train_variant(name, variant, open_dataset(source), out, target=mixed, **options)
+    report.trained(done, out)
+
+
+@cli.command()
+@click.argument("datasets", nargs=-1, required=True)
+@click.option(
+    "--detector", "-d", "names", multiple=True, required=True, metavar="NAME|FOLDER|NAME=WEIGHTS"
+)
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option("--per-video", is_flag=True, help="Also print mean P(fake) of every video.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv .parquet .tex")
+def evaluate(
+    datasets: tuple[str, ...], names: tuple[str, ...], split: str, per_video: bool, out: Path | None
+) -> None:
+    """Measure detectors on datasets: accuracy, AUROC, AP, EER with clustered intervals."""
+    from probe.datasets import open_dataset
+    from probe.detectors.evaluation import evaluate as measure
+
+    those = [_detector(name) for name in names]
+    matrix = measure(those, [open_dataset(name, split=split) for name in datasets])
+    report.matrix(matrix)
+    if per_video:
+        report.videos(matrix)
+    if out:
+        report.written(matrix.export(out))
+
+
+@cli.command()
+@click.argument("datasets", nargs=-1, required=True)
+@click.option("--detector", "-d", "name", required=True, metavar="NAME|FOLDER|NAME=WEIGHTS")
+@click.option("--layer", "-l", "layers", multiple=True, required=True)
+@click.option("--out", type=FOLDER, required=True, help="The store, ending in .zarr.")
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float32")
+def record(
+    datasets: tuple[str, ...], name: str, layers: tuple[str, ...], out: Path, split: str, dtype: str
+) -> None:
+    """Record activations of a detector on datasets into a store; resumes."""
+    from probe.recording import record as record_store
+
+    data = _joined(datasets, split)
+    record_store(_detector(name), data, out, layers=list(layers), dtype=dtype)
+    report.written(out)
+
+
+@cli.command()
+@click.argument("datasets", nargs=-1, required=True)
+@click.option("--detector", "-d", "name", required=True, metavar="NAME|FOLDER|NAME=WEIGHTS")
+@click.option("--layer", "-l", help="The detector's unit layer by default.")
+@click.option("--mode", type=click.Choice(["default", "authors"]), default="default")
+@click.option("--top", default=0.5, show_default=True, help="Share of units kept a dataset.")
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv .parquet .tex")
+def neurons(
+    datasets: tuple[str, ...],
+    name: str,
+    layer: str | None,
+    mode: str,
+    top: float,
+    split: str,
+    out: Path | None,
+) -> None:
+    """Count universal neurons of a detector, beside what chance and no training give."""
+    from probe.importance import neuron_importance
+    from probe.neurons import universal_neurons
+
+    table = neuron_importance(_detector(name), _joined(datasets, split), layer, mode=mode)
+    report.universality(universal_neurons(table, top))
+    if out:
+        report.written(table.export(out))
+
+
+def _detector(text: str) -> Any:
+    from probe.detectors import load_detector
+
+    name, _, weights = text.partition("=")
+    return load_detector(name, weights=weights or None)
+
+
+def _joined(names: Sequence[str], split: str) -> Any:
+    from probe.datasets import open_dataset
+    from probe.datasets.dataset import concatenate
+
+    opened = [open_dataset(name, split=split) for name in names]
+    return opened[0] if len(opened) == 1 else concatenate(opened, "+".join(names))

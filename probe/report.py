@@ -1,0 +1,189 @@
+"""What the commands print: rich tables on stdout, errors and notes on stderr."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from probe.datasets.dataset import Dataset
+    from probe.detectors.architectures import Architecture
+    from probe.detectors.detector import Detector
+    from probe.detectors.evaluation import ZeroShotMatrix
+    from probe.neurons import Universality
+
+__all__ = [
+    "dataset",
+    "demo",
+    "detectors",
+    "error",
+    "ingest",
+    "layers",
+    "matrix",
+    "note",
+    "trained",
+    "universality",
+    "videos",
+    "written",
+]
+
+
+def _out() -> Console:
+    return Console(soft_wrap=True)
+
+
+def error(text: str) -> None:
+    """Print an error as one paragraph on stderr."""
+    Console(stderr=True, soft_wrap=True).print(f"[red]Error:[/red] {_plain(text)}", highlight=False)
+
+
+def note(text: str) -> None:
+    """Print a remark on stderr."""
+    Console(stderr=True, soft_wrap=True).print(_plain(text), highlight=False)
+
+
+def written(path: Path) -> None:
+    """Say where something was written."""
+    _out().print(f"Written: {_plain(str(path))}", highlight=False)
+
+
+def _plain(text: str) -> str:
+    return text.replace("[", r"\[")
+
+
+def dataset(data: Dataset) -> None:
+    """Print counts and card of a dataset."""
+    table = Table("dataset", "split", "real", "fake", "videos", "clusters", title=data.name)
+    frame = data.samples.table.assign(cluster=data.samples.clusters)
+    for (name, split), rows in frame.groupby(["dataset", "split"], sort=False):
+        fakes = int(rows["label"].sum())
+        videos = rows.groupby(["method", "video"]).ngroups
+        counts = (len(rows) - fakes, fakes, videos, rows["cluster"].nunique())
+        table.add_row(str(name), str(split), *map(str, counts))
+    _out().print(table)
+    for key in ("label_convention", "crop", "licence", "simulated"):
+        if key in data.card:
+            _out().print(f"{key}: {_plain(str(data.card[key]))}", highlight=False)
+    _out().print(f"root: {_plain(str(data.root))}", highlight=False)
+
+
+def detectors(those: Sequence[Architecture]) -> None:
+    """Print the registered architectures."""
+    table = Table("detector", "input", "loss", "rate", "units", "last convolution")
+    for one in those:
+        row = (one.name, str(one.input_size), one.recipe.loss, f"{one.recipe.rate:g}")
+        table.add_row(*row, one.units, one.last_conv)
+    _out().print(table)
+    _out().print("Any timm model is a detector too: timm:<model>.", highlight=False)
+
+
+def layers(traced: Any) -> None:
+    """Print the layers of a traced detector and what could not be traced."""
+    for name in traced.layers:
+        _out().print(_plain(name), highlight=False)
+    note(str(traced.report))
+
+
+def trained(detector: Detector, folder: Path) -> None:
+    """Say what was trained and where it lies."""
+    _out().print(f"{detector.name}, fingerprint {detector.fingerprint}", highlight=False)
+    written(folder)
+
+
+def ingest(done: Any) -> None:
+    """Print the summary of an ingest."""
+    _out().print(_plain(done.summary()), highlight=False)
+
+
+def matrix(found: ZeroShotMatrix, metric: str = "auroc", level: str = "frame") -> None:
+    """Print one metric of the zero-shot matrix with its intervals."""
+    part = found.data.sel(metric=metric, level=level)
+    names = [str(name) for name in part["dataset"].values]
+    table = Table("detector", *names, title=f"{metric.upper()} per {level}, 95 % interval")
+    for detector in part["detector"].values:
+        row = part.sel(detector=detector)
+        cells = [_cell(row.sel(dataset=name)) for name in names]
+        table.add_row(str(detector), *cells)
+    _out().print(table)
+    _say_why_not(part)
+
+
+def _cell(point: Any) -> str:
+    value, low, high = (float(point[key]) for key in ("value", "low", "high"))
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:.3f}" + (f"\n{low:.2f}–{high:.2f}" if np.isfinite(low) else "")
+
+
+def _say_why_not(part: Any) -> None:
+    """Name the datasets whose metric or interval is missing, and the reason."""
+    least = part["n_clusters"].min("detector")
+    few = [
+        f"{d} ({int(n)})"
+        for d, n in zip(least["dataset"].values, least.values, strict=True)
+        if n < 5
+    ]
+    if few:
+        note(f"No interval for fewer than 5 clusters (identities, else videos): {', '.join(few)}.")
+    single = [
+        str(d) for d in part["dataset"].values if np.isnan(part["value"].sel(dataset=d)).all()
+    ]
+    if single:
+        note(f"No value for datasets of one class only: {', '.join(single)}.")
+
+
+def videos(found: ZeroShotMatrix) -> None:
+    """Print mean P(fake) of every video."""
+    frame = found.scores.assign(score=1 / (1 + np.exp(-found.scores["logit"].astype(float))))
+    means = frame.pivot_table(
+        index=["dataset", "method", "video"], columns="detector", values="score", sort=False
+    )
+    table = Table("video", "frames", *map(str, means.columns), title="mean P(fake)")
+    frames = frame.groupby(["dataset", "method", "video"], sort=False)["sample"].nunique()
+    for key, count, row in zip(means.index, frames, means.to_numpy(), strict=True):
+        table.add_row(str(key[-1]), str(count), *(f"{value:.2f}" for value in row))
+    _out().print(table)
+
+
+def universality(found: Universality) -> None:
+    """Print the histogram of counts beside both nulls."""
+    data = found.data
+    draws = [f"untrained {k + 1}" for k in range(data.sizes["draw"])]
+    title = f"units of {data.attrs['layer']} in the top {data.attrs['top']:.0%} of c datasets"
+    table = Table("c", "observed", "independent (95 %)", *draws, title=title)
+    for c in data["count"].values:
+        at = data.sel(count=c)
+        chance = f"{float(at['independence']):.1f} ({float(at['independence_low']):.0f}–"
+        chance += f"{float(at['independence_high']):.0f})"
+        nulls = [str(int(value)) for value in at["untrained"].values]
+        table.add_row(str(int(c)), str(int(at["observed"])), chance, *nulls)
+    _out().print(table)
+    _out().print(_plain(universality_sentence(found)), highlight=False)
+
+
+def universality_sentence(found: Universality) -> str:
+    """Say how many units are universal and what the nulls leave of that."""
+    data = found.data
+    last = data.isel(count=-1)
+    untrained = ", ".join(str(int(v)) for v in last["untrained"].values) or "not computed"
+    return (
+        f"{int(last['observed'])} of {data.sizes['unit']} units are in all "
+        f"{data.sizes['dataset']} lists; {float(last['independence']):.1f} are expected of "
+        f"independent lists; untrained networks: {untrained}."
+    )
+
+
+def demo(outcome: Mapping[str, Any]) -> None:
+    """Print the findings of a demo and where every result lies."""
+    matrix(outcome["matrix"])
+    for label, found in outcome["universality"].items():
+        _out().print(f"{label}: {_plain(universality_sentence(found))}", highlight=False)
+    places = Table("what", "where", title="results")
+    for what, where in outcome["places"].items():
+        places.add_row(what, _plain(str(where)))
+    _out().print(places)
