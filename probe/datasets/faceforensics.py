@@ -1,0 +1,226 @@
+"""The official FaceForensics++ tree, DeepFakeDetection included (Rössler et al. 2019)."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from probe.datasets.layouts import LAYOUTS, Inventory, VideoEntry
+from probe.errors import DatasetError
+from probe.schema import FAKE, REAL, SPLITS
+
+__all__ = ["COMPRESSIONS", "read_faceforensics"]
+
+COMPRESSIONS = ("raw", "c23", "c40")
+
+_TOPS = ("original_sequences", "manipulated_sequences")
+
+LABELS = "folders original_sequences (real) and manipulated_sequences (fake) → 0 real, 1 fake"
+SPLIT_RULE = (
+    "The official lists splits/{train,val,test}.json: a video is in a split if all ids in its name "
+    "are; what is in none is left out and reported. Without a splits folder, and for "
+    "DeepFakeDetection, which has no official split, every video is test."
+)
+LICENCE = "FaceForensics++ terms: research use"
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """One folder of videos: where it lies, what it is called here, how its files are named."""
+
+    path: str
+    dataset: str
+    pattern: str
+    originals: str = ""
+    reenacts: bool = False
+    official_split: bool = True
+
+    @property
+    def label(self) -> int:
+        return FAKE if self.originals else REAL
+
+
+_PAIR = r"(?P<target>\d{3})_(?P<source>\d{3})"
+_FOLDERS = (
+    _Folder("original_sequences/youtube", "youtube", r"(?P<target>\d{3})"),
+    _Folder("original_sequences/actors", "actors", r"(?P<target>\d{2})__.+", official_split=False),
+    _Folder("manipulated_sequences/Deepfakes", "deepfakes", _PAIR, "youtube"),
+    _Folder("manipulated_sequences/Face2Face", "face2face", _PAIR, "youtube", reenacts=True),
+    _Folder("manipulated_sequences/FaceSwap", "faceswap", _PAIR, "youtube"),
+    _Folder(
+        "manipulated_sequences/NeuralTextures", "neuraltextures", _PAIR, "youtube", reenacts=True
+    ),
+    _Folder("manipulated_sequences/FaceShifter", "faceshifter", _PAIR, "youtube"),
+    _Folder(
+        "manipulated_sequences/DeepFakeDetection", "dfd",
+        r"(?P<target>\d{2})_(?P<source>\d{2})__.+__\w{8}", "actors", official_split=False,
+    ),
+)  # fmt: skip
+
+_Splits = Mapping[str, str]
+
+
+@LAYOUTS.register("faceforensics")
+def read_faceforensics(root: Path, compression: str = "c23") -> Inventory:
+    """List the videos of a FaceForensics++ tree at one compression level.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Folder that holds ``original_sequences`` and ``manipulated_sequences``.
+    compression : {"raw", "c23", "c40"}
+        Which copies of the videos.
+
+    Returns
+    -------
+    Inventory
+        Originals as datasets ``youtube`` and ``actors``, fakes as ``deepfakes``, ``face2face``,
+        ``faceswap``, ``neuraltextures``, ``faceshifter`` and ``dfd``. ``identity`` is the target,
+        who is seen; ``source`` gives the face or, in a reenactment, drives it (``driver``).
+
+    Raises
+    ------
+    DatasetError
+        If the folder is missing, is no such tree, lacks the compression level, or its split
+        lists are damaged.
+    """
+    root = Path(root)
+    _require_tree(root)
+    _require_compression(root, compression)
+    splits = _read_splits(root)
+    videos: list[VideoEntry] = []
+    left_out: dict[str, str] = {}
+    notes = [] if splits is not None else ["There is no splits folder: every video is test."]
+    for folder in _FOLDERS:
+        here = root / folder.path / compression / "videos"
+        if not here.is_dir():
+            notes.append(f"{folder.path}/{compression}/videos is not there.")
+            continue
+        for file in sorted(here.iterdir()):
+            entry = _entry(root, folder, file, splits)
+            if isinstance(entry, VideoEntry):
+                videos.append(entry)
+            else:
+                left_out[file.relative_to(root).as_posix()] = entry
+    _require_videos(root, videos, left_out)
+    reals = {one.dataset: one.originals for one in _FOLDERS if one.originals}
+    return Inventory(
+        tuple(videos), reals, left_out, tuple(notes), LABELS, SPLIT_RULE, LICENCE
+    )  # fmt: skip
+
+
+def _entry(root: Path, folder: _Folder, file: Path, splits: _Splits | None) -> VideoEntry | str:
+    """Label one file, or say why it is left out."""
+    match = re.fullmatch(folder.pattern + r"\.mp4", file.name)
+    if match is None:
+        return "its name is not of the official form"
+    groups = match.groupdict()
+    target, source = groups["target"], groups.get("source") or ""
+    split = "test"
+    if folder.official_split and splits is not None:
+        found = {splits.get(one) for one in (target, source) if one}
+        if len(found) > 1 or None in found:
+            return "it is outside the official splits"
+        split = str(found.pop())
+    mask = root / folder.path / "masks" / "videos" / file.name
+    return VideoEntry(
+        dataset=folder.dataset,
+        video=file.stem,
+        file=file,
+        label=folder.label,
+        method=folder.dataset if folder.originals else "real",
+        split=split,
+        identity=target,
+        source=source,
+        driver=source if folder.reenacts else "",
+        mask_file=mask if mask.is_file() else None,
+    )
+
+
+def _require_tree(root: Path) -> None:
+    if not root.is_dir():
+        raise DatasetError(
+            f"The folder {str(root)!r} is missing. Give the root of a FaceForensics++ download, "
+            f"which holds {' and '.join(_TOPS)}."
+        )
+    if any((root / top).is_dir() for top in _TOPS):
+        return
+    inside = [
+        one.name for one in sorted(root.iterdir()) if any((one / top).is_dir() for top in _TOPS)
+    ]
+    hint = ""
+    if root.name in _TOPS:
+        hint = f" Its parent {str(root.parent)!r} seems to be meant."
+    elif inside:
+        hint = f" Its folder {inside[0]!r} has them: give that one."
+    raise DatasetError(
+        f"{str(root)!r} is no FaceForensics++ tree: neither {_TOPS[0]} nor {_TOPS[1]} is in it."
+        + (hint or " Give the folder that the official download script wrote.")
+    )
+
+
+def _require_compression(root: Path, compression: str) -> None:
+    there = sorted(
+        {
+            level
+            for folder in _FOLDERS
+            for level in COMPRESSIONS
+            if (root / folder.path / level / "videos").is_dir()
+        },
+        key=COMPRESSIONS.index,
+    )
+    if compression not in there:
+        raise DatasetError(
+            f"Compression {compression!r} was asked for; {str(root)!r} holds "
+            f"{', '.join(there) or 'none'} (known: {', '.join(COMPRESSIONS)}). Choose one that is "
+            "there, or download that level."
+        )
+
+
+def _require_videos(root: Path, videos: list[VideoEntry], left_out: Mapping[str, str]) -> None:
+    if videos:
+        return
+    reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
+    raise DatasetError(
+        f"{str(root)!r} holds no video that can be taken"
+        + (f" ({len(left_out)} left out: {reasons})." if left_out else ": its folders are empty.")
+        + " Check the download and its splits folder."
+    )
+
+
+def _read_splits(root: Path) -> _Splits | None:
+    folder = root / "splits"
+    if not folder.is_dir():
+        return None
+    found: dict[str, str] = {}
+    for split in SPLITS:
+        for one in _ids(folder / f"{split}.json"):
+            if found.setdefault(one, split) != split:
+                raise DatasetError(
+                    f"Id {one!r} stands in the splits {found[one]} and {split} of {str(folder)!r}. "
+                    "Splits must not share ids; restore the official lists."
+                )
+    return found
+
+
+def _ids(file: Path) -> Iterator[str]:
+    try:
+        pairs = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"The split list {str(file)!r} cannot be read ({error}). Restore the official "
+            "train.json, val.json and test.json, or remove the whole splits folder to make "
+            "every video test."
+        ) from error
+    for pair in pairs if isinstance(pairs, list) else [None]:
+        if not (
+            isinstance(pair, list) and len(pair) == 2 and all(isinstance(i, str) for i in pair)
+        ):
+            raise DatasetError(
+                f"The split list {str(file)!r} holds {pair!r}; it has to be a list of pairs of "
+                'ids, such as [["071", "054"]]. Restore the official list.'
+            )
+        yield from pair

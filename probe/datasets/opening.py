@@ -1,0 +1,139 @@
+"""`open_dataset`: the lab by name, what was ingested by its folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from probe.datasets.dataset import Dataset, read_native
+from probe.datasets.samples import Samples
+from probe.errors import DatasetError, UnknownNameError
+from probe.schema import DATASETS, REAL, SPLITS
+
+__all__ = ["open_dataset", "part_of"]
+
+LAB = "lab"
+
+
+def open_dataset(
+    name_or_path: str | Path,
+    *,
+    split: str | None = None,
+    root: str | Path | None = None,
+    size: int | None = None,
+    seed: int | None = None,
+) -> Dataset:
+    """Open a dataset.
+
+    Parameters
+    ----------
+    name_or_path : str or path
+        ``"lab"`` for the six embedded datasets, ``"lab:faceswap"`` for one; a folder that
+        `ingest` or the lab wrote for all in it; ``"FOLDER:deepfakes"`` for one dataset of fakes
+        in it together with the originals that belong to it, see `part_of`. A folder of the name
+        ``lab`` is opened as ``"./lab"``.
+    split : {"train", "val", "test"}, optional
+        Keep one split.
+    root : path, optional
+        Where the lab is kept, instead of the user's cache.
+    size, seed : int, optional
+        Of the lab: side of its images in pixels (128), and seed (0).
+
+    Returns
+    -------
+    Dataset
+        Samples, images and card.
+
+    Raises
+    ------
+    UnknownNameError
+        If the name is neither the lab's nor that of a folder, or the folder has no such part.
+    DatasetError
+        If the folder is no dataset, the split is not one of the three or has no samples, or an
+        argument of the lab is given for a folder.
+    """
+    text = str(name_or_path)
+    if split is not None and split not in SPLITS:
+        raise DatasetError(
+            f"Split {split!r} was given; allowed are {', '.join(SPLITS)}, or none for all."
+        )
+    if text == LAB or text.startswith(f"{LAB}:"):
+        return _open_lab(text, split, root, size, seed)
+    given = [k for k, v in (("root", root), ("size", size), ("seed", seed)) if v is not None]
+    if given:
+        raise DatasetError(
+            f"{', '.join(given)} was given for {text!r}; that is for the lab only. Leave it out: "
+            "images are resized to what a detector takes."
+        )
+    folder, part = _folder_and_part(text)
+    dataset = replace(read_native(folder), name=text) if part else read_native(folder)
+    if part:
+        dataset = replace(part_of(dataset, part), name=text)
+    return dataset.select(split=split) if split else dataset
+
+
+def part_of(dataset: Dataset, name: str) -> Dataset:
+    """Take one dataset out of several, with the originals that belong to it.
+
+    FaceForensics++ has one set of originals for all its methods. The part "deepfakes" is the
+    fakes of that method and those originals, all with ``dataset="deepfakes"``; the originals'
+    sample ids get the prefix ``deepfakes/``, so that several parts can stand in one table.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        What holds it; its card's ``reals`` says which originals belong to which fakes.
+    name : str
+        Value of the column ``dataset``.
+
+    Returns
+    -------
+    Dataset
+        Of that name.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of this name.
+    """
+    table = dataset.samples.table
+    known = list(dict.fromkeys(table["dataset"]))
+    if name not in known:
+        raise UnknownNameError("dataset", name, known, where=dataset.name)
+    own = table[table["dataset"] == name]
+    originals = dict(dataset.card.get("reals", {})).get(name)
+    if originals is not None:
+        reals = table[(table["dataset"] == originals) & (table["label"] == REAL)]
+        reals = reals.assign(dataset=name, sample=f"{name}/" + reals["sample"])
+        own = pd.concat([reals, own], ignore_index=True)
+    return replace(dataset, name=name, samples=Samples(own))
+
+
+def _open_lab(
+    name: str, split: str | None, root: str | Path | None, size: int | None, seed: int | None
+) -> Dataset:
+    from probe.datasets.lab import open_lab
+
+    where = Path(root) if root is not None else None
+    return open_lab(name, split=split, root=where, size=size or 128, seed=seed or 0)
+
+
+def _folder_and_part(text: str) -> tuple[Path, str]:
+    if Path(text).is_dir():
+        return Path(text), ""
+    folder, colon, part = text.rpartition(":")
+    if colon and part and Path(folder).is_dir():
+        return Path(folder), part
+    if any(sign in text for sign in "/\\") or Path(text).exists():
+        raise DatasetError(
+            f"The folder {text!r} is missing. Give the folder that `probe ingest` or `probe lab "
+            "make` wrote, FOLDER:NAME for one dataset in it, or lab."
+        )
+    raise UnknownNameError(
+        "dataset",
+        text,
+        [LAB, *(f"{LAB}:{one}" for one in DATASETS)],
+        remedy="A folder that `probe ingest` wrote can be given by its path.",
+    )
