@@ -104,6 +104,11 @@ def cut_clip(task: ClipTask) -> Clip:
     -------
     Clip
         What became of it; read errors are in its report, not raised.
+
+    Raises
+    ------
+    DatasetError
+        If the face detector is not there.
     """
     report, looks = _look(task)
     source_bytes = task.entry.file.stat().st_size if task.entry.file.is_file() else 0
@@ -148,7 +153,9 @@ def read_clip(folder: Path) -> Clip | None:
         return None
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        report = {k: tuple(v) if isinstance(v, list) else v for k, v in found["report"].items()}
+        report: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in found["report"].items()
+        }
         return Clip(VideoReport(**report), tuple(found["rows"]), int(found["source_bytes"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(
@@ -173,11 +180,11 @@ def _look(task: ClipTask) -> tuple[VideoReport, list[_Look]]:
     report = VideoReport(entry.dataset, entry.video, entry.split, task.frames)
     looks: list[_Look] = []
     indices: Sequence[int] = ()
+    finder = FaceFinder()
     try:
         timeline = read_timeline(entry.file)
         report = replace(report, available=len(timeline))
         indices = evenly_spaced(len(timeline), task.frames).tolist()
-        finder = FaceFinder()
         for frame in read_frames(entry.file, timeline, indices):
             found = _candidates(frame.image, finder.find(frame.image), task)
             looks.append(_Look(frame.index, frame.time, found))
@@ -234,7 +241,7 @@ def _write_masks(
             square = squares[frame.index]
             _require_inside(frame.image, square)
             name = f"{frame.index:06d}.mask.png"
-            grey = cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY)
+            grey = np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
             Image.fromarray(cut(grey, square, task.size)).save(folder / name)
             names[frame.index] = name
     except DatasetError as error:

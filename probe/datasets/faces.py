@@ -231,5 +231,4 @@ def cut(image: NDArray[np.uint8], square: Square, size: int) -> NDArray[np.uint8
     """
     part = image[square.y : square.y + square.side, square.x : square.x + square.side]
     how = cv2.INTER_AREA if square.side > size else cv2.INTER_LINEAR
-    out: NDArray[np.uint8] = cv2.resize(part, (size, size), interpolation=how)
-    return out
+    return np.asarray(cv2.resize(part, (size, size), interpolation=how), dtype=np.uint8)

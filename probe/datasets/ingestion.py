@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -105,7 +106,9 @@ def ingest(
             f"{str(file)!r} says why for each."
         )
     samples = Samples(pd.DataFrame(list(_rows(inventory.videos, clips))))
-    write_native(Dataset(out.resolve().name, samples, out, _card(inventory, parameters)))
+    # Not named after the folder: the bytes must not depend on the place.
+    name = f"{layout}-{compression}"
+    write_native(Dataset(name, samples, out, _card(inventory, parameters)))
     return report
 
 
@@ -190,9 +193,15 @@ def _cut_all(tasks: Sequence[ClipTask], workers: int, text: str) -> list[Clip]:
     pending = {i: task for i, task in enumerate(tasks) if i not in done}
     with progress_bar(text, len(tasks)) as advance:
         advance(len(done))
-        for i, clip in _run(pending, min(workers, len(pending))):
-            done[i] = clip
-            advance(1)
+        try:
+            for i, clip in _run(pending, min(workers, len(pending))):
+                done[i] = clip
+                advance(1)
+        except OSError as error:
+            raise DatasetError(
+                f"Writing crops failed: {error}. Finished videos are kept; make room or choose "
+                "another folder, and run again."
+            ) from error
     return [done[i] for i in range(len(tasks))]
 
 
@@ -206,7 +215,7 @@ def _run(pending: Mapping[int, ClipTask], workers: int) -> Iterator[tuple[int, C
         return
     # Spawned, not forked: a fork of a process with threads (torch, BLAS) can hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
     try:
         futures = {pool.submit(_cut_in_worker, task): i for i, task in pending.items()}
         for future in as_completed(futures):
@@ -219,6 +228,18 @@ def _run(pending: Mapping[int, ClipTask], workers: int) -> Iterator[tuple[int, C
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Make a worker end when its parent is killed; waiting for work, it would never notice."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _cut_in_worker(task: ClipTask) -> Clip:

@@ -68,9 +68,9 @@ def open_dataset(
             "images are resized to what a detector takes."
         )
     folder, part = _folder_and_part(text)
-    dataset = replace(read_native(folder), name=text) if part else read_native(folder)
+    dataset = read_native(folder)
     if part:
-        dataset = replace(part_of(dataset, part), name=text)
+        dataset = replace(part_of(dataset, part), name=f"{dataset.name}:{part}")
     return dataset.select(split=split) if split else dataset
 
 

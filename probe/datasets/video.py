@@ -57,7 +57,7 @@ class Timeline:
 
 
 def evenly_spaced(available: int, wanted: int) -> NDArray[np.int64]:
-    """Indices of frames in the middle of `wanted` equal parts of a video.
+    """Choose the frames in the middle of `wanted` equal parts of a video.
 
     Parameters
     ----------
@@ -134,7 +134,8 @@ def read_frames(file: Path, timeline: Timeline, indices: Sequence[int]) -> Itera
             base = float(stream.time_base or 1)
             for index, frame in _decoded(container, stream, timeline, indices):
                 time = (timeline.stamps[index] - timeline.stamps[0]) * base
-                yield Frame(index, time, frame.to_ndarray(format="rgb24"))
+                image = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+                yield Frame(index, time, image)
     except (av.FFmpegError, OSError) as error:
         raise DatasetError(f"Decoding {file.name!r} broke off: {error}.") from error
 

@@ -18,7 +18,8 @@ __all__ = ["read_deepfakebench"]
 State = dict[str, Tensor]
 
 #: Its images are normalised by this mean and deviation, in every configuration file.
-_HALF = (0.5, 0.5, 0.5)
+#: Lists, because specs are stored as JSON and have to come back equal.
+_HALF = [0.5, 0.5, 0.5]
 _MESO = {"outputs": 2, "conv_bias": False, "eps": 1e-5, "mean": _HALF, "std": _HALF}
 
 #: Where training loops put the state dict, and what wrappers and detectors put before its names.

