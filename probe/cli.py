@@ -177,11 +177,12 @@ def evaluate(
     datasets: tuple[str, ...], names: tuple[str, ...], split: str, per_video: bool, out: Path | None
 ) -> None:
     """Measure detectors on datasets: accuracy, AUROC, AP, EER with clustered intervals."""
-    from probe.datasets import open_dataset
+    from probe.datasets import open_dataset, parts_of
     from probe.detectors.evaluation import evaluate as measure
 
     those = [_detector(name) for name in names]
-    matrix = measure(those, [open_dataset(name, split=split) for name in datasets])
+    opened = [open_dataset(name, split=split) for name in datasets]
+    matrix = measure(those, [part for data in opened for part in parts_of(data)])
     report.matrix(matrix)
     if per_video:
         report.videos(matrix)

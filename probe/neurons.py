@@ -46,7 +46,7 @@ class NeuronTable:
 
     def export(self, path: str | Path) -> Path:
         """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
-        return export_frame(self.to_dataframe(), path)
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
         """Write the labelled arrays as Zarr."""
@@ -107,7 +107,7 @@ class Universality:
 
     def export(self, path: str | Path) -> Path:
         """Write the frame of counts as ``.csv``, ``.parquet`` or ``.tex``."""
-        return export_frame(self.to_dataframe(), path)
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
         """Write the labelled arrays as Zarr."""

@@ -34,7 +34,9 @@ __all__ = [
 
 
 def _out() -> Console:
-    return Console(soft_wrap=True)
+    console = Console(soft_wrap=True)
+    # Tables cut at 80 columns would lose figures in a log file or a pipe.
+    return console if console.is_terminal else Console(soft_wrap=True, width=160)
 
 
 def error(text: str) -> None:
@@ -111,6 +113,10 @@ def matrix(found: ZeroShotMatrix, metric: str = "auroc", level: str = "frame") -
         table.add_row(str(detector), *cells)
     _out().print(table)
     _say_why_not(part)
+    for name, card in found.data.attrs.get("cards", {}).items():
+        if isinstance(card, dict) and isinstance(card.get("crop"), dict):
+            rule = {k: v for k, v in card["crop"].items() if k != "rule"}
+            note(f"Crop rule of {name}: " + ", ".join(f"{k} {v}" for k, v in rule.items()))
 
 
 def _cell(point: Any) -> str:
@@ -140,13 +146,17 @@ def _say_why_not(part: Any) -> None:
 def videos(found: ZeroShotMatrix) -> None:
     """Print mean P(fake) of every video."""
     frame = found.scores.assign(score=1 / (1 + np.exp(-found.scores["logit"].astype(float))))
-    means = frame.pivot_table(
-        index=["dataset", "method", "video"], columns="detector", values="score", sort=False
-    )
-    table = Table("video", "frames", *map(str, means.columns), title="mean P(fake)")
-    frames = frame.groupby(["dataset", "method", "video"], sort=False)["sample"].nunique()
-    for key, count, row in zip(means.index, frames, means.to_numpy(), strict=True):
-        table.add_row(str(key[-1]), str(count), *(f"{value:.2f}" for value in row))
+    # Originals that several datasets share are shown once.
+    frame["video"] = [text.split("|")[-1] for text in frame["video"]]
+    frame = frame.drop_duplicates(["detector", "method", "video", "frame"])
+    key = ["method", "video"]
+    means = frame.pivot_table(index=key, columns="detector", values="score", sort=False)
+    counts = frame.groupby([*key, "detector"], sort=False).size().groupby(key, sort=False).max()
+    columns = [str(name).replace("/", "\n") for name in means.columns]
+    table = Table("method", "video", "frames", *columns, title="mean P(fake)")
+    for (method, video), row in zip(means.index, means.to_numpy(), strict=True):
+        count = str(counts[method, video])
+        table.add_row(str(method), str(video), count, *(f"{value:.2f}" for value in row))
     _out().print(table)
 
 

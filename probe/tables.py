@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -68,6 +68,16 @@ def plain(value: object) -> object:
     return value if isinstance(value, str | int | float | bool) else json.dumps(value, default=str)
 
 
+def _parsed(value: object) -> object:
+    """Undo `plain` for text that holds JSON."""
+    if isinstance(value, str) and value[:1] in "{[":
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
 def _to_csv(frame: pd.DataFrame, path: Path) -> None:
     frame.to_csv(path, index=False)
 
@@ -88,8 +98,10 @@ _WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
 }
 
 
-def export_frame(frame: pd.DataFrame, path: str | Path) -> Path:
-    """Write a frame in the format that the suffix names.
+def export_frame(
+    frame: pd.DataFrame, path: str | Path, attrs: Mapping[Hashable, object] | None = None
+) -> Path:
+    """Write a frame in the format that the suffix names, and its provenance beside it.
 
     Parameters
     ----------
@@ -97,6 +109,8 @@ def export_frame(frame: pd.DataFrame, path: str | Path) -> Path:
         What to write; its index is left out.
     path : path
         Ends in ``.csv``, ``.parquet`` or ``.tex`` (booktabs).
+    attrs : mapping, optional
+        Provenance (fingerprints, crop rule, seed), written to ``<path>.json``.
 
     Returns
     -------
@@ -117,6 +131,9 @@ def export_frame(frame: pd.DataFrame, path: str | Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _WRITERS[path.suffix](frame, partial)
+        if attrs:
+            text = json.dumps({str(k): _parsed(v) for k, v in attrs.items()}, indent=2, default=str)
+            path.with_name(path.name + ".json").write_text(text + "\n", encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         raise ProbeError(

@@ -5,7 +5,7 @@ from probe.datasets import faceforensics as _faceforensics
 from probe.datasets.dataset import Dataset, concatenate, read_native, write_native
 from probe.datasets.ingestion import ingest
 from probe.datasets.layouts import LAYOUTS
-from probe.datasets.opening import open_dataset, part_of
+from probe.datasets.opening import open_dataset, part_of, parts_of
 from probe.datasets.report import IngestReport, VideoReport
 from probe.datasets.samples import Samples
 
@@ -19,6 +19,7 @@ __all__ = [
     "ingest",
     "open_dataset",
     "part_of",
+    "parts_of",
     "read_native",
     "write_native",
 ]

@@ -12,7 +12,7 @@ from probe.datasets.samples import Samples
 from probe.errors import DatasetError, UnknownNameError
 from probe.schema import DATASETS, REAL, SPLITS
 
-__all__ = ["open_dataset", "part_of"]
+__all__ = ["open_dataset", "part_of", "parts_of"]
 
 LAB = "lab"
 
@@ -109,6 +109,22 @@ def part_of(dataset: Dataset, name: str) -> Dataset:
         reals = reals.assign(dataset=name, sample=f"{name}/" + reals["sample"])
         own = pd.concat([reals, own], ignore_index=True)
     return replace(dataset, name=name, samples=Samples(own))
+
+
+def parts_of(dataset: Dataset) -> list[Dataset]:
+    """Take a dataset apart into those it is composed of, fakes together with their originals.
+
+    Where the card's ``reals`` says which originals belong to which fakes, each dataset of fakes
+    becomes a part as in `part_of`, and the originals are no part of their own; else every value of
+    the column ``dataset`` is a part.
+    """
+    reals = dict(dataset.card.get("reals", {}))
+    present = list(dict.fromkeys(dataset.samples.table["dataset"]))
+    fakes = [name for name in present if name in reals]
+    if not fakes:
+        return list(dataset.by_dataset().values())
+    others = [name for name in present if name not in reals and name not in reals.values()]
+    return [part_of(dataset, name) for name in (*fakes, *others)]
 
 
 def _open_lab(

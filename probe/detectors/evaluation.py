@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from probe.datasets.dataset import Dataset
+from probe.datasets.dataset import Dataset, concatenate
 from probe.detectors.detector import Detector
 from probe.errors import DatasetError, ProbeError
 from probe.progress import progress_bar
@@ -36,7 +36,8 @@ class ZeroShotMatrix:
         0.5, ``auroc``, ``ap`` and ``eer``, all in [0, 1]; levels ``frame`` and ``video`` (mean
         P(fake) of its frames). NaN bounds: fewer than five clusters. NaN value: one class only.
     scores : pandas.DataFrame
-        One row a detector and image: ``detector, dataset, sample, video, cluster, label, logit``.
+        One row a detector and image: ``detector, dataset, sample, method,
+        video, frame, cluster, label, logit``.
     """
 
     data: xr.Dataset
@@ -52,7 +53,7 @@ class ZeroShotMatrix:
 
     def export(self, path: str | Path) -> Path:
         """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
-        return export_frame(self.to_dataframe(), path)
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
         """Write the labelled arrays as Zarr, and the scores beside them as Parquet."""
@@ -65,10 +66,8 @@ class ZeroShotMatrix:
         return cls(open_table(path), pd.read_parquet(path.with_suffix(".scores.parquet")))
 
 
-def predict(
-    detector: Detector, dataset: Dataset, *, batch_size: int = 64, progress: bool = True
-) -> NDArray[np.float32]:
-    """Score a dataset.
+def predict(detector: Detector, dataset: Dataset, *, batch_size: int = 64) -> NDArray[np.float32]:
+    """Score a dataset, with a progress bar.
 
     Returns
     -------
@@ -80,12 +79,17 @@ def predict(
     ImageError
         If an image cannot be read.
     """
+    with progress_bar(f"score {dataset.name} by {detector.name}", len(dataset)) as advance:
+        return _predict(detector, dataset, batch_size, advance)
+
+
+def _predict(
+    detector: Detector, dataset: Dataset, batch_size: int, advance: Callable[[int], None]
+) -> NDArray[np.float32]:
     out = np.empty(len(dataset), dtype=np.float32)
-    text = f"score {dataset.name} by {detector.name}"
-    with progress_bar(text, len(dataset), show=progress) as advance:
-        for where, images in dataset.batches(detector.spec.input_size, batch_size):
-            out[where] = detector.logits(images)
-            advance(where.stop - where.start)
+    for where, images in dataset.batches(detector.spec.input_size, batch_size):
+        out[where] = detector.logits(images)
+        advance(where.stop - where.start)
     return out
 
 
@@ -123,13 +127,26 @@ def evaluate(
     those = [detectors] if isinstance(detectors, Detector) else list(detectors)
     parts = _parts([datasets] if isinstance(datasets, Dataset) else list(datasets))
     _require_distinct([one.name for one in those])
-    frames = []
-    for one in those:
-        for name, part in parts.items():
-            frames.append(_scored(one, name, part, predict(one, part, batch_size=batch_size)))
-    scores = pd.concat(frames, ignore_index=True)
+    scores = _score_all(those, parts, batch_size)
     data = _measured(scores, n_resamples, level, seed)
     return ZeroShotMatrix(data.assign_attrs(_provenance(those, parts, level, seed)), scores)
+
+
+def _score_all(
+    detectors: Sequence[Detector], parts: Mapping[str, Dataset], batch_size: int
+) -> pd.DataFrame:
+    """Score each image file once a detector, also where several parts share their originals."""
+    whole = concatenate(list(parts.values()), "all")
+    codes, files = pd.factorize(whole.samples.table["path"])
+    first = np.unique(codes, return_index=True)[1]
+    single, frames = whole.take(first), []
+    with progress_bar("score", len(files) * len(detectors)) as advance:
+        for one in detectors:
+            logits = _predict(one, single, batch_size, advance)[codes]
+            ends = np.cumsum([len(part) for part in parts.values()])
+            for (name, part), end in zip(parts.items(), ends, strict=True):
+                frames.append(_scored(one, name, part, logits[end - len(part) : end]))
+    return pd.concat(frames, ignore_index=True)
 
 
 def _parts(datasets: Sequence[Dataset]) -> dict[str, Dataset]:
@@ -166,6 +183,7 @@ def _scored(
             "sample": table["sample"],
             "method": table["method"],
             "video": table["dataset"] + "|" + table["method"] + "|" + table["video"],
+            "frame": table["frame"],
             "cluster": part.samples.clusters,
             "label": part.labels,
             "logit": logits,
