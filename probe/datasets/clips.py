@@ -19,7 +19,7 @@ from PIL import Image
 from probe.datasets.faces import Face, FaceFinder, Square, crop_square, cut, follow
 from probe.datasets.layouts import VideoEntry
 from probe.datasets.report import VideoReport
-from probe.datasets.video import evenly_spaced, read_frames, read_timeline
+from probe.datasets.video import Timeline, evenly_spaced, read_frames, read_timeline
 from probe.errors import DatasetError
 
 __all__ = ["CLIP_FILE", "Clip", "ClipTask", "cut_clip", "one_thread", "read_clip"]
@@ -183,16 +183,25 @@ def _look(task: ClipTask) -> tuple[VideoReport, list[_Look]]:
     finder = FaceFinder()
     try:
         timeline = read_timeline(entry.file)
-        report = replace(report, available=len(timeline))
+        report = replace(report, available=len(timeline), error=_cut_off(timeline))
         indices = evenly_spaced(len(timeline), task.frames).tolist()
         for frame in read_frames(entry.file, timeline, indices):
             found = _candidates(frame.image, finder.find(frame.image), task)
             looks.append(_Look(frame.index, frame.time, found))
     except DatasetError as error:
-        report = replace(report, error=str(error))
+        report = replace(report, error=f"{report.error} {error}".strip())
     decoded = {look.index for look in looks}
     missing = tuple(i for i in indices if i not in decoded)
     return replace(report, decoded=len(looks), not_decoded=missing), looks
+
+
+def _cut_off(timeline: Timeline) -> str:
+    if not timeline.lost:
+        return ""
+    return (
+        f"The file is cut off: it announces {len(timeline) + timeline.lost} frames and holds "
+        f"{len(timeline)}; the frames were chosen among these."
+    )
 
 
 def _candidates(

@@ -47,10 +47,13 @@ class Timeline:
         Presentation stamps, ascending; their number is the number of frames.
     keys : tuple of int
         Those at which decoding can start.
+    lost : int
+        Frames that the container announces and the file does not hold: it was cut off.
     """
 
     stamps: tuple[int, ...]
     keys: tuple[int, ...]
+    lost: int = 0
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -86,17 +89,21 @@ def read_timeline(file: Path) -> Timeline:
     try:
         with av.open(str(file)) as container:
             stream = _video_stream(file, container.streams.video)
-            packets = [p for p in container.demux(stream) if p.size and not p.is_discard]
-            stamps = [(p.pts, p.is_keyframe) for p in packets if p.pts is not None]
+            packets = [p for p in container.demux(stream) if p.size]
+            lost = max(0, stream.frames - len(packets))
+            shown = [p for p in packets if not p.is_discard]
+            stamps = [(p.pts, p.is_keyframe) for p in shown if p.pts is not None]
     except (av.FFmpegError, OSError) as error:
         raise DatasetError(f"The video {file.name!r} cannot be opened: {error}.") from error
-    if not stamps or len(stamps) < len(packets):
+    if not stamps or len(stamps) < len(shown):
         raise DatasetError(
-            f"The video {file.name!r} has {len(packets)} packets, {len(stamps)} of them with a "
+            f"The video {file.name!r} has {len(shown)} packets, {len(stamps)} of them with a "
             "time stamp; frames are found by it. Remux it, for example into .mp4."
         )
     return Timeline(
-        tuple(sorted(pts for pts, _ in stamps)), tuple(sorted(pts for pts, key in stamps if key))
+        tuple(sorted(pts for pts, _ in stamps)),
+        tuple(sorted(pts for pts, key in stamps if key)),
+        lost,
     )
 
 

@@ -93,6 +93,7 @@ def test_a_broken_end_keeps_what_came_before(tmp_path: Path) -> None:
     file = write_video(tmp_path / "whole.mp4", moving(40), gop=7, faststart=True)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     timeline = read_timeline(file)
+    assert timeline.lost == 40 - len(timeline) > 0
     seen = []
     try:
         for frame in read_frames(file, timeline, range(len(timeline))):
