@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+import pytest
+
+from probe.datasets import Dataset, Samples, open_dataset, part_of, write_native
+from probe.errors import DatasetError, UnknownNameError
+
+
+def test_a_folder_by_path_and_by_text(noise: Dataset) -> None:
+    assert open_dataset(noise.root).samples.table.equals(noise.samples.table)
+    assert len(open_dataset(str(noise.root), split="val")) == len(noise) // 3
+
+
+def test_a_part_that_has_its_own_reals(noise: Dataset) -> None:
+    """Without shared originals in the card, a part is the rows of that name."""
+    part = open_dataset(f"{noise.root}:two", split="test")
+    assert part.name == "noise:two" and set(part.samples.table["dataset"]) == {"two"}
+    assert len(part) == len(noise) // 6 and set(part.labels) == {0, 1}
+
+
+def shared(root: Path) -> Dataset:
+    """Two reals that two methods share, one fake each, over two splits."""
+    rows = []
+    for split in ("train", "test"):
+        for dataset, label in (("youtube", 0), ("a", 1), ("b", 1)):
+            sample = f"{dataset}/{split}"
+            rows.append(
+                {
+                    "sample": sample, "dataset": dataset, "split": split, "label": label,
+                    "method": dataset if label else "real", "video": split, "identity": split,
+                    "source": "", "frame": 0, "path": f"{sample}.png", "mask": "",
+                }
+            )  # fmt: skip
+    return Dataset(
+        "both", Samples(pd.DataFrame(rows)), root, {"reals": {"a": "youtube", "b": "youtube"}}
+    )
+
+
+def test_shared_originals_belong_to_every_part(tmp_path: Path) -> None:
+    data = shared(tmp_path)
+    part = part_of(data, "a")
+    table = part.samples.table
+    assert list(table["sample"]) == ["a/youtube/train", "a/youtube/test", "a/train", "a/test"]
+    assert list(table["path"]) == ["youtube/train.png", "youtube/test.png", "a/train.png",
+                                   "a/test.png"]  # fmt: skip
+    # A real and the fake made of it are one cluster: they show the same person.
+    assert part.samples.clusters[0] == part.samples.clusters[2] != part.samples.clusters[1]
+    assert len(data) == 6
+
+
+def test_originals_alone(tmp_path: Path) -> None:
+    assert set(part_of(shared(tmp_path), "youtube").labels) == {0}
+
+
+def test_splits_hold_for_parts(tmp_path: Path) -> None:
+    write_native(shared(tmp_path))
+    found = open_dataset(f"{tmp_path}:b", split="test")
+    assert list(found.samples.table["sample"]) == ["b/youtube/test", "b/test"]
+    with pytest.raises(DatasetError, match="has no sample with split='val'"):
+        open_dataset(f"{tmp_path}:b", split="val")
+
+
+@pytest.mark.parametrize("split", ["tset", "", "TEST"])
+def test_splits_are_checked_first(split: str) -> None:
+    with pytest.raises(DatasetError, match=rf"Split {split!r} was given; allowed are train, val"):
+        open_dataset("lab", split=split)
+
+
+def test_unknown_names(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"Dataset 'labb' is not known. Did you mean 'lab'"):
+        open_dataset("labb")
+    with pytest.raises(DatasetError, match=r"folder '.*/nowhere' is missing.*probe ingest"):
+        open_dataset(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match=r"is not a dataset: samples.parquet is missing"):
+        open_dataset(tmp_path)
+    with pytest.raises(DatasetError, match=r"nowhere:deepfakes' is missing"):
+        open_dataset(f"{tmp_path}/nowhere:deepfakes")
+
+
+def test_a_file_is_no_dataset(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("")
+    with pytest.raises(DatasetError, match=r"x.csv' is missing"):
+        open_dataset(tmp_path / "x.csv")
+
+
+def test_an_unknown_part(noise: Dataset) -> None:
+    with pytest.raises(UnknownNameError, match=r"Dataset 'tow' is not known in noise. .*'two'"):
+        open_dataset(f"{noise.root}:tow")
+
+
+def test_arguments_of_the_lab_are_for_the_lab(noise: Dataset) -> None:
+    with pytest.raises(DatasetError, match=r"size, seed was given .* for the lab only"):
+        open_dataset(noise.root, size=64, seed=1)
+
+
+def test_lab_names_go_to_the_lab(noise: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[object, ...]] = []
+    stand_in = ModuleType("probe.datasets.lab")
+
+    def open_lab(name: str, **options: object) -> Dataset:
+        seen.append((name, options))
+        return noise
+
+    stand_in.open_lab = open_lab  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "probe.datasets.lab", stand_in)
+    assert open_dataset("lab:faceswap", split="test", root="/somewhere", size=64) is noise
+    assert open_dataset("lab") is noise
+    assert seen == [
+        ("lab:faceswap", {"split": "test", "root": Path("/somewhere"), "size": 64, "seed": 0}),
+        ("lab", {"split": None, "root": None, "size": 128, "seed": 0}),
+    ]
