@@ -30,6 +30,7 @@ def load_detector(
     weights: str | Path | None = None,
     seed: int = 0,
     pretrained: bool = False,
+    options: Mapping[str, Any] | None = None,
     device: str = "cpu",
 ) -> Detector:
     """Load a detector.
@@ -47,6 +48,8 @@ def load_detector(
         Seed of a random initialisation.
     pretrained : bool, default False
         Fetch timm's pretrained weights; needs a model hub.
+    options : mapping, optional
+        Further arguments of the architecture, such as ``{"outputs": 2}`` for MesoNet.
     device : str, default "cpu"
         Where to put it.
 
@@ -73,12 +76,13 @@ def load_detector(
     else:
         size = input_size or architecture.input_size
         architecture.check_input_size(size)
-        options = {"pretrained": True} if pretrained else {}
-        module = _build(str(name), size, options, seed)
+        arguments = dict(options or {}) | ({"pretrained": True} if pretrained else {})
+        module = _build(str(name), size, arguments, seed)
         origin = (
             f"timm pretrained (head seed {seed})" if pretrained else f"initialised (seed {seed})"
         )
-        detector = Detector(module, DetectorSpec(str(name), size, origin))
+        kept = {key: value for key, value in arguments.items() if key != "pretrained"}
+        detector = Detector(module, DetectorSpec(str(name), size, origin, options=kept))
     detector.module.to(device)
     return detector
 

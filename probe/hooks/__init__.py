@@ -1,1 +1,31 @@
-"""TODO."""
+"""torch.fx as the instrument: tracing, taps, captures, and the do-operator."""
+
+from probe.hooks.capture import Recorder, capture
+from probe.hooks.suffix import (
+    AffineProgram,
+    Rerun,
+    State,
+    SuffixProgram,
+    compile_suffix,
+    intervene,
+    split,
+)
+from probe.hooks.tracing import TracedDetector, TraceReport, trace
+from probe.hooks.values import REDUCERS, Tap
+
+__all__ = [
+    "REDUCERS",
+    "AffineProgram",
+    "Recorder",
+    "Rerun",
+    "State",
+    "SuffixProgram",
+    "Tap",
+    "TraceReport",
+    "TracedDetector",
+    "capture",
+    "compile_suffix",
+    "intervene",
+    "split",
+    "trace",
+]

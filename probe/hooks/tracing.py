@@ -1,0 +1,207 @@
+"""torch.fx as the instrument: trace once, with the smallest leaves, and name every value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, fx, nn
+
+from probe.detectors.detector import Detector
+from probe.errors import TraceError, UnknownNameError
+
+__all__ = ["TraceReport", "TracedDetector", "extract", "trace"]
+
+
+@dataclass(frozen=True)
+class TraceReport:
+    """What was traced, and what could not be.
+
+    Attributes
+    ----------
+    nodes : int
+        Operations in the graph.
+    leaves : mapping
+        Module path to the reason why it could not be traced and became a leaf.
+    """
+
+    nodes: int
+    leaves: Mapping[str, str]
+
+    def __str__(self) -> str:
+        if not self.leaves:
+            return f"{self.nodes} operations, all traced."
+        lines = [f"{self.nodes} operations; {len(self.leaves)} modules stayed leaves:"]
+        return "\n".join(lines + [f"  {path}: {why}" for path, why in self.leaves.items()])
+
+
+@dataclass(frozen=True)
+class TracedDetector:
+    """A detector with its graph; the detector's own module is left as it was.
+
+    Attributes
+    ----------
+    detector : Detector
+        What was traced.
+    graph : torch.fx.Graph
+        From one placeholder, the images, to the fake logits.
+    layers : mapping
+        Name of every value that can be tapped to its node: module paths in order of execution;
+        ``relu@2`` is the second call of a module that is called several times.
+    report : TraceReport
+        What stayed a leaf, and why.
+    """
+
+    detector: Detector
+    graph: fx.Graph
+    layers: Mapping[str, fx.Node]
+    report: TraceReport
+
+    def resolve(self, layer: str) -> str:
+        """Return the full name of a layer; a wrapper's ``body.`` may be left out.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such layer.
+        """
+        for name in (layer, f"body.{layer}"):
+            if name in self.layers:
+                return name
+        known = [name.removeprefix("body.") for name in self.layers]
+        raise UnknownNameError(
+            "layer", layer, known, where=self.detector.spec.name,
+            remedy=f"List them with `probe layers {self.detector.spec.name}`.",
+        )  # fmt: skip
+
+    def node(self, layer: str) -> fx.Node:
+        """Return the node of a layer; see `resolve`."""
+        return self.layers[self.resolve(layer)]
+
+
+class _Tracer(fx.Tracer):
+    """Traces through everything but given leaves, and notes which node each module gave."""
+
+    def __init__(self, leaves: Mapping[str, str]) -> None:
+        super().__init__()
+        self.leaves = leaves
+        self.stack: list[str] = []
+        self.failed: str | None = None
+        self.outputs: dict[str, fx.Node] = {}
+        self._calls: dict[str, int] = {}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Keep PyTorch's own modules and the given ones whole."""
+        return module_qualified_name in self.leaves or super().is_leaf_module(
+            m, module_qualified_name
+        )
+
+    def call_module(
+        self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Trace a module's call; remember where tracing failed first."""
+        path = self.path_of_module(m)
+        self.stack.append(path)
+        try:
+            out = super().call_module(m, forward, args, kwargs)
+        except Exception:
+            self.failed = self.failed or path
+            raise
+        self.stack.pop()
+        if isinstance(out, fx.Proxy):
+            call = self._calls[path] = self._calls.get(path, 0) + 1
+            self.outputs[path if call == 1 else f"{path}@{call}"] = out.node
+        return out
+
+
+def trace(detector: Detector) -> TracedDetector:
+    """Trace a detector with torch.fx.
+
+    A module whose forward cannot be traced (control flow on values) becomes a leaf: the smallest
+    one around the place, found by trying again.
+
+    Parameters
+    ----------
+    detector : Detector
+        Its module is read, not changed.
+
+    Returns
+    -------
+    TracedDetector
+        Graph, names and report.
+
+    Raises
+    ------
+    TraceError
+        If the outermost forward itself cannot be traced.
+    """
+    leaves: dict[str, str] = {}
+    while True:
+        tracer = _Tracer(leaves)
+        try:
+            graph = tracer.trace(detector.module)
+        except Exception as error:  # fx raises whatever the forward raises on a Proxy
+            if tracer.failed is None or tracer.failed in leaves:
+                raise TraceError(
+                    f"{detector.name} cannot be traced by torch.fx: {error}. Move the part of "
+                    "forward that depends on values into a submodule; it then becomes a leaf."
+                ) from error
+            leaves[tracer.failed] = str(error).splitlines()[0]
+            continue
+        order = {node: i for i, node in enumerate(graph.nodes)}
+        names = sorted(tracer.outputs.items(), key=lambda item: order[item[1]])
+        used = {k: v for k, v in leaves.items() if k in {str(n.target) for n in graph.nodes}}
+        return TracedDetector(detector, graph, dict(names), TraceReport(len(order), used))
+
+
+def extract(
+    traced: TracedDetector, inputs: list[fx.Node], outputs: list[fx.Node]
+) -> fx.GraphModule:
+    """Compile the part of the graph that leads from some values to others.
+
+    Parameters
+    ----------
+    traced : TracedDetector
+        Whose graph.
+    inputs : list of torch.fx.Node
+        Values that are given; the placeholders of the result, in this order.
+    outputs : list of torch.fx.Node
+        Values that are asked for; the result returns them as a tuple. Each is taken before a
+        following in-place operation can change it.
+
+    Returns
+    -------
+    torch.fx.GraphModule
+        Shares the detector's submodules.
+    """
+    graph = fx.Graph()
+    seen: dict[fx.Node, fx.Node] = {}
+    for i, node in enumerate(inputs):
+        seen[node] = graph.placeholder(f"given_{i}")
+    taken: dict[fx.Node, fx.Node] = {}
+    wanted = _ancestors(outputs, set(inputs))
+    for node in traced.graph.nodes:
+        if node in wanted and node not in seen:
+            seen[node] = graph.node_copy(node, seen.__getitem__)
+        if node in outputs and node in seen:
+            taken[node] = graph.call_function(_snapshot, (seen[node],))
+    graph.output(tuple(taken[node] for node in outputs))
+    return fx.GraphModule(traced.detector.module, graph).eval()
+
+
+def _snapshot(value: Any) -> Any:
+    """Copy a tensor; sizes and other plain values are what they are."""
+    return value.clone() if isinstance(value, Tensor) else value
+
+
+def _ancestors(outputs: list[fx.Node], stops: set[fx.Node]) -> set[fx.Node]:
+    """Nodes that the outputs need, given the stops."""
+    found: set[fx.Node] = set()
+    open_nodes = [node for node in outputs if node not in stops]
+    while open_nodes:
+        node = open_nodes.pop()
+        if node not in found:
+            found.add(node)
+            open_nodes += [n for n in node.all_input_nodes if n not in stops]
+    return found

@@ -1,0 +1,111 @@
+"""What a tap gives: which axis holds the units, and how the other axes are reduced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from probe.errors import TraceError
+from probe.registry import Registry
+
+__all__ = ["REDUCERS", "Tap", "set_unit", "unit_axis", "units_first"]
+
+#: From values with units on axis 1, shape (n, unit, ...), to (n, unit).
+REDUCERS: Registry[Callable[[Tensor], Tensor]] = Registry("reducer")
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A named value in the graph and how it becomes (sample, unit).
+
+    Attributes
+    ----------
+    layer : str
+        Module path.
+    reducer : str
+        Name of a registered reducer, applied over all axes but sample and unit.
+    axis : int or None
+        Axis of the units; None finds it by `unit_axis`.
+    """
+
+    layer: str
+    reducer: str = "mean"
+    axis: int | None = None
+
+    def apply(self, value: Tensor) -> Tensor:
+        """Reduce a value of the layer to shape (n, unit)."""
+        flat = units_first(value, self.axis)
+        return flat if flat.ndim == 2 and self.reducer != "full" else REDUCERS[self.reducer](flat)
+
+
+@REDUCERS.register("mean")
+def _mean(value: Tensor) -> Tensor:
+    return value.flatten(2).mean(dim=2) if value.ndim > 2 else value
+
+
+@REDUCERS.register("max")
+def _max(value: Tensor) -> Tensor:
+    return value.flatten(2).amax(dim=2) if value.ndim > 2 else value
+
+
+@REDUCERS.register("rms")
+def _rms(value: Tensor) -> Tensor:
+    return value.flatten(2).square().mean(dim=2).sqrt() if value.ndim > 2 else value.abs()
+
+
+@REDUCERS.register("full")
+def _full(value: Tensor) -> Tensor:
+    return value.flatten(1)
+
+
+def unit_axis(value: Tensor) -> int:
+    """Find the axis of the units.
+
+    Dense values (n, unit): 1. Tokens (n, token, unit): the last. Maps: 1, as (n, channel, y, x),
+    unless axes 1 and 2 are equal and 3 differs, which is a square map with channels last.
+
+    Raises
+    ------
+    TraceError
+        If the value has another number of axes.
+    """
+    if value.ndim == 4:
+        _, a, b, c = value.shape
+        return 3 if a == b != c else 1
+    if value.ndim in (2, 3):
+        return value.ndim - 1
+    raise TraceError(
+        f"A value of shape {tuple(value.shape)} has no axis of units; dense values (n, unit), "
+        "tokens (n, token, unit) and maps (n, channel, y, x) have. Tap another layer."
+    )
+
+
+def units_first(value: Tensor, axis: int | None = None) -> Tensor:
+    """Move the units to axis 1, as a view."""
+    return value.movedim(unit_axis(value) if axis is None else axis, 1)
+
+
+def set_unit(value: Tensor, unit: int, to: float | Tensor, axis: int | None = None) -> Tensor:
+    """Return a copy in which one unit is set, a channel over its whole map.
+
+    Parameters
+    ----------
+    value : Tensor
+        A layer's value, samples on axis 0.
+    unit : int
+        Position on the axis of units.
+    to : float or Tensor
+        What it is set to; a tensor of shape (n,) sets one value a sample.
+    axis : int, optional
+        Axis of the units; found by `unit_axis` by default.
+    """
+    out = value.clone()
+    view = units_first(out, axis)[:, unit]
+    if isinstance(to, Tensor):
+        to = to.to(out).view(-1, *[1] * (view.ndim - 1)).expand_as(view)
+        view.copy_(to)
+    else:
+        view.fill_(to)
+    return out
