@@ -22,7 +22,7 @@ from probe.datasets.report import VideoReport
 from probe.datasets.video import Timeline, evenly_spaced, read_frames, read_timeline
 from probe.errors import DatasetError
 
-__all__ = ["CLIP_FILE", "Clip", "ClipTask", "cut_clip", "one_thread", "read_clip"]
+__all__ = ["CLIP_FILE", "Clip", "ClipTask", "cut_clip", "one_thread", "read_clip", "source_bytes"]
 
 CLIP_FILE = "clip.json"
 
@@ -111,9 +111,9 @@ def cut_clip(task: ClipTask) -> Clip:
         If the face detector is not there.
     """
     report, looks = _look(task)
-    source_bytes = task.entry.file.stat().st_size if task.entry.file.is_file() else 0
+    size = source_bytes(task.entry)
     if not report.decoded:
-        return Clip(report, (), source_bytes)
+        return Clip(report, (), size)
     partial = task.folder.with_name(f".{task.folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -134,7 +134,7 @@ def cut_clip(task: ClipTask) -> Clip:
         mask_error=mask_error,
     )
     rows = tuple({**row, "mask": masks.get(row["frame"], "")} for row in rows)
-    clip = Clip(report, rows, source_bytes)
+    clip = Clip(report, rows, size)
     (partial / CLIP_FILE).write_text(json.dumps(asdict(clip), indent=1) + "\n", encoding="utf-8")
     partial.replace(task.folder)
     return clip
@@ -162,6 +162,11 @@ def read_clip(folder: Path) -> Clip | None:
             f"The record {str(file)!r} is damaged ({error}). Remove its folder and run again; "
             "only that video is cut anew."
         ) from error
+
+
+def source_bytes(entry: VideoEntry) -> int:
+    """Size of the video's file in bytes, 0 where there is none (a broken link)."""
+    return entry.file.stat().st_size if entry.file.is_file() else 0
 
 
 @contextmanager

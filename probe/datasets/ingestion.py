@@ -159,9 +159,9 @@ def _require_own(out: Path, parameters: Mapping[str, Any], tasks: Sequence[ClipT
 
 
 def _require_same_videos(out: Path, tasks: Sequence[ClipTask]) -> None:
-    from probe.datasets.clips import CLIP_FILE, read_clip
+    from probe.datasets.clips import CLIP_FILE, read_clip, source_bytes
 
-    known = {task.folder: task.entry.file.stat().st_size for task in tasks}
+    known = {task.folder: source_bytes(task.entry) for task in tasks}
     for file in sorted((out / CROPS_FOLDER).glob(f"*/*/{CLIP_FILE}")):
         clip = read_clip(file.parent)
         if file.parent not in known or (clip and clip.source_bytes != known[file.parent]):

@@ -77,4 +77,6 @@ class Inventory:
 LayoutReader = Callable[[Path, str], Inventory]
 
 #: Readers by layout name.
-LAYOUTS: Registry[LayoutReader] = Registry("layout", "Layouts are named after their dataset.")
+LAYOUTS: Registry[LayoutReader] = Registry(
+    "layout", "Another can be registered in `probe.datasets.LAYOUTS`."
+)

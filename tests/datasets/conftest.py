@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from drawing import make_tree
+
+from tests.datasets.drawing import make_tree
 
 
 @pytest.fixture(scope="session")

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from drawing import draw_face
 from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.datasets import faces
 from probe.datasets.faces import Face, FaceFinder, Square, crop_square, cut, follow, overlap
 from probe.errors import DatasetError
+from tests.datasets.drawing import draw_face
 
 boxes = st.builds(
     lambda x, y, w, h: Face(float(x), float(y), float(w), float(h), 0.9),

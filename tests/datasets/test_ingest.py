@@ -16,13 +16,13 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from drawing import make_tree, moving, write_video
 from PIL import Image
 
 from probe.datasets import IngestReport, clips, ingest, open_dataset, read_native
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE
 from probe.datasets.report import REPORT_FILE
 from probe.errors import DatasetError, UnknownNameError
+from tests.datasets.drawing import make_tree, moving, write_video
 
 SMALL = {"frames": 6, "size": 48}
 FAKE = "manipulated_sequences/Deepfakes/c23/videos/000_003.mp4"

@@ -5,12 +5,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from drawing import moving, write_video
 from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.datasets.video import evenly_spaced, read_frames, read_timeline
 from probe.errors import DatasetError
+from tests.datasets.drawing import moving, write_video
 
 
 @pytest.fixture(scope="module")
