@@ -161,8 +161,8 @@ def _decoded(
         before = bisect.bisect_right(timeline.keys, wanted)
         if before and timeline.keys[before - 1] > here:
             container.seek(timeline.keys[before - 1], stream=stream)
-            frames, frame = container.decode(stream), None
-        while frame is None or (frame.pts is not None and frame.pts < wanted):
+            frames = container.decode(stream)
+        while frame is None or frame.pts is None or frame.pts < wanted:
             frame = next(frames, None)
             if frame is None:
                 return

@@ -170,6 +170,9 @@ def test_killed_and_run_again(tree: Path, done: IngestReport, tmp_path: Path) ->
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (out / CARD_FILE).exists() and not (out / SAMPLES_FILE).exists()
+    half = out / "crops" / "face2face" / ".003_000.part"
+    half.mkdir(parents=True)
+    (half / "000001.png").write_bytes(b"half an image")
     with pytest.raises(DatasetError, match="is not a dataset"):
         open_dataset(out)
     ingest("faceforensics", tree, out, workers=1, **SMALL)
