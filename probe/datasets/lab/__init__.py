@@ -1,0 +1,24 @@
+"""The lab: six simulated deepfake datasets of rendered heads, whose truth is known.
+
+They are simulations: they stand in for the study's six where no real data are at hand, and judge
+estimators by known doses, masks and pairs. No finding on them is a finding about real forgeries.
+"""
+
+from probe.datasets.lab.clip import FRAMES, Clip, Frame
+from probe.datasets.lab.forgery import ARTEFACTS, FORGERIES, Forgery
+from probe.datasets.lab.making import COUNTS, make, open_lab
+from probe.datasets.lab.scene import DOMAINS, Domain
+
+__all__ = [
+    "ARTEFACTS",
+    "COUNTS",
+    "DOMAINS",
+    "FORGERIES",
+    "FRAMES",
+    "Clip",
+    "Domain",
+    "Forgery",
+    "Frame",
+    "make",
+    "open_lab",
+]

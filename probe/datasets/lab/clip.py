@@ -1,0 +1,190 @@
+"""`Clip`: one short video of the lab, real and forged, frame by frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probe.datasets.lab.forgery import ARTEFACTS, FORGERIES, compose
+from probe.datasets.lab.person import Motion, Person, draw_motion, draw_person, interpolate
+from probe.datasets.lab.rendering import Rendering, render
+from probe.datasets.lab.scene import DOMAINS, Scene, capture, draw_scene
+from probe.errors import DatasetError, UnknownNameError
+from probe.schema import DATASETS, SPLITS
+
+__all__ = ["FRAMES", "Clip", "Frame", "check_doses", "identity_name"]
+
+#: Frames a video.
+FRAMES = 4
+
+#: What random numbers are drawn for; part of their seeds, so that none depends on another.
+PERSON, CLIP, MOTION, SCENE, DRIVER, FORGE, CAMERA = range(7)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A pair of images.
+
+    Attributes
+    ----------
+    real, fake : numpy.ndarray
+        Shape (size, size, 3), RGB, 0 to 255.
+    mask : numpy.ndarray
+        Shape (size, size), 255 where the forgery may have changed the real frame.
+    """
+
+    real: NDArray[np.uint8]
+    fake: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One video of the lab; all of it follows from these numbers.
+
+    Attributes
+    ----------
+    dataset, split : str
+        Which.
+    video : int
+        Number within the split.
+    pool : int
+        How many identities the split has; the video shows number ``video % pool``.
+    size : int
+        Side of the images in pixels.
+    seed : int
+        Seed of the lab.
+    """
+
+    dataset: str
+    split: str
+    video: int
+    pool: int
+    size: int = 128
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dataset not in DATASETS:
+            raise UnknownNameError("lab dataset", self.dataset, DATASETS)
+        if self.split not in SPLITS:
+            raise UnknownNameError("split", self.split, SPLITS)
+
+    @property
+    def target(self) -> int:
+        """Number of the identity that is seen."""
+        return self.video % self.pool
+
+    @cached_property
+    def other(self) -> int:
+        """Number of the identity that gives its face, or its expression."""
+        step = int(self._rng(CLIP).integers(1, self.pool))
+        return (self.target + step) % self.pool
+
+    @cached_property
+    def doses(self) -> dict[str, float]:
+        """Doses of this video: those of the method, up to a fifth lower."""
+        rng = self._rng(CLIP, 1)
+        given = FORGERIES[self.dataset].doses
+        return {
+            name: float(given[name] * rng.uniform(0.8, 1.0)) if name in given else 0.0
+            for name in ARTEFACTS
+        }
+
+    def frame(self, number: int, doses: Mapping[str, float] | None = None) -> Frame:
+        """Render one pair of frames.
+
+        Parameters
+        ----------
+        number : int
+            0 to `FRAMES` − 1.
+        doses : mapping, optional
+            Doses that replace the video's own; the scene, the motion and the camera's noise stay
+            the same, so that a dose-response shows the dose alone.
+
+        Raises
+        ------
+        UnknownNameError, DatasetError
+            If a dose is of an unknown artefact or not in [0, 1].
+        """
+        check_doses(doses or {})
+        used = {**self.doses, **(doses or {})}
+        real = self._real(number)
+        image, support = compose(
+            real, self._content(number, used, real), FORGERIES[self.dataset], used, self._rng(FORGE)
+        )
+        camera = DOMAINS[self.dataset]
+        shots = [capture(i, camera, self._rng(CAMERA, number)) for i in (real.image, image)]
+        return Frame(shots[0], shots[1], support.astype(np.uint8) * 255)
+
+    def before_camera(
+        self, number: int, doses: Mapping[str, float] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+        """Give the real and the forged frame in linear light, and the forgery's support."""
+        used = {**self.doses, **(doses or {})}
+        real = self._real(number)
+        content = self._content(number, used, real)
+        image, support = compose(real, content, FORGERIES[self.dataset], used, self._rng(FORGE))
+        return real.image, image, support
+
+    def _real(self, number: int) -> Rendering:
+        return render(self._person, self._motions[number], self._scene, self.size)
+
+    def _content(
+        self, number: int, doses: Mapping[str, float], real: Rendering
+    ) -> NDArray[np.float64]:
+        """Render the head again with the forged identity or expression."""
+        person, motion = self._person, self._motions[number]
+        if not (doses["identity"] or doses["expression"]):
+            return real.image
+        if doses["identity"]:
+            person = interpolate(person, self._draw(self.other), doses["identity"])
+        if doses["expression"]:
+            share, driver = doses["expression"], self._driver[number]
+            mixed = (1 - share) * motion.expression + share * driver.expression
+            motion = Motion(mixed, motion.yaw, motion.pitch, motion.roll)
+        return render(person, motion, self._scene, self.size).image
+
+    @cached_property
+    def _person(self) -> Person:
+        return self._draw(self.target)
+
+    @cached_property
+    def _motions(self) -> list[Motion]:
+        return draw_motion(self._rng(MOTION), FRAMES)
+
+    @cached_property
+    def _driver(self) -> list[Motion]:
+        return draw_motion(self._rng(DRIVER), FRAMES)
+
+    @cached_property
+    def _scene(self) -> Scene:
+        return draw_scene(DOMAINS[self.dataset], self._rng(SCENE), self.size)
+
+    def _draw(self, identity: int) -> Person:
+        key = (self.seed, *self._place, identity, PERSON)
+        return draw_person(np.random.default_rng(key))
+
+    def _rng(self, purpose: int, number: int = 0) -> np.random.Generator:
+        return np.random.default_rng((self.seed, *self._place, self.video, purpose, number))
+
+    @property
+    def _place(self) -> tuple[int, int]:
+        return DATASETS.index(self.dataset), SPLITS.index(self.split)
+
+
+def identity_name(dataset: str, split: str, number: int) -> str:
+    """Name an identity, differently in every dataset and split."""
+    return f"lab-{DATASETS.index(dataset)}{SPLITS.index(split)}{number:04d}"
+
+
+def check_doses(doses: Mapping[str, float]) -> None:
+    """Raise if a dose is of an unknown artefact or out of [0, 1]."""
+    for name, dose in doses.items():
+        if name not in ARTEFACTS:
+            raise UnknownNameError("artefact", name, ARTEFACTS)
+        if not 0 <= dose <= 1:
+            raise DatasetError(f"Dose {name}={dose} was given; allowed is 0 (none) to 1 (full).")

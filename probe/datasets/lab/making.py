@@ -1,0 +1,302 @@
+"""Writing the lab to disk: parallel over videos, resumable, the same bytes for any workers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+import platformdirs
+from numpy.typing import NDArray
+
+from probe.datasets.dataset import CARD_FILE, Dataset, read_native, write_native
+from probe.datasets.lab.clip import FRAMES, Clip, check_doses, identity_name
+from probe.datasets.lab.forgery import ARTEFACTS, FORGERIES
+from probe.datasets.samples import Samples
+from probe.errors import DatasetError, UnknownNameError
+from probe.progress import progress_bar
+from probe.schema import DATASETS, FAKE, REAL, SPLITS
+
+__all__ = ["COUNTS", "make", "open_lab"]
+
+#: Images a dataset, real and fake together.
+COUNTS = {"train": 400, "val": 104, "test": 200}
+PARTS = "parts"
+PLAN_FILE = "making.json"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One video to be made."""
+
+    clip: Clip
+    doses: Mapping[str, float]
+    root: Path
+
+    @property
+    def key(self) -> str:
+        return f"{self.clip.dataset}-{self.clip.split}-{self.clip.video:04d}"
+
+    @property
+    def part(self) -> Path:
+        return self.root / PARTS / f"{self.key}.json"
+
+
+def make(
+    out: Path,
+    *,
+    size: int = 128,
+    identities: int | None = None,
+    seed: int = 0,
+    datasets: Sequence[str] = DATASETS,
+    doses: Mapping[str, float] | None = None,
+    counts: Mapping[str, int] | None = None,
+    workers: int | None = None,
+) -> Dataset:
+    """Make lab datasets on disk.
+
+    Parameters
+    ----------
+    out : path
+        Folder; a finished one of the same plan is opened, an interrupted one completed.
+    size : int, default 128
+        Side of the images in pixels, at least 32.
+    identities : int, optional
+        Identities in all; by default one a video. At least 2 a dataset and split are drawn.
+    seed : int, default 0
+        Seed; the same seed and versions give the same bytes, another machine the same images
+        within one grey level.
+    datasets : sequence of str
+        Which of the six.
+    doses : mapping, optional
+        Artefact to dose in [0, 1], in place of every video's own; 0 switches it off.
+    counts : mapping, optional
+        Split to number of images a dataset, rounded up to whole videos of 8 images (4 real, 4
+        fake); by default 400, 104 and 200.
+    workers : int, optional
+        Processes; all cores by default.
+
+    Returns
+    -------
+    Dataset
+        In the native layout.
+
+    Raises
+    ------
+    UnknownNameError
+        If a dataset, split or artefact is not known.
+    DatasetError
+        If an argument is out of range, or `out` holds another plan.
+    """
+    out = Path(out)
+    plan = _plan(size, identities, seed, datasets, doses, counts)
+    if (out / CARD_FILE).is_file():
+        return _finished(out, plan)
+    _begin(out, plan)
+    jobs = _jobs(out, plan)
+    left = [job for job in jobs if not job.part.is_file()]
+    with progress_bar("make the lab", len(jobs)) as advance:
+        advance(len(jobs) - len(left))
+        for _ in _run(left, workers or os.cpu_count() or 1):
+            advance(1)
+    rows = [row for job in jobs for row in json.loads(job.part.read_text(encoding="utf-8"))]
+    dataset = Dataset("lab", Samples(pd.DataFrame(rows)), out, _card(plan))
+    write_native(dataset)
+    shutil.rmtree(out / PARTS)
+    return dataset
+
+
+def open_lab(
+    name: str,
+    split: str | None = None,
+    root: Path | None = None,
+    size: int = 128,
+    seed: int = 0,
+) -> Dataset:
+    """Open the lab, and make it first where it is not there.
+
+    Parameters
+    ----------
+    name : str
+        "lab" for all six datasets, "lab:faceswap" for one.
+    split : str, optional
+        Keep one split.
+    root : path, optional
+        Folder to keep it in; the user's cache by default (or ``PROBE_CACHE``).
+    size, seed : int
+        As in `make`.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such lab dataset or split.
+    """
+    _, _, part = name.partition(":")
+    if part and part not in DATASETS:
+        raise UnknownNameError("lab dataset", part, DATASETS, remedy="All six are `lab`.")
+    if split is not None and split not in SPLITS:
+        raise UnknownNameError("split", split, SPLITS)
+    cache = Path(os.environ.get("PROBE_CACHE") or platformdirs.user_cache_dir("deepfake-probe"))
+    where = root or cache / f"lab-{size}-{seed}-{version('deepfake-probe')}"
+    data = make(where, size=size, seed=seed)
+    equal: dict[str, Any] = {"dataset": part} if part else {}
+    equal |= {"split": split} if split else {}
+    kept = data.select(**equal) if equal else data
+    return Dataset(name, kept.samples, kept.root, kept.card)
+
+
+def _plan(
+    size: int, identities: int | None, seed: int, datasets: Sequence[str],
+    doses: Mapping[str, float] | None, counts: Mapping[str, int] | None,
+) -> dict[str, Any]:  # fmt: skip
+    for name in datasets:
+        if name not in DATASETS:
+            raise UnknownNameError("lab dataset", name, DATASETS)
+    for name in counts or {}:
+        if name not in SPLITS:
+            raise UnknownNameError("split", name, SPLITS)
+    if size < 32 or size % 2:
+        raise DatasetError(f"size={size} was given; allowed are even numbers from 32.")
+    if seed < 0:
+        raise DatasetError(f"seed={seed} was given; allowed are 0 and above.")
+    if identities is not None and identities < 2 * len(SPLITS) * len(datasets):
+        raise DatasetError(
+            f"identities={identities} was given; at least {2 * len(SPLITS) * len(datasets)} are "
+            "needed, two for each dataset and split, since a swap takes two."
+        )
+    check_doses(doses or {})
+    return {
+        "size": size, "identities": identities, "seed": seed, "datasets": list(datasets),
+        "doses": dict(doses or {}), "counts": {s: (counts or COUNTS).get(s, 0) for s in SPLITS},
+        "version": version("deepfake-probe"),
+    }  # fmt: skip
+
+
+def _begin(out: Path, plan: Mapping[str, Any]) -> None:
+    file = out / PLAN_FILE
+    if file.is_file():
+        _require_same(out, json.loads(file.read_text(encoding="utf-8")), plan)
+    elif out.is_dir() and any(out.iterdir()):
+        raise DatasetError(f"{str(out)!r} holds something else. Give an empty folder or a new one.")
+    (out / PARTS).mkdir(parents=True, exist_ok=True)
+    _write(file, json.dumps(plan, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def _finished(out: Path, plan: Mapping[str, Any]) -> Dataset:
+    dataset = read_native(out, "lab")
+    _require_same(out, dataset.card.get("plan", {}), plan)
+    return dataset
+
+
+def _require_same(out: Path, found: Mapping[str, Any], plan: Mapping[str, Any]) -> None:
+    differ = [key for key in plan if found.get(key) != plan[key]]
+    if differ:
+        raise DatasetError(
+            f"{str(out)!r} holds a dataset that differs in {', '.join(differ)} "
+            f"({', '.join(f'{key} {found.get(key)}' for key in differ)}). Choose another folder, "
+            "or remove this one."
+        )
+
+
+def _jobs(out: Path, plan: Mapping[str, Any]) -> list[_Job]:
+    videos = {split: -(-count // (2 * FRAMES)) for split, count in plan["counts"].items()}
+    total = sum(videos.values()) * len(plan["datasets"])
+    jobs = []
+    for dataset in plan["datasets"]:
+        for split, count in videos.items():
+            share = plan["identities"] * count / total if plan["identities"] else count
+            pool = max(2, round(share))
+            for video in range(count):
+                clip = Clip(dataset, split, video, pool, plan["size"], plan["seed"])
+                jobs.append(_Job(clip, plan["doses"], out))
+    return jobs
+
+
+def _run(jobs: Sequence[_Job], workers: int) -> Iterator[None]:
+    workers = min(workers, len(jobs))
+    if workers <= 1:
+        yield from map(_make_video, jobs)
+        return
+    # Spawned, not forked: the parent may run threads that a fork would not survive.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        workers, context, initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
+        try:
+            yield from pool.map(_make_video, jobs, chunksize=2)
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _make_video(job: _Job) -> None:
+    rows = [row for number in range(FRAMES) for row in _make_frame(job, number)]
+    _write(job.part, json.dumps(rows).encode())
+
+
+def _make_frame(job: _Job, number: int) -> Iterator[dict[str, Any]]:
+    clip = job.clip
+    frame = clip.frame(number, job.doses)
+    ids = {label: f"{job.key}-{number}-{name}" for label, name in ((REAL, "real"), (FAKE, "fake"))}
+    folder = f"{clip.dataset}/{clip.split}"
+    mask = f"masks/{folder}/{ids[FAKE]}.png"
+    _write_png(job.root / mask, frame.mask)
+    doses = {**clip.doses, **job.doses}
+    for label, image in ((REAL, frame.real), (FAKE, frame.fake)):
+        path = f"images/{folder}/{ids[label]}.png"
+        digest = _write_png(job.root / path, image[..., ::-1])
+        yield {
+            **_row(clip, number, label),
+            "sample": ids[label], "pair": ids[1 - label], "path": path,
+            "mask": mask if label == FAKE else "", "digest": digest,
+            **{f"dose_{name}": doses[name] if label == FAKE else 0.0 for name in ARTEFACTS},
+        }  # fmt: skip
+
+
+def _row(clip: Clip, number: int, label: int) -> dict[str, Any]:
+    target, other = (identity_name(clip.dataset, clip.split, n) for n in (clip.target, clip.other))
+    swapped = "identity" in FORGERIES[clip.dataset].doses
+    driven = "expression" in FORGERIES[clip.dataset].doses
+    fake = label == FAKE
+    return {
+        "dataset": clip.dataset, "split": clip.split, "label": label,
+        "method": clip.dataset if fake else "real",
+        "video": f"{clip.split}-{clip.video:04d}-{'fake' if fake else 'real'}",
+        "identity": target, "source": other if fake and swapped else "",
+        "driver": other if fake and driven else target, "frame": number,
+    }  # fmt: skip
+
+
+def _write_png(path: Path, image: NDArray[np.uint8]) -> str:
+    packed = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 4])[1].tobytes()
+    _write(path, packed)
+    return hashlib.blake2b(packed, digest_size=16).hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(content)
+    partial.replace(path)
+
+
+def _card(plan: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "layout": "lab", "plan": dict(plan), "simulated": True,
+        "label_convention": "0 real, 1 fake, by construction",
+        "crop": {"rule": "rendered as a crop of margin 1.3; nothing is cut", "size": plan["size"]},
+        "licence": "CC0-1.0 (head shapes: MakeHuman, CC0); nobody's likeness",
+        "forgeries": {name: dict(FORGERIES[name].doses) for name in plan["datasets"]},
+        "frames_per_video": FRAMES,
+    }  # fmt: skip
