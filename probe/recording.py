@@ -1,0 +1,144 @@
+"""`record`: the one place where dataset, detector, taps and store meet."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probe.datasets.dataset import Dataset, concatenate
+from probe.detectors.detector import Detector
+from probe.errors import ProbeError, UnknownNameError
+from probe.hooks import REDUCERS, Recorder, Tap, trace
+from probe.progress import progress_bar
+from probe.store import DTYPES, ActivationStore, StoreWriter
+
+__all__ = ["record"]
+
+
+def record(
+    detector: Detector,
+    dataset: Dataset | Sequence[Dataset],
+    out: str | Path,
+    *,
+    layers: Sequence[str],
+    batch_size: int = 64,
+    dtype: str = "float32",
+    reducer: str = "mean",
+) -> ActivationStore:
+    """Record the activations of layers, and the fake logit, of every sample.
+
+    One pass over the images serves all layers. A recording that was interrupted, by whatever,
+    goes on at its first unwritten batch and ends with the values of an undisturbed one; one that
+    is complete is opened as it is.
+
+    Parameters
+    ----------
+    detector : Detector
+        Whom.
+    dataset : Dataset or sequence of Dataset
+        On what.
+    out : path
+        Folder of the store, usually ``….zarr``.
+    layers : sequence of str
+        Module paths, as `trace` lists them; also the names of the groups in the store.
+    batch_size : int, default 64
+        Images a pass; also the rows of a chunk.
+    dtype : {"float32", "float16"}
+        How activations are kept.
+    reducer : str, default "mean"
+        Registered reducer, from maps or tokens to one value a unit; ``full`` keeps every position
+        as a unit of its own.
+
+    Returns
+    -------
+    ActivationStore
+        Complete.
+
+    Raises
+    ------
+    UnknownNameError
+        If a layer, the reducer or the dtype is not known.
+    StoreError
+        If `out` holds something else, or a recording of another detector, dataset or setting.
+    ImageError
+        If an image cannot be read. The store stays incomplete; run again to go on.
+    """
+    recorder = _recorder(detector, layers, reducer)
+    _check(batch_size, dtype)
+    data = dataset if isinstance(dataset, Dataset) else _joined(list(dataset))
+    names = dict(zip(layers, recorder.names, strict=True))
+    attrs = {
+        "detector": {
+            "name": detector.name,
+            "fingerprint": detector.fingerprint,
+            "spec": detector.spec.to_dict(),
+        },
+        "dataset": {"name": data.name, "fingerprint": data.fingerprint, "card": dict(data.card)},
+        "layers": names,
+        "reducer": reducer,
+        "dtype": dtype,
+        "batch_size": batch_size,
+        "versions": {name: importlib.metadata.version(name) for name in ("torch", "timm", "zarr")},
+    }
+    units = _units(recorder, names)
+    writer = StoreWriter.begin(Path(out), data.samples.table, units, attrs)
+    if not writer.complete:
+        _fill(writer, recorder, data, names)
+        writer.finish()
+    return ActivationStore.open(out)
+
+
+def _fill(writer: StoreWriter, recorder: Recorder, data: Dataset, names: dict[str, str]) -> None:
+    missing, size = writer.missing, recorder.detector.spec.input_size
+    with progress_bar(f"record {recorder.detector.name}", len(data)) as advance:
+        advance(len(data) - sum(where.stop - where.start for where in missing))
+        for where in missing:
+            values, logits = _run(recorder, data.array(range(where.start, where.stop), size))
+            writer.write(where, {layer: values[name] for layer, name in names.items()}, logits)
+            advance(where.stop - where.start)
+
+
+def _run(
+    recorder: Recorder, images: NDArray[np.float32]
+) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+    values, logits = recorder(images)
+    arrays = {name: value.float().cpu().numpy() for name, value in values.items()}
+    return arrays, logits.float().cpu().numpy()
+
+
+def _recorder(detector: Detector, layers: Sequence[str], reducer: str) -> Recorder:
+    if isinstance(layers, str) or not layers or len(set(layers)) < len(layers):
+        raise ProbeError(
+            f"layers={layers!r} was given; it takes a list of one or more different layers. List "
+            f"them with `probe layers {detector.spec.name}`."
+        )
+    if reducer not in REDUCERS:
+        raise UnknownNameError("reducer", reducer, REDUCERS)
+    return Recorder.of(trace(detector), [Tap(layer, reducer) for layer in layers])
+
+
+def _check(batch_size: int, dtype: str) -> None:
+    if dtype not in DTYPES:
+        raise UnknownNameError("dtype", dtype, DTYPES)
+    if batch_size < 1:
+        raise ProbeError(f"batch_size={batch_size} was given; it takes at least 1.")
+
+
+def _joined(datasets: list[Dataset]) -> Dataset:
+    if not datasets:
+        raise ProbeError("No dataset was given; a recording takes one or more.")
+    if len(datasets) == 1:
+        return datasets[0]
+    return concatenate(datasets, "+".join(one.name for one in datasets))
+
+
+def _units(recorder: Recorder, names: dict[str, str]) -> dict[str, int]:
+    """Ask one blank image how many units each layer has."""
+    size = recorder.detector.spec.input_size
+    values, _ = _run(recorder, np.zeros((1, 3, size, size), dtype=np.float32))
+    return {layer: values[name].shape[1] for layer, name in names.items()}
