@@ -186,4 +186,9 @@ def train_variant(
 
 
 def _notes(*datasets: Dataset) -> dict[str, object]:
-    return {"trained_on": [{"name": d.name, "crop": d.card.get("crop")} for d in datasets]}
+    return {
+        "trained_on": [
+            {"name": d.name, "datasets": list(d.by_dataset()), "crop": d.card.get("crop")}
+            for d in datasets
+        ]
+    }
