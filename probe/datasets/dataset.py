@@ -140,7 +140,11 @@ class Dataset:
         return digest.hexdigest()
 
     def _digest(self, index: int) -> str:
-        return hashlib.blake2b(self._file("path", index).read_bytes(), digest_size=16).hexdigest()
+        file = self._file("path", index)
+        try:
+            return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+        except OSError as error:
+            raise _unreadable(file, error) from error
 
     def _file(self, column: str, index: int) -> Path:
         return self.root / str(self.samples.table[column].iloc[index])
@@ -219,8 +223,12 @@ def _read_image(file: Path, mode: str) -> NDArray[np.uint8]:
         with Image.open(file) as image:
             return np.asarray(image.convert(mode))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-        state = "cannot be decoded" if file.is_file() else "is missing"
-        raise ImageError(
-            f"The image {str(file)!r} {state} ({error}). Nothing stands in for it: restore the "
-            "file, or take its row out of the sample table."
-        ) from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: Exception) -> ImageError:
+    state = "cannot be decoded" if file.is_file() else "is missing"
+    return ImageError(
+        f"The image {str(file)!r} {state} ({error}). Nothing stands in for it: restore the "
+        "file, or take its row out of the sample table."
+    )

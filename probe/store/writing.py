@@ -1,0 +1,211 @@
+"""`StoreWriter`: fills a preallocated store batch by batch, and goes on after an interruption."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+import zarr
+from numpy.typing import NDArray
+
+from probe.errors import StoreError
+from probe.schema import SCHEMA_VERSION
+from probe.store.layout import (
+    BROKEN,
+    KIND,
+    MOMENTS,
+    RESERVED,
+    check_same,
+    damaged,
+    plain,
+    read_attrs,
+)
+from probe.store.moments import moments
+
+__all__ = ["StoreWriter"]
+
+
+@dataclass(frozen=True)
+class StoreWriter:
+    """Writes a store batch by batch, each once; begun again, it goes on after what is there.
+
+    A batch is a chunk of every array, so that a write touches whole chunks only, and its mark in
+    ``written`` is the last of its writes: after a kill a batch counts wholly or not at all.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The folder.
+    group : zarr.Group
+        Its root.
+    """
+
+    path: Path
+    group: zarr.Group
+
+    @classmethod
+    def begin(
+        cls,
+        path: Path,
+        samples: pd.DataFrame,
+        units: Mapping[str, int],
+        attrs: Mapping[str, Any],
+    ) -> StoreWriter:
+        """Preallocate a store, or go on with an interrupted one of the same identity.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            The folder.
+        samples : pandas.DataFrame
+            One row a sample, with the columns of `Samples`.
+        units : mapping
+            Tap to its number of units.
+        attrs : mapping
+            ``detector`` and ``dataset`` (each with ``name`` and ``fingerprint``), ``layers``
+            (tap to module path), ``reducer``, ``dtype``, ``batch_size`` and any further ones.
+
+        Raises
+        ------
+        StoreError
+            If the folder holds something else, or a store of another identity.
+        """
+        stored = {"schema_version": SCHEMA_VERSION, "kind": KIND, **plain(attrs)}
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            check_same(path, read_attrs(path), stored)
+            for rest in path.rglob("*.partial"):
+                rest.unlink()
+        else:
+            _create(path, samples, units, {**stored, "complete": False})
+        try:
+            return cls(path, zarr.open_group(path, mode="r+"))
+        except BROKEN as error:
+            raise damaged(path, str(error)) from error
+
+    @property
+    def complete(self) -> bool:
+        """Whether there is nothing left to do."""
+        return bool(self.group.attrs["complete"])
+
+    @property
+    def batches(self) -> list[slice]:
+        """Positions of all batches."""
+        n, rows = self._array("written").shape[0], self._array("written").chunks[0]
+        return [slice(start, min(start + rows, n)) for start in range(0, n, rows)]
+
+    @property
+    def missing(self) -> list[slice]:
+        """Positions of the batches that are not written."""
+        try:
+            written = np.asarray(self._array("written")[:])
+        except BROKEN as error:
+            raise damaged(self.path, str(error)) from error
+        return [where for where in self.batches if not written[where].all()]
+
+    def write(self, where: slice, values: Mapping[str, NDArray[Any]], logits: NDArray[Any]) -> None:
+        """Write one batch.
+
+        Parameters
+        ----------
+        where : slice
+            One of `batches`.
+        values : mapping
+            Tap to activations, shape (batch, units).
+        logits : numpy.ndarray
+            Shape (batch,).
+
+        Raises
+        ------
+        StoreError
+            If a value does not fit the store's number format.
+        """
+        for layer, value in values.items():
+            array = self._array(f"{layer}/activation")
+            array[where] = _fitted(value, np.dtype(self.group.attrs["dtype"]), layer)  # type: ignore[arg-type]
+        self._array("logit")[where] = logits
+        self._array("written")[where] = True
+
+    def finish(self) -> None:
+        """Take the moments in one pass over the chunks, and mark the store as complete."""
+        root = xr.open_zarr(self.path, consolidated=False)
+        datasets, labels = root["dataset"].values, root["label"].values
+        for layer in self.group.attrs["layers"]:  # type: ignore[union-attr]
+            array = self._array(f"{layer}/activation")
+            blocks = ((where, np.asarray(array[where])) for where in self.batches)
+            table = moments(datasets, labels, blocks, array.shape[1])
+            table.to_zarr(
+                self.path, group=f"{layer}/{MOMENTS}", mode="w", zarr_format=3, consolidated=False
+            )
+        self.group.attrs["complete"] = True
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        found = self.group[name]
+        assert isinstance(found, zarr.Array)
+        return found
+
+
+def _create(
+    path: Path, samples: pd.DataFrame, units: Mapping[str, int], attrs: Mapping[str, Any]
+) -> None:
+    """Write the empty store beside its place and move it there, so that no half one is seen."""
+    partial = path.with_name(path.name + ".part")
+    shutil.rmtree(partial, ignore_errors=True)
+    n, rows = len(samples), int(attrs["batch_size"])
+    _columns(samples).to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
+    root = zarr.open_group(partial, mode="r+")
+    root.attrs.update({**attrs, "columns": list(map(str, samples.columns))})
+    for name, dtype, fill in (("logit", "float32", np.nan), ("written", "bool", False)):
+        _allocate(root, name, {"sample": n}, rows, dtype, fill)
+    for layer, width in units.items():
+        group = root.create_group(layer)
+        sizes = {"sample": n, "unit": width}
+        _allocate(group, "activation", sizes, rows, attrs["dtype"], np.nan)
+        unit = group.create_array("unit", shape=(width,), dtype="int64", dimension_names=["unit"])
+        unit[:] = np.arange(width)
+    partial.rename(path)
+
+
+def _allocate(
+    group: zarr.Group, name: str, sizes: Mapping[str, int], rows: int, dtype: str, fill: float
+) -> None:
+    """Make an array whose chunks are whole batches."""
+    shape = tuple(sizes.values())
+    group.create_array(
+        name, shape=shape, chunks=(rows, *shape[1:]), dtype=dtype, fill_value=fill,
+        dimension_names=list(sizes),
+        # Chunks that hold the fill value are written too: a chunk that is missing is damage.
+        config={"write_empty_chunks": True},
+    )  # fmt: skip
+
+
+def _columns(samples: pd.DataFrame) -> xr.Dataset:
+    """Turn the sample table into variables: numbers as they are, all else as text."""
+    taken = [name for name in RESERVED if name in samples.columns]
+    if taken:
+        raise StoreError(
+            f"The sample table has columns {', '.join(map(repr, taken))}, which the store keeps "
+            "for itself. Rename them."
+        )
+    out = {}
+    for name, column in samples.items():
+        numeric = pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
+        values = column.to_numpy() if numeric else column.fillna("").astype(str).to_numpy(object)
+        out[str(name)] = ("sample", values)
+    return xr.Dataset(out)
+
+
+def _fitted(value: NDArray[Any], dtype: np.dtype[Any], layer: str) -> NDArray[Any]:
+    limit = float(np.finfo(dtype).max)
+    largest = float(np.abs(value[np.isfinite(value)]).max(initial=0.0))
+    if largest > limit:
+        raise StoreError(
+            f"Layer {layer!r} reaches {largest:g}; {dtype} holds at most {limit:g}. Record it "
+            "with dtype='float32' into another folder."
+        )
+    return value.astype(dtype)
