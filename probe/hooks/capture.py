@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from probe.detectors.detector import Detector
 from probe.hooks.tracing import TracedDetector, extract, trace
-from probe.hooks.values import REDUCERS, Tap
+from probe.hooks.values import REDUCERS, Tap, check_rows
 
 __all__ = ["Recorder", "capture"]
 
@@ -57,10 +57,18 @@ class Recorder:
         )
 
     def __call__(self, images: Any) -> tuple[dict[str, Tensor], Tensor]:
-        """Run images; give reduced values, shape (n, unit) by layer name, and logits (n,)."""
+        """Run images; give reduced values, shape (n, unit) by layer name, and logits (n,).
+
+        Raises
+        ------
+        TraceError
+            If the value of a layer has not one row an image, or no axis of units.
+        """
         with torch.inference_mode():
             *values, logits = self.program(torch.as_tensor(images).to(self.detector.device))
-            rows = zip(self.names, self.taps, values, strict=True)
+            rows = list(zip(self.names, self.taps, values, strict=True))
+            for name, _, value in rows:
+                check_rows(name, value, len(logits))
             return {name: tap.apply(value) for name, tap, value in rows}, logits
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from probe.detectors.detector import Detector
 from probe.hooks.affine import read_affine
 from probe.hooks.tracing import TracedDetector, extract, trace
-from probe.hooks.values import set_unit, units_first
+from probe.hooks.values import check_rows, set_unit, units_first
 
 __all__ = [
     "AffineProgram",
@@ -99,19 +99,25 @@ def split(traced: TracedDetector, layer: str) -> tuple[fx.GraphModule, fx.GraphM
     tap = traced.node(layer)
     images = next(node for node in traced.graph.nodes if node.op == "placeholder")
     result = next(node for node in traced.graph.nodes if node.op == "output").args[0]
-    after = {tap}
-    for node in traced.graph.nodes:
-        if node not in after and any(source in after for source in node.all_input_nodes):
-            after.add(node)
+    after, seen = _dependants(traced.graph, tap), _dependants(traced.graph, images)
+    # What depends on weights alone is made again by the suffix: it has no axis of samples.
     bypass = [
         node
         for node in traced.graph.nodes
-        if node not in after
-        and node.op != "get_attr"
+        if node in seen
+        and node not in after
         and any(user in after and user is not tap for user in node.users)
     ]
     given = [tap, *bypass]
     return extract(traced, [images], given), extract(traced, given, [result])
+
+
+def _dependants(graph: fx.Graph, start: fx.Node) -> set[fx.Node]:
+    found = {start}
+    for node in graph.nodes:
+        if any(source in found for source in node.all_input_nodes):
+            found.add(node)
+    return found
 
 
 def compile_suffix(detector: Detector | TracedDetector, layer: str) -> SuffixProgram:
@@ -140,6 +146,7 @@ def compile_suffix(detector: Detector | TracedDetector, layer: str) -> SuffixPro
     size = one.spec.input_size
     with torch.inference_mode():
         value = prefix(torch.zeros(1, 3, size, size, device=one.device))[0]
+    check_rows(name, value, 1)
     if value.ndim == 2:
         modules = dict(one.module.named_modules())
         found = read_affine(traced.graph, traced.node(layer), modules, value.shape[1])
@@ -289,8 +296,7 @@ class Rerun:
 
     def _run(self, state: State, unit: int, some: Tensor) -> NDArray[np.float32]:
         n, v = len(state.value), len(some)
-        value = _repeated(state.value, v)
-        value = set_unit(value, unit, some.repeat_interleave(n))
+        value = set_unit(_repeated(state.value, v), unit, some.repeat_interleave(n))
         rest = [_repeated(b, v) if isinstance(b, Tensor) else b for b in state.bypass]
         logits: Tensor = self.suffix(value, *rest)[0]
         return np.asarray(logits.view(v, n).T.float().cpu().numpy())
@@ -336,4 +342,5 @@ def _run_prefix(prefix: fx.GraphModule, images: Any) -> State:
 
 
 def _repeated(value: Tensor, times: int) -> Tensor:
-    return value if times == 1 else value.repeat(times, *[1] * (value.ndim - 1))
+    # Always a copy: the suffix may work on it in place, and the next unit needs it again.
+    return value.repeat(times, *[1] * (value.ndim - 1))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, fx, nn
 
 from probe.detectors.detector import Detector
 from probe.errors import TraceError, UnknownNameError
+from probe.hooks.inplace import follow_changes, latest
 
 __all__ = ["TraceReport", "TracedDetector", "extract", "trace"]
 
@@ -51,12 +53,15 @@ class TracedDetector:
         ``relu@2`` is the second call of a module that is called several times.
     report : TraceReport
         What stayed a leaf, and why.
+    constants : mapping
+        Tensors that forward made while it was traced, by the names the graph has for them.
     """
 
     detector: Detector
     graph: fx.Graph
     layers: Mapping[str, fx.Node]
     report: TraceReport
+    constants: Mapping[str, Any] = field(default_factory=dict)
 
     def resolve(self, layer: str) -> str:
         """Return the full name of a layer; a wrapper's ``body.`` may be left out.
@@ -111,7 +116,8 @@ class _Tracer(fx.Tracer):
         self.stack.pop()
         if isinstance(out, fx.Proxy):
             call = self._calls[path] = self._calls.get(path, 0) + 1
-            self.outputs[path if call == 1 else f"{path}@{call}"] = out.node
+            name = path if call == 1 else f"{path}@{call}"
+            self.outputs[name] = latest(out.node, self.root)
         return out
 
 
@@ -140,7 +146,8 @@ def trace(detector: Detector) -> TracedDetector:
     while True:
         tracer = _Tracer(leaves)
         try:
-            graph = tracer.trace(detector.module)
+            with _new_attributes(detector.module) as constants:
+                graph = tracer.trace(detector.module)
         except Exception as error:  # fx raises whatever the forward raises on a Proxy
             if tracer.failed is None or tracer.failed in leaves:
                 raise TraceError(
@@ -149,10 +156,24 @@ def trace(detector: Detector) -> TracedDetector:
                 ) from error
             leaves[tracer.failed] = str(error).splitlines()[0]
             continue
+        follow_changes(graph, detector.module)
         order = {node: i for i, node in enumerate(graph.nodes)}
         names = sorted(tracer.outputs.items(), key=lambda item: order[item[1]])
         used = {k: v for k, v in leaves.items() if k in {str(n.target) for n in graph.nodes}}
-        return TracedDetector(detector, graph, dict(names), TraceReport(len(order), used))
+        report = TraceReport(len(order), used)
+        return TracedDetector(detector, graph, dict(names), report, constants)
+
+
+@contextmanager
+def _new_attributes(module: nn.Module) -> Iterator[dict[str, Any]]:
+    """Take off a module what tracing puts on it: fx keeps tensors it meets as attributes."""
+    before = set(vars(module))
+    taken: dict[str, Any] = {}
+    try:
+        yield taken
+    finally:
+        for name in set(vars(module)) - before:
+            taken[name] = vars(module).pop(name)
 
 
 def extract(
@@ -187,7 +208,21 @@ def extract(
         if node in outputs and node in seen:
             taken[node] = graph.call_function(_snapshot, (seen[node],))
     graph.output(tuple(taken[node] for node in outputs))
-    return fx.GraphModule(traced.detector.module, graph).eval()
+    return fx.GraphModule(_parts(traced, graph), graph)
+
+
+def _parts(traced: TracedDetector, graph: fx.Graph) -> dict[str, Any]:
+    """Find what a graph calls and reads: constants, submodules, parameters and buffers."""
+    parts = dict(traced.constants)
+    for node in graph.nodes:
+        if node.op in ("call_module", "get_attr") and node.target not in parts:
+            parts[str(node.target)] = _attribute(traced.detector.module, str(node.target))
+    return parts
+
+
+def _attribute(module: nn.Module, path: str) -> Any:
+    parent, _, name = path.rpartition(".")
+    return getattr(module.get_submodule(parent), name)
 
 
 def _snapshot(value: Any) -> Any:

@@ -10,7 +10,7 @@ from torch import Tensor
 from probe.errors import TraceError
 from probe.registry import Registry
 
-__all__ = ["REDUCERS", "Tap", "set_unit", "unit_axis", "units_first"]
+__all__ = ["REDUCERS", "Tap", "check_rows", "set_unit", "unit_axis", "units_first"]
 
 #: From values with units on axis 1, shape (n, unit, ...), to (n, unit).
 REDUCERS: Registry[Callable[[Tensor], Tensor]] = Registry("reducer")
@@ -36,8 +36,7 @@ class Tap:
 
     def apply(self, value: Tensor) -> Tensor:
         """Reduce a value of the layer to shape (n, unit)."""
-        flat = units_first(value, self.axis)
-        return flat if flat.ndim == 2 and self.reducer != "full" else REDUCERS[self.reducer](flat)
+        return REDUCERS[self.reducer](units_first(value, self.axis))
 
 
 @REDUCERS.register("mean")
@@ -80,6 +79,19 @@ def unit_axis(value: Tensor) -> int:
         f"A value of shape {tuple(value.shape)} has no axis of units; dense values (n, unit), "
         "tokens (n, token, unit) and maps (n, channel, y, x) have. Tap another layer."
     )
+
+
+def check_rows(layer: str, value: Tensor, images: int) -> None:
+    """Raise `TraceError` unless a layer's value has one row an image.
+
+    Windows of attention, for instance, are folded into the first axis.
+    """
+    if not isinstance(value, Tensor) or value.ndim < 2 or len(value) != images:
+        rows = len(value) if isinstance(value, Tensor) and value.ndim else "no"
+        raise TraceError(
+            f"Layer {layer!r} gives {rows} rows for {images} image{'s' if images > 1 else ''}; "
+            "one row an image is needed to keep its units apart by sample. Tap a layer around it."
+        )
 
 
 def units_first(value: Tensor, axis: int | None = None) -> Tensor:
