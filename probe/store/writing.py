@@ -147,7 +147,8 @@ class StoreWriter:
     def _array(self, name: str) -> zarr.Array[Any]:
         found = self.group[name]
         assert isinstance(found, zarr.Array)
-        return found
+        # Chunks that hold the fill value are written too: a chunk that is missing is damage.
+        return found.with_config({"write_empty_chunks": True})
 
 
 def _create(
@@ -179,8 +180,6 @@ def _allocate(
     group.create_array(
         name, shape=shape, chunks=(rows, *shape[1:]), dtype=dtype, fill_value=fill,
         dimension_names=list(sizes),
-        # Chunks that hold the fill value are written too: a chunk that is missing is damage.
-        config={"write_empty_chunks": True},
     )  # fmt: skip
 
 
