@@ -115,7 +115,7 @@ def _apply_module(module: nn.Module, value: Affine) -> Affine | None:
         return value
     if isinstance(module, nn.Linear):
         bias = module.bias if module.bias is not None else torch.zeros(module.out_features)
-        return value.linear(module.weight.detach().double(), bias.detach().double())
+        return value.linear(_exact(module.weight), _exact(bias))
     if isinstance(module, nn.BatchNorm1d) and module.running_mean is not None:
         return value.scaled(*_batchnorm(module))
     return None
@@ -124,12 +124,16 @@ def _apply_module(module: nn.Module, value: Affine) -> Affine | None:
 def _batchnorm(module: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     mean, var = module.running_mean, module.running_var
     assert mean is not None and var is not None  # checked by the caller
-    scale = (var.double() + module.eps).rsqrt()
-    shift = -mean.double() * scale
+    scale = (_exact(var) + module.eps).rsqrt()
+    shift = -_exact(mean) * scale
     if module.affine:
-        weight, bias = module.weight.detach().double(), module.bias.detach().double()
+        weight, bias = _exact(module.weight), _exact(module.bias)
         return weight * scale, weight * shift + bias
     return scale, shift
+
+
+def _exact(value: Tensor) -> Tensor:
+    return value.detach().double().cpu()
 
 
 def _getitem(node: fx.Node, known: dict[fx.Node, Affine]) -> Affine | None:
@@ -144,7 +148,7 @@ def _subtract(node: fx.Node, known: dict[fx.Node, Affine]) -> Affine | None:
     if not all(isinstance(arg, fx.Node) for arg in node.args):
         return None
     left, right = (known[arg] for arg in node.args)  # type: ignore[index]
-    if left.elementwise != right.elementwise:
+    if left.weight.shape != right.weight.shape or left.bias.shape != right.bias.shape:
         return None
     return Affine(left.weight - right.weight, left.bias - right.bias)
 

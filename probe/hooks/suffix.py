@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from probe.detectors.detector import Detector
 from probe.hooks.affine import read_affine
+from probe.hooks.inplace import left_behind
 from probe.hooks.tracing import TracedDetector, extract, trace
 from probe.hooks.values import check_rows, set_unit, units_first
 
@@ -115,7 +116,10 @@ def split(traced: TracedDetector, layer: str) -> tuple[fx.GraphModule, fx.GraphM
 def _dependants(graph: fx.Graph, start: fx.Node) -> set[fx.Node]:
     found = {start}
     for node in graph.nodes:
-        if any(source in found for source in node.all_input_nodes):
+        # What the tap's own operation leaves in its input does not depend on the tapped value.
+        aside = node.target is left_behind and node.args[1] is start
+        sources = node.args[:1] if aside else node.all_input_nodes
+        if any(source in found for source in sources):
             found.add(node)
     return found
 
@@ -152,7 +156,8 @@ def compile_suffix(detector: Detector | TracedDetector, layer: str) -> SuffixPro
         found = read_affine(traced.graph, traced.node(layer), modules, value.shape[1])
         if found is not None:
             return AffineProgram(name, size, prefix, *found)
-    return Rerun(name, size, prefix, suffix, units_first(value).shape[1])
+    leaves = {str(node.target) for node in suffix.graph.nodes} & set(traced.report.leaves)
+    return Rerun(name, size, prefix, suffix, units_first(value).shape[1], joint=not leaves)
 
 
 @dataclass(frozen=True)
@@ -250,6 +255,9 @@ class Rerun:
         The two parts of the detector.
     units : int
         Number of units.
+    joint : bool
+        Whether several values may share a batch. Not behind a leaf that could not be traced: it
+        may decide by the whole batch.
     """
 
     layer: str
@@ -257,6 +265,7 @@ class Rerun:
     prefix: fx.GraphModule
     suffix: fx.GraphModule
     units: int
+    joint: bool = True
 
     def state(self, images: Any) -> State:
         """Run images up to the tap."""
@@ -292,7 +301,7 @@ class Rerun:
 
     def _repeatable(self, state: State) -> bool:
         """Whether values can share a batch: sizes handed past the tap fix its length."""
-        return all(isinstance(value, Tensor) for value in state.bypass)
+        return self.joint and all(isinstance(value, Tensor) for value in state.bypass)
 
     def _run(self, state: State, unit: int, some: Tensor) -> NDArray[np.float32]:
         n, v = len(state.value), len(some)

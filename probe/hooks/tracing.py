@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 
 from probe.detectors.detector import Detector
 from probe.errors import TraceError, UnknownNameError
-from probe.hooks.inplace import follow_changes, latest
+from probe.hooks.inplace import changed_since, follow_changes, left_behind
 
 __all__ = ["TraceReport", "TracedDetector", "extract", "trace"]
 
@@ -115,10 +115,21 @@ class _Tracer(fx.Tracer):
             raise
         self.stack.pop()
         if isinstance(out, fx.Proxy):
+            out = self._as_it_is(out)
             call = self._calls[path] = self._calls.get(path, 0) + 1
             name = path if call == 1 else f"{path}@{call}"
-            self.outputs[name] = latest(out.node, self.root)
+            self.outputs[name] = out.node
         return out
+
+    def _as_it_is(self, out: fx.Proxy) -> fx.Proxy:
+        """Name what a module returns after it has changed it in place."""
+        change = changed_since(out.node, self.root)
+        if change is None:
+            return out
+        left: fx.Proxy = self.create_proxy(
+            "call_function", left_behind, (out, self.proxy(change)), {}
+        )
+        return left
 
 
 def trace(detector: Detector) -> TracedDetector:
