@@ -59,5 +59,5 @@ def killed(data: Path, out: Path, after: int, delay: float) -> bool:
 if __name__ == "__main__":
     data, out, seed = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     draw = random.Random(seed)
-    moments = [1, 20, *(draw.randrange(3, 30) for _ in range(10))]
+    moments = [1, 20, 40, *(draw.randrange(1, 16) for _ in range(12))]
     print(sum(killed(data, out, after, draw.uniform(0, 0.004)) for after in moments))

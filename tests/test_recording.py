@@ -151,7 +151,7 @@ def test_a_missing_image_is_named(meso4: Detector, tmp_path: Path) -> None:
 
 
 def test_kills_at_any_moment_leave_no_trace(tmp_path: Path) -> None:
-    data = make_images(tmp_path / "data", identities=5, splits=("test",))
+    data = make_images(tmp_path / "data", identities=8, splits=("test",))
     out = tmp_path / "killed.zarr"
     command = [sys.executable, "-m", "tests.killed_recording", data.root, out, "0"]
     done = subprocess.run(

@@ -150,6 +150,12 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     assert not begin(tmp_path / "empty").complete
 
 
+def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StoreError, match="No store can be made at .*/file/x.zarr"):
+        begin(tmp_path / "file" / "x.zarr")
+
+
 def _rewrite(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]:
     def damage(path: Path) -> None:
         content = json.loads((path / "zarr.json").read_text())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ class StoreWriter:
         Raises
         ------
         StoreError
-            If the folder holds something else, or a store of another identity.
+            If the folder holds something else or a store of another identity, or cannot be made.
         """
         stored = {"schema_version": SCHEMA_VERSION, "kind": KIND, **plain(attrs)}
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
@@ -82,7 +83,14 @@ class StoreWriter:
             for rest in path.rglob("*.partial"):
                 rest.unlink()
         else:
-            _create(path, samples, units, {**stored, "complete": False})
+            try:
+                with _whole(path, path.with_name(path.name + ".part")) as place:
+                    _create(place, samples, units, {**stored, "complete": False})
+            except OSError as error:
+                raise StoreError(
+                    f"No store can be made at {str(path)!r} ({error}). Choose a folder that can "
+                    "be written to."
+                ) from error
         try:
             return cls(path, zarr.open_group(path, mode="r+"))
         except BROKEN as error:
@@ -139,9 +147,9 @@ class StoreWriter:
             array = self._array(f"{layer}/activation")
             blocks = ((where, np.asarray(array[where])) for where in self.batches)
             table = moments(datasets, labels, blocks, array.shape[1])
-            table.to_zarr(
-                self.path, group=f"{layer}/{MOMENTS}", mode="w", zarr_format=3, consolidated=False
-            )
+            target = self.path / layer / MOMENTS
+            with _whole(target, self.path.with_name(f"{self.path.name}.{MOMENTS}.part")) as place:
+                table.to_zarr(place, mode="w", zarr_format=3, consolidated=False)
         self.group.attrs["complete"] = True
 
     def _array(self, name: str) -> zarr.Array[Any]:
@@ -151,15 +159,22 @@ class StoreWriter:
         return found.with_config({"write_empty_chunks": True})
 
 
+@contextmanager
+def _whole(target: Path, partial: Path) -> Iterator[Path]:
+    """Give a place to write a folder in, and move it to its target, so that no half one is seen."""
+    shutil.rmtree(partial, ignore_errors=True)
+    yield partial
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+
+
 def _create(
     path: Path, samples: pd.DataFrame, units: Mapping[str, int], attrs: Mapping[str, Any]
 ) -> None:
-    """Write the empty store beside its place and move it there, so that no half one is seen."""
-    partial = path.with_name(path.name + ".part")
-    shutil.rmtree(partial, ignore_errors=True)
+    """Write an empty store."""
     n, rows = len(samples), int(attrs["batch_size"])
-    _columns(samples).to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
-    root = zarr.open_group(partial, mode="r+")
+    _columns(samples).to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+    root = zarr.open_group(path, mode="r+")
     root.attrs.update({**attrs, "columns": list(map(str, samples.columns))})
     for name, dtype, fill in (("logit", "float32", np.nan), ("written", "bool", False)):
         _allocate(root, name, {"sample": n}, rows, dtype, fill)
@@ -169,7 +184,6 @@ def _create(
         _allocate(group, "activation", sizes, rows, attrs["dtype"], np.nan)
         unit = group.create_array("unit", shape=(width,), dtype="int64", dimension_names=["unit"])
         unit[:] = np.arange(width)
-    partial.rename(path)
 
 
 def _allocate(
