@@ -31,7 +31,7 @@ __all__ = ["DemoPlan", "run_demo"]
 SIZE = 128
 
 #: Short trainings for a first look; the study's own lengths are the defaults of `probe train`.
-BASE_EPOCHS = {"meso4": 40, "mesoinception4": 40, "shallownet": 6, "xception": 6}
+BASE_EPOCHS = {"meso4": 20, "mesoinception4": 20, "shallownet": 6, "xception": 6}
 TUNED_EPOCHS, TUNED_STEPS, TUNED_BATCH = 4, 12, 32
 
 
@@ -175,13 +175,18 @@ class _Demo:
 
     def count(self, detectors: list[Detector], data: Dataset) -> dict[str, Universality]:
         test, out = data.select(split="test"), {}
+        table: NeuronTable | None = None
         for one in detectors:
             place = self.folder.neurons(one.name)
-            wanted = {"detector": one.fingerprint, "dataset": test.fingerprint}
+            parts = test.by_dataset().items()
+            wanted = {
+                "detector": one.fingerprint,
+                "dataset": {name: part.fingerprint for name, part in parts},
+            }
             if _holds(place, wanted):
                 table = NeuronTable.open(place)
             else:
-                table = neuron_importance(one, test)
+                table = neuron_importance(one, test, null_of=table)
                 table.save(place)
                 table.export(place.with_suffix(".csv"))
             out[one.name] = universal_neurons(table)

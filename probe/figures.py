@@ -17,6 +17,7 @@ from probe.errors import UnknownNameError
 
 __all__ = ["counts_figure", "heatmap_figure", "matrix_figure", "save_figure"]
 
+LEGEND = "outline: forgery mask; colour: attribution\nto the logit of fake, one scale a column"
 FORMATS = (".pdf", ".png", ".svg")
 
 #: Live, embedded text in PDF and SVG; deterministic ids in SVG.
@@ -80,23 +81,30 @@ def heatmap_figure(
     -------
     matplotlib.figure.Figure
     """
-    columns = len(images) + len(maps)
+    columns, bars = len(images) + len(maps), 0.055
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.05 * columns + 0.3, 1.02 * len(rows) + 0.62))
+        figure = Figure(figsize=(1.02 * columns + 0.25, 1.02 * (len(rows) + 2.2 * bars) + 0.45))
         grid = figure.subplots(
-            len(rows), columns, squeeze=False, gridspec_kw={"wspace": 0.04, "hspace": 0.04}
-        )
+            len(rows) + 1, columns, squeeze=False,
+            gridspec_kw={
+                "wspace": 0.05, "hspace": 0.05, "height_ratios": [1.0] * len(rows) + [bars],
+                "left": 0.045, "right": 0.995, "top": 0.96, "bottom": 0.045,
+            },
+        )  # fmt: skip
         for c, (title, pictures) in enumerate(images.items()):
-            grid[0, c].set_title(title)
+            grid[0, c].set_title(title, pad=3)
+            grid[-1, c].axis("off")
             for r, picture in enumerate(pictures):
                 grid[r, c].imshow(picture)
         for c, (title, stack) in enumerate(maps.items(), start=len(images)):
-            grid[0, c].set_title(title)
+            grid[0, c].set_title(title, pad=3)
             _draw_maps(figure, grid[:, c], stack, masks)
         for r, name in enumerate(rows):
             grid[r, 0].set_ylabel(name)
-        for axes in grid.flat:
+        for axes in grid[:-1].flat:
             axes.set(xticks=[], yticks=[])
+        if maps and images:
+            grid[-1, 0].text(0, 1.0, LEGEND, va="top", fontsize=6, transform=grid[-1, 0].transAxes)
     return figure
 
 
@@ -106,22 +114,19 @@ def _draw_maps(
     stack: NDArray[np.float32],
     masks: Sequence[NDArray[np.uint8] | None],
 ) -> None:
+    """Draw one column of maps, and its colour bar in the last row."""
     # The 99.5th percentile keeps one hot pixel from washing out all else.
     limit = float(np.percentile(np.abs(stack), 99.5)) or 1.0
-    for axes, values, mask in zip(column, stack, masks, strict=True):
-        axes.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit)
+    for axes, values, mask in zip(column[:-1], stack, masks, strict=True):
+        drawn = axes.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit)
         if mask is not None and mask.any():
             axes.contour(mask, levels=[127.5], colors="black", linewidths=0.6)
-    bar = figure.colorbar(
-        column[0].images[0],
-        ax=list(column),
-        location="bottom",
-        fraction=0.025,
-        pad=0.015,
-        shrink=0.86,
-    )
-    bar.set_ticks([-limit, 0, limit], labels=["real", "0", f"fake {limit:.2g}"])
-    bar.ax.tick_params(length=2, labelsize=6)
+    bar = figure.colorbar(drawn, cax=column[-1], orientation="horizontal")
+    bar.set_ticks([-limit, 0, limit], labels=[f"real −{limit:.1g}", "0", f"fake +{limit:.1g}"])
+    ends = bar.ax.get_xticklabels()
+    ends[0].set_horizontalalignment("left")
+    ends[-1].set_horizontalalignment("right")
+    bar.ax.tick_params(length=0, labelsize=6, pad=1)
 
 
 def matrix_figure(data: xr.Dataset, metric: str = "auroc", level: str = "frame") -> Figure:

@@ -113,10 +113,19 @@ def matrix(found: ZeroShotMatrix, metric: str = "auroc", level: str = "frame") -
         table.add_row(str(detector), *cells)
     _out().print(table)
     _say_why_not(part)
-    for name, card in found.data.attrs.get("cards", {}).items():
-        if isinstance(card, dict) and isinstance(card.get("crop"), dict):
-            rule = {k: v for k, v in card["crop"].items() if k != "rule"}
-            note(f"Crop rule of {name}: " + ", ".join(f"{k} {v}" for k, v in rule.items()))
+    _say_crop(found.data.attrs.get("cards", {}))
+
+
+def _say_crop(cards: Mapping[str, Any]) -> None:
+    """Print the crop rules that the images were made by, each once: they are part of a result."""
+    rules: dict[str, list[str]] = {}
+    for name, card in cards.items():
+        crop = card.get("crop")
+        if isinstance(crop, Mapping):
+            short = ", ".join(f"{key} {value}" for key, value in crop.items() if key != "rule")
+            rules.setdefault(short, []).append(name)
+    for short, names in rules.items():
+        note(f"Crop of {', '.join(names)}: {short}.")
 
 
 def _cell(point: Any) -> str:

@@ -13,7 +13,7 @@ import xarray as xr
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.schema import SCHEMA_VERSION
 
-__all__ = ["export_frame", "open_table", "plain", "save_table"]
+__all__ = ["export_frame", "open_table", "parsed", "plain", "save_table"]
 
 
 def save_table(data: xr.Dataset, path: Path) -> None:
@@ -68,8 +68,8 @@ def plain(value: object) -> object:
     return value if isinstance(value, str | int | float | bool) else json.dumps(value, default=str)
 
 
-def _parsed(value: object) -> object:
-    """Undo `plain` for text that holds JSON."""
+def parsed(value: object) -> object:
+    """Return what an attribute meant before `plain` stored it as JSON."""
     if isinstance(value, str) and value[:1] in "{[":
         try:
             return json.loads(value)
@@ -132,7 +132,7 @@ def export_frame(
         path.parent.mkdir(parents=True, exist_ok=True)
         _WRITERS[path.suffix](frame, partial)
         if attrs:
-            text = json.dumps({str(k): _parsed(v) for k, v in attrs.items()}, indent=2, default=str)
+            text = json.dumps({str(k): parsed(v) for k, v in attrs.items()}, indent=2, default=str)
             path.with_name(path.name + ".json").write_text(text + "\n", encoding="utf-8")
         partial.replace(path)
     except OSError as error:

@@ -140,6 +140,19 @@ def test_batches_do_not_change_the_table(noise: Dataset) -> None:
     np.testing.assert_allclose(one["null_effect"], two["null_effect"], atol=1e-5)
 
 
+def test_the_null_of_another_variant_is_reused_only_where_it_is_the_same(noise: Dataset) -> None:
+    part = noise.select(split="test")
+    first = neuron_importance(load_detector("meso4", input_size=32, seed=1), part)
+    other = load_detector("meso4", input_size=32, seed=2)
+    again = neuron_importance(other, part, null_of=first)
+    fresh = neuron_importance(other, part)
+    np.testing.assert_array_equal(again.data["null_effect"], fresh.data["null_effect"])
+    np.testing.assert_array_equal(again.data["effect"], fresh.data["effect"])
+    elsewhere = neuron_importance(other, part, null_of=first, n_values=3)
+    assert elsewhere.data.attrs["null_key"] != first.data.attrs["null_key"]
+    assert not np.array_equal(elsewhere.data["null_effect"], first.data["null_effect"])
+
+
 def test_a_table_survives_the_disk(noise: Dataset, tmp_path: Path) -> None:
     table = neuron_importance(load_detector("meso4", input_size=32), noise.select(split="test"))
     table.save(tmp_path / "n.zarr")

@@ -17,7 +17,7 @@ from probe.detectors.detector import Detector
 from probe.errors import DatasetError, ProbeError
 from probe.progress import progress_bar
 from probe.stats import METRICS, Interval, cluster_bootstrap, sigmoid
-from probe.tables import export_frame, open_table, save_table
+from probe.tables import export_frame, open_table, parsed, save_table
 
 __all__ = ["LEVELS", "ZeroShotMatrix", "evaluate", "predict"]
 
@@ -63,7 +63,10 @@ class ZeroShotMatrix:
     @classmethod
     def open(cls, path: Path) -> ZeroShotMatrix:
         """Read what `save` wrote."""
-        return cls(open_table(path), pd.read_parquet(path.with_suffix(".scores.parquet")))
+        data = open_table(path)
+        attrs = {key: parsed(value) for key, value in data.attrs.items()}
+        scores = pd.read_parquet(path.with_suffix(".scores.parquet"))
+        return cls(data.assign_attrs(attrs), scores)
 
 
 def predict(detector: Detector, dataset: Dataset, *, batch_size: int = 64) -> NDArray[np.float32]:

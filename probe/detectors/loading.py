@@ -83,8 +83,7 @@ def load_detector(
         )
         kept = {key: value for key, value in arguments.items() if key != "pretrained"}
         detector = Detector(module, DetectorSpec(str(name), size, origin, options=kept))
-    detector.module.to(device)
-    return detector
+    return _placed(detector, device)
 
 
 def save_detector(detector: Detector, folder: Path, extra: Mapping[str, Any]) -> None:
@@ -136,7 +135,17 @@ def _load_folder(folder: Path, device: str) -> Detector:
             f"The weights in {str(folder)!r} are not those that its card names. Restore "
             f"{WEIGHTS_FILE}, or train again."
         )
-    return Detector(module.to(device), spec)
+    return _placed(Detector(module, spec), device)
+
+
+def _placed(detector: Detector, device: str) -> Detector:
+    """Move a detector to its device, with weights in the order that convolutions run fastest in.
+
+    Channels-last about doubles the speed of small convolutions on the CPU; values are the same.
+    """
+    detector.module.to(device)
+    detector.module.to(memory_format=torch.channels_last)
+    return detector
 
 
 def _load_weights(name: str, file: Path, input_size: int | None) -> Detector:

@@ -244,6 +244,7 @@ class _Run:
     def _finish(self) -> Detector:
         module = _copy(self.start)
         module.load_state_dict(self.best)
+        module.to(memory_format=torch.channels_last)
         result = Detector(module, replace(self.start.spec, origin="trained"))
         if self.fabric.is_global_zero:
             extra = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from probe.datasets.lab.forgery import ARTEFACTS, FORGERIES, compose
 from probe.datasets.lab.person import Motion, Person, draw_motion, draw_person, interpolate
-from probe.datasets.lab.rendering import Rendering, render
+from probe.datasets.lab.rendering import Rendering, backdrop, render
 from probe.datasets.lab.scene import DOMAINS, Scene, capture, draw_scene
 from probe.errors import DatasetError, UnknownNameError
 from probe.schema import DATASETS, SPLITS
@@ -131,7 +131,7 @@ class Clip:
         return real.image, image, support
 
     def _real(self, number: int) -> Rendering:
-        return render(self._person, self._motions[number], self._scene, self.size)
+        return render(self._person, self._motions[number], self._scene, self.size, self._behind)
 
     def _content(
         self, number: int, doses: Mapping[str, float], real: Rendering
@@ -146,11 +146,15 @@ class Clip:
             share, driver = doses["expression"], self._driver[number]
             mixed = (1 - share) * motion.expression + share * driver.expression
             motion = Motion(mixed, motion.yaw, motion.pitch, motion.roll)
-        return render(person, motion, self._scene, self.size).image
+        return render(person, motion, self._scene, self.size, self._behind).image
 
     @cached_property
     def _person(self) -> Person:
         return self._draw(self.target)
+
+    @cached_property
+    def _behind(self) -> NDArray[np.float64]:
+        return backdrop(self._scene, self._person, self.size)
 
     @cached_property
     def _motions(self) -> list[Motion]:

@@ -14,7 +14,7 @@ from probe.datasets.lab.person import Motion, Person
 from probe.datasets.lab.raster import grain, rasterise, vertex_normals
 from probe.datasets.lab.scene import Scene
 
-__all__ = ["Rendering", "render"]
+__all__ = ["Rendering", "backdrop", "render"]
 
 Floats = NDArray[np.float64]
 
@@ -43,7 +43,9 @@ class Rendering:
     region: NDArray[np.int64]
 
 
-def render(person: Person, motion: Motion, scene: Scene, size: int) -> Rendering:
+def render(
+    person: Person, motion: Motion, scene: Scene, size: int, behind: Floats | None = None
+) -> Rendering:
     """Draw a person in a scene.
 
     Parameters
@@ -52,6 +54,8 @@ def render(person: Person, motion: Motion, scene: Scene, size: int) -> Rendering
         Who, doing what, where.
     size : int
         Side of the image in pixels.
+    behind : numpy.ndarray, optional
+        What `backdrop` gave for the same scene and size, so that a video draws it once.
     """
     basis, fine = load_basis(), size * SUPERSAMPLING
     vertices = basis.shape(person.shape, motion.expression)
@@ -63,7 +67,7 @@ def render(person: Person, motion: Motion, scene: Scene, size: int) -> Rendering
     face, values = rasterise(screen, depth, basis.triangles, attributes, fine)
     seen = face >= 0
     region = np.where(seen, basis.regions[face], -1)
-    image = _backdrop(scene, person, fine)
+    image = (backdrop(scene, person, size) if behind is None else behind).copy()
     where, normal = values[seen][:, :3], values[seen][:, 3:]
     albedo, gloss = _albedo(basis, person, where, region[seen])
     image[seen] = _lit(albedo, gloss, normal, where, region[seen], basis, scene)
@@ -212,8 +216,15 @@ def _lit(
     return np.asarray(np.clip(out, 0, 1))
 
 
-def _backdrop(scene: Scene, person: Person, fine: int) -> Floats:
-    """Background with a hint of neck and shoulders."""
+def backdrop(scene: Scene, person: Person, size: int) -> Floats:
+    """Draw the background with a hint of neck and shoulders.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (2 size, 2 size, 3), linear light: at the resolution of the rasteriser.
+    """
+    fine = size * SUPERSAMPLING
     out = cv2.resize(scene.background, (fine, fine), interpolation=cv2.INTER_LINEAR)
     grid = (np.arange(fine) + 0.5) / fine
     x, y = np.meshgrid(grid - 0.5 - scene.shift[0], grid - scene.shift[1])
