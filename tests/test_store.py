@@ -194,7 +194,37 @@ def test_float16_does_not_overflow_in_silence(tmp_path: Path) -> None:
     assert len(writer.missing) == 3
 
 
-def test_columns_that_the_store_needs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="columns 'logit', which the store keeps for itself"):
-        StoreWriter.begin(tmp_path / "c.zarr", table().assign(logit=0.0), {"fc": 3}, ATTRS)
+@pytest.mark.parametrize("name", ["logit", "written", "fc", "a/b"])
+def test_columns_that_the_store_needs_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StoreError, match=f"columns '{name}', which the store keeps for itself"):
+        StoreWriter.begin(tmp_path / "c.zarr", table().assign(**{name: 0.0}), {"fc": 3}, ATTRS)
     assert not (tmp_path / "c.zarr").exists()
+
+
+def test_a_store_without_samples_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="has no row; a recording takes one sample or more"):
+        StoreWriter.begin(tmp_path / "c.zarr", table(0), {"fc": 3}, ATTRS)
+
+
+def test_a_layer_that_cannot_name_a_group_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="Layer 'a/b' has a slash in its name.* Rename the module"):
+        StoreWriter.begin(tmp_path / "c.zarr", table(), {"a/b": 3}, ATTRS)
+    assert not (tmp_path / "c.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("column", "read"),
+    [
+        (pd.array([1, None], dtype="Int64"), [1.0, np.nan]),
+        (pd.array([1, 2], dtype="Int64"), [1, 2]),
+        (pd.array([True, None], dtype="boolean"), ["True", ""]),
+        (pd.Categorical(["a", None]), ["a", ""]),
+        ([None, "a"], ["", "a"]),
+        ([True, False], [True, False]),
+    ],
+)
+def test_columns_of_every_kind_are_kept(tmp_path: Path, column: Any, read: list[Any]) -> None:
+    samples = table(2).assign(extra=column)
+    StoreWriter.begin(tmp_path / "c.zarr", samples, {"fc": 3, "conv": 2}, ATTRS)
+    found = ActivationStore.open(tmp_path / "c.zarr", incomplete=True).samples["extra"]
+    np.testing.assert_array_equal(found.to_numpy(), np.array(read))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +147,7 @@ class StoreWriter:
             array = self._array(f"{layer}/activation")
             blocks = ((where, np.asarray(array[where])) for where in self.batches)
             table = moments(datasets, labels, blocks, array.shape[1])
-            target = self.path / layer / MOMENTS
+            target = self.path / str(layer) / MOMENTS
             with _whole(target, self.path.with_name(f"{self.path.name}.{MOMENTS}.part")) as place:
                 table.to_zarr(place, mode="w", zarr_format=3, consolidated=False)
         self.group.attrs["complete"] = True
@@ -172,8 +172,14 @@ def _create(
     path: Path, samples: pd.DataFrame, units: Mapping[str, int], attrs: Mapping[str, Any]
 ) -> None:
     """Write an empty store."""
+    nested = [layer for layer in units if "/" in layer]
+    if nested:
+        raise StoreError(
+            f"Layer {nested[0]!r} has a slash in its name, which separates groups in a store. "
+            "Rename the module."
+        )
     n, rows = len(samples), int(attrs["batch_size"])
-    _columns(samples).to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+    _columns(samples, units).to_zarr(path, mode="w", zarr_format=3, consolidated=False)
     root = zarr.open_group(path, mode="r+")
     root.attrs.update({**attrs, "columns": list(map(str, samples.columns))})
     for name, dtype, fill in (("logit", "float32", np.nan), ("written", "bool", False)):
@@ -197,20 +203,26 @@ def _allocate(
     )  # fmt: skip
 
 
-def _columns(samples: pd.DataFrame) -> xr.Dataset:
+def _columns(samples: pd.DataFrame, layers: Iterable[str]) -> xr.Dataset:
     """Turn the sample table into variables: numbers as they are, all else as text."""
-    taken = [name for name in RESERVED if name in samples.columns]
+    if not len(samples):
+        raise StoreError("The sample table has no row; a recording takes one sample or more.")
+    taken = [name for name in samples.columns if name in {*RESERVED, *layers} or "/" in str(name)]
     if taken:
         raise StoreError(
             f"The sample table has columns {', '.join(map(repr, taken))}, which the store keeps "
-            "for itself. Rename them."
+            "for itself or for its layers, or cannot name. Rename them."
         )
-    out = {}
-    for name, column in samples.items():
-        numeric = pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
-        values = column.to_numpy() if numeric else column.fillna("").astype(str).to_numpy(object)
-        out[str(name)] = ("sample", values)
-    return xr.Dataset(out)
+    return xr.Dataset({str(name): ("sample", _plain(column)) for name, column in samples.items()})
+
+
+def _plain(column: pd.Series[Any]) -> NDArray[Any]:
+    values = column.to_numpy()
+    if values.dtype.kind in "biuf":
+        return values
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return column.astype(object).where(column.notna(), "").astype(str).to_numpy(dtype=object)
 
 
 def _fitted(value: NDArray[Any], dtype: np.dtype[Any], layer: str) -> NDArray[Any]:
