@@ -1,0 +1,35 @@
+"""Benchmarks run at a tiny size here, so that they cannot rot; their figures mean nothing then."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import sweep
+from benchmarks.__main__ import NAMES, main
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_benchmark_runs(name: str) -> None:
+    done = CliRunner().invoke(main, [name, "--tiny"], catch_exceptions=False)
+    assert done.exit_code == 0 and "ratio" in done.output
+
+
+def test_the_sweep_compares_the_same_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = sweep.measure(70, 32, 8, repeats=1)
+    assert measured.samples == 70 and measured.units == 8
+    assert measured.loop > 0 and measured.ours > 0 and measured.difference <= sweep.TOLERANCE
+
+    def off(*args: object) -> np.ndarray:
+        return np.full((8, sweep.N_VALUES), 0.1)
+
+    monkeypatch.setattr(sweep, "plain_loop", off)
+    with pytest.raises(RuntimeError, match="The closed form differs from the plain loop by"):
+        sweep.measure(70, 32, 8, repeats=1)
+
+
+@pytest.mark.slow
+def test_the_sweep_is_five_hundred_times_faster() -> None:
+    measured = sweep.measure(30 * sweep.BATCH, 96, 1024)
+    assert measured.ratio >= 500
