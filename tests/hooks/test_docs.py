@@ -1,0 +1,34 @@
+"""The guide's code runs as it stands, and prints what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import make_images
+
+GUIDE = Path(__file__).parents[2] / "docs" / "hooks.md"
+
+
+def test_the_guide_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_images(tmp_path / "crops", identities=2)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL):
+        exec(block, names)
+    printed = capsys.readouterr().out
+    for line in (
+        "39 operations, all traced.",
+        "['relu', 'bn', 'dropout', 'fc2', 'logit']",
+        "{'stage3.3': (4, 32, 20, 20), 'relu': (4, 1024)}",
+        "relu: closed form over 1024 units. Composed: bn (BatchNorm1d)",
+    ):
+        assert line in printed
+        assert line in GUIDE.read_text(encoding="utf-8")
+    assert names["logits"].shape == (4, 1024, 4)
+    assert names["store"]["relu"]["activation"].shape == (16, 1024)
