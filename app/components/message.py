@@ -1,0 +1,49 @@
+"""What stands in place of something that cannot be shown: why, and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import dcc, html
+
+from app.queries.reading import MissingTableError
+from probe.errors import ProbeError, StoreError, UnknownNameError
+
+__all__ = ["command_line", "problem"]
+
+
+def problem(error: ProbeError) -> Any:
+    """Show an error as a message; a missing table with the command that makes it."""
+    kind, title = _kind(error)
+    parts: list[Any] = [
+        html.Div(className=f"message-mark {kind}"),
+        html.Div(title, className="message-title"),
+        html.Div(str(error), className="message-text"),
+    ]
+    if isinstance(error, MissingTableError):
+        parts.append(command_line(error.command))
+    return html.Div(parts, className="message", role="status")
+
+
+def command_line(command: str) -> Any:
+    """Show a command with a button that copies it."""
+    return dmc.Group(
+        [
+            html.Code(command, className="command"),
+            dcc.Clipboard(content=command, className="copy", title="Copy the command"),
+        ],
+        gap=8,
+        wrap="nowrap",
+        className="command-line",
+    )
+
+
+def _kind(error: ProbeError) -> tuple[str, str]:
+    if isinstance(error, MissingTableError):
+        return "missing", "Not computed yet"
+    if isinstance(error, UnknownNameError):
+        return "unknown", "Not in this run"
+    if isinstance(error, StoreError):
+        return "damaged", "Cannot be read"
+    return "unknown", "Cannot be shown"

@@ -1,0 +1,163 @@
+"""Parts of the Overview page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import html
+
+from app.components.message import command_line, problem
+from app.queries.reading import Run
+from app.queries.summary import Stage, Summary, crop_rule, dataset_rows, parts
+from probe.errors import ProbeError
+
+__all__ = ["contents", "datasets_table", "facts", "notices", "provenance"]
+
+
+def notices(about: Summary) -> list[Any]:
+    """Say first what every number on the page is subject to."""
+    out: list[Any] = []
+    if about.simulated:
+        out.append(
+            _notice(
+                "Simulated data",
+                "The images are rendered by the embedded lab. Nothing here is a finding about "
+                "real forgeries or about published detectors.",
+                "simulated",
+            )
+        )
+    if not about.complete:
+        undone = [stage.name for stage in about.stages if not stage.done]
+        doing = f" It is at, or was stopped in, the stage {undone[-1]!r}." if undone else ""
+        text = f"Not all stages are done.{doing} What is there is shown; this command goes on:"
+        out.append(_notice("Incomplete run", text, "incomplete", command_line(about.command)))
+    return out
+
+
+def facts(run: Run, about: Summary) -> Any:
+    """Show the run's size in four figures."""
+    try:
+        rows = dataset_rows(run)
+        images = f"{sum(row.real + row.fake for row in rows):,}"
+        detail = f"{sum(row.videos for row in rows):,} videos"
+    except ProbeError:
+        images, detail = "—", "no sample table"
+    variants = ", ".join(about.variants)
+    tiles = [
+        ("Trained on", about.source or "—", "source of the base detectors"),
+        ("Detectors", str(len(about.detectors)), ", ".join(about.architectures) or "none"),
+        ("Variants", str(max(1, len(about.variants))), variants or "as loaded"),
+        ("Datasets", str(len(about.datasets)), "each with its own test split"),
+        ("Images", images, detail),
+    ]
+    return html.Div([_tile(*one) for one in tiles], className="tiles")
+
+
+def datasets_table(run: Run, about: Summary) -> Any:
+    """List the datasets with their counts."""
+    try:
+        rows = dataset_rows(run)
+    except ProbeError as error:
+        return problem(error)
+    body = [
+        [
+            [row.name, html.Span("source", className="tag")]
+            if row.name == about.source
+            else row.name,
+            f"{row.real:,}",
+            f"{row.fake:,}",
+            f"{row.videos:,}",
+            f"{row.identities:,}" if row.identities else "—",
+            " / ".join(f"{n:,}" for _, n in row.splits),
+        ]
+        for row in rows
+    ]
+    splits = " / ".join(name for name, _ in rows[0].splits) if rows else "splits"
+    head = ["dataset", "real", "fake", "videos", "identities", splits]
+    return _table(head, body, numeric_from=1)
+
+
+def contents(run: Run, about: Summary) -> Any:
+    """Say for each detector which tables are there, and the stages of the command."""
+    body = [
+        [one.detector, _mark(one.store), _mark(one.neurons), _mark(one.universality)]
+        for one in parts(run)
+    ]
+    head = ["detector", "activations", "neuron table", "universality"]
+    return html.Div(
+        [
+            _table(head, body, numeric_from=9),
+            html.Div([_stage(stage) for stage in about.stages], className="stages"),
+        ]
+    )
+
+
+def provenance(run: Run, about: Summary) -> Any:
+    """State the command, crop rule and versions that every result depends on."""
+    try:
+        crop = crop_rule(run)
+    except ProbeError as error:
+        crop = str(error)
+    lines = [
+        ("Command", command_line(about.command)),
+        ("Created", about.created.replace("T", " ") or "not stated"),
+        ("Crop rule", crop),
+        ("Layers", "; ".join(f"{label}: {layer}" for label, layer in about.layers) or "not stated"),
+        ("Versions", ", ".join(f"{n} {v}" for n, v in about.versions) or "not stated"),
+    ]
+    pairs = [part for name, value in lines for part in (html.Dt(name), html.Dd(value))]
+    return html.Dl(pairs, className="facts")
+
+
+def _notice(title: str, text: str, kind: str, *more: Any) -> Any:
+    words = html.Div([html.B(f"{title}. "), text])
+    return html.Div([words, *more], className=f"notice {kind}", role="note")
+
+
+def _tile(name: str, value: str, detail: str) -> Any:
+    return html.Div(
+        [
+            html.Div(name, className="tile-name"),
+            html.Div(value, className="tile-value"),
+            html.Div(detail, className="tile-detail"),
+        ],
+        className="tile",
+    )
+
+
+def _stage(stage: Stage) -> Any:
+    took = f"{stage.seconds:.0f} s" if stage.done else "not done"
+    state = "done" if stage.done else "undone"
+    return html.Div(
+        [html.Span(stage.name), html.Span(took, className="muted")], className=f"stage {state}"
+    )
+
+
+def _mark(there: bool) -> Any:
+    return html.Span("yes" if there else "not yet", className="yes" if there else "no")
+
+
+def _table(head: list[Any], body: list[list[Any]], numeric_from: int) -> Any:
+    def kind(i: int) -> str:
+        return "number" if i >= numeric_from else ""
+
+    return html.Div(
+        dmc.Table(
+            [
+                dmc.TableThead(
+                    dmc.TableTr([dmc.TableTh(h, className=kind(i)) for i, h in enumerate(head)])
+                ),
+                dmc.TableTbody(
+                    [
+                        dmc.TableTr([dmc.TableTd(v, className=kind(i)) for i, v in enumerate(row)])
+                        for row in body
+                    ]
+                ),
+            ],
+            tabularNums=True,
+            verticalSpacing=6,
+            horizontalSpacing="sm",
+        ),
+        className="scroll",
+    )

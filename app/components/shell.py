@@ -1,0 +1,76 @@
+"""The frame around pages: head with navigation and the switch between light and dark."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import dcc, html
+
+from app import ids
+from app.figures.theme import FONT
+
+__all__ = ["PAGES", "navigation", "shell"]
+
+#: Path to title, in the order of the head.
+PAGES = {"/": "Overview", "/neurons": "Neurons"}
+
+_THEME = {
+    "fontFamily": FONT,
+    "fontFamilyMonospace": 'ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace',
+    "primaryColor": "blue",
+    "defaultRadius": "md",
+}
+
+
+def shell(title: str) -> Any:
+    """Lay out the frame; the page's own content comes by the address."""
+    return dmc.MantineProvider(
+        [
+            dcc.Location(id=ids.URL, refresh=False),
+            dmc.AppShell(
+                [
+                    dmc.AppShellHeader(_head(title), className="head"),
+                    dmc.AppShellMain(html.Main(id=ids.PAGE, className="page")),
+                ],
+                header={"height": 56},
+                padding=0,
+            ),
+        ],
+        theme=_THEME,
+        defaultColorScheme="light",
+    )
+
+
+def navigation(path: str, search: str) -> list[Any]:
+    """Link to all pages, keeping what is selected."""
+    return [
+        html.Div(
+            dcc.Link(title, href=f"{place}{search}", className="tab"),
+            className="slot active" if place == path else "slot",
+            **({"aria-current": "page"} if place == path else {}),
+        )
+        for place, title in PAGES.items()
+    ]
+
+
+def _head(title: str) -> Any:
+    switch = dmc.ColorSchemeToggle(
+        id=ids.SCHEME,
+        lightIcon=html.Span(className="icon sun"),
+        darkIcon=html.Span(className="icon moon"),
+        variant="default",
+        size="lg",
+        **{"aria-label": "Switch between light and dark"},
+    )
+    left = dmc.Group(
+        [
+            html.Div([html.Span(className="mark"), "probe"], className="brand"),
+            html.Nav(id=ids.NAVIGATION, className="tabs", **{"aria-label": "Pages"}),
+        ],
+        gap="xl",
+        wrap="nowrap",
+        h="100%",
+    )
+    right = dmc.Group([html.Div(title, className="run-title"), switch], gap="md", wrap="nowrap")
+    return html.Div([left, right], className="head-inner")

@@ -1,0 +1,143 @@
+"""The table of units, and the sentences about counts and about one unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_ag_grid as dag
+from dash import html
+
+from app import ids
+from app.queries.neurons import CountsView, UnitsView, UnitView
+
+__all__ = ["columns", "counts_text", "unit_text", "units_grid", "units_note"]
+
+#: The grid takes its colours from the page, so that both schemes need no second definition.
+_GRID_THEME = (
+    "themeQuartz.withParams({backgroundColor: 'var(--card)', foregroundColor: 'var(--ink)', "
+    "headerBackgroundColor: 'var(--card)', headerTextColor: 'var(--muted)', "
+    "borderColor: 'var(--line)', rowBorder: true, wrapperBorder: false, columnBorder: false, "
+    "selectedRowBackgroundColor: 'var(--chosen)', rowHoverColor: 'var(--hover)', "
+    "oddRowBackgroundColor: 'var(--card)', accentColor: 'var(--accent)', "
+    "menuBackgroundColor: 'var(--card)', inputBackgroundColor: 'var(--card)', "
+    "fontFamily: 'inherit', headerFontFamily: 'inherit', fontSize: 13, headerFontSize: 12, "
+    "rowHeight: 34, headerHeight: 34, cellHorizontalPadding: 10, wrapperBorderRadius: 0})"
+)
+
+
+def units_grid(view: UnitsView, unit: int) -> Any:
+    """Show all units, sortable and filterable; one row can be selected."""
+    return dag.AgGrid(
+        id=ids.UNITS,
+        columnDefs=columns(view),
+        rowData=view.rows,
+        selectedRows={"ids": [str(unit)]},
+        getRowId="params.data.unit.toString()",
+        columnSize="responsiveSizeToFit",
+        defaultColDef={"sortable": True, "resizable": True, "suppressMovable": True},
+        dashGridOptions={
+            "theme": {"function": _GRID_THEME},
+            "rowSelection": {
+                "mode": "singleRow",
+                "checkboxes": False,
+                "enableClickSelection": True,
+            },
+            "suppressCellFocus": False,
+            "animateRows": False,
+            "tooltipShowDelay": 300,
+        },
+        style={"height": "100%", "width": "100%"},
+        dangerously_allow_code=False,
+    )
+
+
+def columns(view: UnitsView) -> list[dict[str, Any]]:
+    """Define the columns: the unit, its count and mean effect, its effect in each dataset."""
+    out: list[dict[str, Any]] = [
+        _number("unit", "unit", 74, "Number of the unit in its layer"),
+        _number("n_datasets", "lists", 74, "Number of datasets in whose list the unit stands"),
+        _number("rank", "rank", 74, "Rank of the mean effect; 1 is the largest"),
+        _effect("mean_effect", "mean effect", "", "Mean of the effects over datasets"),
+    ]
+    for i, name in enumerate(view.datasets):
+        tip = f"Effect in {name}; bold where the unit is in its list"
+        out.append(_effect(f"e{i}", name, f"s{i}", tip))
+    return out
+
+
+def units_note(view: UnitsView) -> str:
+    """Say what the numbers of the table are."""
+    return (
+        f"{len(view.rows)} units of layer {view.layer}. Effects on the {view.output}. Bold: among "
+        f"the {view.kept} strongest of that dataset."
+    )
+
+
+def counts_text(view: CountsView) -> Any:
+    """State the observed count and the nulls, and what they leave of it."""
+    total, n = int(view.observed[-1]), len(view.count) - 1
+    untrained = ", ".join(str(int(row[-1])) for row in view.untrained)
+    chance = f"{view.expected[-1]:.1f} expected by chance"
+    spread = f" (95 % of draws: {view.low[-1]:.0f} to {view.high[-1]:.0f})"
+    third = (
+        f"; untrained networks: {untrained}." if untrained else "; no untrained network measured."
+    )
+    return html.Div(
+        [
+            html.Div(
+                [html.B(f"{total} of {view.units}"), f" units are in all {_word(n)} lists; "]
+                + [chance, html.Span(spread, className="muted"), third],
+                className="sentence",
+            ),
+            html.Div(_verdict(view), className=f"verdict {view.verdict}"),
+        ]
+    )
+
+
+def unit_text(view: UnitView) -> str:
+    """Say in how many lists a unit stands and in which direction it works."""
+    n, up = len(view.datasets), int((view.slope >= 0).sum())
+    lists = f"in {int(view.selected.sum())} of {n} lists"
+    if up in (0, n):
+        way = f"{'raises' if up else 'lowers'} the {view.output} in every dataset"
+    else:
+        way = f"raises the {view.output} in {up} datasets and lowers it in {n - up}"
+    return f"{lists}; {way}"
+
+
+def _verdict(view: CountsView) -> str:
+    draws = len(view.untrained)
+    if view.verdict == "chance":
+        return "No more than independent lists give: no evidence of universal units."
+    if view.verdict == "untrained":
+        return (
+            "More than independent lists give, but untrained networks give as many: the overlap "
+            "comes with the architecture and the data, and is no evidence that training made it."
+        )
+    if not draws:
+        return "More than independent lists give; whether training made it cannot be said."
+    return (
+        f"More than independent lists and than each of {draws} untrained networks give. That few "
+        "draws bound no error rate; it is a reason to test further."
+    )
+
+
+def _number(field: str, title: str, width: int, tip: str) -> dict[str, Any]:
+    return {
+        "field": field, "headerName": title, "headerTooltip": tip, "minWidth": width,
+        "type": "rightAligned", "filter": "agNumberColumnFilter", "sortingOrder": ["desc", "asc"],
+    }  # fmt: skip
+
+
+def _effect(field: str, title: str, flag: str, tip: str) -> dict[str, Any]:
+    out = _number(field, title, 92, tip)
+    out["valueFormatter"] = {"function": "d3.format('.3~g')(params.value)"}
+    if flag:
+        condition = f"params.data.{flag}"
+        out["cellClassRules"] = {"in-list": condition, "not-in-list": f"!{condition}"}
+    return out
+
+
+def _word(n: int) -> str:
+    words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    return words[n] if n < len(words) else str(n)

@@ -1,0 +1,85 @@
+"""`create_app`: the dashboard of one run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from dash import Dash, Input, Output, State
+
+from app import ids, pages
+from app.components.shell import navigation, shell
+from app.queries.reading import Run
+from app.security import guard
+from app.thumbs import add_routes
+from probe.errors import ProbeError, StoreError
+from probe.run import RunFolder
+
+__all__ = ["create_app"]
+
+
+def create_app(run_dir: str | Path, hosts: Sequence[str] = ()) -> Dash:
+    """Make the dashboard of a run; its ``.server`` is a WSGI application.
+
+    A run that is incomplete or damaged is shown as such, and again when it has changed.
+
+    Parameters
+    ----------
+    run_dir : path
+        Folder of the run; only read.
+    hosts : sequence of str
+        Names beside loopback that the server may be reached by.
+
+    Returns
+    -------
+    dash.Dash
+
+    Raises
+    ------
+    StoreError
+        If there is no such folder.
+    """
+    root = Path(run_dir)
+    if not root.is_dir():
+        raise StoreError(
+            f"There is no folder {str(root)!r}. Give the folder of a run, or make one with "
+            "`probe demo`."
+        )
+    run = Run(RunFolder(root.resolve()))
+    app = Dash(
+        "app",
+        title="probe",
+        update_title="",
+        assets_folder=str(Path(__file__).parent / "assets"),
+        serve_locally=True,
+        suppress_callback_exceptions=True,
+        use_pages=False,
+        add_log_handler=False,
+    )
+    app.layout = lambda: shell(_title(run))
+    _route(app, run)
+    pages.register(app, run)
+    add_routes(app.server, run)
+    guard(app.server, hosts, app.csp_hashes())
+    return app
+
+
+def _route(app: Dash, run: Run) -> None:
+    @app.callback(
+        Output(ids.PAGE, "children"), Input(ids.URL, "pathname"), State(ids.URL, "search")
+    )
+    def show_page(path: str, search: str) -> object:
+        return pages.layout(run, path or "/", search or "")
+
+    @app.callback(
+        Output(ids.NAVIGATION, "children"), Input(ids.URL, "pathname"), Input(ids.URL, "search")
+    )
+    def show_navigation(path: str, search: str) -> object:
+        return navigation(path or "/", search or "")
+
+
+def _title(run: Run) -> str:
+    try:
+        return str(run.manifest.get("title", run.folder.root.name))
+    except ProbeError:
+        return run.folder.root.name

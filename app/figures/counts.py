@@ -1,0 +1,80 @@
+"""How many units are in how many lists, always beside both nulls."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from app.figures.theme import theme_of
+from app.queries.neurons import CountsView
+
+__all__ = ["counts_figure"]
+
+
+def counts_figure(view: CountsView, scheme: str | None = None) -> go.Figure:
+    """Draw observed counts as bars, the independence null with its range, untrained draws."""
+    theme = theme_of(scheme)
+    count = view.count
+    figure = go.Figure()
+    figure.add_bar(
+        x=count,
+        y=view.observed,
+        width=0.62,
+        name="this detector",
+        marker={"color": theme.accent, "opacity": 0.85, "line": {"width": 0}},
+        text=[str(n) for n in view.observed],
+        textposition="inside",
+        insidetextanchor="start",
+        textangle=0,
+        textfont={"color": theme.ground, "size": 12},
+        hovertemplate="%{y} units are in %{x} lists<extra>this detector</extra>",
+    )
+    figure.add_scatter(
+        x=count - 0.13,
+        y=view.expected,
+        mode="markers",
+        name="independent lists, 95 %",
+        marker={"symbol": "circle", "size": 8, "color": theme.ink},
+        error_y={
+            "type": "data",
+            "symmetric": False,
+            "array": np.maximum(view.high - view.expected, 0),
+            "arrayminus": np.maximum(view.expected - view.low, 0),
+            "color": theme.ink,
+            "thickness": 1.4,
+            "width": 4,
+        },
+        customdata=np.stack([view.low, view.high], axis=-1),
+        hovertemplate="%{y:.1f} expected, %{customdata[0]:.0f} to %{customdata[1]:.0f} in 95 % of "
+        "draws<extra>independent lists</extra>",
+    )
+    for draw, row in enumerate(view.untrained):
+        figure.add_scatter(
+            x=count + 0.13,
+            y=row,
+            mode="markers",
+            name="untrained networks",
+            legendgroup="untrained",
+            showlegend=draw == 0,
+            marker={
+                "symbol": "diamond-open", "size": 9, "color": theme.warm, "line": {"width": 1.8},
+            },
+            hovertemplate="%{y} units in %{x} lists"
+            f"<extra>untrained network {draw + 1}</extra>",
+        )  # fmt: skip
+    figure.update_layout(
+        **theme.layout(
+            barmode="overlay",
+            showlegend=True,
+            legend={
+                "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom",
+                "font": {"size": 12, "color": theme.muted}, "bgcolor": "rgba(0,0,0,0)",
+            },
+            margin={"l": 52, "r": 8, "t": 36, "b": 46},
+            xaxis=theme.axis(
+                "number of datasets in whose list a unit stands", tickvals=count, showgrid=False
+            ),
+            yaxis=theme.axis("units", rangemode="tozero"),
+        )
+    )  # fmt: skip
+    return figure

@@ -1,0 +1,27 @@
+"""Ids of components that callbacks name, so that a typo is an import error."""
+
+from __future__ import annotations
+
+URL = "url"
+SCHEME = "scheme"
+PAGE = "page"
+NAVIGATION = "navigation"
+
+METRIC = "overview-metric"
+LEVEL = "overview-level"
+MATRIX = "overview-matrix"
+MATRIX_TEXT = "overview-matrix-text"
+CSV_BUTTON = "overview-csv-button"
+CSV_FILE = "overview-csv-file"
+
+DETECTOR = "neurons-detector"
+BODY = "neurons-body"
+COUNTS = "neurons-counts"
+COUNTS_TEXT = "neurons-counts-text"
+UNITS = "neurons-units"
+UNITS_NOTE = "neurons-units-note"
+UNIT_TITLE = "neurons-unit-title"
+EFFECTS = "neurons-effects"
+DOSES = "neurons-doses"
+DATASET = "neurons-dataset"
+GALLERY = "neurons-gallery"

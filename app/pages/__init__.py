@@ -1,0 +1,46 @@
+"""The pages: layout, and thin callbacks from the address to queries and figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dash import Dash, dcc, html
+
+from app.components.message import problem
+from app.components.shell import PAGES
+from app.pages import neurons, overview
+from app.queries.reading import Run
+from probe.errors import ProbeError
+
+__all__ = ["layout", "register"]
+
+_LAYOUTS = {"/": overview.layout, "/neurons": neurons.layout}
+
+
+def layout(run: Run, path: str, search: str) -> Any:
+    """Return the content of a page, or why there is none."""
+    if path not in _LAYOUTS:
+        return _unknown_page(search)
+    try:
+        return _LAYOUTS[path](run, search)
+    except ProbeError as error:
+        return problem(error)
+
+
+def register(app: Dash, run: Run) -> None:
+    """Add the callbacks of all pages."""
+    overview.register(app, run)
+    neurons.register(app, run)
+
+
+def _unknown_page(search: str) -> Any:
+    links = [dcc.Link(title, href=f"{path}{search}") for path, title in PAGES.items()]
+    return html.Div(
+        [
+            html.Div(className="message-mark unknown"),
+            html.Div("There is no such page", className="message-title"),
+            html.Div(["Go to ", links[0], " or ", links[1], "."], className="message-text"),
+        ],
+        className="message",
+        role="status",
+    )

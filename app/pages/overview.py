@@ -1,0 +1,146 @@
+"""Overview: what is in the run, and how far its detectors generalise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
+
+from app import ids
+from app.components.card import card, graph
+from app.components.help import HELP
+from app.components.message import problem
+from app.components.overview import contents, datasets_table, facts, notices, provenance
+from app.figures.matrix import matrix_figure, matrix_height
+from app.queries.matrix import MatrixView, matrix_frame, matrix_view
+from app.queries.reading import Run
+from app.queries.summary import summary
+from app.selection import LEVELS, METRICS, Selection
+from probe.errors import ProbeError
+
+__all__ = ["layout", "register"]
+
+
+def layout(run: Run, search: str) -> Any:
+    """Lay out the page."""
+    about = summary(run)
+    return html.Div(
+        [
+            html.Div(
+                [
+                    dmc.Title(about.title, order=1),
+                    html.Div("How far does each detector generalise?", className="question"),
+                ],
+                className="page-head",
+            ),
+            *notices(about),
+            facts(run, about),
+            _matrix_section(run, search),
+            html.Div(
+                [
+                    card("Datasets", datasets_table(run, about)),
+                    card("What this run holds", contents(run, about)),
+                ],
+                className="columns",
+            ),
+            card("Provenance", provenance(run, about)),
+        ]
+    )
+
+
+def register(app: Dash, run: Run) -> None:
+    """Add the page's callbacks."""
+
+    @app.callback(
+        Output(ids.URL, "search", allow_duplicate=True),
+        Output(ids.URL, "pathname", allow_duplicate=True),
+        Input(ids.METRIC, "value"),
+        Input(ids.LEVEL, "value"),
+        Input(ids.MATRIX, "clickData"),
+        State(ids.URL, "search"),
+        prevent_initial_call=True,
+    )
+    def choose(metric: str, level: str, click: Any, search: str) -> Any:
+        chosen = Selection.parse(search)
+        if ctx.triggered_id == ids.MATRIX and click:
+            detector, dataset, _ = click["points"][0]["customdata"]
+            return chosen.but(detector=detector, dataset=dataset).search, "/neurons"
+        found = chosen.but(metric=metric, level=level).search
+        return (found if found != (search or "") else no_update), no_update
+
+    @app.callback(
+        Output(ids.MATRIX, "figure"),
+        Output(ids.MATRIX_TEXT, "children"),
+        Input(ids.METRIC, "value"),
+        Input(ids.LEVEL, "value"),
+        Input(ids.SCHEME, "computedColorScheme"),
+    )
+    def draw(metric: str, level: str, scheme: str) -> Any:
+        try:
+            view = _view(run, Selection(metric=metric, level=level))
+        except ProbeError as error:
+            return no_update, problem(error)
+        return matrix_figure(view, scheme), _reading(view)
+
+    @app.callback(
+        Output(ids.CSV_FILE, "data"), Input(ids.CSV_BUTTON, "n_clicks"), prevent_initial_call=True
+    )
+    def download(clicks: int) -> Any:
+        return dcc.send_data_frame(matrix_frame(run).to_csv, "zero-shot-matrix.csv", index=False)
+
+
+def _view(run: Run, chosen: Selection) -> MatrixView:
+    metric, level = chosen.named("metric", list(METRICS)), chosen.named("level", list(LEVELS))
+    return matrix_view(run, metric, level)
+
+
+def _matrix_section(run: Run, search: str) -> Any:
+    title = "Zero-shot matrix"
+    try:
+        view = _view(run, Selection.parse(search))
+    except ProbeError as error:
+        return card(title, problem(error), help=HELP["matrix"])
+    label = "Heatmap of detectors and datasets; the same numbers are in the CSV file"
+    return card(
+        title,
+        graph(ids.MATRIX, matrix_height(view), matrix_figure(view), label),
+        html.Div(_reading(view), id=ids.MATRIX_TEXT, className="reading"),
+        dcc.Download(id=ids.CSV_FILE),
+        help=HELP["matrix"],
+        controls=_controls(view),
+    )
+
+
+def _controls(view: MatrixView) -> list[Any]:
+    return [
+        dmc.SegmentedControl(
+            id=ids.METRIC,
+            data=[{"value": name, "label": label} for name, label in METRICS.items()],
+            value=view.metric,
+            size="xs",
+        ),
+        dmc.SegmentedControl(
+            id=ids.LEVEL,
+            data=[{"value": name, "label": label} for name, label in LEVELS.items()],
+            value=view.level,
+            size="xs",
+        ),
+        dmc.Button("CSV", id=ids.CSV_BUTTON, variant="default", size="xs"),
+    ]
+
+
+def _reading(view: MatrixView) -> Any:
+    """Define the metric and say how to read the cells."""
+    definition = HELP[view.metric]
+    colours = (
+        "Colour is the way from chance (neutral) to perfect (orange) or always wrong (purple)."
+    )
+    return [
+        html.Div([html.B(METRICS[view.metric] + ". "), definition.text]),
+        html.Div(
+            f"{colours} Framed cells: the detector has seen that dataset in training. Small: "
+            f"{view.coverage:.0%} interval over resampled clusters. A click on a cell opens the "
+            "detector's neurons."
+        ),
+    ]

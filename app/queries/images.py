@@ -1,0 +1,197 @@
+"""Images of a run: those that drive a unit most and least, and thumbnails by token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.queries.reading import Run, token_of
+from probe.datasets.dataset import Dataset
+from probe.errors import StoreError
+from probe.stats import sigmoid
+
+__all__ = ["Extremes", "Shown", "extremes", "outline", "thumbnail"]
+
+#: Longest side of a thumbnail in pixels: twice what a page shows, for dense screens.
+SIDE = 256
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One image with what stands under it.
+
+    Attributes
+    ----------
+    token : str
+        Names the image in addresses.
+    sample, method, video : str
+        Columns of `probe.datasets.samples.Samples`.
+    label, frame : int
+        Likewise; label 1 is fake.
+    activation : float
+        Of the unit in question.
+    p_fake : float
+        The detector's score, in [0, 1].
+    has_mask : bool
+        Whether there is a forgery mask to outline.
+    """
+
+    token: str
+    sample: str
+    method: str
+    video: str
+    label: int
+    frame: int
+    activation: float
+    p_fake: float
+    has_mask: bool
+
+
+@dataclass(frozen=True)
+class Extremes:
+    """Images of one dataset at both ends of a unit, at most one frame a video.
+
+    Attributes
+    ----------
+    dataset : str
+        Which.
+    most, least : tuple of Shown
+        Highest activation first; lowest first.
+    n_videos : int
+        How many videos they were chosen from.
+    """
+
+    dataset: str
+    most: tuple[Shown, ...]
+    least: tuple[Shown, ...]
+    n_videos: int
+
+
+def extremes(run: Run, label: str, layer: str, unit: int, each: int) -> tuple[Extremes, ...]:
+    """Find the images that drive a unit most and least, dataset by dataset.
+
+    Neighbouring frames look alike, so a video stands in a row at most once, by its extreme frame.
+
+    Parameters
+    ----------
+    run : Run
+        What holds the detector's activation store.
+    label, layer : str
+        Detector and tap.
+    unit : int
+        Unit of the tap.
+    each : int
+        Images at each end.
+
+    Raises
+    ------
+    StoreError
+        If the store lacks the layer or unit, or holds values that are not finite.
+    """
+    store = run.store(label)
+    tap = store[layer]["activation"]
+    if unit not in tap["unit"].values:
+        raise StoreError(
+            f"The activation store of {label} holds {tap.sizes['unit']} units of {layer!r}, and "
+            f"unit {unit} is not among them. Record the layer again."
+        )
+    values = tap.sel(unit=unit).values.astype(np.float64)
+    table = store.samples.assign(activation=values)
+    if not np.isfinite(values).all():
+        raise StoreError(
+            f"{int((~np.isfinite(values)).sum())} activations of unit {unit} in {layer!r} are not "
+            "finite, so they have no order. Check the detector's weights and record again."
+        )
+    parts = table.groupby("dataset", sort=False)
+    return tuple(_ends(str(name), rows, each) for name, rows in parts)
+
+
+def _ends(dataset: str, rows: pd.DataFrame, each: int) -> Extremes:
+    ordered = rows.sort_values("activation", kind="stable")
+    # A video key may hold both classes where a layout names them alike.
+    key = ["method", "video", "label"]
+    least, most = (ordered.drop_duplicates(key, keep=side) for side in ("first", "last"))
+    return Extremes(
+        dataset,
+        most=tuple(map(_shown, most[::-1].head(each).to_dict("records"))),
+        least=tuple(map(_shown, least.head(each).to_dict("records"))),
+        n_videos=len(least),
+    )
+
+
+def _shown(row: Mapping[str, object]) -> Shown:
+    return Shown(
+        token=token_of(str(row["sample"])),
+        sample=str(row["sample"]),
+        method=str(row["method"]),
+        video=str(row["video"]),
+        label=int(str(row["label"])),
+        frame=int(str(row["frame"])),
+        activation=float(str(row["activation"])),
+        p_fake=float(sigmoid(float(str(row["logit"])))),
+        has_mask=bool(row["mask"]),
+    )
+
+
+def thumbnail(data: Dataset, row: int) -> bytes:
+    """Decode an image and encode it small, as WebP.
+
+    Raises
+    ------
+    ImageError
+        If the image cannot be read.
+    """
+    image = Image.fromarray(data.image(row))
+    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    out = BytesIO()
+    image.save(out, "WEBP", quality=88)
+    return out.getvalue()
+
+
+def outline(data: Dataset, row: int) -> bytes | None:
+    """Draw the edge of a forgery mask on transparent ground, as PNG; None where there is no mask.
+
+    Raises
+    ------
+    ImageError
+        If the mask cannot be read.
+    """
+    mask = data.mask(row)
+    if mask is None:
+        return None
+    scale = SIDE / max(mask.shape)
+    size = max(1, round(mask.shape[1] * scale)), max(1, round(mask.shape[0] * scale))
+    scaled = Image.fromarray(mask).resize(size, Image.Resampling.BILINEAR)
+    edge, rim = _edges(np.asarray(scaled) > 127)
+    pixels = np.zeros((*edge.shape, 4), dtype=np.uint8)
+    # A dark rim keeps the light line visible on light skin.
+    pixels[rim] = (0, 0, 0, 150)
+    pixels[edge] = (255, 255, 255, 255)
+    out = BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def _edges(inside: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Give the mask's border, two pixels wide, and one pixel on each side of it."""
+    line = _grown(inside) & ~_shrunk(inside)
+    return line, _grown(line) & ~line
+
+
+def _grown(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    padded = np.pad(area, 1)
+    out = area.copy()
+    for y in (0, 1, 2):
+        for x in (0, 1, 2):
+            out |= padded[y : y + len(area), x : x + area.shape[1]]
+    return out
+
+
+def _shrunk(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return ~_grown(~area)

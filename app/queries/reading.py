@@ -1,0 +1,169 @@
+"""Opening what a run holds, each file once until it changes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+import xarray as xr
+
+from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE, Dataset, read_native
+from probe.errors import StoreError, UnknownNameError
+from probe.neurons import NeuronTable, Universality
+from probe.run import MANIFEST_FILE, RunFolder
+from probe.store import ActivationStore
+from probe.tables import open_table
+
+__all__ = ["MissingTableError", "Run", "token_of"]
+
+T = TypeVar("T")
+
+
+class MissingTableError(StoreError):
+    """A table that the run does not hold (yet), with the command that makes it."""
+
+    def __init__(self, what: str, command: str) -> None:
+        self.command = command
+        super().__init__(f"This run holds no {what} yet. The command below makes what is missing.")
+
+
+@dataclass(frozen=True)
+class Run:
+    """Read access to a run folder; what was read stays in memory until its file changes.
+
+    Attributes
+    ----------
+    folder : RunFolder
+        Where everything lies.
+    """
+
+    folder: RunFolder
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest.
+
+        Raises
+        ------
+        StoreError
+            If it is missing, damaged or of another version.
+        """
+        file = self.folder.root / MANIFEST_FILE
+        return _kept(_read_manifest, self.folder.root, _stamp(file))
+
+    @property
+    def detectors(self) -> list[str]:
+        """Labels of the detectors, such as "meso4/base"."""
+        return [str(label) for label in self.manifest.get("detectors", [])]
+
+    @property
+    def command(self) -> str:
+        """Command line that makes, or completes, this run."""
+        return str(self.manifest.get("command", "")) or f"probe demo --out {self.folder.root.name}"
+
+    @property
+    def data(self) -> Dataset:
+        """Images and sample table."""
+        root = self.folder.data
+        if not (root / CARD_FILE).is_file():
+            raise MissingTableError("images", self.command)
+        return _kept(_read_data, root, _data_stamps(root))[0]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Positions of samples in `data` by their tokens, see `token_of`."""
+        root = self.folder.data
+        return _kept(_read_data, root, _data_stamps(root))[1] if self.data else {}
+
+    @property
+    def evaluation(self) -> xr.Dataset:
+        """The zero-shot matrix, see `probe.detectors.evaluation.ZeroShotMatrix`."""
+        path = self._there(self.folder.evaluation, "zero-shot matrix")
+        data = _kept(open_table, path, _stamp(path / "zarr.json"))
+        if "value" not in data or "n_clusters" not in data:
+            raise StoreError(f"The table {str(path)!r} is no zero-shot matrix. Compute it again.")
+        return data
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """One row a detector and image, beside the zero-shot matrix."""
+        path = self._there(self.folder.evaluation.with_suffix(".scores.parquet"), "score table")
+        return _kept(_read_scores, path, _stamp(path))
+
+    def neurons(self, label: str) -> NeuronTable:
+        """Neuron table of a detector."""
+        path = self._there(self.folder.neurons(self._known(label)), f"neuron table of {label}")
+        return _kept(NeuronTable.open, path, _stamp(path / "zarr.json"))
+
+    def universality(self, label: str) -> Universality:
+        """Universality table of a detector."""
+        path = self.folder.universality(self._known(label))
+        path = self._there(path, f"universality table of {label}")
+        return _kept(Universality.open, path, _stamp(path / "zarr.json"))
+
+    def store(self, label: str) -> ActivationStore:
+        """Activations of a detector."""
+        path = self._there(self.folder.store(self._known(label)), f"activation store of {label}")
+        return _kept(ActivationStore.open, path, _stamp(path / "zarr.json"))
+
+    def _known(self, label: str) -> str:
+        """Let a label become part of a path only if the run's manifest names it."""
+        if label not in self.detectors:
+            raise UnknownNameError("detector", label, self.detectors, where="this run")
+        return label
+
+    def _there(self, path: Path, what: str) -> Path:
+        if not path.exists():
+            raise MissingTableError(what, self.command)
+        return path
+
+
+def _kept(read: Callable[[Path], T], path: Path, stamp: object) -> T:
+    found: T = _cached(read, path, stamp)
+    return found
+
+
+@lru_cache(maxsize=64)
+def _cached(read: Callable[[Path], Any], path: Path, stamp: object) -> Any:
+    return read(path)
+
+
+def _stamp(file: Path) -> int:
+    """When a file was last written; 0 where there is none."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def token_of(sample: str) -> str:
+    """Name a sample in addresses: a hash of its id, so that no id or path stands in a request."""
+    return hashlib.blake2b(sample.encode(), digest_size=12).hexdigest()
+
+
+def _data_stamps(root: Path) -> tuple[int, int]:
+    return _stamp(root / CARD_FILE), _stamp(root / SAMPLES_FILE)
+
+
+def _read_data(root: Path) -> tuple[Dataset, dict[str, int]]:
+    data = read_native(root)
+    names = data.samples.table["sample"]
+    return data, {token_of(str(name)): i for i, name in enumerate(names)}
+
+
+def _read_manifest(root: Path) -> dict[str, Any]:
+    return RunFolder(root).read_manifest()
+
+
+def _read_scores(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"The table {str(path)!r} is damaged ({error}). Remove it and compute it again."
+        ) from error

@@ -1,0 +1,109 @@
+"""`Selection`: what is being looked at, kept in the URL so that a link reproduces the view."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+from probe.errors import ProbeError, UnknownNameError
+
+__all__ = ["LEVELS", "METRICS", "Selection"]
+
+#: Names of metrics in tables, to how they are written for people.
+METRICS = {"auroc": "AUROC", "accuracy": "Accuracy", "ap": "AP", "eer": "EER"}
+LEVELS = {"frame": "Per frame", "video": "Per video"}
+
+#: Longer values name nothing; they are refused before anything looks at them.
+_LONGEST = 200
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The query part of the address.
+
+    Attributes
+    ----------
+    detector, layer, dataset : str
+        Labels as in the run's tables; empty where nothing is chosen.
+    unit : str
+        Number of a unit, as text; empty where none is chosen. `unit_number` checks it.
+    metric, level : str
+        Of the zero-shot matrix.
+    """
+
+    detector: str = ""
+    layer: str = ""
+    dataset: str = ""
+    unit: str = ""
+    metric: str = ""
+    level: str = ""
+
+    @classmethod
+    def parse(cls, search: str | None) -> Selection:
+        """Read a query such as ``?detector=meso4%2Fbase&unit=3``; other names are not looked at.
+
+        Raises
+        ------
+        ProbeError
+            If the query holds absurdly many or long values.
+        """
+        try:
+            found = parse_qs((search or "").lstrip("?"), max_num_fields=50)
+        except ValueError as error:
+            raise ProbeError(
+                f"The address cannot be read ({error}). Follow a link on the page instead."
+            ) from error
+        values = {field.name: found.get(field.name, [""])[-1] for field in fields(cls)}
+        for name, value in values.items():
+            if len(value) > _LONGEST:
+                raise ProbeError(
+                    f"The address gives a {name} of {len(value)} characters; names have at most "
+                    f"{_LONGEST}. Choose one on the page."
+                )
+        return cls(**values)
+
+    @property
+    def search(self) -> str:
+        """The query, beginning with "?"; empty where nothing is chosen."""
+        chosen = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name)}
+        return f"?{urlencode(chosen)}" if chosen else ""
+
+    def but(self, **changes: Any) -> Selection:
+        """Return a copy with these values; None leaves a value as it is."""
+        given = {name: str(value) for name, value in changes.items() if value is not None}
+        return replace(self, **given)
+
+    def named(self, kind: str, allowed: Sequence[str]) -> str:
+        """Return the chosen name, or the first that is allowed where none is chosen.
+
+        Raises
+        ------
+        UnknownNameError
+            If the address names one that is not allowed.
+        """
+        given = str(getattr(self, kind)) or (allowed[0] if allowed else "")
+        if given not in allowed:
+            raise UnknownNameError(
+                kind, given, allowed, where="this run", remedy="Choose one on the page."
+            )
+        return given
+
+    def unit_number(self, units: Sequence[int]) -> int:
+        """Return the chosen unit, or the first of `units` where none is chosen.
+
+        Raises
+        ------
+        ProbeError
+            If the address names a unit that the table does not hold.
+        """
+        if not self.unit:
+            return units[0]
+        number = int(self.unit) if self.unit.isascii() and self.unit.isdigit() else -1
+        if number not in units:
+            raise ProbeError(
+                f"Unit {self.unit!r} is not in this table; it holds the {len(units)} units "
+                f"{min(units)} to {max(units)}. Select one in the list."
+            )
+        return number
