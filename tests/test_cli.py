@@ -56,7 +56,7 @@ BAD = {
     ),
     "missing run": (
         ["dashboard", "{out}/none"],
-        "is no run: it holds no run.json. Make one with `probe demo`, or give the folder of a run.",
+        "out/none'. Give the folder of a run, or make one with `probe demo`.",
     ),
     "missing weights": (
         ["evaluate", "{noise}", "-d", "meso4={out}.h5"],
