@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 URL = "url"
+#: Further views of the same address. A callback that both reads and writes it may name only
+#: components that are there together with it, so each part of a page brings its own.
+NEURONS_URL = "neurons-url"
+LIST_URL = "neurons-list-url"
 SCHEME = "scheme"
 PAGE = "page"
 NAVIGATION = "navigation"
@@ -19,6 +23,7 @@ BODY = "neurons-body"
 COUNTS = "neurons-counts"
 COUNTS_TEXT = "neurons-counts-text"
 UNITS = "neurons-units"
+UNITS_CSV = "neurons-units-csv"
 UNITS_NOTE = "neurons-units-note"
 UNIT_TITLE = "neurons-unit-title"
 EFFECTS = "neurons-effects"

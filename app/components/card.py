@@ -59,6 +59,7 @@ def help_mark(help: Help) -> Any:
 
 def graph(id: str, height: int, figure: Any = None, label: str = "") -> Any:
     """Place a figure whose room is kept while it loads, so that nothing jumps."""
+    named: dict[str, Any] = {"role": "img", "aria-label": label}
     return html.Div(
         dcc.Graph(
             id=id,
@@ -67,6 +68,5 @@ def graph(id: str, height: int, figure: Any = None, label: str = "") -> Any:
             style={"height": "100%"},
         ),
         style={"height": height},
-        role="img",
-        **{"aria-label": label},
+        **named,
     )

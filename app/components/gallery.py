@@ -12,32 +12,29 @@ from app.queries.images import Extremes, Shown
 __all__ = ["gallery"]
 
 
-def gallery(found: Sequence[Extremes]) -> Any:
-    """Show a row for each dataset: lowest activations at the left, highest at the right."""
-    each = max((len(one.most) for one in found), default=0)
-    head = html.Div(
-        [
-            html.Div(),
-            html.Div("drive it most", className="gallery-end"),
-            html.Div("drive it least", className="gallery-end"),
-        ],
-        className="gallery-row gallery-head",
-    )
-    rows = [_row(one, each) for one in found]
-    return html.Div([head, *rows], className="gallery", style={"--each": each})
+def gallery(found: Sequence[Extremes], unit: int) -> Any:
+    """Show a row for each dataset: highest activations at the left, lowest at the right."""
+    return html.Div([_row(one, unit) for one in found], className="gallery")
 
 
-def _row(one: Extremes, each: int) -> Any:
-    name = html.Div(
-        [
-            html.Div(one.dataset, className="gallery-name"),
-            html.Div(f"of {one.n_videos} videos", className="muted small"),
-        ]
-    )
-    ends = [
-        html.Div([_image(s) for s in side], className="strip") for side in (one.most, one.least)
+def _row(one: Extremes, unit: int) -> Any:
+    strips = [
+        html.Div(
+            [
+                html.Div(f"{which} activation of unit {unit}", className="strip-head"),
+                html.Div([_image(shown) for shown in side], className="strip"),
+            ]
+        )
+        for which, side in (("Highest", one.most), ("Lowest", one.least))
     ]
-    return html.Div([name, *ends], className="gallery-row", **{"data-dataset": one.dataset})
+    name = [html.Span(one.dataset, className="gallery-name")]
+    note = html.Span(f"of {one.n_videos} videos, one frame each", className="muted small")
+    marked: dict[str, Any] = {"data-dataset": one.dataset}
+    return html.Div(
+        [html.Div([*name, note], className="gallery-title"), html.Div(strips, className="ends")],
+        className="gallery-row",
+        **marked,
+    )
 
 
 def _image(shown: Shown) -> Any:
@@ -64,7 +61,7 @@ def _image(shown: Shown) -> Any:
                     html.Div(
                         [
                             html.Span(["P(fake) ", html.B(f"{shown.p_fake:.2f}")]),
-                            html.Span(f"{shown.activation:.3g}", title="activation of the unit"),
+                            html.Span(_signed(shown.activation), title="activation of the unit"),
                         ],
                         className="caption-line numbers small",
                     ),
@@ -73,3 +70,9 @@ def _image(shown: Shown) -> Any:
         ],
         className="picture",
     )
+
+
+def _signed(value: float) -> str:
+    """Write a number short enough for a caption, with a true minus sign."""
+    text = f"{value:.2f}" if 0.01 <= abs(value) < 1000 or value == 0 else f"{value:.1e}"
+    return text.replace("-", "\N{MINUS SIGN}", 1)

@@ -103,11 +103,19 @@ def provenance(run: Run, about: Summary) -> Any:
         ("Command", command_line(about.command)),
         ("Created", about.created.replace("T", " ") or "not stated"),
         ("Crop rule", crop),
-        ("Layers", "; ".join(f"{label}: {layer}" for label, layer in about.layers) or "not stated"),
+        ("Layers", _layers(about)),
         ("Versions", ", ".join(f"{n} {v}" for n, v in about.versions) or "not stated"),
     ]
     pairs = [part for name, value in lines for part in (html.Dt(name), html.Dd(value))]
     return html.Dl(pairs, className="facts")
+
+
+def _layers(about: Summary) -> str:
+    """Name the layer whose units are asked for; once, where all detectors agree."""
+    names = list(dict.fromkeys(layer for _, layer in about.layers))
+    if len(names) == 1:
+        return f"{names[0]} (all detectors)"
+    return "; ".join(f"{label}: {layer}" for label, layer in about.layers) or "not stated"
 
 
 def _notice(title: str, text: str, kind: str, *more: Any) -> Any:

@@ -44,17 +44,19 @@ def shell(title: str) -> Any:
 
 def navigation(path: str, search: str) -> list[Any]:
     """Link to all pages, keeping what is selected."""
+    here: dict[str, Any] = {"className": "slot active", "aria-current": "page"}
+    elsewhere: dict[str, Any] = {"className": "slot"}
     return [
         html.Div(
             dcc.Link(title, href=f"{place}{search}", className="tab"),
-            className="slot active" if place == path else "slot",
-            **({"aria-current": "page"} if place == path else {}),
+            **(here if place == path else elsewhere),
         )
         for place, title in PAGES.items()
     ]
 
 
 def _head(title: str) -> Any:
+    named: dict[str, Any] = {"aria-label": "Pages"}
     switch = dmc.ColorSchemeToggle(
         id=ids.SCHEME,
         lightIcon=html.Span(className="icon sun"),
@@ -66,7 +68,7 @@ def _head(title: str) -> Any:
     left = dmc.Group(
         [
             html.Div([html.Span(className="mark"), "probe"], className="brand"),
-            html.Nav(id=ids.NAVIGATION, className="tabs", **{"aria-label": "Pages"}),
+            html.Nav(id=ids.NAVIGATION, className="tabs", **named),
         ],
         gap="xl",
         wrap="nowrap",

@@ -21,17 +21,17 @@ _GRID_THEME = (
     "oddRowBackgroundColor: 'var(--card)', accentColor: 'var(--accent)', "
     "menuBackgroundColor: 'var(--card)', inputBackgroundColor: 'var(--card)', "
     "fontFamily: 'inherit', headerFontFamily: 'inherit', fontSize: 13, headerFontSize: 12, "
-    "rowHeight: 34, headerHeight: 34, cellHorizontalPadding: 10, wrapperBorderRadius: 0})"
+    "rowHeight: 34, headerHeight: 34, cellHorizontalPadding: 9, wrapperBorderRadius: 0})"
 )
 
 
-def units_grid(view: UnitsView, unit: int) -> Any:
+def units_grid(view: UnitsView, unit: int | None) -> Any:
     """Show all units, sortable and filterable; one row can be selected."""
     return dag.AgGrid(
         id=ids.UNITS,
         columnDefs=columns(view),
         rowData=view.rows,
-        selectedRows={"ids": [str(unit)]},
+        selectedRows={"ids": [] if unit is None else [str(unit)]},
         getRowId="params.data.unit.toString()",
         columnSize="responsiveSizeToFit",
         defaultColDef={"sortable": True, "resizable": True, "suppressMovable": True},
@@ -53,15 +53,16 @@ def units_grid(view: UnitsView, unit: int) -> Any:
 
 def columns(view: UnitsView) -> list[dict[str, Any]]:
     """Define the columns: the unit, its count and mean effect, its effect in each dataset."""
+    shown = _format(max(row["mean_effect"] for row in view.rows))
     out: list[dict[str, Any]] = [
-        _number("unit", "unit", 74, "Number of the unit in its layer"),
-        _number("n_datasets", "lists", 74, "Number of datasets in whose list the unit stands"),
-        _number("rank", "rank", 74, "Rank of the mean effect; 1 is the largest"),
-        _effect("mean_effect", "mean effect", "", "Mean of the effects over datasets"),
+        _number("unit", "unit", "Number of the unit in its layer"),
+        _number("n_datasets", "lists", "Number of datasets in whose list the unit stands"),
+        _number("rank", "rank", "Rank of the mean effect; 1 is the largest"),
+        _effect("mean_effect", "mean", "", shown, "Mean of the effects over datasets"),
     ]
     for i, name in enumerate(view.datasets):
         tip = f"Effect in {name}; bold where the unit is in its list"
-        out.append(_effect(f"e{i}", name, f"s{i}", tip))
+        out.append(_effect(f"e{i}", name, f"s{i}", shown, tip))
     return out
 
 
@@ -82,13 +83,13 @@ def counts_text(view: CountsView) -> Any:
     third = (
         f"; untrained networks: {untrained}." if untrained else "; no untrained network measured."
     )
+    words: list[Any] = [
+        html.B(f"{total} of {view.units}"), f" units are in all {_word(n)} lists; ",
+        chance, html.Span(spread, className="muted"), third,
+    ]  # fmt: skip
     return html.Div(
         [
-            html.Div(
-                [html.B(f"{total} of {view.units}"), f" units are in all {_word(n)} lists; "]
-                + [chance, html.Span(spread, className="muted"), third],
-                className="sentence",
-            ),
+            html.Div(words, className="sentence"),
             html.Div(_verdict(view), className=f"verdict {view.verdict}"),
         ]
     )
@@ -122,16 +123,25 @@ def _verdict(view: CountsView) -> str:
     )
 
 
-def _number(field: str, title: str, width: int, tip: str) -> dict[str, Any]:
+def _format(largest: float) -> str:
+    """Choose one number of decimals for all effects, so that they align and compare by eye."""
+    if not 0.01 <= largest < 1e4:
+        return ".1e"
+    return ".1f" if largest >= 10 else ".2f" if largest >= 1 else ".3f"
+
+
+def _number(field: str, title: str, tip: str) -> dict[str, Any]:
+    # Names of datasets are single words and cannot wrap: room is made for them.
+    width = 26 + 7 * max(4, len(title))
     return {
         "field": field, "headerName": title, "headerTooltip": tip, "minWidth": width,
         "type": "rightAligned", "filter": "agNumberColumnFilter", "sortingOrder": ["desc", "asc"],
     }  # fmt: skip
 
 
-def _effect(field: str, title: str, flag: str, tip: str) -> dict[str, Any]:
-    out = _number(field, title, 92, tip)
-    out["valueFormatter"] = {"function": "d3.format('.3~g')(params.value)"}
+def _effect(field: str, title: str, flag: str, shown: str, tip: str) -> dict[str, Any]:
+    out = _number(field, title, tip)
+    out["valueFormatter"] = {"function": f"d3.format('{shown}')(params.value)"}
     if flag:
         condition = f"params.data.{flag}"
         out["cellClassRules"] = {"in-list": condition, "not-in-list": f"!{condition}"}

@@ -17,23 +17,22 @@ def counts_figure(view: CountsView, scheme: str | None = None) -> go.Figure:
     count = view.count
     figure = go.Figure()
     figure.add_bar(
-        x=count,
+        x=count - 0.2,
         y=view.observed,
-        width=0.62,
-        name="this detector",
-        marker={"color": theme.accent, "opacity": 0.85, "line": {"width": 0}},
+        width=0.36,
+        name="observed",
+        marker={"color": theme.accent, "line": {"width": 0}},
         text=[str(n) for n in view.observed],
-        textposition="inside",
-        insidetextanchor="start",
-        textangle=0,
-        textfont={"color": theme.ground, "size": 12},
-        hovertemplate="%{y} units are in %{x} lists<extra>this detector</extra>",
+        textposition="outside",
+        textfont={"color": theme.ink, "size": 12},
+        customdata=count,
+        hovertemplate="%{y} units are in %{customdata} lists<extra>observed</extra>",
     )
     figure.add_scatter(
-        x=count - 0.13,
+        x=count + 0.12,
         y=view.expected,
         mode="markers",
-        name="independent lists, 95 %",
+        name="independent lists (95 %)",
         marker={"symbol": "circle", "size": 8, "color": theme.ink},
         error_y={
             "type": "data",
@@ -50,16 +49,17 @@ def counts_figure(view: CountsView, scheme: str | None = None) -> go.Figure:
     )
     for draw, row in enumerate(view.untrained):
         figure.add_scatter(
-            x=count + 0.13,
+            x=count + 0.32,
             y=row,
             mode="markers",
-            name="untrained networks",
+            name="untrained",
             legendgroup="untrained",
             showlegend=draw == 0,
             marker={
                 "symbol": "diamond-open", "size": 9, "color": theme.warm, "line": {"width": 1.8},
             },
-            hovertemplate="%{y} units in %{x} lists"
+            customdata=count,
+            hovertemplate="%{y} units in %{customdata} lists"
             f"<extra>untrained network {draw + 1}</extra>",
         )  # fmt: skip
     figure.update_layout(

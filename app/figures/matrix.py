@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.matrix import MatrixView
@@ -13,8 +14,8 @@ from app.selection import METRICS
 
 __all__ = ["matrix_figure", "matrix_height"]
 
-#: Beyond this share of the way from chance to perfect, text is set against the strong colour.
-_STRONG = 0.62
+Floats = NDArray[np.float64]
+
 _ROW, _HEAD, _FOOT = 52, 52, 44
 
 
@@ -90,8 +91,7 @@ def _cells(view: MatrixView, theme: Theme) -> list[dict[str, Any]]:
     for r in range(len(view.detectors)):
         for c in range(len(view.datasets)):
             value, span = view.value[r, c], _span(view, r, c)
-            strong = abs(view.skill[r, c]) > _STRONG
-            colour = theme.ground if strong else theme.ink
+            colour = _text_on(_colour_at(theme, float(view.skill[r, c])))
             text = f"<b>{_short(value)}</b><br><span style='font-size:10.5px'>{span}</span>"
             out.append(
                 {
@@ -160,6 +160,20 @@ def _colorbar(view: MatrixView, theme: Theme) -> dict[str, Any]:
 def _scale(theme: Theme) -> list[list[Any]]:
     last = len(theme.diverging) - 1
     return [[i / last, colour] for i, colour in enumerate(theme.diverging)]
+
+
+def _colour_at(theme: Theme, skill: float) -> Floats:
+    """Return the cell's colour, red, green and blue in [0, 1]."""
+    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in theme.diverging]) / 255
+    places = np.linspace(-1, 1, len(stops))
+    return np.array([np.interp(skill, places, stops[:, i]) for i in range(3)])
+
+
+def _text_on(colour: Floats) -> str:
+    """Choose black or white, whichever has more contrast (WCAG 2.1, relative luminance)."""
+    linear = np.where(colour <= 0.03928, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    luminance = float(linear @ [0.2126, 0.7152, 0.0722])
+    return "#111111" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
 
 
 def _span(view: MatrixView, r: int, c: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, ctx, html, no_update
+from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from app import ids
 from app.components.card import card, graph
@@ -16,7 +16,7 @@ from app.components.units import counts_text, unit_text, units_grid, units_note
 from app.figures import counts_figure, doses_figure, effects_figure
 from app.figures.theme import empty_figure
 from app.queries.images import extremes
-from app.queries.neurons import counts_view, unit_view, units_view
+from app.queries.neurons import CountsView, UnitsView, counts_view, unit_view, units_view
 from app.queries.reading import Run
 from app.selection import Selection
 from probe.errors import ProbeError, UnknownNameError
@@ -27,76 +27,82 @@ __all__ = ["layout", "register"]
 FEW, MANY = 4, 16
 ALL = "all datasets"
 
+QUESTION = "Which units matter in every dataset, and is it more than chance?"
+
 
 def layout(run: Run, search: str) -> Any:
     """Lay out the page for what the address selects."""
     chosen = Selection.parse(search)
-    detector = _detector(run, chosen)
+    try:
+        detector: str | None = _detector(run, chosen)
+        body = _body(run, chosen, _detector(run, chosen))
+    except UnknownNameError as error:
+        detector, body = None, problem(error)
     return html.Div(
         [
-            html.Div(
-                [
-                    html.Div(
-                        [
-                            dmc.Title("Neurons", order=1),
-                            html.Div(
-                                "Which units matter in every dataset, and is it more than chance?",
-                                className="question",
-                            ),
-                        ]
-                    ),
-                    dmc.Select(
-                        id=ids.DETECTOR,
-                        label="Detector",
-                        data=run.detectors,
-                        value=detector,
-                        allowDeselect=False,
-                        w=240,
-                    ),
-                ],
-                className="page-head",
-            ),
-            html.Div(_body(run, chosen, detector), id=ids.BODY),
+            dcc.Location(id=ids.NEURONS_URL, refresh=False),
+            _page_head(run, detector),
+            html.Div(body, id=ids.BODY),
         ]
     )
 
 
 def register(app: Dash, run: Run) -> None:
     """Add the page's callbacks."""
-    _register_choices(app, run)
+    _register_detector(app, run)
+    _register_choices(app)
     _register_list(app, run)
     _register_unit(app, run)
 
 
-def _register_choices(app: Dash, run: Run) -> None:
-    @app.callback(
-        Output(ids.BODY, "children"),
-        Output(ids.URL, "search", allow_duplicate=True),
-        Input(ids.DETECTOR, "value"),
-        State(ids.URL, "search"),
-        prevent_initial_call=True,
-    )
-    def change_detector(detector: str, search: str) -> Any:
-        chosen = Selection.parse(search)
-        if _detector(run, chosen) == detector:
-            return no_update, no_update
-        chosen = chosen.but(detector=detector, layer="", unit="")
-        return _body(run, chosen, detector), chosen.search
+def _register_detector(app: Dash, run: Run) -> None:
+    """Keep the detector and the address the same, whichever was changed."""
 
     @app.callback(
-        Output(ids.URL, "search", allow_duplicate=True),
-        Input(ids.UNITS, "selectedRows"),
-        Input(ids.DATASET, "value"),
-        State(ids.URL, "search"),
+        Output(ids.BODY, "children"),
+        Output(ids.DETECTOR, "value"),
+        Output(ids.NEURONS_URL, "search"),
+        Input(ids.DETECTOR, "value"),
+        Input(ids.NEURONS_URL, "search"),
         prevent_initial_call=True,
     )
-    def choose(rows: Any, dataset: str, search: str) -> Any:
+    def follow(detector: str | None, search: str) -> Any:
+        try:
+            chosen = Selection.parse(search)
+            named = chosen.detector or run.detectors[0]
+            if named == detector:
+                return no_update, no_update, no_update
+            if ctx.triggered_id == ids.NEURONS_URL:
+                return _body(run, chosen, _detector(run, chosen)), named, no_update
+            chosen = chosen.but(detector=detector, layer="", unit="")
+            return _body(run, chosen, _detector(run, chosen)), no_update, chosen.search
+        except ProbeError as error:
+            return problem(error), no_update, no_update
+
+
+def _register_choices(app: Dash) -> None:
+    """Keep the unit, the dataset and the address the same, whichever was changed."""
+
+    @app.callback(
+        Output(ids.LIST_URL, "search"),
+        Output(ids.UNITS, "selectedRows"),
+        Output(ids.DATASET, "value"),
+        Input(ids.UNITS, "selectedRows"),
+        Input(ids.DATASET, "value"),
+        Input(ids.LIST_URL, "search"),
+        prevent_initial_call=True,
+    )
+    def follow(rows: Any, dataset: str, search: str) -> Any:
         chosen = Selection.parse(search)
+        if ctx.triggered_id == ids.LIST_URL:
+            wanted = {"ids": [chosen.unit]} if chosen.unit else no_update
+            return no_update, wanted, chosen.dataset or ALL
         if ctx.triggered_id == ids.DATASET:
             chosen = chosen.but(dataset="" if dataset == ALL else dataset)
         elif isinstance(rows, list) and rows:
             chosen = chosen.but(unit=rows[0]["unit"])
-        return chosen.search if chosen.search != (search or "") else no_update
+        found = chosen.search
+        return (found if found != (search or "") else no_update), no_update, no_update
 
 
 def _register_list(app: Dash, run: Run) -> None:
@@ -108,6 +114,14 @@ def _register_list(app: Dash, run: Run) -> None:
     )
     def draw(scheme: str, text: Any, detector: str) -> Any:
         return counts_figure(counts_view(run, detector), scheme)
+
+    @app.callback(
+        Output(ids.UNITS, "exportDataAsCsv"),
+        Input(ids.UNITS_CSV, "n_clicks"),
+        prevent_initial_call=True,
+    )
+    def download(clicks: int) -> bool:
+        return True
 
 
 def _register_unit(app: Dash, run: Run) -> None:
@@ -125,9 +139,9 @@ def _register_unit(app: Dash, run: Run) -> None:
             detector = _detector(run, chosen)
             unit = chosen.unit_number(units_view(run, detector).order)
             view = unit_view(run, detector, unit)
+            marked = _dataset(run, chosen, detector)
         except ProbeError as error:
             return problem(error), empty_figure(scheme), empty_figure(scheme)
-        marked = _dataset(run, chosen, detector)
         title = [f"Unit {unit}", html.Span(unit_text(view), className="title-note")]
         return title, effects_figure(view, scheme), doses_figure(view, scheme, marked)
 
@@ -143,56 +157,84 @@ def _register_unit(app: Dash, run: Run) -> None:
             return problem(error)
 
 
+def _page_head(run: Run, detector: str | None) -> Any:
+    title = [dmc.Title("Neurons", order=1), html.Div(QUESTION, className="question")]
+    select = dmc.Select(
+        id=ids.DETECTOR,
+        label="Detector",
+        data=run.detectors,
+        value=detector,
+        allowDeselect=False,
+        w=240,
+    )
+    return html.Div([html.Div(title), select], className="page-head")
+
+
 def _body(run: Run, chosen: Selection, detector: str) -> Any:
     """Lay out all that depends on the detector, or say what is missing."""
     try:
         view, counts = units_view(run, detector), counts_view(run, detector)
-        unit = chosen.unit_number(view.order)
         _check_layer(chosen, view.layer)
-        dataset = _dataset(run, chosen, detector)
     except ProbeError as error:
         return problem(error)
     return [
+        dcc.Location(id=ids.LIST_URL, refresh=False),
         html.Div(
-            [
-                card(
-                    "How many are universal?",
-                    html.Div(counts_text(counts), id=ids.COUNTS_TEXT),
-                    graph(ids.COUNTS, 300, empty_figure(), "Units by number of lists, with nulls"),
-                    help=HELP["counts"],
-                ),
-                card(
-                    "Units",
-                    html.Div(units_grid(view, unit), className="grid-room"),
-                    html.Div(units_note(view), id=ids.UNITS_NOTE, className="reading"),
-                    help=HELP["units"],
-                ),
-            ],
+            [_counts_card(counts), _units_card(view, _highlighted(view, chosen))],
             className="columns list-columns",
         ),
-        html.Div(dmc.Title(f"Unit {unit}", order=2, id=ids.UNIT_TITLE), className="unit-head"),
-        html.Div(
-            [
-                card(
-                    "Effect in each dataset",
-                    graph(ids.EFFECTS, 320, empty_figure(), "Effect of the unit by dataset"),
-                    help=HELP["effects"],
-                ),
-                card(
-                    "Dose and response",
-                    graph(ids.DOSES, 320, empty_figure(), "Mean score by value of the unit"),
-                    help=HELP["doses"],
-                ),
-            ],
-            className="columns",
-        ),
+        html.Div(dmc.Title("Unit", order=2, id=ids.UNIT_TITLE), className="unit-head"),
+        html.Div(_unit_cards(), className="columns"),
         card(
             "Images at both ends",
             html.Div(id=ids.GALLERY, className="gallery-room"),
             help=HELP["images"],
-            controls=_gallery_controls(view.datasets, dataset),
+            controls=_gallery_controls(view.datasets, chosen.dataset),
         ),
     ]
+
+
+def _counts_card(counts: CountsView) -> Any:
+    return card(
+        "How many are universal?",
+        html.Div(counts_text(counts), id=ids.COUNTS_TEXT),
+        graph(ids.COUNTS, 330, empty_figure(), "Units by number of lists, beside both nulls"),
+        help=HELP["counts"],
+    )
+
+
+def _units_card(view: UnitsView, unit: int | None) -> Any:
+    return card(
+        "Units",
+        html.Div(units_grid(view, unit), className="grid-room"),
+        html.Div(units_note(view), id=ids.UNITS_NOTE, className="reading"),
+        help=HELP["units"],
+        controls=[dmc.Button("CSV", id=ids.UNITS_CSV, variant="default", size="xs")],
+    )
+
+
+def _unit_cards() -> list[Any]:
+    return [
+        card(
+            "Effect in each dataset",
+            graph(ids.EFFECTS, 320, empty_figure(), "Effect of the unit by dataset"),
+            help=HELP["effects"],
+        ),
+        card(
+            "Dose and response",
+            graph(ids.DOSES, 320, empty_figure(), "Mean score by value of the unit"),
+            help=HELP["doses"],
+        ),
+    ]
+
+
+def _highlighted(view: UnitsView, chosen: Selection) -> int | None:
+    """Return the unit to mark in the list; none where the address names one that is not there."""
+    try:
+        return chosen.unit_number(view.order)
+    except ProbeError:
+        # The panel of the unit says what is wrong with it.
+        return None
 
 
 def _gallery_controls(datasets: tuple[str, ...], dataset: str) -> list[Any]:
@@ -200,7 +242,7 @@ def _gallery_controls(datasets: tuple[str, ...], dataset: str) -> list[Any]:
         dmc.Select(
             id=ids.DATASET,
             data=[ALL, *datasets],
-            value=dataset or ALL,
+            value=dataset if dataset in datasets else ALL,
             allowDeselect=False,
             size="xs",
             w=170,
@@ -214,7 +256,7 @@ def _gallery(run: Run, chosen: Selection) -> Any:
     view = units_view(run, detector)
     unit, dataset = chosen.unit_number(view.order), _dataset(run, chosen, detector)
     found = extremes(run, detector, view.layer, unit, MANY if dataset else FEW)
-    return gallery([one for one in found if not dataset or one.dataset == dataset])
+    return gallery([one for one in found if not dataset or one.dataset == dataset], unit)
 
 
 def _detector(run: Run, chosen: Selection) -> str:

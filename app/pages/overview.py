@@ -21,6 +21,8 @@ from probe.errors import ProbeError
 
 __all__ = ["layout", "register"]
 
+QUESTION = "How far does each detector generalise to datasets that it was not trained on?"
+
 
 def layout(run: Run, search: str) -> Any:
     """Lay out the page."""
@@ -29,8 +31,12 @@ def layout(run: Run, search: str) -> Any:
         [
             html.Div(
                 [
-                    dmc.Title(about.title, order=1),
-                    html.Div("How far does each detector generalise?", className="question"),
+                    html.Div(
+                        [
+                            dmc.Title(about.title, order=1),
+                            html.Div(QUESTION, className="question"),
+                        ]
+                    ),
                 ],
                 className="page-head",
             ),
@@ -87,7 +93,8 @@ def register(app: Dash, run: Run) -> None:
         Output(ids.CSV_FILE, "data"), Input(ids.CSV_BUTTON, "n_clicks"), prevent_initial_call=True
     )
     def download(clicks: int) -> Any:
-        return dcc.send_data_frame(matrix_frame(run).to_csv, "zero-shot-matrix.csv", index=False)
+        content = matrix_frame(run).to_csv(index=False)
+        return {"content": content, "filename": "zero-shot-matrix.csv", "type": "text/csv"}
 
 
 def _view(run: Run, chosen: Selection) -> MatrixView:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,16 +126,16 @@ def _ends(dataset: str, rows: pd.DataFrame, each: int) -> Extremes:
     )
 
 
-def _shown(row: Mapping[str, object]) -> Shown:
+def _shown(row: Mapping[Hashable, Any]) -> Shown:
     return Shown(
         token=token_of(str(row["sample"])),
         sample=str(row["sample"]),
         method=str(row["method"]),
         video=str(row["video"]),
-        label=int(str(row["label"])),
-        frame=int(str(row["frame"])),
-        activation=float(str(row["activation"])),
-        p_fake=float(sigmoid(float(str(row["logit"])))),
+        label=int(row["label"]),
+        frame=int(row["frame"]),
+        activation=float(row["activation"]),
+        p_fake=float(sigmoid(float(row["logit"]))),
         has_mask=bool(row["mask"]),
     )
 

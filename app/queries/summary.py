@@ -7,7 +7,16 @@ from typing import Any
 
 from app.queries.reading import Run
 
-__all__ = ["DatasetRow", "Part", "Stage", "Summary", "dataset_rows", "parts", "summary"]
+__all__ = [
+    "DatasetRow",
+    "Part",
+    "Stage",
+    "Summary",
+    "crop_rule",
+    "dataset_rows",
+    "parts",
+    "summary",
+]
 
 
 @dataclass(frozen=True)
@@ -125,6 +134,8 @@ def dataset_rows(run: Run) -> tuple[DatasetRow, ...]:
 def crop_rule(run: Run) -> str:
     """Say by which rule faces were cut, as the dataset's card states it."""
     rule = run.data.card.get("crop")
+    if isinstance(rule, dict):
+        return "; ".join(f"{key}: {value}" for key, value in rule.items())
     return str(rule) if rule else "not stated in the dataset's card"
 
 
