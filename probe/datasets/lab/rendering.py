@@ -66,15 +66,24 @@ def render(
     attributes = np.concatenate([basis.mean, normals], axis=1)
     face, values = rasterise(screen, depth, basis.triangles, attributes, fine)
     seen = face >= 0
-    region = np.where(seen, basis.regions[face], -1)
+    region = basis.regions[face[seen]]
     image = (backdrop(scene, person, size) if behind is None else behind).copy()
-    where, normal = values[seen][:, :3], values[seen][:, 3:]
-    albedo, gloss = _albedo(basis, person, where, region[seen])
-    image[seen] = _lit(albedo, gloss, normal, where, region[seen], basis, scene)
-    canonical = np.where(seen[..., None], values[..., :3], np.nan)
-    step = SUPERSAMPLING
-    small = image.reshape(size, step, size, step, 3).mean(axis=(1, 3))
-    return Rendering(small, canonical[::step, ::step], region[::step, ::step])
+    drawn = values[seen]
+    where, normal = drawn[:, :3], drawn[:, 3:]
+    albedo, gloss = _albedo(basis, person, where, region)
+    image[seen] = _lit(albedo, gloss, normal, where, region, basis, scene)
+    # One of each pixel's samples stands for where it lies.
+    coarse = (slice(None, None, SUPERSAMPLING),) * 2
+    canonical = np.where(seen[coarse][..., None], values[coarse][..., :3], np.nan)
+    regions = np.where(seen[coarse], basis.regions[face[coarse]], -1)
+    return Rendering(_averaged(image), canonical, regions)
+
+
+def _averaged(fine: Floats) -> Floats:
+    """Average each pixel's samples; several times faster than a mean over two axes."""
+    steps = [(i, j) for i in range(SUPERSAMPLING) for j in range(SUPERSAMPLING)]
+    parts = [fine[i::SUPERSAMPLING, j::SUPERSAMPLING] for i, j in steps]
+    return np.asarray(sum(parts[1:], parts[0]) / len(parts))
 
 
 def _rotation(motion: Motion) -> Floats:
@@ -148,15 +157,18 @@ def _paint_brows(
     colour: Floats, person: Person, x: Floats, y: Floats, z: Floats,
     region: NDArray[np.int64], basis: HeadBasis,
 ) -> None:  # fmt: skip
+    # Beyond these bounds the weight is below the precision of the colours.
+    near = (np.abs(x) < 0.61) & (np.abs(z - 0.26) < 0.27) & (y < 0.3)
+    near &= region != basis.region("eyes")
+    x, y, z = x[near], y[near], z[near]
     side = np.abs(x)
     arch = 0.235 + 0.05 * np.sin(np.clip((side - 0.1) / 0.42, 0, 1) * 2.4)
     thickness = 0.05 * person.brow * np.clip((0.66 - side) / 0.4, 0.25, 1)
     inside = np.exp(-(((z - arch) / thickness) ** 4))
-    inside *= np.clip((side - 0.09) / 0.05, 0, 1) * np.clip((0.60 - side) / 0.06, 0, 1) * (y < 0.3)
+    inside *= np.clip((side - 0.09) / 0.05, 0, 1) * np.clip((0.60 - side) / 0.06, 0, 1)
     strands = 0.75 + 0.25 * _grain(person.texture, 6 * x + 3 * z, 5 * z)
     weight = (0.85 * inside * np.clip(strands, 0, 1))[:, None]
-    weight[region == basis.region("eyes")] = 0
-    colour += weight * (0.7 * person.hair + 0.004 - colour)
+    colour[near] += weight * (0.7 * person.hair + 0.004 - colour[near])
 
 
 def _paint_eyes(
