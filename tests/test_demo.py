@@ -1,0 +1,83 @@
+"""The demo's stages on a tiny lab; `make demo` itself is run by .ci/run."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from probe import demo
+from probe.datasets.lab import make
+from probe.errors import ProbeError, UnknownNameError
+from probe.neurons import NeuronTable, Universality
+from probe.run import RunFolder
+from probe.schema import DATASETS
+
+
+@pytest.fixture
+def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> demo.DemoPlan:
+    counts = {"train": 16, "val": 8, "test": 16}
+    monkeypatch.setattr(demo, "SIZE", 64)
+    monkeypatch.setattr(demo, "BASE_EPOCHS", {"meso4": 2})
+    monkeypatch.setattr(demo, "TUNED_STEPS", 2)
+    monkeypatch.setattr(demo, "TUNED_EPOCHS", 1)
+    monkeypatch.setattr(demo, "make", partial(make, counts=counts, workers=1))
+    return demo.DemoPlan(tmp_path / "run", ("meso4",), seed=1)
+
+
+def test_the_demo_makes_all_it_names_and_reuses_it(plan: demo.DemoPlan) -> None:
+    outcome = demo.run_demo(plan)
+    folder = RunFolder(plan.out)
+    manifest = folder.read_manifest()
+    assert manifest["complete"] and all(stage["done"] for stage in manifest["stages"])
+    assert manifest["detectors"] == ["meso4/base", "meso4/shallow", "meso4/deep"]
+    assert all(Path(place).exists() for place in outcome["places"].values())
+    assert list(outcome["matrix"].data["dataset"].values) == list(DATASETS)
+    for label in plan.labels:
+        table = NeuronTable.open(folder.neurons(label))
+        assert table.data.sizes["draw"] == 3
+        found = Universality.open(folder.universality(label))
+        assert int(found.data["observed"].sum()) == 16
+    for name in ("heatmaps-meso4", "zero-shot-matrix", "universal-neurons-meso4"):
+        assert (folder.figures / f"{name}.pdf").read_bytes()[:4] == b"%PDF"
+        with Image.open(folder.figures / f"{name}.png") as image:
+            assert np.asarray(image.convert("L")).std() > 10
+    kept = {
+        file: file.stat().st_mtime_ns
+        for part in ("data", "detectors", "stores", "tables/neurons")
+        for file in (plan.out / part).rglob("*")
+        if file.is_file()
+    }
+    again = demo.run_demo(plan)
+    assert all(file.stat().st_mtime_ns == then for file, then in kept.items())
+    np.testing.assert_array_equal(again["matrix"].data["value"], outcome["matrix"].data["value"])
+
+
+def test_figures_are_the_same_bytes_for_the_same_data(plan: demo.DemoPlan) -> None:
+    from probe import figures
+
+    outcome = demo.run_demo(plan)
+    for suffix in (".pdf", ".svg", ".png"):
+        files = [
+            figures.save_figure(
+                figures.matrix_figure(outcome["matrix"].data), plan.out / f"{n}{suffix}"
+            )
+            for n in "ab"
+        ]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    with pytest.raises(UnknownNameError, match="Figure format '.jpg' is not known"):
+        figures.save_figure(figures.matrix_figure(outcome["matrix"].data), plan.out / "a.jpg")
+
+
+def test_detectors_are_named_or_all() -> None:
+    assert demo.DemoPlan.parse("meso4, xception,meso4") == ("meso4", "xception")
+    assert len(demo.DemoPlan.parse("all")) == 5
+    with pytest.raises(
+        UnknownNameError, match="Detector 'mes4' is not known. Did you mean 'meso4'"
+    ):
+        demo.DemoPlan.parse("mes4")
+    with pytest.raises(ProbeError, match="No detector was named"):
+        demo.DemoPlan.parse(" ,")
