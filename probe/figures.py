@@ -173,7 +173,7 @@ def counts_figure(data: xr.Dataset) -> Figure:
     """
     count = data["count"].values
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.4, 2.3))
+        figure = Figure(figsize=(3.5, 2.3))
         axes = figure.subplots()
         axes.bar(count, data["observed"], width=0.62, color="#56b4e9", label="this detector")
         expected = data["independence"].values
@@ -191,5 +191,10 @@ def counts_figure(data: xr.Dataset) -> Figure:
         axes.set(xlabel=f"datasets in whose top {float(data.attrs['top']):.0%} a unit stands")
         axes.set(ylabel="units")
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=6.5)
+        axes.set_xticks(count)
+        # Above the axes: inside, it would lie on the bars of some detector.
+        axes.legend(
+            frameon=False, fontsize=6.5, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0),
+            columnspacing=1.0, handletextpad=0.4,
+        )  # fmt: skip
     return figure

@@ -76,7 +76,7 @@ def train(
     plan: TrainingPlan,
     *,
     accelerator: str = "auto",
-    devices: int | str = "auto",
+    devices: int | str = 1,
 ) -> Detector:
     """Train a detector and keep the weights of the best validation epoch.
 
@@ -96,7 +96,7 @@ def train(
     plan : TrainingPlan
         How.
     accelerator, devices
-        As in Lightning Fabric.
+        As in Lightning Fabric; on several devices each step's batch is divided among them.
 
     Returns
     -------
