@@ -72,6 +72,11 @@ class Clip:
             raise UnknownNameError("lab dataset", self.dataset, DATASETS)
         if self.split not in SPLITS:
             raise UnknownNameError("split", self.split, SPLITS)
+        if self.pool < 2 or self.video < 0:
+            raise DatasetError(
+                f"video={self.video} and pool={self.pool} were given; allowed are videos from 0 "
+                "and pools of at least 2 identities, since a swap takes two."
+            )
 
     @property
     def target(self) -> int:
@@ -108,10 +113,10 @@ class Clip:
         Raises
         ------
         UnknownNameError, DatasetError
-            If a dose is of an unknown artefact or not in [0, 1].
+            If there is no such frame, or a dose is not in [0, 1] or of an artefact that is
+            unknown or that the method does not have.
         """
-        check_doses(doses or {})
-        used = {**self.doses, **(doses or {})}
+        used = self._used(number, doses)
         real = self._real(number)
         image, support = compose(
             real, self._content(number, used, real), FORGERIES[self.dataset], used, self._rng(FORGE)
@@ -124,11 +129,17 @@ class Clip:
         self, number: int, doses: Mapping[str, float] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
         """Give the real and the forged frame in linear light, and the forgery's support."""
-        used = {**self.doses, **(doses or {})}
+        used = self._used(number, doses)
         real = self._real(number)
         content = self._content(number, used, real)
         image, support = compose(real, content, FORGERIES[self.dataset], used, self._rng(FORGE))
         return real.image, image, support
+
+    def _used(self, number: int, doses: Mapping[str, float] | None) -> dict[str, float]:
+        if not 0 <= number < FRAMES:
+            raise DatasetError(f"Frame {number} was asked for; there are 0 to {FRAMES - 1}.")
+        check_doses(doses or {}, self.dataset)
+        return {**self.doses, **(doses or {})}
 
     def _real(self, number: int) -> Rendering:
         return render(self._person, self._motions[number], self._scene, self.size, self._behind)
@@ -185,10 +196,19 @@ def identity_name(dataset: str, split: str, number: int) -> str:
     return f"lab-{DATASETS.index(dataset)}{SPLITS.index(split)}{number:04d}"
 
 
-def check_doses(doses: Mapping[str, float]) -> None:
-    """Raise if a dose is of an unknown artefact or out of [0, 1]."""
+def check_doses(doses: Mapping[str, float], *datasets: str) -> None:
+    """Raise if a dose is out of [0, 1], or of an artefact that none of the datasets has.
+
+    Dose 0 is allowed of every known artefact: there is none of it.
+    """
     for name, dose in doses.items():
         if name not in ARTEFACTS:
             raise UnknownNameError("artefact", name, ARTEFACTS)
         if not 0 <= dose <= 1:
             raise DatasetError(f"Dose {name}={dose} was given; allowed is 0 (none) to 1 (full).")
+        own = dict.fromkeys(artefact for one in datasets for artefact in FORGERIES[one].doses)
+        if dose and name not in own:
+            raise DatasetError(
+                f"Dose {name}={dose} was given for {', '.join(datasets)}, which cannot have it. "
+                f"Allowed are doses of {', '.join(own)}."
+            )

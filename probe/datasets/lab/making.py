@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +22,7 @@ from probe.datasets.dataset import CARD_FILE, Dataset, read_native, write_native
 from probe.datasets.lab.clip import FRAMES, Clip, check_doses, identity_name
 from probe.datasets.lab.forgery import ARTEFACTS, FORGERIES
 from probe.datasets.samples import Samples
+from probe.datasets.workers import worker_pool
 from probe.errors import DatasetError, UnknownNameError
 from probe.progress import progress_bar
 from probe.schema import DATASETS, FAKE, REAL, SPLITS
@@ -80,7 +79,8 @@ def make(
     datasets : sequence of str
         Which of the six.
     doses : mapping, optional
-        Artefact to dose in [0, 1], in place of every video's own; 0 switches it off.
+        Artefact to dose in [0, 1], in place of every video's own; 0 switches it off. It counts
+        for the methods that have the artefact; the others have none of it.
     counts : mapping, optional
         Split to number of images a dataset, rounded up to whole videos of 8 images (4 real, 4
         fake); by default 400, 104 and 200.
@@ -101,6 +101,8 @@ def make(
     """
     out = Path(out)
     plan = _plan(size, identities, seed, datasets, doses, counts)
+    if workers is not None and workers < 1:
+        raise DatasetError(f"workers={workers} was given; allowed are 1 and above, or None.")
     if (out / CARD_FILE).is_file():
         return _finished(out, plan)
     _begin(out, plan)
@@ -160,12 +162,7 @@ def _plan(
     size: int, identities: int | None, seed: int, datasets: Sequence[str],
     doses: Mapping[str, float] | None, counts: Mapping[str, int] | None,
 ) -> dict[str, Any]:  # fmt: skip
-    for name in datasets:
-        if name not in DATASETS:
-            raise UnknownNameError("lab dataset", name, DATASETS)
-    for name in counts or {}:
-        if name not in SPLITS:
-            raise UnknownNameError("split", name, SPLITS)
+    _check_choice(datasets, counts or COUNTS)
     if size < 32 or size % 2:
         raise DatasetError(f"size={size} was given; allowed are even numbers from 32.")
     if seed < 0:
@@ -175,12 +172,31 @@ def _plan(
             f"identities={identities} was given; at least {2 * len(SPLITS) * len(datasets)} are "
             "needed, two for each dataset and split, since a swap takes two."
         )
-    check_doses(doses or {})
+    check_doses(doses or {}, *datasets)
     return {
         "size": size, "identities": identities, "seed": seed, "datasets": list(datasets),
         "doses": dict(doses or {}), "counts": {s: (counts or COUNTS).get(s, 0) for s in SPLITS},
         "version": version("deepfake-probe"),
     }  # fmt: skip
+
+
+def _check_choice(datasets: Sequence[str], counts: Mapping[str, int]) -> None:
+    for name in datasets:
+        if name not in DATASETS:
+            raise UnknownNameError("lab dataset", name, DATASETS)
+    if not datasets or len(set(datasets)) < len(datasets):
+        raise DatasetError(
+            f"datasets={list(datasets)} was given; name at least one, and each once. There are "
+            f"{', '.join(DATASETS)}."
+        )
+    for name in counts:
+        if name not in SPLITS:
+            raise UnknownNameError("split", name, SPLITS)
+    if min(counts.values(), default=0) < 0 or not sum(counts.values()):
+        raise DatasetError(
+            f"counts={dict(counts)} was given; allowed are 0 images and above a split, and at "
+            "least one image in all."
+        )
 
 
 def _begin(out: Path, plan: Mapping[str, Any]) -> None:
@@ -214,12 +230,13 @@ def _jobs(out: Path, plan: Mapping[str, Any]) -> list[_Job]:
     total = sum(videos.values()) * len(plan["datasets"])
     jobs = []
     for dataset in plan["datasets"]:
+        own = {k: dose for k, dose in plan["doses"].items() if k in FORGERIES[dataset].doses}
         for split, count in videos.items():
             share = plan["identities"] * count / total if plan["identities"] else count
             pool = max(2, round(share))
             for video in range(count):
                 clip = Clip(dataset, split, video, pool, plan["size"], plan["seed"])
-                jobs.append(_Job(clip, plan["doses"], out))
+                jobs.append(_Job(clip, own, out))
     return jobs
 
 
@@ -228,16 +245,8 @@ def _run(jobs: Sequence[_Job], workers: int) -> Iterator[None]:
     if workers <= 1:
         yield from map(_make_video, jobs)
         return
-    # Spawned, not forked: the parent may run threads that a fork would not survive.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        workers, context, initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
-        try:
-            yield from pool.map(_make_video, jobs, chunksize=2)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+    with worker_pool(workers) as pool:
+        yield from pool.map(_make_video, jobs, chunksize=2)
 
 
 def _make_video(job: _Job) -> None:

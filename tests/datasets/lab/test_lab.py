@@ -141,6 +141,51 @@ def test_an_artefact_switched_off_is_off_everywhere(tmp_path: Path) -> None:
     assert (table.loc[table["label"] == 1, "dose_lowpass"] > 0).all()
 
 
+def test_a_dose_counts_only_for_methods_that_have_the_artefact(tmp_path: Path) -> None:
+    data = make(
+        tmp_path, size=SIZE, counts={"test": 8}, datasets=["dfd", "faceswap"],
+        doses={"seam": 1.0}, workers=1,
+    )  # fmt: skip
+    doses = data.samples.table.groupby(["dataset", "label"])["dose_seam"].unique().map(list)
+    assert doses.to_dict() == {
+        ("dfd", 0): [0.0], ("dfd", 1): [0.0], ("faceswap", 0): [0.0], ("faceswap", 1): [1.0]
+    }  # fmt: skip
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\nfrom probe.datasets.lab import make\n"
+        f"make(Path({str(tmp_path / 'out')!r}), size=32, counts={{'test': 16}}, workers=2)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "DatasetError: A worker process was ended" in last
+    assert 'lacks `if __name__ == "__main__":`' in last
+    assert not (tmp_path / "out" / CARD_FILE).exists()
+
+
+@pytest.mark.parametrize(
+    ("frame", "doses", "wording"),
+    [
+        (4, {}, "Frame 4 was asked for; there are 0 to 3"),
+        (-1, {}, "Frame -1 was asked for"),
+        (0, {"seam": 0.5}, "Dose seam=0.5 was given for dfd, which cannot have it"),
+    ],
+)
+def test_a_frame_that_cannot_be_is_refused(
+    frame: int, doses: dict[str, float], wording: str
+) -> None:
+    with pytest.raises(DatasetError, match=wording):
+        Clip("dfd", "test", 0, 4, size=SIZE).frame(frame, doses)
+
+
+def test_a_video_of_one_identity_is_refused() -> None:
+    with pytest.raises(DatasetError, match="pools of at least 2 identities"):
+        Clip("dfd", "test", 0, 1)
+
+
 def test_a_killed_run_is_completed_to_the_same_bytes(small: Dataset, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from probe.datasets.lab import make\n"
@@ -183,6 +228,15 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
         ({"doses": {"seam": 1.5}}, "Dose seam=1.5 was given; allowed is 0"),
         ({"size": 31}, "size=31 was given; allowed are even numbers from 32"),
         ({"seed": -1}, "seed=-1 was given"),
+        ({"workers": 0}, "workers=0 was given; allowed are 1 and above"),
+        ({"datasets": []}, "name at least one, and each once"),
+        ({"datasets": ["dfd", "dfd"]}, "name at least one, and each once"),
+        ({"counts": {"test": -8}}, "allowed are 0 images and above"),
+        ({"counts": {"exam": 8}}, "Split 'exam' is not known"),
+        (
+            {"datasets": ["dfd"], "doses": {"seam": 1.0}},
+            "Dose seam=1.0 was given for dfd, which cannot have it. Allowed are doses of identity",
+        ),
         ({"identities": 3}, "identities=3 was given; at least 36 are needed"),
     ],
 )
