@@ -1,0 +1,35 @@
+"""Fixtures of the dashboard: a run folder, shared where tests only read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import create_app
+from tests.app.making import MadeRun, make_run
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeRun:
+    """A complete run; not to be changed."""
+    return make_run(tmp_path_factory.mktemp("made") / "run")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> MadeRun:
+    """A complete run that the test may damage."""
+    return make_run(tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def client(made: MadeRun) -> FlaskClient:
+    """A client of the dashboard, by the name that a browser on this machine uses."""
+    return client_of(made.root)
+
+
+def client_of(root: Path) -> FlaskClient:
+    client = create_app(root).server.test_client()
+    client.environ_base["HTTP_HOST"] = "127.0.0.1:8050"
+    return client

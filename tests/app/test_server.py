@@ -1,0 +1,257 @@
+"""The server: what it answers, what it refuses, and that it holds no torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import create_app, ids, serve
+from app.queries.reading import token_of
+from probe.errors import ProbeError, StoreError
+from tests.app.conftest import client_of
+from tests.app.making import DATASETS, DETECTORS, MadeRun, write_manifest
+
+TRAVERSALS = [
+    "../../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "/etc/passwd", "%00", "....//....//",
+    "images/alpha-0-0-0.png", "alpha-0-0-0", "0", "-1", "a" * 5000, "<script>", "'; --",
+]  # fmt: skip
+
+FOREIGN = [
+    "evil.example", "evil.example:8050", "127.0.0.1.evil.example", "localhost.evil.example",
+    "192.168.0.7", "8.8.8.8", "[2001:db8::1]:8050", "", "localhost@evil.example",
+]  # fmt: skip
+
+
+def test_torch_stays_out_of_the_web_process(made: MadeRun) -> None:
+    code = (
+        "import sys, app\n"
+        f"client = app.create_app({str(made.root)!r}).server.test_client()\n"
+        "assert client.get('/', headers={'Host': 'localhost'}).status_code == 200\n"
+        "print([m for m in ('torch', 'timm', 'captum', 'cv2') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_two_apps_in_one_process_show_their_own_runs(made: MadeRun, own: MadeRun) -> None:
+    assert create_app(made.root) is not create_app(own.root)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8050", "localhost:8050", "localhost", "[::1]:8050"])
+def test_loopback_names_are_answered(client: FlaskClient, host: str) -> None:
+    assert client.get("/", headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+@pytest.mark.parametrize("path", ["/", "/_dash-layout", "/thumb/x", "/assets/style.css"])
+def test_other_names_are_refused_on_every_route(client: FlaskClient, host: str, path: str) -> None:
+    assert client.get(path, headers={"Host": host}).status_code in (400, 403)
+
+
+def test_the_browser_is_told_to_load_nothing_from_elsewhere(client: FlaskClient) -> None:
+    answer = client.get("/")
+    policy = dict(
+        part.split(" ", 1) for part in answer.headers["Content-Security-Policy"].split("; ")
+    )
+    assert "'unsafe-inline'" not in policy["script-src"]
+    assert "'unsafe-eval'" not in policy["script-src"]
+    assert not any("http" in value or "*" in value for value in policy.values())
+    assert policy["frame-ancestors"] == policy["object-src"] == policy["base-uri"] == "'none'"
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    for source in ("http://", "https://", "//cdn", "//unpkg"):
+        assert f'src="{source}' not in answer.text and f'href="{source}' not in answer.text
+
+
+def test_images_and_outlines_are_sent_by_token(client: FlaskClient, made: MadeRun) -> None:
+    table = made.data.samples.table
+    for label, has_outline in ((0, 404), (1, 200)):
+        token = token_of(table["sample"][table["label"] == label].iloc[0])
+        answer = client.get(f"/thumb/{token}")
+        assert (answer.status_code, answer.mimetype) == (200, "image/webp")
+        assert client.get(f"/outline/{token}").status_code == has_outline
+
+
+@pytest.mark.parametrize("given", TRAVERSALS)
+@pytest.mark.parametrize("route", ["/thumb/", "/outline/"])
+def test_forged_tokens_are_not_found(client: FlaskClient, route: str, given: str) -> None:
+    answer = client.get(route + given, follow_redirects=True)
+    # "/thumb//etc/passwd" is another address, to which the page says that it does not know it.
+    assert answer.status_code in (400, 404) or "_dash-config" in answer.text
+    assert "root:" not in answer.text and "Traceback" not in answer.text
+
+
+@pytest.mark.parametrize("column", ["path", "mask"])
+def test_a_forged_table_does_not_lead_out_of_the_dataset(own: MadeRun, column: str) -> None:
+    table = own.data.samples.table
+    row = int(table.index[table["label"] == 1][0])
+    outside = own.root / "outside.png"
+    shutil.copy(own.data.root / table["path"].iloc[row], outside)
+    route = "/thumb/" if column == "path" else "/outline/"
+    for forged in (str(outside), "../outside.png"):
+        changed = table.copy()
+        changed.loc[row, column] = forged
+        changed.to_parquet(own.data.root / "samples.parquet", index=False)
+        assert client_of(own.root).get(route + token_of(table["sample"][row])).status_code == 404
+
+
+def test_a_broken_image_is_not_found_and_the_server_lives_on(own: MadeRun) -> None:
+    table = own.data.samples.table
+    (own.data.root / table["path"].iloc[0]).write_bytes(b"no image")
+    client = client_of(own.root)
+    assert client.get(f"/thumb/{token_of(table['sample'][0])}").status_code == 404
+    assert client.get(f"/thumb/{token_of(table['sample'][1])}").status_code == 200
+
+
+def call(client: FlaskClient, output: str, values: dict[str, Any]) -> Any:
+    """Answer of the callback with this output; inputs are given as {"id.property": value}."""
+    found = client.get("/_dash-dependencies").get_json()
+    one = next(c for c in found if output in c["output"])
+    outputs = [
+        dict(zip(("id", "property"), name.rsplit(".", 1), strict=True))
+        for name in one["output"].strip(".").split("...")
+    ]
+    inputs, state = (
+        [{**item, "value": values.get(f"{item['id']}.{item['property']}")} for item in one[kind]]
+        for kind in ("inputs", "state")
+    )
+    body = {
+        "output": one["output"],
+        "outputs": outputs if len(outputs) > 1 else outputs[0],
+        "inputs": inputs,
+        "state": state,
+        "changedPropIds": [f"{inputs[0]['id']}.{inputs[0]['property']}"],
+    }
+    answer = client.post("/_dash-update-component", json=body)
+    assert answer.status_code == 200, answer.text[:500]
+    return answer.get_json()
+
+
+def said(client: FlaskClient, path: str, search: str = "") -> str:
+    """What the page at an address says, as text."""
+    values = {f"{ids.URL}.pathname": path, f"{ids.URL}.search": search}
+    return json.dumps(call(client, f"{ids.PAGE}.children", values), ensure_ascii=False)
+
+
+def shown(client: FlaskClient, search: str) -> str:
+    """What the Neurons page and its images say, as text."""
+    values = {f"{ids.URL}.search": search}
+    gallery = call(client, f"{ids.GALLERY}.children", values)
+    return said(client, "/neurons", search) + json.dumps(gallery, ensure_ascii=False)
+
+
+def test_both_pages_are_laid_out(client: FlaskClient) -> None:
+    assert "Zero-shot matrix" in said(client, "/")
+    assert "of 12" in said(client, "/neurons")
+
+
+def test_images_of_all_datasets_or_of_one(client: FlaskClient) -> None:
+    everything = shown(client, "?unit=3")
+    one = shown(client, "?unit=3&dataset=beta")
+    for name in DATASETS:
+        assert f'"data-dataset": "{name}"' in everything
+        assert (f'"data-dataset": "{name}"' in one) == (name == "beta")
+    assert one.count("/thumb/") > 2 * 4
+
+
+def test_an_unknown_page_says_so(client: FlaskClient) -> None:
+    assert "no such page" in said(client, "/../../etc/passwd").lower()
+
+
+@pytest.mark.parametrize("given", TRAVERSALS)
+@pytest.mark.parametrize("name", ["detector", "layer", "dataset", "unit"])
+def test_a_forged_selection_is_answered_with_a_message(
+    client: FlaskClient, name: str, given: str
+) -> None:
+    if (name, given) == ("unit", "0"):
+        pytest.skip("unit 0 is no forgery")
+    text = shown(client, f"?{name}={quote(given)}")
+    assert "root:" not in text and "Traceback" not in text
+    assert any(w in text for w in ("is not known", "is not in this table", "characters"))
+
+
+@pytest.mark.parametrize("name", ["metric", "level"])
+def test_a_forged_metric_is_answered_with_a_message(client: FlaskClient, name: str) -> None:
+    assert "is not known" in said(client, "/", f"?{name}=../../etc/passwd")
+
+
+def test_a_run_that_is_under_way_says_how_far_it_is(own: MadeRun) -> None:
+    stages = [
+        {"name": "data", "done": True, "seconds": 1.0},
+        {"name": "detectors", "done": False, "seconds": 0.0},
+    ]
+    shutil.rmtree(own.folder.evaluation)
+    write_manifest(own.folder, complete=False, stages=stages)
+    text = said(client_of(own.root), "/")
+    assert "Incomplete run" in text and "detectors" in text
+    assert "no zero-shot matrix yet" in text and "probe demo --out somewhere" in text
+
+
+def damage(run: MadeRun, kind: str) -> None:
+    manifest = run.root / "run.json"
+    if kind == "damaged manifest":
+        manifest.write_text("{", encoding="utf-8")
+    elif kind == "other version":
+        manifest.write_text('{"schema_version": 99}', encoding="utf-8")
+    elif kind == "no manifest":
+        manifest.unlink()
+    elif kind == "damaged table":
+        shutil.rmtree(run.folder.neurons(DETECTORS[0]) / "effect")
+    elif kind == "no table":
+        shutil.rmtree(run.folder.universality(DETECTORS[0]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "wording"),
+    [
+        ("damaged manifest", "is damaged"),
+        ("other version", "has schema version 99; this version reads 1"),
+        ("no manifest", "is no run: it holds no run.json"),
+        ("damaged table", "is no neuron table"),
+        ("no table", "no universality table of meso4/base yet"),
+    ],
+)
+def test_what_cannot_be_read_is_said_on_the_page(own: MadeRun, kind: str, wording: str) -> None:
+    damage(own, kind)
+    text = said(client_of(own.root), "/neurons")
+    assert wording in text.replace('\\"', '"') and "Traceback" not in text
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        create_app(tmp_path / "none")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "example.org"])
+def test_only_this_machine_is_served(made: MadeRun, host: str) -> None:
+    with pytest.raises(ProbeError, match="ssh -L 8050:127.0.0.1:8050"):
+        serve(made.root, host=host)
+
+
+def test_a_taken_port_is_named_with_another(made: MadeRun) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ProbeError, match=f"Port {port} on 127.0.0.1 cannot be used.*--port"):
+            serve(made.root, port=port)
+
+
+@pytest.mark.parametrize("port", [0, -1, 70000])
+def test_a_port_is_a_number_in_range(made: MadeRun, port: int) -> None:
+    with pytest.raises(ProbeError, match="ports are numbers from 1 to 65535"):
+        serve(made.root, port=port)
+
+
+@pytest.mark.timeout(60)
+def test_a_folder_that_is_no_run_is_not_served(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is no run"):
+        serve(tmp_path)
