@@ -10,6 +10,7 @@ import waitress
 
 from app.factory import create_app
 from probe.errors import ProbeError
+from probe.run import RunFolder
 
 __all__ = ["serve"]
 
@@ -33,8 +34,10 @@ def serve(run_dir: str | Path, host: str = "127.0.0.1", port: int = 8050) -> Non
     ProbeError
         If the host is no loopback address or the port is taken.
     StoreError
-        If there is no such folder.
+        If the folder is no run, or its manifest is damaged or of another version.
     """
+    # What is no run at all is said here and not in a page.
+    RunFolder(Path(run_dir)).read_manifest()
     app = create_app(run_dir)
     with _listening(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
