@@ -5,6 +5,7 @@ from __future__ import annotations
 URL = "url"
 #: Further views of the same address. A callback that both reads and writes it may name only
 #: components that are there together with it, so each part of a page brings its own.
+OVERVIEW_URL = "overview-url"
 NEURONS_URL = "neurons-url"
 LIST_URL = "neurons-list-url"
 SCHEME = "scheme"

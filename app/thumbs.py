@@ -6,6 +6,7 @@ from flask import Flask, Response, abort
 
 from app.queries.images import outline, thumbnail
 from app.queries.reading import Run
+from probe.datasets.dataset import Dataset
 from probe.errors import ProbeError
 
 __all__ = ["add_routes"]
@@ -42,7 +43,15 @@ def _row(run: Run, token: str) -> int:
         abort(404, str(error))
     if row is None:
         abort(404, "There is no such image in this run.")
+    if not all(_inside(run.data, column, row) for column in ("path", "mask")):
+        abort(404, "The sample table names a file outside of the run's dataset.")
     return row
+
+
+def _inside(data: Dataset, column: str, row: int) -> bool:
+    """Whether a file lies below the dataset's root: a run from elsewhere may name any file."""
+    root = data.root.resolve()
+    return (root / str(data.samples.table[column].iloc[row])).resolve().is_relative_to(root)
 
 
 def _image(content: bytes, kind: str) -> Response:

@@ -23,6 +23,8 @@ def problem(error: ProbeError) -> Any:
     ]
     if isinstance(error, MissingTableError):
         parts.append(command_line(error.command))
+    elif kind == "unknown":
+        parts.append(html.A("Clear the selection", href="?", className="message-link"))
     return html.Div(parts, className="message", role="status")
 
 

@@ -27,18 +27,18 @@ def shell(title: str) -> Any:
     """Lay out the frame; the page's own content comes by the address."""
     return dmc.MantineProvider(
         [
-            dcc.Location(id=ids.URL, refresh=False),
+            dcc.Location(id=ids.URL, refresh="callback-nav"),
             dmc.AppShell(
                 [
                     dmc.AppShellHeader(_head(title), className="head"),
-                    dmc.AppShellMain(html.Main(id=ids.PAGE, className="page")),
+                    dmc.AppShellMain(html.Div(id=ids.PAGE, className="page")),
                 ],
                 header={"height": 56},
                 padding=0,
             ),
         ],
         theme=_THEME,
-        defaultColorScheme="light",
+        defaultColorScheme="auto",
     )
 
 

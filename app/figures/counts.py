@@ -32,7 +32,7 @@ def counts_figure(view: CountsView, scheme: str | None = None) -> go.Figure:
         x=count + 0.12,
         y=view.expected,
         mode="markers",
-        name="independent lists (95 %)",
+        name="independent (95 %)",
         marker={"symbol": "circle", "size": 8, "color": theme.ink},
         error_y={
             "type": "data",

@@ -42,8 +42,8 @@ def matrix_figure(view: MatrixView, scheme: str | None = None) -> go.Figure:
             colorscale=_scale(theme),
             xgap=3,
             ygap=3,
-            customdata=_custom(view),
-            hovertemplate="%{customdata[2]}<extra></extra>",
+            text=_hovers(view),
+            hovertemplate="%{text}<extra></extra>",
             colorbar=_colorbar(view, theme),
         )
     )
@@ -57,7 +57,7 @@ def matrix_figure(view: MatrixView, scheme: str | None = None) -> go.Figure:
             yaxis=theme.axis(
                 showgrid=False,
                 tickvals=rows,
-                ticktext=[f"{label}  " for label in view.detectors],
+                ticktext=[f"{clean(label)}  " for label in view.detectors],
                 range=[len(rows) - 0.5, -0.5],
                 automargin=True,
                 tickfont={"size": 13, "color": theme.ink},
@@ -112,12 +112,9 @@ def _frames(view: MatrixView, theme: Theme) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _custom(view: MatrixView) -> list[list[list[str]]]:
-    """Detector, dataset and hover text of each cell."""
-    return [
-        [[detector, dataset, _hover(view, r, c)] for c, dataset in enumerate(view.datasets)]
-        for r, detector in enumerate(view.detectors)
-    ]
+def _hovers(view: MatrixView) -> list[list[str]]:
+    columns = range(len(view.datasets))
+    return [[_hover(view, r, c) for c in columns] for r in range(len(view.detectors))]
 
 
 def _hover(view: MatrixView, r: int, c: int) -> str:

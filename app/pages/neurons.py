@@ -40,7 +40,7 @@ def layout(run: Run, search: str) -> Any:
         detector, body = None, problem(error)
     return html.Div(
         [
-            dcc.Location(id=ids.NEURONS_URL, refresh=False),
+            dcc.Location(id=ids.NEURONS_URL, refresh="callback-nav"),
             _page_head(run, detector),
             html.Div(body, id=ids.BODY),
         ]
@@ -50,7 +50,7 @@ def layout(run: Run, search: str) -> Any:
 def register(app: Dash, run: Run) -> None:
     """Add the page's callbacks."""
     _register_detector(app, run)
-    _register_choices(app)
+    _register_choices(app, run)
     _register_list(app, run)
     _register_unit(app, run)
 
@@ -80,7 +80,7 @@ def _register_detector(app: Dash, run: Run) -> None:
             return problem(error), no_update, no_update
 
 
-def _register_choices(app: Dash) -> None:
+def _register_choices(app: Dash, run: Run) -> None:
     """Keep the unit, the dataset and the address the same, whichever was changed."""
 
     @app.callback(
@@ -90,17 +90,21 @@ def _register_choices(app: Dash) -> None:
         Input(ids.UNITS, "selectedRows"),
         Input(ids.DATASET, "value"),
         Input(ids.LIST_URL, "search"),
+        State(ids.DETECTOR, "value"),
         prevent_initial_call=True,
     )
-    def follow(rows: Any, dataset: str, search: str) -> Any:
+    def follow(rows: Any, dataset: str, search: str, detector: str) -> Any:
         chosen = Selection.parse(search)
         if ctx.triggered_id == ids.LIST_URL:
-            wanted = {"ids": [chosen.unit]} if chosen.unit else no_update
+            unit = _highlighted(units_view(run, detector), chosen)
+            wanted = {"ids": [] if unit is None else [str(unit)]}
             return no_update, wanted, chosen.dataset or ALL
         if ctx.triggered_id == ids.DATASET:
             chosen = chosen.but(dataset="" if dataset == ALL else dataset)
         elif isinstance(rows, list) and rows:
-            chosen = chosen.but(unit=rows[0]["unit"])
+            # The list also reports the row that it marks by itself; that is no choice.
+            if rows[0]["unit"] != _highlighted(units_view(run, detector), chosen):
+                chosen = chosen.but(unit=rows[0]["unit"])
         found = chosen.search
         return (found if found != (search or "") else no_update), no_update, no_update
 
@@ -141,7 +145,8 @@ def _register_unit(app: Dash, run: Run) -> None:
             view = unit_view(run, detector, unit)
             marked = _dataset(run, chosen, detector)
         except ProbeError as error:
-            return problem(error), empty_figure(scheme), empty_figure(scheme)
+            title = ["No such unit", html.Span(str(error), className="title-note")]
+            return title, empty_figure(scheme), empty_figure(scheme)
         title = [f"Unit {unit}", html.Span(unit_text(view), className="title-note")]
         return title, effects_figure(view, scheme), doses_figure(view, scheme, marked)
 
@@ -178,7 +183,7 @@ def _body(run: Run, chosen: Selection, detector: str) -> Any:
     except ProbeError as error:
         return problem(error)
     return [
-        dcc.Location(id=ids.LIST_URL, refresh=False),
+        dcc.Location(id=ids.LIST_URL, refresh="callback-nav"),
         html.Div(
             [_counts_card(counts), _units_card(view, _highlighted(view, chosen))],
             className="columns list-columns",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import Dash, Input, Output, ctx, dcc, html, no_update
 
 from app import ids
 from app.components.card import card, graph
@@ -20,6 +20,9 @@ from app.selection import LEVELS, METRICS, Selection
 from probe.errors import ProbeError
 
 __all__ = ["layout", "register"]
+
+#: Metric and level that are shown where the address names none.
+FIRST = next(iter(METRICS)), next(iter(LEVELS))
 
 QUESTION = "How far does each detector generalise to datasets that it was not trained on?"
 
@@ -59,21 +62,27 @@ def register(app: Dash, run: Run) -> None:
     """Add the page's callbacks."""
 
     @app.callback(
-        Output(ids.URL, "search", allow_duplicate=True),
-        Output(ids.URL, "pathname", allow_duplicate=True),
+        Output(ids.OVERVIEW_URL, "search"),
+        Output(ids.OVERVIEW_URL, "pathname"),
+        Output(ids.METRIC, "value"),
+        Output(ids.LEVEL, "value"),
         Input(ids.METRIC, "value"),
         Input(ids.LEVEL, "value"),
         Input(ids.MATRIX, "clickData"),
-        State(ids.URL, "search"),
+        Input(ids.OVERVIEW_URL, "search"),
         prevent_initial_call=True,
     )
-    def choose(metric: str, level: str, click: Any, search: str) -> Any:
+    def follow(metric: str, level: str, click: Any, search: str) -> Any:
         chosen = Selection.parse(search)
+        shown = chosen.metric or FIRST[0], chosen.level or FIRST[1]
         if ctx.triggered_id == ids.MATRIX and click:
-            detector, dataset, _ = click["points"][0]["customdata"]
-            return chosen.but(detector=detector, dataset=dataset).search, "/neurons"
+            return _opened(run, chosen, click["points"][0]), "/neurons", no_update, no_update
+        if ctx.triggered_id == ids.OVERVIEW_URL:
+            return no_update, no_update, *shown
+        if (metric, level) == shown:
+            return no_update, no_update, no_update, no_update
         found = chosen.but(metric=metric, level=level).search
-        return (found if found != (search or "") else no_update), no_update
+        return found, no_update, no_update, no_update
 
     @app.callback(
         Output(ids.MATRIX, "figure"),
@@ -102,6 +111,13 @@ def _view(run: Run, chosen: Selection) -> MatrixView:
     return matrix_view(run, metric, level)
 
 
+def _opened(run: Run, chosen: Selection, point: dict[str, Any]) -> str:
+    """Return the address's query with the detector and dataset of a cell."""
+    view = _view(run, chosen)
+    detector, dataset = view.detectors[int(point["y"])], view.datasets[int(point["x"])]
+    return chosen.but(detector=detector, dataset=dataset, unit="").search
+
+
 def _matrix_section(run: Run, search: str) -> Any:
     title = "Zero-shot matrix"
     try:
@@ -111,6 +127,7 @@ def _matrix_section(run: Run, search: str) -> Any:
     label = "Heatmap of detectors and datasets; the same numbers are in the CSV file"
     return card(
         title,
+        dcc.Location(id=ids.OVERVIEW_URL, refresh="callback-nav"),
         graph(ids.MATRIX, matrix_height(view), matrix_figure(view), label),
         html.Div(_reading(view), id=ids.MATRIX_TEXT, className="reading"),
         dcc.Download(id=ids.CSV_FILE),
