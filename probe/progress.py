@@ -54,8 +54,8 @@ def progress_bar(
         Call it with the number of steps that were just completed.
     """
     columns = (
-        TextColumn("{task.description:<44}"),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description:<30}"),
+        BarColumn(bar_width=14),
         MofNCompleteColumn(),
         _RateColumn(),
         TimeElapsedColumn(),
