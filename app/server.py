@@ -36,9 +36,9 @@ def serve(run_dir: str | Path, host: str = "127.0.0.1", port: int = 8050) -> Non
     StoreError
         If the folder is no run, or its manifest is damaged or of another version.
     """
+    app = create_app(run_dir)
     # What is no run at all is said here and not in a page.
     RunFolder(Path(run_dir)).read_manifest()
-    app = create_app(run_dir)
     with _listening(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
         print(f"Dashboard of {run_dir}: http://{name}:{port}  (Ctrl+C ends it)", flush=True)
