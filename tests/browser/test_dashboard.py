@@ -1,0 +1,197 @@
+"""The dashboard in a real Chromium, from Overview to the images of a unit."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+from waitress.server import create_server
+
+from app import create_app
+from tests.app.making import DATASETS, DETECTORS, make_run
+
+pytestmark = pytest.mark.browser
+
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@dataclass
+class Watch:
+    """What a page complained of and where it sent requests."""
+
+    complaints: list[str] = field(default_factory=list)
+    hosts: set[str] = field(default_factory=set)
+
+    def over(self, page: Page) -> Page:
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self._request(request.url))
+        page.on("response", self._response)
+        return page
+
+    def _console(self, message: object) -> None:
+        if getattr(message, "type", "") == "error":
+            self.complaints.append(getattr(message, "text", ""))
+
+    def _response(self, response: object) -> None:
+        if getattr(response, "status", 0) >= 400:
+            self.complaints.append(f"{response.status} {response.url}")  # type: ignore[attr-defined]
+
+    def _request(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("data", "blob"):
+            self.hosts.add(parts.hostname or url)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Serve a drawn run as users are served, by waitress on a free port."""
+    run = make_run(tmp_path_factory.mktemp("browser") / "run")
+    server = create_server(create_app(run.root).server, host="127.0.0.1", port=0, threads=8)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.effective_port}"
+    server.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("chromium is not installed")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield started
+        started.close()
+
+
+def rows_of(page: Page, column: str) -> list[str]:
+    """Texts of a column of the list in the order that is seen."""
+    cells = page.locator(f".ag-row [col-id='{column}']")
+    placed = [
+        (float(cell.evaluate("e => e.closest('.ag-row').getAttribute('row-index')")), text)
+        for cell, text in zip(cells.all(), cells.all_inner_texts(), strict=True)
+    ]
+    return [text.strip() for _, text in sorted(placed)]
+
+
+def test_from_the_matrix_to_the_images_of_a_unit(
+    address: str, browser: Browser, tmp_path: Path
+) -> None:
+    watch = Watch()
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = watch.over(context.new_page())
+
+    # Overview: the matrix, another metric, the table as a file.
+    page.goto(address)
+    page.get_by_text("Zero-shot matrix").wait_for()
+    page.locator(".js-plotly-plot .annotation").first.wait_for()
+    assert page.locator(".js-plotly-plot .annotation").count() == len(DETECTORS) * len(DATASETS)
+    before = page.locator(".js-plotly-plot .annotation").first.text_content()
+    page.get_by_text("EER", exact=True).first.click()
+    page.wait_for_function(
+        "before => document.querySelector('.js-plotly-plot .annotation').textContent !== before",
+        arg=before,
+    )
+    page.wait_for_url(re.compile("metric=eer"))
+    with page.expect_download() as download:
+        page.get_by_text("CSV", exact=True).first.click()
+    table = tmp_path / "matrix.csv"
+    download.value.save_as(table)
+    assert table.read_text().startswith("detector,dataset,level,metric,value,low,high,n_samples")
+
+    # Neurons: sort by unit, select one, see its images.
+    page.get_by_role("link", name="Neurons").click()
+    page.locator(".ag-row").first.wait_for()
+    page.locator(".ag-header-cell[col-id='unit']").click()
+    page.wait_for_function("document.querySelector('.ag-row[row-index=\"0\"]') !== null")
+    assert rows_of(page, "unit")[0] == "11"
+    page.locator(".ag-row[row-index='4'] [col-id='unit']").click()
+    page.wait_for_url(re.compile("unit=7"))
+    page.get_by_text("Unit 7", exact=False).first.wait_for()
+    images = page.locator("img[src^='/thumb/']")
+    images.first.wait_for()
+    page.wait_for_function(
+        "[...document.querySelectorAll('img')].every(i => i.complete && i.naturalWidth > 0)"
+    )
+    assert page.locator(".js-plotly-plot").count() == 3
+    sources = [image.get_attribute("src") for image in images.all()]
+    assert len(sources) == len(DATASETS) * 2 * 4
+
+    # A link reproduces the view, in another browser session.
+    link = page.url
+    other = watch.over(browser.new_context().new_page())
+    other.goto(link)
+    other.locator("img[src^='/thumb/']").first.wait_for()
+    other.get_by_text("Unit 7", exact=False).first.wait_for()
+    again = [image.get_attribute("src") for image in other.locator("img[src^='/thumb/']").all()]
+    assert again == sources
+    assert "7" in other.locator(".ag-row-selected [col-id='unit']").all_inner_texts()
+
+    # "Back" leads back to the matrix, as it was left.
+    page.go_back()
+    page.wait_for_load_state("networkidle")
+    while "/neurons" in page.url:
+        page.go_back()
+        page.wait_for_load_state("networkidle")
+    page.get_by_text("Zero-shot matrix").wait_for()
+
+    assert watch.complaints == []
+    assert watch.hosts == {"127.0.0.1"}
+
+
+def test_both_schemes_by_switch_and_by_preference(address: str, browser: Browser) -> None:
+    watch = Watch()
+    for preferred in ("light", "dark"):
+        context = browser.new_context(color_scheme=preferred)
+        page = watch.over(context.new_page())
+        page.goto(f"{address}/neurons")
+        page.locator(".ag-row").first.wait_for()
+        html = page.locator("html")
+        assert html.get_attribute("data-mantine-color-scheme") == preferred
+        page.get_by_role("button", name="Switch between light and dark").click()
+        switched = {"light": "dark", "dark": "light"}[preferred]
+        page.wait_for_selector(f"html[data-mantine-color-scheme='{switched}']")
+        page.wait_for_load_state("networkidle")
+    assert watch.complaints == []
+
+
+@pytest.mark.parametrize("path", ["/", "/neurons"])
+def test_nothing_reaches_beyond_the_window(address: str, browser: Browser, path: str) -> None:
+    page = browser.new_context(viewport={"width": 1920, "height": 1080}).new_page()
+    page.goto(address + path)
+    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    for width in (1920, 1280, 1024):
+        page.set_viewport_size({"width": width, "height": 800})
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth - window.innerWidth") <= 0
+
+
+def test_a_link_to_what_is_not_there_says_so(address: str, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}/neurons?detector=meso5/base")
+    page.get_by_text("Did you mean 'meso4/base'").first.wait_for()
+
+
+def test_the_keyboard_reaches_the_pages_the_switch_and_the_list(
+    address: str, browser: Browser
+) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}/neurons")
+    page.locator(".ag-row").first.wait_for()
+    page.wait_for_load_state("networkidle")
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate("document.activeElement.closest('nav, .ag-root-wrapper')?.tagName")
+        )
+        reached.add(page.evaluate("document.activeElement.getAttribute('aria-label') || ''"))
+    assert {"NAV", "DIV", "Switch between light and dark"} <= reached
