@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import socket
 from pathlib import Path
 
@@ -42,6 +43,8 @@ def serve(run_dir: str | Path, host: str = "127.0.0.1", port: int = 8050) -> Non
     with _listening(host, port) as listener:
         name = f"[{host}]" if ":" in host else host
         print(f"Dashboard of {run_dir}: http://{name}:{port}  (Ctrl+C ends it)", flush=True)
+        # A page asks for dozens of thumbnails at once; that they queue is no news.
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         waitress.serve(app.server, sockets=[listener], threads=THREADS, ident=None, _quiet=True)
 
 

@@ -67,7 +67,8 @@ def counts_figure(view: CountsView, scheme: str | None = None) -> go.Figure:
             barmode="overlay",
             showlegend=True,
             legend={
-                "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom",
+                "orientation": "h", "x": 0, "xref": "container", "xanchor": "left",
+                "y": 1.02, "yanchor": "bottom",
                 "font": {"size": 12, "color": theme.muted}, "bgcolor": "rgba(0,0,0,0)",
             },
             margin={"l": 52, "r": 8, "t": 36, "b": 46},

@@ -129,7 +129,7 @@ def _hover(view: MatrixView, r: int, c: int) -> str:
     else:
         lines.append("no interval: fewer than five clusters")
     lines.append(f"{view.n_samples[r, c]} {unit} in {view.n_clusters[r, c]} clusters")
-    lines.append("seen in training" if view.seen[r, c] else "not seen in training")
+    lines.append(("" if view.seen[r, c] else "not ") + "noted as seen in training")
     return "<br>".join(lines)
 
 

@@ -17,14 +17,14 @@ from app.figures import counts_figure, doses_figure, effects_figure
 from app.figures.theme import empty_figure
 from app.queries.images import extremes
 from app.queries.neurons import CountsView, UnitsView, counts_view, unit_view, units_view
-from app.queries.reading import Run
+from app.queries.reading import MissingTableError, Run
 from app.selection import Selection
 from probe.errors import ProbeError, UnknownNameError
 
 __all__ = ["layout", "register"]
 
 #: Images at each end of a unit: of every dataset, and of one dataset alone.
-FEW, MANY = 4, 16
+FEW, MANY = 4, 12
 ALL = "all datasets"
 
 QUESTION = "Which units matter in every dataset, and is it more than chance?"
@@ -69,7 +69,7 @@ def _register_detector(app: Dash, run: Run) -> None:
     def follow(detector: str | None, search: str) -> Any:
         try:
             chosen = Selection.parse(search)
-            named = chosen.detector or run.detectors[0]
+            named = chosen.detector or next(iter(run.detectors), "")
             if named == detector:
                 return no_update, no_update, no_update
             if ctx.triggered_id == ids.NEURONS_URL:
@@ -265,6 +265,8 @@ def _gallery(run: Run, chosen: Selection) -> Any:
 
 
 def _detector(run: Run, chosen: Selection) -> str:
+    if not run.detectors:
+        raise MissingTableError("detectors", run.command)
     return chosen.named("detector", run.detectors)
 
 

@@ -163,8 +163,8 @@ def _reading(view: MatrixView) -> Any:
     return [
         html.Div([html.B(METRICS[view.metric] + ". "), definition.text]),
         html.Div(
-            f"{colours} Framed cells: the detector has seen that dataset in training. Small: "
-            f"{view.coverage:.0%} interval over resampled clusters. A click on a cell opens the "
-            "detector's neurons."
+            f"{colours} Framed cells: the detector's card notes that dataset as seen in training. "
+            f"Small: {view.coverage:.0%} interval over resampled clusters. A click on a cell opens "
+            "the detector's neurons."
         ),
     ]

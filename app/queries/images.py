@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -110,7 +110,20 @@ def extremes(run: Run, label: str, layer: str, unit: int, each: int) -> tuple[Ex
             "finite, so they have no order. Check the detector's weights and record again."
         )
     parts = table.groupby("dataset", sort=False)
-    return tuple(_ends(str(name), rows, each) for name, rows in parts)
+    found = tuple(_ends(str(name), rows, each) for name, rows in parts)
+    _require_images(run, label, found)
+    return found
+
+
+def _require_images(run: Run, label: str, found: Sequence[Extremes]) -> None:
+    """Raise where images are not in the run, rather than show empty frames."""
+    rows = run.rows
+    for shown in (s for one in found for s in (*one.most, *one.least)):
+        if shown.token not in rows:
+            raise StoreError(
+                f"The activation store of {label} names sample {shown.sample!r}, which is not in "
+                "the run's sample table: it was recorded on another dataset. Record it again."
+            )
 
 
 def _ends(dataset: str, rows: pd.DataFrame, each: int) -> Extremes:

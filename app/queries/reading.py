@@ -157,7 +157,11 @@ def _read_data(root: Path) -> tuple[Dataset, dict[str, int]]:
 
 
 def _read_manifest(root: Path) -> dict[str, Any]:
-    return RunFolder(root).read_manifest()
+    try:
+        found = RunFolder(root).read_manifest()
+    except AttributeError as error:
+        raise StoreError(f"The manifest in {str(root)!r} is damaged: it is no table.") from error
+    return found
 
 
 def _read_scores(path: Path) -> pd.DataFrame:

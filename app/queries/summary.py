@@ -158,4 +158,5 @@ def _pairs(found: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _stage(found: Any) -> Stage:
-    return Stage(str(found["name"]), bool(found["done"]), float(found.get("seconds", 0.0)))
+    seconds = float(found.get("seconds", 0.0))
+    return Stage(str(found.get("name", "")), bool(found.get("done")), seconds)
