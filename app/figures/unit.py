@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import plotly.graph_objects as go
 
-from app.figures.theme import SYMBOLS, clean, theme_of
+from app.figures.theme import SYMBOLS, Theme, clean, theme_of
 from app.queries.neurons import UnitView
 
 __all__ = ["doses_figure", "effects_figure"]
@@ -15,42 +15,17 @@ def effects_figure(view: UnitView, scheme: str | None = None) -> go.Figure:
     """Draw the unit's effect in each dataset beside what it takes to be in the list."""
     theme = theme_of(scheme)
     rows = np.arange(len(view.datasets))
-    figure = go.Figure()
+    figure = go.Figure(_thresholds(view, theme))
+    figure.add_traces([_effects(view, theme, raises) for raises in (True, False)])
     for row, largest in zip(rows, view.largest, strict=True):
         figure.add_shape(
             type="line", x0=0, x1=float(largest), y0=row, y1=row, layer="below",
             line={"color": theme.line, "width": 6},
         )  # fmt: skip
-    figure.add_scatter(
-        x=view.threshold,
-        y=rows,
-        mode="markers",
-        name="needed for the list",
-        marker={"symbol": "line-ns-open", "size": 16, "color": theme.muted, "line": {"width": 2}},
-        hovertemplate="%{x:.3g} is the smallest effect in the list<extra></extra>",
-    )
-    for raises, name, symbol in (
-        (True, "raises", "triangle-right"),
-        (False, "lowers", "triangle-left"),
-    ):
-        chosen = (view.slope >= 0) == raises
-        figure.add_scatter(
-            x=view.effect[chosen],
-            y=rows[chosen],
-            mode="markers",
-            name=f"{name} the {view.output}",
-            marker={
-                "symbol": symbol, "size": 15,
-                "color": theme.warm if raises else theme.accent,
-                "line": {"width": 1, "color": theme.ground},
-            },
-            customdata=np.stack([view.rank[chosen], view.selected[chosen]], axis=-1),
-            hovertemplate=f"effect %{{x:.3g}}, rank %{{customdata[0]}} of {view.n_units}"
-            "<extra></extra>",
-        )  # fmt: skip
+    ranks = [f"{rank}/{view.n_units}" for rank in view.rank]
     texts = [
-        f"{name}  <span style='color:{theme.muted};font-size:11px'>{rank}/{view.n_units}</span>  "
-        for name, rank in zip(map(clean, view.datasets), view.rank, strict=True)
+        f"{clean(name)}  <span style='color:{theme.muted};font-size:11px'>{rank}</span>  "
+        for name, rank in zip(view.datasets, ranks, strict=True)
     ]
     figure.update_layout(
         **theme.layout(
@@ -67,6 +42,37 @@ def effects_figure(view: UnitView, scheme: str | None = None) -> go.Figure:
         )
     )  # fmt: skip
     return figure
+
+
+def _thresholds(view: UnitView, theme: Theme) -> go.Scatter:
+    return go.Scatter(
+        x=view.threshold,
+        y=np.arange(len(view.datasets)),
+        mode="markers",
+        name="needed for the list",
+        marker={"symbol": "line-ns-open", "size": 16, "color": theme.muted, "line": {"width": 2}},
+        hovertemplate="%{x:.3g} is the smallest effect in the list<extra></extra>",
+    )
+
+
+def _effects(view: UnitView, theme: Theme, raises: bool) -> go.Scatter:
+    """Draw the datasets where the unit raises the score, or those where it lowers it."""
+    chosen = (view.slope >= 0) == raises
+    return go.Scatter(
+        x=view.effect[chosen],
+        y=np.flatnonzero(chosen),
+        mode="markers",
+        name=f"{'raises' if raises else 'lowers'} the {view.output}",
+        showlegend=bool(chosen.any()),
+        marker={
+            "symbol": "triangle-right" if raises else "triangle-left",
+            "size": 15,
+            "color": theme.warm if raises else theme.accent,
+            "line": {"width": 1, "color": theme.ground},
+        },
+        customdata=view.rank[chosen],
+        hovertemplate=f"effect %{{x:.3g}}, rank %{{customdata}} of {view.n_units}<extra></extra>",
+    )
 
 
 def doses_figure(view: UnitView, scheme: str | None = None, marked: str = "") -> go.Figure:
