@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dash import Dash, Input, Output, State
+from dash import ClientsideFunction, Dash, Input, Output, State
 
 from app import ids, pages
 from app.components.shell import navigation, shell
@@ -58,6 +58,7 @@ def create_app(run_dir: str | Path, hosts: Sequence[str] = ()) -> Dash:
     )
     app.layout = lambda: shell(_title(run))
     _route(app, run)
+    _follow_scheme(app)
     pages.register(app, run)
     add_routes(app.server, run)
     guard(app.server, hosts, app.csp_hashes())
@@ -76,6 +77,15 @@ def _route(app: Dash, run: Run) -> None:
     )
     def show_navigation(path: str, search: str) -> object:
         return navigation(path or "/", search or "")
+
+
+def _follow_scheme(app: Dash) -> None:
+    """Keep the scheme that the page is in where figures read it; see ``assets/scheme.js``."""
+    app.clientside_callback(  # type: ignore[no-untyped-call]
+        ClientsideFunction("probe", "scheme"),
+        Output(ids.SCHEME, "data"),
+        Input(ids.URL, "pathname"),
+    )
 
 
 def _title(run: Run) -> str:

@@ -8,7 +8,9 @@ URL = "url"
 OVERVIEW_URL = "overview-url"
 NEURONS_URL = "neurons-url"
 LIST_URL = "neurons-list-url"
+#: The scheme that is shown, "light" or "dark", and the switch between the two.
 SCHEME = "scheme"
+SWITCH = "scheme-switch"
 PAGE = "page"
 NAVIGATION = "navigation"
 

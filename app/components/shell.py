@@ -28,6 +28,7 @@ def shell(title: str) -> Any:
     return dmc.MantineProvider(
         [
             dcc.Location(id=ids.URL, refresh="callback-nav"),
+            dcc.Store(id=ids.SCHEME),
             dmc.AppShell(
                 [
                     dmc.AppShellHeader(_head(title), className="head"),
@@ -58,7 +59,7 @@ def navigation(path: str, search: str) -> list[Any]:
 def _head(title: str) -> Any:
     named: dict[str, Any] = {"aria-label": "Pages"}
     switch = dmc.ColorSchemeToggle(
-        id=ids.SCHEME,
+        id=ids.SWITCH,
         lightIcon=html.Span(className="icon sun"),
         darkIcon=html.Span(className="icon moon"),
         variant="default",

@@ -112,7 +112,7 @@ def _register_choices(app: Dash, run: Run) -> None:
 def _register_list(app: Dash, run: Run) -> None:
     @app.callback(
         Output(ids.COUNTS, "figure"),
-        Input(ids.SCHEME, "computedColorScheme"),
+        Input(ids.SCHEME, "data"),
         Input(ids.COUNTS_TEXT, "children"),
         State(ids.DETECTOR, "value"),
     )
@@ -134,7 +134,7 @@ def _register_unit(app: Dash, run: Run) -> None:
         Output(ids.EFFECTS, "figure"),
         Output(ids.DOSES, "figure"),
         Input(ids.URL, "search"),
-        Input(ids.SCHEME, "computedColorScheme"),
+        Input(ids.SCHEME, "data"),
         Input(ids.UNITS_NOTE, "children"),
     )
     def draw(search: str, scheme: str, note: Any) -> Any:

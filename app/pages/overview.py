@@ -89,7 +89,7 @@ def register(app: Dash, run: Run) -> None:
         Output(ids.MATRIX_TEXT, "children"),
         Input(ids.METRIC, "value"),
         Input(ids.LEVEL, "value"),
-        Input(ids.SCHEME, "computedColorScheme"),
+        Input(ids.SCHEME, "data"),
     )
     def draw(metric: str, level: str, scheme: str) -> Any:
         try:

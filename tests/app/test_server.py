@@ -166,13 +166,18 @@ def test_an_unknown_page_says_so(client: FlaskClient) -> None:
     assert "no such page" in said(client, "/../../etc/passwd").lower()
 
 
-@pytest.mark.parametrize("given", TRAVERSALS)
-@pytest.mark.parametrize("name", ["detector", "layer", "dataset", "unit"])
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        (name, given)
+        for name in ("detector", "layer", "dataset", "unit")
+        for given in TRAVERSALS
+        if (name, given) != ("unit", "0")
+    ],
+)
 def test_a_forged_selection_is_answered_with_a_message(
     client: FlaskClient, name: str, given: str
 ) -> None:
-    if (name, given) == ("unit", "0"):
-        pytest.skip("unit 0 is no forgery")
     text = shown(client, f"?{name}={quote(given)}")
     assert "root:" not in text and "Traceback" not in text
     assert any(w in text for w in ("is not known", "is not in this table", "characters"))

@@ -15,9 +15,13 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from waitress.server import create_server
 
 from app import create_app
+from app.figures.theme import DARK, LIGHT
 from tests.app.making import DATASETS, DETECTORS, make_run
 
 pytestmark = pytest.mark.browser
+
+#: Colour of legends.
+INK = {"light": LIGHT.muted, "dark": DARK.muted}
 
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -111,7 +115,7 @@ def test_from_the_matrix_to_the_images_of_a_unit(
     page.get_by_role("link", name="Neurons").click()
     page.locator(".ag-row").first.wait_for()
     page.locator(".ag-header-cell[col-id='unit']").click()
-    page.wait_for_function("document.querySelector('.ag-row[row-index=\"0\"]') !== null")
+    page.wait_for_function("() => document.querySelector('.ag-row[row-index=\"0\"]') !== null")
     assert rows_of(page, "unit")[0] == "11"
     page.locator(".ag-row[row-index='4'] [col-id='unit']").click()
     page.wait_for_url(re.compile("unit=7"))
@@ -119,7 +123,7 @@ def test_from_the_matrix_to_the_images_of_a_unit(
     images = page.locator("img[src^='/thumb/']")
     images.first.wait_for()
     page.wait_for_function(
-        "[...document.querySelectorAll('img')].every(i => i.complete && i.naturalWidth > 0)"
+        "() => [...document.querySelectorAll('img')].every(i => i.complete && i.naturalWidth > 0)"
     )
     assert page.locator(".js-plotly-plot").count() == 3
     sources = [image.get_attribute("src") for image in images.all()]
@@ -147,19 +151,31 @@ def test_from_the_matrix_to_the_images_of_a_unit(
     assert watch.hosts == {"127.0.0.1"}
 
 
+def assert_drawn_for(page: Page, scheme: str) -> None:
+    """Wait until the names on the axes of all figures are in the colour of the scheme."""
+    red, green, blue = (int(INK[scheme][i : i + 2], 16) for i in (1, 3, 5))
+    page.wait_for_function(
+        """colour => {
+          const names = [...document.querySelectorAll('.js-plotly-plot .legendtext')];
+          return names.length >= 6 && names.every(n => getComputedStyle(n).fill === colour);
+        }""",
+        arg=f"rgb({red}, {green}, {blue})",
+        timeout=15_000,
+    )
+
+
 def test_both_schemes_by_switch_and_by_preference(address: str, browser: Browser) -> None:
     watch = Watch()
     for preferred in ("light", "dark"):
         context = browser.new_context(color_scheme=preferred)
         page = watch.over(context.new_page())
         page.goto(f"{address}/neurons")
-        page.locator(".ag-row").first.wait_for()
-        html = page.locator("html")
-        assert html.get_attribute("data-mantine-color-scheme") == preferred
+        page.wait_for_selector(f"html[data-mantine-color-scheme='{preferred}']")
+        assert_drawn_for(page, preferred)
         page.get_by_role("button", name="Switch between light and dark").click()
         switched = {"light": "dark", "dark": "light"}[preferred]
         page.wait_for_selector(f"html[data-mantine-color-scheme='{switched}']")
-        page.wait_for_load_state("networkidle")
+        assert_drawn_for(page, switched)
     assert watch.complaints == []
 
 
