@@ -94,6 +94,11 @@ class RunFolder:
                 f"The manifest {str(file)!r} is damaged ({error}). Run the same command again; "
                 "it makes what is missing."
             ) from error
+        if not isinstance(found, dict):
+            raise StoreError(
+                f"The manifest {str(file)!r} is damaged (it is no object). Run the same command "
+                "again; it makes what is missing."
+            )
         if found.get("schema_version") != SCHEMA_VERSION:
             raise StoreError(
                 f"The run {str(self.root)!r} has schema version {found.get('schema_version')}; "

@@ -74,6 +74,9 @@ def test_a_run_folder_names_its_places(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"schema_version": 99}')
     with pytest.raises(StoreError, match="schema version 99"):
         run.read_manifest()
+    (tmp_path / "run.json").write_text("[]")
+    with pytest.raises(StoreError, match="is damaged"):
+        run.read_manifest()
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(StoreError, match="is damaged"):
         run.read_manifest()
