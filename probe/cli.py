@@ -226,10 +226,13 @@ def neurons(
     out: Path | None,
 ) -> None:
     """Count universal neurons of a detector, beside what chance and no training give."""
+    from probe.datasets import open_dataset, parts_of
     from probe.importance import neuron_importance
     from probe.neurons import universal_neurons
 
-    table = neuron_importance(_detector(name), _joined(datasets, split), layer, mode=mode)
+    opened = [open_dataset(one, split=split) for one in datasets]
+    parts = [part for data in opened for part in parts_of(data)]
+    table = neuron_importance(_detector(name), parts, layer, mode=mode)
     report.universality(universal_neurons(table, top))
     if out:
         report.written(table.export(out))
