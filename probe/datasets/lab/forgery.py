@@ -227,7 +227,8 @@ def _poisson(mixed: Floats, content: Floats, target: Floats, m: Masks, dose: flo
     front, back = (
         np.rint(255 * np.sqrt(np.clip(i, 0, 1))).astype(np.uint8) for i in (content, target)
     )
-    cloned = cv2.seamlessClone(front, back, inner, box, cv2.NORMAL_CLONE)
+    # A copy: the library overwrites the mask that it is given.
+    cloned = cv2.seamlessClone(front, back, inner.copy(), box, cv2.NORMAL_CLONE)
     change = (cloned.astype(np.float64) ** 2 - back.astype(np.float64) ** 2) / 255**2
     blended = target + change * (inner > 0)[..., None]
     return np.asarray(np.clip(mixed + dose * (blended - mixed), 0, 1))

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -129,6 +130,22 @@ def test_more_dose_is_more_change(name: str, artefact: str) -> None:
     # A lens of one sharpness changes nothing before it is forged: `seam` and `feather` do.
     assert moved[0] == 0 and moved[1] > 0
     assert all(a < b for a, b in zip(moved, moved[1:], strict=False))
+
+
+@pytest.mark.parametrize("video", range(4))
+def test_poisson_blending_keeps_the_forged_face(video: int) -> None:
+    """Blended or pasted, the face that is put in differs from the real one about as much."""
+    clip = Clip("celebdf", "test", video, 4, size=96)
+    swap = {**dict.fromkeys(ARTEFACTS, 0.0), "identity": 1.0}
+    pasted, blended = (clip.before_camera(1, {**swap, "poisson": dose}) for dose in (0.0, 1.0))
+    inside = cv2.erode(pasted[2].astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
+    # What blending may remove is smooth; the fine structure has to be that of the other face.
+    real, hard, soft = (
+        np.diff(np.sqrt(image), axis=1)[inside[:, 1:]].ravel()
+        for image in (pasted[0], pasted[1], blended[1])
+    )
+    kept = float((soft - real) @ (hard - real) / ((hard - real) @ (hard - real)))
+    assert 0.6 < kept < 1.2
 
 
 def test_an_artefact_switched_off_is_off_everywhere(tmp_path: Path) -> None:
