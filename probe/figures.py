@@ -158,6 +158,9 @@ def matrix_figure(data: xr.Dataset, metric: str = "auroc", level: str = "frame")
 def _write_cell(axes: Axes, part: xr.Dataset, r: int, c: int) -> None:
     value, low, high = (float(part[name].values[r, c]) for name in ("value", "low", "high"))
     colour = "white" if abs(value - 0.5) > 0.36 else "black"
+    if not np.isfinite(value):
+        axes.text(c, r, "one class", ha="center", va="center", fontsize=5)
+        return
     axes.text(c, r - 0.12, f"{value:.2f}", ha="center", va="center", color=colour)
     span = f"{low:.2f}–{high:.2f}" if np.isfinite(low) else "too few clusters"
     axes.text(c, r + 0.25, span, ha="center", va="center", color=colour, fontsize=5)

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from probe.datasets.dataset import Dataset
+from probe.datasets.dataset import Dataset, by_name
 from probe.detectors.architectures import find_architecture
 from probe.detectors.detector import Detector
 from probe.detectors.loading import load_detector
@@ -64,10 +64,9 @@ class Mode:
     batch_size: int
 
 
-MODES = {
-    "default": Mode("logit", False, None, 64),
-    "authors": Mode("p_real", True, 30 * 64, 64),
-}
+MODES: Registry[Mode] = Registry("mode")
+MODES.register("default")(Mode("logit", False, None, 64))
+MODES.register("authors")(Mode("p_real", True, 30 * 64, 64))
 
 
 def neuron_importance(
@@ -129,14 +128,14 @@ def neuron_importance(
     ProbeError
         If there are fewer than two doses, or no default layer.
     """
-    reading = _named("mode", mode, MODES)
+    reading = MODES[mode]
     scale = output or reading.output
     if scale not in OUTPUTS:
         raise UnknownNameError("output", scale, OUTPUTS)
     effect_of = MEASURES[measure]
     if n_values < 2:
         raise ProbeError(f"n_values={n_values} was given; a dose-response needs at least 2.")
-    parts = _parts(datasets)
+    parts = by_name(datasets)
     path = layer or _default_layer(detector)
     sweep = _Sweep(reading, scale, n_values, batch_size or reading.batch_size)
     program = compile_suffix(trace(detector), path)
@@ -261,20 +260,6 @@ def _table(
         coords={"dataset": list(found), "unit": np.arange(effects.shape[1])},
         attrs=attrs,
     )
-
-
-def _named(kind: str, name: str, known: dict[str, Mode]) -> Mode:
-    if name not in known:
-        raise UnknownNameError(kind, name, known)
-    return known[name]
-
-
-def _parts(datasets: Dataset | Sequence[Dataset]) -> dict[str, Dataset]:
-    given = [datasets] if isinstance(datasets, Dataset) else list(datasets)
-    parts = [item for one in given for item in one.by_dataset().items()]
-    if len({name for name, _ in parts}) < len(parts):
-        raise ProbeError(f"Datasets {[name for name, _ in parts]} were given; each may stand once.")
-    return dict(parts)
 
 
 def _fingerprint(parts: dict[str, Dataset]) -> dict[str, str]:

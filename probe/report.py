@@ -10,6 +10,8 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from probe.stats import MIN_CLUSTERS, sigmoid
+
 if TYPE_CHECKING:
     from probe.datasets.dataset import Dataset
     from probe.detectors.architectures import Architecture
@@ -141,10 +143,13 @@ def _say_why_not(part: Any) -> None:
     few = [
         f"{d} ({int(n)})"
         for d, n in zip(least["dataset"].values, least.values, strict=True)
-        if n < 5
+        if n < MIN_CLUSTERS
     ]
     if few:
-        note(f"No interval for fewer than 5 clusters (identities, else videos): {', '.join(few)}.")
+        note(
+            f"No interval for fewer than {MIN_CLUSTERS} clusters (identities, else videos): "
+            f"{', '.join(few)}."
+        )
     single = [
         str(d) for d in part["dataset"].values if np.isnan(part["value"].sel(dataset=d)).all()
     ]
@@ -154,7 +159,7 @@ def _say_why_not(part: Any) -> None:
 
 def videos(found: ZeroShotMatrix) -> None:
     """Print mean P(fake) of every video."""
-    frame = found.scores.assign(score=1 / (1 + np.exp(-found.scores["logit"].astype(float))))
+    frame = found.scores.assign(score=sigmoid(found.scores["logit"]))
     # Originals that several datasets share are shown once.
     frame["video"] = [text.split("|")[-1] for text in frame["video"]]
     frame = frame.drop_duplicates(["detector", "method", "video", "frame"])

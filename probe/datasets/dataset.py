@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,15 @@ from PIL import Image, UnidentifiedImageError
 from probe.datasets.samples import Samples
 from probe.errors import DatasetError, ImageError
 
-__all__ = ["CARD_FILE", "SAMPLES_FILE", "Dataset", "concatenate", "read_native", "write_native"]
+__all__ = [
+    "CARD_FILE",
+    "SAMPLES_FILE",
+    "Dataset",
+    "by_name",
+    "concatenate",
+    "read_native",
+    "write_native",
+]
 
 SAMPLES_FILE = "samples.parquet"
 CARD_FILE = "dataset.json"
@@ -204,6 +212,25 @@ def write_native(dataset: Dataset) -> None:
     partial = dataset.root / (CARD_FILE + ".part")
     partial.write_text(text + "\n", encoding="utf-8")
     partial.replace(dataset.root / CARD_FILE)
+
+
+def by_name(datasets: Dataset | Iterable[Dataset]) -> dict[str, Dataset]:
+    """Take datasets apart into those they are composed of, by name.
+
+    Raises
+    ------
+    DatasetError
+        If one stands twice.
+    """
+    parts: dict[str, Dataset] = {}
+    for dataset in [datasets] if isinstance(datasets, Dataset) else datasets:
+        for name, part in dataset.by_dataset().items():
+            if name in parts:
+                raise DatasetError(
+                    f"Dataset {name!r} was given twice. Give each once, or one split of it."
+                )
+            parts[name] = part
+    return parts
 
 
 def concatenate(datasets: Sequence[Dataset], name: str) -> Dataset:

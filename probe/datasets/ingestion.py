@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import multiprocessing
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +16,7 @@ from probe.datasets.dataset import CARD_FILE, Dataset, write_native
 from probe.datasets.layouts import LAYOUTS, Inventory, VideoEntry
 from probe.datasets.report import IngestReport
 from probe.datasets.samples import Samples
+from probe.datasets.workers import worker_pool
 from probe.errors import DatasetError
 from probe.progress import progress_bar
 
@@ -213,33 +211,10 @@ def _run(pending: Mapping[int, ClipTask], workers: int) -> Iterator[tuple[int, C
             for i, task in pending.items():
                 yield i, cut_clip(task)
         return
-    # Spawned, not forked: a fork of a process with threads (torch, BLAS) can hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
-    try:
+    with worker_pool(workers) as pool:
         futures = {pool.submit(_cut_in_worker, task): i for i, task in pending.items()}
         for future in as_completed(futures):
             yield futures[future], future.result()
-    except BrokenProcessPool as error:
-        raise DatasetError(
-            "A worker process was ended from outside, perhaps for lack of memory, or the script "
-            'that called this lacks `if __name__ == "__main__":`. Finished videos are kept: run '
-            "the same command again, with workers=1 if it repeats."
-        ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Make a worker end when its parent is killed; waiting for work, it would never notice."""
-    parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _cut_in_worker(task: ClipTask) -> Clip:

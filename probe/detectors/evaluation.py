@@ -12,9 +12,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from probe.datasets.dataset import Dataset, concatenate
+from probe.datasets.dataset import Dataset, by_name, concatenate
 from probe.detectors.detector import Detector
-from probe.errors import DatasetError, ProbeError
+from probe.errors import ProbeError
 from probe.progress import progress_bar
 from probe.stats import METRICS, Interval, cluster_bootstrap, sigmoid
 from probe.tables import export_frame, open_table, parsed, save_table
@@ -128,7 +128,7 @@ def evaluate(
         With the fingerprints of detectors and datasets, and the datasets' cards, in ``attrs``.
     """
     those = [detectors] if isinstance(detectors, Detector) else list(detectors)
-    parts = _parts([datasets] if isinstance(datasets, Dataset) else list(datasets))
+    parts = by_name(datasets)
     _require_distinct([one.name for one in those])
     scores = _score_all(those, parts, batch_size)
     data = _measured(scores, n_resamples, level, seed)
@@ -150,18 +150,6 @@ def _score_all(
             for (name, part), end in zip(parts.items(), ends, strict=True):
                 frames.append(_scored(one, name, part, logits[end - len(part) : end]))
     return pd.concat(frames, ignore_index=True)
-
-
-def _parts(datasets: Sequence[Dataset]) -> dict[str, Dataset]:
-    parts: dict[str, Dataset] = {}
-    for dataset in datasets:
-        for name, part in dataset.by_dataset().items():
-            if name in parts:
-                raise DatasetError(
-                    f"Dataset {name!r} was given twice. Give each once, or one split of it."
-                )
-            parts[name] = part
-    return parts
 
 
 def _require_distinct(names: Sequence[str]) -> None:

@@ -71,7 +71,8 @@ class Stream:
     batch_size : int
         Images a batch.
     steps : int or None
-        Batches an epoch; None for one pass over the largest feeder.
+        Batches an epoch; None for as many whole batches as the largest feeder fills. What an
+        epoch's random order has left over waits for another epoch's.
     seed : int
         Seed of the order.
     """
