@@ -10,8 +10,6 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
-import cv2
-
 from probe.errors import DatasetError
 
 __all__ = ["worker_pool"]
@@ -53,6 +51,9 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _begin_worker() -> None:
+    # Imported where it is used: `probe.datasets` opens in processes that decode no image.
+    import cv2
+
     cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
 
