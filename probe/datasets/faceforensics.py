@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from probe.datasets.layouts import LAYOUTS, Inventory, VideoEntry
+from probe.datasets.accounting import account
+from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
+from probe.datasets.media import VideoFile
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL, SPLITS
 
-__all__ = ["COMPRESSIONS", "read_faceforensics"]
+__all__ = ["COMPRESSIONS", "DFD", "FACEFORENSICS"]
 
 COMPRESSIONS = ("raw", "c23", "c40")
 
@@ -21,8 +23,8 @@ _TOPS = ("original_sequences", "manipulated_sequences")
 LABELS = "folders original_sequences (real) and manipulated_sequences (fake) → 0 real, 1 fake"
 SPLIT_RULE = (
     "The official lists splits/{train,val,test}.json: a video is in a split if all ids in its name "
-    "are; what is in none is left out and reported. Without a splits folder, and for "
-    "DeepFakeDetection, which has no official split, every video is test."
+    "are; what is in none is left out and reported. Without a splits folder every video is test: "
+    "there is an official split, and another would be taken for it."
 )
 LICENCE = "FaceForensics++ terms: research use"
 
@@ -56,45 +58,27 @@ _FOLDERS = (
     _Folder("manipulated_sequences/FaceShifter", "faceshifter", _PAIR, "youtube"),
     _Folder(
         "manipulated_sequences/DeepFakeDetection", "dfd",
-        r"(?P<target>\d{2})_(?P<source>\d{2})__.+__\w{8}", "actors", official_split=False,
+        r"(?P<target>\d{2})_(?P<source>\d{2})__(?P<scene>.+)__\w{8}",
+        "actors", official_split=False,
     ),
 )  # fmt: skip
 
 _Splits = Mapping[str, str]
 
 
-@LAYOUTS.register("faceforensics")
-def read_faceforensics(root: Path, compression: str = "c23") -> Inventory:
-    """List the videos of a FaceForensics++ tree at one compression level.
-
-    Parameters
-    ----------
-    root : pathlib.Path
-        Folder that holds ``original_sequences`` and ``manipulated_sequences``.
-    compression : {"raw", "c23", "c40"}
-        Which copies of the videos.
-
-    Returns
-    -------
-    Inventory
-        Originals as datasets ``youtube`` and ``actors``, fakes as ``deepfakes``, ``face2face``,
-        ``faceswap``, ``neuraltextures``, ``faceshifter`` and ``dfd``. ``identity`` is the target,
-        who is seen; ``source`` gives the face or, in a reenactment, drives it (``driver``).
-
-    Raises
-    ------
-    DatasetError
-        If the folder is missing, is no such tree, lacks the compression level, or its split
-        lists are damaged.
-    """
-    root = Path(root)
+def _read(root: Path, options: LayoutOptions, folders: tuple[_Folder, ...]) -> Inventory:
+    """List the videos of some folders of a tree at one compression level."""
     _require_tree(root)
-    _require_compression(root, compression)
-    splits = _read_splits(root)
+    compression = options.compression or "c23"
+    _require_compression(root, compression, folders)
+    official = any(folder.official_split for folder in folders)
+    splits = _read_splits(root) if official else None
     videos: list[VideoEntry] = []
     left_out: dict[str, str] = {}
-    notes = [] if splits is not None else ["There is no splits folder: every video is test."]
-    for folder in _FOLDERS:
+    notes = []
+    if official and splits is None:
+        notes.append("There is no splits folder: every video is test.")
+    for folder in folders:
         here = root / folder.path / compression / "videos"
         if not here.is_dir():
             notes.append(f"{folder.path}/{compression}/videos is not there.")
@@ -105,11 +89,13 @@ def read_faceforensics(root: Path, compression: str = "c23") -> Inventory:
                 videos.append(entry)
             else:
                 left_out[file.relative_to(root).as_posix()] = entry
-    _require_videos(root, videos, left_out)
-    reals = {one.dataset: one.originals for one in _FOLDERS if one.originals}
-    return Inventory(
-        tuple(videos), reals, left_out, tuple(notes), LABELS, SPLIT_RULE, LICENCE
-    )  # fmt: skip
+    kept = account(root, videos, left_out, [root / "splits" / f"{one}.json" for one in SPLITS])
+    datasets = {video.dataset for video in kept}
+    reals = {
+        one.dataset: one.originals for one in folders if {one.dataset, one.originals} <= datasets
+    }
+    rule = SPLIT_RULE if official else "There is no official split."
+    return Inventory(kept, reals, left_out, tuple(notes), LABELS, rule, LICENCE)
 
 
 def _entry(root: Path, folder: _Folder, file: Path, splits: _Splits | None) -> VideoEntry | str:
@@ -119,7 +105,7 @@ def _entry(root: Path, folder: _Folder, file: Path, splits: _Splits | None) -> V
         return "its name is not of the official form"
     groups = match.groupdict()
     target, source = groups["target"], groups.get("source") or ""
-    split = "test"
+    split = "test" if folder.official_split else ""
     if folder.official_split and splits is not None:
         found = {splits.get(one) for one in (target, source) if one}
         if len(found) > 1 or None in found:
@@ -129,23 +115,24 @@ def _entry(root: Path, folder: _Folder, file: Path, splits: _Splits | None) -> V
     return VideoEntry(
         dataset=folder.dataset,
         video=file.stem,
-        file=file,
+        media=VideoFile(file),
         label=folder.label,
         method=folder.dataset if folder.originals else "real",
         split=split,
         identity=target,
         source=source,
         driver=source if folder.reenacts else "",
-        mask_file=mask if mask.is_file() else None,
+        original=f"{folder.originals}/{_original(folder, groups)}" if folder.originals else "",
+        masks=VideoFile(mask) if mask.is_file() else None,
     )
 
 
+def _original(folder: _Folder, groups: Mapping[str, str]) -> str:
+    """Name of the original: the target's video, and of actors that of the same scene."""
+    return groups["target"] + (f"__{groups['scene']}" if "scene" in groups else "")
+
+
 def _require_tree(root: Path) -> None:
-    if not root.is_dir():
-        raise DatasetError(
-            f"The folder {str(root)!r} is missing. Give the root of a FaceForensics++ download, "
-            f"which holds {' and '.join(_TOPS)}."
-        )
     if any((root / top).is_dir() for top in _TOPS):
         return
     inside = [
@@ -162,11 +149,11 @@ def _require_tree(root: Path) -> None:
     )
 
 
-def _require_compression(root: Path, compression: str) -> None:
+def _require_compression(root: Path, compression: str, folders: tuple[_Folder, ...]) -> None:
     there = sorted(
         {
             level
-            for folder in _FOLDERS
+            for folder in folders
             for level in COMPRESSIONS
             if (root / folder.path / level / "videos").is_dir()
         },
@@ -178,17 +165,6 @@ def _require_compression(root: Path, compression: str) -> None:
             f"{', '.join(there) or 'none'} (known: {', '.join(COMPRESSIONS)}). Choose one that is "
             "there, or download that level."
         )
-
-
-def _require_videos(root: Path, videos: list[VideoEntry], left_out: Mapping[str, str]) -> None:
-    if videos:
-        return
-    reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:3])
-    raise DatasetError(
-        f"{str(root)!r} holds no video that can be taken"
-        + (f" ({len(left_out)} left out: {reasons})." if left_out else ": its folders are empty.")
-        + " Check the download and its splits folder."
-    )
 
 
 def _read_splits(root: Path) -> _Splits | None:
@@ -224,3 +200,45 @@ def _ids(file: Path) -> Iterator[str]:
                 'ids, such as [["071", "054"]]. Restore the official list.'
             )
         yield from pair
+
+
+def _of_dfd(folder: _Folder) -> bool:
+    return folder.dataset in ("actors", "dfd")
+
+
+def _recognise(root: Path) -> str | None:
+    own = [folder.path for folder in _FOLDERS if not _of_dfd(folder)]
+    there = [path for path in own if (root / path).is_dir()]
+    return f"it holds {there[0]}" if there else None
+
+
+def _recognise_dfd(root: Path) -> str | None:
+    if _recognise(root):
+        return None
+    there = [
+        folder.path for folder in _FOLDERS if _of_dfd(folder) and (root / folder.path).is_dir()
+    ]
+    return f"it holds {there[0]} and nothing else of FaceForensics++" if there else None
+
+
+FACEFORENSICS = LAYOUTS.register("faceforensics")(
+    Layout(
+        name="faceforensics",
+        title="FaceForensics++ with DeepFakeDetection (Rössler et al. 2019, arXiv:1901.08971)",
+        read=lambda root, options: _read(root, options, _FOLDERS),
+        recognise=_recognise,
+        shape=" and ".join(_TOPS),
+        takes=frozenset({"compression"}),
+    )
+)
+
+DFD = LAYOUTS.register("dfd")(
+    Layout(
+        name="dfd",
+        title="DeepFakeDetection alone (Dufour and Gully 2019)",
+        read=lambda root, options: _read(root, options, tuple(filter(_of_dfd, _FOLDERS))),
+        recognise=_recognise_dfd,
+        shape="original_sequences/actors and manipulated_sequences/DeepFakeDetection",
+        takes=frozenset({"compression"}),
+    )
+)

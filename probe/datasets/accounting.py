@@ -1,0 +1,127 @@
+"""Nothing goes missing in silence: every file under a root is taken, a list, or left out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from probe.datasets.layouts import VideoEntry
+from probe.datasets.media import ImageFiles, Media, TarImages, VideoFile
+from probe.datasets.walking import walk
+
+__all__ = ["NO_PART", "account", "is_text", "listing", "relative", "text"]
+
+NO_PART = "it is no part of what this layout takes"
+_NO_TEXT = "its name is no valid text; rename it"
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can be written to a table: file systems also hold names that are no text."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def text(name: str) -> str:
+    """Write a name so that it can be printed, bytes that are no text as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def relative(file: Path, root: Path) -> str:
+    """Name a file in a report: relative to the root, or whole where it lies elsewhere."""
+    inside = file.is_relative_to(root)
+    return text(file.relative_to(root).as_posix() if inside else str(file))
+
+
+def listing(root: Path, left_out: dict[str, str], below: Path | None = None) -> Iterator[Path]:
+    """Iterate over files as `walk` does; those whose names are no text are left out."""
+    for file in walk(root, left_out, below):
+        if is_text(str(file)):
+            yield file
+        else:
+            left_out[relative(file, root)] = _NO_TEXT
+
+
+def account(
+    root: Path,
+    videos: Iterable[VideoEntry],
+    left_out: dict[str, str],
+    lists: Iterable[Path] = (),
+) -> tuple[VideoEntry, ...]:
+    """Make sure that every file under a root is accounted for, and every key stands once.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Folder that the names in `left_out` are relative to.
+    videos : iterable of VideoEntry
+        What the reader found, in its order. Of two with one key the first is kept.
+    left_out : dict
+        Gets every file that is neither of a video nor a list. Of a folder that holds nothing
+        else, the folder alone stands there, with a slash at its end.
+    lists : iterable of pathlib.Path
+        Files that the reader read.
+
+    Returns
+    -------
+    tuple of VideoEntry
+        Those kept. An ``original`` that is not among them is emptied.
+    """
+    kept: dict[str, VideoEntry] = {}
+    for video in videos:
+        if kept.setdefault(video.key, video) is not video:
+            for name in _names(video.media, root):
+                left_out[name] = f"another file is the video {video.key} already"
+    claimed = {relative(file, root) for file in lists}
+    for video in kept.values():
+        for media in (video.media, video.masks):
+            claimed.update(relative(file, root) for file in _files(media))
+    _sweep(root, claimed, left_out)
+    return tuple(
+        video if video.original in kept else replace(video, original="") for video in kept.values()
+    )
+
+
+def _files(media: Media | None) -> tuple[Path, ...]:
+    if isinstance(media, ImageFiles):
+        return media.files
+    if isinstance(media, TarImages):
+        return (media.archive,)
+    return (media.file,) if isinstance(media, VideoFile) else ()
+
+
+def _names(media: Media, root: Path) -> list[str]:
+    names = [relative(file, root) for file in _files(media)]
+    if isinstance(media, TarImages):
+        return [f"{names[0]}::{member}" for member in media.members]
+    return names
+
+
+def _sweep(root: Path, claimed: set[str], left_out: dict[str, str]) -> None:
+    known = claimed | left_out.keys()
+    above = {parent.as_posix() for name in known for parent in PurePosixPath(name).parents}
+    folders = [root] if root.is_dir() else []
+    while folders:
+        folder = folders.pop()
+        for entry in _entries(folder, root, left_out):
+            name = relative(Path(entry.path), root)
+            if name in known or entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if not entry.is_dir():
+                left_out[name] = NO_PART
+            elif name in above:
+                folders.append(Path(entry.path))
+            else:
+                left_out[name + "/"] = NO_PART
+
+
+def _entries(folder: Path, root: Path, left_out: dict[str, str]) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        left_out[relative(folder, root)] = f"it cannot be listed ({error.strerror})"
+        return []
