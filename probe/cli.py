@@ -16,6 +16,7 @@ from probe.schema import DATASETS, SPLITS
 __all__ = ["cli", "main"]
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -99,18 +100,45 @@ def lab_make(out: Path, size: int, identities: int | None, seed: int, workers: i
 
 @cli.command()
 @click.argument("layout")
-@click.argument("root", type=FOLDER)
+@click.argument("root", type=click.Path(path_type=Path))
 @click.argument("out", type=FOLDER)
-@click.option("--frames", default=32, show_default=True, help="Evenly spaced frames a video.")
+@click.option("--frames", type=int, help="Evenly spaced frames a video.  [default: 32]")
+@click.option("--every", type=int, metavar="K", help="Frames 0, K, 2K, … instead.")
+@click.option("--crop/--no-crop", default=None, help="By default unless images are face crops.")
 @click.option("--size", default=256, show_default=True, help="Side of the crops in pixels.")
 @click.option("--margin", default=1.3, show_default=True, help="Crop side / face box side.")
-@click.option("--compression", default="c23", show_default=True)
+@click.option("--finder", default="yunet", show_default=True, help="Face detector: yunet, dlib.")
+@click.option("--boxes", type=FILE, help="Table of face boxes to use instead (.csv, .parquet).")
+@click.option("--align", is_flag=True, help="Turn faces upright by five landmarks.")
+@click.option(
+    "--splits", default="official", show_default=True, metavar="official|cut|seeded",
+    help="Who makes the splits that the dataset comes without.",
+)  # fmt: skip
+@click.option("--seed", default=0, show_default=True, help="Of splits that are not official.")
+@click.option("--compression", help="Which copies, where there are several.  [default: c23]")
+@click.option("--reals", type=FOLDER, help="Where the real videos are, for layouts without.")
+@click.option("--images", type=FOLDER, help="Folder that the paths of a list are relative to.")
+@click.option("--fake-label", help="Value that means fake in a table where that is not 1.")
+@click.option("--video-pattern", metavar="REGEX", help="Groups video, identity, source, frame.")
+@click.option("--strict", is_flag=True, help="Exit with 2 if anything could not be taken.")
 @click.option("--workers", type=int, help="Processes; all cores by default.")
 def ingest(layout: str, root: Path, out: Path, **options: Any) -> None:
-    """Cut face crops from the videos under ROOT, laid out as LAYOUT, into OUT."""
-    from probe.datasets import ingest as ingest_videos
+    """Make a dataset in OUT from what lies under ROOT, laid out as LAYOUT (or auto).
 
-    report.ingest(ingest_videos(layout, root, out, **options))
+    Face crops are cut from videos; images that are face crops already are used where they lie.
+    `probe layouts` lists the layouts.
+    """
+    from probe.datasets import ingest as ingest_dataset
+
+    report.ingest(ingest_dataset(layout, root, out, **options))
+
+
+@cli.command()
+def layouts() -> None:
+    """List the layouts that `ingest` reads."""
+    from probe.datasets import LAYOUTS
+
+    report.layouts([LAYOUTS[name] for name in LAYOUTS])
 
 
 @cli.command()

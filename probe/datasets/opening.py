@@ -1,18 +1,24 @@
-"""`open_dataset`: the lab by name, what was ingested by its folder."""
+"""`open_dataset`: the lab by name, a layout by name and folder, what was ingested by its folder."""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from probe.datasets.cache import cache_folder
 from probe.datasets.dataset import Dataset, read_native
+from probe.datasets.ingestion import AUTO, find_layout, ingest, lying
+from probe.datasets.layouts import LAYOUTS
 from probe.datasets.samples import Samples
 from probe.errors import DatasetError, UnknownNameError
 from probe.schema import DATASETS, REAL, SPLITS
 
-__all__ = ["open_dataset", "part_of", "parts_of"]
+__all__ = ["open_dataset", "open_layout", "part_of", "parts_of"]
 
 LAB = "lab"
 
@@ -24,6 +30,8 @@ def open_dataset(
     root: str | Path | None = None,
     size: int | None = None,
     seed: int | None = None,
+    out: str | Path | None = None,
+    **ingest_options: Any,
 ) -> Dataset:
     """Open a dataset.
 
@@ -32,14 +40,21 @@ def open_dataset(
     name_or_path : str or path
         ``"lab"`` for the six embedded datasets, ``"lab:faceswap"`` for one; a folder that
         `ingest` or the lab wrote for all in it; ``"FOLDER:deepfakes"`` for one dataset of fakes
-        in it together with the originals that belong to it, see `part_of`. A folder of the name
-        ``lab`` is opened as ``"./lab"``.
+        in it together with the originals that belong to it, see `part_of`; or a layout such as
+        ``"celebdf-v2"``, or ``"auto"``, with `root`. A folder of the name ``lab`` is opened as
+        ``"./lab"``.
     split : {"train", "val", "test"}, optional
         Keep one split.
     root : path, optional
-        Where the lab is kept, instead of the user's cache.
+        Of a layout: the dataset as its authors distribute it. Of the lab: where it is kept,
+        instead of the user's cache.
     size, seed : int, optional
-        Of the lab: side of its images in pixels (128), and seed (0).
+        Side of the images in pixels (lab 128, crops 256), and seed (0).
+    out : path, optional
+        Of a layout: where the crops are kept, instead of the user's cache. Datasets of images
+        that need no cropping are used where they lie, and nothing is written.
+    **ingest_options
+        Of a layout: any other option of `ingest`, such as ``frames`` or ``compression``.
 
     Returns
     -------
@@ -49,29 +64,88 @@ def open_dataset(
     Raises
     ------
     UnknownNameError
-        If the name is neither the lab's nor that of a folder, or the folder has no such part.
+        If the name is neither the lab's nor that of a layout or folder, or the folder has no
+        such part.
     DatasetError
         If the folder is no dataset, the split is not one of the three or has no samples, or an
-        argument of the lab is given for a folder.
+        argument does not belong to what is opened.
     """
     text = str(name_or_path)
     if split is not None and split not in SPLITS:
         raise DatasetError(
             f"Split {split!r} was given; allowed are {', '.join(SPLITS)}, or none for all."
         )
+    given = {"root": root, "size": size, "seed": seed, "out": out, **ingest_options}
+    given = {key: value for key, value in given.items() if value is not None}
     if text == LAB or text.startswith(f"{LAB}:"):
+        _require_only(given, text, "root", "size", "seed")
         return _open_lab(text, split, root, size, seed)
-    given = [k for k, v in (("root", root), ("size", size), ("seed", seed)) if v is not None]
-    if given:
+    if root is not None:
+        dataset = open_layout(text, **given)
+        return dataset.select(split=split) if split else dataset
+    if text == AUTO or text in LAYOUTS:
         raise DatasetError(
-            f"{', '.join(given)} was given for {text!r}; that is for the lab only. Leave it out: "
-            "images are resized to what a detector takes."
+            f"The layout {text!r} was given without a folder. Say where the dataset lies, as in "
+            f"open_dataset({text!r}, root=...)."
         )
+    _require_only(given, text)
     folder, part = _folder_and_part(text)
     dataset = read_native(folder)
     if part:
         dataset = replace(part_of(dataset, part), name=f"{dataset.name}:{part}")
     return dataset.select(split=split) if split else dataset
+
+
+def _require_only(given: Mapping[str, Any], name: str, *allowed: str) -> None:
+    foreign = [key for key in given if key not in allowed]
+    if foreign:
+        what = (
+            f"allowed there are {', '.join(allowed)}"
+            if allowed
+            else ("that is for the lab and for layouts only")
+        )
+        raise DatasetError(
+            f"{', '.join(foreign)} was given for {name!r}; {what}. Leave it out: images are "
+            "resized to what a detector takes."
+        )
+
+
+def open_layout(
+    layout: str, *, root: str | Path, out: str | Path | None = None, **options: Any
+) -> Dataset:
+    """Open a dataset as its authors distribute it.
+
+    Parameters
+    ----------
+    layout : str
+        A name in `LAYOUTS`, or "auto".
+    root : path
+        Where it lies.
+    out : path, optional
+        Where crops are kept; by default a folder in the user's cache that is named after the
+        layout, the root and the options.
+    **options
+        As in `ingest`.
+
+    Returns
+    -------
+    Dataset
+        Images where they lie, if they are face crops on disk; else what `ingest` makes of them.
+    """
+    root = Path(root)
+    kind = find_layout(layout, root)
+    in_place = None if out is not None else lying(kind, root, options)
+    if in_place is not None:
+        return in_place
+    place = Path(out) if out is not None else _cached(kind.name, root, options)
+    ingest(kind.name, root, place, **options)
+    return read_native(place)
+
+
+def _cached(layout: str, root: Path, options: Mapping[str, Any]) -> Path:
+    text = repr((str(root.resolve()), sorted((k, str(v)) for k, v in options.items())))
+    mark = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=6).hexdigest()
+    return cache_folder() / "ingest" / f"{layout}-{mark}"
 
 
 def part_of(dataset: Dataset, name: str) -> Dataset:
@@ -150,6 +224,6 @@ def _folder_and_part(text: str) -> tuple[Path, str]:
     raise UnknownNameError(
         "dataset",
         text,
-        [LAB, *(f"{LAB}:{one}" for one in DATASETS)],
+        [LAB, *(f"{LAB}:{one}" for one in DATASETS), *LAYOUTS],
         remedy="A folder that `probe ingest` wrote can be given by its path.",
     )

@@ -15,14 +15,14 @@ REPORT_FILE = "ingest-report.json"
 
 @dataclass(frozen=True)
 class VideoReport:
-    """What became of one video.
+    """What became of one video, or of one group of images.
 
     Attributes
     ----------
     dataset, video, split : str
         Which.
     asked, available, decoded, written : int
-        Frames: asked for, in the video, decoded, written as crops.
+        Frames: asked for, in the video, decoded, written or taken as they lie.
     not_decoded : tuple of int
         Indices of frames that were chosen and did not decode.
     no_face : tuple of int
@@ -30,17 +30,23 @@ class VideoReport:
     jumps : tuple of int
         Indices of frames whose face does not overlap that of the neighbouring frame.
     no_mask : tuple of int
-        Indices of written frames whose mask is missing although the video has a mask video.
+        Indices of written frames whose mask is missing although the video has masks.
+    too_small : tuple of int
+        Indices of decoded frames under 16 pixels a side; nothing is written for them.
+    reasons : mapping
+        From indices in `not_decoded`, as text, to why.
+    conversions : mapping
+        From what had to be done to decode an image ("CMYK to RGB") to the indices concerned.
     error : str
         Why the video, or the rest of it, could not be read; empty if it could.
     mask_error : str
-        The same of its mask video.
+        The same of its masks.
     """
 
     dataset: str
     video: str
     split: str
-    asked: int
+    asked: int = 0
     available: int = 0
     decoded: int = 0
     written: int = 0
@@ -48,15 +54,40 @@ class VideoReport:
     no_face: tuple[int, ...] = ()
     jumps: tuple[int, ...] = ()
     no_mask: tuple[int, ...] = ()
+    too_small: tuple[int, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    conversions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     error: str = ""
     mask_error: str = ""
 
     @property
+    def key(self) -> str:
+        """Name that is unique in the dataset: "deepfakes/000_003"."""
+        return f"{self.dataset}/{self.video}"
+
+    @property
+    def complete(self) -> bool:
+        """Whether every frame asked for was written."""
+        return self.written == self.asked and not self.error
+
+    @property
     def clean(self) -> bool:
-        """Whether every frame asked for was written, with its mask where there should be one."""
-        return self.written == self.asked and not (
-            self.error or self.jumps or self.no_mask or self.mask_error
+        """Whether it is complete, has its masks, and nothing about it is odd."""
+        return self.complete and not (
+            self.jumps or self.no_mask or self.mask_error or self.conversions
         )
+
+    def failures(self) -> str:
+        """Say what is not there, in a few words; empty if it is complete."""
+        parts = [self.error] if self.error else []
+        counts = (
+            (self.not_decoded, "frames not decoded"),
+            (self.no_face, "frames without a face"),
+            (self.too_small, "frames too small"),
+        )
+        parts += [f"{len(those)} {what}" for those, what in counts if those]
+        first = next(iter(self.reasons.values()), "")
+        return "; ".join(parts) + (f" ({first})" if first else "")
 
 
 @dataclass(frozen=True)
@@ -85,7 +116,7 @@ class IngestReport:
 
     @property
     def written(self) -> int:
-        """Number of crops."""
+        """Number of images in the dataset."""
         return sum(video.written for video in self.videos)
 
     @property
@@ -94,9 +125,25 @@ class IngestReport:
         return tuple(video for video in self.videos if video.error)
 
     @property
+    def incomplete(self) -> tuple[VideoReport, ...]:
+        """Videos of which a frame is missing, for whatever reason."""
+        return tuple(video for video in self.videos if not video.complete)
+
+    @property
     def frames_without_face(self) -> int:
         """Number of decoded frames without a face."""
-        return sum(len(video.no_face) for video in self.videos)
+        return self._count("no_face")
+
+    def _count(self, name: str) -> int:
+        return sum(len(getattr(video, name)) for video in self.videos)
+
+    def conversions(self) -> dict[str, int]:
+        """Count the images that had to be converted to 8-bit RGB, by how."""
+        counts: dict[str, int] = {}
+        for video in self.videos:
+            for how, indices in video.conversions.items():
+                counts[how] = counts.get(how, 0) + len(indices)
+        return dict(sorted(counts.items()))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; without ``out``, so that it does not depend on the place."""
@@ -104,7 +151,10 @@ class IngestReport:
             "parameters": dict(self.parameters),
             "written": self.written,
             "frames_without_face": self.frames_without_face,
-            "unreadable": [f"{video.dataset}/{video.video}" for video in self.unreadable],
+            "frames_not_decoded": self._count("not_decoded"),
+            "frames_too_small": self._count("too_small"),
+            "conversions": self.conversions(),
+            "unreadable": [video.key for video in self.unreadable],
             "left_out": dict(self.left_out),
             "notes": list(self.notes),
             "videos": [asdict(video) for video in self.videos],
@@ -114,22 +164,27 @@ class IngestReport:
         """Write ``ingest-report.json`` into the dataset's root, and return its path."""
         file = self.out / REPORT_FILE
         partial = file.with_name(file.name + ".part")
-        partial.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+        # Names on disk need not be valid text; as escapes they are.
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=True)
+        partial.write_text(text + "\n", encoding="utf-8")
         partial.replace(file)
         return file
 
     def summary(self) -> str:
         """Say in a few lines what was made and what was not."""
         lines = [
-            f"{self.written} crops of {len(self.videos)} videos in {self.out}",
+            f"{self.written} images of {len(self.videos)} videos in {self.out}",
             f"{self.frames_without_face} frames without a face, "
+            f"{self._count('not_decoded')} not decoded, {self._count('too_small')} too small, "
             f"{len(self.unreadable)} videos not readable to their end, "
-            f"{sum(len(video.jumps) for video in self.videos)} jumps of the followed face",
+            f"{self._count('jumps')} jumps of the followed face",
         ]
-        lines += [f"{v.dataset}/{v.video}: {v.error}" for v in self.unreadable[:10]]
+        lines += [f"{one.key}: {one.failures()}" for one in self.incomplete[:10]]
+        if len(self.incomplete) > 10:
+            lines.append(f"… and {len(self.incomplete) - 10} more incomplete videos")
+        lines += [f"{count} images: {how}" for how, count in self.conversions().items()]
         if self.left_out:
-            lines.append(
-                f"{len(self.left_out)} files left out, such as {next(iter(self.left_out))}"
-            )
+            name, why = next(iter(self.left_out.items()))
+            lines.append(f"{len(self.left_out)} files left out, such as {name!r}: {why}")
         lines += list(self.notes)
         return "\n".join([*lines, f"Every frame: {self.out / REPORT_FILE}"])

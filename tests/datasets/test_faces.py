@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.datasets import faces
-from probe.datasets.faces import Face, FaceFinder, Square, crop_square, cut, follow, overlap
+from probe.datasets.faces import FINDERS, Face, FaceFinder, follow, overlap
 from probe.errors import DatasetError
 from tests.datasets.drawing import draw_face
 
@@ -81,30 +80,23 @@ def test_jumps_and_gaps_are_said() -> None:
     assert follow([[], []]).chosen == (None, None)
 
 
-@given(
-    face=boxes, margin=st.floats(1, 3), width=st.integers(8, 60), height=st.integers(8, 60)
-)  # fmt: skip
-def test_crops_lie_inside_and_centred_where_they_can(
-    face: Face, margin: float, width: int, height: int
-) -> None:
-    square = crop_square(face, margin, width, height)
-    assert square.x >= 0 and square.y >= 0
-    assert square.x + square.side <= width and square.y + square.side <= height
-    wanted = margin * max(face.width, face.height)
-    assert square.side == min(width, height) or square.side == pytest.approx(wanted, abs=0.51)
-    centre = face.x + face.width / 2
-    if square.side < min(width, height) and wanted / 2 + 1 < centre < width - wanted / 2 - 1:
-        # Rounded twice: the side to whole pixels, then the edge.
-        assert square.x + square.side / 2 == pytest.approx(centre, abs=0.51)
-    elif centre < 0:
-        assert square.x == 0
+def test_landmarks_lie_where_they_were_drawn() -> None:
+    """Eyes, nose, mouth: the first point is the eye on the left of the image."""
+    (face,) = FaceFinder().find(draw_face(x=120, y=80, radius=40))
+    left, right, nose, mouth_left, mouth_right = face.points
+    assert left == pytest.approx((120 - 0.36 * 40, 80 - 0.2 * 40), abs=8)
+    assert right == pytest.approx((120 + 0.36 * 40, 80 - 0.2 * 40), abs=8)
+    assert nose[0] == pytest.approx(120, abs=8) and left[1] < nose[1] < mouth_left[1]
+    assert mouth_left[0] < nose[0] < mouth_right[0]
 
 
-def test_cut_by_hand() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
-    square = Square(4, 2, 8)
-    part = image[2:10, 4:12]
-    np.testing.assert_array_equal(cut(image, square, 8), part)
-    means = part.reshape(4, 2, 4, 2, 3).astype(float).mean(axis=(1, 3))
-    np.testing.assert_allclose(cut(image, square, 4), means, atol=0.51)
-    assert cut(image, square, 16).shape == (16, 16, 3)
+def test_dlib_finds_a_drawn_head_or_says_what_to_install() -> None:
+    try:
+        finder = FINDERS["dlib"]()
+    except DatasetError as error:
+        assert "pip install 'deepfake-probe[dlib]'" in str(error)
+        return
+    found = finder.find(draw_face(x=150, y=120, radius=60, width=320, height=280))
+    assert len(found) <= 1
+    assert all(abs(one.x + one.width / 2 - 150) < 25 and one.points == () for one in found)
+    assert finder.find(draw_face(radius=0)) == []

@@ -15,9 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-import platformdirs
 from numpy.typing import NDArray
 
+from probe.datasets.cache import cache_folder
 from probe.datasets.dataset import CARD_FILE, Dataset, read_native, write_native
 from probe.datasets.lab.clip import FRAMES, Clip, check_doses, identity_name
 from probe.datasets.lab.forgery import ARTEFACTS, FORGERIES
@@ -149,8 +149,7 @@ def open_lab(
         raise UnknownNameError("lab dataset", part, DATASETS, remedy="All six are `lab`.")
     if split is not None and split not in SPLITS:
         raise UnknownNameError("split", split, SPLITS)
-    cache = Path(os.environ.get("PROBE_CACHE") or platformdirs.user_cache_dir("deepfake-probe"))
-    where = root or cache / f"lab-{size}-{seed}-{version('deepfake-probe')}"
+    where = root or cache_folder() / f"lab-{size}-{seed}-{version('deepfake-probe')}"
     data = make(where, size=size, seed=seed)
     equal: dict[str, Any] = {"dataset": part} if part else {}
     equal |= {"split": split} if split else {}

@@ -1,0 +1,272 @@
+"""Frames by their index, whatever they come from: one interface over all media."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Protocol
+
+import av
+
+from probe.datasets.decoding import decode
+from probe.datasets.media import ImageFiles, Media, TarImages, VideoFile
+from probe.datasets.video import Frame, Timeline, read_frames, read_timeline
+from probe.errors import DatasetError, ImageError
+
+__all__ = ["FrameSource", "SourceFacts", "open_frames", "source_bytes"]
+
+#: A gzipped archive of images that unpacks to more times its size is a trap.
+MOST_INFLATION = 100
+
+
+@dataclass(frozen=True)
+class SourceFacts:
+    """What is known of a video before it is decoded, for the audit's controls.
+
+    Attributes
+    ----------
+    width, height : int
+        Of its frames in pixels; 0 where unknown (images of their own sizes).
+    codec : str
+        Name of the video codec, or empty.
+    bitrate : float
+        Bits a second of the video stream; NaN where unknown.
+    fps : float
+        Frames a second; NaN where unknown.
+    bytes : int
+        Size of the file, or of all its images.
+    """
+
+    width: int = 0
+    height: int = 0
+    codec: str = ""
+    bitrate: float = float("nan")
+    fps: float = float("nan")
+    bytes: int = 0
+
+
+class FrameSource(Protocol):
+    """Frames of one video.
+
+    Frames are asked for by position, 0 to ``len`` - 1; ``numbers`` are their indices in the video
+    that they come from. ``facts`` say what is known before decoding, ``note`` what is wrong with
+    the whole, and ``errors`` and ``conversions`` fill while frames are read: position to what
+    happened.
+    """
+
+    facts: SourceFacts
+    note: str
+    errors: dict[int, str]
+    conversions: dict[int, tuple[str, ...]]
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Index in the video of every position, ascending."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, positions: Sequence[int]) -> Iterator[Frame]:
+        """Yield the frames that can be read, in order; the others are in ``errors``."""
+        ...
+
+    def encoded(self, position: int) -> bytes:
+        """Return the file that a still image is; for frames of a video an error."""
+        ...
+
+
+def open_frames(media: Media) -> FrameSource:
+    """Open a video, a series of image files or images in an archive.
+
+    Raises
+    ------
+    DatasetError
+        If it cannot be opened at all.
+    """
+    if isinstance(media, VideoFile):
+        return _VideoFrames(media.file)
+    if isinstance(media, ImageFiles):
+        return _image_frames(media)
+    return _tar_frames(media)
+
+
+def source_bytes(media: Media) -> int:
+    """Size in bytes of what a video is made from; files that are not there count nothing."""
+    if isinstance(media, VideoFile):
+        return _size(media.file)
+    if isinstance(media, TarImages):
+        return _size(media.archive)
+    return sum(map(_size, media.files))
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+@dataclass
+class _VideoFrames:
+    file: Path
+    facts: SourceFacts = field(init=False)
+    note: str = field(init=False)
+    errors: dict[int, str] = field(default_factory=dict)
+    conversions: dict[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._timeline: Timeline = read_timeline(self.file)
+        self.facts = _video_facts(self.file)
+        self.note = _cut_off(self._timeline)
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        return range(len(self))
+
+    def __len__(self) -> int:
+        return len(self._timeline)
+
+    def read(self, positions: Sequence[int]) -> Iterator[Frame]:
+        left = dict.fromkeys(positions)
+        try:
+            for frame in read_frames(self.file, self._timeline, positions):
+                del left[frame.index]
+                yield frame
+        except DatasetError as error:
+            self.note = f"{self.note} {error}".strip()
+        for position in left:
+            self.errors[position] = "the decoder did not deliver it whole"
+
+    def encoded(self, position: int) -> bytes:
+        raise DatasetError(f"Frame {position} of a video is no file of its own.")
+
+
+def _cut_off(timeline: Timeline) -> str:
+    if not timeline.lost:
+        return ""
+    return (
+        f"The file is cut off: it announces {len(timeline) + timeline.lost} frames and holds "
+        f"{len(timeline)}; the frames were chosen among these."
+    )
+
+
+def _video_facts(file: Path) -> SourceFacts:
+    with av.open(str(file)) as container:
+        stream = container.streams.video[0]
+        duration = float(stream.duration or 0) * float(stream.time_base or 0)
+        rate = stream.bit_rate or (_size(file) * 8 / duration if duration else None)
+        return SourceFacts(
+            width=stream.width,
+            height=stream.height,
+            codec=stream.codec_context.name,
+            bitrate=float(rate) if rate else float("nan"),
+            fps=float(stream.average_rate) if stream.average_rate else float("nan"),
+            bytes=_size(file),
+        )
+
+
+class _StillFrames:
+    """Images that are one file, or one archive member, a frame."""
+
+    note = ""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        numbers: Sequence[int],
+        bytes_of: Callable[[int], bytes],
+        facts: SourceFacts,
+    ) -> None:
+        self.facts, self.numbers = facts, numbers or range(len(names))
+        self.errors: dict[int, str] = {}
+        self.conversions: dict[int, tuple[str, ...]] = {}
+        self._names, self._bytes_of = names, bytes_of
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def encoded(self, position: int) -> bytes:
+        """Return the file as it is."""
+        return self._bytes_of(position)
+
+    def read(self, positions: Sequence[int]) -> Iterator[Frame]:
+        for position in positions:
+            try:
+                found = decode(self._bytes_of(position), self._names[position])
+            except OSError as error:
+                self.errors[position] = f"it cannot be read ({error.strerror or error})"
+            except DatasetError as error:
+                self.errors[position] = str(error)
+            else:
+                if found.conversions:
+                    self.conversions[position] = found.conversions
+                yield Frame(position, float("nan"), found.pixels)
+
+
+def _image_frames(media: ImageFiles) -> _StillFrames:
+    return _StillFrames(
+        [file.name for file in media.files],
+        media.frames,
+        lambda position: media.files[position].read_bytes(),
+        SourceFacts(bytes=source_bytes(media)),
+    )
+
+
+def _tar_frames(media: TarImages) -> _StillFrames:
+    archive = _open_archive(media.archive)
+    return _StillFrames(
+        media.members,
+        (),
+        lambda position: archive.bytes_of(media.members[position]),
+        SourceFacts(bytes=source_bytes(media)),
+    )
+
+
+class _Archive:
+    """A tar archive with its regular members at hand; gzip is undone into a nameless file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._stream: IO[bytes] = file.open("rb") if file.suffix == ".tar" else _unzipped(file)
+        with tarfile.open(fileobj=self._stream, mode="r:") as tar:
+            # Where data begin, not names on disk: nothing is ever written by a member's name.
+            self._places = {one.name: (one.offset_data, one.size) for one in tar if one.isreg()}
+
+    def bytes_of(self, member: str) -> bytes:
+        if member not in self._places:
+            raise ImageError(f"The archive {self.file.name!r} has no file {member!r}.")
+        offset, size = self._places[member]
+        self._stream.seek(offset)
+        data = self._stream.read(size)
+        if len(data) < size:
+            raise ImageError(f"The archive {self.file.name!r} ends inside {member!r}.")
+        return data
+
+
+# One at a time: the videos of an archive are read one after another.
+@functools.lru_cache(maxsize=1)
+def _open_archive(file: Path) -> _Archive:
+    try:
+        return _Archive(file)
+    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+        raise DatasetError(f"The archive {file.name!r} cannot be read: {error}.") from error
+
+
+def _unzipped(file: Path) -> IO[bytes]:
+    limit = MOST_INFLATION * _size(file) + 2**20
+    out = tempfile.TemporaryFile()
+    with gzip.open(file) as packed:
+        while block := packed.read(2**20):
+            out.write(block)
+            if out.tell() > limit:
+                raise DatasetError(
+                    f"The archive {file.name!r} unpacks to more than {MOST_INFLATION} times its "
+                    "size, which compressed images do not; it was not read."
+                )
+    return out

@@ -1,0 +1,243 @@
+"""Jobs of an ingest: what is done at a time, in which process, and what is done already."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from probe.datasets.layouts import VideoEntry
+from probe.datasets.media import ImageFiles, TarImages
+from probe.datasets.rules import BOXES, CutRule
+from probe.datasets.workers import worker_pool
+from probe.errors import DatasetError
+from probe.progress import progress_bar
+
+if TYPE_CHECKING:
+    from probe.datasets.clips import Clip, ClipTask
+    from probe.datasets.faces import Face
+
+__all__ = ["CROPS_FOLDER", "Job", "Placed", "foreign_clip", "run_jobs"]
+
+CROPS_FOLDER = "crops"
+TAKEN_FOLDER = "taken"
+
+#: Images used as they lie that are checked in one job: many enough that jobs cost nothing, few
+#: enough that a kill loses seconds.
+IMAGES_A_JOB = 500
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A finished video and the folder its files lie in, relative to the dataset's root."""
+
+    clip: Clip
+    folder: str
+
+    def path(self, file: str) -> str:
+        """Return a path relative to the dataset's root, or absolute for a file used in place."""
+        return file if os.path.isabs(file) else f"{self.folder}/{file}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Videos that one worker makes one after another.
+
+    Attributes
+    ----------
+    first : int
+        Position of the first among all videos.
+    tasks : tuple of ClipTask
+        What to do; the videos of one archive are one job, so that it is opened once.
+    record : pathlib.Path or None
+        For images used as they lie, the file that keeps what was found, for the whole job; such
+        a job writes nothing else.
+    """
+
+    first: int
+    tasks: tuple[ClipTask, ...]
+    record: Path | None = None
+
+    @classmethod
+    def plan(
+        cls,
+        videos: Sequence[VideoEntry],
+        out: Path,
+        rule: CutRule,
+        boxes: Mapping[str, Mapping[int, Face]] | None = None,
+    ) -> list[Job]:
+        """Divide the videos into jobs, in their order."""
+        from probe.datasets.clips import ClipTask, safe_name
+
+        crops, jobs = out / CROPS_FOLDER, []
+        tasks = [
+            ClipTask(
+                entry,
+                crops / safe_name(entry.dataset) / safe_name(entry.video),
+                rule,
+                (boxes or {}).get(entry.key, {}) if rule.finder == BOXES else None,
+            )
+            for entry in videos
+        ]
+        for first, last in _groups(videos, rule):
+            those = tuple(tasks[first:last])
+            lie = not rule.crop and isinstance(videos[first].media, ImageFiles)
+            jobs.append(cls(first, those, _record(out, those) if lie else None))
+        return jobs
+
+
+def _groups(videos: Sequence[VideoEntry], rule: CutRule) -> Iterator[tuple[int, int]]:
+    """Yield first and last position, exclusive, of videos that belong into one job."""
+    first, images = 0, 0
+    for i, entry in enumerate(videos):
+        before = videos[i - 1].media if i > first else None
+        together = False
+        if isinstance(entry.media, TarImages):
+            together = isinstance(before, TarImages) and before.archive == entry.media.archive
+        elif isinstance(entry.media, ImageFiles) and not rule.crop:
+            together = isinstance(before, ImageFiles) and images < IMAGES_A_JOB
+        if i > first and not together:
+            yield first, i
+            first, images = i, 0
+        images += len(entry.media.files) if isinstance(entry.media, ImageFiles) else 0
+    if videos:
+        yield first, len(videos)
+
+
+def _record(out: Path, tasks: Sequence[ClipTask]) -> Path:
+    """Name a record after what it is made from: files, sizes and labels."""
+    digest = hashlib.blake2b(digest_size=16)
+    for task in tasks:
+        media = task.entry.media
+        assert isinstance(media, ImageFiles)
+        digest.update(repr((task.entry.key, media.frames, task.entry.masks)).encode())
+        for file in media.files:
+            digest.update(f"{file!s}\x1f{_state(file)}\x1e".encode())
+    return out / TAKEN_FOLDER / f"{digest.hexdigest()}.json"
+
+
+def _state(file: Path) -> str:
+    try:
+        found = file.stat()
+    except OSError:
+        return "missing"
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+def run_jobs(jobs: Sequence[Job], workers: int, text: str) -> Iterator[Placed]:
+    """Do what is not done yet, with a progress bar, and give all videos in their order.
+
+    Raises
+    ------
+    DatasetError
+        If writing fails or a worker is ended; finished videos are kept.
+    """
+    from probe.datasets.clips import read_clip
+
+    lost: dict[int, Clip] = {}
+    pending = [job for job in jobs if not _is_done(job)]
+    total = sum(len(job.tasks) for job in jobs)
+    with progress_bar(text, total) as advance:
+        advance(total - sum(len(job.tasks) for job in pending))
+        try:
+            for job, clips in _run(pending, min(workers, len(pending))):
+                # Only videos that left no record have to be remembered.
+                if job.record is None:
+                    lost |= {
+                        job.first + k: clip
+                        for k, clip in enumerate(clips)
+                        if not clip.report.decoded
+                    }
+                advance(len(job.tasks))
+        except OSError as error:
+            raise DatasetError(
+                f"Writing the dataset failed: {error}. Finished videos are kept; make room or "
+                "choose another folder, and run again."
+            ) from error
+    for job in jobs:
+        kept = _read_record(job.record) if job.record else []
+        for k, task in enumerate(job.tasks):
+            clip = kept[k] if kept else lost.get(job.first + k) or read_clip(task.folder)
+            if clip is None:
+                raise DatasetError(
+                    f"The folder {str(task.folder)!r} was removed while it was needed. Run again."
+                )
+            parts = task.folder.parts[-3:]
+            yield Placed(clip, "/".join(parts))
+
+
+def _is_done(job: Job) -> bool:
+    from probe.datasets.clips import CLIP_FILE
+
+    if job.record is not None:
+        return job.record.is_file()
+    return all((task.folder / CLIP_FILE).is_file() for task in job.tasks)
+
+
+def _run(pending: Sequence[Job], workers: int) -> Iterator[tuple[Job, list[Clip]]]:
+    if workers <= 1:
+        for job in pending:
+            yield job, _do(job)
+        return
+    with worker_pool(workers) as pool:
+        # A few at a time: what waits in the pool takes memory.
+        left, running = iter(pending), dict[Future[list["Clip"]], Job]()
+        for job in left:
+            running[pool.submit(_do, job)] = job
+            if len(running) >= 4 * workers:
+                yield from _collect(running)
+        while running:
+            yield from _collect(running)
+
+
+def _collect(
+    running: dict[Future[list[Clip]], Job],
+) -> Iterator[tuple[Job, list[Clip]]]:
+    done, _ = wait(running, return_when=FIRST_COMPLETED)
+    for future in done:
+        yield running.pop(future), future.result()
+
+
+def _do(job: Job) -> list[Clip]:
+    from probe.datasets.clips import cut_clip, one_thread, read_clip, take_clip
+
+    with one_thread():
+        if job.record is None:
+            return [read_clip(task.folder) or cut_clip(task) for task in job.tasks]
+        clips = [take_clip(task) for task in job.tasks]
+    text = json.dumps([asdict(clip) for clip in clips])
+    job.record.parent.mkdir(parents=True, exist_ok=True)
+    partial = job.record.with_suffix(f".{os.getpid()}.part")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(job.record)
+    return []
+
+
+def _read_record(file: Path) -> list[Clip]:
+    from probe.datasets.clips import Clip
+
+    try:
+        found: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+        return [Clip.from_dict(one) for one in found]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f"The record {str(file)!r} is damaged ({error}). Remove it and run again."
+        ) from error
+
+
+def foreign_clip(out: Path, jobs: Sequence[Job]) -> str:
+    """Name a finished video in a folder that is not one of these jobs' videos; empty if none."""
+    from probe.datasets.clips import CLIP_FILE, read_clip
+    from probe.datasets.frames import source_bytes
+
+    known = {task.folder: task.entry for job in jobs for task in job.tasks}
+    for file in sorted((out / CROPS_FOLDER).glob(f"*/*/{CLIP_FILE}")):
+        clip, entry = read_clip(file.parent), known.get(file.parent)
+        if entry is None or (clip and clip.source_bytes != source_bytes(entry.media)):
+            return f"{file.parent.parent.name}/{file.parent.name}"
+    return ""
