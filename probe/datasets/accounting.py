@@ -11,7 +11,7 @@ from probe.datasets.layouts import VideoEntry
 from probe.datasets.media import ImageFiles, Media, TarImages, VideoFile
 from probe.datasets.walking import walk
 
-__all__ = ["NO_PART", "account", "is_text", "listing", "relative", "text"]
+__all__ = ["NO_PART", "account", "inside", "is_text", "listing", "relative", "text"]
 
 NO_PART = "it is no part of what this layout takes"
 _NO_TEXT = "its name is no valid text; rename it"
@@ -33,8 +33,7 @@ def text(name: str) -> str:
 
 def relative(file: Path, root: Path) -> str:
     """Name a file in a report: relative to the root, or whole where it lies elsewhere."""
-    inside = file.is_relative_to(root)
-    return text(file.relative_to(root).as_posix() if inside else str(file))
+    return text(file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file))
 
 
 def listing(root: Path, left_out: dict[str, str], below: Path | None = None) -> Iterator[Path]:
@@ -46,11 +45,36 @@ def listing(root: Path, left_out: dict[str, str], below: Path | None = None) -> 
             left_out[relative(file, root)] = _NO_TEXT
 
 
+def inside(base: Path, given: str) -> Path | None:
+    """Resolve a path that a list gives, whichever slashes it is written with.
+
+    Parameters
+    ----------
+    base : pathlib.Path
+        Folder that relative paths start from.
+    given : str
+        The path. An absolute one is taken as it is.
+
+    Returns
+    -------
+    pathlib.Path or None
+        None for a relative path that leads out of `base` by "..", and for one with a null byte.
+    """
+    path = given.replace("\\", "/")
+    if "\0" in path:
+        return None
+    if path.startswith("/"):
+        return Path(path)
+    normal = os.path.normpath(path)
+    return None if normal.split("/")[0] == ".." else base / normal
+
+
 def account(
     root: Path,
     videos: Iterable[VideoEntry],
     left_out: dict[str, str],
     lists: Iterable[Path] = (),
+    sweep: bool = True,
 ) -> tuple[VideoEntry, ...]:
     """Make sure that every file under a root is accounted for, and every key stands once.
 
@@ -65,6 +89,8 @@ def account(
         else, the folder alone stands there, with a slash at its end.
     lists : iterable of pathlib.Path
         Files that the reader read.
+    sweep : bool, default True
+        Whether the root is looked through; not where a list, not the folder, says what there is.
 
     Returns
     -------
@@ -80,7 +106,8 @@ def account(
     for video in kept.values():
         for media in (video.media, video.masks):
             claimed.update(relative(file, root) for file in _files(media))
-    _sweep(root, claimed, left_out)
+    if sweep:
+        _sweep(root, claimed, left_out)
     return tuple(
         video if video.original in kept else replace(video, original="") for video in kept.values()
     )
@@ -104,7 +131,7 @@ def _names(media: Media, root: Path) -> list[str]:
 def _sweep(root: Path, claimed: set[str], left_out: dict[str, str]) -> None:
     known = claimed | left_out.keys()
     above = {parent.as_posix() for name in known for parent in PurePosixPath(name).parents}
-    folders = [root] if root.is_dir() else []
+    folders = [root]
     while folders:
         folder = folders.pop()
         for entry in _entries(folder, root, left_out):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -17,6 +17,7 @@ __all__ = [
     "ff_people",
     "frame_number",
     "image_files",
+    "masks_of",
     "video_of",
     "without_frame",
 ]
@@ -130,3 +131,25 @@ def image_files(files: Iterable[Path]) -> ImageFiles:
         return ImageFiles(tuple(ordered))
     ordered.sort(key=lambda file: numbers[file] or 0)
     return ImageFiles(tuple(ordered), tuple(sorted(known)))
+
+
+def masks_of(images: ImageFiles, masks: Mapping[Path, Path]) -> ImageFiles | None:
+    """Put the masks of one video in the order of its images, under the same frames.
+
+    Parameters
+    ----------
+    images : ImageFiles
+        The images of the video.
+    masks : mapping
+        From images to their masks; those without one are not in it.
+
+    Returns
+    -------
+    ImageFiles or None
+        None if no image has a mask.
+    """
+    numbers = images.frames or range(len(images.files))
+    pairs = [(n, masks[one]) for n, one in zip(numbers, images.files, strict=True) if one in masks]
+    if not pairs:
+        return None
+    return ImageFiles(tuple(mask for _, mask in pairs), tuple(number for number, _ in pairs))

@@ -1,0 +1,338 @@
+"""A table that says for every image or video what it is: CSV or Parquet, columns of `Samples`."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pandas as pd
+
+from probe.datasets.accounting import account, inside, relative
+from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE
+from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
+from probe.datasets.media import IMAGES, VIDEOS, ImageFiles, Media, VideoFile
+from probe.datasets.naming import image_files, masks_of, without_frame
+from probe.errors import DatasetError
+from probe.schema import FAKE, REAL, SPLITS
+
+__all__ = ["MANIFEST"]
+
+NAMES = ("manifest.csv", "manifest.parquet", "samples.csv")
+
+_LABELS = ({"0": REAL, "1": FAKE}, {"real": REAL, "fake": FAKE})
+
+_FILLED = {
+    "dataset": 'dataset is "manifest"',
+    "split": "no split is known",
+    "method": 'method is "real" for real rows and the dataset for fake ones',
+    "video": "video is the path without the frame number it ends with",
+    "identity": "identities are unknown",
+    "source": "sources are unknown",
+    "frame": "frames are the numbers that names end with, else the order of names",
+    "mask": "there are no masks",
+}
+
+SPLIT_RULE = "The column split of the table; where it is empty, none is known."
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One row of the table: what it says, and the file it means."""
+
+    number: int
+    dataset: str
+    method: str
+    video: str
+    label: int
+    split: str
+    identity: str
+    source: str
+    frame: int | None
+    file: Path
+    mask: Path | None
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.dataset, self.method, self.video
+
+
+def _read(root: Path, options: LayoutOptions) -> Inventory:
+    table_file = _table_file(root)
+    table = _table(table_file)
+    folder = table_file.parent
+    labels, convention = _labels(table, table_file, options.fake_label)
+    left_out: dict[str, str] = {}
+    rows = list(_rows(table, labels, options.images or folder, left_out))
+    _require_one_label(rows)
+    groups = _groups(rows, folder, left_out)
+    videos = list(_entries(groups))
+    kept = account(folder, videos, left_out, [table_file], sweep=root.is_dir())
+    filled = [rule for name, rule in _FILLED.items() if name not in table.columns]
+    notes = (f"The table lacks columns: {'; '.join(filled)}.",) if filled else ()
+    return Inventory(kept, {}, left_out, notes, convention, SPLIT_RULE)
+
+
+def _table_file(root: Path) -> Path:
+    if root.is_file():
+        return root
+    found = _tables(root)
+    if len(found) != 1:
+        raise DatasetError(
+            f"{str(root)!r} holds {', '.join(one.name for one in found) or 'no table'}; a manifest "
+            f"is a CSV or Parquet file, or a folder with one of {', '.join(NAMES)}. Give the file."
+        )
+    return found[0]
+
+
+def _tables(root: Path) -> list[Path]:
+    return [root / name for name in NAMES if (root / name).is_file()]
+
+
+def _table(file: Path) -> pd.DataFrame:
+    """Read a table; every cell becomes text, empty where there is nothing."""
+    try:
+        if file.suffix.lower() == ".parquet":
+            table = pd.read_parquet(file)
+        else:
+            table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"The table {str(file)!r} cannot be read ({error}). Give a CSV file in UTF-8 or a "
+            "Parquet file."
+        ) from error
+    missing = [name for name in ("path", "label") if name not in table.columns]
+    if missing:
+        raise DatasetError(
+            f"The table {str(file)!r} has no column {' and '.join(missing)}; it has "
+            f"{', '.join(map(str, table.columns))}. Name the columns path and label."
+        )
+    wanted = [name for name in table.columns if name in {"path", "label", *_FILLED}]
+    return pd.DataFrame(
+        {name: [_cell(one) for one in table[name]] for name in wanted}, dtype=object
+    )
+
+
+def _cell(value: Any) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
+
+
+def _labels(table: pd.DataFrame, file: Path, fake_label: str | None) -> tuple[dict[str, int], str]:
+    """Say what each value of the column label means, and in words where that is from."""
+    values = [one.lower() for one in table["label"]]
+    there = sorted(set(values))
+    if fake_label is None:
+        for known in _LABELS:
+            if set(there) <= known.keys():
+                fake, real = (next(v for v in known if known[v] == k) for k in (FAKE, REAL))
+                return dict(known), f"column label: {real} is real, {fake} is fake → 0 real, 1 fake"
+        known_words = {"0", "1"} if {"0", "1"} & set(there) else {"real", "fake"}
+        raise _wrong_labels(file, values, known_words, "0 and 1 (fake), or real and fake")
+    fake = fake_label.strip().lower()
+    others = [one for one in there if one != fake]
+    if fake not in there or len(others) > 1 or "" in others:
+        allowed = f"{fake_label!r}, which fake_label says is fake, and one other value"
+        most = Counter(one for one in values if one not in ("", fake)).most_common(1)
+        raise _wrong_labels(file, values, {fake, *(one for one, _ in most)}, allowed)
+    words = f"column label: {fake} is fake by the option fake_label"
+    other = f", {others[0]} is real" if others else ""
+    return {fake: FAKE, **dict.fromkeys(others, REAL)}, f"{words}{other} → 0 real, 1 fake"
+
+
+def _wrong_labels(file: Path, values: list[str], known: set[str], allowed: str) -> DatasetError:
+    rows = [number for number, one in enumerate(values, 1) if one not in known]
+    where = f"rows {', '.join(map(str, rows[:5]))}{' and more' if len(rows) > 5 else ''}"
+    shown = ", ".join(map(repr, sorted(set(values))[:6]))
+    return DatasetError(
+        f"The column label of {str(file)!r} holds {shown}; allowed are {allowed}. "
+        f"{f'See {where} below the header. ' if rows else ''}Mend it, or say with the option "
+        "fake_label which of two values means fake."
+    )
+
+
+def _rows(
+    table: pd.DataFrame, labels: Mapping[str, int], base: Path, left_out: dict[str, str]
+) -> Iterator[_Row]:
+    """Read the rows whose files are there; the others are left out."""
+    for number, cells in enumerate(table.to_dict("records"), 1):
+        given = cells["path"]
+        file = inside(base, given) if given else None
+        why = _why_not(given, file)
+        if file is None or why:
+            left_out[given or f"row {number}"] = why
+            continue
+        mask = inside(base, cells["mask"]) if cells.get("mask") else None
+        if cells.get("mask") and (mask is None or not mask.is_file()):
+            left_out[cells["mask"]] = "it is listed as a mask and not on disk in the folder"
+            mask = None
+        label = labels[cells["label"].lower()]
+        dataset = cells.get("dataset") or "manifest"
+        yield _Row(
+            number=number,
+            dataset=dataset,
+            method=cells.get("method") or (dataset if label == FAKE else "real"),
+            video=cells.get("video") or _video(given),
+            label=label,
+            split=_split(cells.get("split", ""), number),
+            identity=cells.get("identity", ""),
+            source=cells.get("source", ""),
+            frame=_frame(cells.get("frame", ""), number),
+            file=file,
+            mask=mask,
+        )
+
+
+def _why_not(given: str, file: Path | None) -> str:
+    if not given:
+        return "its path is empty"
+    if file is None:
+        return "its path leads out of the folder"
+    if file.suffix.lower() not in IMAGES | VIDEOS:
+        return "it is neither an image nor a video"
+    return "" if file.is_file() else "it is listed and not on disk"
+
+
+def _video(given: str) -> str:
+    """Name the video of a path: its folder where frames are only numbered, else by its name."""
+    path = PurePosixPath(os.path.normpath(given.replace("\\", "/")))
+    whole = path.with_suffix("").as_posix()
+    if path.suffix.lower() in VIDEOS:
+        return whole
+    name = without_frame(path.stem)
+    word = path.stem.rstrip("0123456789").strip("_-. ").lower()
+    own_folder = any(one in "0123456789" for one in path.parent.name)
+    if name == path.stem and own_folder and word in ("", "frame", "img", "image"):
+        return path.parent.as_posix()
+    return (path.parent / name).as_posix()
+
+
+def _split(given: str, number: int) -> str:
+    if given and given.lower() not in SPLITS:
+        raise DatasetError(
+            f"Row {number} below the header has the split {given!r}; allowed are "
+            f"{', '.join(SPLITS)}, or nothing."
+        )
+    return given.lower()
+
+
+def _frame(given: str, number: int) -> int | None:
+    if given and not (given.isascii() and given.isdecimal() and len(given) < 19):
+        raise DatasetError(
+            f"Row {number} below the header has the frame {given!r}; allowed are whole numbers "
+            "from 0, or nothing."
+        )
+    return int(given) if given else None
+
+
+def _require_one_label(rows: Iterable[_Row]) -> None:
+    first: dict[Path, _Row] = {}
+    for row in rows:
+        other = first.setdefault(row.file, row)
+        if other.label != row.label:
+            raise DatasetError(
+                f"Rows {other.number} and {row.number} below the header give one file, "
+                f"{row.file.name!r}, two labels. Take one of them out."
+            )
+
+
+def _groups(
+    rows: Iterable[_Row], folder: Path, left_out: dict[str, str]
+) -> dict[tuple[str, str, str], list[_Row]]:
+    """Put rows to their videos; a file that stands twice is taken once."""
+    groups: dict[tuple[str, str, str], list[_Row]] = {}
+    seen: dict[Path, int] = {}
+    for row in rows:
+        if seen.setdefault(row.file, row.number) != row.number:
+            name = f"{relative(row.file, folder)} (row {row.number})"
+            left_out[name] = f"the file stands in row {seen[row.file]} already"
+            continue
+        group = groups.setdefault(row.key, [])
+        group.append(row)
+        for name in ("label", "split", "identity", "source"):
+            if getattr(group[0], name) != getattr(row, name):
+                raise DatasetError(
+                    f"The video {row.video!r} of {row.dataset!r} has two values of {name}: "
+                    f"{getattr(group[0], name)!r} in row {group[0].number} and "
+                    f"{getattr(row, name)!r} in row {row.number} below the header. A video has "
+                    "one; mend the table, or give the videos names of their own."
+                )
+    return groups
+
+
+def _entries(groups: Mapping[tuple[str, str, str], list[_Row]]) -> Iterator[VideoEntry]:
+    shared = Counter((dataset, video) for dataset, _, video in groups)
+    several = {dataset for (dataset, _), count in shared.items() if count > 1}
+    for (dataset, method, video), rows in sorted(groups.items()):
+        # Videos of several methods may share a name; with the method before it none do.
+        name = f"{method}/{video}" if dataset in several else video
+        for media, masks in _media(rows):
+            yield VideoEntry(
+                dataset=dataset,
+                video=name,
+                media=media,
+                label=rows[0].label,
+                method=method,
+                split=rows[0].split,
+                identity=rows[0].identity,
+                source=rows[0].source,
+                masks=masks,
+            )
+
+
+def _media(rows: list[_Row]) -> Iterator[tuple[Media, Media | None]]:
+    """Give the images of a video together, and every video file alone."""
+    images = [row for row in rows if row.file.suffix.lower() in IMAGES]
+    if images:
+        media = _images(images)
+        yield media, masks_of(media, {row.file: row.mask for row in images if row.mask})
+    for row in rows:
+        if row.file.suffix.lower() in VIDEOS:
+            yield VideoFile(row.file), _mask_video(row.mask)
+
+
+def _mask_video(mask: Path | None) -> VideoFile | None:
+    return VideoFile(mask) if mask and mask.suffix.lower() in VIDEOS else None
+
+
+def _images(rows: list[_Row]) -> ImageFiles:
+    frames = [row.frame for row in rows if row.frame is not None]
+    if not frames:
+        return image_files(row.file for row in rows)
+    if len(set(frames)) < len(rows):
+        raise DatasetError(
+            f"The video {rows[0].video!r} of {rows[0].dataset!r} has {len(rows)} images and "
+            f"{len(set(frames))} different frames. Number every image of it, or none."
+        )
+    ordered = sorted(rows, key=lambda row: row.frame or 0)
+    return ImageFiles(tuple(row.file for row in ordered), tuple(sorted(frames)))
+
+
+def _recognise(root: Path) -> str | None:
+    if root.is_file():
+        return (
+            f"it is a table, {root.name}" if root.suffix.lower() in (".csv", ".parquet") else None
+        )
+    if (root / SAMPLES_FILE).is_file() and (root / CARD_FILE).is_file():
+        return None
+    found = _tables(root)
+    return f"it holds {found[0].name}" if len(found) == 1 else None
+
+
+MANIFEST = LAYOUTS.register("manifest")(
+    Layout(
+        name="manifest",
+        title="a table of images or videos",
+        read=_read,
+        recognise=_recognise,
+        shape=f"one of {', '.join(NAMES)}, with the columns path and label",
+        takes=frozenset({"images", "fake_label"}),
+        generic=True,
+    )
+)
