@@ -1,7 +1,15 @@
 """Datasets: one table of samples, whatever the layout; ingest of real video; the embedded lab."""
 
-# Imported for its effect: it registers its layout.
+# Imported for their effect: each registers its layouts.
+from probe.datasets import celebdf as _celebdf
+from probe.datasets import deeperforensics as _deeperforensics
+from probe.datasets import deepfakebench as _deepfakebench
+from probe.datasets import df40 as _df40
+from probe.datasets import dfdc as _dfdc
 from probe.datasets import faceforensics as _faceforensics
+from probe.datasets import folder as _folder
+from probe.datasets import manifest as _manifest
+from probe.datasets import wilddeepfake as _wilddeepfake
 from probe.datasets.dataset import Dataset, concatenate, read_native, write_native
 from probe.datasets.ingestion import ingest
 from probe.datasets.layouts import LAYOUTS
@@ -24,4 +32,5 @@ __all__ = [
     "write_native",
 ]
 
-del _faceforensics
+del _celebdf, _deeperforensics, _deepfakebench, _df40, _dfdc, _faceforensics, _folder, _manifest
+del _wilddeepfake

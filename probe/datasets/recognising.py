@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE
@@ -46,7 +47,12 @@ def recognise(root: str | Path) -> tuple[str, str]:
             f"{str(root)!r} holds {SAMPLES_FILE} and {CARD_FILE}: it is a dataset as "
             "`probe ingest` writes it. Open it as it is."
         )
-    found = _candidates(root)
+    try:
+        found = _candidates(root)
+    except OSError as error:
+        raise DatasetError(
+            f"{str(root)!r} cannot be looked into ({error}). Make it readable."
+        ) from error
     if len(found) > 1:
         reasons = "; ".join(f"{name}, since {why}" for name, why in found.items())
         raise DatasetError(
@@ -71,11 +77,12 @@ def _candidates(root: Path) -> dict[str, str]:
 
 def _unknown(root: Path) -> DatasetError:
     shapes = "; ".join(f"{name}: {LAYOUTS[name].shape}" for name in LAYOUTS)
-    inner = {
-        folder.name: found
-        for folder in folders_in(root)[:_MOST_FOLDERS]
-        if (found := _candidates(folder))
-    }
+    inner: dict[str, dict[str, str]] = {}
+    for folder in folders_in(root)[:_MOST_FOLDERS]:
+        # What cannot be listed gives no hint.
+        with contextlib.suppress(OSError):
+            inner[folder.name] = _candidates(folder)
+    inner = {name: found for name, found in inner.items() if found}
     hint = ""
     if len(inner) == 1:
         (name, found), *_ = inner.items()

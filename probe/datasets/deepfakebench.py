@@ -1,0 +1,339 @@
+"""DeepfakeBench's JSON lists; frames are used where they lie (Yan et al. 2023)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from probe.datasets.accounting import account, inside, relative
+from probe.datasets.benchgroups import GROUPS, Group, dataset_of
+from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
+from probe.datasets.media import ImageFiles
+from probe.datasets.naming import People, image_files, masks_of
+from probe.errors import DatasetError
+from probe.schema import FAKE, SPLITS
+
+__all__ = ["DEEPFAKEBENCH"]
+
+#: Where lists are looked for below the root.
+_FOLDERS = (".", "dataset_json", "preprocessing/dataset_json")
+
+#: Where the frames may start, below the folders from the list's own upwards.
+_FRAMES = (".", "rgb", "datasets", "datasets/rgb")
+_UPWARDS = 4
+
+_LEVELS = ("raw", "c23", "c40")
+
+#: A list begins with the dataset and its first group.
+_BEGINNING = re.compile(r'\s*\{\s*"[^"]*"\s*:\s*\{\s*"([^"]*)"\s*:\s*\{')
+
+LABELS = "DeepfakeBench's group names, …real and …fake or FF-<method> → 0 real, 1 fake (the same)"
+SPLIT_RULE = (
+    "The splits of the lists, each video once: what stands in test is test; of the rest, what "
+    "stands in val is val, unless that would leave no train: then train."
+)
+LICENCE = "that of each dataset; the lists are of DeepfakeBench, CC BY-NC 4.0"
+CROP = "face crops as DeepfakeBench makes them: dlib, aligned, face box × 1.3, 256 × 256 PNG"
+SOURCES = (
+    "DF_real is made of the actors' source recordings; the real class of DeeperForensics-1.0 is "
+    "FaceForensics++ youtube."
+)
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """One video in one split of one list."""
+
+    place: str
+    group: str
+    split: str
+    name: str
+    frames: tuple[str, ...]
+    masks: tuple[str, ...]
+    base: Path
+
+    @property
+    def video(self) -> tuple[str, str]:
+        return self.group, self.name
+
+
+_Copies = dict[tuple[str, str], dict[str, _Listed]]
+
+
+def _read(root: Path, options: LayoutOptions) -> Inventory:
+    files = _lists(root)
+    if not files:
+        raise DatasetError(
+            f"{str(root)!r} is no DeepfakeBench list, and none is in it, in dataset_json or in "
+            "preprocessing/dataset_json. Give the JSON file, or the folder that holds it."
+        )
+    folder = root if root.is_dir() else root.parent
+    left_out: dict[str, str] = {}
+    copies: _Copies = {}
+    for file in files:
+        for one in _listed(file, relative(file, folder), options, left_out):
+            _add(copies, one, left_out)
+    groups = {group for group, _ in copies}
+    chosen = list(_once(copies, left_out))
+    notes = [_copies_note(copies), *([SOURCES] if "df_real" in groups else [])]
+    before = len(left_out)
+    entries = [entry for one in chosen if (entry := _entry(one, groups, folder, left_out))]
+    if len(left_out) > before:
+        notes.append(f"{len(left_out) - before} listed frames or masks are not on disk.")
+    kept = account(folder, entries, left_out, files, sweep=root.is_dir())
+    return Inventory(
+        kept, _reals(kept), left_out, tuple(filter(None, notes)), LABELS, SPLIT_RULE, LICENCE, CROP
+    )
+
+
+def _lists(root: Path) -> list[Path]:
+    """Find the lists: the file itself, or those of the first folder that holds any."""
+    if root.is_file():
+        return [root] if _is_list(root) else []
+    for name in _FOLDERS:
+        found = [file for file in sorted((root / name).glob("*.json")) if _is_list(file)]
+        if found:
+            return found
+    return []
+
+
+def _is_list(file: Path) -> bool:
+    """Whether a file begins as a list does; lists are too long to be read for that."""
+    if file.suffix.lower() != ".json" or not file.is_file():
+        return False
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        match = _BEGINNING.match(stream.read(4096))
+    return match is not None and _known(match[1])
+
+
+def _known(group: str) -> bool:
+    return group.lower() in GROUPS or group.lower().endswith(("_real", "_fake", "-real"))
+
+
+def _listed(
+    file: Path, place: str, options: LayoutOptions, left_out: dict[str, str]
+) -> Iterator[_Listed]:
+    """Read the videos of one list, group by group."""
+    content = _content(file)
+    found: list[tuple[str, str, str, str, Any]] = []
+    for dataset, groups in content.items():
+        for group, splits in groups.items():
+            _require_group(group, file)
+            for split, videos in splits.items():
+                where = f"{place}::{dataset}/{group}/{split}"
+                if split not in SPLITS or not isinstance(videos, dict) or "frames" in videos:
+                    left_out[where] = "it is no split with videos by name"
+                    continue
+                level = _level(videos, options.compression or "c23", where)
+                found += [(where, group, split, *item) for item in sorted(level.items())]
+    good = [one for one in found if _is_video(one[4], f"{one[0]}/{one[3]}", left_out)]
+    if not good:
+        return
+    base = _base(file, options.images, [one[4]["frames"][0] for one in islice(good, 20)])
+    for where, group, split, name, video in good:
+        yield _Listed(
+            f"{where}/{name}", group.lower(), split, name,
+            tuple(video["frames"]), tuple(video.get("masks") or ()), base,
+        )  # fmt: skip
+
+
+def _content(file: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"The list {str(file)!r} cannot be read ({error}). Make or download it again."
+        ) from error
+    groups = content.values() if isinstance(content, dict) else [None]
+    if not all(isinstance(one, dict) and all(map(_is_dict, one.values())) for one in groups):
+        raise DatasetError(
+            f"The list {str(file)!r} is not of the form dataset → group → split → video. Make or "
+            "download it again."
+        )
+    return dict(content)
+
+
+def _is_dict(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _require_group(group: str, file: Path) -> None:
+    if group.lower() not in GROUPS:
+        raise DatasetError(
+            f"The list {str(file)!r} has the group {group!r}, of which it is not known whether it "
+            f"is real or fake; known are {', '.join(one.name for one in GROUPS.values())}. Rename "
+            "it, or list its images in a manifest."
+        )
+
+
+def _level(videos: Mapping[str, Any], level: str, where: str) -> Mapping[str, Any]:
+    """Choose the compression level where the list has any."""
+    if not videos or not set(videos) <= set(_LEVELS):
+        return videos
+    if level not in videos:
+        raise DatasetError(
+            f"Compression {level!r} was asked for; {where} holds {', '.join(videos)}. Choose one "
+            "that is there."
+        )
+    chosen: Mapping[str, Any] = videos[level]
+    return chosen
+
+
+def _is_video(video: object, place: str, left_out: dict[str, str]) -> bool:
+    frames = video.get("frames") if isinstance(video, dict) else None
+    masks = (video.get("masks") or []) if isinstance(video, dict) else []
+    if not isinstance(frames, list) or not isinstance(masks, list):
+        left_out[place] = "it has no list of frames"
+    elif not frames:
+        left_out[place] = "its list of frames is empty"
+    elif not all(isinstance(one, str) for one in [*frames, *masks]):
+        left_out[place] = "its frames or masks are not all paths"
+    else:
+        return True
+    return False
+
+
+def _base(file: Path, images: Path | None, samples: list[str]) -> Path:
+    """Find the folder that frames are relative to: one under which some of the first exist."""
+    if images is not None:
+        tried = [images]
+    else:
+        above = list(islice(file.resolve().parents, _UPWARDS))
+        tried = [folder / name for folder in above for name in _FRAMES]
+    for base in tried:
+        if any((path := inside(base, one)) is not None and path.is_file() for one in samples):
+            return base
+    raise DatasetError(
+        f"None of the first frames of {str(file)!r}, such as {samples[0]!r}, is on disk. Tried: "
+        f"{', '.join(map(str, tried))}. Give the folder that the paths start from as the option "
+        "images."
+    )
+
+
+def _add(copies: _Copies, one: _Listed, left_out: dict[str, str]) -> None:
+    """Put a listing to its video; one that several lists give alike is the same."""
+    known = copies.setdefault(one.video, {}).setdefault(one.split, one)
+    if set(known.frames) != set(one.frames):
+        left_out[one.place] = f"{known.place} lists the same video with other frames; that is taken"
+
+
+def _once(copies: _Copies, left_out: dict[str, str]) -> Iterator[_Listed]:
+    """Choose one split for every video."""
+    orders = _orders(copies)
+    for (group, _), splits in copies.items():
+        taken, *others = (one for one in orders[GROUPS[group].dataset] if one in splits)
+        for split in others:
+            left_out[splits[split].place] = f"also in {taken}"
+        yield splits[taken]
+
+
+def _orders(copies: _Copies) -> dict[str, tuple[str, ...]]:
+    """Say for each dataset which split a video in several belongs to.
+
+    Test goes before val and val before train, so that nothing that is tested on is trained on.
+    Where val holds all of train, as in the list of DFDC, that would leave no train; val can be
+    made anew.
+    """
+    rest: dict[str, list[bool]] = {}
+    for (group, _), splits in copies.items():
+        if "train" in splits and "test" not in splits:
+            rest.setdefault(GROUPS[group].dataset, []).append("val" in splits)
+    datasets = {GROUPS[group].dataset for group, _ in copies}
+    return {
+        one: ("test", "train", "val") if all(rest.get(one, [False])) else ("test", "val", "train")
+        for one in datasets
+    }
+
+
+def _copies_note(copies: _Copies) -> str:
+    several = sum(len(splits) > 1 for splits in copies.values())
+    if not several:
+        return ""
+    return f"{several} of {len(copies)} videos are listed in several splits; each is taken once."
+
+
+def _entry(
+    one: _Listed, groups: set[str], folder: Path, left_out: dict[str, str]
+) -> VideoEntry | None:
+    """Make the entry of a video from those of its frames that are on disk; None without any."""
+    frames = _on_disk(one, one.frames, folder, left_out)
+    masks = _on_disk(one, one.masks, folder, left_out)
+    if not frames:
+        left_out[one.place] = "none of its frames is on disk"
+        return None
+    group: Group = GROUPS[one.group]
+    media = image_files(frames)
+    people = group.people(one.name) or People("")
+    dataset = dataset_of(one.group, groups)
+    method = dataset if group.method == group.dataset else group.method
+    return VideoEntry(
+        dataset=dataset,
+        video=group.prefix + one.name,
+        media=media,
+        label=group.label,
+        method=method if group.label == FAKE else "real",
+        split=one.split,
+        identity=people.identity,
+        source=people.source,
+        driver=people.source if group.reenacts else "",
+        original=f"{dataset_of(group.reals, groups)}/{people.original}" if people.original else "",
+        masks=_masks(media, masks),
+    )
+
+
+def _on_disk(
+    one: _Listed, given: tuple[str, ...], folder: Path, left_out: dict[str, str]
+) -> list[Path]:
+    """Resolve listed paths, each once; those that are not there are left out."""
+    found = []
+    for path in dict.fromkeys(given):
+        file = inside(one.base, path)
+        if file is None:
+            left_out[path] = "its path leads out of the folder that frames are in"
+        elif not file.is_file():
+            left_out[relative(file, folder)] = "it is listed and not on disk"
+        else:
+            found.append(file)
+    return found
+
+
+def _masks(media: ImageFiles, masks: list[Path]) -> ImageFiles | None:
+    """Pair masks with frames by name; by order where no name fits and there are as many."""
+    by_stem = {mask.stem: mask for mask in masks}
+    pairs = {one: by_stem[one.stem] for one in media.files if one.stem in by_stem}
+    if not pairs and len(masks) == len(media.files):
+        pairs = dict(zip(media.files, image_files(masks).files, strict=True))
+    return masks_of(media, pairs)
+
+
+def _reals(videos: tuple[VideoEntry, ...]) -> dict[str, str]:
+    """Say for the methods of FaceForensics++ that they share the originals."""
+    there = {video.dataset for video in videos}
+    apart = {one.dataset for one in GROUPS.values() if one.reals == "ff-real"} - {"youtube"}
+    return {one: "youtube" for one in sorted(apart & there) if "youtube" in there}
+
+
+def _recognise(root: Path) -> str | None:
+    found = _lists(root)
+    if not found:
+        return None
+    where = found[0].name if root.is_file() else os.path.relpath(found[0], root)
+    return f"{where} is a list as DeepfakeBench writes it"
+
+
+DEEPFAKEBENCH = LAYOUTS.register("deepfakebench")(
+    Layout(
+        name="deepfakebench",
+        title="DeepfakeBench (Yan et al. 2023, arXiv:2307.01426)",
+        read=_read,
+        recognise=_recognise,
+        shape="a DeepfakeBench JSON list, perhaps in dataset_json or preprocessing/dataset_json",
+        takes=frozenset({"compression", "images"}),
+    )
+)
