@@ -31,7 +31,11 @@ def walk(root: Path, left_out: dict[str, str], below: Path | None = None) -> Ite
         Regular files and links to them. Names that begin with a dot, and ``__MACOSX``, are
         passed over: they are the file system's own.
     """
-    yield from _walk(below or root, root, left_out, ())
+    below = below or root
+    between = [one for one in below.parents if one.is_relative_to(root)]
+    states = [one.stat() for one in between if one.exists()]
+    above = tuple((state.st_dev, state.st_ino) for state in states)
+    yield from _walk(below, root, left_out, above)
 
 
 def _walk(
