@@ -335,5 +335,6 @@ DEEPFAKEBENCH = LAYOUTS.register("deepfakebench")(
         recognise=_recognise,
         shape="a DeepfakeBench JSON list, perhaps in dataset_json or preprocessing/dataset_json",
         takes=frozenset({"compression", "images"}),
+        takes_file=True,
     )
 )

@@ -269,4 +269,5 @@ def _unzipped(file: Path) -> IO[bytes]:
                     f"The archive {file.name!r} unpacks to more than {MOST_INFLATION} times its "
                     "size, which compressed images do not; it was not read."
                 )
+    out.seek(0)
     return out

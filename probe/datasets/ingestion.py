@@ -8,12 +8,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from probe.datasets.boxes import read_boxes
 from probe.datasets.dataset import CARD_FILE, Dataset, write_native
 from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
-from probe.datasets.media import ImageFiles
+from probe.datasets.media import ImageFiles, VideoFile
 from probe.datasets.report import IngestReport
 from probe.datasets.rules import BOXES, CutRule
 from probe.datasets.samples import Samples
@@ -22,10 +21,15 @@ from probe.datasets.table import lying_table, sample_table
 from probe.datasets.work import Job, foreign_clip, run_jobs
 from probe.errors import DatasetError
 
+if TYPE_CHECKING:
+    from probe.datasets.faces import Face
+
 __all__ = ["AUTO", "PARAMETERS_FILE", "find_layout", "ingest", "lying", "plan_rule"]
 
 AUTO = "auto"
 PARAMETERS_FILE = "ingest.json"
+
+AS_THEY_LIE = "Images as they lie, or whole frames of videos: nothing was cut out here."
 
 #: Frames a video where nothing else is said. Images that lie on disk are all taken.
 FRAMES = 32
@@ -115,6 +119,7 @@ def ingest(
     """
     root, out = Path(root), Path(out)
     kind = find_layout(layout, root)
+    _require_finder(finder)
     if workers is not None and not 1 <= workers <= 1024:
         raise DatasetError(f"workers={workers} was given; allowed are 1 to 1,024.")
     options = LayoutOptions(compression, _path(reals), _path(images), fake_label, video_pattern)
@@ -122,10 +127,25 @@ def ingest(
     given = CutRule(frames, every, True, size, margin, BOXES if boxes else finder, align)
     rule = plan_rule(found, given, crop)
     plan = _Plan(kind, found, rule, options, out, {"splits": splits, "seed": seed})
-    jobs = plan.jobs(read_boxes(Path(boxes), found) if boxes else None)
+    jobs = plan.jobs(_boxes(boxes, found))
     plan.require_own(jobs)
     plan.write_parameters()
     return plan.finish(jobs, run_jobs(jobs, workers or _cores(), f"ingest {kind.name}"), strict)
+
+
+def _boxes(file: str | Path | None, found: Inventory) -> Mapping[str, Mapping[int, Face]] | None:
+    if file is None:
+        return None
+    # Imported where it is used: it brings OpenCV along.
+    from probe.datasets.boxes import read_boxes
+
+    return read_boxes(Path(file), found)
+
+
+def _require_finder(name: str) -> None:
+    from probe.datasets.faces import FINDERS
+
+    FINDERS[name]
 
 
 def _path(given: str | Path | None) -> Path | None:
@@ -165,10 +185,10 @@ def lying(kind: Layout, root: Path, options: Mapping[str, Any]) -> Dataset | Non
     paths = {key: Path(value) for key, value in own.items() if key in ("reals", "images")}
     found = kind.inventory(root, LayoutOptions(**{**own, **paths}))
     still = all(isinstance(one.media, ImageFiles) for one in found.videos)
-    if not (found.crop and still) or set(options) - _LAYOUT_OPTIONS - {"splits", "seed"}:
+    if not still or set(options) - _LAYOUT_OPTIONS - {"splits", "seed"}:
         return None
     division = {"splits": options.get("splits", "official"), "seed": options.get("seed", 0)}
-    found = assign_splits(found, **division)
+    found = assign_splits(found, division["splits"], division["seed"])
     rule = CutRule(crop=False)
     plan = _Plan(kind, found, rule, LayoutOptions(**{**own, **paths}), root, division)
     samples = Samples(lying_table(found.videos))
@@ -186,7 +206,8 @@ def plan_rule(found: Inventory, given: CutRule, crop: bool | None) -> CutRule:
     DatasetError
         If the rule contradicts itself or a value is out of range.
     """
-    rule = replace(given, crop=not found.crop if crop is None else crop)
+    videos = any(isinstance(one.media, VideoFile) for one in found.videos)
+    rule = replace(given, crop=videos if crop is None else crop)
     if not rule.crop and rule.finder == BOXES:
         raise DatasetError("boxes were given together with crop=False. Give one of them.")
     lie = not rule.crop and all(isinstance(one.media, ImageFiles) for one in found.videos)
@@ -220,7 +241,7 @@ class _Plan:
             "versions": _versions(self.rule),
         }
 
-    def jobs(self, boxes: Mapping[str, Mapping[int, Any]] | None) -> list[Job]:
+    def jobs(self, boxes: Mapping[str, Mapping[int, Face]] | None) -> list[Job]:
         return Job.plan(self.found.videos, self.out, self.rule, boxes)
 
     def require_own(self, jobs: Sequence[Job]) -> None:
@@ -333,7 +354,7 @@ def _crop_card(rule: CutRule, found: Inventory) -> dict[str, Any]:
     from probe.datasets.regions import ALIGN_RULE, CROP_RULE
 
     if not rule.crop:
-        return {"rule": found.crop or "Whole frames: nothing was cut out."}
+        return {"rule": found.crop or AS_THEY_LIE}
     card = {
         "rule": ALIGN_RULE if rule.align else CROP_RULE,
         "margin": rule.margin,

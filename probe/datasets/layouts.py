@@ -144,6 +144,8 @@ class Layout:
         Names of the `LayoutOptions` it understands.
     generic : bool
         Whether it claims a folder only where no other layout does.
+    takes_file : bool
+        Whether the root may be a file, a list of what there is, instead of a folder.
     """
 
     name: str
@@ -153,6 +155,7 @@ class Layout:
     shape: str
     takes: frozenset[str] = frozenset()
     generic: bool = False
+    takes_file: bool = False
 
     def inventory(self, root: Path, options: LayoutOptions | None = None) -> Inventory:
         """List what lies under a root.
@@ -172,8 +175,9 @@ class Layout:
                     "Leave it out."
                 )
         root = Path(root)
-        if not root.exists():
-            raise DatasetError(f"The folder {str(root)!r} is missing. Give one with {self.shape}.")
+        if not root.is_dir() and not (self.takes_file and root.is_file()):
+            state = "is no folder" if root.is_file() else "is missing"
+            raise DatasetError(f"The folder {str(root)!r} {state}. Give one with {self.shape}.")
         found = self.read(root, options)
         if not found.videos:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(found.left_out.items())[:3])

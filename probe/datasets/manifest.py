@@ -334,5 +334,6 @@ MANIFEST = LAYOUTS.register("manifest")(
         shape=f"one of {', '.join(NAMES)}, with the columns path and label",
         takes=frozenset({"images", "fake_label"}),
         generic=True,
+        takes_file=True,
     )
 )

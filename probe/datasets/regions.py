@@ -139,9 +139,12 @@ class Similarity:
 
     def outside(self, width: int, height: int) -> float:
         """Return the share of it, in [0, 1], that lies outside a frame of this size."""
-        frame = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float32)
-        shared, _ = cv2.intersectConvexConvex(self.corners().astype(np.float32), frame)
-        return float(np.clip(1 - shared / self.side**2, 0, 1))
+        inside = self.corners()
+        for axis, sign, bound in ((0, 1, 0), (0, -1, width), (1, 1, 0), (1, -1, height)):
+            inside = _half(inside, sign * inside[:, axis] - sign * bound)
+        x, y = inside.T
+        area = abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+        return float(np.clip(1 - area / self.side**2, 0, 1))
 
     def columns(self) -> Mapping[str, float]:
         """Return what the sample table says of it."""
@@ -149,6 +152,18 @@ class Similarity:
             "align_a": self.a, "align_b": self.b, "align_u": self.u, "align_v": self.v,
             "crop_side": self.side,
         }  # fmt: skip
+
+
+def _half(corners: NDArray[np.float64], depth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keep the part of a convex polygon, shape (n, 2), whose depth behind a line is positive."""
+    kept = []
+    for k, here in enumerate(corners):
+        before, last, now = corners[k - 1], depth[k - 1], depth[k]
+        if (last < 0) != (now < 0):
+            kept.append(before + (here - before) * last / (last - now))
+        if now >= 0:
+            kept.append(here)
+    return np.array(kept).reshape(-1, 2)
 
 
 @dataclass(frozen=True)
