@@ -85,8 +85,8 @@ def account(
     videos : iterable of VideoEntry
         What the reader found, in its order. Of two with one key the first is kept.
     left_out : dict
-        Gets every file that is neither of a video nor a list. Of a folder that holds nothing
-        else, the folder alone stands there, with a slash at its end.
+        Gets every file that is neither of a video nor a list, and is put in order. Of a folder
+        that holds nothing else, the folder alone stands there, with a slash at its end.
     lists : iterable of pathlib.Path
         Files that the reader read.
     sweep : bool, default True
@@ -108,6 +108,9 @@ def account(
             claimed.update(relative(file, root) for file in _files(media))
     if sweep:
         _sweep(root, claimed, left_out)
+    ordered = sorted(left_out.items())
+    left_out.clear()
+    left_out.update(ordered)
     return tuple(
         video if video.original in kept else replace(video, original="") for video in kept.values()
     )

@@ -5,12 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from probe.datasets.faceforensics import read_faceforensics
-from probe.datasets.layouts import LAYOUTS
-from probe.errors import DatasetError, UnknownNameError
+from probe.datasets.accounting import NO_PART
+from probe.datasets.faceforensics import DFD, FACEFORENSICS
+from probe.datasets.layouts import Inventory, LayoutOptions
+from probe.datasets.media import VideoFile
+from probe.errors import DatasetError
 
 YOUTUBE = "original_sequences/youtube/c23/videos"
 FAKES = "manipulated_sequences"
+
+
+def read_faceforensics(root: Path, compression: str) -> Inventory:
+    return FACEFORENSICS.inventory(root, LayoutOptions(compression=compression))
 
 
 def touch(root: Path, *names: str) -> None:
@@ -54,7 +60,9 @@ def test_every_video_is_labelled(root: Path) -> None:
     fake = found["deepfakes/003_000"]
     assert (fake.label, fake.method, fake.split) == (1, "deepfakes", "train")
     assert (fake.identity, fake.source, fake.driver) == ("003", "000", "")
-    assert fake.file == root / FAKES / "Deepfakes/c23/videos/003_000.mp4"
+    assert fake.media == VideoFile(root / FAKES / "Deepfakes/c23/videos/003_000.mp4")
+    assert fake.original == "youtube/003" and found["deepfakes/000_003"].original == "youtube/000"
+    assert found["dfd/01_02__walk_and_talk__YVGY8LOK"].original == "actors/01__walk_and_talk"
     real = found["youtube/010"]
     assert (real.label, real.method, real.split, real.source) == (0, "real", "test", "")
 
@@ -65,8 +73,9 @@ def test_a_reenactment_names_its_driver(root: Path) -> None:
 
 
 def test_masks_are_found_where_they_are(root: Path) -> None:
-    masks = {one.key: one.mask_file for one in read_faceforensics(root, "c23").videos}
-    assert masks["deepfakes/000_003"] == root / FAKES / "Deepfakes/masks/videos/000_003.mp4"
+    masks = {one.key: one.masks for one in read_faceforensics(root, "c23").videos}
+    file = root / FAKES / "Deepfakes/masks/videos/000_003.mp4"
+    assert masks["deepfakes/000_003"] == VideoFile(file)
     assert masks["deepfakes/003_000"] is None and masks["youtube/000"] is None
 
 
@@ -77,13 +86,14 @@ def test_what_is_left_out_is_said(root: Path) -> None:
         f"{YOUTUBE}/999.mp4": "it is outside the official splits",
         f"{FAKES}/Deepfakes/c23/videos/000_010.mp4": "it is outside the official splits",
         f"{FAKES}/FaceShifter/c23/videos/notes.txt": "its name is not of the official form",
+        f"{FAKES}/NeuralTextures/c40/": NO_PART,
     }
     assert "manipulated_sequences/FaceSwap/c23/videos is not there." in found.notes
 
 
-def test_deepfakedetection_has_no_split_and_is_test(root: Path) -> None:
+def test_deepfakedetection_has_no_official_split(root: Path) -> None:
     found = {one.dataset: one for one in read_faceforensics(root, "c23").videos}
-    assert found["dfd"].split == found["actors"].split == "test"
+    assert found["dfd"].split == found["actors"].split == ""
     assert (found["dfd"].identity, found["dfd"].source) == ("01", "02")
     assert found["actors"].identity == "01"
     assert read_faceforensics(root, "c23").reals["dfd"] == "actors"
@@ -94,9 +104,10 @@ def test_without_splits_all_is_test_and_said(root: Path) -> None:
         file.unlink()
     (root / "splits").rmdir()
     found = read_faceforensics(root, "c23")
-    assert {one.split for one in found.videos} == {"test"}
+    assert {one.split for one in found.videos if one.dataset not in ("actors", "dfd")} == {"test"}
     assert "There is no splits folder: every video is test." in found.notes
-    assert len(found.left_out) == 1
+    assert "its name is not of the official form" in found.left_out.values()
+    assert "it is outside the official splits" not in found.left_out.values()
 
 
 def test_another_compression(root: Path) -> None:
@@ -106,7 +117,7 @@ def test_another_compression(root: Path) -> None:
 def test_errors_say_what_is_there(root: Path, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"'raw' was asked for; .* holds c23, c40"):
         read_faceforensics(root, "raw")
-    with pytest.raises(DatasetError, match=r"is missing. Give the root of a FaceForensics"):
+    with pytest.raises(DatasetError, match=r"is missing. Give one with original_sequences"):
         read_faceforensics(tmp_path / "nowhere", "c23")
     with pytest.raises(DatasetError, match=r"Its parent .* seems to be meant"):
         read_faceforensics(root / FAKES, "c23")
@@ -144,10 +155,13 @@ def test_a_missing_list_is_not_an_empty_one(root: Path) -> None:
 
 def test_nothing_that_can_be_taken(tmp_path: Path) -> None:
     touch(tmp_path, f"{YOUTUBE}/holiday.mp4")
-    with pytest.raises(DatasetError, match=r"no video that can be taken \(1 left out: .*holiday"):
+    with pytest.raises(DatasetError, match=r"nothing that can be taken \(1 left out: .*holiday"):
         read_faceforensics(tmp_path, "c23")
 
 
-def test_unknown_layouts_get_the_nearest() -> None:
-    with pytest.raises(UnknownNameError, match=r"Layout 'faceforensic' .*'faceforensics'\?"):
-        LAYOUTS["faceforensic"]
+def test_dfd_alone_leaves_the_rest_out(root: Path) -> None:
+    found = DFD.inventory(root)
+    assert {one.dataset for one in found.videos} == {"actors", "dfd"}
+    assert found.left_out["original_sequences/youtube/"] == NO_PART
+    assert found.reals == {"dfd": "actors"}
+    assert DFD.recognise(root) is None and FACEFORENSICS.recognise(root)

@@ -193,13 +193,7 @@ def deepfakebench(root: Path) -> Path:
                     "test": level(**{"003": video("FF-real", youtube, "003")}),
                 },
                 "FF-DF": {
-                    "train": level(
-                        **{
-                            "000_010": video(
-                                "FF-DF", f"{fakes}/frames", "000_010", f"{fakes}/masks"
-                            )
-                        }
-                    ),
+                    "train": level(**{"000_010": masked}),
                     "val": level(),
                     "test": level(**{"003_017": video("FF-DF", f"{fakes}/frames", "003_017")}),
                 },
