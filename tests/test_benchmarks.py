@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import sweep
+from benchmarks import ingest, sweep
 from benchmarks.__main__ import NAMES, main
 
 
@@ -33,3 +35,11 @@ def test_the_sweep_compares_the_same_work(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_sweep_is_five_hundred_times_faster() -> None:
     measured = sweep.measure(30 * sweep.BATCH, 96, 1024)
     assert measured.ratio >= 500
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_ingest_keeps_pace_with_the_bare_work(real_data: Path) -> None:
+    measured = ingest.measure(real_data / "ffpp-mini")
+    assert measured.videos == 7 and measured.frames == 7 * ingest.FRAMES
+    assert measured.ratio >= 0.8

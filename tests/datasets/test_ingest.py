@@ -277,6 +277,34 @@ def test_bad_arguments_write_nothing(
     assert not (tmp_path / "out").exists()
 
 
+MEMORY_RUN = """
+import resource, sys
+from probe.datasets import ingest
+ingest("faceforensics", sys.argv[1], sys.argv[2], frames=4, size=64, workers=1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+def test_memory_does_not_grow_with_the_number_of_videos(tmp_path: Path) -> None:
+    """Ten times the videos, each of several hundred kilobytes decoded, in the same memory."""
+    one = write_video(tmp_path / "one.mp4", moving(8))
+    peaks = []
+    for count in (10, 100):
+        folder = tmp_path / f"{count}/original_sequences/youtube/c23/videos"
+        folder.mkdir(parents=True)
+        for k in range(count):
+            (folder / f"{k:03d}.mp4").hardlink_to(one)
+        arguments = [str(tmp_path / str(count)), str(tmp_path / f"out{count}")]
+        done = subprocess.run(
+            [sys.executable, "-c", MEMORY_RUN, *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        peaks.append(int(done.stdout))
+    assert peaks[1] - peaks[0] < 15_000, f"{peaks} KiB"
+
+
 def test_a_missing_crop_is_an_error(tmp_path: Path) -> None:
     report = ingest(
         "faceforensics", make_tree(tmp_path / "t"), tmp_path / "out", workers=1, **SMALL
