@@ -3,46 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from probe.datasets.layouts import VideoEntry
 from probe.datasets.media import ImageFiles, Media, TarImages, VideoFile
-from probe.datasets.walking import walk
+from probe.datasets.walking import printable
 
-__all__ = ["NO_PART", "account", "inside", "is_text", "listing", "relative", "text"]
+__all__ = ["NO_PART", "account", "inside", "relative"]
 
 NO_PART = "it is no part of what this layout takes"
-_NO_TEXT = "its name is no valid text; rename it"
-
-
-def is_text(name: str) -> bool:
-    """Whether a name can be written to a table: file systems also hold names that are no text."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def text(name: str) -> str:
-    """Write a name so that it can be printed, bytes that are no text as escapes."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def relative(file: Path, root: Path) -> str:
     """Name a file in a report: relative to the root, or whole where it lies elsewhere."""
-    return text(file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file))
-
-
-def listing(root: Path, left_out: dict[str, str], below: Path | None = None) -> Iterator[Path]:
-    """Iterate over files as `walk` does; those whose names are no text are left out."""
-    for file in walk(root, left_out, below):
-        if is_text(str(file)):
-            yield file
-        else:
-            left_out[relative(file, root)] = _NO_TEXT
+    return printable(file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file))
 
 
 def inside(base: Path, given: str) -> Path | None:

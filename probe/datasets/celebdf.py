@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from probe.datasets.accounting import account, listing
+from probe.datasets.accounting import account
 from probe.datasets.layouts import LAYOUTS, Inventory, Layout, VideoEntry
 from probe.datasets.media import VIDEOS, VideoFile
 from probe.datasets.naming import People, celeb_people
-from probe.datasets.walking import folders_in
+from probe.datasets.walking import folders_in, walk
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 
@@ -64,7 +64,7 @@ def _tops(root: Path) -> list[Path]:
 
 def _videos(root: Path, folder: Path, left_out: dict[str, str]) -> Iterator[Path]:
     """List the videos that lie directly inside a folder or under its folder videos."""
-    for file in listing(root, left_out, folder):
+    for file in walk(root, left_out, folder):
         inside = file.relative_to(folder).parts[:-1]
         if file.suffix.lower() in VIDEOS and inside in ((), ("videos",)):
             yield file

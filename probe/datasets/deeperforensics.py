@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from probe.datasets.accounting import account, listing, relative
+from probe.datasets.accounting import account, relative
 from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
 from probe.datasets.media import VIDEOS, VideoFile
+from probe.datasets.walking import walk
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL, SPLITS
 
@@ -47,7 +48,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     splits = _read_splits(lists)
     left_out: dict[str, str] = {}
     fakes = []
-    for file in listing(root, left_out, root / _TOP):
+    for file in walk(root, left_out, root / _TOP):
         entry = _entry(root, file, splits)
         if isinstance(entry, VideoEntry):
             fakes.append(entry)

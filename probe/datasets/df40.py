@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from probe.datasets.accounting import account, listing
+from probe.datasets.accounting import account
 from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
 from probe.datasets.media import IMAGES, VIDEOS, Media, VideoFile
 from probe.datasets.naming import People, celeb_people, ff_people, image_files, video_of
-from probe.datasets.walking import folders_in, natural
+from probe.datasets.walking import folders_in, natural, walk
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 
@@ -83,7 +83,7 @@ def _entries(root: Path, folder: Path, left_out: dict[str, str]) -> Iterator[Vid
     frames = folder / "frames"
     top = frames if frames.is_dir() else folder
     images: dict[str, list[Path]] = {}
-    for file in listing(root, left_out, top):
+    for file in walk(root, left_out, top):
         path = PurePosixPath(file.relative_to(top).as_posix())
         if path.parts[0].lower() in _BESIDE:
             continue

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from probe.datasets.accounting import account, listing, relative
+from probe.datasets.accounting import account, relative
 from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
 from probe.datasets.media import VIDEOS, VideoFile
-from probe.datasets.walking import folders_in
+from probe.datasets.walking import folders_in, walk
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 
@@ -90,7 +90,7 @@ def _entries(root: Path, part: _Part, left_out: dict[str, str]) -> Iterator[Vide
     rows = _rows(part.table)
     there = {
         file.name: file
-        for file in listing(root, left_out, part.videos)
+        for file in walk(root, left_out, part.videos)
         if file.parent == part.videos and file.suffix.lower() in VIDEOS
     }
     for name in there.keys() - rows.keys():
@@ -160,7 +160,7 @@ def _read_preview(root: Path, options: LayoutOptions) -> Inventory:
         )
     rows = _rows(table)
     left_out: dict[str, str] = {}
-    there = {relative(file, root): file for file in listing(root, left_out)}
+    there = {relative(file, root): file for file in walk(root, left_out)}
     videos = []
     for name, row in sorted(rows.items()):
         path = PurePosixPath(name.replace("\\", "/"))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from probe.datasets.accounting import account
+from probe.datasets.accounting import account, relative
 from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
 from probe.datasets.media import VideoFile
 from probe.errors import DatasetError
@@ -88,7 +88,7 @@ def _read(root: Path, options: LayoutOptions, folders: tuple[_Folder, ...]) -> I
             if isinstance(entry, VideoEntry):
                 videos.append(entry)
             else:
-                left_out[file.relative_to(root).as_posix()] = entry
+                left_out[relative(file, root)] = entry
     kept = account(root, videos, left_out, [root / "splits" / f"{one}.json" for one in SPLITS])
     datasets = {video.dataset for video in kept}
     reals = {

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from probe.datasets.accounting import account, listing, relative
+from probe.datasets.accounting import account, relative
 from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
 from probe.datasets.media import IMAGES, VIDEOS, ImageFiles, VideoFile
 from probe.datasets.naming import frame_number, image_files, video_of, without_frame
-from probe.datasets.walking import folders_in, natural
+from probe.datasets.walking import folders_in, natural, walk
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 
@@ -75,7 +75,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     left_out: dict[str, str] = {}
     groups: dict[_Key, _Group] = {}
     videos: list[VideoEntry] = []
-    for file in listing(root, left_out):
+    for file in walk(root, left_out):
         suffix = file.suffix.lower()
         place = _place(PurePosixPath(file.relative_to(root).as_posix()))
         if suffix not in IMAGES | VIDEOS:
@@ -123,13 +123,15 @@ def _place(path: PurePosixPath) -> _Place | str:
 def _class(folders: list[str]) -> int | None:
     """Find the folder that names the class; None without one, -1 where two disagree."""
     found = [i for i, one in enumerate(folders) if one in _CLASSES]
-    if len({_CLASSES[folders[i]] for i in found}) < 2:
-        return found[0] if found else None
-    # A dataset may itself be called deepfakes: plain words inside such a folder decide.
     plain = [i for i in found if folders[i] in _PLAIN]
-    alike = {_PLAIN[folders[i]] for i in plain}
-    inside = all(i < plain[0] for i in found if _CLASSES[folders[i]] not in alike)
-    return plain[0] if len(alike) == 1 and inside else -1
+    if not plain:
+        alike = {_CLASSES[folders[i]] for i in found}
+        return None if not found else found[0] if len(alike) == 1 else -1
+    # A dataset may itself be called deepfakes: plain words below it decide, none below them may
+    # say otherwise.
+    label = _PLAIN[folders[plain[0]]]
+    below = [i for i in found if i > plain[0]]
+    return plain[0] if all(_CLASSES[folders[i]] == label for i in below) else -1
 
 
 def _add(
@@ -220,16 +222,22 @@ def _pattern(given: str | None) -> re.Pattern[str] | None:
 
 
 def _recognise(root: Path) -> str | None:
-    found = sorted(_class_folders(root, root, _DEPTH))
-    return f"it holds {found[0]}" if found else None
+    """Claim a tree that has folders of both classes: one alone may mean anything."""
+    found: dict[int, str] = {}
+    for folder in _class_folders(root, _DEPTH):
+        found.setdefault(_CLASSES[folder.name.lower()], folder.relative_to(root).as_posix())
+        if len(found) == 2:
+            return f"it holds {found[REAL]} and {found[FAKE]}"
+    return None
 
 
-def _class_folders(folder: Path, root: Path, depth: int) -> Iterator[str]:
+def _class_folders(folder: Path, depth: int) -> Iterator[Path]:
     for inner in folders_in(folder):
         if inner.name.lower() in _CLASSES:
-            yield inner.relative_to(root).as_posix()
-        elif depth > 1:
-            yield from _class_folders(inner, root, depth - 1)
+            yield inner
+        # Not in real and fake, which hold the videos; but a dataset may be called deepfakes.
+        if depth > 1 and inner.name.lower() not in _PLAIN:
+            yield from _class_folders(inner, depth - 1)
 
 
 FOLDER = LAYOUTS.register("folder")(

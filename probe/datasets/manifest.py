@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -111,9 +112,12 @@ def _table(file: Path) -> pd.DataFrame:
             f"{', '.join(map(str, table.columns))}. Name the columns path and label."
         )
     wanted = [name for name in table.columns if name in {"path", "label", *_FILLED}]
-    return pd.DataFrame(
-        {name: [_cell(one) for one in table[name]] for name in wanted}, dtype=object
-    )
+    cells = {name: [_cell(one) for one in table[name]] for name in wanted}
+    for name in ("label", "frame"):
+        # A column that held a gap once is often written as 0.0 and 1.0.
+        if name in cells:
+            cells[name] = [re.sub(r"^([0-9]+)\.0+$", r"\1", one) for one in cells[name]]
+    return pd.DataFrame(cells, dtype=object)
 
 
 def _cell(value: Any) -> str:

@@ -48,7 +48,11 @@ def recognise(root: str | Path) -> tuple[str, str]:
             "`probe ingest` writes it. Open it as it is."
         )
     try:
-        found = _candidates(root)
+        found = _candidates(root, generic=False)
+        inner = {} if found else _one_level_down(root)
+        # A folder that holds a known dataset holds more than a generic layout would see.
+        if not found and not inner:
+            found = _candidates(root, generic=True)
     except OSError as error:
         raise DatasetError(
             f"{str(root)!r} cannot be looked into ({error}). Make it readable."
@@ -60,31 +64,37 @@ def recognise(root: str | Path) -> tuple[str, str]:
             "meant, or give a folder with one dataset in it."
         )
     if not found:
-        raise _unknown(root)
+        raise _unknown(root, inner)
     return next(iter(found.items()))
 
 
-def _candidates(root: Path) -> dict[str, str]:
-    """Ask the layouts; the generic ones only if no other fits."""
-    for generic in (False, True):
-        layouts = [LAYOUTS[name] for name in LAYOUTS if LAYOUTS[name].generic is generic]
-        reasons = {one.name: one.recognise(root) for one in layouts}
-        found = {name: why for name, why in reasons.items() if why}
-        if found:
-            return found
-    return {}
+def _candidates(root: Path, generic: bool) -> dict[str, str]:
+    """Ask the layouts of one kind; returns the reasons of those that fit."""
+    layouts = [LAYOUTS[name] for name in LAYOUTS if LAYOUTS[name].generic is generic]
+    reasons = {one.name: one.recognise(root) for one in layouts}
+    return {name: why for name, why in reasons.items() if why}
 
 
-def _unknown(root: Path) -> DatasetError:
-    shapes = "; ".join(f"{name}: {LAYOUTS[name].shape}" for name in LAYOUTS)
-    inner: dict[str, dict[str, str]] = {}
+def _one_level_down(root: Path) -> dict[str, list[str]]:
+    """Look for known datasets in the folders of a folder: its name to their layouts."""
+    inner = {}
     for folder in folders_in(root)[:_MOST_FOLDERS]:
         # What cannot be listed gives no hint.
         with contextlib.suppress(OSError):
-            inner[folder.name] = _candidates(folder)
-    inner = {name: found for name, found in inner.items() if found}
-    hint = ""
-    if len(inner) == 1:
-        (name, found), *_ = inner.items()
-        hint = f" Its folder {name!r} is in the layout {' or '.join(found)}: give that one."
-    return DatasetError(f"{str(root)!r} is in no known layout ({shapes}).{hint}")
+            inner[folder.name] = list(_candidates(folder, generic=False))
+    return {name: found for name, found in inner.items() if found}
+
+
+def _unknown(root: Path, inner: dict[str, list[str]]) -> DatasetError:
+    if inner:
+        hints = [f"{name!r} is in the layout {' or '.join(one)}" for name, one in inner.items()]
+        return DatasetError(
+            f"{str(root)!r} is in no known layout itself; of its folders {', and '.join(hints[:5])}"
+            f"{f', and {len(hints) - 5} more are' if len(hints) > 5 else ''}. Give "
+            f"{'that one' if len(inner) == 1 else 'one of them'}."
+        )
+    shapes = "; ".join(f"{name}: {LAYOUTS[name].shape}" for name in LAYOUTS)
+    return DatasetError(
+        f"{str(root)!r} is in no known layout. Give a folder in one of them ({shapes}), or write "
+        "a manifest."
+    )

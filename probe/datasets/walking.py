@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["folders_in", "natural", "walk"]
+__all__ = ["folders_in", "is_text", "natural", "printable", "walk"]
 
 
 def walk(root: Path, left_out: dict[str, str], below: Path | None = None) -> Iterator[Path]:
@@ -42,7 +42,7 @@ def _walk(
     folder: Path, root: Path, left_out: dict[str, str], above: tuple[tuple[int, int], ...]
 ) -> Iterator[Path]:
     def leave_out(path: str | Path, why: str) -> None:
-        left_out[Path(path).relative_to(root).as_posix()] = why
+        left_out[printable(Path(path).relative_to(root).as_posix())] = why
 
     try:
         state = folder.stat()
@@ -57,7 +57,7 @@ def _walk(
     for entry in entries:
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             continue
-        if not _is_text(entry.name):
+        if not is_text(entry.name):
             leave_out(entry.path, "its name is no valid UTF-8, which tables cannot hold; rename it")
             continue
         try:
@@ -73,12 +73,18 @@ def _walk(
             leave_out(entry.path, "it is a broken link or no regular file")
 
 
-def _is_text(name: str) -> bool:
+def is_text(name: str) -> bool:
+    """Whether a name is text: file systems also hold bytes that are none, and tables cannot."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
         return False
     return True
+
+
+def printable(name: str) -> str:
+    """Write a name so that it can be printed: bytes that are no text as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def folders_in(folder: Path) -> list[Path]:

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from probe.datasets.accounting import account, is_text, listing, relative, text
+from probe.datasets.accounting import account, relative
 from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
 from probe.datasets.media import ARCHIVES, IMAGES, TarImages
-from probe.datasets.walking import natural
+from probe.datasets.walking import is_text, natural, printable, walk
 from probe.errors import DatasetError
 from probe.progress import track
 from probe.schema import FAKE, REAL
@@ -27,6 +27,8 @@ _FOLDERS = {
     "fake_test": (FAKE, "test"),
 }
 _DAMAGE = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError)
+
+_TWICE = "its name stands twice; the last is taken"
 
 LABELS = "folders real_* and fake_* → 0 real, 1 fake"
 SPLIT_RULE = "The folders *_train and *_test are the official splits; there is no official val."
@@ -44,7 +46,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
         file
         for name in _FOLDERS
         if (root / name).is_dir()
-        for file in sorted(listing(root, left_out, root / name), key=lambda one: natural(one.name))
+        for file in sorted(walk(root, left_out, root / name), key=lambda one: natural(one.name))
         if _is_archive(file) and file.parent == root / name
     ]
     if not archives:
@@ -99,7 +101,9 @@ def _members(archive: Path) -> tuple[list[str], dict[str, str]]:
         for member in tar:
             reason = _reason(member)
             if reason or member.name in images:
-                others[text(member.name)] = reason or "its name stands twice; the last is taken"
+                others[printable(member.name)] = (
+                    reason or "its name stands twice; the last is taken"
+                )
             elif not member.isdir():
                 images[member.name] = None
         _require_end(stream, tar.offset)
