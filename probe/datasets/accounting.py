@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from probe.datasets.layouts import VideoEntry
 from probe.datasets.media import ImageFiles, Media, TarImages, VideoFile
@@ -16,9 +16,13 @@ __all__ = ["NO_PART", "account", "inside", "relative"]
 NO_PART = "it is no part of what this layout takes"
 
 
-def relative(file: Path, root: Path) -> str:
+def relative(file: Path | str, root: Path) -> str:
     """Name a file in a report: relative to the root, or whole where it lies elsewhere."""
-    return printable(file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file))
+    # Text where that is enough: lists of a million images are common.
+    name, prefix = str(file), f"{root}/"
+    if not name.startswith(prefix) and Path(file).is_relative_to(root):
+        name, prefix = Path(file).relative_to(root).as_posix(), ""
+    return printable(name.removeprefix(prefix))
 
 
 def inside(base: Path, given: str) -> Path | None:
@@ -109,12 +113,12 @@ def _names(media: Media, root: Path) -> list[str]:
 
 def _sweep(root: Path, claimed: set[str], left_out: dict[str, str]) -> None:
     known = claimed | left_out.keys()
-    above = {parent.as_posix() for name in known for parent in PurePosixPath(name).parents}
+    above = _folders_above(known)
     folders = [root]
     while folders:
         folder = folders.pop()
         for entry in _entries(folder, root, left_out):
-            name = relative(Path(entry.path), root)
+            name = relative(entry.path, root)
             if name in known or entry.name.startswith(".") or entry.name == "__MACOSX":
                 continue
             if not entry.is_dir():
@@ -123,6 +127,14 @@ def _sweep(root: Path, claimed: set[str], left_out: dict[str, str]) -> None:
                 folders.append(Path(entry.path))
             else:
                 left_out[name + "/"] = NO_PART
+
+
+def _folders_above(names: Iterable[str]) -> set[str]:
+    above: set[str] = set()
+    for name in names:
+        while (name := os.path.dirname(name)) not in above:
+            above.add(name)
+    return above
 
 
 def _entries(folder: Path, root: Path, left_out: dict[str, str]) -> list[os.DirEntry[str]]:
