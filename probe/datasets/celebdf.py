@@ -54,7 +54,9 @@ def _read(root: Path, version: str) -> Inventory:
             videos.append(_entry(folder.name.lower(), file, listed))
     notes = [*_missing(folders, listed, found), *_other_version(version, listed)]
     kept = account(root, videos, left_out, [root / TESTING_LIST])
-    return Inventory(kept, {}, left_out, tuple(notes), LABELS, SPLIT_RULE, LICENCE)
+    return Inventory(
+        kept, {}, left_out, tuple(notes), LABELS, SPLIT_RULE, LICENCE, without_val=True
+    )
 
 
 def _tops(root: Path) -> list[Path]:

@@ -88,7 +88,15 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
         notes.append(f"{len(left_out) - before} listed frames or masks are not on disk.")
     kept = account(folder, entries, left_out, files, sweep=root.is_dir())
     return Inventory(
-        kept, _reals(kept), left_out, tuple(filter(None, notes)), LABELS, SPLIT_RULE, LICENCE, CROP
+        kept,
+        _reals(kept),
+        left_out,
+        tuple(filter(None, notes)),
+        LABELS,
+        SPLIT_RULE,
+        LICENCE,
+        CROP,
+        without_val=True,
     )
 
 

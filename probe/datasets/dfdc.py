@@ -55,7 +55,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     lists = [part.videos / name for part in parts for name in ("metadata.json", "labels.csv")]
     kept = account(root, videos, left_out, [*(part.table for part in parts), *lists])
     notes = (PERSONS, *_unlabelled(root, parts))
-    return Inventory(kept, {}, left_out, notes, LABELS, SPLIT_RULE, LICENCE)
+    return Inventory(kept, {}, left_out, notes, LABELS, SPLIT_RULE, LICENCE, without_val=True)
 
 
 def _train_parts(folder: Path, depth: int = 2) -> Iterator[_Part]:
@@ -175,7 +175,7 @@ def _read_preview(root: Path, options: LayoutOptions) -> Inventory:
     for name in there.keys() - known - {table.name}:
         left_out[name] = "it is not in dataset.json"
     kept = account(root, videos, left_out, [table])
-    return Inventory(kept, {}, left_out, (), LABELS, PREVIEW_SPLIT_RULE, LICENCE)
+    return Inventory(kept, {}, left_out, (), LABELS, PREVIEW_SPLIT_RULE, LICENCE, without_val=True)
 
 
 def _preview_entry(

@@ -66,7 +66,9 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
         videos += _entries(file, members)
     notes = [f"The folder {one} is not there." for one in _FOLDERS if not (root / one).is_dir()]
     kept = account(root, videos, left_out)
-    return Inventory(kept, {}, left_out, (PERSONS, *notes), LABELS, SPLIT_RULE, LICENCE, crop=CROP)
+    return Inventory(
+        kept, {}, left_out, (PERSONS, *notes), LABELS, SPLIT_RULE, LICENCE, CROP, without_val=True
+    )
 
 
 def _is_archive(file: Path) -> bool:

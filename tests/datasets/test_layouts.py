@@ -80,6 +80,13 @@ def test_its_inventory_is_sound(name: str, trees: dict[str, Path]) -> None:
             assert list(video.media.frames) == sorted(set(video.media.frames))
 
 
+def test_layouts_whose_division_has_no_val_say_so(trees: dict[str, Path]) -> None:
+    found = {name for name in NAMES if LAYOUTS[name].inventory(trees[name]).without_val}
+    assert found == {
+        "celebdf-v1", "celebdf-v2", "dfdc", "dfdc-preview", "wilddeepfake", "deepfakebench",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_file_is_accounted_for(name: str, trees: dict[str, Path]) -> None:
     """Taken, a mask, a list, or left out with its reason, itself or with its folder."""
