@@ -1,0 +1,216 @@
+"""What tells real from fake without looking at the picture: size, codec, quality."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from probe.datasets.audit.checks import CHECKS
+from probe.datasets.audit.context import Context, clusters
+from probe.datasets.audit.findings import ERROR, WARNING, Finding, Measure
+from probe.stats import MIN_CLUSTERS, Interval, auroc, cluster_bootstrap
+
+__all__ = ["CONTAINER", "metadata_scores"]
+
+#: What the file and its source video say, but the picture does not.
+CONTAINER = (
+    "width", "height", "format", "mode", "quality", "subsampling", "source_width",
+    "source_height", "source_codec", "source_bitrate", "source_fps",
+)  # fmt: skip
+
+#: Labels told at this AUROC, with the lower bound above the other, are an error.
+TOLD = 0.7
+BOUND = 0.6
+
+#: Images drawn for the measurement where there are more; the number stands with the result.
+MOST = 20_000
+RESAMPLES = 500
+FOLDS = 5
+
+
+@CHECKS.register("confounds")
+def check_confounds(context: Context) -> Iterator[Finding | Measure]:
+    """Tell labels from metadata alone, each feature by itself and all together.
+
+    After Grommelt, Weiss, Pfreundt and Keuper (2024, arXiv:2403.17608), who found that detectors
+    of generated images learn JPEG quality and size of the training set's files.
+    """
+    for name, part in context.parts(context.readable):
+        both = part["label"].nunique() > 1
+        table = _features(context, part)
+        yield from _sizes(name, table)
+        if both:
+            yield from _told(name, table)
+
+
+def _features(context: Context, part: pd.DataFrame) -> pd.DataFrame:
+    facts = context.facts.table.iloc[part["row"].to_numpy()].reset_index(drop=True)
+    own = facts[["width", "height", "format", "mode", "quality", "subsampling"]]
+    table = part.drop(columns=[c for c in own if c in part]).reset_index(drop=True)
+    pixels = (facts["width"] * facts["height"]).to_numpy()
+    table = pd.concat([table, own], axis=1)
+    table["bytes_per_pixel"] = facts["bytes"].to_numpy() / np.maximum(pixels, 1)
+    table["cluster"] = clusters(table)
+    return _drawn(table)
+
+
+def _drawn(table: pd.DataFrame) -> pd.DataFrame:
+    if len(table) <= MOST:
+        return table
+    chosen = np.random.default_rng(0).choice(len(table), MOST, replace=False)
+    return table.iloc[np.sort(chosen)].reset_index(drop=True)
+
+
+def _sizes(name: str, table: pd.DataFrame) -> Iterator[Finding]:
+    sizes = (table["width"].astype(str) + "×" + table["height"].astype(str)).value_counts()
+    if len(sizes) > 1:
+        yield Finding(
+            "mixed-resolutions", WARNING, name,
+            f"The images have {len(sizes)} sizes, most often {sizes.index[0]} "
+            f"({sizes.iloc[0] / len(table):.0%}): each is resized by another factor before a "
+            "detector sees it, which leaves traces of its own. Cut all to one size.",
+            len(sizes), tuple(f"{size}: {count}" for size, count in sizes.head().items()),
+        )  # fmt: skip
+
+
+def _told(name: str, table: pd.DataFrame) -> Iterator[Finding | Measure]:
+    telling = [feature for feature in CONTAINER if feature in table and _varies(table[feature])]
+    alone = {feature: _alone(table, feature) for feature in telling}
+    for feature, found in alone.items():
+        yield _measure(f"{feature} auroc", name, found)
+    size = _alone(table, "bytes_per_pixel")
+    yield _measure("bytes_per_pixel auroc", name, size)
+    if "crop_side" in table and _varies(table["crop_side"]):
+        side = _alone(table, "crop_side")
+        yield _measure("crop_side auroc", name, side)
+        if _is_told(side):
+            yield _of_crop(name, side)
+    scores = metadata_scores(table, telling)
+    together = _interval(table, scores) if scores is not None else None
+    if together is None:
+        yield Measure("metadata auroc", name, 0.5 if not telling else None, None, None, len(table))
+        return
+    yield _measure("metadata auroc", name, together)
+    if _is_told(together):
+        yield _of_metadata(name, table, together, alone)
+
+
+def _varies(values: pd.Series[Any]) -> bool:
+    return values.nunique(dropna=False) > 1
+
+
+def _codes(values: pd.Series[Any]) -> NDArray[np.float64]:
+    """Numbers as they are, words by their order; NaN stays unknown."""
+    if pd.api.types.is_numeric_dtype(values):
+        return values.to_numpy(dtype=float)
+    return pd.factorize(values, sort=True)[0].astype(np.float64)
+
+
+def _alone(table: pd.DataFrame, feature: str) -> Interval:
+    """AUROC of one feature, in the direction in which it tells more than chance."""
+    values = _codes(table[feature])
+    known = np.where(np.isnan(values), np.nanmin(values, initial=0.0) - 1, values)
+    if float(auroc(table["label"], known)[0]) < 0.5:
+        known = -known
+    return _interval(table, known)
+
+
+def _interval(table: pd.DataFrame, scores: NDArray[np.float64]) -> Interval:
+    return cluster_bootstrap(
+        auroc, table["label"], scores, table["cluster"], n_resamples=RESAMPLES, seed=0
+    )
+
+
+def metadata_scores(table: pd.DataFrame, features: list[str]) -> NDArray[np.float64] | None:
+    """Predict labels from metadata, each image by a classifier that did not see its cluster.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With the features, ``label`` and ``cluster``.
+    features : list of str
+        Columns to predict from.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        Shape (n,), P(fake) by gradient-boosted trees in grouped cross-validation; None without
+        features, or with fewer clusters than folds in a class.
+    """
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    labels, groups = table["label"].to_numpy(), table["cluster"].to_numpy()
+    least = min(len(np.unique(groups[labels == label])) for label in (0, 1))
+    if not features or least < MIN_CLUSTERS:
+        return None
+    x = np.column_stack([_codes(table[feature]) for feature in features])
+    scores = np.full(len(table), np.nan)
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
+    for train, test in folds.split(x, labels, groups):
+        if len(np.unique(labels[train])) < 2:
+            return None
+        model = HistGradientBoostingClassifier(max_iter=50, min_samples_leaf=5, random_state=0)
+        scores[test] = model.fit(x[train], labels[train]).predict_proba(x[test])[:, 1]
+    return scores
+
+
+def _is_told(found: Interval) -> bool:
+    return found.estimate >= TOLD and (math.isnan(found.low) or found.low > BOUND)
+
+
+def _said(found: Interval) -> str:
+    if math.isnan(found.low):
+        return f"{found.estimate:.2f} (no interval: {found.n_clusters} clusters)"
+    return f"{found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def _of_metadata(
+    name: str, table: pd.DataFrame, together: Interval, alone: dict[str, Interval]
+) -> Finding:
+    # Without an interval it may be chance: that is to be known, but no error.
+    severity = WARNING if math.isnan(together.low) else ERROR
+    ranked = sorted(alone, key=lambda one: -alone[one].estimate)
+    best = ", ".join(f"{one} {_said(alone[one])}" for one in ranked[:3])
+    return Finding(
+        "metadata-confound", severity, name,
+        f"Labels can be told from file metadata at AUROC {_said(together)}, without looking at "
+        f"any pixel (each alone: {best}; {ranked[0]} is {_typical(table, ranked[0])}). A detector "
+        "can learn that instead of the forgery, and its score falls where the files are alike. "
+        "Encode and resize both classes alike, or compare within equal metadata.",
+        len(table), tuple(ranked[:5]),
+    )  # fmt: skip
+
+
+def _typical(table: pd.DataFrame, feature: str) -> str:
+    """Say what the feature is like in both classes."""
+    words = []
+    for label, name in ((0, "real"), (1, "fake")):
+        values = table.loc[table["label"] == label, feature].dropna()
+        if not len(values):
+            words.append(f"unknown of {name}")
+        elif pd.api.types.is_numeric_dtype(values):
+            words.append(f"{values.median():.4g} of {name}")
+        else:
+            words.append(f"mostly {values.mode().iloc[0]} of {name}")
+    return " and ".join(words)
+
+
+def _of_crop(name: str, side: Interval) -> Finding:
+    return Finding(
+        "crop-size-confound", WARNING, name,
+        f"Labels can be told from the size of the square that was cut out at AUROC "
+        f"{_said(side)}: faces of one class are larger in their videos, so that their crops are "
+        "shrunk and the others' enlarged. Compare within equal sizes.",
+        side.n_samples,
+    )  # fmt: skip
+
+
+def _measure(name: str, dataset: str, found: Interval) -> Measure:
+    low, high = (None if math.isnan(one) else one for one in (found.low, found.high))
+    return Measure(name, dataset, found.estimate, low, high, found.n_samples, found.n_clusters)

@@ -1,0 +1,147 @@
+"""Images that look the same on both sides of a split, whatever their bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from probe.datasets.audit.checks import CHECKS
+from probe.datasets.audit.context import Context, named
+from probe.datasets.audit.findings import ERROR, WARNING, Finding, Measure
+
+__all__ = ["CORRELATION", "RADIUS", "near_pairs"]
+
+#: Bits of 256 in which the hashes of two copies may differ: docs/audit.md has the measurements.
+RADIUS = 16
+
+#: Correlation of grey thumbnails from which two images are the same.
+CORRELATION = 0.98
+
+#: Pairs compared at a time, which bounds the memory.
+BLOCK = 1_000_000
+
+
+@CHECKS.register("near-duplicate")
+def check_near_duplicates(context: Context) -> Iterator[Finding | Measure]:
+    """Find copies that were encoded, resized or brightened anew, across splits and datasets."""
+    table = context.readable.drop_duplicates(["row", "split", "space"])
+    if not len(table):
+        return
+    rows = table["row"].to_numpy()
+    sides = table["split"].astype(str) + "|" + table["space"].astype(str)
+    codes = pd.factorize(sides)[0]
+    pairs = near_pairs(context.facts.hashes[rows], codes, RADIUS)
+    content = table["content"].to_numpy(dtype=object)
+    # The very same bytes are another check's.
+    pairs = pairs[content[pairs[:, 0]] != content[pairs[:, 1]]]
+    same = _correlations(context.facts.thumbs[rows], pairs) >= CORRELATION
+    pairs = pairs[same]
+    splits = table["split"].to_numpy(dtype=object)
+    crosses = splits[pairs[:, 0]] != splits[pairs[:, 1]]
+    yield from _finding(table, pairs[crosses], ERROR)
+    yield from _finding(table, pairs[~crosses], WARNING)
+
+
+def _finding(table: pd.DataFrame, pairs: NDArray[np.int64], severity: str) -> Iterator[Finding]:
+    if not len(pairs):
+        return
+    paths, names = table["path"].to_numpy(dtype=object), table["dataset"].to_numpy(dtype=object)
+    images = len(np.unique(pairs))
+    if severity == ERROR:
+        text = "in several splits: what is tested on was trained on. Keep each in one split."
+    else:
+        text = "in several datasets: results on them are not independent. Count them once."
+    yield Finding(
+        "near-duplicate", severity, ", ".join(named(names[pairs].ravel())),
+        f"{images} images, in {len(pairs)} pairs, are copies of each other, encoded or resized "
+        f"anew, {text}",
+        len(pairs), named(f"{paths[a]} = {paths[b]}" for a, b in pairs[:5]),
+    )  # fmt: skip
+
+
+def _correlations(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Correlate the thumbnails of each pair; 1 where both are flat."""
+    out = np.empty(len(pairs))
+    for start in range(0, len(pairs), BLOCK // 100):
+        block = pairs[start : start + BLOCK // 100]
+        a, b = (thumbs[block[:, side]].astype(np.float64) for side in (0, 1))
+        a -= a.mean(axis=1, keepdims=True)
+        b -= b.mean(axis=1, keepdims=True)
+        size = np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
+        flat = size == 0
+        both = (a == 0).all(axis=1) & (b == 0).all(axis=1)
+        value = np.divide((a * b).sum(axis=1), size, out=np.zeros(len(block)), where=~flat)
+        out[start : start + len(block)] = np.where(flat, both, value)
+    return out
+
+
+def near_pairs(
+    hashes: NDArray[np.uint64], sides: NDArray[np.int64], radius: int
+) -> NDArray[np.int64]:
+    """Find all pairs of hashes on different sides within a Hamming distance.
+
+    Exact, without comparing all with all: if two hashes differ in at most r bits, then of r + 1
+    bands of bits at least one is equal in both (Norouzi, Punjani and Fleet 2012,
+    arXiv:1307.2982). Candidates are those that share a band.
+
+    Parameters
+    ----------
+    hashes : numpy.ndarray
+        Shape (n, words), 64 bits a word.
+    sides : numpy.ndarray
+        Shape (n,); pairs of one side are not looked for.
+    radius : int
+        Largest distance.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (pairs, 2), positions, the smaller first, in ascending order.
+    """
+    bits = np.unpackbits(hashes.view(np.uint8), axis=1)
+    found = [np.empty((0, 2), np.int64)]
+    for band in np.array_split(np.arange(bits.shape[1]), radius + 1):
+        # Bands have at most 63 bits, so that they are numbers.
+        keys = bits[:, band].astype(np.uint64) @ (1 << np.arange(len(band), dtype=np.uint64))
+        for block in _sharing(keys, sides):
+            distance = np.bitwise_count(hashes[block[:, 0]] ^ hashes[block[:, 1]]).sum(axis=1)
+            found.append(block[distance <= radius])
+        # A pair may share several bands.
+        found = [np.unique(np.concatenate(found), axis=0)]
+    return found[0]
+
+
+def _sharing(keys: NDArray[np.uint64], sides: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield, in blocks, the pairs with one key and different sides."""
+    order = np.lexsort((sides, keys))
+    bounds = np.flatnonzero(np.diff(keys[order])) + 1
+    waiting: list[NDArray[np.int64]] = []
+    size = 0
+    for group in np.split(order, bounds):
+        if len(group) < 2 or sides[group[0]] == sides[group[-1]]:
+            continue
+        for pairs in _pairs(group, sides[group]):
+            waiting.append(pairs)
+            size += len(pairs)
+            if size >= BLOCK:
+                yield np.concatenate(waiting)
+                waiting, size = [], 0
+    if waiting:
+        yield np.concatenate(waiting)
+
+
+def _pairs(group: NDArray[np.int64], sides: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield, in blocks, the pairs across sides of one group, which is sorted by side."""
+    ends = np.searchsorted(sides, sides, side="right")
+    step = max(1, BLOCK // len(group))
+    for start in range(0, len(group), step):
+        those = np.arange(start, min(start + step, len(group)))
+        counts = len(group) - ends[those]
+        left = np.repeat(those, counts)
+        offset = np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts)
+        right = ends[left] + offset
+        if len(left):
+            yield np.sort(np.column_stack([group[left], group[right]]), axis=1)

@@ -1,0 +1,121 @@
+"""`audit`: all checks over some datasets, once for the same files."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from probe.datasets.audit.checks import CHECKS
+from probe.datasets.audit.context import gather
+from probe.datasets.audit.findings import SEVERITIES, AuditReport, Finding, Measure
+from probe.datasets.cache import cache_folder
+from probe.datasets.dataset import Dataset
+from probe.errors import DatasetError
+
+__all__ = ["audit"]
+
+#: Raised when a check changes, so that older reports are not taken for its own.
+VERSION = 1
+
+_COLUMNS = (
+    "sample", "dataset", "split", "label", "method", "video", "identity", "source", "driver",
+    "path", "mask", "digest", "crop_side", "source_width", "source_height", "source_codec",
+    "source_bitrate", "source_fps",
+)  # fmt: skip
+
+
+def audit(
+    datasets: Dataset | Iterable[Dataset], *, cache: bool = True, workers: int | None = 1
+) -> AuditReport:
+    """Look for what makes results on datasets wrong.
+
+    Parameters
+    ----------
+    datasets : Dataset or iterable of Dataset
+        What to audit, together: also what they share with each other is found. Give all splits
+        that are used; a split alone cannot leak.
+    cache : bool, default True
+        Whether a report on the same tables and files is taken from the user's cache.
+    workers : int or None, default 1
+        Processes; None for one a core. With more than one, a script has to guard its start by
+        ``if __name__ == "__main__":``, because workers import it.
+
+    Returns
+    -------
+    AuditReport
+        Findings by gravity, and the numbers behind them.
+
+    Raises
+    ------
+    DatasetError
+        If no dataset was given. Missing and unreadable images are findings, not raised.
+    """
+    those = [datasets] if isinstance(datasets, Dataset) else list(datasets)
+    if not those:
+        raise DatasetError("No dataset was given to audit. Give at least one.")
+    fingerprint = _fingerprint(those)
+    file = cache_folder() / "audits" / f"{fingerprint}.json"
+    kept = _kept(file) if cache else None
+    if kept is not None:
+        return kept
+    context = gather(those, workers or os.cpu_count() or 1)
+    findings: list[Finding] = []
+    measures: list[Measure] = []
+    for name in CHECKS:
+        for one in CHECKS[name](context):
+            if isinstance(one, Finding):
+                findings.append(one)
+            else:
+                measures.append(one)
+    names = context.table["dataset"] + "/" + context.table["split"]
+    report = AuditReport(
+        tuple(dict.fromkeys(names)),
+        len(context.facts.table),
+        tuple(sorted(findings, key=lambda one: SEVERITIES.index(one.severity))),
+        tuple(measures),
+        fingerprint,
+        _versions(),
+    )
+    if cache:
+        report.save(file)
+    return report
+
+
+def _fingerprint(datasets: Sequence[Dataset]) -> str:
+    """Hash tables, and sizes and times of files: much faster than their contents."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(f"{VERSION} {sorted(_versions().items())}".encode())
+    for one in datasets:
+        table = one.samples.table
+        digest.update(f"{dict(one.card.get('reals') or {})}".encode())
+        columns = [table[name].astype(str) for name in _COLUMNS if name in table]
+        for row in zip(*columns, strict=True):
+            digest.update("\x1f".join(row).encode() + b"\x1e")
+        for path in dict.fromkeys(table["path"]):
+            digest.update(_state(one.root / path).encode())
+    return digest.hexdigest()
+
+
+def _state(file: Path) -> str:
+    try:
+        found = file.stat()
+    except OSError:
+        return "missing|"
+    return f"{found.st_size} {found.st_mtime_ns}|"
+
+
+def _versions() -> dict[str, str]:
+    names = ("deepfake-probe", "imagehash", "pillow", "scikit-learn", "numpy")
+    return {name: importlib.metadata.version(name) for name in names}
+
+
+def _kept(file: Path) -> AuditReport | None:
+    """Read a report back; None where there is none or it is damaged, to be made anew."""
+    try:
+        return AuditReport.from_dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
