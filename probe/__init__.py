@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from probe.attribution import AttributionMap, attribute
     from probe.datasets import Dataset, Samples, ingest, open_dataset
+    from probe.datasets.audit import AuditReport, audit
     from probe.detectors import Detector, load_detector
     from probe.detectors.evaluation import ZeroShotMatrix, evaluate, predict
     from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
@@ -27,6 +28,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "ActivationStore": "probe.store",
     "AttributionMap": "probe.attribution",
+    "AuditReport": "probe.datasets.audit",
     "Dataset": "probe.datasets",
     "Detector": "probe.detectors",
     "NeuronTable": "probe.neurons",
@@ -35,6 +37,7 @@ _HOMES = {
     "Universality": "probe.neurons",
     "ZeroShotMatrix": "probe.detectors.evaluation",
     "attribute": "probe.attribution",
+    "audit": "probe.datasets.audit",
     "capture": "probe.hooks",
     "evaluate": "probe.detectors.evaluation",
     "ingest": "probe.datasets",
@@ -54,6 +57,7 @@ _HOMES = {
 __all__ = [
     "ActivationStore",
     "AttributionMap",
+    "AuditReport",
     "Dataset",
     "Detector",
     "NeuronTable",
@@ -62,6 +66,7 @@ __all__ = [
     "Universality",
     "ZeroShotMatrix",
     "attribute",
+    "audit",
     "capture",
     "evaluate",
     "ingest",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from probe import report
 from probe.errors import ProbeError
 from probe.schema import DATASETS, SPLITS
+
+if TYPE_CHECKING:
+    from probe.datasets import Dataset
 
 __all__ = ["cli", "main"]
 
@@ -153,6 +156,31 @@ def datasets(datasets: tuple[str, ...], split: str | None) -> None:
 
 
 @cli.command()
+@click.argument("datasets", nargs=-1, required=True)
+@click.option("--split", type=click.Choice(SPLITS), help="One split only; leaks need all.")
+@click.option("--json", "file", type=FILE, help="Also write the report as JSON.")
+@click.option("--no-cache", is_flag=True, help="Look again, even if nothing has changed.")
+@click.option("--workers", type=int, help="Processes; all cores by default.")
+def audit(
+    datasets: tuple[str, ...],
+    split: str | None,
+    file: Path | None,
+    no_cache: bool,
+    workers: int | None,
+) -> int:
+    """Look for leaks, duplicates, wrong labels and confounds; exit code 3 on an error."""
+    from probe.datasets import open_dataset
+    from probe.datasets.audit import audit as look
+
+    opened = [open_dataset(name, split=split) for name in datasets]
+    found = look(opened, cache=not no_cache, workers=workers)
+    report.audit(found)
+    if file:
+        report.written(found.save(file))
+    return 3 if found.errors else 0
+
+
+@cli.command()
 def detectors() -> None:
     """List the registered detectors."""
     from probe.detectors import ARCHITECTURES
@@ -182,14 +210,19 @@ def layers(name: str, input_size: int | None) -> None:
 @click.option("--variant", type=click.Choice(["base", "shallow", "deep"]), default="base")
 @click.option("--base", type=FOLDER, help="Trained base detector to tune.")
 @click.option("--target", help="Dataset mixed in for tuning.")
-def train(name: str, source: str, out: Path, target: str | None, **options: Any) -> None:
+@click.option("--audit/--no-audit", "audited", default=True, help="Audit the data first (cached).")
+def train(
+    name: str, source: str, out: Path, target: str | None, audited: bool, **options: Any
+) -> None:
     """Train detector NAME on dataset SOURCE into OUT."""
     from probe.datasets import open_dataset
     from probe.detectors.variants import train_variant
 
     mixed = open_dataset(target) if target else None
-    variant = options.pop("variant")
-    done = train_variant(name, variant, open_dataset(source), out, target=mixed, **options)
+    variant, data = options.pop("variant"), open_dataset(source)
+    if audited:
+        _audit([data] + ([mixed] if mixed else []), [source] + ([target] if target else []))
+    done = train_variant(name, variant, data, out, target=mixed, **options)
     report.trained(done, out)
 
 
@@ -201,17 +234,28 @@ def train(name: str, source: str, out: Path, target: str | None, **options: Any)
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--per-video", is_flag=True, help="Also print mean P(fake) of every video.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv .parquet .tex")
+@click.option("--audit/--no-audit", "audited", default=True, help="Audit the data first (cached).")
 def evaluate(
-    datasets: tuple[str, ...], names: tuple[str, ...], split: str, per_video: bool, out: Path | None
+    datasets: tuple[str, ...],
+    names: tuple[str, ...],
+    split: str,
+    per_video: bool,
+    out: Path | None,
+    audited: bool,
 ) -> None:
     """Measure detectors on datasets: accuracy, AUROC, AP, EER with clustered intervals."""
     from probe.datasets import open_dataset, parts_of
     from probe.detectors.evaluation import evaluate as measure
+    from probe.detectors.evaluation import suspect_polarity
 
     those = [_detector(name) for name in names]
-    opened = [open_dataset(name, split=split) for name in datasets]
-    matrix = measure(those, [part for data in opened for part in parts_of(data)])
+    opened = [open_dataset(name) for name in datasets]
+    chosen = [data.select(split=split) for data in opened]
+    if audited:
+        _audit(opened, datasets)
+    matrix = measure(those, [part for data in chosen for part in parts_of(data)])
     report.matrix(matrix)
+    report.polarity(suspect_polarity(matrix))
     if per_video:
         report.videos(matrix)
     if out:
@@ -271,6 +315,13 @@ def _detector(text: str) -> Any:
 
     name, _, weights = text.partition("=")
     return load_detector(name, weights=weights or None)
+
+
+def _audit(datasets: Sequence[Dataset], names: Sequence[str]) -> None:
+    """Say what an audit of these finds; what to make of it is the user's."""
+    from probe.datasets.audit import audit as look
+
+    report.audited(look(datasets, workers=None), names)
 
 
 def _joined(names: Sequence[str], split: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from rich.table import Table
 from probe.stats import MIN_CLUSTERS, sigmoid
 
 if TYPE_CHECKING:
+    from probe.datasets.audit import AuditReport
     from probe.datasets.dataset import Dataset
     from probe.datasets.layouts import Layout
     from probe.detectors.architectures import Architecture
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from probe.neurons import Universality
 
 __all__ = [
+    "audit",
+    "audited",
     "dataset",
     "demo",
     "detectors",
@@ -30,6 +34,7 @@ __all__ = [
     "layouts",
     "matrix",
     "note",
+    "polarity",
     "trained",
     "universality",
     "videos",
@@ -76,6 +81,41 @@ def dataset(data: Dataset) -> None:
         if key in data.card:
             _out().print(f"{key}: {_plain(str(data.card[key]))}", highlight=False)
     _out().print(f"root: {_plain(str(data.root))}", highlight=False)
+
+
+def audit(found: AuditReport) -> None:
+    """Print what an audit found."""
+    out = _out()
+    colours = {"error": "red", "warning": "yellow", "note": "cyan"}
+    for one in found.findings:
+        head = f"[{colours[one.severity]}]{one.severity}[/] {one.check} in {_plain(one.dataset)}"
+        out.print(f"{head}: {_plain(one.message)}", highlight=False)
+        for example in one.examples:
+            out.print(f"    {_plain(example)}", highlight=False)
+    told = [one for one in found.measures if one.name == "metadata auroc" and one.low is not None]
+    for measure in told:
+        out.print(
+            f"{_plain(measure.dataset)}: labels are told from file metadata at AUROC "
+            rf"{measure.value:.2f} \[{measure.low:.2f}, {measure.high:.2f}]",
+            highlight=False,
+        )
+    out.print(_plain(found.summary().split("\n")[0]), highlight=False)
+
+
+def audited(found: AuditReport, names: Sequence[str]) -> None:
+    """Say on stderr, in a few lines, what an audit found on the way to something else."""
+    grave = [one for one in found.findings if one.severity != "note"]
+    for one in grave[:5]:
+        note(f"Audit {one.severity}, {one.check} in {one.dataset}: {one.message}")
+    if grave:
+        more = f"{len(grave) - 5} more findings; " if len(grave) > 5 else ""
+        note(f"({more}`probe audit {shlex.join(names)}` tells all.)")
+
+
+def polarity(suspects: Sequence[str]) -> None:
+    """Warn on stderr of detectors that rank fakes below reals."""
+    for text in suspects:
+        note(f"[polarity] {text}")
 
 
 def layouts(those: Sequence[Layout]) -> None:

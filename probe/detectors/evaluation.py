@@ -19,9 +19,12 @@ from probe.progress import progress_bar
 from probe.stats import METRICS, Interval, cluster_bootstrap, sigmoid
 from probe.tables import export_frame, open_table, parsed, save_table
 
-__all__ = ["LEVELS", "ZeroShotMatrix", "evaluate", "predict"]
+__all__ = ["LEVELS", "ZeroShotMatrix", "evaluate", "predict", "suspect_polarity"]
 
 LEVELS = ("frame", "video")
+
+#: A frame AUROC below this is so far under chance that a label or score may be turned round.
+SUSPECT = 0.35
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,34 @@ def evaluate(
     scores = _score_all(those, parts, batch_size)
     data = _measured(scores, n_resamples, level, seed)
     return ZeroShotMatrix(data.assign_attrs(_provenance(those, parts, level, seed)), scores)
+
+
+def suspect_polarity(matrix: ZeroShotMatrix) -> list[str]:
+    """Name the detectors and datasets whose frame AUROC is so low that a polarity may be wrong.
+
+    Parameters
+    ----------
+    matrix : ZeroShotMatrix
+        What was measured.
+
+    Returns
+    -------
+    list of str
+        A sentence for each; empty where there is none below .35.
+    """
+    values = matrix.data["value"].sel(level="frame", metric="auroc")
+    out = []
+    for detector in values["detector"].values:
+        for dataset in values["dataset"].values:
+            found = float(values.sel(detector=detector, dataset=dataset))
+            if found < SUSPECT:
+                out.append(
+                    f"{detector} ranks fakes below reals on {dataset}: AUROC {found:.2f}, "
+                    f"1 - AUROC = {1 - found:.2f}. Check the dataset's label convention (here "
+                    "fake is 1) and the polarity of the detector's weights; if both are right, "
+                    "the forgery lacks, or reverses, what the detector looks for."
+                )
+    return out
 
 
 def _score_all(

@@ -105,7 +105,7 @@ def _varies(values: pd.Series[Any]) -> bool:
 
 
 def _codes(values: pd.Series[Any]) -> NDArray[np.float64]:
-    """Numbers as they are, words by their order; NaN stays unknown."""
+    """Give numbers as they are, words by their order; NaN stays unknown."""
     if pd.api.types.is_numeric_dtype(values):
         return values.to_numpy(dtype=float)
     return pd.factorize(values, sort=True)[0].astype(np.float64)
@@ -149,7 +149,8 @@ def metadata_scores(table: pd.DataFrame, features: list[str]) -> NDArray[np.floa
     least = min(len(np.unique(groups[labels == label])) for label in (0, 1))
     if not features or least < MIN_CLUSTERS:
         return None
-    x = np.column_stack([_codes(table[feature]) for feature in features])
+    # Below all values, so that what is unknown can tell a label too.
+    x = np.nan_to_num(np.column_stack([_codes(table[one]) for one in features]), nan=-1.0)
     scores = np.full(len(table), np.nan)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
     for train, test in folds.split(x, labels, groups):

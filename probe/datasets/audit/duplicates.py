@@ -14,8 +14,8 @@ from probe.datasets.audit.findings import ERROR, WARNING, Finding, Measure
 
 __all__ = ["CORRELATION", "RADIUS", "near_pairs"]
 
-#: Bits of 256 in which the hashes of two copies may differ: docs/audit.md has the measurements.
-RADIUS = 16
+#: Bits of 64 in which the hashes of two copies may differ: docs/audit.md has the measurements.
+RADIUS = 6
 
 #: Correlation of grey thumbnails from which two images are the same.
 CORRELATION = 0.98
@@ -90,7 +90,7 @@ def near_pairs(
     Parameters
     ----------
     hashes : numpy.ndarray
-        Shape (n, words), 64 bits a word.
+        Shape (n,), 64 bits each.
     sides : numpy.ndarray
         Shape (n,); pairs of one side are not looked for.
     radius : int
@@ -101,13 +101,11 @@ def near_pairs(
     numpy.ndarray
         Shape (pairs, 2), positions, the smaller first, in ascending order.
     """
-    bits = np.unpackbits(hashes.view(np.uint8), axis=1)
     found = [np.empty((0, 2), np.int64)]
-    for band in np.array_split(np.arange(bits.shape[1]), radius + 1):
-        # Bands have at most 63 bits, so that they are numbers.
-        keys = bits[:, band].astype(np.uint64) @ (1 << np.arange(len(band), dtype=np.uint64))
-        for block in _sharing(keys, sides):
-            distance = np.bitwise_count(hashes[block[:, 0]] ^ hashes[block[:, 1]]).sum(axis=1)
+    for band in np.array_split(np.arange(64, dtype=np.uint64), radius + 1):
+        mask = np.bitwise_or.reduce(np.uint64(1) << band)
+        for block in _sharing(hashes & mask, sides):
+            distance = np.bitwise_count(hashes[block[:, 0]] ^ hashes[block[:, 1]])
             found.append(block[distance <= radius])
         # A pair may share several bands.
         found = [np.unique(np.concatenate(found), axis=0)]

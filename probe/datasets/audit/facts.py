@@ -20,11 +20,10 @@ from probe.datasets.workers import worker_pool
 from probe.errors import DatasetError
 from probe.progress import progress_bar
 
-__all__ = ["HASH_BITS", "THUMB_SIDE", "Facts", "FileFacts", "jpeg_quality", "look", "look_at_all"]
+__all__ = ["THUMB_SIDE", "Facts", "FileFacts", "jpeg_quality", "look", "look_at_all"]
 
-#: Perceptual hashes have 16 × 16 bits, as words of 64.
-HASH_SIDE = 16
-HASH_BITS = HASH_SIDE**2
+#: Perceptual hashes have 8 × 8 bits: with more, noise decides those of smooth images.
+HASH_SIDE = 8
 
 #: Side of the grey thumbnails by which near duplicates are confirmed.
 THUMB_SIDE = 16
@@ -40,6 +39,17 @@ _LUMINANCE = np.sort(
         104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
     ]
 )  # fmt: skip
+
+
+def _tables() -> NDArray[np.int64]:
+    """Compute the tables of qualities 1 to 100, shape (100, 64), as the group's encoder does."""
+    quality = np.arange(1, 101)
+    factor = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+    tables: NDArray[np.int64] = np.clip((_LUMINANCE * factor[:, None] + 50) // 100, 1, 255)
+    return tables
+
+
+_TABLES = _tables()
 
 
 @dataclass(frozen=True)
@@ -84,7 +94,7 @@ class Facts:
     table : pandas.DataFrame
         The columns of `FileFacts`, one row a file.
     hashes : numpy.ndarray
-        Shape (n, 4), perceptual hashes as 64-bit words; zero where there is a problem.
+        Shape (n,), perceptual hashes of 64 bits; zero where there is a problem.
     thumbs : numpy.ndarray
         Shape (n, 256), grey thumbnails, 0 to 255.
     """
@@ -94,7 +104,7 @@ class Facts:
     thumbs: NDArray[np.uint8]
 
 
-_Look = tuple[FileFacts, NDArray[np.uint64], NDArray[np.uint8]]
+_Look = tuple[FileFacts, np.uint64, NDArray[np.uint8]]
 
 
 def look(file: Path) -> _Look:
@@ -109,13 +119,13 @@ def look(file: Path) -> _Look:
     -------
     FileFacts
         With the problem, where there is one; nothing is raised.
-    numpy.ndarray
-        Shape (4,), the perceptual hash (Zauner 2010: signs of the lowest DCT coefficients
+    numpy.uint64
+        The perceptual hash (Zauner 2010: signs of the lowest DCT coefficients
         against their median), by the package ImageHash.
     numpy.ndarray
         Shape (256,), the grey thumbnail.
     """
-    nothing = np.zeros(HASH_BITS // 64, np.uint64), np.zeros(THUMB_SIDE**2, np.uint8)
+    nothing = np.uint64(0), np.zeros(THUMB_SIDE**2, np.uint8)
     try:
         data = file.read_bytes()
     except OSError as error:
@@ -130,7 +140,7 @@ def look(file: Path) -> _Look:
     image = Image.fromarray(pixels)
     bits = imagehash.phash(image, hash_size=HASH_SIDE).hash.ravel()
     thumb = image.convert("L").resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BILINEAR)
-    return _header(data, digest), np.packbits(bits).view(np.uint64), np.asarray(thumb).ravel()
+    return _header(data, digest), np.packbits(bits).view(np.uint64)[0], np.asarray(thumb).ravel()
 
 
 def _header(data: bytes, digest: str) -> FileFacts:
@@ -155,12 +165,12 @@ def jpeg_quality(table: Sequence[int]) -> float:
     Returns
     -------
     float
-        1 to 100 on the scale of the Independent JPEG Group, whose tables are the standard's times
-        a factor; for other encoders' tables the nearest of these.
+        1 to 100 on the scale of the Independent JPEG Group; for other encoders' tables the
+        nearest of that scale.
     """
-    factor = 100 * float(np.mean(np.sort(table) / _LUMINANCE))
-    quality = (200 - factor) / 2 if factor <= 100 else 5000 / factor
-    return float(np.clip(quality, 1, 100))
+    distance = np.abs(_TABLES - np.sort(table)).sum(axis=1)
+    # Several qualities may give one table; the middle of them is meant.
+    return float(np.mean(1 + np.flatnonzero(distance == distance.min())))
 
 
 def look_at_all(files: Sequence[Path], workers: int = 1) -> Facts:
@@ -175,7 +185,7 @@ def look_at_all(files: Sequence[Path], workers: int = 1) -> Facts:
     """
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     rows: list[FileFacts] = []
-    hashes = np.zeros((len(files), HASH_BITS // 64), np.uint64)
+    hashes = np.zeros(len(files), np.uint64)
     thumbs = np.zeros((len(files), THUMB_SIDE**2), np.uint8)
     with progress_bar("audit", len(files)) as advance:
         for looks in _looks(chunks, min(workers, len(chunks))):
