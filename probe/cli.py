@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,9 +64,51 @@ def demo(out: Path, detectors: str, source: str, seed: int, no_serve: bool, port
     """Run the whole study on the embedded lab dataset and show it in the browser."""
     from probe.demo import DemoPlan, run_demo
 
-    report.demo(run_demo(DemoPlan(out, DemoPlan.parse(detectors), source, seed)))
+    report.outcome(run_demo(DemoPlan(out, DemoPlan.parse(detectors), source, seed)))
     if not no_serve:
         _serve(out, "127.0.0.1", port)
+
+
+@cli.command()
+@click.argument("file", type=FILE)
+@click.option("--out", type=FOLDER, help="Run folder, instead of the file's.")
+@click.option("--dry-run", is_flag=True, help="Only say what is done and what is left.")
+def run(file: Path, out: Path | None, dry_run: bool) -> None:
+    """Run the study that FILE describes; resumes."""
+    from probe.study import load_study, run_study, stages_of
+
+    study = load_study(file, out)
+    report.stages(stages_of(study))
+    if not dry_run:
+        words = ["probe", "run", str(file), *(["--out", str(out)] if out else [])]
+        report.outcome(run_study(study, shlex.join(words)))
+
+
+@cli.group("study")
+def study_group() -> None:
+    """Write study files."""
+
+
+@study_group.command("init")
+@click.argument("file", type=FILE, default=Path("study.toml"))
+def study_init(file: Path) -> None:
+    """Write a commented study file to FILE."""
+    from probe.study.template import write_template
+
+    report.written(write_template(file))
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+def doctor(as_json: bool) -> None:
+    """Say what this installation has: packages, devices, extras, caches."""
+    from probe.doctor import examine
+
+    found = examine()
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        report.doctor(found)
 
 
 @cli.command()

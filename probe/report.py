@@ -21,20 +21,23 @@ if TYPE_CHECKING:
     from probe.detectors.detector import Detector
     from probe.detectors.evaluation import ZeroShotMatrix
     from probe.neurons import Universality
+    from probe.study.running import Outcome, StageState
 
 __all__ = [
     "audit",
     "audited",
     "dataset",
-    "demo",
     "detectors",
+    "doctor",
     "error",
     "ingest",
     "layers",
     "layouts",
     "matrix",
     "note",
+    "outcome",
     "polarity",
+    "stages",
     "trained",
     "universality",
     "videos",
@@ -252,12 +255,32 @@ def universality_sentence(found: Universality) -> str:
     )
 
 
-def demo(outcome: Mapping[str, Any]) -> None:
-    """Print the findings of a demo and where every result lies."""
-    matrix(outcome["matrix"])
-    for label, found in outcome["universality"].items():
-        _out().print(f"{label}: {_plain(universality_sentence(found))}", highlight=False)
+def outcome(found: Outcome) -> None:
+    """Print the findings of a study and where every result lies."""
+    matrix(found.matrix)
+    for label, counts in found.universality.items():
+        _out().print(f"{label}: {_plain(universality_sentence(counts))}", highlight=False)
+    if found.audit.errors:
+        _out().print(f"[red]{len(found.audit.errors)} errors in the data[/], see audit.json")
     places = Table("what", "where", title="results")
-    for what, where in outcome["places"].items():
+    for what, where in found.places.items():
         places.add_row(what, _plain(str(where)))
     _out().print(places)
+
+
+def stages(those: Sequence[StageState]) -> None:
+    """Print what a study does, and how much of that is there already."""
+    table = Table("stage", "makes", "there", title="stages")
+    for one in those:
+        there = "not asked for" if not one.total else f"{one.done} of {one.total}"
+        table.add_row(one.name, _plain(one.makes), there)
+    _out().print(table)
+
+
+def doctor(found: Mapping[str, Mapping[str, str]]) -> None:
+    """Print what `probe doctor` found out."""
+    for part, rows in found.items():
+        table = Table(part, "")
+        for name, value in rows.items():
+            table.add_row(name, _plain(value))
+        _out().print(table)

@@ -33,8 +33,13 @@ def save_table(data: xr.Dataset, path: Path) -> None:
         # What was read from another file would otherwise bring that file's chunks along.
         variable.encoding.clear()
     data.assign_attrs(attrs).to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
-    shutil.rmtree(path, ignore_errors=True)
+    # Out of the way in one step: half a removed table would read as one with missing values.
+    old = path.with_name(path.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
     partial.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def open_table(path: Path) -> xr.Dataset:

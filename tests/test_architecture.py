@@ -31,7 +31,7 @@ ALLOWED = {
     "recording": BASE | {"store", "hooks", "detectors", "datasets"},
     "figures": BASE,
 }
-TOP = {"__init__", "__main__", "cli", "report", "demo"}
+TOP = {"__init__", "__main__", "cli", "report", "demo", "doctor", "study"}
 #: Parts that the app reads with, and the app itself.
 NO_TORCH = (
     "store",

@@ -1,0 +1,95 @@
+"""What this installation has, and what would add to it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+from probe.datasets.cache import cache_folder
+from probe.study.provenance import versions
+
+__all__ = ["examine"]
+
+_GIB = 2**30
+
+#: What each extra adds, and a module by which to see whether it is there.
+EXTRAS = {
+    "dlib": ("dlib", "face detector dlib for `probe ingest --finder dlib`"),
+    "dev": ("pytest", "tests, ruff and mypy"),
+}
+
+
+def examine() -> dict[str, dict[str, str]]:
+    """Look at the environment.
+
+    Returns
+    -------
+    dict
+        Part ("system", "packages", "devices", "extras", "places") to what to text.
+    """
+    return {
+        "system": _system(),
+        "packages": versions(),
+        "devices": _devices(),
+        "extras": {name: _extra(name) for name in EXTRAS},
+        "places": _places(),
+    }
+
+
+def _system() -> dict[str, str]:
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "cores": str(os.cpu_count()),
+        "chromium": shutil.which("chromium") or "not found: browser tests are skipped",
+        "model hub": "not tried; only `pretrained=True` needs one",
+    }
+
+
+def _devices() -> dict[str, str]:
+    out = {"cpu": f"{torch.get_num_threads()} threads"}
+    for k in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(k)
+        name = torch.cuda.get_device_name(k)
+        out[f"cuda:{k}"] = f"{name}, {free / _GIB:.1f} of {total / _GIB:.1f} GiB free"
+    if not torch.cuda.is_available():
+        out["cuda"] = "none; everything runs on the CPU"
+    if torch.backends.mps.is_available():
+        out["mps"] = "there"
+    return out
+
+
+def _extra(name: str) -> str:
+    module, adds = EXTRAS[name]
+    if importlib.util.find_spec(module):
+        return f"installed: {adds}"
+    return f"missing: {adds}. Install it with `pip install 'deepfake-probe[{name}]'`"
+
+
+def _places() -> dict[str, str]:
+    cache = cache_folder()
+    there = cache if cache.is_dir() else next(one for one in cache.parents if one.is_dir())
+    free = shutil.disk_usage(there).free / _GIB
+    return {
+        "cache": f"{cache} ({_size(cache) / _GIB:.2f} GiB; the variable PROBE_CACHE moves it)",
+        "free there": f"{free:.1f} GiB",
+        "PROBE_REAL_DATA": os.environ.get("PROBE_REAL_DATA")
+        or "unset: tests on real video are skipped",
+    }
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(os.path.join(where, name)).st_size
+            except OSError:
+                continue
+    return total

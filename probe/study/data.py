@@ -1,0 +1,158 @@
+"""The data of a study: every source opened, named, and joined into one table."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from probe.datasets import Dataset, Samples, open_dataset, parts_of
+from probe.datasets.dataset import concatenate, write_native
+from probe.datasets.ingestion import find_layout, lying
+from probe.datasets.lab import make
+from probe.datasets.opening import open_layout, part_of
+from probe.datasets.splits import SPLIT_CHOICES
+from probe.errors import ProbeError
+from probe.schema import DATASETS
+from probe.study.plan import Budget, DatasetEntry, Study
+
+__all__ = ["open_data", "within_budget"]
+
+SOURCES = "sources"
+
+
+def open_data(study: Study, folder: Path) -> Dataset:
+    """Open all sources of a study as one dataset.
+
+    Parameters
+    ----------
+    study : Study
+        What it says of its data.
+    folder : pathlib.Path
+        Run folder. Its ``data`` holds the joined table, or the lab where that is all there is;
+        its ``sources`` what had to be made for it.
+
+    Returns
+    -------
+    Dataset
+        The datasets in the order of the study, each with its fakes and its originals.
+
+    Raises
+    ------
+    ProbeError
+        If two datasets have one name, or a name was given to several.
+    DatasetError
+        If a source cannot be opened.
+    """
+    if _is_lab_alone(study):
+        entry = study.datasets[0]
+        return within_budget(_lab(entry, folder / "data", study.budget), study)
+    parts: dict[str, Dataset] = {}
+    for entry in study.datasets:
+        for part in _parts(entry, folder / SOURCES, study.budget):
+            if part.name in parts:
+                raise ProbeError(
+                    f"Two datasets of the study are called {part.name!r}. Give one of them "
+                    "another name."
+                )
+            parts[part.name] = part
+    joined = concatenate([within_budget(part, study) for part in parts.values()], study.title)
+    joined = replace(joined, root=folder / "data")
+    write_native(joined)
+    return joined
+
+
+def _is_lab_alone(study: Study) -> bool:
+    first = study.datasets[0]
+    return len(study.datasets) == 1 and first.is_lab and not first.lab_part
+
+
+def _parts(entry: DatasetEntry, sources: Path, budget: Budget) -> list[Dataset]:
+    """Open one source and take it apart; named as the study names it."""
+    if entry.is_lab:
+        whole = _lab(entry, sources / _mark(entry, "lab"), budget)
+        names = [entry.lab_part] if entry.lab_part else list(DATASETS)
+        parts = [whole.by_dataset()[name] for name in names]
+    elif entry.open is not None:
+        parts = parts_of(open_dataset(entry.open))
+    else:
+        parts = _of_layout(entry, sources, budget)
+    if entry.name is None:
+        return [replace(part, name=_only_name(part)) for part in parts]
+    if len(parts) > 1:
+        raise ProbeError(
+            f"The name {entry.name!r} was given to a source with {len(parts)} datasets: "
+            f"{', '.join(_only_name(part) for part in parts)}. Choose one with part, or leave "
+            "the name out."
+        )
+    return [_renamed(parts[0], entry.name)]
+
+
+def _lab(entry: DatasetEntry, folder: Path, budget: Budget) -> Dataset:
+    return make(
+        folder, size=entry.size or 128, seed=entry.seed, counts=entry.counts,
+        workers=budget.workers,
+    )  # fmt: skip
+
+
+def _of_layout(entry: DatasetEntry, sources: Path, budget: Budget) -> list[Dataset]:
+    assert entry.layout is not None and entry.root is not None
+    options = entry.ingest_options()
+    if entry.splits == SPLIT_CHOICES[0]:
+        options.pop("splits")
+    if not entry.seed:
+        options.pop("seed")
+    root = Path(entry.root)
+    found = lying(find_layout(entry.layout, root), root, options)
+    if found is None:
+        place = sources / _mark(entry, entry.layout)
+        found = open_layout(entry.layout, root=root, out=place, workers=budget.workers, **options)
+    return [part_of(found, entry.part)] if entry.part else parts_of(found)
+
+
+def _mark(entry: DatasetEntry, kind: str) -> str:
+    """Name the folder of a source: one for all parts of the same root and options."""
+    text = entry.model_dump_json(exclude={"name", "part", "open"})
+    return f"{kind}-{hashlib.blake2b(text.encode(), digest_size=5).hexdigest()}"
+
+
+def _only_name(part: Dataset) -> str:
+    return str(part.samples.table["dataset"].iloc[0])
+
+
+def _renamed(part: Dataset, name: str) -> Dataset:
+    table = part.samples.table.assign(dataset=name)
+    table["sample"] = f"{name}/" + table["sample"]
+    return replace(part, name=name, samples=Samples(table))
+
+
+def within_budget(data: Dataset, study: Study) -> Dataset:
+    """Draw whole videos until the budget of images a dataset and split is used.
+
+    Videos are drawn by the study's first seed, classes in turn, so that both stay. The last video
+    may go a few images beyond.
+    """
+    if study.budget.images is None:
+        return data
+    table = data.samples.table
+    kept: list[int] = []
+    for _, rows in table.groupby(["dataset", "split"], sort=False):
+        kept += _drawn(rows, study.budget.images, study.seeds[0])
+    return replace(data, samples=Samples(table.iloc[sorted(kept)]))
+
+
+def _drawn(rows: pd.DataFrame, images: int, seed: int) -> list[int]:
+    rng = np.random.default_rng(seed)
+    queues = []
+    for _, part in rows.groupby("label"):
+        videos = [group.index.tolist() for _, group in part.groupby(["method", "video"])]
+        queues.append([videos[k] for k in rng.permutation(len(videos))])
+    kept: list[int] = []
+    for turn in range(max(map(len, queues))):
+        for queue in queues:
+            if turn < len(queue) and len(kept) < images:
+                kept += queue[turn]
+    return kept

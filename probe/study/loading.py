@@ -1,0 +1,171 @@
+"""From a TOML file to a `Study`: every error names the file, the key and what it may hold."""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from probe.errors import ProbeError, did_you_mean
+from probe.study.plan import Study
+
+__all__ = ["load_study", "parse_study"]
+
+#: Keys that hold paths: the environment is filled in, and they are relative to the study file.
+PATHS = ("root", "reals", "images", "file", "open")
+
+
+def load_study(file: str | Path, out: str | Path | None = None) -> Study:
+    """Read a study file.
+
+    Parameters
+    ----------
+    file : path
+        TOML. Paths in it are relative to its folder; ``${NAME}`` is taken from the environment.
+    out : path, optional
+        Run folder instead of the file's ``out`` (``runs/<name of the file>`` without one).
+
+    Returns
+    -------
+    Study
+        Checked, its paths absolute where they name data.
+
+    Raises
+    ------
+    ProbeError
+        If the file is missing or no TOML, a key is unknown, a value is out of range, or data are
+        not where it says; all such errors at once.
+    """
+    file = Path(file)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProbeError(
+            f"The study file {str(file)!r} cannot be read ({error}). Write one with `probe study "
+            "init`."
+        ) from error
+    return parse_study(text, file, out)
+
+
+def parse_study(text: str, file: Path, out: str | Path | None = None) -> Study:
+    """Read a study from its text; see `load_study`."""
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ProbeError(f"The study file {str(file)!r} is no TOML: {error}.") from error
+    problems: list[str] = []
+    content = _placed(content, file.resolve().parent, "", problems)
+    if out is not None:
+        content["out"] = str(out)
+    content.setdefault("out", f"runs/{file.stem}")
+    try:
+        study = Study.model_validate(content)
+    except ValidationError as error:
+        problems += [_said(one) for one in _own(error.errors())]
+    else:
+        problems += _missing(study)
+    if problems:
+        raise ProbeError(
+            f"The study file {str(file)!r} cannot be run: " + "; ".join(problems) + "."
+        )
+    return study
+
+
+def _placed(value: Any, folder: Path, key: str, problems: list[str]) -> Any:
+    """Fill in the environment, and make paths absolute."""
+    if isinstance(value, Mapping):
+        return {k: _placed(v, folder, f"{key}.{k}".strip("."), problems) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_placed(v, folder, f"{key}[{i}]", problems) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    for name in re.findall(r"\$\{([^}]*)\}", value):
+        if name not in os.environ:
+            problems.append(
+                f"{key} = {value!r} needs the environment variable {name}, which is not set"
+            )
+    text = re.sub(r"\$\{([^}]*)\}", lambda m: os.environ.get(m[1], m[0]), value)
+    last = key.rpartition(".")[2]
+    if last in PATHS and not (last == "open" and text.partition(":")[0] == "lab"):
+        return str(folder / Path(text).expanduser())
+    return text
+
+
+def _own(errors: Sequence[Any]) -> list[Any]:
+    """Leave out what only follows from another: a list without its wrong items is too short."""
+    places = [error["loc"] for error in errors]
+    return [
+        error
+        for error in errors
+        if error["type"] != "too_short"
+        or not any(
+            len(p) > len(error["loc"]) and p[: len(error["loc"])] == error["loc"] for p in places
+        )
+    ]
+
+
+def _said(error: Any) -> str:
+    """Say one validation error: the key, the value, and the choices or the range."""
+    place = _dotted(error["loc"])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        allowed = _allowed(error["loc"][:-1])
+        return f"{place} is no key. {did_you_mean(str(error['loc'][-1]), allowed, 40)}".rstrip(".")
+    if error["type"] == "missing":
+        return f"{place} is missing"
+    given = error.get("input")
+    shown = f" = {given!r}" if isinstance(given, str | int | float | bool) else ""
+    return f"{place or 'the study'}{shown}: {message}".rstrip(".")
+
+
+def _dotted(loc: Sequence[str | int]) -> str:
+    out = ""
+    for part in loc:
+        out += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return out.strip(".")
+
+
+def _allowed(loc: Sequence[str | int]) -> list[str]:
+    """List the keys of the part of a study that a place is in."""
+    model: Any = Study
+    for part in loc:
+        if isinstance(part, int):
+            continue
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = _model_in(model.model_fields[part].annotation)
+    return list(model.model_fields) if model is not None else []
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def _missing(study: Study) -> list[str]:
+    """Name all data that are not where the study says."""
+    out = []
+    for i, entry in enumerate(study.datasets):
+        for key in ("root", "reals", "images"):
+            value = getattr(entry, key)
+            if value is not None and not Path(value).exists():
+                out.append(f"datasets[{i}].{key} = {value!r} is not there")
+        if entry.open is not None and not entry.is_lab and not _is_opened(entry.open):
+            out.append(f"datasets[{i}].open = {entry.open!r} is no dataset folder")
+    for i, brought in enumerate(study.detectors.weights):
+        if not Path(brought.file).is_file():
+            out.append(f"detectors.weights[{i}].file = {brought.file!r} is not there")
+    return out
+
+
+def _is_opened(text: str) -> bool:
+    return Path(text).is_dir() or Path(text.rpartition(":")[0] or "/nowhere").is_dir()

@@ -1,0 +1,370 @@
+"""The models of a study file: every key, its default, and what it may hold."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from probe.datasets import LAYOUTS
+from probe.datasets.ingestion import AUTO
+from probe.datasets.splits import SPLIT_CHOICES
+from probe.detectors import ARCHITECTURES
+from probe.detectors.architectures import TIMM_PREFIX
+from probe.errors import did_you_mean
+from probe.importance import MEASURES, MODES
+from probe.schema import DATASETS, SPLITS, VARIANTS
+
+__all__ = [
+    "LAB",
+    "Budget",
+    "DatasetEntry",
+    "DetectorPlan",
+    "EvaluationPlan",
+    "FigurePlan",
+    "NeuronPlan",
+    "RecordPlan",
+    "Study",
+    "Training",
+    "Weights",
+]
+
+LAB = "lab"
+
+#: Names of layers that every architecture of the study has a module for.
+NAMED_LAYERS = ("units", "last_conv")
+
+
+def _known(value: str, allowed: Any) -> str:
+    names = list(allowed)
+    if value not in names:
+        raise ValueError(f"{value!r} is not known. {did_you_mean(value, names)}")
+    return value
+
+
+def _detector(value: str) -> str:
+    return value if value.startswith(TIMM_PREFIX) else _known(value, ARCHITECTURES)
+
+
+DetectorName = Annotated[str, AfterValidator(_detector)]
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetEntry(_Part):
+    """One source of images, which may hold several datasets.
+
+    Attributes
+    ----------
+    open : str or None
+        ``lab``, ``lab:<name>``, or a folder that `ingest` wrote, perhaps with ``:<part>``.
+    layout, root : str or None
+        Instead: a layout, and the dataset as its authors distribute it.
+    part : str or None
+        Of a layout with several datasets, one of them.
+    name : str or None
+        What the dataset is called here; only for one.
+    size, seed
+        Side of the lab's images or of crops in pixels; seed of the lab or of splits.
+    counts : mapping or None
+        Of the lab: images a dataset, by split.
+    frames, every, margin, finder, align, crop, splits, compression, reals, images, fake_label,
+    video_pattern
+        As in `probe.datasets.ingest`.
+    """
+
+    open: str | None = None
+    layout: str | None = None
+    root: str | None = None
+    part: str | None = None
+    name: str | None = None
+    size: Positive | None = None
+    seed: int = 0
+    counts: dict[str, Positive] | None = None
+    frames: Positive | None = None
+    every: Positive | None = None
+    margin: float | None = None
+    finder: str | None = None
+    align: bool | None = None
+    crop: bool | None = None
+    splits: Annotated[str, AfterValidator(lambda v: _known(v, SPLIT_CHOICES))] = "official"
+    compression: str | None = None
+    reals: str | None = None
+    images: str | None = None
+    fake_label: str | None = None
+    video_pattern: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DatasetEntry:
+        if (self.open is None) == (self.layout is None):
+            raise ValueError("give either open, or layout with root")
+        if self.layout is not None:
+            _known(self.layout, [*LAYOUTS, AUTO])
+            if self.root is None:
+                raise ValueError(f"layout = {self.layout!r} needs root, the folder it lies in")
+        elif self.is_lab and self.lab_part:
+            _known(self.lab_part, DATASETS)
+        kind = "layout" if self.layout else "lab" if self.is_lab else "folder"
+        foreign = sorted(self.model_fields_set - _TAKES[kind])
+        if foreign:
+            taken = ", ".join(sorted(_TAKES[kind]))
+            raise ValueError(
+                f"{', '.join(foreign)} does not belong to a {kind}, which takes {taken}"
+            )
+        return self
+
+    @property
+    def is_lab(self) -> bool:
+        """Whether it is the embedded dataset, or a part of it."""
+        return self.open is not None and (self.open == LAB or self.open.startswith(f"{LAB}:"))
+
+    @property
+    def lab_part(self) -> str:
+        """Name of the part of the lab; empty for all."""
+        return (self.open or "").partition(":")[2] if self.is_lab else ""
+
+    def ingest_options(self) -> dict[str, Any]:
+        """Return the options of `ingest` that were given."""
+        values = {key: getattr(self, key) for key in _INGEST}
+        return {key: value for key, value in values.items() if value is not None}
+
+    def known_names(self) -> list[str] | None:
+        """Return the names of its datasets, or None where only the files tell."""
+        if self.name:
+            return [self.name]
+        if self.is_lab:
+            return [self.lab_part] if self.lab_part else list(DATASETS)
+        return [self.part] if self.part else None
+
+
+_INGEST = (
+    "size", "seed", "frames", "every", "margin", "finder", "align", "crop", "splits",
+    "compression", "reals", "images", "fake_label", "video_pattern",
+)  # fmt: skip
+
+_TAKES = {
+    "lab": {"open", "name", "size", "seed", "counts"},
+    "folder": {"open", "name"},
+    "layout": {"layout", "root", "part", "name", *_INGEST},
+}
+
+
+class Training(_Part):
+    """How long a variant is trained; the study's lengths where nothing is said.
+
+    Attributes
+    ----------
+    epochs : int, mapping or None
+        For all detectors, or by name with ``other`` for the rest.
+    steps, batch_size : int or None
+        Batches an epoch (tuned variants only), and images a batch.
+    freeze_batchnorm : bool
+        Which of the two readings of the study's freezing; see `plan_tuned`.
+    """
+
+    epochs: Positive | dict[str, Positive] | None = None
+    steps: Positive | None = None
+    batch_size: Positive | None = None
+    freeze_batchnorm: bool = True
+
+    def epochs_of(self, name: str) -> int | None:
+        """Epochs of one architecture, or None for the study's."""
+        if isinstance(self.epochs, dict):
+            return self.epochs.get(name, self.epochs.get("other"))
+        return self.epochs
+
+
+class Weights(_Part):
+    """A detector with weights of the user's own.
+
+    Attributes
+    ----------
+    name : str
+        Architecture.
+    file : str
+        Weights, in any format that `load_detector` reads.
+    """
+
+    name: DetectorName
+    file: str
+
+
+class DetectorPlan(_Part):
+    """Which detectors.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Architectures to train, in every variant and with every seed.
+    variants : tuple of str
+        Of base, shallow, deep.
+    input_size : int or None
+        Side of the images in pixels; each architecture's own by default.
+    source : str or None
+        Dataset that they are trained on.
+    target : tuple of str
+        Datasets mixed in for the variants shallow and deep.
+    base, tuned : Training
+        Lengths.
+    weights : tuple of Weights
+        Detectors that are brought.
+    """
+
+    names: tuple[DetectorName, ...] = ()
+    variants: tuple[Annotated[str, AfterValidator(lambda v: _known(v, VARIANTS))], ...] = VARIANTS
+    input_size: Positive | None = None
+    source: str | None = None
+    target: tuple[str, ...] = ()
+    base: Training = Training()
+    tuned: Training = Training()
+    weights: tuple[Weights, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> DetectorPlan:
+        if not self.names and not self.weights:
+            raise ValueError("give names to train, or weights that are brought")
+        if self.names and self.source is None:
+            raise ValueError("training needs source, the dataset it is done on")
+        tuned = [variant for variant in self.variants if variant != VARIANTS[0]]
+        if self.names and tuned and not self.target:
+            raise ValueError(f"the variants {', '.join(tuned)} need target, datasets to mix in")
+        if self.names and tuned and VARIANTS[0] not in self.variants:
+            raise ValueError(f"the variants {', '.join(tuned)} start from base; add it to variants")
+        if self.base.steps is not None:
+            raise ValueError("steps is for [detectors.tuned]; base passes over all its data")
+        return self
+
+
+class EvaluationPlan(_Part):
+    """How detectors are measured, and on which split everything is."""
+
+    split: Annotated[str, AfterValidator(lambda v: _known(v, SPLITS))] = "test"
+    level: Share = 0.95
+    resamples: Annotated[int, Field(ge=100)] = 1000
+
+
+class RecordPlan(_Part):
+    """Which activations are kept: ``units``, ``last_conv`` or module paths; none if empty."""
+
+    layers: tuple[str, ...] = NAMED_LAYERS
+    dtype: Literal["float32", "float16"] = "float32"
+
+
+class NeuronPlan(_Part):
+    """How neurons are judged.
+
+    Attributes
+    ----------
+    layer : str
+        ``units``, ``last_conv`` or a module path.
+    measure, mode : str
+        As in `neuron_importance`.
+    values : int
+        Doses a unit.
+    top : float
+        Share of units kept a dataset.
+    untrained : int
+        Untrained detectors for the null.
+    """
+
+    layer: str = NAMED_LAYERS[0]
+    measure: Annotated[str, AfterValidator(lambda v: _known(v, MEASURES))] = "ace"
+    mode: Annotated[str, AfterValidator(lambda v: _known(v, MODES))] = "default"
+    values: Annotated[int, Field(ge=2)] = 4
+    top: Share = 0.5
+    untrained: Positive = 3
+
+
+class FigurePlan(_Part):
+    """Which figures are drawn: the matrix, the counts of universal units, and heatmaps."""
+
+    matrix: bool = True
+    counts: bool = True
+    heatmaps: bool = True
+
+
+class Budget(_Part):
+    """What the study may use.
+
+    Attributes
+    ----------
+    images : int or None
+        Images a dataset and split, drawn as whole videos; all by default.
+    workers : int or None
+        Processes for ingest and audit; one a core by default.
+    """
+
+    images: Positive | None = None
+    workers: Positive | None = None
+
+
+class Study(_Part):
+    """A whole study.
+
+    Attributes
+    ----------
+    title : str
+        For the dashboard.
+    out : pathlib.Path
+        Run folder.
+    seeds : tuple of int
+        Each detector is trained once a seed; the first is also that of every other draw.
+    datasets : tuple of DatasetEntry
+        In the order of tables and figures.
+    detectors, evaluation, record, neurons, figures, budget
+        The stages.
+    """
+
+    title: str = "Study"
+    out: Path
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    datasets: Annotated[tuple[DatasetEntry, ...], Field(min_length=1)]
+    detectors: DetectorPlan
+    evaluation: EvaluationPlan = EvaluationPlan()
+    record: RecordPlan = RecordPlan()
+    neurons: NeuronPlan = NeuronPlan()
+    figures: FigurePlan = FigurePlan()
+    budget: Budget = Budget()
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Study:
+        known = [entry.known_names() for entry in self.datasets]
+        names = [name for one in known for name in one or ()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two datasets are called {twice[0]!r}; give one another name")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError("seeds holds one seed twice")
+        if None not in known:
+            for key in ("source", "target"):
+                given = getattr(self.detectors, key) or ()
+                for name in [given] if isinstance(given, str) else given:
+                    try:
+                        _known(name, names)
+                    except ValueError as error:
+                        raise ValueError(f"detectors.{key} = {error}") from error
+        layers = {*self.record.layers, self.neurons.layer}
+        for name in self._architectures():
+            if name.startswith(TIMM_PREFIX) and layers & set(NAMED_LAYERS):
+                raise ValueError(
+                    f"{name} has no layers called {' or '.join(NAMED_LAYERS)}: name module paths "
+                    f"in record.layers and neurons.layer (`probe layers {name}` lists them)"
+                )
+        return self
+
+    def _architectures(self) -> Iterator[str]:
+        yield from self.detectors.names
+        yield from (one.name for one in self.detectors.weights)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all that decides the results; not of the place and the number of processes."""
+        text = self.model_dump_json(exclude={"out": True, "budget": {"workers"}})
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

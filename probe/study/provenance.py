@@ -1,0 +1,107 @@
+"""What a run was made of: data, weights, configuration, versions, devices, time."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+__all__ = ["PROVENANCE_FILE", "Provenance", "devices", "versions"]
+
+PROVENANCE_FILE = "provenance.json"
+
+_PACKAGES = (
+    "deepfake-probe", "torch", "torchvision", "timm", "captum", "numpy", "scipy", "pandas",
+    "xarray", "zarr", "pillow", "opencv-python-headless", "av", "scikit-learn", "imagehash",
+)  # fmt: skip
+
+
+@dataclass
+class Provenance:
+    """The record of a run folder; written anew after every stage.
+
+    Attributes
+    ----------
+    folder : pathlib.Path
+        Run folder.
+    content : dict
+        ``command``, ``study`` (all its values, and their hash), ``data`` (fingerprint by dataset
+        and split), ``weights`` (fingerprint by detector), ``seeds``, ``versions``, ``python``,
+        ``platform``, ``devices``, ``stages`` (name to wall seconds, summed over the runs that
+        were needed) and ``runs`` (how often it was begun).
+    """
+
+    folder: Path
+    content: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, folder: Path, command: str, study: Mapping[str, Any], mark: str) -> Provenance:
+        """Open the record of a run that begins, or goes on."""
+        earlier = _read(folder / PROVENANCE_FILE)
+        same = earlier.get("study_fingerprint") == mark
+        content = {
+            "command": command,
+            "study": dict(study),
+            "study_fingerprint": mark,
+            "seeds": list(study.get("seeds", ())),
+            "data": {},
+            "weights": {},
+            "versions": versions(),
+            "python": sys.version.split()[0],
+            "platform": platform.platform(),
+            "devices": devices(),
+            "stages": dict(earlier.get("stages", {})) if same else {},
+            "runs": 1 + (int(earlier.get("runs", 0)) if same else 0),
+        }
+        record = cls(folder, content)
+        record.write()
+        return record
+
+    def add_seconds(self, stage: str, seconds: float) -> None:
+        """Add the time that a stage took in this run, also if it was broken off."""
+        stages = self.content["stages"]
+        stages[stage] = round(stages.get(stage, 0.0) + seconds, 3)
+        self.content["wall_seconds"] = round(sum(stages.values()), 3)
+
+    def write(self) -> None:
+        """Write it, whole or not at all."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / (PROVENANCE_FILE + ".part")
+        text = json.dumps(self.content, indent=2, sort_keys=True, default=str)
+        partial.write_text(text + "\n", encoding="utf-8")
+        partial.replace(self.folder / PROVENANCE_FILE)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that decide results."""
+    out = {}
+    for name in _PACKAGES:
+        try:
+            out[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            out[name] = "not installed"
+    return out
+
+
+def devices() -> list[str]:
+    """Name what torch can compute on."""
+    out = [f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"]
+    out += [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        out.append("mps")
+    return out

@@ -1,0 +1,389 @@
+"""`run_study`: stage by stage, each reused when what it would make is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from probe.datasets import Dataset
+from probe.datasets.audit import AuditReport, audit
+from probe.detectors import Detector, find_architecture, load_detector
+from probe.detectors.evaluation import ZeroShotMatrix, evaluate
+from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
+from probe.errors import ProbeError, StoreError
+from probe.importance import neuron_importance
+from probe.neurons import NeuronTable, Universality, universal_neurons
+from probe.recording import record
+from probe.run import RunFolder
+from probe.schema import VARIANTS
+from probe.study.data import open_data
+from probe.study.drawing import draw_figures
+from probe.study.plan import Study
+from probe.study.provenance import Provenance
+from probe.tables import open_table, plain
+
+__all__ = ["STAGES", "Outcome", "StageState", "run_study", "stages_of"]
+
+AUDIT_FILE = "audit.json"
+
+#: What a study does, in this order.
+STAGES = ("data", "audit", "detectors", "evaluation", "activations", "neurons", "figures")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study found.
+
+    Attributes
+    ----------
+    matrix : ZeroShotMatrix
+        Detectors on datasets.
+    universality : dict
+        Detector's label to its counts.
+    audit : AuditReport
+        What is wrong with the data.
+    places : dict
+        What to where it lies.
+    """
+
+    matrix: ZeroShotMatrix
+    universality: dict[str, Universality]
+    audit: AuditReport
+    places: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class StageState:
+    """How far a stage is, by what lies in the run folder."""
+
+    name: str
+    makes: str
+    done: int
+    total: int
+
+
+def run_study(study: Study, command: str = "") -> Outcome:
+    """Run all stages of a study; what an earlier run finished is reused.
+
+    Interrupted at any moment, it goes on where it stopped, to the same tables.
+
+    Parameters
+    ----------
+    study : Study
+        What to do.
+    command : str, optional
+        Command line that repeats it, for the record.
+
+    Returns
+    -------
+    Outcome
+        Its findings and where they lie.
+
+    Raises
+    ------
+    ProbeError
+        If something it needs is missing or does not fit.
+    """
+    run = _Run(study, command)
+    data = run.stage("data", run.open_data)
+    found = run.stage("audit", lambda: run.audit(data))
+    detectors = run.stage("detectors", lambda: run.detectors(data))
+    test = data.select(split=study.evaluation.split)
+    matrix = run.stage("evaluation", lambda: run.evaluate(detectors, test))
+    run.stage("activations", lambda: run.record(detectors, test))
+    universality = run.stage("neurons", lambda: run.count(detectors, test))
+    run.stage(
+        "figures",
+        lambda: draw_figures(study, run.folder, detectors, test, matrix, universality),
+    )
+    run.finish()
+    return Outcome(matrix, universality, found, _places(run.folder))
+
+
+def labels_of(study: Study) -> list[str]:
+    """Return the labels of all detectors of a study, in the order of its tables."""
+    trained = [
+        f"{name}/{_variant(study, variant, seed)}"
+        for seed in study.seeds
+        for name in study.detectors.names
+        for variant in study.detectors.variants
+    ]
+    return trained + [f"{one.name}/{Path(one.file).stem}" for one in study.detectors.weights]
+
+
+def _variant(study: Study, variant: str, seed: int) -> str:
+    return variant if seed == study.seeds[0] else f"{variant}-seed{seed}"
+
+
+class _Run:
+    """The stages of a run, the manifest that the dashboard reads, and the provenance."""
+
+    def __init__(self, study: Study, command: str) -> None:
+        self.study, self.command = study, command
+        self.folder = RunFolder(study.out)
+        self.seed = study.seeds[0]
+        self.stages: list[dict[str, Any]] = []
+        self.datasets: list[str] = []
+        self.earlier = _earlier_seconds(self.folder)
+        self.created = datetime.now(UTC).isoformat(timespec="seconds")
+        self._require_own()
+        self.provenance = Provenance.begin(
+            study.out, command, study.model_dump(mode="json"), study.fingerprint
+        )
+        self._write(complete=False)
+
+    def _require_own(self) -> None:
+        """Raise `ProbeError` if the run folder holds another study."""
+        try:
+            found = self.folder.read_manifest().get("study")
+        except StoreError:
+            return
+        if found not in (None, self.study.fingerprint):
+            raise ProbeError(
+                f"The run folder {str(self.study.out)!r} holds another study, or this one with "
+                "other settings. Give another folder with --out, or remove that one."
+            )
+
+    def stage(self, name: str, work: Callable[[], Any]) -> Any:
+        """Run one stage, and note how long it took, also if it is broken off."""
+        start = time.monotonic()
+        self.stages.append({"name": name, "done": False, "seconds": 0.0})
+        self._write(complete=False)
+        try:
+            result = work()
+        finally:
+            seconds = time.monotonic() - start
+            self.provenance.add_seconds(name, seconds)
+            self.provenance.write()
+        # A stage that was reused shows what it took when it was computed.
+        shown = max(seconds, self.earlier.get(name, 0.0))
+        self.stages[-1] = {"name": name, "done": True, "seconds": shown}
+        self._write(complete=False)
+        return result
+
+    def finish(self) -> None:
+        """Mark the run as complete."""
+        self._write(complete=True)
+
+    def open_data(self) -> Dataset:
+        data = open_data(self.study, self.folder.root)
+        self.datasets = list(data.by_dataset())
+        for key in (self.study.detectors.source, *self.study.detectors.target):
+            if key is not None:
+                data.select(dataset=key)
+        self.provenance.content["data"] = {
+            f"{name}/{split}": part.select(split=split).fingerprint
+            for name, part in data.by_dataset().items()
+            for split in dict.fromkeys(part.samples.table["split"])
+        }
+        return data
+
+    def audit(self, data: Dataset) -> AuditReport:
+        found = audit(data, workers=self.study.budget.workers)
+        found.save(self.folder.root / AUDIT_FILE)
+        return found
+
+    def detectors(self, data: Dataset) -> list[Detector]:
+        plan = self.study.detectors
+        out = [one for seed in self.study.seeds for one in self._trained(data, seed)]
+        out += [
+            load_detector(one.name, weights=one.file, input_size=plan.input_size)
+            for one in plan.weights
+        ]
+        self.provenance.content["weights"] = {one.name: one.fingerprint for one in out}
+        return out
+
+    def _trained(self, data: Dataset, seed: int) -> Iterator[Detector]:
+        plan = self.study.detectors
+        for name in plan.names:
+            source = data.select(dataset=plan.source)
+            base_plan = plan_base(name, seed=seed, **_given(
+                epochs=plan.base.epochs_of(name), batch_size=plan.base.batch_size
+            ))  # fmt: skip
+            base = train_base(
+                name, source, self._place(name, VARIANTS[0], seed),
+                input_size=plan.input_size, plan=base_plan,
+            )  # fmt: skip
+            for variant in plan.variants:
+                if variant == VARIANTS[0]:
+                    yield self._labelled(base, variant, seed)
+                    continue
+                tuned_plan = plan_tuned(
+                    name, variant, seed=seed, freeze_batchnorm=plan.tuned.freeze_batchnorm,
+                    **_given(epochs=plan.tuned.epochs_of(name), steps=plan.tuned.steps,
+                             batch_size=plan.tuned.batch_size),
+                )  # fmt: skip
+                target = data.select(dataset=list(plan.target))
+                place = self._place(name, variant, seed)
+                tuned = train_tuned(base, variant, source, target, place, plan=tuned_plan)
+                yield self._labelled(tuned, variant, seed)
+
+    def _place(self, name: str, variant: str, seed: int) -> Path:
+        return self.folder.detector(f"{name}/{_variant(self.study, variant, seed)}")
+
+    def _labelled(self, detector: Detector, variant: str, seed: int) -> Detector:
+        label = _variant(self.study, variant, seed)
+        return Detector(detector.module, replace(detector.spec, variant=label))
+
+    def evaluate(self, detectors: list[Detector], test: Dataset) -> ZeroShotMatrix:
+        plan, place = self.study.evaluation, self.folder.evaluation
+        wanted = {
+            "detectors": {one.name: one.fingerprint for one in detectors},
+            "datasets": {name: part.fingerprint for name, part in test.by_dataset().items()},
+            "level": plan.level,
+            "seed": self.seed,
+        }
+        if holds(place, wanted):
+            return ZeroShotMatrix.open(place)
+        matrix = evaluate(
+            detectors, test, n_resamples=plan.resamples, level=plan.level, seed=self.seed
+        )
+        matrix.save(place)
+        matrix.export(place.with_suffix(".csv"))
+        return matrix
+
+    def record(self, detectors: list[Detector], test: Dataset) -> None:
+        plan = self.study.record
+        for one in detectors if plan.layers else ():
+            layers = list(dict.fromkeys(_layer(one, name) for name in plan.layers))
+            record(one, test, self.folder.store(one.name), layers=layers, dtype=plan.dtype)
+
+    def count(self, detectors: list[Detector], test: Dataset) -> dict[str, Universality]:
+        out: dict[str, Universality] = {}
+        nulls: dict[str, NeuronTable] = {}
+        for one in detectors:
+            table = self._neuron_table(one, test, nulls.get(one.spec.name))
+            nulls[one.spec.name] = table
+            found = universal_neurons(table, self.study.neurons.top)
+            found.save(self.folder.universality(one.name))
+            found.export(self.folder.universality(one.name).with_suffix(".csv"))
+            out[one.name] = found
+        return out
+
+    def _neuron_table(
+        self, detector: Detector, test: Dataset, null_of: NeuronTable | None
+    ) -> NeuronTable:
+        plan, place = self.study.neurons, self.folder.neurons(detector.name)
+        wanted = {
+            "detector": detector.fingerprint,
+            "dataset": {name: part.fingerprint for name, part in test.by_dataset().items()},
+            "mode": plan.mode,
+            "measure": plan.measure,
+        }
+        if holds(place, wanted):
+            return NeuronTable.open(place)
+        table = neuron_importance(
+            detector, test, _layer(detector, plan.layer), plan.measure, n_values=plan.values,
+            mode=plan.mode, n_untrained=plan.untrained, null_of=null_of, seed=self.seed,
+        )  # fmt: skip
+        table.save(place)
+        table.export(place.with_suffix(".csv"))
+        return table
+
+    def _write(self, complete: bool) -> None:
+        names = ("deepfake-probe", "torch", "timm", "captum", "numpy", "xarray", "zarr")
+        versions = self.provenance.content["versions"]
+        labels, layer = labels_of(self.study), self.study.neurons.layer
+        self.folder.write_manifest(
+            {
+                "title": self.study.title,
+                "command": self.command,
+                "created": self.created,
+                "complete": complete,
+                "simulated": all(entry.is_lab for entry in self.study.datasets),
+                "source": self.study.detectors.source or "",
+                "seed": self.seed,
+                "study": self.study.fingerprint,
+                "stages": self.stages,
+                "detectors": labels,
+                "datasets": self.datasets or _names(self.study),
+                "layers": {one: _layer_of(one.split("/")[0], layer) for one in labels},
+                "versions": {name: versions[name] for name in names},
+            }
+        )
+
+
+def _given(**values: int | None) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _names(study: Study) -> list[str]:
+    return [name for entry in study.datasets for name in entry.known_names() or ()]
+
+
+def _layer(detector: Detector, name: str) -> str:
+    return _layer_of(detector.spec.name, name)
+
+
+def _layer_of(architecture: str, name: str) -> str:
+    """Resolve ``units`` and ``last_conv`` to a module path of an architecture."""
+    if name not in ("units", "last_conv"):
+        return name
+    return str(getattr(find_architecture(architecture), name))
+
+
+def _earlier_seconds(folder: RunFolder) -> dict[str, float]:
+    """Seconds of each stage that an earlier run in the same folder finished."""
+    try:
+        stages = folder.read_manifest()["stages"]
+    except (StoreError, KeyError):
+        return {}
+    return {stage["name"]: stage["seconds"] for stage in stages if stage["done"]}
+
+
+def holds(path: Path, wanted: dict[str, Any]) -> bool:
+    """Whether a table is there and was computed from the same detectors and data."""
+    if not path.is_dir():
+        return False
+    try:
+        attrs = open_table(path).attrs
+    except StoreError:
+        return False
+    return all(attrs.get(key) == plain(value) for key, value in wanted.items())
+
+
+def _places(folder: RunFolder) -> dict[str, Path]:
+    return {
+        "images and sample table": folder.data,
+        "audit of the data": folder.root / AUDIT_FILE,
+        "weights and cards": folder.root / "detectors",
+        "zero-shot matrix": folder.evaluation.with_suffix(".csv"),
+        "activations": folder.root / "stores",
+        "neuron tables": folder.root / "tables" / "neurons",
+        "universality tables": folder.root / "tables" / "universality",
+        "figures": folder.figures,
+        "provenance": folder.root / "provenance.json",
+    }
+
+
+def stages_of(study: Study) -> list[StageState]:
+    """Say of every stage what it makes and how much of that is there.
+
+    What is there is checked against data and weights only when the study runs.
+    """
+    folder, labels = RunFolder(study.out), labels_of(study)
+    trained = [one for one in labels if "/" in one][: len(labels) - len(study.detectors.weights)]
+    names = _names(study)
+    datasets = ", ".join(names) if names else f"{len(study.datasets)} sources"
+
+    def there(*paths: Path) -> int:
+        return sum(path.exists() for path in paths)
+
+    card = (folder.data / "dataset.json",)
+    stores = [folder.store(one) for one in labels] if study.record.layers else []
+    drawn = [folder.figures / "zero-shot-matrix.pdf"] if study.figures.matrix else []
+    rows = (
+        ("data", datasets, card),
+        ("audit", "leaks, duplicates, labels, confounds", (folder.root / AUDIT_FILE,)),
+        ("detectors", ", ".join(labels), [folder.detector(o) / "card.json" for o in trained]),
+        ("evaluation", f"zero-shot matrix on {study.evaluation.split}", (folder.evaluation,)),
+        ("activations", ", ".join(study.record.layers) or "none", stores),
+        ("neurons", f"{study.neurons.measure} at {study.neurons.layer}, universal counts",
+         [folder.universality(one) for one in labels]),
+        ("figures", "matrix, counts, heatmaps", drawn),
+    )  # fmt: skip
+    return [StageState(name, makes, there(*paths), len(paths)) for name, makes, paths in rows]
