@@ -17,6 +17,9 @@ __all__ = ["DemoPlan", "run_demo"]
 
 SIZE = 128
 
+#: Images a lab dataset, by split; None for the lab's own.
+COUNTS: dict[str, int] | None = None
+
 #: Short trainings for a first look; the study's own lengths are the defaults of `probe train`.
 BASE_EPOCHS = {"meso4": 20, "mesoinception4": 20, "shallownet": 6, "xception": 6, "other": 8}
 TUNED_EPOCHS, TUNED_STEPS, TUNED_BATCH = 4, 12, 32
@@ -76,7 +79,7 @@ class DemoPlan:
             title="Demo on the lab",
             out=self.out,
             seeds=(self.seed,),
-            datasets=(DatasetEntry(open="lab", size=SIZE, seed=self.seed),),
+            datasets=(DatasetEntry(open="lab", size=SIZE, seed=self.seed, counts=COUNTS),),
             detectors=DetectorPlan(
                 names=self.detectors,
                 variants=VARIANTS,

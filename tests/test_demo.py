@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 from PIL import Image
 
 from probe import demo
-from probe.datasets.lab import make
 from probe.errors import ProbeError, UnknownNameError
 from probe.neurons import NeuronTable, Universality
 from probe.run import RunFolder
@@ -19,12 +17,13 @@ from probe.schema import DATASETS
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> demo.DemoPlan:
-    counts = {"train": 16, "val": 8, "test": 16}
-    monkeypatch.setattr(demo, "SIZE", 64)
+    """The demo with little of everything; the machine's cache is left alone."""
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(demo, "BASE_EPOCHS", {"meso4": 2})
     monkeypatch.setattr(demo, "TUNED_STEPS", 2)
     monkeypatch.setattr(demo, "TUNED_EPOCHS", 1)
-    monkeypatch.setattr(demo, "make", partial(make, counts=counts, workers=1))
+    monkeypatch.setattr(demo, "SIZE", 64)
+    monkeypatch.setattr(demo, "COUNTS", {"train": 16, "val": 8, "test": 16})
     return demo.DemoPlan(tmp_path / "run", ("meso4",), seed=1)
 
 
@@ -34,9 +33,9 @@ def test_the_demo_makes_all_it_names_and_reuses_it(plan: demo.DemoPlan) -> None:
     manifest = folder.read_manifest()
     assert manifest["complete"] and all(stage["done"] for stage in manifest["stages"])
     assert manifest["detectors"] == ["meso4/base", "meso4/shallow", "meso4/deep"]
-    assert all(Path(place).exists() for place in outcome["places"].values())
-    assert list(outcome["matrix"].data["dataset"].values) == list(DATASETS)
-    for label in plan.labels:
+    assert all(Path(place).exists() for place in outcome.places.values())
+    assert list(outcome.matrix.data["dataset"].values) == list(DATASETS)
+    for label in manifest["detectors"]:
         table = NeuronTable.open(folder.neurons(label))
         assert table.data.sizes["draw"] == 3
         found = Universality.open(folder.universality(label))
@@ -53,7 +52,7 @@ def test_the_demo_makes_all_it_names_and_reuses_it(plan: demo.DemoPlan) -> None:
     }
     again = demo.run_demo(plan)
     assert all(file.stat().st_mtime_ns == then for file, then in kept.items())
-    np.testing.assert_array_equal(again["matrix"].data["value"], outcome["matrix"].data["value"])
+    np.testing.assert_array_equal(again.matrix.data["value"], outcome.matrix.data["value"])
 
 
 def test_figures_are_the_same_bytes_for_the_same_data(plan: demo.DemoPlan) -> None:
@@ -63,13 +62,13 @@ def test_figures_are_the_same_bytes_for_the_same_data(plan: demo.DemoPlan) -> No
     for suffix in (".pdf", ".svg", ".png"):
         files = [
             figures.save_figure(
-                figures.matrix_figure(outcome["matrix"].data), plan.out / f"{n}{suffix}"
+                figures.matrix_figure(outcome.matrix.data), plan.out / f"{n}{suffix}"
             )
             for n in "ab"
         ]
         assert files[0].read_bytes() == files[1].read_bytes()
     with pytest.raises(UnknownNameError, match="Figure format '.jpg' is not known"):
-        figures.save_figure(figures.matrix_figure(outcome["matrix"].data), plan.out / "a.jpg")
+        figures.save_figure(figures.matrix_figure(outcome.matrix.data), plan.out / "a.jpg")
 
 
 def test_detectors_are_named_or_all() -> None:

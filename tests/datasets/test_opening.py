@@ -94,7 +94,7 @@ def test_an_unknown_part(noise: Dataset) -> None:
 
 
 def test_arguments_of_the_lab_are_for_the_lab(noise: Dataset) -> None:
-    with pytest.raises(DatasetError, match=r"size, seed was given .* for the lab and for layouts only"):
+    with pytest.raises(DatasetError, match=r"size, seed was given .* for the lab and for"):
         open_dataset(noise.root, size=64, seed=1)
 
 

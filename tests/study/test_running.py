@@ -1,0 +1,163 @@
+"""A small study from end to end: what it makes, reuses, refuses, and how it survives kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from probe.datasets import read_native
+from probe.errors import ProbeError, UnknownNameError
+from probe.run import RunFolder
+from probe.study import load_study, parse_study, run_study, stages_of
+from probe.study.data import open_data, within_budget
+from tests.study.making import TEXT, require_same_tables, tables_of, write_study
+from tests.test_cli import run
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study that ran undisturbed into ``out``."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROBE_CACHE", str(folder / "cache"))
+        file = write_study(folder)
+        assert run("run", file, "--out", folder / "out") == 0
+    return folder
+
+
+def test_everything_it_names_is_there(done: Path) -> None:
+    out = done / "out"
+    manifest = RunFolder(out).read_manifest()
+    assert manifest["complete"] and manifest["datasets"] == ["one", "second"]
+    assert manifest["detectors"] == ["meso4/base", "meso4/deep"]
+    assert [stage["name"] for stage in manifest["stages"]] == [
+        "data", "audit", "detectors", "evaluation", "activations", "neurons", "figures",
+    ]  # fmt: skip
+    tables = tables_of(out)
+    assert list(tables["tables/evaluation.zarr"]["dataset"].values) == ["one", "second"]
+    assert (out / "figures/zero-shot-matrix.pdf").is_file()
+    audit = json.loads((out / "audit.json").read_text())
+    assert audit["images"] == 144
+    data = read_native(out / "data")
+    assert set(data.samples.table["dataset"]) == {"one", "second"} and data.image(0).shape[2] == 3
+
+
+def test_provenance_names_what_it_was_made_of(done: Path) -> None:
+    found = json.loads((done / "out/provenance.json").read_text())
+    study = load_study(done / "tiny.toml")
+    assert found["study_fingerprint"] == study.fingerprint and found["seeds"] == [3]
+    assert set(found["weights"]) == {"meso4/base", "meso4/deep"}
+    assert set(found["data"]) == {f"{d}/{s}" for d in ("one", "second") for s in (
+        "train", "val", "test")}  # fmt: skip
+    assert found["runs"] == 1 and found["versions"]["torch"] and found["devices"]
+    assert found["wall_seconds"] == pytest.approx(sum(found["stages"].values()), abs=0.01)
+    assert found["command"].startswith("probe run")
+
+
+def test_a_second_run_computes_nothing(done: Path) -> None:
+    parts = ("data", "detectors", "stores", "tables/neurons", "tables/evaluation.zarr")
+    files = [f for part in parts for f in (done / "out" / part).rglob("*") if f.is_file()]
+    kept = {file: file.stat().st_mtime_ns for file in files if file.parent.name != "data"}
+    run_study(load_study(done / "tiny.toml", done / "out"))
+    assert kept == {file: file.stat().st_mtime_ns for file in kept}
+    assert json.loads((done / "out/provenance.json").read_text())["runs"] >= 2
+
+
+def test_the_stages_say_what_is_done_and_left(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = stages_of(load_study(done / "tiny.toml", done / "out"))
+    assert all(one.done == one.total > 0 for one in states)
+    fresh = stages_of(load_study(done / "tiny.toml", tmp_path / "new"))
+    assert all(one.done == 0 for one in fresh)
+    assert run("run", done / "tiny.toml", "--out", tmp_path / "new", "--dry-run") == 0
+    assert "0 of 2" in capsys.readouterr().out and not (tmp_path / "new").exists()
+
+
+def test_another_study_does_not_write_into_it(done: Path) -> None:
+    other = parse_study(TEXT.replace("epochs = 3", "epochs = 4"), done / "tiny.toml", done / "out")
+    with pytest.raises(ProbeError, match="holds another study, or this one with other settings"):
+        run_study(other)
+
+
+def test_several_seeds_stand_beside_each_other(done: Path, tmp_path: Path) -> None:
+    text = TEXT.replace("seeds = [3]", "seeds = [3, 5]").replace('["base", "deep"]', '["base"]')
+    outcome = run_study(parse_study(text, done / "tiny.toml", tmp_path / "out"))
+    labels = list(outcome.matrix.data["detector"].values)
+    assert labels == ["meso4/base", "meso4/base-seed5"]
+    values = outcome.matrix.data["value"].sel(level="frame", metric="auroc")
+    assert not np.array_equal(values[0], values[1])
+    # The first seed's detector is that of the study with one seed.
+    np.testing.assert_array_equal(
+        values[0], tables_of(done / "out")["tables/evaluation.zarr"]["value"]
+        .sel(detector="meso4/base", level="frame", metric="auroc"),
+    )  # fmt: skip
+
+
+def test_detectors_may_be_brought(done: Path, tmp_path: Path) -> None:
+    weights = RunFolder(done / "out").detector("meso4/base") / "model.safetensors"
+    text = TEXT[: TEXT.index("[detectors]")] + (
+        f'[detectors]\ninput_size = 32\n[[detectors.weights]]\nname = "meso4"\nfile = "{weights}"\n'
+        "[neurons]\nuntrained = 1\n"
+    )
+    outcome = run_study(parse_study(text, done / "tiny.toml", tmp_path / "out"))
+    assert list(outcome.matrix.data["detector"].values) == ["meso4/model"]
+
+
+def test_a_budget_draws_whole_videos_of_both_classes(done: Path) -> None:
+    data = open_data(load_study(done / "tiny.toml"), done / "budget")
+    study = parse_study(TEXT + "[budget]\nimages = 10\n", done / "tiny.toml")
+    small = within_budget(data, study).samples.table
+    whole = data.samples.table
+    for (name, split), rows in small.groupby(["dataset", "split"]):
+        assert 10 <= len(rows) < 12 and set(rows["label"]) == {0, 1}
+        for video, frames in rows.groupby(["method", "video"]):
+            same = whole[(whole["dataset"] == name) & (whole["split"] == split)]
+            assert len(frames) == len(
+                same[(same["method"] == video[0]) & (same["video"] == video[1])]
+            )
+    pd.testing.assert_frame_equal(small, within_budget(data, study).samples.table)
+
+
+def test_a_source_that_is_not_in_the_data(done: Path, tmp_path: Path) -> None:
+    text = TEXT.replace('open = "data:one"', 'open = "data"').replace(
+        '\n[[datasets]]\nname = "second"\nopen = "data:two"\n', ""
+    ).replace('target = ["second"]', 'target = ["three"]')  # fmt: skip
+    with pytest.raises((ProbeError, UnknownNameError), match="three"):
+        run_study(parse_study(text, done / "tiny.toml", tmp_path / "out"))
+
+
+@pytest.mark.timeout(300)
+def test_killed_at_random_moments_it_ends_with_the_same_tables(done: Path, tmp_path: Path) -> None:
+    out, rng, kills = tmp_path / "out", np.random.default_rng(7), 0
+    command = [sys.executable, "-m", "probe", "run", str(done / "tiny.toml"), "--out", str(out)]
+    environment = {**os.environ, "PROBE_CACHE": str(tmp_path / "cache")}
+    while True:
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        if kills == 5:
+            assert process.wait() == 0
+            break
+        # Counted from where work begins: before that there is nothing to lose.
+        start = time.monotonic()
+        while process.poll() is None and time.monotonic() - start < 60:
+            if (out / "provenance.json").exists():
+                break
+            time.sleep(0.02)
+        time.sleep(rng.uniform(0, 4))
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        kills += 1
+    require_same_tables(done / "out", out)
+    assert RunFolder(out).read_manifest()["complete"]
