@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from probe.datasets.ingestion import find_layout, lying
 from probe.datasets.lab import make
 from probe.datasets.opening import open_layout, part_of
 from probe.datasets.splits import SPLIT_CHOICES
-from probe.errors import ProbeError
+from probe.errors import DatasetError, ProbeError
+from probe.progress import track
 from probe.schema import DATASETS
 from probe.study.plan import Budget, DatasetEntry, Study
 
@@ -59,10 +61,40 @@ def open_data(study: Study, folder: Path) -> Dataset:
                     "another name."
                 )
             parts[part.name] = part
-    joined = concatenate([within_budget(part, study) for part in parts.values()], study.title)
+    joined = _joined([within_budget(part, study) for part in parts.values()], study.title)
     joined = replace(joined, root=folder / "data")
     write_native(joined)
     return joined
+
+
+def _joined(parts: Sequence[Dataset], name: str) -> Dataset:
+    """Join datasets whose tables have different columns; every image gets its digest.
+
+    What is missing in a column would count as a value in fingerprints: a changed image whose
+    digest is missing would not be noticed.
+    """
+    joined = concatenate(parts, name)
+    table = joined.samples.table.copy()
+    for column in table.columns:
+        if pd.api.types.is_object_dtype(table[column]) or pd.api.types.is_string_dtype(
+            table[column]
+        ):
+            table[column] = table[column].fillna("")
+    known = table["digest"] if "digest" in table else pd.Series("", index=table.index)
+    files = dict.fromkeys(table["path"][known == ""])
+    found = {file: _digest(joined.root / file) for file in track(files, "read images")}
+    table["digest"] = known.where(known != "", table["path"].map(found))
+    return replace(joined, samples=Samples(table))
+
+
+def _digest(file: Path) -> str:
+    try:
+        return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+    except OSError as error:
+        raise DatasetError(
+            f"The image {str(file)!r} cannot be read ({error.strerror}). Restore it, or make the "
+            "dataset anew without it."
+        ) from error
 
 
 def _is_lab_alone(study: Study) -> bool:

@@ -16,6 +16,7 @@ from probe.detectors import ARCHITECTURES
 from probe.detectors.architectures import TIMM_PREFIX
 from probe.errors import did_you_mean
 from probe.importance import MEASURES, MODES
+from probe.run import slug
 from probe.schema import DATASETS, SPLITS, VARIANTS
 
 __all__ = [
@@ -51,6 +52,8 @@ def _detector(value: str) -> str:
 
 DetectorName = Annotated[str, AfterValidator(_detector)]
 Positive = Annotated[int, Field(ge=1)]
+#: Generators take no negative seeds, and training multiplies them.
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -86,7 +89,7 @@ class DatasetEntry(_Part):
     part: str | None = None
     name: str | None = None
     size: Positive | None = None
-    seed: int = 0
+    seed: Seed = 0
     counts: dict[str, Positive] | None = None
     frames: Positive | None = None
     every: Positive | None = None
@@ -174,6 +177,14 @@ class Training(_Part):
     batch_size: Positive | None = None
     freeze_batchnorm: bool = True
 
+    @model_validator(mode="after")
+    def _names_known(self) -> Training:
+        if isinstance(self.epochs, dict):
+            for name in self.epochs:
+                if not name.startswith(TIMM_PREFIX):
+                    _known(name, [*ARCHITECTURES, "other"])
+        return self
+
     def epochs_of(self, name: str) -> int | None:
         """Epochs of one architecture, or None for the study's."""
         if isinstance(self.epochs, dict):
@@ -190,10 +201,19 @@ class Weights(_Part):
         Architecture.
     file : str
         Weights, in any format that `load_detector` reads.
+    label : str or None
+        What stands after the architecture in tables; the name of the file without its suffix by
+        default.
     """
 
     name: DetectorName
     file: str
+    label: Annotated[str, Field(pattern=r"^[\w.-]+$")] | None = None
+
+    @property
+    def variant(self) -> str:
+        """What stands after the architecture in tables."""
+        return self.label or Path(self.file).stem
 
 
 class DetectorPlan(_Part):
@@ -240,6 +260,21 @@ class DetectorPlan(_Part):
         if self.base.steps is not None:
             raise ValueError("steps is for [detectors.tuned]; base passes over all its data")
         return self
+
+    def labels(self, seeds: tuple[int, ...]) -> list[str]:
+        """Return the labels of all detectors, in the order of tables: trained, then brought."""
+        trained = [
+            f"{name}/{variant_of(variant, seed, seeds)}"
+            for seed in seeds
+            for name in self.names
+            for variant in self.variants
+        ]
+        return trained + [f"{one.name}/{one.variant}" for one in self.weights]
+
+
+def variant_of(variant: str, seed: int, seeds: tuple[int, ...]) -> str:
+    """Name a variant; the seed is said of all but the first."""
+    return variant if seed == seeds[0] else f"{variant}-seed{seed}"
 
 
 class EvaluationPlan(_Part):
@@ -324,7 +359,7 @@ class Study(_Part):
 
     title: str = "Study"
     out: Path
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     datasets: Annotated[tuple[DatasetEntry, ...], Field(min_length=1)]
     detectors: DetectorPlan
     evaluation: EvaluationPlan = EvaluationPlan()
@@ -342,6 +377,13 @@ class Study(_Part):
             raise ValueError(f"two datasets are called {twice[0]!r}; give one another name")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds holds one seed twice")
+        slugs = [slug(label) for label in self.detectors.labels(self.seeds)]
+        same = sorted({one for one in slugs if slugs.count(one) > 1})
+        if same:
+            raise ValueError(
+                f"two detectors would be kept as {same[0]!r}; give names once, and weights a "
+                "label of their own"
+            )
         if None not in known:
             for key in ("source", "target"):
                 given = getattr(self.detectors, key) or ()
