@@ -10,8 +10,9 @@ from probe.detectors import ARCHITECTURES
 from probe.errors import ProbeError
 from probe.schema import VARIANTS
 from probe.study import Study, run_study
-from probe.study.plan import DatasetEntry, DetectorPlan, Training
+from probe.study.plan import DetectorPlan, Training
 from probe.study.running import Outcome
+from probe.study.sources import DatasetEntry
 
 __all__ = ["DemoPlan", "run_demo"]
 

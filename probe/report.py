@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from probe.detectors.detector import Detector
     from probe.detectors.evaluation import ZeroShotMatrix
     from probe.neurons import Universality
-    from probe.study.running import Outcome, StageState
+    from probe.study.running import Outcome
+    from probe.study.stages import StageState
 
 __all__ = [
     "audit",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from probe.datasets.dataset import CARD_FILE, Dataset, write_native
 from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
 from probe.datasets.media import ImageFiles, VideoFile
+from probe.datasets.recognising import recognise
 from probe.datasets.report import IngestReport
 from probe.datasets.rules import BOXES, CutRule
 from probe.datasets.samples import Samples
@@ -118,7 +119,7 @@ def ingest(
         out.
     """
     root, out = Path(root), Path(out)
-    kind = find_layout(layout, root)
+    kind, why = find_layout(layout, root)
     _require_finder(finder)
     if workers is not None and not 1 <= workers <= 1024:
         raise DatasetError(f"workers={workers} was given; allowed are 1 to 1,024.")
@@ -126,7 +127,7 @@ def ingest(
     found = assign_splits(kind.inventory(root, options), splits, seed)
     given = CutRule(frames, every, True, size, margin, BOXES if boxes else finder, align)
     rule = plan_rule(found, given, crop)
-    plan = _Plan(kind, found, rule, options, out, {"splits": splits, "seed": seed})
+    plan = _Plan(kind, found, rule, options, out, {"splits": splits, "seed": seed}, why)
     jobs = plan.jobs(_boxes(boxes, found))
     plan.require_own(jobs)
     plan.write_parameters()
@@ -152,8 +153,8 @@ def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
 
 
-def find_layout(name: str, root: Path) -> Layout:
-    """Return the layout of a name; "auto" recognises it.
+def find_layout(name: str, root: Path) -> tuple[Layout, str]:
+    """Return the layout of a name; "auto" recognises it, and says why.
 
     Raises
     ------
@@ -162,11 +163,10 @@ def find_layout(name: str, root: Path) -> Layout:
     DatasetError
         If the root is missing, or no layout or more than one is recognised.
     """
-    if name == AUTO:
-        from probe.datasets.recognising import recognise
-
-        return LAYOUTS[recognise(root)[0]]
-    return LAYOUTS[name]
+    if name != AUTO:
+        return LAYOUTS[name], ""
+    found, why = recognise(root)
+    return LAYOUTS[found], f"Recognised as {found}: {why}."
 
 
 def lying(kind: Layout, root: Path, options: Mapping[str, Any]) -> Dataset | None:
@@ -227,6 +227,7 @@ class _Plan:
     options: LayoutOptions
     out: Path
     division: Mapping[str, Any]
+    why: str = ""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -290,7 +291,7 @@ class _Plan:
             {**self.parameters, **self.division},
             tuple(reports),
             self.found.left_out,
-            self.found.notes,
+            (*((self.why,) if self.why else ()), *self.found.notes),
         )
         file = report.save()
         if not report.written:

@@ -133,7 +133,7 @@ def open_layout(
         Images where they lie, if they are face crops on disk; else what `ingest` makes of them.
     """
     root = Path(root)
-    kind = find_layout(layout, root)
+    kind, _ = find_layout(layout, root)
     in_place = None if out is not None else lying(kind, root, options)
     if in_place is not None:
         return in_place

@@ -19,7 +19,8 @@ from probe.datasets.splits import SPLIT_CHOICES
 from probe.errors import DatasetError, ProbeError
 from probe.progress import track
 from probe.schema import DATASETS
-from probe.study.plan import Budget, DatasetEntry, Study
+from probe.study.plan import Budget, Study
+from probe.study.sources import DatasetEntry
 
 __all__ = ["open_data", "within_budget"]
 
@@ -138,7 +139,7 @@ def _of_layout(entry: DatasetEntry, sources: Path, budget: Budget) -> list[Datas
     if not entry.seed:
         options.pop("seed")
     root = Path(entry.root)
-    found = lying(find_layout(entry.layout, root), root, options)
+    found = lying(find_layout(entry.layout, root)[0], root, options)
     if found is None:
         place = sources / _mark(entry, entry.layout)
         found = open_layout(entry.layout, root=root, out=place, workers=budget.workers, **options)

@@ -12,9 +12,10 @@ from probe.detectors import Detector
 from probe.detectors.evaluation import ZeroShotMatrix
 from probe.errors import DatasetError
 from probe.neurons import Universality
-from probe.run import RunFolder, slug
+from probe.run import RunFolder
 from probe.schema import FAKE
 from probe.study.plan import Study
+from probe.study.stages import figure_names
 
 __all__ = ["draw_figures", "heatmaps_on"]
 
@@ -33,14 +34,14 @@ def draw_figures(
     """
     first = detectors[0].spec.name
     those = [one for one in detectors if one.spec.name == first]
-    drawn: dict[str, Any] = {}
+    names, drawn = figure_names(study), dict[str, Any]()
     if study.figures.heatmaps:
-        drawn[f"heatmaps-{slug(first)}"] = heatmaps_on(those, test)
+        drawn[names["heatmaps"]] = heatmaps_on(those, test)
     if study.figures.matrix:
-        drawn["zero-shot-matrix"] = figures.matrix_figure(matrix.data)
+        drawn[names["matrix"]] = figures.matrix_figure(matrix.data)
     if study.figures.counts:
         found = universality[those[0].name].data
-        drawn[f"universal-neurons-{slug(first)}"] = figures.counts_figure(found)
+        drawn[names["counts"]] = figures.counts_figure(found)
     for name, figure in drawn.items():
         for suffix in (".pdf", ".png"):
             figures.save_figure(figure, folder.figures / f"{name}{suffix}")

@@ -126,6 +126,9 @@ def _said(error: Any) -> str:
 def _dotted(loc: Sequence[str | int]) -> str:
     out = ""
     for part in loc:
+        if isinstance(part, str) and ("[" in part or part.startswith("constrained-")):
+            # The name that pydantic gives to one of several types of a value; no key has these.
+            continue
         out += f"[{part}]" if isinstance(part, int) else f".{part}"
     return out.strip(".")
 
@@ -157,15 +160,23 @@ def _missing(study: Study) -> list[str]:
     for i, entry in enumerate(study.datasets):
         for key in ("root", "reals", "images"):
             value = getattr(entry, key)
-            if value is not None and not Path(value).exists():
+            if value is not None and not (_is_unset(value) or Path(value).exists()):
                 out.append(f"datasets[{i}].{key} = {value!r} is not there")
-        if entry.open is not None and not entry.is_lab and not _is_opened(entry.open):
+        folder = entry.open is not None and not entry.is_lab
+        if folder and not (_is_unset(entry.open) or _is_opened(entry.open)):
             out.append(f"datasets[{i}].open = {entry.open!r} is no dataset folder")
     for i, brought in enumerate(study.detectors.weights):
-        if not Path(brought.file).is_file():
+        if not (_is_unset(brought.file) or Path(brought.file).is_file()):
             out.append(f"detectors.weights[{i}].file = {brought.file!r} is not there")
     return out
 
 
-def _is_opened(text: str) -> bool:
+def _is_unset(text: str | None) -> bool:
+    # Said already, by the name of the variable.
+    return text is not None and "${" in text
+
+
+def _is_opened(text: str | None) -> bool:
+    if text is None:
+        return False
     return Path(text).is_dir() or Path(text.rpartition(":")[0] or "/nowhere").is_dir()

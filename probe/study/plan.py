@@ -9,20 +9,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from probe.datasets import LAYOUTS
-from probe.datasets.ingestion import AUTO
-from probe.datasets.splits import SPLIT_CHOICES
 from probe.detectors import ARCHITECTURES
 from probe.detectors.architectures import TIMM_PREFIX
-from probe.errors import did_you_mean
 from probe.importance import MEASURES, MODES
 from probe.run import slug
-from probe.schema import DATASETS, SPLITS, VARIANTS
+from probe.schema import SPLITS, VARIANTS
+from probe.study.sources import DatasetEntry
+from probe.study.values import Part, Positive, Seed, known
 
 __all__ = [
-    "LAB",
     "Budget",
-    "DatasetEntry",
     "DetectorPlan",
     "EvaluationPlan",
     "FigurePlan",
@@ -33,133 +29,19 @@ __all__ = [
     "Weights",
 ]
 
-LAB = "lab"
-
 #: Names of layers that every architecture of the study has a module for.
 NAMED_LAYERS = ("units", "last_conv")
 
 
-def _known(value: str, allowed: Any) -> str:
-    names = list(allowed)
-    if value not in names:
-        raise ValueError(f"{value!r} is not known. {did_you_mean(value, names)}")
-    return value
-
-
 def _detector(value: str) -> str:
-    return value if value.startswith(TIMM_PREFIX) else _known(value, ARCHITECTURES)
+    return value if value.startswith(TIMM_PREFIX) else known(value, ARCHITECTURES)
 
 
 DetectorName = Annotated[str, AfterValidator(_detector)]
-Positive = Annotated[int, Field(ge=1)]
-#: Generators take no negative seeds, and training multiplies them.
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DatasetEntry(_Part):
-    """One source of images, which may hold several datasets.
-
-    Attributes
-    ----------
-    open : str or None
-        ``lab``, ``lab:<name>``, or a folder that `ingest` wrote, perhaps with ``:<part>``.
-    layout, root : str or None
-        Instead: a layout, and the dataset as its authors distribute it.
-    part : str or None
-        Of a layout with several datasets, one of them.
-    name : str or None
-        What the dataset is called here; only for one.
-    size, seed
-        Side of the lab's images or of crops in pixels; seed of the lab or of splits.
-    counts : mapping or None
-        Of the lab: images a dataset, by split.
-    frames, every, margin, finder, align, crop, splits, compression, reals, images, fake_label,
-    video_pattern
-        As in `probe.datasets.ingest`.
-    """
-
-    open: str | None = None
-    layout: str | None = None
-    root: str | None = None
-    part: str | None = None
-    name: str | None = None
-    size: Positive | None = None
-    seed: Seed = 0
-    counts: dict[str, Positive] | None = None
-    frames: Positive | None = None
-    every: Positive | None = None
-    margin: float | None = None
-    finder: str | None = None
-    align: bool | None = None
-    crop: bool | None = None
-    splits: Annotated[str, AfterValidator(lambda v: _known(v, SPLIT_CHOICES))] = "official"
-    compression: str | None = None
-    reals: str | None = None
-    images: str | None = None
-    fake_label: str | None = None
-    video_pattern: str | None = None
-
-    @model_validator(mode="after")
-    def _one_source(self) -> DatasetEntry:
-        if (self.open is None) == (self.layout is None):
-            raise ValueError("give either open, or layout with root")
-        if self.layout is not None:
-            _known(self.layout, [*LAYOUTS, AUTO])
-            if self.root is None:
-                raise ValueError(f"layout = {self.layout!r} needs root, the folder it lies in")
-        elif self.is_lab and self.lab_part:
-            _known(self.lab_part, DATASETS)
-        kind = "layout" if self.layout else "lab" if self.is_lab else "folder"
-        foreign = sorted(self.model_fields_set - _TAKES[kind])
-        if foreign:
-            taken = ", ".join(sorted(_TAKES[kind]))
-            raise ValueError(
-                f"{', '.join(foreign)} does not belong to a {kind}, which takes {taken}"
-            )
-        return self
-
-    @property
-    def is_lab(self) -> bool:
-        """Whether it is the embedded dataset, or a part of it."""
-        return self.open is not None and (self.open == LAB or self.open.startswith(f"{LAB}:"))
-
-    @property
-    def lab_part(self) -> str:
-        """Name of the part of the lab; empty for all."""
-        return (self.open or "").partition(":")[2] if self.is_lab else ""
-
-    def ingest_options(self) -> dict[str, Any]:
-        """Return the options of `ingest` that were given."""
-        values = {key: getattr(self, key) for key in _INGEST}
-        return {key: value for key, value in values.items() if value is not None}
-
-    def known_names(self) -> list[str] | None:
-        """Return the names of its datasets, or None where only the files tell."""
-        if self.name:
-            return [self.name]
-        if self.is_lab:
-            return [self.lab_part] if self.lab_part else list(DATASETS)
-        return [self.part] if self.part else None
-
-
-_INGEST = (
-    "size", "seed", "frames", "every", "margin", "finder", "align", "crop", "splits",
-    "compression", "reals", "images", "fake_label", "video_pattern",
-)  # fmt: skip
-
-_TAKES = {
-    "lab": {"open", "name", "size", "seed", "counts"},
-    "folder": {"open", "name"},
-    "layout": {"layout", "root", "part", "name", *_INGEST},
-}
-
-
-class Training(_Part):
+class Training(Part):
     """How long a variant is trained; the study's lengths where nothing is said.
 
     Attributes
@@ -178,11 +60,11 @@ class Training(_Part):
     freeze_batchnorm: bool = True
 
     @model_validator(mode="after")
-    def _names_known(self) -> Training:
+    def _namesknown(self) -> Training:
         if isinstance(self.epochs, dict):
             for name in self.epochs:
                 if not name.startswith(TIMM_PREFIX):
-                    _known(name, [*ARCHITECTURES, "other"])
+                    known(name, [*ARCHITECTURES, "other"])
         return self
 
     def epochs_of(self, name: str) -> int | None:
@@ -192,7 +74,7 @@ class Training(_Part):
         return self.epochs
 
 
-class Weights(_Part):
+class Weights(Part):
     """A detector with weights of the user's own.
 
     Attributes
@@ -216,7 +98,7 @@ class Weights(_Part):
         return self.label or Path(self.file).stem
 
 
-class DetectorPlan(_Part):
+class DetectorPlan(Part):
     """Which detectors.
 
     Attributes
@@ -238,7 +120,7 @@ class DetectorPlan(_Part):
     """
 
     names: tuple[DetectorName, ...] = ()
-    variants: tuple[Annotated[str, AfterValidator(lambda v: _known(v, VARIANTS))], ...] = VARIANTS
+    variants: tuple[Annotated[str, AfterValidator(lambda v: known(v, VARIANTS))], ...] = VARIANTS
     input_size: Positive | None = None
     source: str | None = None
     target: tuple[str, ...] = ()
@@ -277,22 +159,22 @@ def variant_of(variant: str, seed: int, seeds: tuple[int, ...]) -> str:
     return variant if seed == seeds[0] else f"{variant}-seed{seed}"
 
 
-class EvaluationPlan(_Part):
+class EvaluationPlan(Part):
     """How detectors are measured, and on which split everything is."""
 
-    split: Annotated[str, AfterValidator(lambda v: _known(v, SPLITS))] = "test"
+    split: Annotated[str, AfterValidator(lambda v: known(v, SPLITS))] = "test"
     level: Share = 0.95
     resamples: Annotated[int, Field(ge=100)] = 1000
 
 
-class RecordPlan(_Part):
+class RecordPlan(Part):
     """Which activations are kept: ``units``, ``last_conv`` or module paths; none if empty."""
 
     layers: tuple[str, ...] = NAMED_LAYERS
     dtype: Literal["float32", "float16"] = "float32"
 
 
-class NeuronPlan(_Part):
+class NeuronPlan(Part):
     """How neurons are judged.
 
     Attributes
@@ -310,14 +192,14 @@ class NeuronPlan(_Part):
     """
 
     layer: str = NAMED_LAYERS[0]
-    measure: Annotated[str, AfterValidator(lambda v: _known(v, MEASURES))] = "ace"
-    mode: Annotated[str, AfterValidator(lambda v: _known(v, MODES))] = "default"
+    measure: Annotated[str, AfterValidator(lambda v: known(v, MEASURES))] = "ace"
+    mode: Annotated[str, AfterValidator(lambda v: known(v, MODES))] = "default"
     values: Annotated[int, Field(ge=2)] = 4
     top: Share = 0.5
     untrained: Positive = 3
 
 
-class FigurePlan(_Part):
+class FigurePlan(Part):
     """Which figures are drawn: the matrix, the counts of universal units, and heatmaps."""
 
     matrix: bool = True
@@ -325,7 +207,7 @@ class FigurePlan(_Part):
     heatmaps: bool = True
 
 
-class Budget(_Part):
+class Budget(Part):
     """What the study may use.
 
     Attributes
@@ -340,7 +222,7 @@ class Budget(_Part):
     workers: Positive | None = None
 
 
-class Study(_Part):
+class Study(Part):
     """A whole study.
 
     Attributes
@@ -389,7 +271,7 @@ class Study(_Part):
                 given = getattr(self.detectors, key) or ()
                 for name in [given] if isinstance(given, str) else given:
                     try:
-                        _known(name, names)
+                        known(name, names)
                     except ValueError as error:
                         raise ValueError(f"detectors.{key} = {error}") from error
         layers = {*self.record.layers, self.neurons.layer}
@@ -404,6 +286,16 @@ class Study(_Part):
     def _architectures(self) -> Iterator[str]:
         yield from self.detectors.names
         yield from (one.name for one in self.detectors.weights)
+
+    @property
+    def labels(self) -> list[str]:
+        """Labels of all detectors, in the order of tables."""
+        return self.detectors.labels(self.seeds)
+
+    @property
+    def known_names(self) -> list[str]:
+        """Names of the datasets, without those that only the files tell."""
+        return [name for entry in self.datasets for name in entry.known_names() or ()]
 
     @property
     def fingerprint(self) -> str:

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from probe.datasets import Dataset
 from probe.datasets.audit import AuditReport, audit
 from probe.detectors import Detector, find_architecture, load_detector
 from probe.detectors.evaluation import ZeroShotMatrix, evaluate
 from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
-from probe.errors import ProbeError, StoreError
+from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.hooks import trace
 from probe.importance import neuron_importance
 from probe.neurons import NeuronTable, Universality, universal_neurons
 from probe.recording import record
@@ -22,16 +23,12 @@ from probe.run import RunFolder
 from probe.schema import VARIANTS
 from probe.study.data import open_data
 from probe.study.drawing import draw_figures
-from probe.study.plan import Study
+from probe.study.plan import NAMED_LAYERS, Study, variant_of
 from probe.study.provenance import Provenance
+from probe.study.stages import AUDIT_FILE
 from probe.tables import open_table, plain
 
-__all__ = ["STAGES", "Outcome", "StageState", "run_study", "stages_of"]
-
-AUDIT_FILE = "audit.json"
-
-#: What a study does, in this order.
-STAGES = ("data", "audit", "detectors", "evaluation", "activations", "neurons", "figures")
+__all__ = ["Outcome", "run_study"]
 
 
 @dataclass(frozen=True)
@@ -56,16 +53,6 @@ class Outcome:
     places: dict[str, Path]
 
 
-@dataclass(frozen=True)
-class StageState:
-    """How far a stage is, by what lies in the run folder."""
-
-    name: str
-    makes: str
-    done: int
-    total: int
-
-
 def run_study(study: Study, command: str = "") -> Outcome:
     """Run all stages of a study; what an earlier run finished is reused.
 
@@ -88,6 +75,7 @@ def run_study(study: Study, command: str = "") -> Outcome:
     ProbeError
         If something it needs is missing or does not fit.
     """
+    _require_layers(study)
     run = _Run(study, command)
     data = run.stage("data", run.open_data)
     found = run.stage("audit", lambda: run.audit(data))
@@ -104,21 +92,6 @@ def run_study(study: Study, command: str = "") -> Outcome:
     return Outcome(matrix, universality, found, _places(run.folder))
 
 
-def labels_of(study: Study) -> list[str]:
-    """Return the labels of all detectors of a study, in the order of its tables."""
-    trained = [
-        f"{name}/{_variant(study, variant, seed)}"
-        for seed in study.seeds
-        for name in study.detectors.names
-        for variant in study.detectors.variants
-    ]
-    return trained + [f"{one.name}/{Path(one.file).stem}" for one in study.detectors.weights]
-
-
-def _variant(study: Study, variant: str, seed: int) -> str:
-    return variant if seed == study.seeds[0] else f"{variant}-seed{seed}"
-
-
 class _Run:
     """The stages of a run, the manifest that the dashboard reads, and the provenance."""
 
@@ -130,11 +103,22 @@ class _Run:
         self.datasets: list[str] = []
         self.earlier = _earlier_seconds(self.folder)
         self.created = datetime.now(UTC).isoformat(timespec="seconds")
+        self._require_folder()
         self._require_own()
         self.provenance = Provenance.begin(
             study.out, command, study.model_dump(mode="json"), study.fingerprint
         )
         self._write(complete=False)
+
+    def _require_folder(self) -> None:
+        """Raise `ProbeError` if the run folder cannot be one."""
+        try:
+            self.study.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ProbeError(
+                f"The run folder {str(self.study.out)!r} cannot be made ({error.strerror}). Give "
+                "another with --out."
+            ) from error
 
     def _require_own(self) -> None:
         """Raise `ProbeError` if the run folder holds another study."""
@@ -191,7 +175,9 @@ class _Run:
         plan = self.study.detectors
         out = [one for seed in self.study.seeds for one in self._trained(data, seed)]
         out += [
-            load_detector(one.name, weights=one.file, input_size=plan.input_size)
+            _called(
+                load_detector(one.name, weights=one.file, input_size=plan.input_size), one.variant
+            )
             for one in plan.weights
         ]
         self.provenance.content["weights"] = {one.name: one.fingerprint for one in out}
@@ -223,11 +209,10 @@ class _Run:
                 yield self._labelled(tuned, variant, seed)
 
     def _place(self, name: str, variant: str, seed: int) -> Path:
-        return self.folder.detector(f"{name}/{_variant(self.study, variant, seed)}")
+        return self.folder.detector(f"{name}/{variant_of(variant, seed, self.study.seeds)}")
 
     def _labelled(self, detector: Detector, variant: str, seed: int) -> Detector:
-        label = _variant(self.study, variant, seed)
-        return Detector(detector.module, replace(detector.spec, variant=label))
+        return _called(detector, variant_of(variant, seed, self.study.seeds))
 
     def evaluate(self, detectors: list[Detector], test: Dataset) -> ZeroShotMatrix:
         plan, place = self.study.evaluation, self.folder.evaluation
@@ -238,13 +223,11 @@ class _Run:
             "seed": self.seed,
         }
         if holds(place, wanted):
-            return ZeroShotMatrix.open(place)
+            return _exported(ZeroShotMatrix.open(place), place)
         matrix = evaluate(
             detectors, test, n_resamples=plan.resamples, level=plan.level, seed=self.seed
         )
-        matrix.save(place)
-        matrix.export(place.with_suffix(".csv"))
-        return matrix
+        return _kept(matrix, place)
 
     def record(self, detectors: list[Detector], test: Dataset) -> None:
         plan = self.study.record
@@ -259,9 +242,7 @@ class _Run:
             table = self._neuron_table(one, test, nulls.get(one.spec.name))
             nulls[one.spec.name] = table
             found = universal_neurons(table, self.study.neurons.top)
-            found.save(self.folder.universality(one.name))
-            found.export(self.folder.universality(one.name).with_suffix(".csv"))
-            out[one.name] = found
+            out[one.name] = _kept(found, self.folder.universality(one.name))
         return out
 
     def _neuron_table(
@@ -275,19 +256,17 @@ class _Run:
             "measure": plan.measure,
         }
         if holds(place, wanted):
-            return NeuronTable.open(place)
+            return _exported(NeuronTable.open(place), place)
         table = neuron_importance(
             detector, test, _layer(detector, plan.layer), plan.measure, n_values=plan.values,
             mode=plan.mode, n_untrained=plan.untrained, null_of=null_of, seed=self.seed,
         )  # fmt: skip
-        table.save(place)
-        table.export(place.with_suffix(".csv"))
-        return table
+        return _kept(table, place)
 
     def _write(self, complete: bool) -> None:
         names = ("deepfake-probe", "torch", "timm", "captum", "numpy", "xarray", "zarr")
         versions = self.provenance.content["versions"]
-        labels, layer = labels_of(self.study), self.study.neurons.layer
+        labels, layer = self.study.labels, self.study.neurons.layer
         self.folder.write_manifest(
             {
                 "title": self.study.title,
@@ -300,19 +279,49 @@ class _Run:
                 "study": self.study.fingerprint,
                 "stages": self.stages,
                 "detectors": labels,
-                "datasets": self.datasets or _names(self.study),
+                "datasets": self.datasets or self.study.known_names,
                 "layers": {one: _layer_of(one.split("/")[0], layer) for one in labels},
                 "versions": {name: versions[name] for name in names},
             }
         )
 
 
+Table = TypeVar("Table", ZeroShotMatrix, NeuronTable, Universality)
+
+
+def _kept(table: Table, place: Path) -> Table:
+    """Write a table, and as CSV; a kill between the two leaves no CSV of an older table."""
+    place.with_suffix(".csv").unlink(missing_ok=True)
+    table.save(place)
+    return _exported(table, place)
+
+
+def _exported(table: Table, place: Path) -> Table:
+    """Write the CSV of a table that is there, unless a kill has spared it."""
+    if not place.with_suffix(".csv").is_file():
+        table.export(place.with_suffix(".csv"))
+    return table
+
+
+def _called(detector: Detector, variant: str) -> Detector:
+    return Detector(detector.module, replace(detector.spec, variant=variant))
+
+
+def _require_layers(study: Study) -> None:
+    """Raise `UnknownNameError` for a layer that is in no detector, before anything is trained."""
+    plan = study.detectors
+    for name in dict.fromkeys([*plan.names, *(one.name for one in plan.weights)]):
+        asked = {*study.record.layers, study.neurons.layer} - {*NAMED_LAYERS}
+        if asked:
+            known = trace(load_detector(name, input_size=plan.input_size)).layers
+            for layer in sorted(asked - {*known}):
+                raise UnknownNameError(
+                    "layer", layer, known, name, f"List them with `probe layers {name}`."
+                )
+
+
 def _given(**values: int | None) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
-
-
-def _names(study: Study) -> list[str]:
-    return [name for entry in study.datasets for name in entry.known_names() or ()]
 
 
 def _layer(detector: Detector, name: str) -> str:
@@ -321,7 +330,7 @@ def _layer(detector: Detector, name: str) -> str:
 
 def _layer_of(architecture: str, name: str) -> str:
     """Resolve ``units`` and ``last_conv`` to a module path of an architecture."""
-    if name not in ("units", "last_conv"):
+    if name not in NAMED_LAYERS:
         return name
     return str(getattr(find_architecture(architecture), name))
 
@@ -358,32 +367,3 @@ def _places(folder: RunFolder) -> dict[str, Path]:
         "figures": folder.figures,
         "provenance": folder.root / "provenance.json",
     }
-
-
-def stages_of(study: Study) -> list[StageState]:
-    """Say of every stage what it makes and how much of that is there.
-
-    What is there is checked against data and weights only when the study runs.
-    """
-    folder, labels = RunFolder(study.out), labels_of(study)
-    trained = [one for one in labels if "/" in one][: len(labels) - len(study.detectors.weights)]
-    names = _names(study)
-    datasets = ", ".join(names) if names else f"{len(study.datasets)} sources"
-
-    def there(*paths: Path) -> int:
-        return sum(path.exists() for path in paths)
-
-    card = (folder.data / "dataset.json",)
-    stores = [folder.store(one) for one in labels] if study.record.layers else []
-    drawn = [folder.figures / "zero-shot-matrix.pdf"] if study.figures.matrix else []
-    rows = (
-        ("data", datasets, card),
-        ("audit", "leaks, duplicates, labels, confounds", (folder.root / AUDIT_FILE,)),
-        ("detectors", ", ".join(labels), [folder.detector(o) / "card.json" for o in trained]),
-        ("evaluation", f"zero-shot matrix on {study.evaluation.split}", (folder.evaluation,)),
-        ("activations", ", ".join(study.record.layers) or "none", stores),
-        ("neurons", f"{study.neurons.measure} at {study.neurons.layer}, universal counts",
-         [folder.universality(one) for one in labels]),
-        ("figures", "matrix, counts, heatmaps", drawn),
-    )  # fmt: skip
-    return [StageState(name, makes, there(*paths), len(paths)) for name, makes, paths in rows]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from probe.datasets import ingest, open_dataset
 from probe.datasets.layouts import LAYOUTS, Inventory, LayoutOptions
 from probe.datasets.media import ImageFiles, Media, TarImages, VideoFile
 from probe.datasets.recognising import recognise
@@ -78,6 +79,31 @@ def test_its_inventory_is_sound(name: str, trees: dict[str, Path]) -> None:
         if isinstance(video.media, ImageFiles) and video.media.frames:
             assert len(video.media.frames) == len(video.media.files)
             assert list(video.media.frames) == sorted(set(video.media.frames))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_ingested_and_opened(
+    name: str, trees: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `auto` into a folder, and by its name without one: the same samples and labels."""
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
+    before = {file: file.stat().st_mtime_ns for file in trees[name].rglob("*")}
+    report = ingest("auto", trees[name], tmp_path / "out", frames=2, size=64, workers=1)
+    data = open_dataset(tmp_path / "out")
+    assert report.written == len(data) > 0 and f"Recognised as {name}: " in report.notes[0]
+    assert data.card["layout"] == name and data.card["crop"]["rule"]
+    found = {one.key: one for one in LAYOUTS[name].inventory(trees[name]).videos}
+    for row in data.samples.table.itertuples():
+        entry = found[f"{row.dataset}/{row.video}"]
+        assert (row.label, row.method) == (entry.label, entry.method)
+        assert row.split == entry.split or not entry.split or row.split == "val"
+        assert data.image(int(row.Index)).ndim == 3
+    assert {one.key for one in report.videos} | set(report.left_out) >= set(found)
+    options = {} if "taken" in {one.name for one in (tmp_path / "out").iterdir()} else (
+        {"frames": 2, "size": 64, "workers": 1})  # fmt: skip
+    opened = open_dataset(name, root=trees[name], **options)
+    assert set(data.samples.table["sample"]) <= set(opened.samples.table["sample"])
+    assert before == {file: file.stat().st_mtime_ns for file in trees[name].rglob("*")}
 
 
 def test_layouts_whose_division_has_no_val_say_so(trees: dict[str, Path]) -> None:

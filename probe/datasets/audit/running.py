@@ -92,7 +92,8 @@ def _fingerprint(datasets: Sequence[Dataset]) -> str:
     for one in datasets:
         table = one.samples.table
         digest.update(f"{dict(one.card.get('reals') or {})}".encode())
-        columns = [table[name].astype(str) for name in _COLUMNS if name in table]
+        # What is missing stays missing as text, which cannot be joined.
+        columns = [table[name].astype(str).fillna("") for name in _COLUMNS if name in table]
         for row in zip(*columns, strict=True):
             digest.update("\x1f".join(row).encode() + b"\x1e")
         for path in dict.fromkeys(table["path"]):
