@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import gzip
 import tarfile
 import tempfile
@@ -19,7 +19,7 @@ from probe.datasets.media import ImageFiles, Media, TarImages, VideoFile
 from probe.datasets.video import Frame, Timeline, read_frames, read_timeline
 from probe.errors import DatasetError, ImageError
 
-__all__ = ["FrameSource", "SourceFacts", "open_frames", "source_bytes"]
+__all__ = ["FrameSource", "SourceFacts", "close_archive", "open_frames", "source_bytes"]
 
 #: A gzipped archive of images that unpacks to more times its size is a trap.
 MOST_INFLATION = 100
@@ -234,9 +234,16 @@ class _Archive:
     def __init__(self, file: Path) -> None:
         self.file = file
         self._stream: IO[bytes] = file.open("rb") if file.suffix == ".tar" else _unzipped(file)
-        with tarfile.open(fileobj=self._stream, mode="r:") as tar:
-            # Where data begin, not names on disk: nothing is ever written by a member's name.
-            self._places = {one.name: (one.offset_data, one.size) for one in tar if one.isreg()}
+        try:
+            with tarfile.open(fileobj=self._stream, mode="r:") as tar:
+                # Where data begin, not names on disk: nothing is written by a member's name.
+                self._places = {one.name: (one.offset_data, one.size) for one in tar if one.isreg()}
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._stream.close()
 
     def bytes_of(self, member: str) -> bytes:
         if member not in self._places:
@@ -249,25 +256,39 @@ class _Archive:
         return data
 
 
-# One at a time: the videos of an archive are read one after another.
-@functools.lru_cache(maxsize=1)
+#: The archive that is open: its videos are read one after another, and then the next one's.
+_open: list[_Archive] = []
+
+
 def _open_archive(file: Path) -> _Archive:
-    try:
-        return _Archive(file)
-    except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
-        raise DatasetError(f"The archive {file.name!r} cannot be read: {error}.") from error
+    if not (_open and _open[0].file == file):
+        close_archive()
+        try:
+            _open.append(_Archive(file))
+        except (OSError, EOFError, zlib.error, tarfile.TarError) as error:
+            raise DatasetError(f"The archive {file.name!r} cannot be read: {error}.") from error
+    return _open[0]
+
+
+def close_archive() -> None:
+    """Close the archive that was read last, if one is open; a finished job does."""
+    while _open:
+        _open.pop().close()
 
 
 def _unzipped(file: Path) -> IO[bytes]:
     limit = MOST_INFLATION * _size(file) + 2**20
-    out = tempfile.TemporaryFile()
-    with gzip.open(file) as packed:
-        while block := packed.read(2**20):
-            out.write(block)
-            if out.tell() > limit:
-                raise DatasetError(
-                    f"The archive {file.name!r} unpacks to more than {MOST_INFLATION} times its "
-                    "size, which compressed images do not; it was not read."
-                )
-    out.seek(0)
+    with contextlib.ExitStack() as stack:
+        out = stack.enter_context(tempfile.TemporaryFile())
+        with gzip.open(file) as packed:
+            while block := packed.read(2**20):
+                out.write(block)
+                if out.tell() > limit:
+                    raise DatasetError(
+                        f"The archive {file.name!r} unpacks to more than {MOST_INFLATION} times "
+                        "its size, which compressed images do not; it was not read."
+                    )
+        out.seek(0)
+        # Whole: from here on it is the archive that closes it.
+        stack.pop_all()
     return out

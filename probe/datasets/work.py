@@ -205,10 +205,14 @@ def _collect(
 
 def _do(job: Job) -> list[Clip]:
     from probe.datasets.clips import cut_clip, one_thread, read_clip, take_clip
+    from probe.datasets.frames import close_archive
 
     with one_thread():
         if job.record is None:
-            return [read_clip(task.folder) or cut_clip(task) for task in job.tasks]
+            try:
+                return [read_clip(task.folder) or cut_clip(task) for task in job.tasks]
+            finally:
+                close_archive()
         clips = [take_clip(task) for task in job.tasks]
     text = json.dumps([asdict(clip) for clip in clips])
     job.record.parent.mkdir(parents=True, exist_ok=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from probe.detectors import ARCHITECTURES
 from probe.detectors.architectures import TIMM_PREFIX
@@ -252,21 +252,20 @@ class Study(Part):
 
     @model_validator(mode="after")
     def _names_fit(self) -> Study:
-        known = [entry.known_names() for entry in self.datasets]
-        names = [name for one in known for name in one or ()]
+        names = self.known_names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two datasets are called {twice[0]!r}; give one another name")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError("seeds holds one seed twice")
-        slugs = [slug(label) for label in self.detectors.labels(self.seeds)]
+        slugs = [slug(label) for label in self.labels]
         same = sorted({one for one in slugs if slugs.count(one) > 1})
         if same:
             raise ValueError(
                 f"two detectors would be kept as {same[0]!r}; give names once, and weights a "
                 "label of their own"
             )
-        if None not in known:
+        if all(entry.known_names() for entry in self.datasets):
             for key in ("source", "target"):
                 given = getattr(self.detectors, key) or ()
                 for name in [given] if isinstance(given, str) else given:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from probe.run import RunFolder
@@ -72,6 +73,14 @@ def require_same_tables(one: Path, two: Path) -> None:
     """Every value and every coordinate of every table is the same."""
     first, second = tables_of(one), tables_of(two)
     assert first.keys() == second.keys() and len(first) > 2
+    written = [
+        sorted(p.relative_to(out) for p in out.glob("tables/**/*.csv")) for out in (one, two)
+    ]
+    assert written[0] == written[1] and len(written[0]) == len(first)
+    for name in written[0]:
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    scores = [pd.read_parquet(out / "tables/evaluation.scores.parquet") for out in (one, two)]
+    pd.testing.assert_frame_equal(*scores)
     for name, table in first.items():
         xr.testing.assert_identical(table.drop_attrs(), second[name].drop_attrs())
     for label in RunFolder(one).read_manifest()["detectors"]:

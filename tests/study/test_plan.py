@@ -57,6 +57,24 @@ BAD = {
                        "frames does not belong to a folder, which takes name, open"),
     "unset variable": (('"data:one"', '"${NO_SUCH_ROOT}/x"'),
                        "needs the environment variable NO_SUCH_ROOT, which is not set"),
+    "unset, once": (('open = "data:one"', 'layout = "dfdc"\nroot = "${NO_SUCH_ROOT}"'),
+                    "cannot be run: datasets[0].root = '${NO_SUCH_ROOT}' needs the environment "
+                    "variable NO_SUCH_ROOT, which is not set."),
+    "epochs of nobody": (("epochs = 3", "epochs = { meso5 = 3 }"), "'meso5' is not known. Did you"),
+    "epochs of two kinds": (("epochs = 3", "epochs = [3]"), "detectors.base.epochs: Input should"),
+    "negative seed": (("seeds = [3]", "seeds = [-1]"), "seeds[0] = -1: Input should be greater"),
+    "finder": (('open = "data:one"', 'layout = "dfdc"\nroot = "data"\nfinder = "yunt"'),
+               "'yunt' is not known. Did you mean 'yunet'"),
+    "margin": (('open = "data:one"', 'layout = "dfdc"\nroot = "data"\nmargin = -3.0'),
+               "margin=-3.0 was given; allowed are 1 to 5"),
+    "frames and every": (('open = "data:one"', 'layout = "dfdc"\nroot = "data"\nframes = 3\n'
+                          'every = 3'), "they are two ways to choose frames"),
+    "option of another layout": (
+        ('open = "data:one"', 'layout = "celebdf-v2"\nroot = "data"\ncompression = "c23"'),
+        "compression is not for celebdf-v2, which takes none of these options"),
+    "one label twice": (("[detectors.base]", '[[detectors.weights]]\nname = "meso4"\n'
+                         'file = "base.h5"\n[detectors.base]'),
+                        "two detectors would be kept as 'meso4-base'; give names once, and weights"),
     "seed twice": (("seeds = [3]", "seeds = [3, 3]"), "seeds holds one seed twice"),
     "no dataset": (("[[datasets]]", "[[dataset]]"), "Did you mean 'datasets'"),
     "no toml": (("title =", "title"), "is no TOML"),
