@@ -258,7 +258,10 @@ def universality_sentence(found: Universality) -> str:
 
 def outcome(found: Outcome) -> None:
     """Print the findings of a study and where every result lies."""
+    from probe.detectors.evaluation import suspect_polarity
+
     matrix(found.matrix)
+    polarity(suspect_polarity(found.matrix))
     for label, counts in found.universality.items():
         _out().print(f"{label}: {_plain(universality_sentence(counts))}", highlight=False)
     if found.audit.errors:
