@@ -74,7 +74,7 @@ BAD = {
         "compression is not for celebdf-v2, which takes none of these options"),
     "one label twice": (("[detectors.base]", '[[detectors.weights]]\nname = "meso4"\n'
                          'file = "base.h5"\n[detectors.base]'),
-                        "two detectors would be kept as 'meso4-base'; give names once, and weights"),
+                        "two detectors would be kept as 'meso4-base'; give names once"),
     "seed twice": (("seeds = [3]", "seeds = [3, 3]"), "seeds holds one seed twice"),
     "no dataset": (("[[datasets]]", "[[dataset]]"), "Did you mean 'datasets'"),
     "no toml": (("title =", "title"), "is no TOML"),

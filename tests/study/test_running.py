@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -203,11 +204,14 @@ def test_weights_may_have_a_label(done: Path) -> None:
 def test_killed_at_random_moments_it_ends_with_the_same_tables(done: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "tests.study.killed", str(done / "tiny.toml"), str(out), "7"]
-    ended = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    environment = {**os.environ, "PROBE_CACHE": str(tmp_path / "cache")}
+    ended = subprocess.run(
+        command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True
+    )
     assert ended.returncode == 0, ended.stderr[-2000:]
     stages = json.loads(ended.stdout)
-    # Every one of these was killed at work, and not always at the same.
-    assert len(stages) == 12 and len(set(stages)) >= 4, stages
+    # Nearly all were killed at work, in one stage after the other.
+    assert len(stages) >= 12 and len(set(stages)) >= 5, stages
     require_same_tables(done / "out", out)
     assert RunFolder(out).read_manifest()["complete"]
     assert not [file for file in out.rglob("*") if file.name.endswith((".part", ".partial"))]
