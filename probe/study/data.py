@@ -26,6 +26,9 @@ __all__ = ["open_data", "within_budget"]
 
 SOURCES = "sources"
 
+#: Name of the joined data. It is kept with weights and stores, so it must not be the title.
+JOINED = "study"
+
 
 def open_data(study: Study, folder: Path) -> Dataset:
     """Open all sources of a study as one dataset.
@@ -62,7 +65,7 @@ def open_data(study: Study, folder: Path) -> Dataset:
                     "another name."
                 )
             parts[part.name] = part
-    joined = _joined([within_budget(part, study) for part in parts.values()], study.title)
+    joined = _joined([within_budget(part, study) for part in parts.values()], JOINED)
     joined = replace(joined, root=folder / "data")
     write_native(joined)
     return joined

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -298,6 +298,7 @@ class Study(Part):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that decides the results; not of the place and the number of processes."""
-        text = self.model_dump_json(exclude={"out": True, "budget": {"workers"}})
+        """Hash of all that decides tables; not of place, title, figures and processes."""
+        aside: dict[str, Any] = dict.fromkeys(("out", "title", "figures"), True)
+        text = self.model_dump_json(exclude=aside | {"budget": {"workers"}})
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -86,6 +86,14 @@ def test_the_stages_say_what_is_done_and_left(
     assert "0 of 2" in capsys.readouterr().out and not (tmp_path / "new").exists()
 
 
+def test_another_title_and_other_figures_go_on(done: Path, tmp_path: Path) -> None:
+    shutil.copytree(done / "out", tmp_path / "out")
+    text = TEXT.replace('title = "Tiny"', 'title = "Small"') + "[figures]\nheatmaps = false\n"
+    run_study(parse_study(text, done / "tiny.toml", tmp_path / "out"))
+    assert RunFolder(tmp_path / "out").read_manifest()["title"] == "Small"
+    require_same_tables(done / "out", tmp_path / "out")
+
+
 def test_another_study_does_not_write_into_it(done: Path) -> None:
     other = parse_study(TEXT.replace("epochs = 3", "epochs = 4"), done / "tiny.toml", done / "out")
     with pytest.raises(ProbeError, match="holds another study, or this one with other settings"):
