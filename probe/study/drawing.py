@@ -14,7 +14,7 @@ from probe.errors import DatasetError
 from probe.neurons import Universality
 from probe.run import RunFolder
 from probe.schema import FAKE
-from probe.study.plan import Study
+from probe.study.plan import Study, layer_of
 from probe.study.stages import figure_names
 
 __all__ = ["draw_figures", "heatmaps_on"]
@@ -36,7 +36,7 @@ def draw_figures(
     those = [one for one in detectors if one.spec.name == first]
     names, drawn = figure_names(study), dict[str, Any]()
     if study.figures.heatmaps:
-        drawn[names["heatmaps"]] = heatmaps_on(those, test)
+        drawn[names["heatmaps"]] = heatmaps_on(those, test, study.figures.heatmap_layer)
     if study.figures.matrix:
         drawn[names["matrix"]] = figures.matrix_figure(matrix.data)
     if study.figures.counts:
@@ -47,7 +47,7 @@ def draw_figures(
             figures.save_figure(figure, folder.figures / f"{name}{suffix}")
 
 
-def heatmaps_on(detectors: list[Detector], test: Dataset) -> Any:
+def heatmaps_on(detectors: list[Detector], test: Dataset, layer: str = "last_conv") -> Any:
     """Draw the first fake of each dataset, the real image beside it, and Grad-CAM of detectors."""
     rows = []
     for part in test.by_dataset().values():
@@ -57,7 +57,8 @@ def heatmaps_on(detectors: list[Detector], test: Dataset) -> Any:
         raise DatasetError("No dataset of the study holds a fake to draw a heatmap of.")
     fakes = concatenate(rows, "fakes")
     images = fakes.array(range(len(fakes)), detectors[0].spec.input_size)
-    maps = {one.name: attribute(one, images).values for one in detectors}
+    path = layer_of(detectors[0].spec.name, layer)
+    maps = {one.name: attribute(one, images, layer=path).values for one in detectors}
     shown = {"fake": [fakes.image(i) for i in range(len(fakes))]}
     reals = _pairs(fakes, test)
     if reals is not None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from probe.detectors import ARCHITECTURES
+from probe.detectors import ARCHITECTURES, find_architecture
 from probe.detectors.architectures import TIMM_PREFIX
 from probe.importance import MEASURES, MODES
 from probe.run import slug
@@ -154,6 +154,13 @@ class DetectorPlan(Part):
         return trained + [f"{one.name}/{one.variant}" for one in self.weights]
 
 
+def layer_of(architecture: str, name: str) -> str:
+    """Resolve ``units`` and ``last_conv`` to a module path of an architecture."""
+    if name not in NAMED_LAYERS:
+        return name
+    return str(getattr(find_architecture(architecture), name))
+
+
 def variant_of(variant: str, seed: int, seeds: tuple[int, ...]) -> str:
     """Name a variant; the seed is said of all but the first."""
     return variant if seed == seeds[0] else f"{variant}-seed{seed}"
@@ -200,11 +207,20 @@ class NeuronPlan(Part):
 
 
 class FigurePlan(Part):
-    """Which figures are drawn: the matrix, the counts of universal units, and heatmaps."""
+    """Which figures are drawn.
+
+    Attributes
+    ----------
+    matrix, counts, heatmaps : bool
+        The zero-shot matrix, the counts of universal units, and Grad-CAM of the first architecture.
+    heatmap_layer : str
+        Where Grad-CAM looks: ``last_conv``, ``units`` or a module path.
+    """
 
     matrix: bool = True
     counts: bool = True
     heatmaps: bool = True
+    heatmap_layer: str = NAMED_LAYERS[1]
 
 
 class Budget(Part):
@@ -273,12 +289,12 @@ class Study(Part):
                         known(name, names)
                     except ValueError as error:
                         raise ValueError(f"detectors.{key} = {error}") from error
-        layers = {*self.record.layers, self.neurons.layer}
         for name in self._architectures():
-            if name.startswith(TIMM_PREFIX) and layers & set(NAMED_LAYERS):
+            if name.startswith(TIMM_PREFIX) and self.layers & set(NAMED_LAYERS):
                 raise ValueError(
                     f"{name} has no layers called {' or '.join(NAMED_LAYERS)}: name module paths "
-                    f"in record.layers and neurons.layer (`probe layers {name}` lists them)"
+                    "in record.layers, neurons.layer and figures.heatmap_layer (`probe layers "
+                    f"{name}` lists them)"
                 )
         return self
 
@@ -290,6 +306,12 @@ class Study(Part):
     def labels(self) -> list[str]:
         """Labels of all detectors, in the order of tables."""
         return self.detectors.labels(self.seeds)
+
+    @property
+    def layers(self) -> set[str]:
+        """Layers that are asked for, by whatever part."""
+        drawn = {self.figures.heatmap_layer} if self.figures.heatmaps else set()
+        return {*self.record.layers, self.neurons.layer} | drawn
 
     @property
     def known_names(self) -> list[str]:

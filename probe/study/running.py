@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from probe.datasets import Dataset
 from probe.datasets.audit import AuditReport, audit
-from probe.detectors import Detector, find_architecture, load_detector
+from probe.detectors import Detector, load_detector
 from probe.detectors.evaluation import ZeroShotMatrix, evaluate
 from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
 from probe.errors import ProbeError, StoreError, UnknownNameError
@@ -23,7 +23,7 @@ from probe.run import RunFolder
 from probe.schema import VARIANTS
 from probe.study.data import open_data
 from probe.study.drawing import draw_figures
-from probe.study.plan import NAMED_LAYERS, Study, variant_of
+from probe.study.plan import NAMED_LAYERS, Study, layer_of, variant_of
 from probe.study.provenance import Provenance
 from probe.study.stages import AUDIT_FILE
 from probe.tables import open_table, plain
@@ -156,15 +156,22 @@ class _Run:
     def open_data(self) -> Dataset:
         data = open_data(self.study, self.folder.root)
         self.datasets = list(data.by_dataset())
-        for key in (self.study.detectors.source, *self.study.detectors.target):
-            if key is not None:
-                data.select(dataset=key)
+        self._require_splits(data)
         self.provenance.content["data"] = {
             f"{name}/{split}": part.select(split=split).fingerprint
             for name, part in data.by_dataset().items()
             for split in dict.fromkeys(part.samples.table["split"])
         }
         return data
+
+    def _require_splits(self, data: Dataset) -> None:
+        """Raise `DatasetError` for data that training or measuring would miss, before either."""
+        plan = self.study.detectors
+        for part in data.by_dataset().values():
+            part.select(split=self.study.evaluation.split)
+        for name in (plan.source, *plan.target) if plan.names else ():
+            for split in ("train", "val"):
+                data.select(dataset=name).select(split=split)
 
     def audit(self, data: Dataset) -> AuditReport:
         found = audit(data, workers=self.study.budget.workers)
@@ -280,7 +287,7 @@ class _Run:
                 "stages": self.stages,
                 "detectors": labels,
                 "datasets": self.datasets or self.study.known_names,
-                "layers": {one: _layer_of(one.split("/")[0], layer) for one in labels},
+                "layers": {one: layer_of(one.split("/")[0], layer) for one in labels},
                 "versions": {name: versions[name] for name in names},
             }
         )
@@ -311,7 +318,7 @@ def _require_layers(study: Study) -> None:
     """Raise `UnknownNameError` for a layer that is in no detector, before anything is trained."""
     plan = study.detectors
     for name in dict.fromkeys([*plan.names, *(one.name for one in plan.weights)]):
-        asked = {*study.record.layers, study.neurons.layer} - {*NAMED_LAYERS}
+        asked = study.layers - {*NAMED_LAYERS}
         if asked:
             known = trace(load_detector(name, input_size=plan.input_size)).layers
             for layer in sorted(asked - {*known}):
@@ -325,14 +332,7 @@ def _given(**values: int | None) -> dict[str, Any]:
 
 
 def _layer(detector: Detector, name: str) -> str:
-    return _layer_of(detector.spec.name, name)
-
-
-def _layer_of(architecture: str, name: str) -> str:
-    """Resolve ``units`` and ``last_conv`` to a module path of an architecture."""
-    if name not in NAMED_LAYERS:
-        return name
-    return str(getattr(find_architecture(architecture), name))
+    return layer_of(detector.spec.name, name)
 
 
 def _earlier_seconds(folder: RunFolder) -> dict[str, float]:

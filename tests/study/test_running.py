@@ -17,7 +17,7 @@ from PIL import Image
 
 from probe.datasets import read_native
 from probe.datasets.audit import audit
-from probe.errors import ProbeError, UnknownNameError
+from probe.errors import DatasetError, ProbeError, UnknownNameError
 from probe.run import RunFolder
 from probe.study import load_study, parse_study, run_study, stages_of
 from probe.study.data import open_data, within_budget
@@ -183,6 +183,34 @@ def test_sources_with_different_columns_are_joined(done: Path, tmp_path: Path) -
         if part.fingerprint != before.by_dataset()[name].fingerprint
     ]
     assert changed == ["second"]
+
+
+def test_a_split_that_is_missing_is_said_before_training(done: Path, tmp_path: Path) -> None:
+    make_images(tmp_path / "data", size=32, splits=("train", "test"))
+    (tmp_path / "tiny.toml").write_text(TEXT)
+    with pytest.raises(DatasetError, match="no sample with split='val'"):
+        run_study(load_study(tmp_path / "tiny.toml", tmp_path / "out"))
+    text = TEXT + '[evaluation]\nsplit = "val"\n'
+    text = text.replace("[evaluation]\nresamples = 100\n", "")
+    brought = text[: text.index("[detectors]")] + (
+        "[detectors]\ninput_size = 32\n[[detectors.weights]]\nname = 'meso4'\nfile = "
+        f"'{RunFolder(done / 'out').detector('meso4/base')}/model.safetensors'\n"
+    ) + text[text.index("[record]"):]  # fmt: skip
+    with pytest.raises(DatasetError, match="Dataset 'one' has no sample with split='val'"):
+        run_study(parse_study(brought, tmp_path / "tiny.toml", tmp_path / "out2"))
+    assert not (tmp_path / "out/audit.json").exists()
+
+
+def test_a_timm_model_with_layers_of_its_own(done: Path, tmp_path: Path) -> None:
+    text = TEXT.replace('"meso4"', '"timm:resnet18"').replace('["base", "deep"]', '["base"]')
+    text = text.replace("epochs = 3", "epochs = 1").replace('"units"', '"body.layer4"')
+    text = text.replace("[neurons]", '[neurons]\nlayer = "body.global_pool"')
+    with pytest.raises(ProbeError, match="has no layers called units or last_conv"):
+        parse_study(text, done / "tiny.toml", tmp_path / "out")
+    text += '[figures]\nheatmap_layer = "body.layer4"\n'
+    outcome = run_study(parse_study(text, done / "tiny.toml", tmp_path / "out"))
+    assert outcome.universality["timm:resnet18/base"].data.sizes["unit"] == 512
+    assert (tmp_path / "out/figures/heatmaps-timm-resnet18.pdf").is_file()
 
 
 def test_a_layer_that_is_nowhere_is_said_before_anything_is_made(
