@@ -24,7 +24,8 @@ from probe.study.sources import DatasetEntry
 
 __all__ = ["open_data", "within_budget"]
 
-SOURCES = "sources"
+#: Below the joined data, where the dashboard looks for their images and nowhere else.
+SOURCES = "data/sources"
 
 #: Name of the joined data. It is kept with weights and stores, so it must not be the title.
 JOINED = "study"
@@ -39,7 +40,7 @@ def open_data(study: Study, folder: Path) -> Dataset:
         What it says of its data.
     folder : pathlib.Path
         Run folder. Its ``data`` holds the joined table, or the lab where that is all there is;
-        its ``sources`` what had to be made for it.
+        ``data/sources`` what had to be made for it.
 
     Returns
     -------

@@ -15,12 +15,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from app.queries.reading import token_of
 from probe.datasets import read_native
 from probe.datasets.audit import audit
 from probe.errors import DatasetError, ProbeError, UnknownNameError
 from probe.run import RunFolder
 from probe.study import load_study, parse_study, run_study, stages_of
 from probe.study.data import open_data, within_budget
+from tests.app.conftest import client_of
 from tests.conftest import make_images
 from tests.study.making import TEXT, require_same_tables, tables_of, write_study
 from tests.test_cli import run
@@ -183,6 +185,25 @@ def test_sources_with_different_columns_are_joined(done: Path, tmp_path: Path) -
         if part.fingerprint != before.by_dataset()[name].fingerprint
     ]
     assert changed == ["second"]
+
+
+def test_the_dashboard_shows_images_of_joined_sources(done: Path, tmp_path: Path) -> None:
+    weights = RunFolder(done / "out").detector("meso4/base") / "model.safetensors"
+    entry = (
+        '[[datasets]]\nopen = "lab:{}"\nsize = 32\ncounts = {{ train = 8, val = 8, test = 8 }}\n'
+    )
+    text = (
+        entry.format("dfd") + entry.format("faceswap") + "[detectors]\ninput_size = 32\n"
+        f'[[detectors.weights]]\nname = "meso4"\nfile = "{weights}"\n'
+        "[neurons]\nuntrained = 1\n[evaluation]\nresamples = 100\n[budget]\nworkers = 1\n"
+    )  # fmt: skip
+    out = tmp_path / "out"
+    run_study(parse_study(text, tmp_path / "two.toml", out))
+    assert len(list((out / "data/sources").iterdir())) == 1
+    table, client = read_native(out / "data").samples.table, client_of(out)
+    for row in (0, len(table) - 1):
+        assert client.get(f"/thumb/{token_of(table['sample'][row])}").status_code == 200
+    assert set(table["dataset"]) == {"dfd", "faceswap"}
 
 
 def test_a_split_that_is_missing_is_said_before_training(done: Path, tmp_path: Path) -> None:
