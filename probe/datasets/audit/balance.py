@@ -23,14 +23,29 @@ def check_balance(context: Context) -> Iterator[Finding | Measure]:
     """Find splits with one class, classes out of balance, and methods with few clusters."""
     for name, part in context.parts(context.table):
         for split, rows in part.groupby("split", sort=False):
-            yield from _classes(name, str(split), rows)
+            yield from _classes(name, str(split), rows, _not_given(context, name))
             yield from _clusters(name, str(split), rows)
 
 
-def _classes(name: str, split: str, rows: pd.DataFrame) -> Iterator[Finding]:
+def _not_given(context: Context, name: str) -> str:
+    """Return the dataset that, by the card, has this one's other class, if it was not given."""
+    others = [context.reals[name]] if name in context.reals else []
+    others += [fake for fake, real in context.reals.items() if real == name]
+    there = set(context.table["dataset"])
+    return "" if there.intersection(others) else next(iter(others), "")
+
+
+def _classes(name: str, split: str, rows: pd.DataFrame, other: str) -> Iterator[Finding]:
     counts = {label: int((rows["label"] == label).sum()) for label in (REAL, FAKE)}
     words = f"{counts[REAL]} real and {counts[FAKE]} fake"
-    if not all(counts.values()):
+    if not all(counts.values()) and other:
+        yield Finding(
+            "empty-class", NOTE, name,
+            f"The split {split} holds {words} images; by its card the other class is in "
+            f"{other}, which was not given. Audit both together.",
+            sum(counts.values()),
+        )  # fmt: skip
+    elif not all(counts.values()):
         yield Finding(
             "empty-class", ERROR, name,
             f"The split {split} holds {words} images: with one class nothing can be "

@@ -18,9 +18,9 @@ from probe.stats import MIN_CLUSTERS, Interval, auroc, cluster_bootstrap
 __all__ = ["CONTAINER", "metadata_scores"]
 
 #: What the file and its source video say, but the picture does not.
+OWN = ("width", "height", "format", "mode", "quality", "subsampling")
 CONTAINER = (
-    "width", "height", "format", "mode", "quality", "subsampling", "source_width",
-    "source_height", "source_codec", "source_bitrate", "source_fps",
+    *OWN, "source_width", "source_height", "source_codec", "source_bitrate", "source_fps",
 )  # fmt: skip
 
 #: Labels told at this AUROC, with the lower bound above the other, are an error.
@@ -50,7 +50,7 @@ def check_confounds(context: Context) -> Iterator[Finding | Measure]:
 
 def _features(context: Context, part: pd.DataFrame) -> pd.DataFrame:
     facts = context.facts.table.iloc[part["row"].to_numpy()].reset_index(drop=True)
-    own = facts[["width", "height", "format", "mode", "quality", "subsampling"]]
+    own = facts[list(OWN)]
     table = part.drop(columns=[c for c in own if c in part]).reset_index(drop=True)
     pixels = (facts["width"] * facts["height"]).to_numpy()
     table = pd.concat([table, own], axis=1)
@@ -94,6 +94,7 @@ def _told(name: str, table: pd.DataFrame) -> Iterator[Finding | Measure]:
     together = _interval(table, scores) if scores is not None else None
     if together is None:
         yield Measure("metadata auroc", name, 0.5 if not telling else None, None, None, len(table))
+        yield from _of_few(name, table, {one: alone[one] for one in telling if one in OWN})
         return
     yield _measure("metadata auroc", name, together)
     if _is_told(together):
@@ -171,15 +172,30 @@ def _said(found: Interval) -> str:
     return f"{found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
+def _of_few(name: str, table: pd.DataFrame, own: dict[str, Interval]) -> Iterator[Finding]:
+    """Say what the files themselves tell, where too few clusters make it uncertain.
+
+    Not what their source videos were: of a few videos that differs by chance.
+    """
+    ranked = sorted((one for one in own if _is_told(own[one])), key=lambda one: -own[one].estimate)
+    if ranked:
+        yield Finding(
+            "metadata-confound", WARNING, name,
+            f"Labels can be told from the files' {ranked[0]} at AUROC {_said(own[ranked[0]])}, "
+            f"which is {_typical(table, ranked[0])}; but one class has fewer than "
+            f"{MIN_CLUSTERS} identities (else videos), too few to tell a rule from chance. "
+            "Encode and resize both classes alike.",
+            len(table), tuple(ranked[:5]),
+        )  # fmt: skip
+
+
 def _of_metadata(
     name: str, table: pd.DataFrame, together: Interval, alone: dict[str, Interval]
 ) -> Finding:
-    # Without an interval it may be chance: that is to be known, but no error.
-    severity = WARNING if math.isnan(together.low) else ERROR
     ranked = sorted(alone, key=lambda one: -alone[one].estimate)
     best = ", ".join(f"{one} {_said(alone[one])}" for one in ranked[:3])
     return Finding(
-        "metadata-confound", severity, name,
+        "metadata-confound", ERROR, name,
         f"Labels can be told from file metadata at AUROC {_said(together)}, without looking at "
         f"any pixel (each alone: {best}; {ranked[0]} is {_typical(table, ranked[0])}). A detector "
         "can learn that instead of the forgery, and its score falls where the files are alike. "

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import math
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -20,7 +23,7 @@ from probe.datasets.workers import worker_pool
 from probe.errors import DatasetError
 from probe.progress import progress_bar
 
-__all__ = ["THUMB_SIDE", "Facts", "FileFacts", "jpeg_quality", "look", "look_at_all"]
+__all__ = ["THUMB_SIDE", "Facts", "FileFacts", "contents", "jpeg_quality", "look", "look_at_all"]
 
 #: Perceptual hashes have 8 × 8 bits: with more, noise decides those of smooth images.
 HASH_SIDE = 8
@@ -127,11 +130,11 @@ def look(file: Path) -> _Look:
     """
     nothing = np.uint64(0), np.zeros(THUMB_SIDE**2, np.uint8)
     try:
-        data = file.read_bytes()
+        data = contents(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return FileFacts("missing"), *nothing
     except OSError as error:
-        gone = not file.exists()
-        problem = "missing" if gone else f"it cannot be read ({error.strerror})"
-        return FileFacts(problem), *nothing
+        return FileFacts(f"it cannot be read ({error.strerror})"), *nothing
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     try:
         pixels = decode(data, file.name).pixels
@@ -141,6 +144,24 @@ def look(file: Path) -> _Look:
     bits = imagehash.phash(image, hash_size=HASH_SIDE).hash.ravel()
     thumb = image.convert("L").resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BILINEAR)
     return _header(data, digest), np.packbits(bits).view(np.uint64)[0], np.asarray(thumb).ravel()
+
+
+def contents(file: Path) -> bytes:
+    """Read a plain file.
+
+    Raises
+    ------
+    OSError
+        Also of a path that no system accepts, and of what is no plain file: opening a pipe would
+        wait for ever.
+    """
+    try:
+        plain = stat.S_ISREG(os.stat(file).st_mode)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error)) from error
+    if not plain:
+        raise OSError(errno.EINVAL, "it is no plain file")
+    return file.read_bytes()
 
 
 def _header(data: bytes, digest: str) -> FileFacts:

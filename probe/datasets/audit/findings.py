@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -160,7 +161,8 @@ class AuditReport:
             If the file cannot be written.
         """
         file = Path(file)
-        partial = file.with_name(file.name + ".part")
+        # Another process may save the same report at the same time.
+        partial = file.with_name(f"{file.name}.{os.getpid()}.part")
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             partial.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pandas as pd
 
 from probe.datasets.audit.checks import CHECKS
 from probe.datasets.audit.context import Context, named
+from probe.datasets.audit.facts import contents
 from probe.datasets.audit.findings import ERROR, WARNING, Finding, Measure
-from probe.datasets.decoding import read_image
+from probe.datasets.decoding import decode
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 
@@ -54,15 +56,22 @@ def said_by_path(path: str) -> int | None:
 @CHECKS.register("labels")
 def check_labels(context: Context) -> Iterator[Finding | Measure]:
     """Find labels against the method, the path, the sources, the masks, and each other."""
-    for name, table in context.table.groupby("dataset", sort=False):
+    inside = context.table.groupby("given")["path"].transform(_told_apart)
+    for name, table in context.table.assign(inside=inside).groupby("dataset", sort=False):
         yield from _against_paths(str(name), table)
         yield from _against_method(str(name), table)
         yield from _reals_with_traces(str(name), table)
     yield from _both_labels(context)
 
 
+def _told_apart(paths: pd.Series[str]) -> pd.Series[str]:
+    """Leave out the folders that all paths share, which tell no image from another."""
+    shared = len(os.path.commonprefix([PurePosixPath(path).parts[:-1] for path in paths]))
+    return paths.map(lambda path: "/".join(PurePosixPath(path).parts[shared:]))
+
+
 def _against_paths(name: str, table: pd.DataFrame) -> Iterator[Finding]:
-    said = np.array([np.nan if (s := said_by_path(p)) is None else s for p in table["path"]])
+    said = np.array([np.nan if (s := said_by_path(p)) is None else s for p in table["inside"]])
     labels = table["label"].to_numpy()
     telling = ~np.isnan(said)
     wrong = telling & (said != labels)
@@ -122,9 +131,10 @@ def _reals_with_traces(name: str, table: pd.DataFrame) -> Iterator[Finding]:
 
 
 def _shows(file: str) -> bool:
+    """Say whether a mask shows something; one that cannot be read shows nothing."""
     try:
-        return bool((read_image(Path(file)).pixels > 127).any())
-    except DatasetError:
+        return bool((decode(contents(Path(file)), file).pixels > 127).any())
+    except (OSError, DatasetError):
         return False
 
 

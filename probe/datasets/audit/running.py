@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from probe.errors import DatasetError
 __all__ = ["audit"]
 
 #: Raised when a check changes, so that older reports are not taken for its own.
-VERSION = 1
+VERSION = 2
 
 _COLUMNS = (
     "sample", "dataset", "split", "label", "method", "video", "identity", "source", "driver",
@@ -81,12 +82,12 @@ def audit(
         _versions(),
     )
     if cache:
-        report.save(file)
+        _keep(report, file)
     return report
 
 
 def _fingerprint(datasets: Sequence[Dataset]) -> str:
-    """Hash tables, and sizes and times of files: much faster than their contents."""
+    """Hash tables, and sizes and times of files and masks: much faster than their contents."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{VERSION} {sorted(_versions().items())}".encode())
     for one in datasets:
@@ -96,7 +97,7 @@ def _fingerprint(datasets: Sequence[Dataset]) -> str:
         columns = [table[name].astype(str).fillna("") for name in _COLUMNS if name in table]
         for row in zip(*columns, strict=True):
             digest.update("\x1f".join(row).encode() + b"\x1e")
-        for path in dict.fromkeys(table["path"]):
+        for path in dict.fromkeys([*table["path"], *table["mask"][table["mask"] != ""]]):
             digest.update(_state(one.root / path).encode())
     return digest.hexdigest()
 
@@ -104,7 +105,7 @@ def _fingerprint(datasets: Sequence[Dataset]) -> str:
 def _state(file: Path) -> str:
     try:
         found = file.stat()
-    except OSError:
+    except (OSError, ValueError):
         return "missing|"
     return f"{found.st_size} {found.st_mtime_ns}|"
 
@@ -112,6 +113,18 @@ def _state(file: Path) -> str:
 def _versions() -> dict[str, str]:
     names = ("deepfake-probe", "imagehash", "pillow", "scikit-learn", "numpy")
     return {name: importlib.metadata.version(name) for name in names}
+
+
+def _keep(report: AuditReport, file: Path) -> None:
+    """Keep a report; what was found stands even where nothing can be written."""
+    try:
+        report.save(file)
+    except DatasetError as error:
+        warnings.warn(
+            f"{error} The variable PROBE_CACHE can name a folder; until then every audit looks at "
+            "all files again.",
+            stacklevel=3,
+        )
 
 
 def _kept(file: Path) -> AuditReport | None:

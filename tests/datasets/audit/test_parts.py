@@ -41,7 +41,9 @@ def test_near_pairs_of_many_equal_hashes_come_in_blocks(monkeypatch: pytest.Monk
     monkeypatch.setattr("probe.datasets.audit.duplicates.BLOCK", 7)
     hashes = np.zeros(12, np.uint64)
     sides = np.array([0, 1, 2] * 4)
-    assert len(near_pairs(hashes, sides, 4)) == 3 * 4 * 4
+    pairs = near_pairs(hashes, sides, 4)
+    assert len(pairs) == len(np.unique(pairs, axis=0)) == 3 * 4 * 4
+    assert (sides[pairs[:, 0]] != sides[pairs[:, 1]]).all()
 
 
 @pytest.mark.parametrize("quality", [5, 20, 40, 50, 60, 75, 85, 90, 95, 100])

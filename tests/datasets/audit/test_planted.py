@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +140,22 @@ def test_inverted_labels(clean: Dataset) -> None:
     assert "80 of 80 paths" in report.errors[0].message
 
 
+def test_a_word_that_all_paths_share_says_nothing(clean: Dataset) -> None:
+    """As in "original_size/…" of a manifest, whose other folders say nothing."""
+
+    def move(table: pd.DataFrame) -> pd.DataFrame:
+        words = {"real": "a", "fake": "b"}
+        for i, path in table["path"].items():
+            split, kind, name = path.split("/")
+            moved = f"original_size/{split}/{words[kind]}/{name}"
+            (clean.root / moved).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(clean.root / path, clean.root / moved)
+            table.loc[i, "path"] = moved
+        return table
+
+    assert not look(changed(clean, move)).findings
+
+
 def test_a_few_wrong_labels(clean: Dataset) -> None:
     def wrong(table: pd.DataFrame) -> pd.DataFrame:
         at = (table["video"] == "train3") & (table["label"] == 1)
@@ -194,6 +212,23 @@ def test_a_jpeg_quality_confound(clean: Dataset) -> None:
     assert found.examples[0] == "quality"
     alone = {one.name: one for one in report.measures}
     assert alone["quality auroc"].value == 1 and alone["metadata auroc"].n_clusters == 20
+
+
+def test_a_confound_of_few_videos_is_a_warning(clean: Dataset) -> None:
+    """Of two persons a class nothing can be cross-validated; what differs is said all the same."""
+    few = changed(clean, lambda t: t[t["video"].isin(["train0", "train1", "val0", "test0"])])
+    report = look(encoded_anew(few, ({"quality": 95}, {"quality": 60})))
+    found = {one.check: one for one in report.findings if one.check != "few-clusters"}
+    assert set(found) == {"metadata-confound"} and not report.errors
+    assert found["metadata-confound"].severity == "warning"
+    assert "quality at AUROC 1.00 (no interval: 4 clusters)" in found["metadata-confound"].message
+    assert {one.name: one.value for one in report.measures}["metadata auroc"] is None
+
+
+def test_few_videos_with_other_sources_are_no_finding(clean: Dataset) -> None:
+    few = changed(clean, lambda t: t[t["video"].isin(["train0", "train1", "val0", "test0"])])
+    data = changed(few, lambda t: t.assign(source_bitrate=t["label"].map({0: 1000, 1: 1900})))
+    assert set(checks(look(data))) == {"few-clusters"}
 
 
 def test_equal_quality_is_no_confound(clean: Dataset) -> None:
@@ -281,6 +316,12 @@ def test_fakes_are_judged_with_the_originals_they_share(clean: Dataset) -> None:
     assert {one.check for one in look(data).errors} == {"empty-class"}
     shared = replace(data, card={"reals": {"deepfakes": "youtube"}})
     assert look(shared).clean
+    # What was not given, though the card names it, is no error of what was.
+    for one in ("deepfakes", "youtube"):
+        assert checks(look(shared.select(dataset=one))) == {"empty-class": "note"}
+    no_reals = shared.samples.table
+    no_reals = no_reals[(no_reals["split"] != "val") | (no_reals["label"] == 1)]
+    assert checks(look(changed(shared, lambda _: no_reals))) == {"empty-class": "error"}
 
 
 def test_two_datasets_that_share_images(clean: Dataset, tmp_path: Path) -> None:
@@ -308,6 +349,57 @@ def test_a_report_is_kept_until_a_file_changes(
     assert audit(clean) == first and AuditReport.from_dict(first.to_dict()) == first
     (clean.root / "train/real/train0_0.png").unlink()
     assert "missing-file" in checks(audit(clean))
+
+
+def test_a_changed_mask_is_looked_at_again(
+    clean: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
+    mask = clean.root / "mask.png"
+    save(mask, np.zeros((96, 96), np.uint8))
+    at = int(np.flatnonzero(clean.labels == 0)[0])
+    masks = ["mask.png" if i == at else "" for i in range(len(clean))]
+    data = changed(clean, lambda table: table.assign(mask=masks))
+    assert audit(data).clean
+    save(mask, np.pad(np.full((32, 32), 255, np.uint8), 32))
+    assert checks(audit(data)) == {"real-with-mask": "error"}
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(
+    clean: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "file/cache"))
+    with pytest.warns(UserWarning, match="PROBE_CACHE"):
+        assert audit(clean).clean
+
+
+def test_processes_that_save_the_same_report_do_not_meet(clean: Dataset, tmp_path: Path) -> None:
+    """Another one's unfinished file, of any name, is neither taken nor written to."""
+    file = tmp_path / "audit.json"
+    unfinished = tmp_path / "audit.json.1.part"
+    unfinished.write_text("half")
+    report = look(clean)
+    assert report.save(file) == file and unfinished.read_text() == "half"
+    assert AuditReport.from_dict(json.loads(file.read_text())) == report
+    assert {one.name for one in tmp_path.glob("audit*")} == {file.name, unfinished.name}
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "null byte", "below a file"])
+def test_paths_that_are_no_plain_file_are_listed(clean: Dataset, kind: str) -> None:
+    """None of them stops the audit, not even a pipe that nobody writes to."""
+    path = {"null byte": "a\0b", "below a file": "train/real/train0_1.png/x"}.get(kind, "odd")
+    if kind == "pipe":
+        os.mkfifo(clean.root / "odd")
+    elif kind == "folder":
+        (clean.root / "odd").mkdir()
+    elif kind == "loop":
+        (clean.root / "odd").symlink_to("odd")
+    paths = [path, *clean.samples.table["path"][1:]]
+    report = look(changed(clean, lambda table: table.assign(path=paths)))
+    (found,) = report.findings
+    wanted = "missing-file" if kind == "below a file" else "unreadable-file"
+    assert (found.check, found.count, found.examples) == (wanted, 1, (path,))
 
 
 def test_workers_find_the_same(clean: Dataset) -> None:
