@@ -89,7 +89,10 @@ def require_same_tables(one: Path, two: Path) -> None:
             for out in (one, two)
         ]
         assert weights[0] == weights[1], label
-        stores = [xr.open_datatree(RunFolder(o).store(label), engine="zarr") for o in (one, two)]
+        stores = [
+            xr.open_datatree(RunFolder(o).store(label), engine="zarr", consolidated=False)
+            for o in (one, two)
+        ]
         for path in stores[0].groups:
             for variable in stores[0][path].ds.data_vars:
                 a, b = (np.asarray(s[path].ds[variable]) for s in stores)
