@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from probe.datasets.audit import AuditReport, audit
 from probe.datasets.dataset import Dataset
 from probe.datasets.samples import Samples
 
@@ -55,3 +56,12 @@ def save(file: Path, pixels: np.ndarray, **options: object) -> None:
 def changed(data: Dataset, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Dataset:
     """The same dataset with another table."""
     return replace(data, samples=Samples(change(data.samples.table.copy())))
+
+
+def look(*datasets: Dataset) -> AuditReport:
+    """Audit them together, without the cache."""
+    return audit(list(datasets), cache=False)
+
+
+def checks(report: AuditReport) -> dict[str, str]:
+    return {one.check: one.severity for one in report.findings}

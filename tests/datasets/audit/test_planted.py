@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,23 +12,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from probe.datasets.audit import AuditReport, audit
 from probe.datasets.dataset import Dataset
 from probe.datasets.lab import make
-from tests.datasets.audit.making import changed, make_clean, picture, save
+from tests.datasets.audit.making import changed, checks, look, make_clean, picture, save
 
 
 @pytest.fixture
 def clean(tmp_path: Path) -> Dataset:
     return make_clean(tmp_path / "data")
-
-
-def look(*datasets: Dataset) -> AuditReport:
-    return audit(list(datasets), cache=False)
-
-
-def checks(report: AuditReport) -> dict[str, str]:
-    return {one.check: one.severity for one in report.findings}
 
 
 def test_nothing_is_found_where_nothing_is_planted(clean: Dataset) -> None:
@@ -276,22 +265,6 @@ def test_a_confound_of_the_source_videos(clean: Dataset) -> None:
     assert "mostly h264 of real and mostly mpeg4 of fake" in report.errors[0].message
 
 
-def test_missing_broken_and_changed_files(clean: Dataset) -> None:
-    digest = [str(k) for k in range(len(clean))]
-    data = changed(clean, lambda table: table.assign(digest=digest))
-    paths = list(clean.samples.table["path"])
-    (clean.root / paths[0]).unlink()
-    (clean.root / paths[1]).write_bytes(b"")
-    (clean.root / paths[2]).write_bytes(b"no image")
-    report = look(data)
-    found = {one.check: one for one in report.findings}
-    assert set(found) == {"missing-file", "unreadable-file", "changed-file"}
-    assert found["missing-file"].examples == (paths[0],)
-    assert found["unreadable-file"].count == 2 and "zero bytes" in found["unreadable-file"].message
-    # All but the missing one hold other bytes than the table says.
-    assert found["changed-file"].count == len(clean) - 1
-
-
 def test_an_empty_class_and_few_clusters(clean: Dataset) -> None:
     table = clean.samples.table
     no_val = changed(clean, lambda t: t[(t["split"] != "val") | (t["label"] == 1)])
@@ -333,78 +306,6 @@ def test_two_datasets_that_share_images(clean: Dataset, tmp_path: Path) -> None:
     shared = {one.severity: one for one in report.findings if one.check == "shared-file"}
     assert shared["warning"].count == 1 and shared["warning"].dataset == "clean, another"
     assert shared["error"].count == 1 and "train and test" in shared["error"].message
-
-
-def test_a_report_is_kept_until_a_file_changes(
-    clean: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
-    first = audit(clean)
-    (kept,) = (tmp_path / "cache/audits").glob("*.json")
-    monkeypatch.setattr("probe.datasets.audit.running.gather", lambda *_: pytest.fail("again"))
-    assert audit(clean) == first
-    kept.write_text("damaged")
-    monkeypatch.undo()
-    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
-    assert audit(clean) == first and AuditReport.from_dict(first.to_dict()) == first
-    (clean.root / "train/real/train0_0.png").unlink()
-    assert "missing-file" in checks(audit(clean))
-
-
-def test_a_changed_mask_is_looked_at_again(
-    clean: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
-    mask = clean.root / "mask.png"
-    save(mask, np.zeros((96, 96), np.uint8))
-    at = int(np.flatnonzero(clean.labels == 0)[0])
-    masks = ["mask.png" if i == at else "" for i in range(len(clean))]
-    data = changed(clean, lambda table: table.assign(mask=masks))
-    assert audit(data).clean
-    save(mask, np.pad(np.full((32, 32), 255, np.uint8), 32))
-    assert checks(audit(data)) == {"real-with-mask": "error"}
-
-
-def test_a_cache_that_cannot_be_written_costs_only_time(
-    clean: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").write_text("no folder")
-    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "file/cache"))
-    with pytest.warns(UserWarning, match="PROBE_CACHE"):
-        assert audit(clean).clean
-
-
-def test_processes_that_save_the_same_report_do_not_meet(clean: Dataset, tmp_path: Path) -> None:
-    """Another one's unfinished file, of any name, is neither taken nor written to."""
-    file = tmp_path / "audit.json"
-    unfinished = tmp_path / "audit.json.1.part"
-    unfinished.write_text("half")
-    report = look(clean)
-    assert report.save(file) == file and unfinished.read_text() == "half"
-    assert AuditReport.from_dict(json.loads(file.read_text())) == report
-    assert {one.name for one in tmp_path.glob("audit*")} == {file.name, unfinished.name}
-
-
-@pytest.mark.parametrize("kind", ["pipe", "folder", "loop", "null byte", "below a file"])
-def test_paths_that_are_no_plain_file_are_listed(clean: Dataset, kind: str) -> None:
-    """None of them stops the audit, not even a pipe that nobody writes to."""
-    path = {"null byte": "a\0b", "below a file": "train/real/train0_1.png/x"}.get(kind, "odd")
-    if kind == "pipe":
-        os.mkfifo(clean.root / "odd")
-    elif kind == "folder":
-        (clean.root / "odd").mkdir()
-    elif kind == "loop":
-        (clean.root / "odd").symlink_to("odd")
-    paths = [path, *clean.samples.table["path"][1:]]
-    report = look(changed(clean, lambda table: table.assign(path=paths)))
-    (found,) = report.findings
-    wanted = "missing-file" if kind == "below a file" else "unreadable-file"
-    assert (found.check, found.count, found.examples) == (wanted, 1, (path,))
-
-
-def test_workers_find_the_same(clean: Dataset) -> None:
-    (clean.root / "train/real/train0_0.png").unlink()
-    assert audit(clean, cache=False, workers=2) == look(clean)
 
 
 def test_pictures_differ() -> None:
