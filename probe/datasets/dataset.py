@@ -140,9 +140,9 @@ class Dataset:
         """Hash of what the samples are: ids, labels, splits, clusters and the files' bytes."""
         table = self.samples.table
         digest = hashlib.blake2b(digest_size=16)
-        digests = (
-            table["digest"] if "digest" in table else [self._digest(i) for i in range(len(self))]
-        )
+        known = table["digest"].fillna("").astype(str) if "digest" in table else [""] * len(self)
+        # Joined tables know the hash of some files only.
+        digests = [given or self._digest(i) for i, given in enumerate(known)]
         for row in zip(
             table["sample"], table["dataset"], table["split"], table["label"], table["identity"],
             table["video"], digests, strict=True,

@@ -104,6 +104,11 @@ def test_digests_are_those_of_the_files(done: IngestReport) -> None:
     table = data.samples.table.drop(columns="digest")
     plain = type(data)(data.name, type(data.samples)(table), data.root, data.card)
     assert data.fingerprint == plain.fingerprint
+    some = data.samples.table["digest"].where(table.index % 2 == 0)
+    joined = type(data)(
+        data.name, type(data.samples)(table.assign(digest=some)), data.root, data.card
+    )
+    assert data.fingerprint == joined.fingerprint
 
 
 def test_a_part_has_its_fakes_and_the_originals(done: IngestReport) -> None:
