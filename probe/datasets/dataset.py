@@ -210,7 +210,9 @@ def read_native(root: Path, name: str | None = None) -> Dataset:
 def write_native(dataset: Dataset) -> None:
     """Write the samples and the card beside the images; the card last, so a kill leaves none."""
     dataset.root.mkdir(parents=True, exist_ok=True)
-    dataset.samples.table.to_parquet(dataset.root / SAMPLES_FILE, index=False)
+    partial = dataset.root / (SAMPLES_FILE + ".part")
+    dataset.samples.table.to_parquet(partial, index=False)
+    partial.replace(dataset.root / SAMPLES_FILE)
     text = json.dumps({"name": dataset.name, **dataset.card}, indent=2, sort_keys=True)
     partial = dataset.root / (CARD_FILE + ".part")
     partial.write_text(text + "\n", encoding="utf-8")

@@ -344,5 +344,6 @@ DEEPFAKEBENCH = LAYOUTS.register("deepfakebench")(
         shape="a DeepfakeBench JSON list, perhaps in dataset_json or preprocessing/dataset_json",
         takes=frozenset({"compression", "images"}),
         takes_file=True,
+        may_lie=True,
     )
 )

@@ -132,5 +132,6 @@ DF40 = LAYOUTS.register("df40")(
         read=_read,
         recognise=_recognise,
         shape="folders <method>/{ff,cdf} or <method>/{fake,real}",
+        may_lie=True,
     )
 )

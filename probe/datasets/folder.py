@@ -249,5 +249,6 @@ FOLDER = LAYOUTS.register("folder")(
         shape="folders named real and fake, perhaps in train, val and test",
         takes=frozenset({"video_pattern"}),
         generic=True,
+        may_lie=True,
     )
 )

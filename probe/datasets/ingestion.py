@@ -181,11 +181,12 @@ def lying(kind: Layout, root: Path, options: Mapping[str, Any]) -> Dataset | Non
     options : mapping
         Any of `ingest`.
     """
+    if not kind.may_lie or set(options) - _LAYOUT_OPTIONS - {"splits", "seed"}:
+        return None
     own = {key: value for key, value in options.items() if key in _LAYOUT_OPTIONS}
     paths = {key: Path(value) for key, value in own.items() if key in ("reals", "images")}
     found = kind.inventory(root, LayoutOptions(**{**own, **paths}))
-    still = all(isinstance(one.media, ImageFiles) for one in found.videos)
-    if not still or set(options) - _LAYOUT_OPTIONS - {"splits", "seed"}:
+    if not all(isinstance(one.media, ImageFiles) for one in found.videos):
         return None
     division = {"splits": options.get("splits", "official"), "seed": options.get("seed", 0)}
     found = assign_splits(found, division["splits"], division["seed"])

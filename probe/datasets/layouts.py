@@ -146,6 +146,9 @@ class Layout:
         Whether it claims a folder only where no other layout does.
     takes_file : bool
         Whether the root may be a file, a list of what there is, instead of a folder.
+    may_lie : bool
+        Whether it may hold images on disk, which are used where they lie. Of others it is known
+        without listing them that they have to be ingested.
     """
 
     name: str
@@ -156,6 +159,7 @@ class Layout:
     takes: frozenset[str] = frozenset()
     generic: bool = False
     takes_file: bool = False
+    may_lie: bool = False
 
     def inventory(self, root: Path, options: LayoutOptions | None = None) -> Inventory:
         """List what lies under a root.

@@ -339,5 +339,6 @@ MANIFEST = LAYOUTS.register("manifest")(
         takes=frozenset({"images", "fake_label"}),
         generic=True,
         takes_file=True,
+        may_lie=True,
     )
 )

@@ -259,6 +259,7 @@ class _Run:
         wanted = {
             "detector": detector.fingerprint,
             "dataset": {name: part.fingerprint for name, part in test.by_dataset().items()},
+            "layer": _layer(detector, plan.layer),
             "mode": plan.mode,
             "measure": plan.measure,
         }

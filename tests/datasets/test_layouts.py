@@ -106,6 +106,16 @@ def test_it_is_ingested_and_opened(
     assert before == {file: file.stat().st_mtime_ns for file in trees[name].rglob("*")}
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_images_on_disk_are_only_where_the_layout_says_so(
+    name: str, trees: dict[str, Path]
+) -> None:
+    """Else they would be ingested without need, and archives listed twice."""
+    found = LAYOUTS[name].inventory(trees[name]).videos
+    still = all(isinstance(video.media, ImageFiles) for video in found)
+    assert not still or LAYOUTS[name].may_lie
+
+
 def test_layouts_whose_division_has_no_val_say_so(trees: dict[str, Path]) -> None:
     found = {name for name in NAMES if LAYOUTS[name].inventory(trees[name]).without_val}
     assert found == {
