@@ -17,7 +17,7 @@ from probe.errors import UnknownNameError
 
 __all__ = ["counts_figure", "heatmap_figure", "matrix_figure", "save_figure"]
 
-LEGEND = "outline: forgery mask; colour: attribution\nto the logit of fake, one scale a column"
+LEGEND = "outline: forgery mask; colour: attribution,\norange fake, purple real, one scale a column"
 FORMATS = (".pdf", ".png", ".svg")
 
 #: Live, embedded text in PDF and SVG; deterministic ids in SVG.
@@ -122,7 +122,7 @@ def _draw_maps(
         if mask is not None and mask.any():
             axes.contour(mask, levels=[127.5], colors="black", linewidths=0.6)
     bar = figure.colorbar(drawn, cax=column[-1], orientation="horizontal")
-    bar.set_ticks([-limit, 0, limit], labels=[f"real −{limit:.1g}", "0", f"fake +{limit:.1g}"])
+    bar.set_ticks([-limit, 0, limit], labels=[f"−{limit:.1g}", "0", f"+{limit:.1g}"])
     ends = bar.ax.get_xticklabels()
     ends[0].set_horizontalalignment("left")
     ends[-1].set_horizontalalignment("right")
@@ -190,7 +190,10 @@ def counts_figure(data: xr.Dataset) -> Figure:
         )  # fmt: skip
         for draw, row in enumerate(data["untrained"].values):
             label = "untrained networks" if draw == 0 else None
-            axes.plot(count + 0.12, row, "D", ms=3.5, mfc="none", color="#d55e00", label=label)
+            axes.plot(
+                count + 0.12, row, "D", ms=3.5, mfc="none", color="#d55e00", label=label,
+                clip_on=False, zorder=3,
+            )  # fmt: skip
         axes.set(xlabel=f"datasets in whose top {float(data.attrs['top']):.0%} a unit stands")
         axes.set(ylabel="units")
         axes.spines[["top", "right"]].set_visible(False)
