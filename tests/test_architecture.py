@@ -17,7 +17,7 @@ ALLOWED = {
     "errors": set(),
     "registry": {"errors"},
     "schema": set(),
-    "stats": set(),
+    "stats": {"errors", "registry"},
     "progress": set(),
     "tables": BASE,
     "run": BASE,

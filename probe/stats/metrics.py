@@ -1,9 +1,8 @@
-"""Statistics on plain arrays: metrics of detection, cluster bootstrap, nulls of overlap counts."""
+"""Metrics of detection on plain arrays, vectorised over weights of samples."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,45 +11,17 @@ from scipy import special
 
 __all__ = [
     "METRICS",
-    "MIN_CLUSTERS",
-    "Interval",
+    "Floats",
+    "Metric",
     "accuracy",
     "auroc",
     "average_precision",
-    "cluster_bootstrap",
-    "cluster_weights",
     "equal_error_rate",
-    "independence_counts",
     "sigmoid",
-    "simulate_counts",
 ]
-
-#: With fewer clusters than this a bootstrap interval is not believable, and none is given.
-MIN_CLUSTERS = 5
 
 Floats = NDArray[np.float64]
 Metric = Callable[[ArrayLike, ArrayLike, ArrayLike | None], Floats]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its interval.
-
-    Attributes
-    ----------
-    estimate : float
-        The statistic on the sample; NaN where it is not defined.
-    low, high : float
-        Bounds; NaN where there are fewer than `MIN_CLUSTERS` clusters.
-    n_samples, n_clusters : int
-        What it rests on.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    n_samples: int
-    n_clusters: int
 
 
 def accuracy(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> Floats:
@@ -133,119 +104,6 @@ METRICS: Mapping[str, Metric] = {
     "ap": average_precision,
     "eer": equal_error_rate,
 }
-
-
-def cluster_weights(clusters: ArrayLike, n_resamples: int, seed: int) -> Floats:
-    """Draw how often each sample counts when whole clusters are drawn with replacement.
-
-    Parameters
-    ----------
-    clusters : array_like
-        Shape (n,), any labels.
-    n_resamples : int
-        How many resamples.
-    seed : int
-        Seed of the draw.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n_resamples, n), whole numbers.
-    """
-    _, codes = np.unique(np.asarray(clusters), return_inverse=True)
-    count = int(codes.max()) + 1
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(count, np.full(count, 1.0 / count), size=n_resamples)
-    return drawn[:, codes].astype(np.float64)
-
-
-def cluster_bootstrap(
-    metric: Metric,
-    labels: ArrayLike,
-    scores: ArrayLike,
-    clusters: ArrayLike,
-    *,
-    n_resamples: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> Interval:
-    """Estimate a metric with a percentile interval over resampled clusters.
-
-    Frames of one video, and videos of one identity, are not independent, so clusters are drawn,
-    not samples (Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x).
-
-    Parameters
-    ----------
-    metric : callable
-        From (labels, scores, weights) to one value a row of weights.
-    labels, scores : array_like
-        Shape (n,).
-    clusters : array_like
-        Shape (n,), any labels.
-    n_resamples : int, default 1000
-        How many resamples; those without both classes do not count.
-    level : float, default 0.95
-        Coverage.
-    seed : int, default 0
-        Seed of the draw.
-
-    Returns
-    -------
-    Interval
-        Without bounds (NaN) if there are fewer than `MIN_CLUSTERS` clusters.
-    """
-    groups = np.asarray(clusters)
-    n_clusters = len(np.unique(groups))
-    estimate = float(metric(labels, scores, None)[0])
-    if n_clusters < MIN_CLUSTERS:
-        return Interval(estimate, np.nan, np.nan, len(groups), n_clusters)
-    values = metric(labels, scores, cluster_weights(groups, n_resamples, seed))
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return Interval(estimate, np.nan, np.nan, len(groups), n_clusters)
-    tail = 100 * (1 - level) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return Interval(estimate, float(low), float(high), len(groups), n_clusters)
-
-
-def independence_counts(kept: Sequence[int], units: int) -> Floats:
-    """Expect this many units to stand in c of D lists drawn independently of each other.
-
-    Parameters
-    ----------
-    kept : sequence of int
-        Length of each of the D lists.
-    units : int
-        Number of units that each list was drawn from.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (D + 1,): expected units at count 0..D; sums to `units`.
-    """
-    chances = np.ones(1)
-    for k in kept:
-        p = k / units
-        chances = np.convolve(chances, [1 - p, p])
-    return units * chances
-
-
-def simulate_counts(kept: Sequence[int], units: int, n_draws: int = 1000, seed: int = 0) -> Floats:
-    """Draw independent lists and count, for the spread around `independence_counts`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n_draws, D + 1): units at count 0..D in each draw; rows sum to `units`.
-    """
-    rng = np.random.default_rng(seed)
-    out = np.zeros((n_draws, len(kept) + 1))
-    for draw in range(n_draws):
-        count = np.zeros(units, dtype=np.int64)
-        for k in kept:
-            count[rng.permutation(units)[:k]] += 1
-        out[draw] = np.bincount(count, minlength=len(kept) + 1)
-    return out
 
 
 def sigmoid(logits: ArrayLike) -> Floats:

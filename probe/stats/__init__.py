@@ -1,0 +1,54 @@
+"""Statistics on plain arrays: metrics, clustered intervals, permutation tests, multiplicity."""
+
+from probe.stats.bootstrap import (
+    MIN_CLUSTERS,
+    Interval,
+    cluster_bootstrap,
+    cluster_counts,
+    cluster_weights,
+    percentile_bounds,
+)
+from probe.stats.metrics import (
+    METRICS,
+    Floats,
+    Metric,
+    accuracy,
+    auroc,
+    average_precision,
+    equal_error_rate,
+    sigmoid,
+)
+from probe.stats.multiplicity import (
+    COMBINERS,
+    benjamini_hochberg,
+    benjamini_yekutieli,
+    partial_conjunction,
+)
+from probe.stats.overlap import independence_counts, simulate_counts
+from probe.stats.permutation import Permuted, cluster_rows, permutation_test
+
+__all__ = [
+    "COMBINERS",
+    "METRICS",
+    "MIN_CLUSTERS",
+    "Floats",
+    "Interval",
+    "Metric",
+    "Permuted",
+    "accuracy",
+    "auroc",
+    "average_precision",
+    "benjamini_hochberg",
+    "benjamini_yekutieli",
+    "cluster_bootstrap",
+    "cluster_counts",
+    "cluster_rows",
+    "cluster_weights",
+    "equal_error_rate",
+    "independence_counts",
+    "partial_conjunction",
+    "percentile_bounds",
+    "permutation_test",
+    "sigmoid",
+    "simulate_counts",
+]

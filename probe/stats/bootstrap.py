@@ -1,0 +1,131 @@
+"""Intervals by the cluster bootstrap."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from probe.stats.metrics import Floats, Metric
+
+__all__ = [
+    "MIN_CLUSTERS",
+    "Interval",
+    "cluster_bootstrap",
+    "cluster_counts",
+    "cluster_weights",
+    "percentile_bounds",
+]
+
+#: With fewer clusters than this a bootstrap interval is not believable, and none is given.
+MIN_CLUSTERS = 5
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its interval.
+
+    Attributes
+    ----------
+    estimate : float
+        The statistic on the sample; NaN where it is not defined.
+    low, high : float
+        Bounds; NaN where there are fewer than `MIN_CLUSTERS` clusters.
+    n_samples, n_clusters : int
+        What it rests on.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    n_samples: int
+    n_clusters: int
+
+
+def cluster_weights(clusters: ArrayLike, n_resamples: int, seed: int) -> Floats:
+    """Draw how often each sample counts when whole clusters are drawn with replacement.
+
+    Parameters
+    ----------
+    clusters : array_like
+        Shape (n,), any labels.
+    n_resamples : int
+        How many resamples.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_resamples, n), whole numbers.
+    """
+    _, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    return cluster_counts(int(codes.max()) + 1, n_resamples, seed)[:, codes]
+
+
+def cluster_counts(n_clusters: int, n_resamples: int, seed: int) -> Floats:
+    """Draw how often each cluster counts; shape (n_resamples, n_clusters), whole numbers."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(n_clusters, np.full(n_clusters, 1.0 / n_clusters), size=n_resamples)
+    return drawn.astype(np.float64)
+
+
+def percentile_bounds(draws: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
+    """Take the bounds of a percentile interval over axis 0; NaN draws do not count."""
+    tail = 100 * (1 - level) / 2
+    with warnings.catch_warnings():
+        # A statistic that no resample defines has no interval: NaN, not a warning.
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        low, high = np.nanpercentile(draws, [tail, 100 - tail], axis=0)
+    return np.asarray(low), np.asarray(high)
+
+
+def cluster_bootstrap(
+    metric: Metric,
+    labels: ArrayLike,
+    scores: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Estimate a metric with a percentile interval over resampled clusters.
+
+    Frames of one video, and videos of one identity, are not independent, so clusters are drawn,
+    not samples (Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x).
+
+    Parameters
+    ----------
+    metric : callable
+        From (labels, scores, weights) to one value a row of weights.
+    labels, scores : array_like
+        Shape (n,).
+    clusters : array_like
+        Shape (n,), any labels.
+    n_resamples : int, default 1000
+        How many resamples; those without both classes do not count.
+    level : float, default 0.95
+        Coverage.
+    seed : int, default 0
+        Seed of the draw.
+
+    Returns
+    -------
+    Interval
+        Without bounds (NaN) if there are fewer than `MIN_CLUSTERS` clusters.
+    """
+    groups = np.asarray(clusters)
+    n_clusters = len(np.unique(groups))
+    estimate = float(metric(labels, scores, None)[0])
+    if n_clusters < MIN_CLUSTERS:
+        return Interval(estimate, np.nan, np.nan, len(groups), n_clusters)
+    values = metric(labels, scores, cluster_weights(groups, n_resamples, seed))
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return Interval(estimate, np.nan, np.nan, len(groups), n_clusters)
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return Interval(estimate, float(low), float(high), len(groups), n_clusters)
