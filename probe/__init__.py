@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from probe.recording import record
     from probe.store import ActivationStore
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "ActivationStore": "probe.store",
