@@ -28,6 +28,7 @@ ALLOWED = {
     "store": BASE | {"tables"},
     "neurons": BASE | {"tables", "store"},
     "importance": BASE | {"neurons", "hooks", "detectors", "datasets"},
+    "ablation": BASE | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
     "recording": BASE | {"store", "hooks", "detectors", "datasets"},
     "figures": BASE,
 }

@@ -76,6 +76,14 @@ class SuffixProgram(Protocol):
     ) -> NDArray[np.float64]:
         """Sum over the batch of the logit or of P(fake) under each do(); shape (units, v)."""
 
+    def donate(self, state: State, donor: State) -> NDArray[np.float32]:
+        """Give each unit the value that it has in the donor's same row; logits (n, units)."""
+
+    def ablate_sets(
+        self, state: State, sets: NDArray[np.bool_], values: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Set all units of each set, shape (sets, units), at once; fake logits (n, sets)."""
+
     def explain(self) -> str:
         """Say what was recognised, what is rerun and what it costs."""
 
@@ -215,6 +223,21 @@ class AffineProgram:
             return np.asarray((without[:, None] + len(h) * change).numpy())
         return self._probability_sums(h, logit, change)
 
+    def donate(self, state: State, donor: State) -> NDArray[np.float32]:
+        """Give each unit the value that it has in the donor's same row; logits (n, units)."""
+        h, other = state.value.double().cpu(), donor.value.double().cpu()
+        base = (h @ self.weight + self.bias)[:, None]
+        return np.asarray((base + (other - h) * self.weight).float().numpy())
+
+    def ablate_sets(
+        self, state: State, sets: NDArray[np.bool_], values: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Set all units of each set, shape (sets, units), at once; fake logits (n, sets)."""
+        h = state.value.double().cpu()
+        base = (h @ self.weight + self.bias)[:, None]
+        change = (torch.from_numpy(np.asarray(values, dtype=np.float64)) - h) * self.weight
+        return np.asarray((base + change @ torch.from_numpy(sets.T.astype(float))).float().numpy())
+
     def _probability_sums(self, h: Tensor, logit: Tensor, change: Tensor) -> NDArray[np.float64]:
         # Blocks of samples stay in the cache while every value is tried on them; within a block
         # float32 sums of at most some thousand terms in [0, 1], between blocks doubles.
@@ -290,6 +313,31 @@ class Rerun:
         logits = torch.from_numpy(self.sweep(state, values)).double()
         score = logits.sigmoid() if probability else logits
         return np.asarray(score.sum(dim=0).numpy())
+
+    def donate(self, state: State, donor: State) -> NDArray[np.float32]:
+        """Give each unit the value that it has in the donor's same row; logits (n, units)."""
+        out = np.empty((len(state.value), self.units), dtype=np.float32)
+        with torch.inference_mode():
+            for unit in range(self.units):
+                value = state.value.clone()
+                units_first(value)[:, unit] = units_first(donor.value)[:, unit]
+                logits: Tensor = self.suffix(value, *state.bypass)[0]
+                out[:, unit] = logits.float().cpu().numpy()
+        return out
+
+    def ablate_sets(
+        self, state: State, sets: NDArray[np.bool_], values: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Set all units of each set, shape (sets, units), at once; fake logits (n, sets)."""
+        out = np.empty((len(state.value), len(sets)), dtype=np.float32)
+        with torch.inference_mode():
+            for i, chosen in enumerate(sets):
+                value = state.value.clone()
+                for unit in np.flatnonzero(chosen):
+                    units_first(value)[:, unit] = float(values[unit])
+                logits: Tensor = self.suffix(value, *state.bypass)[0]
+                out[:, i] = logits.float().cpu().numpy()
+        return out
 
     def explain(self) -> str:
         """Say what is rerun."""

@@ -1,0 +1,430 @@
+"""`ablate`: what detection loses without a set of units, against matched random sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from probe.datasets.dataset import Dataset, by_name
+from probe.datasets.halving import halve
+from probe.detectors.detector import Detector
+from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.hooks import compile_suffix, trace
+from probe.importance import default_layer, neuron_importance
+from probe.importance.attributions import Cut
+from probe.importance.sweeping import MODES, States, Sweep, base_logits, gather
+from probe.neurons import universal_neurons
+from probe.progress import progress_bar
+from probe.stats import (
+    MIN_CLUSTERS,
+    Floats,
+    accuracy,
+    auroc,
+    cluster_counts,
+    percentile_bounds,
+    sigmoid,
+)
+from probe.tables import export_frame, open_table, save_table
+
+__all__ = ["MEAN", "Ablation", "ablate", "ablate_universal", "matched_sets"]
+
+METRICS = ("accuracy", "auroc")
+
+#: Name of the row that averages over datasets.
+MEAN = "mean"
+
+#: A random set takes each unit from among this many that are nearest in |weight| × range.
+NEIGHBOURS = 8
+
+#: Resamples in which random sets are measured too; each costs as many metrics as there are sets.
+RANDOM_RESAMPLES = 200
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Detection with and without sets of units.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        Over ``set``, ``dataset`` (and, last, ``mean`` over them), ``metric`` (``accuracy``,
+        ``auroc``) and ``random``:
+
+        - ``full(dataset, metric)``, ``without(set, dataset, metric)``: in [0, 1];
+        - ``drop(set, dataset, metric)``: full − without, above 0 where the units help; with
+          ``drop_low`` and ``drop_high`` (cluster bootstrap of the difference);
+        - ``random_drop(set, random, dataset, metric)``: the same for random sets that match the
+          set in size and in |weight| × range;
+        - ``excess(set, dataset, metric)``: drop − mean drop of the random sets, with
+          ``excess_low`` and ``excess_high``;
+        - ``p(set, dataset, metric)``: share of sets, the one in question among them, whose drop is
+          at least as large;
+        - ``n_units(set)``, ``n_distinct(set)`` random sets that differ, and ``balance(set)``: mean
+          |weight| × range of the random sets over that of the set; 1 is a perfect match.
+
+        Attributes: ``layer, values, n_random``, fingerprints, and how sets were chosen.
+    """
+
+    data: xr.Dataset
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a set, dataset and metric."""
+        columns = [
+            "full", "without", "drop", "drop_low", "drop_high",
+            "excess", "excess_low", "excess_high", "p", "n_units", "n_distinct", "balance",
+        ]  # fmt: skip
+        frame = self.data[columns].to_dataframe().reset_index()
+        return frame[["set", "dataset", "metric", *columns]]
+
+    def export(self, path: str | Path) -> Path:
+        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
+
+    def save(self, path: Path) -> None:
+        """Write the labelled arrays as Zarr."""
+        save_table(self.data, path)
+
+    @classmethod
+    def open(cls, path: Path) -> Ablation:
+        """Read what `save` wrote."""
+        data = open_table(path)
+        if "random_drop" not in data:
+            raise StoreError(f"The table {str(path)!r} holds no 'random_drop': no ablation.")
+        return cls(data)
+
+
+def ablate(
+    detector: Detector,
+    units: ArrayLike | Mapping[str, ArrayLike],
+    datasets: Dataset | Sequence[Dataset],
+    layer: str | None = None,
+    *,
+    values: str = "mean",
+    n_random: int = 100,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> Ablation:
+    """Take sets of units out and measure detection, against matched random sets.
+
+    That a set hurts proves little: taking out any units with large weights does. So each set is
+    held against random ones of the same size, drawn so that unit by unit |weight| × range is about
+    the same. A claim about the units needs a drop that the random ones do not have, on images that
+    were not used to choose them; `ablate_universal` keeps the two apart.
+
+    Parameters
+    ----------
+    detector : Detector
+        Whom.
+    units : array_like or mapping
+        Units of the layer, or name to units for several sets side by side.
+    datasets : Dataset or sequence of Dataset
+        On what; a dataset composed of several counts as several. Both classes are needed.
+    layer : str, optional
+        The tap; the architecture's unit layer by default.
+    values : {"mean", "zero"}
+        What units are set to: their mean in the dataset, or zero.
+    n_random : int, default 100
+        Random sets a set.
+    n_resamples : int, default 1000
+        Of the cluster bootstrap.
+    level : float, default 0.95
+        Coverage.
+    seed : int, default 0
+        Seed of random sets and resamples.
+    batch_size : int, default 64
+        Images a batch.
+
+    Returns
+    -------
+    Ablation
+        Accuracy and AUROC on each dataset, and their mean over datasets.
+
+    Raises
+    ------
+    ProbeError
+        If a set is empty, names a unit that is not there, or leaves no unit to match it with; or
+        if a dataset holds one class.
+    """
+    if values not in ("mean", "zero"):
+        raise UnknownNameError("value", values, ("mean", "zero"))
+    if n_random < 1:
+        raise ProbeError(f"n_random={n_random} was given; a set is compared with at least one.")
+    traced = trace(detector)
+    path = traced.resolve(layer or default_layer(detector))
+    program = compile_suffix(traced, path)
+    parts = by_name(datasets)
+    sweep = Sweep(MODES["default"], "logit", 2, "even", values, batch_size, seed)
+    wanted = dict(units) if isinstance(units, Mapping) else {"units": units}
+    with progress_bar(f"ablate {detector.name} {path}", 3 * sum(map(len, parts.values()))) as go:
+        cut = Cut(traced, path)
+        states = {name: States(program, part, batch_size) for name, part in parts.items()}
+        sizes = np.stack([_weight_range(program, one, sweep, cut, go) for one in states.values()])
+        size = sizes.mean(axis=0)
+        sets = {name: _mask(name, one, len(size)) for name, one in wanted.items()}
+        rng = np.random.default_rng(seed)
+        random = {name: matched_sets(one, size, n_random, rng) for name, one in sets.items()}
+        masks = np.concatenate([np.stack(list(sets.values())), *random.values()])
+        measured = [_Measured.of(states[name], masks, values, go) for name in parts]
+    for name, one in zip(parts, measured, strict=True):
+        if len(np.unique(one.labels)) < 2:
+            raise ProbeError(
+                f"Dataset {name!r} holds one class only; detection cannot be measured on it. "
+                "Leave it out."
+            )
+    data = _assembled(measured, list(parts), list(sets), n_random, n_resamples, level, seed)
+    data["n_units"] = ("set", [int(one.sum()) for one in sets.values()])
+    data["n_distinct"] = ("set", [len(np.unique(one, axis=0)) for one in random.values()])
+    data["balance"] = (
+        "set", [_balance(one, random[name], size) for name, one in sets.items()],
+    )  # fmt: skip
+    return Ablation(
+        data.assign_attrs(
+            {
+                "layer": path, "values": values, "n_random": n_random, "level": level,
+                "n_resamples": n_resamples, "seed": seed, "detector": detector.fingerprint,
+                "label": detector.name, "spec": detector.spec.to_dict(),
+                "program": program.explain(),
+                "dataset": {name: part.fingerprint for name, part in parts.items()},
+                "units": {n: np.flatnonzero(one).tolist() for n, one in sets.items()},
+                "chosen_on": "given",
+            }
+        )
+    )  # fmt: skip
+
+
+def ablate_universal(
+    detector: Detector,
+    datasets: Dataset | Sequence[Dataset],
+    layer: str | None = None,
+    *,
+    top: float = 0.5,
+    alpha: float = 0.05,
+    correction: str = "bh",
+    seed: int = 0,
+    **options: Any,
+) -> Ablation:
+    """Take out the units that are found universal, measured on people who had no part in that.
+
+    Identities are divided into halves. Units are chosen on one and taken out on the other, then
+    the other way round, and the two results averaged. Sets as in `Universality.sets`: universal by
+    the test, counted by the study, specific to a dataset, decoys; a set counts where both halves
+    have one.
+
+    Parameters
+    ----------
+    detector, datasets, layer
+        As in `ablate`.
+    top, alpha, correction
+        As in `universal_neurons`.
+    seed : int, default 0
+        Seed of the halves and all other draws.
+    **options
+        Further arguments of `ablate`.
+
+    Returns
+    -------
+    Ablation
+        Averages over the two directions. ``n_units`` and ``balance`` are means; attribute
+        ``units`` lists the sets of both, and ``one_half_only`` the sets that one half lacks.
+    """
+    parts = by_name(datasets)
+    halves = [halve(part, seed) for part in parts.values()]
+    found: list[dict[str, NDArray[np.int64]]] = []
+    for side in (0, 1):
+        table = neuron_importance(
+            detector, [pair[side] for pair in halves], layer, n_untrained=0, n_random=0,
+            n_resamples=0, seed=seed,
+        )  # fmt: skip
+        found.append(universal_neurons(table, top, alpha=alpha, correction=correction).sets())
+    both = [name for name in found[0] if name in found[1]]
+    alone = sorted({*found[0], *found[1]} - {*both})
+    if not both:
+        raise ProbeError(
+            f"No set of units of {detector.name} was found in both halves of the identities "
+            f"({', '.join(alone) or 'none in either'}); there is nothing to take out."
+        )
+    sides = [
+        ablate(
+            detector, {name: found[side][name] for name in both},
+            [pair[1 - side] for pair in halves], layer, seed=seed, **options,
+        ).data
+        for side in (0, 1)
+    ]  # fmt: skip
+    return Ablation(_averaged(sides, found, alone, parts))
+
+
+def matched_sets(
+    chosen: NDArray[np.bool_], size: Floats, count: int, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Draw sets of other units whose sizes are about those of the chosen.
+
+    Parameters
+    ----------
+    chosen : numpy.ndarray
+        Shape (units,), bool.
+    size : numpy.ndarray
+        Shape (units,), such as |weight| × range, not negative.
+    count : int
+        How many sets.
+    rng : numpy.random.Generator
+        Draws.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (count, units), bool. In random order each chosen unit is replaced by one of its
+        nearest neighbours in log size that are not chosen and not taken. Where fewer units are
+        left than chosen, chosen ones may be drawn too, which makes the comparison conservative.
+    """
+    place = np.log(size + 1e-9 * max(float(size.max()), 1e-300))
+    free = np.ones_like(chosen) if 2 * chosen.sum() > len(chosen) else ~chosen
+    out = np.zeros((count, len(chosen)), dtype=bool)
+    for row in out:
+        for unit in rng.permutation(np.flatnonzero(chosen)):
+            open_ = np.flatnonzero(free & ~row)
+            near = np.argsort(np.abs(place[open_] - place[unit]), kind="stable")[:NEIGHBOURS]
+            row[open_[rng.choice(near)]] = True
+    return out
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Logits of one dataset without each of the sets; the first column has all units."""
+
+    labels: NDArray[np.int8]
+    clusters: NDArray[np.int64]
+    logits: Floats
+
+    @classmethod
+    def of(
+        cls, states: States, masks: NDArray[np.bool_], values: str, advance: Callable[[int], None]
+    ) -> _Measured:
+        program, mean = states.program, states.seen().mean
+        to = mean if values == "mean" else np.zeros_like(mean)
+        out = np.empty((len(states), 1 + len(masks)))
+        for where, state in states.numbered():
+            out[where, 0] = base_logits(program, state)
+            out[where, 1:] = program.ablate_sets(state, masks, to)
+            advance(len(state.value))
+        return cls(states.part.labels, states.part.samples.clusters, out)
+
+    def metrics(self, columns: NDArray[np.int64], weights: Floats) -> Floats:
+        """Give accuracy and AUROC, shape (metric, resamples, columns)."""
+        each = weights[:, self.clusters]
+        rows = [
+            [accuracy(self.labels, sigmoid(self.logits[:, c]), each) for c in columns],
+            [auroc(self.labels, self.logits[:, c], each) for c in columns],
+        ]
+        return np.asarray(rows).transpose(0, 2, 1)
+
+
+def _weight_range(
+    program: Any, states: States, sweep: Sweep, cut: Cut, advance: Callable[[int], None]
+) -> Floats:
+    none = np.zeros(len(states), dtype=np.int64)
+    found = gather(program, states, sweep, frozenset({"weight"}), none, advance, cut)
+    return np.asarray(np.abs(found.weight) * found.span)
+
+
+def _mask(name: str, units: ArrayLike, count: int) -> NDArray[np.bool_]:
+    chosen = np.asarray(units)
+    if not chosen.size or chosen.ndim != 1 or chosen.dtype.kind not in "iu":
+        raise ProbeError(
+            f"The set {name!r} is {units!r}; a set is a list of unit numbers, one or more."
+        )
+    if chosen.min() < 0 or chosen.max() >= count or len(chosen) == count:
+        raise ProbeError(
+            f"The set {name!r} has {len(chosen)} units from {chosen.min()} to {chosen.max()}; the "
+            f"layer has units 0 to {count - 1}, and some must be left to compare with."
+        )
+    out = np.zeros(count, dtype=bool)
+    out[chosen] = True
+    return out
+
+
+def _balance(chosen: NDArray[np.bool_], random: NDArray[np.bool_], size: Floats) -> float:
+    own = float(size[chosen].mean())
+    return float(np.mean([size[one].mean() for one in random]) / own) if own > 0 else np.nan
+
+
+def _assembled(
+    measured: Sequence[_Measured], datasets: list[str], sets: list[str], n_random: int,
+    n_resamples: int, level: float, seed: int,
+) -> xr.Dataset:  # fmt: skip
+    n_sets = len(sets)
+    columns = np.arange(1 + n_sets + n_sets * n_random)
+    points, draws, excesses = [], [], []
+    for i, one in enumerate(measured):
+        count = int(one.clusters.max()) + 1
+        points.append(one.metrics(columns, np.ones((1, count)))[:, 0])
+        weights = _resampled(count, n_resamples, seed + i)
+        own = one.metrics(columns[: 1 + n_sets], weights)
+        draws.append(own[:, :, :1] - own[:, :, 1:])
+        few = weights[:RANDOM_RESAMPLES]
+        random = one.metrics(columns[1 + n_sets :], few).reshape(2, len(few), n_sets, n_random)
+        excesses.append(draws[-1][:, : len(few)] - (own[:, : len(few), :1] - random.mean(axis=3)))
+    point = _with_mean(np.stack(points))
+    drop = point[:, :, :1] - point[:, :, 1:]
+    single, random_drop = drop[:, :, :n_sets], drop[:, :, n_sets:]
+    random_drop = random_drop.reshape(*random_drop.shape[:2], n_sets, n_random)
+    bounds = [
+        np.stack(percentile_bounds(np.moveaxis(_with_mean(np.stack(d)), 2, 0), level))
+        for d in (draws, excesses)
+    ]
+    dims = ("dataset", "metric", "set")
+    columns_of: dict[str, Any] = {
+        "full": (dims[:2], point[:, :, 0]),
+        "without": (dims, point[:, :, 1 : 1 + n_sets]),
+        "drop": (dims, single),
+        "random_drop": ((*dims, "random"), random_drop),
+        "excess": (dims, single - random_drop.mean(axis=3)),
+        # Equal but for rounding is as large.
+        "p": (dims, (1 + (random_drop >= single[..., None] - 1e-12).sum(axis=3)) / (1 + n_random)),
+    }
+    for name, both in zip(("drop", "excess"), bounds, strict=True):
+        columns_of[f"{name}_low"], columns_of[f"{name}_high"] = ((dims, side) for side in both)
+    coords = {"dataset": [*datasets, MEAN], "metric": list(METRICS), "set": sets}
+    data = xr.Dataset(columns_of, coords=coords)
+    return data.transpose("set", "random", "dataset", "metric")
+
+
+def _resampled(count: int, n_resamples: int, seed: int) -> Floats:
+    """Draw resamples of clusters; NaN, and so no interval, where clusters are too few."""
+    if count < MIN_CLUSTERS:
+        return np.full((max(n_resamples, 1), count), np.nan)
+    return cluster_counts(count, n_resamples, seed)
+
+
+def _with_mean(values: Floats) -> Floats:
+    """Append the mean over datasets, axis 0."""
+    return np.concatenate([values, values.mean(axis=0, keepdims=True)])
+
+
+def _averaged(
+    sides: list[xr.Dataset], found: list[dict[str, NDArray[np.int64]]], alone: list[str],
+    parts: Mapping[str, Dataset],
+) -> xr.Dataset:  # fmt: skip
+    """Average two directions; their people differ, so half-widths add in squares."""
+    mean: xr.Dataset = (sides[0] + sides[1]) / 2
+    for name in ("drop", "excess"):
+        halves = [(one[f"{name}_high"] - one[f"{name}_low"]) / 2 for one in sides]
+        half = np.sqrt(halves[0] ** 2 + halves[1] ** 2) / 2
+        mean[f"{name}_low"], mean[f"{name}_high"] = mean[name] - half, mean[name] + half
+    reached = (mean["random_drop"] >= mean["drop"] - 1e-12).sum("random")
+    mean["p"] = (1 + reached) / (1 + mean.sizes["random"])
+    units = [{name: one.tolist() for name, one in side.items()} for side in found]
+    attrs = {
+        **sides[0].attrs, "units": units, "one_half_only": alone,
+        "chosen_on": "the other half of the identities, both ways",
+        "dataset": {name: part.fingerprint for name, part in parts.items()},
+    }  # fmt: skip
+    return mean.assign_attrs(attrs)

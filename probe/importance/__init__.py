@@ -1,0 +1,17 @@
+"""Neuron importance: causal sweeps over units, dataset by dataset, as a `NeuronTable`."""
+
+from probe.importance.measures import MEASURES, Measure
+from probe.importance.sweeping import ABLATIONS, GRIDS, MODES, OUTPUTS, Mode
+from probe.importance.table import default_layer, neuron_importance
+
+__all__ = [
+    "ABLATIONS",
+    "GRIDS",
+    "MEASURES",
+    "MODES",
+    "OUTPUTS",
+    "Measure",
+    "Mode",
+    "default_layer",
+    "neuron_importance",
+]

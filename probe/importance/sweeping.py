@@ -1,0 +1,395 @@
+"""Sweeping one dataset: every unit set to every dose, held to a memory budget."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from probe.datasets.dataset import Dataset
+from probe.errors import UnknownNameError
+from probe.hooks import AffineProgram, State, SuffixProgram
+from probe.hooks.values import units_first
+from probe.importance.attributions import Cut, attributions
+from probe.importance.evidence import Evidence
+from probe.registry import Registry
+from probe.stats import Floats, sigmoid
+
+__all__ = [
+    "ABLATIONS",
+    "GRIDS",
+    "MODES",
+    "OUTPUTS",
+    "Mode",
+    "Seen",
+    "States",
+    "Sweep",
+    "base_logits",
+    "gather",
+    "table",
+    "unit_values",
+]
+
+#: Scale of the response: the fake logit, P(fake), or P(real) as the study's sigmoid gives.
+OUTPUTS = ("logit", "p_fake", "p_real")
+
+#: What a unit is set to where it is taken out: its mean in the dataset, zero, or its value (the
+#: whole map of a channel) in another image of the dataset.
+ABLATIONS = ("mean", "zero", "resample")
+
+#: Doses: evenly over the unit's range, or at quantiles of its mean over positions.
+GRIDS = ("even", "quantile")
+
+#: Tables of (sample × unit), and states that are held between passes, up to this many bytes; what
+#: is larger lies in a temporary file, or is computed again.
+MEMORY = 1024**3
+
+#: Clusters that dose-responses are summed by; more are merged at random, which keeps intervals
+#: valid and memory bounded.
+MOST_CLUSTERS = 256
+
+
+@dataclass(frozen=True)
+class Mode:
+    """A reading of the procedure.
+
+    Attributes
+    ----------
+    output : str
+        Default scale of the response.
+    clamp : bool
+        Whether the lowest dose is at most 1 and the highest at least 0, as the study has it.
+    most : int or None
+        Use at most this many images a dataset, in order.
+    batch_size : int
+        Images a batch.
+    """
+
+    output: str
+    clamp: bool
+    most: int | None
+    batch_size: int
+
+
+MODES: Registry[Mode] = Registry("mode")
+MODES.register("default")(Mode("logit", False, None, 64))
+MODES.register("authors")(Mode("p_real", True, 30 * 64, 64))
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is done to every unit of a dataset.
+
+    Attributes
+    ----------
+    mode : Mode
+        Reading of the procedure.
+    output : str
+        One of `OUTPUTS`.
+    n_values, grid
+        Doses, and how they are spaced.
+    ablation : str
+        One of `ABLATIONS`.
+    batch_size : int
+        Images a batch.
+    seed : int
+        Of the donors of ``resample``.
+    """
+
+    mode: Mode
+    output: str
+    n_values: int
+    grid: str
+    ablation: str
+    batch_size: int
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for kind, given, allowed in (
+            ("output", self.output, OUTPUTS),
+            ("ablation", self.ablation, ABLATIONS),
+            ("grid", self.grid, GRIDS),
+        ):
+            if given not in allowed:
+                raise UnknownNameError(kind, given, allowed)
+
+    def length(self, part: Dataset) -> int:
+        """Images that are used."""
+        return min(len(part), self.mode.most or len(part))
+
+    def used(self, part: Dataset) -> Dataset:
+        """Keep the images that are used."""
+        length = self.length(part)
+        return part if length == len(part) else part.take(range(length))
+
+
+class States:
+    """The batches of a dataset at the tap; held in memory where they fit.
+
+    Parameters
+    ----------
+    program : SuffixProgram
+        Takes images to the tap.
+    part : Dataset
+        On what.
+    batch_size : int
+        Images a batch.
+    """
+
+    def __init__(self, program: SuffixProgram, part: Dataset, batch_size: int) -> None:
+        self.program, self.part, self.batch_size = program, part, batch_size
+        self._held: list[State] = []
+        self._bytes = 0
+        self._seen: Seen | None = None
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.part)
+
+    def __iter__(self) -> Iterator[State]:
+        """Iterate over batches; what is not held is run again."""
+        yield from self._held
+        done = sum(len(state.value) for state in self._held)
+        if done == len(self.part):
+            return
+        rest = self.part.take(range(done, len(self.part))) if done else self.part
+        full = False
+        for _, images in rest.batches(self.program.input_size, self.batch_size):
+            state = self.program.state(images)
+            self._bytes += 0 if full else state.nbytes
+            full = full or self._bytes > MEMORY
+            if not full:
+                self._held.append(state)
+            yield state
+
+    def seen(self, advance: Callable[[int], None] | None = None) -> Seen:
+        """Take the first pass, once."""
+        if self._seen is None:
+            self._seen = Seen.of(self.program, self, advance)
+        return self._seen
+
+    def numbered(self) -> Iterator[tuple[slice, State]]:
+        """Iterate with the positions of each batch's samples."""
+        start = 0
+        for state in self:
+            where = slice(start, start + len(state.value))
+            start = where.stop
+            yield where, state
+
+
+def unit_values(program: SuffixProgram, state: State) -> torch.Tensor:
+    """Arrange a state's value as (n, unit, position)."""
+    value = state.value
+    if value.ndim == 2 or getattr(program, "positions", False):
+        return value.flatten(1)[:, :, None]
+    return units_first(value).flatten(2)
+
+
+def gather(
+    program: SuffixProgram,
+    states: States,
+    sweep: Sweep,
+    needs: frozenset[str],
+    clusters: NDArray[Any],
+    advance: Callable[[int], None],
+    cut: Cut | None = None,
+) -> Evidence:
+    """Sweep one dataset.
+
+    Parameters
+    ----------
+    program : SuffixProgram
+        Answers what-if questions; may be another head on the same states.
+    states : States
+        The dataset at the tap.
+    sweep : Sweep
+        What is done.
+    needs : frozenset of str
+        Parts of the evidence that are asked for.
+    clusters : numpy.ndarray
+        Shape (n,), cluster of every sample; constant where no intervals are wanted.
+    advance : callable
+        Told the number of images done.
+    cut : Cut, optional
+        For gradients and conductance where the suffix is no closed form.
+    """
+    seen = states.seen(advance)
+    _, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    codes, values = _merged(codes), seen.doses(sweep)
+    swept = _Swept.of(program, states, sweep, needs, values, seen.reference(sweep), codes, advance)
+    wanted = sorted(needs & {"gradient", "conductance"})
+    if "weight" in needs and not isinstance(program, AffineProgram):
+        wanted = sorted({*wanted, "gradient"})
+    parts = {kind: _attributed(cut, states, kind) for kind in wanted}
+    weight = np.full(len(values), np.nan)
+    if isinstance(program, AffineProgram):
+        weight = program.weight.double().cpu().numpy()
+    elif "gradient" in parts:
+        weight = parts["gradient"].mean(axis=0, dtype=np.float64)
+    return Evidence(
+        states.part.labels, codes, swept.logits, values, swept.sums, swept.ablated, seen.activation,
+        seen.high - seen.low, weight, parts,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The first pass over a dataset: what values units take.
+
+    Attributes
+    ----------
+    low, high, mean : numpy.ndarray
+        Shape (unit,), over samples and positions.
+    activation : numpy.ndarray
+        Shape (n, unit), mean over positions.
+    """
+
+    low: Floats
+    high: Floats
+    mean: Floats
+    activation: NDArray[np.float32]
+
+    @classmethod
+    def of(
+        cls, program: SuffixProgram, states: States, advance: Callable[[int], None] | None = None
+    ) -> Seen:
+        """Look at every batch once."""
+        low: Any = np.inf
+        high: Any = -np.inf
+        activation: Any = None
+        for where, state in states.numbered():
+            flat = unit_values(program, state)
+            low = np.minimum(low, flat.amin(dim=(0, 2)).double().cpu().numpy())
+            high = np.maximum(high, flat.amax(dim=(0, 2)).double().cpu().numpy())
+            if activation is None:
+                activation = table((len(states), flat.shape[1]))
+            activation[where] = flat.mean(dim=2).float().cpu().numpy()
+            if advance is not None:
+                advance(len(state.value))
+        return cls(low, high, activation.mean(axis=0, dtype=np.float64), activation)
+
+    def doses(self, sweep: Sweep) -> Floats:
+        """Choose what units are set to, shape (unit, dose)."""
+        if sweep.grid == "quantile":
+            shares = np.linspace(0.05, 0.95, sweep.n_values)
+            return np.asarray(np.quantile(self.activation, shares, axis=0).T, dtype=np.float64)
+        low, high = self.low, self.high
+        if sweep.mode.clamp:
+            low, high = np.minimum(low, 1.0), np.maximum(high, 0.0)
+        return np.linspace(low, high, sweep.n_values, axis=1)
+
+    def reference(self, sweep: Sweep) -> Floats | None:
+        """Value of a unit that is taken out, shape (unit,); None where it is another image's."""
+        return {"mean": self.mean, "zero": np.zeros_like(self.mean)}.get(sweep.ablation)
+
+
+@dataclass(frozen=True)
+class _Swept:
+    """The second pass: what the detector answers."""
+
+    logits: Floats
+    sums: Floats
+    ablated: NDArray[np.float32]
+
+    @classmethod
+    def of(
+        cls, program: SuffixProgram, states: States, sweep: Sweep, needs: frozenset[str],
+        values: Floats, reference: Floats | None, codes: NDArray[np.int64],
+        advance: Callable[[int], None],
+    ) -> _Swept:  # fmt: skip
+        units, doses = values.shape
+        sums = np.zeros((int(codes.max()) + 1 if "responses" in needs else 0, units, doses))
+        ablated = table((len(states) if "ablated" in needs else 0, units))
+        logits = np.zeros(len(states))
+        donors = iter(_donors(states, sweep))
+        for where, state in states.numbered():
+            logits[where] = base_logits(program, state)
+            if len(sums):
+                _add(sums, program, state, values, sweep.output, codes[where])
+            if len(ablated):
+                ablated[where] = (
+                    program.sweep(state, reference[:, None])[:, :, 0]
+                    if reference is not None
+                    else program.donate(state, next(donors))
+                )  # fmt: skip
+            advance(len(state.value))
+        if sweep.output == "p_real" and len(sums):
+            sums = np.bincount(codes, minlength=len(sums))[:, None, None] - sums
+        return cls(logits, sums, ablated)
+
+
+def _add(
+    sums: Floats, program: SuffixProgram, state: State, values: Floats, output: str,
+    groups: NDArray[np.int64],
+) -> None:  # fmt: skip
+    """Add a batch's scores under all doses, by group of clusters."""
+    probability = output != "logit"
+    if len(sums) == 1:
+        sums[0] += program.sums(state, values, probability=probability)
+        return
+    logits = program.sweep(state, values)
+    scores = sigmoid(logits) if probability else logits.astype(np.float64)
+    here, which = np.unique(groups, return_inverse=True)
+    member = (which == np.arange(len(here))[:, None]).astype(np.float64)
+    sums[here] += (member @ scores.reshape(len(scores), -1)).reshape(-1, *values.shape)
+
+
+def base_logits(program: SuffixProgram, state: State) -> Floats:
+    """Give the untouched detector's fake logits, shape (n,)."""
+    nothing = np.zeros((1, unit_values(program, state).shape[1]), dtype=bool)
+    values = np.zeros(nothing.shape[1])
+    return np.asarray(program.ablate_sets(state, nothing, values)[:, 0], dtype=np.float64)
+
+
+def _donors(states: States, sweep: Sweep) -> Iterator[State]:
+    """Yield, batch by batch, the states of other images of the dataset."""
+    n = len(states)
+    order = np.random.default_rng((sweep.seed, n)).permutation(n)
+    # A cyclic shift of a random order gives every image another one, and each is used once.
+    donor = np.empty(n, dtype=np.int64)
+    donor[order] = np.roll(order, 1)
+    yield from States(states.program, states.part.take(donor), states.batch_size)
+
+
+def _attributed(cut: Cut | None, states: States, kind: str) -> NDArray[np.float32]:
+    assert cut is not None  # the caller makes one where attributions are needed
+    part, rows = states.part, []
+    for _, images in part.batches(states.program.input_size, states.batch_size):
+        rows.append(attributions(cut, images, kind))
+    return np.concatenate(rows)
+
+
+def _merged(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    count = int(codes.max()) + 1
+    if count <= MOST_CLUSTERS:
+        return codes
+    return np.asarray(np.random.default_rng(0).permutation(count)[codes] % MOST_CLUSTERS)
+
+
+@dataclass
+class _Files:
+    """Where tables lie that are too large to hold; removed when the process ends."""
+
+    folder: tempfile.TemporaryDirectory[str] | None = None
+    count: int = field(default=0)
+
+    def next(self) -> Path:
+        self.folder = self.folder or tempfile.TemporaryDirectory(prefix="probe-")
+        self.count += 1
+        return Path(self.folder.name) / f"{self.count}.f32"
+
+
+_FILES = _Files()
+
+
+def table(shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Make a table of (sample, unit): in memory, or in a temporary file where it is large."""
+    if 4 * shape[0] * shape[1] <= MEMORY:
+        return np.zeros(shape, dtype=np.float32)
+    return np.memmap(_FILES.next(), dtype=np.float32, mode="w+", shape=shape)

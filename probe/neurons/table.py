@@ -1,0 +1,108 @@
+"""`NeuronTable`: what each unit does, dataset by dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from probe.errors import StoreError
+from probe.tables import export_frame, open_table, save_table
+
+__all__ = ["TABLE", "NeuronTable", "ranks", "strength"]
+
+
+#: Version of what a neuron table holds; 2 has tests, intervals and more nulls.
+TABLE = 2
+
+#: Columns of the exported table, in this order.
+COLUMNS = (
+    "effect", "effect_low", "effect_high", "slope", "rank",
+    "contribution", "contribution_low", "contribution_high", "p", "p_max",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NeuronTable:
+    """Causal effects of units on the fake score, dataset by dataset.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        Over ``dataset``, ``unit``, ``dose``, ``measure``, ``resample`` and the null detectors
+        ``draw`` (untrained), ``head`` (random heads) and ``shuffled`` (trained on shuffled labels):
+
+        - ``effect(dataset, unit)``: the chosen measure, on the scale of attribute ``output``, with
+          ``effect_low`` and ``effect_high`` (cluster bootstrap; NaN below five clusters);
+        - ``slope(dataset, unit)``: its sign, as response at the highest dose − at the lowest;
+        - ``rank(dataset, unit)``: 1 is the most important, ties in order of units;
+        - ``contribution(dataset, unit)``: gap between the mean logits of fakes and reals, less the
+          gap without the unit; above 0 the unit helps detection. With ``contribution_low`` and
+          ``contribution_high``. NaN where a dataset holds one class;
+        - ``p(dataset, unit)``: one-sided permutation p-value that it is above 0, and ``p_max``
+          adjusted for all units of the dataset (maxT);
+        - ``beside(measure, dataset, unit)``: other measures, ``weight_range`` (|weight| × range)
+          first: what would explain the effect without any detection;
+        - ``value(dataset, unit, dose)``: what the unit was set to;
+        - ``response(dataset, unit, dose)``: mean score of the samples under do(unit = value);
+        - ``resampled(resample, dataset, unit)``: bootstrapped effects, for intervals on counts;
+        - ``null_effect(draw, dataset, unit)``, ``head_effect(head, dataset, unit)`` and
+          ``shuffled_effect(shuffled, dataset, unit)``: effects in detectors that cannot know.
+
+        Attributes: ``measure, mode, output, ablation, grid, layer, splits, detector, program``,
+        fingerprints and numbers of samples and clusters.
+    """
+
+    data: xr.Dataset
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a dataset and unit: effect, contribution, p-values, measures beside."""
+        columns = [name for name in COLUMNS if name in self.data]
+        frame = self.data[columns].to_dataframe().reset_index()[["dataset", "unit", *columns]]
+        for name in self.data["measure"].values if "beside" in self.data else ():
+            frame[str(name)] = self.data["beside"].sel(measure=name).values.ravel()
+        return frame
+
+    def export(self, path: str | Path) -> Path:
+        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
+
+    def save(self, path: Path) -> None:
+        """Write the labelled arrays as Zarr."""
+        save_table(self.data, path)
+
+    @classmethod
+    def open(cls, path: Path) -> NeuronTable:
+        """Read what `save` wrote."""
+        data = open_table(path)
+        if "effect" not in data:
+            raise StoreError(f"The table {str(path)!r} is no neuron table: it holds no 'effect'.")
+        if data.attrs.get("table") != TABLE:
+            raise StoreError(
+                f"The neuron table {str(path)!r} was written by an earlier version and lacks tests "
+                "and intervals. Compute it again."
+            )
+        return cls(data)
+
+
+def strength(
+    effects: NDArray[np.float64], neutral: float = 0.0, one_sided: bool = True
+) -> NDArray[np.float64]:
+    """Turn effects of a measure into what units are ranked by; undefined ones come last."""
+    sized = effects - neutral if one_sided else np.abs(effects - neutral)
+    return np.nan_to_num(sized, nan=-np.inf)
+
+
+def ranks(effects: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Rank units within datasets, 1 for the largest effect; shape (..., unit) in and out.
+
+    Ties are broken by the order of units, so that exactly k units have a rank of at most k.
+    """
+    order = np.argsort(-effects, axis=-1, kind="stable")
+    out = np.empty_like(order)
+    np.put_along_axis(out, order, np.arange(1, effects.shape[-1] + 1), axis=-1)
+    return np.asarray(out, dtype=np.int64)

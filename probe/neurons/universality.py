@@ -1,0 +1,345 @@
+"""`Universality`: counts beside their nulls, and the test of an effect in many datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.neurons.excess import Excess, excess_over
+from probe.neurons.table import NeuronTable, ranks, strength
+from probe.stats import (
+    COMBINERS,
+    Floats,
+    benjamini_hochberg,
+    benjamini_yekutieli,
+    independence_counts,
+    partial_conjunction,
+    simulate_counts,
+)
+from probe.tables import export_frame, open_table, save_table
+
+__all__ = ["CORRECTIONS", "Universality", "universal_neurons"]
+
+#: Null detectors of a neuron table: variable, its dimension, and the name of the null.
+NULLS = (
+    ("null_effect", "draw", "untrained"),
+    ("head_effect", "head", "random_head"),
+    ("shuffled_effect", "shuffled", "label_shuffled"),
+)
+
+#: Control of the false discovery rate: under positive dependence, and under any.
+CORRECTIONS = {"bh": "q", "by": "q_by"}
+
+
+@dataclass(frozen=True)
+class Universality:
+    """Which units contribute to detection in every dataset, and what a mere count would say.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        Over ``dataset``, ``unit``, ``count`` (0..D), ``at_least`` (2..D), ``null``, and the null
+        detectors ``draw``, ``head`` and ``shuffled``. The test:
+
+        - ``p_partial(at_least, unit)``: partial-conjunction p-value that the unit contributes in at
+          least r of the D datasets; ``q`` and ``q_by`` adjust it over units (BH, BY);
+        - ``significant(dataset, unit)``: whether the unit contributes in one dataset (BH over its
+          units, at `alpha`).
+
+        The study's count:
+
+        - ``selected(dataset, unit)``: whether the unit is among the top of the dataset;
+        - ``n_datasets(unit)``: in how many it is;
+        - ``observed(count)``: number of units with that count;
+        - ``independence(count)``, ``independence_low``, ``independence_high``: expected number if
+          lists were independent of each other, with the 95 % range of simulated lists;
+        - ``untrained(draw, count)``, ``random_head(head, count)``, ``label_shuffled(shuffled,
+          count)``: the same count in detectors that cannot know;
+        - ``excess(null)``, ``excess_low``, ``excess_high``, ``excess_p``: units counted in all
+          datasets beyond each null's mean, with an interval, and the share of the null's draws
+          that reach the observed number.
+
+        Attributes: ``top, kept, alpha, correction, combination`` and those of the neuron table.
+    """
+
+    data: xr.Dataset
+
+    @property
+    def tested(self) -> tuple[str, ...]:
+        """Datasets that the test is over: those that hold both classes."""
+        names = self.data["dataset"].values
+        return tuple(str(name) for name in names[self.data["is_tested"].values])
+
+    @property
+    def universal(self) -> NDArray[np.int64]:
+        """Units that contribute to detection in every dataset, by the test."""
+        if "q" not in self.data:
+            return np.empty(0, dtype=np.int64)
+        name = CORRECTIONS[str(self.data.attrs["correction"])]
+        q = self.data[name].values[-1]
+        return np.asarray(self.data["unit"].values[q <= self.data.attrs["alpha"]], dtype=np.int64)
+
+    @property
+    def counted(self) -> NDArray[np.int64]:
+        """Units that are among the top of every dataset: the study's universal neurons."""
+        chosen = self.data["n_datasets"] == self.data.sizes["dataset"]
+        return np.asarray(self.data["unit"].values[chosen.values], dtype=np.int64)
+
+    @property
+    def specific(self) -> dict[str, NDArray[np.int64]]:
+        """Units that contribute in one dataset only, by dataset."""
+        found = self.data["significant"].values
+        alone = found.sum(axis=0) == 1
+        units = self.data["unit"].values
+        return {
+            str(name): np.asarray(units[alone & row], dtype=np.int64)
+            for name, row in zip(self.data["dataset"].values, found, strict=True)
+        }
+
+    @property
+    def decoys(self) -> NDArray[np.int64]:
+        """Units in the upper half by |weight| × range that contribute in no dataset."""
+        if "weight_range" not in self.data:
+            return np.empty(0, dtype=np.int64)
+        size = self.data["weight_range"].values
+        large = size >= np.median(size)
+        none = ~self.data["significant"].values.any(axis=0)
+        return np.asarray(self.data["unit"].values[large & none], dtype=np.int64)
+
+    def sets(self) -> dict[str, NDArray[np.int64]]:
+        """Return sets of units to take out side by side, those that are not empty.
+
+        ``universal`` by the test, ``counted`` by the study, ``specific to <dataset>``, ``decoys``.
+        """
+        found = {"universal": self.universal, "counted": self.counted}
+        found |= {f"specific to {name}": units for name, units in self.specific.items()}
+        return {
+            name: units for name, units in {**found, "decoys": self.decoys}.items() if len(units)
+        }
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a count: ``count, observed, independence, …, untrained_1, …``."""
+        columns = ["observed", "independence", "independence_low", "independence_high"]
+        frame = self.data[columns].to_dataframe().reset_index()
+        for _, dim, name in NULLS:
+            for draw in range(self.data.sizes.get(dim, 0) if name in self.data else 0):
+                frame[f"{name}_{draw + 1}"] = self.data[name].values[draw]
+        return frame
+
+    def nulls(self) -> pd.DataFrame:
+        """Return one row a null: ``null, expected, excess, excess_low, excess_high, p``."""
+        frame = self.data[["expected", "excess", "excess_low", "excess_high", "excess_p"]]
+        return frame.to_dataframe().reset_index()
+
+    def units(self) -> pd.DataFrame:
+        """Return one row a unit: p- and q-values, counts, and one column a dataset."""
+        data = self.data
+        frame = pd.DataFrame({"unit": data["unit"].values})
+        if "q" in data:
+            last = data.isel(at_least=-1)
+            frame = frame.assign(
+                p=last["p_partial"].values, q=last["q"].values, q_by=last["q_by"].values,
+                contributes_in=data["significant"].values.sum(axis=0),
+            )  # fmt: skip
+        frame["n_datasets"] = data["n_datasets"].values
+        for name in data["dataset"].values:
+            frame[str(name)] = data["selected"].sel(dataset=name).values
+        return frame
+
+    def export(self, path: str | Path) -> Path:
+        """Write the frame of counts as ``.csv``, ``.parquet`` or ``.tex``.
+
+        Beside it, named ``<stem>-units`` and ``<stem>-nulls``, one row a unit and one a null.
+        """
+        path = Path(path)
+        done = export_frame(self.to_dataframe(), path, self.data.attrs)
+        for name, frame in (("units", self.units()), ("nulls", self.nulls())):
+            export_frame(frame, path.with_name(f"{path.stem}-{name}{path.suffix}"))
+        return done
+
+    def save(self, path: Path) -> None:
+        """Write the labelled arrays as Zarr."""
+        save_table(self.data, path)
+
+    @classmethod
+    def open(cls, path: Path) -> Universality:
+        """Read what `save` wrote."""
+        data = open_table(path)
+        if "n_datasets" not in data or "excess" not in data:
+            raise StoreError(
+                f"The table {str(path)!r} is no universality of this version: it lacks "
+                f"{'n_datasets' if 'n_datasets' not in data else 'excess'!r}. Compute it again."
+            )
+        return cls(data)
+
+
+def universal_neurons(
+    table: NeuronTable,
+    top: float = 0.5,
+    *,
+    alpha: float = 0.05,
+    correction: str = "bh",
+    combination: str = "simes",
+    n_draws: int = 1000,
+    seed: int = 0,
+) -> Universality:
+    """Test which units contribute to detection in every dataset, beside the study's count.
+
+    The test: a unit is universal if its contribution to telling fakes from reals is above 0 in at
+    least r of the D datasets (partial conjunction over the table's permutation p-values; r = D
+    asks for all), with the false discovery rate over units controlled.
+
+    The count is the study's (arXiv:2308.04177), where top = 0.5 and five datasets were used. It
+    is no evidence by itself: independent lists of half of 1024 units leave 32 in all five, and
+    since effects of one unit resemble each other in any network, an untrained one leaves many
+    more. It stands beside its nulls, with its excess over each.
+
+    Parameters
+    ----------
+    table : NeuronTable
+        Effects over at least two datasets.
+    top : float, default 0.5
+        Share of units kept a dataset, in (0, 1); at least one unit is kept.
+    alpha : float, default 0.05
+        False discovery rate at which a unit is called universal.
+    correction : {"bh", "by"}
+        Benjamini-Hochberg, or Benjamini-Yekutieli under any dependence between units.
+    combination : {"simes", "bonferroni", "fisher"}
+        How p-values are combined for r < D; see `partial_conjunction`.
+    n_draws : int, default 1000
+        Draws of independent lists, for the range of the independence null.
+    seed : int, default 0
+        Seed of those draws.
+
+    Returns
+    -------
+    Universality
+        Tests and counts a unit, the histogram of counts, and the nulls.
+
+    Raises
+    ------
+    ProbeError
+        If `top` or `alpha` is out of range or the table has fewer than two datasets.
+    UnknownNameError
+        If the correction or combination is not known.
+    """
+    data = table.data
+    _check(data, top, alpha, correction, combination)
+    kept = max(1, int(data.sizes["unit"] * top))
+    lists = [kept] * data.sizes["dataset"]
+    draws = simulate_counts(lists, data.sizes["unit"], n_draws, seed)
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
+    selected = data["rank"] <= kept
+    histograms = {
+        name: ((dim, "count"), _null_histograms(data, variable, kept))
+        for variable, dim, name in NULLS
+        if variable in data
+    }
+    out = xr.Dataset(
+        {
+            "selected": selected,
+            "n_datasets": selected.sum("dataset").astype(np.int64),
+            "observed": ("count", _histogram(selected.values)),
+            "independence": ("count", independence_counts(lists, data.sizes["unit"])),
+            "independence_low": ("count", low),
+            "independence_high": ("count", high),
+            **histograms,
+            **_tested(data, alpha, combination),
+        },
+        coords={"count": np.arange(len(lists) + 1)},
+        attrs={
+            **data.attrs, "top": top, "kept": kept, "alpha": alpha, "correction": correction,
+            "combination": combination,
+        },
+    )  # fmt: skip
+    if "beside" in data and "weight_range" in data["measure"].values:
+        # One explanation for all datasets: the mean over them.
+        out["weight_range"] = data["beside"].sel(measure="weight_range", drop=True).mean("dataset")
+    return Universality(out.merge(_excesses(out, draws, data, kept)))
+
+
+def _check(data: xr.Dataset, top: float, alpha: float, correction: str, combination: str) -> None:
+    for name, value in (("top", top), ("alpha", alpha)):
+        if not 0 < value < 1:
+            what = "a share of the units" if name == "top" else "a false discovery rate"
+            raise ProbeError(f"{name}={value} was given; it is {what}, in (0, 1).")
+    if correction not in CORRECTIONS:
+        raise UnknownNameError("correction", correction, CORRECTIONS)
+    COMBINERS[combination]
+    if data.sizes["dataset"] < 2:
+        raise ProbeError("Universality needs at least two datasets; the table has one.")
+
+
+def _tested(data: xr.Dataset, alpha: float, combination: str) -> dict[str, Any]:
+    """Test over the datasets that have p-values: those that hold both classes."""
+    shape = (data.sizes["dataset"], data.sizes["unit"])
+    p = data["p"].values if "p" in data else np.full(shape, np.nan)
+    usable = np.isfinite(p).all(axis=1)
+    significant = np.zeros(shape, dtype=bool)
+    if usable.any():
+        significant[usable] = benjamini_hochberg(p[usable]) <= alpha
+    out: dict[str, Any] = {
+        "is_tested": ("dataset", usable),
+        "significant": (("dataset", "unit"), significant),
+    }
+    at_least = np.arange(2, usable.sum() + 1)
+    if not len(at_least):
+        return out
+    partial = np.stack([partial_conjunction(p[usable], int(r), combination) for r in at_least])
+    dims = ("at_least", "unit")
+    return out | {
+        "p": (("dataset", "unit"), p),
+        "at_least": at_least,
+        "p_partial": (dims, partial),
+        "q": (dims, benjamini_hochberg(partial)),
+        "q_by": (dims, benjamini_yekutieli(partial)),
+    }
+
+
+def _excesses(out: xr.Dataset, draws: Floats, data: xr.Dataset, kept: int) -> xr.Dataset:
+    """Compare the number of units counted in all datasets with that of every null."""
+    observed = float(out["observed"].values[-1])
+    resampled = np.empty(0)
+    if "resampled" in data and np.isfinite(data["resampled"].values).all():
+        resampled = _histograms(data["resampled"].values, data.attrs, kept)[:, -1].astype(float)
+    known = {"independence": (draws[:, -1], float(out["independence"].values[-1]))}
+    for _, dim, name in NULLS:
+        if name in out and out.sizes[dim]:
+            known[name] = (out[name].values[:, -1].astype(float), np.nan)
+    found: Mapping[str, Excess] = {
+        name: excess_over(observed, resampled, null, mean) for name, (null, mean) in known.items()
+    }
+    columns = ("expected", "excess", "low", "high", "p")
+    return xr.Dataset(
+        {
+            key if key == "expected" or key == "excess" else f"excess_{key}": (
+                "null", np.array([getattr(one, key) for one in found.values()])
+            )
+            for key in columns
+        },
+        coords={"null": list(found)},
+    )  # fmt: skip
+
+
+def _histogram(selected: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Units at each count; from (dataset, unit) to (datasets + 1,)."""
+    return np.asarray(np.bincount(selected.sum(axis=0), minlength=len(selected) + 1), np.int64)
+
+
+def _null_histograms(data: xr.Dataset, variable: str, kept: int) -> NDArray[np.int64]:
+    return _histograms(data[variable].values, data.attrs, kept)
+
+
+def _histograms(effects: Floats, attrs: Mapping[Any, Any], kept: int) -> NDArray[np.int64]:
+    """Count each of several tables of effects, shape (k, dataset, unit)."""
+    neutral, one_sided = float(attrs.get("neutral", 0.0)), bool(attrs.get("one_sided", True))
+    rows = [_histogram(ranks(strength(one, neutral, one_sided)) <= kept) for one in effects]
+    return np.asarray(rows, np.int64).reshape(len(effects), effects.shape[1] + 1)
