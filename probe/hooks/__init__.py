@@ -3,6 +3,7 @@
 from probe.hooks.capture import Recorder, capture
 from probe.hooks.suffix import (
     AffineProgram,
+    LocalProgram,
     Rerun,
     State,
     SuffixProgram,
@@ -16,6 +17,7 @@ from probe.hooks.values import REDUCERS, Tap
 __all__ = [
     "REDUCERS",
     "AffineProgram",
+    "LocalProgram",
     "Recorder",
     "Rerun",
     "State",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from probe.detectors import ARCHITECTURES, load_detector
-from probe.hooks import AffineProgram, Rerun, compile_suffix, intervene, split, trace
+from probe.hooks import AffineProgram, LocalProgram, Rerun, compile_suffix, intervene, split, trace
 from tests.hooks import toys
 
 AFFINE = ["meso4", "mesoinception4", "shallownet", "xception", "efficientnet_b0"]
@@ -109,7 +109,14 @@ def test_a_split_joined_again_is_the_detector() -> None:
             assert torch.equal(after(*before(batch))[0], detector.module(batch))
 
 
-def test_a_rerun_says_what_it_costs() -> None:
+def test_a_program_says_what_it_costs() -> None:
     program = compile_suffix(load_detector("meso4", input_size=64), "conv4")
+    assert isinstance(program, LocalProgram)
+    assert "on the touched one alone: relu4, bn4, pool4, flatten, dropout1" in program.explain()
+    assert "144 multiply-adds" in program.explain()
+
+
+def test_a_rerun_says_why() -> None:
+    program = compile_suffix(load_detector("timm:vit_tiny_patch16_224"), "blocks.10")
     assert isinstance(program, Rerun)
-    assert "run again for each of 16 units and every value" in program.explain()
+    assert "run again for each of 192 units and every value" in program.explain()

@@ -1,0 +1,119 @@
+"""`Rerun`: the suffix as it is, again for every unit and value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx
+
+from probe.hooks.state import State, run_prefix
+from probe.hooks.values import set_unit, units_first
+
+__all__ = ["Rerun"]
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """The suffix is run again for every unit and value, several values at once.
+
+    Attributes
+    ----------
+    layer : str
+        The tap.
+    input_size : int
+        Side in pixels of the images.
+    prefix, suffix : torch.fx.GraphModule
+        The two parts of the detector.
+    units : int
+        Number of units.
+    positions : bool
+        Whether every scalar of the tapped value is a unit.
+    """
+
+    layer: str
+    input_size: int
+    prefix: fx.GraphModule
+    suffix: fx.GraphModule
+    units: int
+    positions: bool = False
+
+    def state(self, images: Any) -> State:
+        """Run images up to the tap."""
+        return run_prefix(self.prefix, images)
+
+    def sweep(
+        self, state: State, values: NDArray[np.float64], units: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Set units to values, shape (units, v) or (n, units, v); give logits (n, units, v)."""
+        given = np.asarray(values, dtype=np.float32)
+        asked = np.arange(self.units) if units is None else np.asarray(units)
+        n, v = len(state.value), given.shape[-1]
+        out = np.empty((n, len(asked), v), dtype=np.float32)
+        for i, unit in enumerate(asked.tolist()):
+            for k in range(v):
+                some = torch.from_numpy(given[..., i, k]).expand(n)
+                out[:, i, k] = self._run(state, self._with(state.value, unit, some))
+        return out
+
+    def sums(
+        self, state: State, values: NDArray[np.float64], probability: bool,
+        units: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float64]:  # fmt: skip
+        """Sum over the batch of the logit or of P(fake) under each do(); shape (units, v)."""
+        logits = torch.from_numpy(self.sweep(state, values, units)).double()
+        score = logits.sigmoid() if probability else logits
+        return np.asarray(score.sum(dim=0).numpy())
+
+    def donate(
+        self, state: State, donor: State, units: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Give units the value (a channel its map) of the donor's same row; logits (n, units)."""
+        asked = np.arange(self.units) if units is None else np.asarray(units)
+        out = np.empty((len(state.value), len(asked)), dtype=np.float32)
+        for i, unit in enumerate(asked.tolist()):
+            value = state.value.clone()
+            self._by_unit(value)[:, unit] = self._by_unit(donor.value)[:, unit]
+            out[:, i] = self._run(state, value)
+        return out
+
+    def ablate_sets(
+        self, state: State, sets: NDArray[np.bool_], values: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Set all units of each set, shape (sets, units), at once; fake logits (n, sets)."""
+        out = np.empty((len(state.value), len(sets)), dtype=np.float32)
+        for i, chosen in enumerate(sets):
+            value = state.value.clone()
+            for unit in np.flatnonzero(chosen).tolist():
+                self._by_unit(value)[:, unit] = float(values[unit])
+            out[:, i] = self._run(state, value)
+        return out
+
+    def explain(self) -> str:
+        """Say what is rerun."""
+        nodes = [node for node in self.suffix.graph.nodes if node.op.startswith("call")]
+        return (
+            f"{self.layer}: no shorter form is known for what follows, so its {len(nodes)} "
+            f"operations are run again for each of {self.units} units and every value."
+        )
+
+    def _by_unit(self, value: Tensor) -> Tensor:
+        """View a contiguous value with units on axis 1."""
+        return value.view(len(value), -1) if self.positions else units_first(value)
+
+    def _with(self, value: Tensor, unit: int, to: Tensor) -> Tensor:
+        if not self.positions:
+            return set_unit(value, unit, to)
+        out = value.clone(memory_format=torch.contiguous_format)
+        self._by_unit(out)[:, unit] = to.to(out)
+        return out
+
+    def _run(self, state: State, value: Tensor) -> NDArray[np.float32]:
+        # Copies: the suffix may work on them in place, and the next unit needs them again.
+        rest = [b.clone() if isinstance(b, Tensor) else b for b in state.bypass]
+        with torch.inference_mode():
+            logits: Tensor = self.suffix(value, *rest)[0]
+        return np.asarray(logits.float().cpu().numpy())
