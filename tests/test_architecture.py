@@ -29,6 +29,7 @@ ALLOWED = {
     "neurons": BASE | {"tables", "store"},
     "importance": BASE | {"neurons", "hooks", "detectors", "datasets"},
     "ablation": BASE | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
+    "calibration": BASE | {"tables", "neurons", "hooks", "detectors", "datasets"},
     "recording": BASE | {"store", "hooks", "detectors", "datasets"},
     "figures": BASE,
 }

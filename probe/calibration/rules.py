@@ -1,0 +1,236 @@
+"""Rules that call units universal: ours, the study's, and those that captum's measures suggest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from captum.attr import LayerConductance, LayerGradientXActivation
+from numpy.typing import NDArray
+from torch import nn
+
+from probe.detectors.planted import Planted, Population
+from probe.hooks import AffineProgram, SuffixProgram, compile_suffix
+from probe.hooks.state import State
+from probe.neurons import ranks
+from probe.registry import Registry
+from probe.stats import (
+    Floats,
+    benjamini_hochberg,
+    benjamini_yekutieli,
+    partial_conjunction,
+    permutation_test,
+)
+
+__all__ = ["RULES", "Draw", "Verdict"]
+
+#: Permutations a test; the smallest p-value is one over this and one.
+PERMUTATIONS = 1999
+
+#: Images a dataset that captum's path integral runs over.
+CAPTUM_IMAGES = 64
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a rule says of every unit.
+
+    Attributes
+    ----------
+    called : numpy.ndarray
+        Shape (units,), bool: called universal.
+    score : numpy.ndarray
+        Shape (units,): larger means more universal, for the ranking.
+    """
+
+    called: NDArray[np.bool_]
+    score: Floats
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A planted detector, and clusters drawn with replacement from its population.
+
+    Attributes
+    ----------
+    planted : Planted
+        The detector.
+    features : list of numpy.ndarray
+        By dataset, shape (n, features).
+    labels, clusters : list of numpy.ndarray
+        By dataset, shape (n,); a cluster that was drawn twice counts as two.
+    seed : int
+        Of the permutations.
+    """
+
+    planted: Planted
+    features: list[NDArray[np.float32]]
+    labels: list[NDArray[np.int8]]
+    clusters: list[NDArray[np.int64]]
+    seed: int
+
+    @classmethod
+    def of(cls, planted: Planted, population: Population, clusters: int, seed: int) -> Draw:
+        """Draw clusters of every dataset."""
+        rng = np.random.default_rng(seed)
+        rows, groups = [], []
+        for i in range(len(population.names)):
+            own = np.unique(population.clusters[population.datasets == i])
+            each = [
+                np.flatnonzero((population.datasets == i) & (population.clusters == one))
+                for one in rng.choice(own, clusters)
+            ]
+            rows.append(np.concatenate(each))
+            groups.append(np.repeat(np.arange(clusters), [len(one) for one in each]))
+        return cls(
+            planted, [population.features[r] for r in rows], [population.labels[r] for r in rows],
+            groups, seed,
+        )  # fmt: skip
+
+    @cached_property
+    def program(self) -> SuffixProgram:
+        """The suffix behind the planted units."""
+        return compile_suffix(self.planted.detector, "relu")
+
+    @cached_property
+    def head(self) -> nn.Sequential:
+        """The network from the features on."""
+        net: Any = self.planted.detector.module
+        return nn.Sequential(net.fc1, net.relu, net.fc2)
+
+    @cached_property
+    def states(self) -> list[State]:
+        """Every dataset at the units."""
+        net: Any = self.planted.detector.module
+        with torch.inference_mode():
+            return [State(net.relu(net.fc1(torch.from_numpy(one)))) for one in self.features]
+
+    @cached_property
+    def contributions(self) -> list[Floats]:
+        """Logit less the logit without the unit (set to its mean), by dataset, (n, units)."""
+        out = []
+        for state in self.states:
+            mean = state.value.mean(dim=0).double().numpy()
+            empty = np.zeros((1, len(mean)), dtype=bool)
+            full = self.program.ablate_sets(state, empty, mean)
+            out.append(np.asarray(full - self.program.sweep(state, mean[:, None])[:, :, 0], float))
+        return out
+
+    @cached_property
+    def tests(self) -> Floats:
+        """Permutation p-values of contributions, shape (dataset, unit)."""
+        rows = zip(self.contributions, self.labels, self.clusters, strict=True)
+        return np.stack([permutation_test(*one, PERMUTATIONS, self.seed).p for one in rows])
+
+    def ace(self, clamp: bool, probability: bool) -> Floats:
+        """Ranges of the mean responses over four values, shape (dataset, unit)."""
+        out = []
+        for state in self.states:
+            low, high = (side.double().numpy() for side in torch.aminmax(state.value, dim=0))
+            if clamp:
+                low, high = np.minimum(low, 1.0), np.maximum(high, 0.0)
+            values = np.linspace(low, high, 4, axis=1)
+            means = self.program.sums(state, values, probability) / len(state.value)
+            out.append(means.max(axis=1) - means.min(axis=1))
+        return np.stack(out)
+
+
+#: Rules, by name: from a draw to a verdict at a nominal level of 5 %.
+RULES: Registry[Callable[[Draw], Verdict]] = Registry("rule")
+
+
+@RULES.register("partial conjunction, p ≤ .05")
+def _by_unit(draw: Draw) -> Verdict:
+    """Ours, a unit at a time: contributes in all datasets."""
+    p = partial_conjunction(draw.tests, len(draw.tests))
+    return Verdict(p <= 0.05, -p)
+
+
+@RULES.register("partial conjunction, BH q ≤ .05")
+def _by_bh(draw: Draw) -> Verdict:
+    """Ours, over units."""
+    p = partial_conjunction(draw.tests, len(draw.tests))
+    return Verdict(benjamini_hochberg(p) <= 0.05, -p)
+
+
+@RULES.register("partial conjunction, BY q ≤ .05")
+def _by_by(draw: Draw) -> Verdict:
+    """Ours, over units, under any dependence."""
+    p = partial_conjunction(draw.tests, len(draw.tests))
+    return Verdict(benjamini_yekutieli(p) <= 0.05, -p)
+
+
+def _counted(effects: Floats) -> Verdict:
+    """Call the units that are in the top half everywhere."""
+    kept = ranks(effects) <= effects.shape[1] // 2
+    return Verdict(kept.all(axis=0), effects.min(axis=0))
+
+
+@RULES.register("the study's count (authors)")
+def _authors(draw: Draw) -> Verdict:
+    """Top half by the range of P(real) over [min(low, 1), max(high, 0)], in all datasets."""
+    return _counted(draw.ace(clamp=True, probability=True))
+
+
+@RULES.register("the study's count (logit)")
+def _logit_count(draw: Draw) -> Verdict:
+    """Top half by the range of the logit over the observed range, in all datasets."""
+    return _counted(draw.ace(clamp=False, probability=False))
+
+
+@RULES.register("|weight| × range, count")
+def _weight_range(draw: Draw) -> Verdict:
+    """Top half by the trivial explanation, in all datasets."""
+    program = draw.program
+    assert isinstance(program, AffineProgram)  # planted units have an affine head
+    spans = np.stack([np.ptp(state.value.numpy(), axis=0) for state in draw.states])
+    return _counted(spans * program.weight.abs().numpy())
+
+
+@RULES.register("captum conductance, count")
+def _conductance(draw: Draw) -> Verdict:
+    """Top half by mean |conductance| (zero baseline), in all datasets."""
+    layer = LayerConductance(draw.head, draw.head[1])
+    return _counted(_attributed(draw, lambda x: layer.attribute(x, n_steps=16)))
+
+
+@RULES.register("captum gradient × activation, count")
+def _gradient(draw: Draw) -> Verdict:
+    """Top half by mean |gradient × activation|, in all datasets.
+
+    Behind an affine head LayerFeatureAblation with baseline zero gives the same.
+    """
+    layer = LayerGradientXActivation(draw.head, draw.head[1])
+    return _counted(_attributed(draw, layer.attribute))
+
+
+@RULES.register("selectivity test, BH q ≤ .05")
+def _selective_test(draw: Draw) -> Verdict:
+    """Ours on activations instead of contributions: a correlation, blind to the weight."""
+    signs = np.sign(sum(_gap(s, y) for s, y in zip(draw.states, draw.labels, strict=True)))
+    p = np.stack(
+        [
+            permutation_test(state.value.numpy() * signs, y, c, PERMUTATIONS, draw.seed).p
+            for state, y, c in zip(draw.states, draw.labels, draw.clusters, strict=True)
+        ]
+    )
+    whole = partial_conjunction(p, len(p))
+    return Verdict(benjamini_hochberg(whole) <= 0.05, -whole)
+
+
+def _gap(state: State, labels: NDArray[np.int8]) -> Any:
+    values = state.value.numpy()
+    return values[labels == 1].mean(axis=0) - values[labels == 0].mean(axis=0)
+
+
+def _attributed(draw: Draw, attribute: Callable[[torch.Tensor], Any]) -> Floats:
+    rows = []
+    for one in draw.features:
+        step = max(1, len(one) // CAPTUM_IMAGES)
+        found = attribute(torch.from_numpy(one[::step]))
+        rows.append(found.detach().abs().mean(dim=0).numpy())
+    return np.asarray(rows, dtype=np.float64)

@@ -1,0 +1,363 @@
+"""Planted detectors: networks on the lab whose units' contributions are known by construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from probe.datasets.dataset import Dataset
+from probe.detectors.detector import Detector, DetectorSpec, FakeLogit, Normalize
+from probe.errors import ProbeError
+from probe.progress import progress_bar
+from probe.stats import cluster_rows
+
+__all__ = [
+    "FEATURE_LAYER",
+    "KINDS",
+    "UNIT_LAYER",
+    "FilterBank",
+    "Planted",
+    "PlantedNet",
+    "Population",
+    "measure_population",
+    "plant",
+    "planted_detector",
+]
+
+Floats = NDArray[np.float64]
+
+#: Share of each kind of unit, in sixteenths. Universal ones contribute in all datasets, and so do
+#: redundant ones, which come in nearly equal pairs; near ones in all but one: the sharpest null for
+#: "in all"; specific ones in one. Decoys have a large weight and range and no effect; blind ones
+#: are small decoys. Silent ones respond as universal ones do, and nothing listens. Dead ones are
+#: constant.
+KINDS = {
+    "universal": 2, "redundant": 1, "near": 2, "specific": 3, "decoy": 4, "blind": 2, "silent": 1,
+    "dead": 1,
+}  # fmt: skip
+
+GRID = 6
+FEATURE_LAYER, UNIT_LAYER = "standard", "relu"
+
+
+class FilterBank(nn.Module):
+    """Fixed filters, rectified, averaged over a grid and compressed: (N, 3, H, W) to (N, F).
+
+    Fine and coarse differences of Gaussians, gradients and period-2 and period-4 checkerboards of
+    the luminance, and differences of Gaussians of two colour differences, by a 6 × 6 grid.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        kernels = torch.from_numpy(_kernels().astype(np.float32))
+        self.filters = nn.Conv2d(3, len(kernels), 7, padding=3, bias=False)
+        self.filters.weight.data = kernels
+        self.pool = nn.AdaptiveAvgPool2d(GRID)
+        self.flatten = nn.Flatten()
+        self.features = len(kernels) * GRID * GRID
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images to log energies."""
+        out: Tensor = self.flatten((self.pool(self.filters(x).abs()) + 1e-4).log())
+        return out
+
+
+def _kernels() -> Floats:
+    """Make the filters over (red, green, blue), shape (filters, 3, 7, 7)."""
+    y, x = np.mgrid[-3:4, -3:4].astype(float)
+
+    def gauss(width: float) -> Floats:
+        bell = np.exp(-(x**2 + y**2) / (2 * width**2))
+        return np.asarray(bell / bell.sum())
+
+    spot = (x == 0) & (y == 0)
+    bands = [spot - gauss(0.6), gauss(0.6) - gauss(1.0), gauss(1.0) - gauss(1.6),
+             gauss(1.6) - gauss(2.6), gauss(2.6)]  # fmt: skip
+    slopes = [gauss(0.8) * x, gauss(0.8) * y]
+    boards = [gauss(1.5) * np.cos(np.pi * x) * np.cos(np.pi * y),
+              gauss(1.5) * np.cos(np.pi * x / 2) * np.cos(np.pi * y / 2)]  # fmt: skip
+    light, blue, red = (0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081)
+    pairs = [(one, light) for one in (*bands, *slopes, *boards)]
+    pairs += [(bands[i], colour) for colour in (blue, red) for i in (1, 3)]
+    return np.stack([np.asarray(c)[:, None, None] * k for k, c in pairs])
+
+
+class PlantedNet(nn.Module):
+    """The bank, a dense layer of planted units, ReLU in its linear range, and a linear head.
+
+    Parameters
+    ----------
+    units : int
+        Width of the dense layer.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, units: int) -> None:
+        super().__init__()
+        self.normalize = Normalize()
+        self.bank = FilterBank()
+        self.register_buffer("mean", torch.zeros(self.bank.features))
+        self.register_buffer("std", torch.ones(self.bank.features))
+        self.standard = nn.Identity()
+        self.fc1 = nn.Linear(self.bank.features, units)
+        self.relu = nn.ReLU()
+        self.fc2 = nn.Linear(units, 1)
+        self.logit = FakeLogit(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map images, shape (N, 3, H, W) in [0, 1], to fake logits, shape (N,)."""
+        x = self.standard((self.bank(self.normalize(x)) - self.mean) / self.std)
+        out: Tensor = self.logit(self.fc2(self.relu(self.fc1(x))))
+        return out
+
+
+@dataclass(frozen=True)
+class Population:
+    """The bank's features of all images of some datasets: where truth is exact.
+
+    Attributes
+    ----------
+    features : numpy.ndarray
+        Shape (n, features), standardised.
+    labels, clusters, datasets : numpy.ndarray
+        Shape (n,): label, cluster and number of the dataset of every image.
+    names : tuple of str
+        Names of the datasets.
+    mean, std : numpy.ndarray
+        Shape (features,), before standardising.
+    size : int
+        Side of the images in pixels.
+    differences : tuple of numpy.ndarray
+        By dataset, shape (clusters, features): mean of a cluster's fakes − mean of its reals.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.int8]
+    clusters: NDArray[np.int64]
+    datasets: NDArray[np.int64]
+    names: tuple[str, ...]
+    mean: Floats
+    std: Floats
+    size: int
+    differences: tuple[Floats, ...]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A planted detector and its truth.
+
+    Attributes
+    ----------
+    detector : Detector
+        Spec name ``planted``; units at layer ``relu``.
+    truth : pandas.DataFrame
+        One row a unit: ``unit, kind, method`` (the dataset of a specific or the missing one of a
+        near unit), ``weight`` and, by dataset, ``effect_<dataset>``: mean over clusters of the
+        contribution's difference between fakes and reals, in its standard deviations over clusters.
+    """
+
+    detector: Detector
+    truth: pd.DataFrame
+
+    @property
+    def universal(self) -> NDArray[np.bool_]:
+        """Whether each unit contributes in every dataset, shape (units,)."""
+        return np.asarray(self.truth["kind"].isin(["universal", "redundant"]))
+
+
+def measure_population(
+    data: Dataset, *, size: int | None = None, batch_size: int = 64
+) -> Population:
+    """Run the filter bank over datasets, all splits, once for any number of planted detectors.
+
+    Parameters
+    ----------
+    data : Dataset
+        Composed of two datasets or more; each identity needs fakes and reals.
+    size : int, optional
+        Side of the images in pixels; the lab's own (128) by default.
+    batch_size : int, default 64
+        Images a batch.
+
+    Raises
+    ------
+    ProbeError
+        If an identity lacks one of the two labels.
+    """
+    bank, side = FilterBank().eval(), size or 128
+    rows = np.empty((len(data), bank.features), dtype=np.float32)
+    with progress_bar("features", len(data)) as advance, torch.inference_mode():
+        for where, images in data.batches(side, batch_size):
+            rows[where] = bank(torch.from_numpy(images)).numpy()
+            advance(where.stop - where.start)
+    mean, std = rows.mean(axis=0, dtype=float), rows.std(axis=0, dtype=float) + 1e-6
+    features = ((rows - mean) / std).astype(np.float32)
+    names = tuple(dict.fromkeys(data.samples.table["dataset"]))
+    number = {name: i for i, name in enumerate(names)}
+    datasets = np.array([number[name] for name in data.samples.table["dataset"]])
+    clusters, labels = data.samples.clusters, data.labels
+    differences = []
+    for i, name in enumerate(names):
+        own = datasets == i
+        table = cluster_rows(features[own], labels[own], clusters[own])
+        if (table.partner < 0).any():
+            raise ProbeError(
+                f"Dataset {name!r} has identities with one label only; a planted truth is built "
+                "on fakes and reals of the same people. Use the lab."
+            )
+        fake = np.flatnonzero(table.labels)
+        differences.append(table.values[fake] - table.values[table.partner[fake]])
+    return Population(
+        features, labels, clusters, datasets, names, mean, std, side, tuple(differences)
+    )
+
+
+def planted_detector(
+    data: Dataset, units: int = 256, effect: float = 1.0, seed: int = 0
+) -> Planted:
+    """Build a detector whose units' contributions are known; see `plant`."""
+    return plant(measure_population(data), units, effect, seed)
+
+
+def plant(population: Population, units: int = 256, effect: float = 1.0, seed: int = 0) -> Planted:
+    """Build a detector by solving for units with given effects in every dataset.
+
+    A unit reads the features along a direction v. Its effect in dataset d is v·δ_d, with δ_d the
+    mean over clusters of fakes − reals. From a random direction its own effects are taken away and
+    the wanted ones put in, by the smallest change in the metric of the features' covariance; what
+    is left of the random direction is label-blind noise. So every pattern of effects holds exactly
+    on the population, and samples of clusters drawn from it with replacement are independent draws
+    from a truth that is known.
+
+    Parameters
+    ----------
+    population : Population
+        See `measure_population`.
+    units : int, default 256
+        Number of units, at least 16; shares of the kinds are those of `KINDS`.
+    effect : float, default 1.0
+        Where a unit contributes: mean over clusters of its difference between fakes and reals, in
+        standard deviations over clusters.
+    seed : int, default 0
+        Seed of directions and weights.
+
+    Raises
+    ------
+    ProbeError
+        If `units` or `effect` is too small.
+    """
+    if units < 16 or not effect > 0:
+        raise ProbeError(
+            f"units={units} and effect={effect} were given; at least 16 units and an effect above "
+            "0 are needed."
+        )
+    rng = np.random.default_rng(seed)
+    kinds, methods, wanted = _patterns(units, len(population.names), rng)
+    directions = _directions(population, effect * wanted, rng)
+    second = np.flatnonzero(kinds == "redundant")[1::2]
+    directions[:, second] = directions[:, second - 1] + 0.05 * directions[:, second]
+    activation = population.features @ directions
+    directions /= np.maximum(activation.std(axis=0), 1e-9)
+    directions[:, kinds == "dead"] = 0.0
+    weights = _weights(kinds, rng)
+    directions *= np.where(weights < 0, -1.0, 1.0)
+    net = _network(population, directions, weights, kinds)
+    spec = DetectorSpec(
+        "planted", population.size, origin=f"planted (seed {seed})",
+        options={"units": units, "effect": effect, "seed": seed},
+    )  # fmt: skip
+    truth = _truth(population, directions * weights, kinds, methods, weights)
+    return Planted(Detector(net, spec), truth)
+
+
+def _patterns(
+    units: int, datasets: int, rng: np.random.Generator
+) -> tuple[NDArray[Any], NDArray[np.int64], Floats]:
+    """Draw kinds, the dataset that a specific or near unit is about (else −1), and 0/1 effects."""
+    total = sum(KINDS.values())
+    names = [name for name, share in KINDS.items() for _ in range(share * units // total)]
+    names += ["blind"] * (units - len(names))
+    if names.count("redundant") % 2:
+        names[names.index("redundant")] = "universal"
+    kinds = np.array(sorted(names, key=list(KINDS).index))
+    about = np.full(units, -1)
+    for kind in ("near", "specific"):
+        own = np.flatnonzero(kinds == kind)
+        about[own] = (rng.permutation(datasets)[0] + np.arange(len(own))) % datasets
+    wanted = np.zeros((datasets, units))
+    wanted[:, np.isin(kinds, ["universal", "redundant", "silent", "near"])] = 1.0
+    near, specific = np.flatnonzero(kinds == "near"), np.flatnonzero(kinds == "specific")
+    wanted[about[near], near] = 0.0
+    wanted[about[specific], specific] = 1.0
+    return kinds, about, wanted
+
+
+def _directions(population: Population, wanted: Floats, rng: np.random.Generator) -> Floats:
+    """Solve for directions with wanted standardised effects, shape (features, units)."""
+    delta = np.stack([one.mean(axis=0) for one in population.differences], axis=1)
+    spreads = [np.cov(one, rowvar=False, ddof=0) for one in population.differences]
+    pooled = np.mean(spreads, axis=0)
+    # Shrunk: there are about as many clusters as features.
+    metric = pooled + 0.1 * np.trace(pooled) / len(pooled) * np.eye(len(pooled))
+    answer = np.linalg.solve(metric, delta)
+    answer = answer @ np.linalg.inv(delta.T @ answer)
+    noise = rng.normal(size=(len(delta), wanted.shape[1]))
+    noise -= answer @ (delta.T @ noise)
+    found = noise
+    for _ in range(60):
+        # An effect is stated in the spread of the unit itself, which the effect adds to.
+        spread = np.stack([np.sqrt(np.einsum("fu,fu->u", found, s @ found)) for s in spreads])
+        found = noise + answer @ (wanted * spread)
+    return np.asarray(found)
+
+
+def _weights(kinds: NDArray[Any], rng: np.random.Generator) -> Floats:
+    """Draw outgoing weights; a decoy's are the largest."""
+    units = len(kinds)
+    size = rng.uniform(0.5, 1.5, units)
+    size[kinds == "decoy"] = rng.uniform(2.0, 4.0, int((kinds == "decoy").sum()))
+    size[kinds == "blind"] *= 0.3
+    size[kinds == "silent"] = 0.0
+    return np.asarray(size * rng.choice([-1.0, 1.0], units) / np.sqrt(units))
+
+
+def _network(
+    population: Population, directions: Floats, weights: Floats, kinds: NDArray[Any]
+) -> PlantedNet:
+    net = PlantedNet(len(kinds))
+    values = population.features @ directions
+    bias = 1.0 - values.min(axis=0)
+    bias[kinds == "dead"] = -1.0
+    with torch.no_grad():
+        net.mean.copy_(torch.from_numpy(population.mean))
+        net.std.copy_(torch.from_numpy(population.std))
+        net.fc1.weight.copy_(torch.from_numpy(directions.T))
+        net.fc1.bias.copy_(torch.from_numpy(bias))
+        net.fc2.weight.copy_(torch.from_numpy(weights[None]))
+        middle = (np.maximum(values + bias, 0) @ weights).mean()
+        net.fc2.bias.fill_(-float(middle))
+    return net
+
+
+def _truth(
+    population: Population, contribution: Floats, kinds: NDArray[Any],
+    about: NDArray[np.int64], weights: Floats,
+) -> pd.DataFrame:  # fmt: skip
+    names = [population.names[i] if i >= 0 else "" for i in about]
+    frame = pd.DataFrame(
+        {"unit": np.arange(len(kinds)), "kind": kinds, "method": names, "weight": weights}
+    )
+    for name, difference in zip(population.names, population.differences, strict=True):
+        own = difference @ contribution
+        spread = own.std(axis=0)
+        effect = np.divide(own.mean(axis=0), spread, out=np.zeros(len(kinds)), where=spread > 1e-9)
+        frame[f"effect_{name}"] = effect
+    return frame
