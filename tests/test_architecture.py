@@ -30,6 +30,7 @@ ALLOWED = {
     "importance": BASE | {"neurons", "hooks", "detectors", "datasets"},
     "ablation": BASE | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
     "calibration": BASE | {"tables", "neurons", "hooks", "detectors", "datasets"},
+    "transfer": BASE | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
     "recording": BASE | {"store", "hooks", "detectors", "datasets"},
     "figures": BASE,
 }

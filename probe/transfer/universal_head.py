@@ -1,0 +1,318 @@
+"""`universal_head`: heads refitted on universal units, measured where nobody trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from probe.datasets.dataset import Dataset, by_name
+from probe.detectors.detector import Detector
+from probe.errors import ProbeError
+from probe.hooks import Recorder, Tap, trace
+from probe.importance import default_layer, neuron_importance
+from probe.neurons import universal_neurons
+from probe.progress import progress_bar
+from probe.stats import MIN_CLUSTERS, Floats, auroc, cluster_weights, percentile_bounds
+from probe.tables import export_frame
+from probe.transfer.heads import HEADS, Examples, choose_penalty, fit_on
+
+__all__ = ["HeadTable", "leave_one_out", "universal_head"]
+
+#: The detector's own head, and random sets of as many units as are universal.
+OWN, RANDOM = "own", "random units"
+
+
+@dataclass(frozen=True)
+class HeadTable:
+    """Heads on a dataset held out.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+        One row a detector, dataset held out and head: ``auroc``, ``low``, ``high`` (cluster
+        bootstrap); ``gain``, the AUROC of the universal head less this one's, with ``gain_low`` and
+        ``gain_high`` (the same resamples for both); ``n_units`` that the universal head has;
+        ``seen``: whether the detector itself was trained on the dataset, so that nothing is
+        zero-shot. ``random units`` is the mean over random sets.
+    attrs : dict
+        Provenance.
+    """
+
+    frame: pd.DataFrame
+    attrs: dict[str, Any]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return the frame."""
+        return self.frame
+
+    def summary(self, level: float = 0.95) -> pd.DataFrame:
+        """Average over replicas (seeds of training), with an interval over them.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a detector, dataset held out (and, last, their mean) and head: mean ``auroc``,
+            ``gain`` of the universal head over it with ``gain_low`` and ``gain_high`` (Student's t
+            over replicas; NaN for one), mean ``n_units`` and ``replicas`` that have a gain.
+        """
+        frame = self.frame.copy()
+        mean = frame.groupby(["detector", "replica", "head"], sort=False, as_index=False)[
+            ["auroc", "gain", "n_units"]
+        ].mean()
+        whole = pd.concat([frame, mean.assign(held_out="mean")], ignore_index=True)
+        keys = ["detector", "held_out", "head"]
+        return whole.groupby(keys, sort=False).apply(_over_replicas, level=level).reset_index()
+
+    def export(self, path: str | Path) -> Path:
+        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        return export_frame(self.frame, path, {**self.attrs})
+
+
+def universal_head(
+    detector: Detector,
+    train_datasets: Dataset | Sequence[Dataset],
+    held_out: Dataset,
+    layer: str | None = None,
+    *,
+    at_least: int | None = None,
+    alpha: float = 0.05,
+    reducer: str = "mean",
+    n_random: int = 100,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> HeadTable:
+    """Refit a linear head on units that are universal over some datasets; measure on another.
+
+    Units are chosen on the training datasets' split ``val`` (partial conjunction, false discovery
+    rate at most `alpha`), heads are fitted on their split ``train``, and everything is measured on
+    the split ``test`` of the dataset held out, of which nothing was used before.
+
+    Parameters
+    ----------
+    detector : Detector
+        Whose units; its weights stay as they are.
+    train_datasets : Dataset or sequence of Dataset
+        Two datasets or more, with splits train and val.
+    held_out : Dataset
+        With split test; none of the training datasets.
+    layer : str, optional
+        The tap; the architecture's unit layer by default.
+    at_least : int, optional
+        In how many of the training datasets a unit has to contribute; all by default.
+    alpha : float, default 0.05
+        False discovery rate of the choice.
+    reducer : str, default "mean"
+        How maps become one value a unit.
+    n_random : int, default 100
+        Random sets of as many units.
+    n_resamples, level, seed, batch_size
+        Of the cluster bootstrap; of all draws; images a batch.
+
+    Returns
+    -------
+    HeadTable
+        The detector's own head; logistic regression on the universal units, on all, on random
+        sets, with an L1 penalty, and behind the removal of the shortcut subspace.
+
+    Raises
+    ------
+    ProbeError
+        If there are fewer than two training datasets, or the one held out is among them.
+    DatasetError
+        If a split is missing.
+    """
+    parts = by_name(train_datasets)
+    held = by_name(held_out)
+    if len(parts) < 2 or len(held) != 1 or set(held) & set(parts):
+        raise ProbeError(
+            f"Training datasets {', '.join(parts)} and held out {', '.join(held)} were given; two "
+            "or more and one other are needed."
+        )
+    name, target = next(iter(held.items()))
+    path = trace(detector).resolve(layer or default_layer(detector))
+    units = _chosen(detector, parts, path, at_least, alpha, seed, batch_size)
+    recorder = Recorder.of(detector, [Tap(path, reducer)])
+    train = [part.select(split="train") for part in parts.values()]
+    given, scale = _examples(recorder, train, batch_size, None)
+    test, _ = _examples(recorder, [target.select(split="test")], batch_size, scale)
+    scores = _scores(given, test, units, n_random, seed)
+    scores = {OWN: predict_own(recorder, target.select(split="test"), batch_size), **scores}
+    rows = _measured(scores, test, n_resamples, level, seed)
+    seen = _trained_on(detector) & {name}
+    frame = pd.DataFrame(rows)
+    for column, value in (
+        ("n_units", len(units)), ("seen", bool(seen)), ("held_out", name),
+        ("detector", detector.name),
+    ):  # fmt: skip
+        frame.insert(0, column, value)
+    attrs = {
+        "layer": path, "alpha": alpha, "at_least": at_least or len(parts), "seed": seed,
+        "detector": detector.fingerprint, "units": units.tolist(),
+        "datasets": {n: part.fingerprint for n, part in {**parts, **held}.items()},
+        "n_random": n_random, "n_resamples": n_resamples, "level": level,
+    }  # fmt: skip
+    return HeadTable(frame[["detector", "held_out", "seen", "n_units", *rows[0]]], attrs)
+
+
+def leave_one_out(
+    detectors: Detector | Sequence[Detector] | Mapping[str, Sequence[Detector]],
+    data: Dataset | Sequence[Dataset],
+    layer: str | None = None,
+    **options: Any,
+) -> HeadTable:
+    """Hold out every dataset in turn; see `universal_head`.
+
+    Parameters
+    ----------
+    detectors : Detector, sequence or mapping
+        Used for every dataset held out; or, by name of the dataset held out, detectors that were
+        not trained on it. Several (of several seeds) give several rows each.
+    data : Dataset or sequence of Dataset
+        Three datasets or more, with splits train, val and test.
+    layer : str, optional
+        The tap.
+    **options
+        Further arguments of `universal_head`.
+    """
+    parts = by_name(data)
+    if len(parts) < 3:
+        raise ProbeError(
+            f"{len(parts)} datasets were given; holding one out leaves two or more of three."
+        )
+    tables = []
+    for name, held in parts.items():
+        rest = [part for other, part in parts.items() if other != name]
+        given = detectors[name] if isinstance(detectors, Mapping) else detectors
+        for i, one in enumerate([given] if isinstance(given, Detector) else given):
+            table = universal_head(one, rest, held, layer, **options)
+            table.frame.insert(2, "replica", i)
+            tables.append(table)
+    frame = pd.concat([table.frame for table in tables], ignore_index=True)
+    return HeadTable(frame, {key: tables[0].attrs[key] for key in ("layer", "alpha", "n_random")})
+
+
+def _chosen(
+    detector: Detector, parts: Mapping[str, Dataset], path: str, at_least: int | None,
+    alpha: float, seed: int, batch_size: int,
+) -> NDArray[np.int64]:  # fmt: skip
+    table = neuron_importance(
+        detector, [part.select(split="val") for part in parts.values()], path, n_untrained=0,
+        n_random=0, n_resamples=0, also=(), seed=seed, batch_size=batch_size,
+    )  # fmt: skip
+    found = universal_neurons(table, alpha=alpha).data
+    wanted = at_least or len(parts)
+    if not 2 <= wanted <= len(parts):
+        raise ProbeError(f"at_least={wanted} was given; allowed are 2 to {len(parts)}.")
+    return np.flatnonzero(found["q"].sel(at_least=wanted).values <= alpha)
+
+
+def _examples(
+    recorder: Recorder, parts: Sequence[Dataset], batch_size: int,
+    scale: tuple[Floats, Floats] | None,
+) -> tuple[Examples, tuple[Floats, Floats]]:  # fmt: skip
+    values = np.concatenate([_activations(recorder, part, batch_size)[0] for part in parts])
+    mean, std = scale or (values.mean(axis=0), values.std(axis=0))
+    table = pd.concat([part.samples.table for part in parts])
+    # A unit that is constant on the training images tells nothing, whatever it does elsewhere.
+    safe = np.where(std > 1e-9, std, np.inf)
+    clusters = np.concatenate([part.samples.clusters for part in parts])
+    given = Examples(
+        (values - mean) / safe, table["label"].to_numpy(np.int8), clusters,
+        table["dataset"].to_numpy(object), table["method"].to_numpy(object),
+    )  # fmt: skip
+    return given, (mean, std)
+
+
+def _activations(recorder: Recorder, part: Dataset, batch_size: int) -> tuple[Floats, Floats]:
+    size, rows, logits = recorder.detector.spec.input_size, [], []
+    with progress_bar(f"activations on {part.name}", len(part)) as advance:
+        for where, images in part.batches(size, batch_size):
+            values, out = recorder(images)
+            rows.append(values[recorder.names[0]].double().cpu().numpy())
+            logits.append(out.double().cpu().numpy())
+            advance(where.stop - where.start)
+    return np.concatenate(rows), np.concatenate(logits)
+
+
+def predict_own(recorder: Recorder, part: Dataset, batch_size: int) -> Floats:
+    """Give the detector's own logits, as one column, shape (n, 1)."""
+    return _activations(recorder, part, batch_size)[1][:, None]
+
+
+def _scores(
+    given: Examples, test: Examples, units: NDArray[np.int64], n_random: int, seed: int
+) -> dict[str, Floats]:
+    """Score the test images by every head, shape (n, columns); random sets have a column each."""
+    out: dict[str, Floats] = {}
+    for name in HEADS:
+        head = HEADS[name](given, units)
+        if head is not None:
+            out[name] = head(test.values)[:, None]
+    if len(units):
+        rng, count = np.random.default_rng(seed), given.values.shape[1]
+        penalty = choose_penalty(given, given.values[:, units])
+        columns = []
+        for _ in range(n_random):
+            some = rng.choice(count, len(units), replace=False)
+            columns.append(fit_on(given, some, penalty)(test.values))
+        out[RANDOM] = np.stack(columns, axis=1)
+    return out
+
+
+def _measured(
+    scores: Mapping[str, Floats], test: Examples, n_resamples: int, level: float, seed: int
+) -> list[dict[str, Any]]:
+    few = len(np.unique(test.clusters)) < MIN_CLUSTERS
+    weights = cluster_weights(test.clusters, n_resamples, seed)
+    points, draws = {}, {}
+    for name, columns in scores.items():
+        points[name] = np.mean([auroc(test.labels, c)[0] for c in columns.T])
+        each = [
+            auroc(test.labels, c, weights[: 200 if name == RANDOM else None]) for c in columns.T
+        ]
+        draws[name] = np.full(1, np.nan) if few else np.mean(each, axis=0)
+    rows = []
+    for name in scores:
+        low, high = percentile_bounds(draws[name], level)
+        row = {"head": name, "auroc": points[name], "low": float(low), "high": float(high)}
+        row |= {"gain": np.nan, "gain_low": np.nan, "gain_high": np.nan}
+        if "universal" in scores and name != "universal":
+            count = min(len(draws[name]), len(draws["universal"]))
+            gain = draws["universal"][:count] - draws[name][:count]
+            low, high = percentile_bounds(gain, level)
+            row |= {
+                "gain": points["universal"] - points[name], "gain_low": float(low),
+                "gain_high": float(high),
+            }  # fmt: skip
+        rows.append(row)
+    return rows
+
+
+def _trained_on(detector: Detector) -> set[str]:
+    """Names of the datasets that a detector was trained on, as its card says."""
+    found = detector.spec.notes.get("trained_on", [])
+    return {name for entry in found for name in entry.get("datasets", [])}
+
+
+def _over_replicas(rows: pd.DataFrame, level: float) -> pd.Series:
+    gains = rows["gain"].dropna()
+    half = np.nan
+    if len(gains) > 1:
+        quantile = float(stats.t.ppf(0.5 + level / 2, len(gains) - 1))
+        half = quantile * float(gains.std(ddof=1)) / np.sqrt(len(gains))
+    mean = gains.mean() if len(gains) else np.nan
+    return pd.Series(
+        {
+            "auroc": rows["auroc"].mean(), "gain": mean, "gain_low": mean - half,
+            "gain_high": mean + half, "n_units": rows["n_units"].mean(), "replicas": len(gains),
+        }
+    )  # fmt: skip
