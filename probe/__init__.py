@@ -10,76 +10,112 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from probe.ablation import ablate, ablate_universal
     from probe.attribution import AttributionMap, attribute
+    from probe.calibration import Calibration, calibrate
     from probe.datasets import Dataset, Samples, ingest, open_dataset
     from probe.datasets.audit import AuditReport, audit
     from probe.detectors import Detector, load_detector
     from probe.detectors.evaluation import ZeroShotMatrix, evaluate, predict
+    from probe.detectors.planted import planted_detector
     from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
     from probe.errors import ProbeError
     from probe.hooks import capture, trace
     from probe.importance import neuron_importance
-    from probe.neurons import NeuronTable, Universality, universal_neurons
+    from probe.neurons import (
+        Ablation,
+        NeuronTable,
+        Universality,
+        compare_neurons,
+        match_units,
+        reappearing,
+        universal_neurons,
+    )
     from probe.recording import record
     from probe.store import ActivationStore
+    from probe.transfer import HeadTable, leave_one_out, universal_head
 
 __version__ = "0.2.0"
 
 _HOMES = {
+    "Ablation": "probe.neurons",
     "ActivationStore": "probe.store",
     "AttributionMap": "probe.attribution",
     "AuditReport": "probe.datasets.audit",
+    "Calibration": "probe.calibration",
     "Dataset": "probe.datasets",
     "Detector": "probe.detectors",
+    "HeadTable": "probe.transfer",
     "NeuronTable": "probe.neurons",
     "ProbeError": "probe.errors",
     "Samples": "probe.datasets",
     "Universality": "probe.neurons",
     "ZeroShotMatrix": "probe.detectors.evaluation",
+    "ablate": "probe.ablation",
+    "ablate_universal": "probe.ablation",
     "attribute": "probe.attribution",
     "audit": "probe.datasets.audit",
+    "calibrate": "probe.calibration",
     "capture": "probe.hooks",
+    "compare_neurons": "probe.neurons",
     "evaluate": "probe.detectors.evaluation",
     "ingest": "probe.datasets",
+    "leave_one_out": "probe.transfer",
     "load_detector": "probe.detectors",
+    "match_units": "probe.neurons",
     "neuron_importance": "probe.importance",
     "open_dataset": "probe.datasets",
     "plan_base": "probe.detectors.variants",
     "plan_tuned": "probe.detectors.variants",
+    "planted_detector": "probe.detectors.planted",
     "predict": "probe.detectors.evaluation",
+    "reappearing": "probe.neurons",
     "record": "probe.recording",
     "trace": "probe.hooks",
     "train_base": "probe.detectors.variants",
     "train_tuned": "probe.detectors.variants",
+    "universal_head": "probe.transfer",
     "universal_neurons": "probe.neurons",
 }
 
 __all__ = [
+    "Ablation",
     "ActivationStore",
     "AttributionMap",
     "AuditReport",
+    "Calibration",
     "Dataset",
     "Detector",
+    "HeadTable",
     "NeuronTable",
     "ProbeError",
     "Samples",
     "Universality",
     "ZeroShotMatrix",
+    "ablate",
+    "ablate_universal",
     "attribute",
     "audit",
+    "calibrate",
     "capture",
+    "compare_neurons",
     "evaluate",
     "ingest",
+    "leave_one_out",
     "load_detector",
+    "match_units",
     "neuron_importance",
     "open_dataset",
     "plan_base",
     "plan_tuned",
+    "planted_detector",
     "predict",
+    "reappearing",
     "record",
     "trace",
     "train_base",
     "train_tuned",
+    "universal_head",
     "universal_neurons",
 ]
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from probe.datasets.dataset import Dataset, by_name
 from probe.datasets.halving import halve
 from probe.detectors.detector import Detector
-from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.errors import ProbeError, UnknownNameError
 from probe.hooks import compile_suffix, trace
 from probe.importance import default_layer, neuron_importance
 from probe.importance.attributions import Cut
 from probe.importance.sweeping import MODES, States, Sweep, base_logits, gather
-from probe.neurons import universal_neurons
+from probe.neurons import Ablation, universal_neurons
+from probe.neurons.ablated import MEAN
 from probe.progress import progress_bar
 from probe.stats import (
     MIN_CLUSTERS,
@@ -31,73 +30,21 @@ from probe.stats import (
     percentile_bounds,
     sigmoid,
 )
-from probe.tables import export_frame, open_table, save_table
 
-__all__ = ["MEAN", "Ablation", "ablate", "ablate_universal", "matched_sets"]
+__all__ = ["NoSetsError", "ablate", "ablate_universal", "matched_sets"]
+
+
+class NoSetsError(ProbeError):
+    """No set of units was found in both halves of the identities."""
+
 
 METRICS = ("accuracy", "auroc")
-
-#: Name of the row that averages over datasets.
-MEAN = "mean"
 
 #: A random set takes each unit from among this many that are nearest in |weight| × range.
 NEIGHBOURS = 8
 
 #: Resamples in which random sets are measured too; each costs as many metrics as there are sets.
 RANDOM_RESAMPLES = 200
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """Detection with and without sets of units.
-
-    Attributes
-    ----------
-    data : xarray.Dataset
-        Over ``set``, ``dataset`` (and, last, ``mean`` over them), ``metric`` (``accuracy``,
-        ``auroc``) and ``random``:
-
-        - ``full(dataset, metric)``, ``without(set, dataset, metric)``: in [0, 1];
-        - ``drop(set, dataset, metric)``: full − without, above 0 where the units help; with
-          ``drop_low`` and ``drop_high`` (cluster bootstrap of the difference);
-        - ``random_drop(set, random, dataset, metric)``: the same for random sets that match the
-          set in size and in |weight| × range;
-        - ``excess(set, dataset, metric)``: drop − mean drop of the random sets, with
-          ``excess_low`` and ``excess_high``;
-        - ``p(set, dataset, metric)``: share of sets, the one in question among them, whose drop is
-          at least as large;
-        - ``n_units(set)``, ``n_distinct(set)`` random sets that differ, and ``balance(set)``: mean
-          |weight| × range of the random sets over that of the set; 1 is a perfect match.
-
-        Attributes: ``layer, values, n_random``, fingerprints, and how sets were chosen.
-    """
-
-    data: xr.Dataset
-
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a set, dataset and metric."""
-        columns = [
-            "full", "without", "drop", "drop_low", "drop_high",
-            "excess", "excess_low", "excess_high", "p", "n_units", "n_distinct", "balance",
-        ]  # fmt: skip
-        frame = self.data[columns].to_dataframe().reset_index()
-        return frame[["set", "dataset", "metric", *columns]]
-
-    def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
-
-    def save(self, path: Path) -> None:
-        """Write the labelled arrays as Zarr."""
-        save_table(self.data, path)
-
-    @classmethod
-    def open(cls, path: Path) -> Ablation:
-        """Read what `save` wrote."""
-        data = open_table(path)
-        if "random_drop" not in data:
-            raise StoreError(f"The table {str(path)!r} holds no 'random_drop': no ablation.")
-        return cls(data)
 
 
 def ablate(
@@ -248,7 +195,7 @@ def ablate_universal(
     both = [name for name in found[0] if name in found[1]]
     alone = sorted({*found[0], *found[1]} - {*both})
     if not both:
-        raise ProbeError(
+        raise NoSetsError(
             f"No set of units of {detector.name} was found in both halves of the identities "
             f"({', '.join(alone) or 'none in either'}); there is nothing to take out."
         )

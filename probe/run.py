@@ -66,6 +66,10 @@ class RunFolder:
         """Universality table of a detector."""
         return self.root / "tables" / "universality" / f"{slug(label)}.zarr"
 
+    def ablation(self, label: str) -> Path:
+        """Ablation table of a detector."""
+        return self.root / "tables" / "ablation" / f"{slug(label)}.zarr"
+
     def read_manifest(self) -> dict[str, Any]:
         """Read the manifest.
 

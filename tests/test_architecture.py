@@ -29,7 +29,8 @@ ALLOWED = {
     "neurons": BASE | {"tables", "store"},
     "importance": BASE | {"neurons", "hooks", "detectors", "datasets"},
     "ablation": BASE | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
-    "calibration": BASE | {"tables", "neurons", "hooks", "detectors", "datasets"},
+    "calibration": BASE
+    | {"figures", "tables", "neurons", "importance", "hooks", "detectors", "datasets"},
     "transfer": BASE | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
     "recording": BASE | {"store", "hooks", "detectors", "datasets"},
     "figures": BASE,

@@ -16,6 +16,8 @@ from torch import nn
 from probe.detectors.planted import Planted, Population
 from probe.hooks import AffineProgram, SuffixProgram, compile_suffix
 from probe.hooks.state import State
+from probe.importance.evidence import Evidence
+from probe.importance.measures import MEASURES
 from probe.neurons import ranks
 from probe.registry import Registry
 from probe.stats import (
@@ -126,6 +128,25 @@ class Draw:
         rows = zip(self.contributions, self.labels, self.clusters, strict=True)
         return np.stack([permutation_test(*one, PERMUTATIONS, self.seed).p for one in rows])
 
+    @cached_property
+    def evidence(self) -> list[Evidence]:
+        """What a sweep leaves, by dataset, without dose-responses."""
+        program = self.program
+        assert isinstance(program, AffineProgram)  # planted units have an affine head
+        out = []
+        rows = zip(self.states, self.labels, self.clusters, self.contributions, strict=True)
+        for state, labels, clusters, part in rows:
+            values = state.value.numpy()
+            logits = values.astype(float) @ program.weight.numpy() + program.bias
+            out.append(
+                Evidence(
+                    labels, clusters, logits, np.zeros((values.shape[1], 0)), np.zeros((0, 0, 0)),
+                    (logits[:, None] - part).astype(np.float32), values,
+                    np.ptp(values, axis=0).astype(float), program.weight.numpy(),
+                )
+            )  # fmt: skip
+        return out
+
     def ace(self, clamp: bool, probability: bool) -> Floats:
         """Ranges of the mean responses over four values, shape (dataset, unit)."""
         out = []
@@ -182,13 +203,22 @@ def _logit_count(draw: Draw) -> Verdict:
     return _counted(draw.ace(clamp=False, probability=False))
 
 
-@RULES.register("|weight| × range, count")
-def _weight_range(draw: Draw) -> Verdict:
-    """Top half by the trivial explanation, in all datasets."""
-    program = draw.program
-    assert isinstance(program, AffineProgram)  # planted units have an affine head
-    spans = np.stack([np.ptp(state.value.numpy(), axis=0) for state in draw.states])
-    return _counted(spans * program.weight.abs().numpy())
+def _by_measure(name: str) -> Callable[[Draw], Verdict]:
+    """Make the rule that counts the top half by a registered measure."""
+
+    def rule(draw: Draw) -> Verdict:
+        measure = MEASURES[name]
+        rows = [
+            measure.strength(measure.compute(one, np.ones((1, one.n_clusters)))[0])
+            for one in draw.evidence
+        ]
+        return _counted(np.stack(rows))
+
+    return rule
+
+
+for _name in ("delta_logit", "delta_auroc", "delta_logloss", "auroc", "dprime", "weight_range"):
+    RULES.register(f"{_name}, count")(_by_measure(_name))
 
 
 @RULES.register("captum conductance, count")

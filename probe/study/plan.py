@@ -196,6 +196,12 @@ class NeuronPlan(Part):
         Share of units kept a dataset.
     untrained : int
         Untrained detectors for the null.
+    alpha, correction : float, str
+        False discovery rate of the test, and its control: ``bh``, or ``by`` under any dependence.
+    ablate : bool
+        Whether units that are found on one half of the people are taken out on the other.
+    random : int
+        Matched random sets that a set is compared with.
     """
 
     layer: str = NAMED_LAYERS[0]
@@ -204,6 +210,10 @@ class NeuronPlan(Part):
     values: Annotated[int, Field(ge=2)] = 4
     top: Share = 0.5
     untrained: Positive = 3
+    alpha: Share = 0.05
+    correction: Literal["bh", "by"] = "bh"
+    ablate: bool = True
+    random: Positive = 100
 
 
 class FigurePlan(Part):

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+from probe.ablation import NoSetsError, ablate_universal
 from probe.datasets import Dataset
 from probe.datasets.audit import AuditReport, audit
 from probe.detectors import Detector, load_detector
 from probe.detectors.evaluation import ZeroShotMatrix, evaluate
 from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
-from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.errors import DatasetError, ProbeError, StoreError, UnknownNameError
 from probe.hooks import trace
 from probe.importance import neuron_importance
-from probe.neurons import NeuronTable, Universality, universal_neurons
+from probe.neurons import Ablation, NeuronTable, Universality, universal_neurons
+from probe.neurons.table import TABLE
 from probe.recording import record
 from probe.run import RunFolder
 from probe.schema import VARIANTS
 from probe.study.data import open_data
 from probe.study.drawing import draw_figures
+from probe.study.keeping import exported, holds, kept
 from probe.study.plan import NAMED_LAYERS, Study, layer_of, variant_of
 from probe.study.provenance import Provenance
 from probe.study.stages import AUDIT_FILE
-from probe.tables import open_table, plain
 
 __all__ = ["Outcome", "run_study"]
 
@@ -40,7 +43,10 @@ class Outcome:
     matrix : ZeroShotMatrix
         Detectors on datasets.
     universality : dict
-        Detector's label to its counts.
+        Detector's label to its tests and counts.
+    ablation : dict
+        Detector's label to what detection loses without the units found; those without such units
+        are missing.
     audit : AuditReport
         What is wrong with the data.
     places : dict
@@ -49,6 +55,7 @@ class Outcome:
 
     matrix: ZeroShotMatrix
     universality: dict[str, Universality]
+    ablation: dict[str, Ablation]
     audit: AuditReport
     places: dict[str, Path]
 
@@ -84,12 +91,13 @@ def run_study(study: Study, command: str = "") -> Outcome:
     matrix = run.stage("evaluation", lambda: run.evaluate(detectors, test))
     run.stage("activations", lambda: run.record(detectors, test))
     universality = run.stage("neurons", lambda: run.count(detectors, test))
+    ablated = run.stage("ablation", lambda: run.ablate(detectors, test))
     run.stage(
         "figures",
         lambda: draw_figures(study, run.folder, detectors, test, matrix, universality),
     )
     run.finish()
-    return Outcome(matrix, universality, found, _places(run.folder))
+    return Outcome(matrix, universality, ablated, found, _places(run.folder))
 
 
 class _Run:
@@ -230,11 +238,11 @@ class _Run:
             "seed": self.seed,
         }
         if holds(place, wanted):
-            return _exported(ZeroShotMatrix.open(place), place)
+            return exported(ZeroShotMatrix.open(place), place)
         matrix = evaluate(
             detectors, test, n_resamples=plan.resamples, level=plan.level, seed=self.seed
         )
-        return _kept(matrix, place)
+        return kept(matrix, place)
 
     def record(self, detectors: list[Detector], test: Dataset) -> None:
         plan = self.study.record
@@ -248,8 +256,41 @@ class _Run:
         for one in detectors:
             table = self._neuron_table(one, test, nulls.get(one.spec.name))
             nulls[one.spec.name] = table
-            found = universal_neurons(table, self.study.neurons.top)
-            out[one.name] = _kept(found, self.folder.universality(one.name))
+            found = self._universality(table)
+            out[one.name] = kept(found, self.folder.universality(one.name))
+        return out
+
+    def _universality(self, table: NeuronTable) -> Universality:
+        plan = self.study.neurons
+        return universal_neurons(
+            table, plan.top, alpha=plan.alpha, correction=plan.correction, seed=self.seed
+        )
+
+    def ablate(self, detectors: list[Detector], test: Dataset) -> dict[str, Ablation]:
+        """Take out what is found on one half of the people, on the other half."""
+        plan, out = self.study.neurons, dict[str, Ablation]()
+        for one in detectors if plan.ablate else ():
+            place, layer = self.folder.ablation(one.name), _layer(one, plan.layer)
+            wanted = {
+                "detector": one.fingerprint, "layer": trace(one).resolve(layer), "seed": self.seed,
+                "dataset": {name: part.fingerprint for name, part in test.by_dataset().items()},
+                "n_random": plan.random,
+            }  # fmt: skip
+            if holds(place, wanted):
+                out[one.name] = exported(Ablation.open(place), place)
+                continue
+            try:
+                found = ablate_universal(
+                    one, test, layer, top=plan.top, alpha=plan.alpha, correction=plan.correction,
+                    seed=self.seed, n_random=plan.random, level=self.study.evaluation.level,
+                )  # fmt: skip
+            except (NoSetsError, DatasetError) as why:
+                # No table is the result: nothing to take out. What an earlier run left is not it.
+                self.provenance.content.setdefault("no_ablation", {})[one.name] = str(why)
+                shutil.rmtree(place, ignore_errors=True)
+                place.with_suffix(".csv").unlink(missing_ok=True)
+                continue
+            out[one.name] = kept(found, place)
         return out
 
     def _neuron_table(
@@ -262,14 +303,15 @@ class _Run:
             "layer": _layer(detector, plan.layer),
             "mode": plan.mode,
             "measure": plan.measure,
+            "table": TABLE,
         }
         if holds(place, wanted):
-            return _exported(NeuronTable.open(place), place)
+            return exported(NeuronTable.open(place), place)
         table = neuron_importance(
             detector, test, _layer(detector, plan.layer), plan.measure, n_values=plan.values,
             mode=plan.mode, n_untrained=plan.untrained, null_of=null_of, seed=self.seed,
         )  # fmt: skip
-        return _kept(table, place)
+        return kept(table, place)
 
     def _write(self, complete: bool) -> None:
         names = ("deepfake-probe", "torch", "timm", "captum", "numpy", "xarray", "zarr")
@@ -292,23 +334,6 @@ class _Run:
                 "versions": {name: versions[name] for name in names},
             }
         )
-
-
-Table = TypeVar("Table", ZeroShotMatrix, NeuronTable, Universality)
-
-
-def _kept(table: Table, place: Path) -> Table:
-    """Write a table, and as CSV; a kill between the two leaves no CSV of an older table."""
-    place.with_suffix(".csv").unlink(missing_ok=True)
-    table.save(place)
-    return _exported(table, place)
-
-
-def _exported(table: Table, place: Path) -> Table:
-    """Write the CSV of a table that is there, unless a kill has spared it."""
-    if not place.with_suffix(".csv").is_file():
-        table.export(place.with_suffix(".csv"))
-    return table
 
 
 def _called(detector: Detector, variant: str) -> Detector:
@@ -345,17 +370,6 @@ def _earlier_seconds(folder: RunFolder) -> dict[str, float]:
     return {stage["name"]: stage["seconds"] for stage in stages if stage["done"]}
 
 
-def holds(path: Path, wanted: dict[str, Any]) -> bool:
-    """Whether a table is there and was computed from the same detectors and data."""
-    if not path.is_dir():
-        return False
-    try:
-        attrs = open_table(path).attrs
-    except StoreError:
-        return False
-    return all(attrs.get(key) == plain(value) for key, value in wanted.items())
-
-
 def _places(folder: RunFolder) -> dict[str, Path]:
     return {
         "images and sample table": folder.data,
@@ -365,6 +379,7 @@ def _places(folder: RunFolder) -> dict[str, Path]:
         "activations": folder.root / "stores",
         "neuron tables": folder.root / "tables" / "neurons",
         "universality tables": folder.root / "tables" / "universality",
+        "ablation tables": folder.root / "tables" / "ablation",
         "figures": folder.figures,
         "provenance": folder.root / "provenance.json",
     }

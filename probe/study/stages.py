@@ -50,6 +50,8 @@ def stages_of(study: Study) -> list[StageState]:
         ("activations", ", ".join(study.record.layers) or "none", stores),
         ("neurons", f"{study.neurons.measure} at {study.neurons.layer}, universal counts",
          [folder.universality(one) for one in labels]),
+        ("ablation", "detection without the units found",
+         [folder.ablation(one) for one in labels] if study.neurons.ablate else []),
         ("figures", ", ".join(figure_names(study)) or "none", drawn),
     )  # fmt: skip
     return [

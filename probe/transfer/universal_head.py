@@ -72,7 +72,7 @@ class HeadTable:
 
     def export(self, path: str | Path) -> Path:
         """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
-        return export_frame(self.frame, path, {**self.attrs})
+        return export_frame(self.frame, path, {str(k): v for k, v in self.attrs.items()})
 
 
 def universal_head(

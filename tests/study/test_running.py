@@ -45,7 +45,7 @@ def test_everything_it_names_is_there(done: Path) -> None:
     assert manifest["complete"] and manifest["datasets"] == ["one", "second"]
     assert manifest["detectors"] == ["meso4/base", "meso4/deep"]
     assert [stage["name"] for stage in manifest["stages"]] == [
-        "data", "audit", "detectors", "evaluation", "activations", "neurons", "figures",
+        "data", "audit", "detectors", "evaluation", "activations", "neurons", "ablation", "figures",
     ]  # fmt: skip
     tables = tables_of(out)
     assert list(tables["tables/evaluation.zarr"]["dataset"].values) == ["one", "second"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import report
+from probe.cli.naming import detector_of
 from probe.errors import ProbeError
 from probe.schema import DATASETS, SPLITS
 
@@ -292,7 +293,7 @@ def evaluate(
     from probe.detectors.evaluation import evaluate as measure
     from probe.detectors.evaluation import suspect_polarity
 
-    those = [_detector(name) for name in names]
+    those = [detector_of(name) for name in names]
     opened = [open_dataset(name) for name in datasets]
     chosen = [data.select(split=split) for data in opened]
     if audited:
@@ -320,45 +321,8 @@ def record(
     from probe.recording import record as record_store
 
     data = _joined(datasets, split)
-    record_store(_detector(name), data, out, layers=list(layers), dtype=dtype)
+    record_store(detector_of(name), data, out, layers=list(layers), dtype=dtype)
     report.written(out)
-
-
-@cli.command()
-@click.argument("datasets", nargs=-1, required=True)
-@click.option("--detector", "-d", "name", required=True, metavar="NAME|FOLDER|NAME=WEIGHTS")
-@click.option("--layer", "-l", help="The detector's unit layer by default.")
-@click.option("--mode", type=click.Choice(["default", "authors"]), default="default")
-@click.option("--top", default=0.5, show_default=True, help="Share of units kept a dataset.")
-@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv .parquet .tex")
-def neurons(
-    datasets: tuple[str, ...],
-    name: str,
-    layer: str | None,
-    mode: str,
-    top: float,
-    split: str,
-    out: Path | None,
-) -> None:
-    """Count universal neurons of a detector, beside what chance and no training give."""
-    from probe.datasets import open_dataset, parts_of
-    from probe.importance import neuron_importance
-    from probe.neurons import universal_neurons
-
-    opened = [open_dataset(one, split=split) for one in datasets]
-    parts = [part for data in opened for part in parts_of(data)]
-    table = neuron_importance(_detector(name), parts, layer, mode=mode)
-    report.universality(universal_neurons(table, top))
-    if out:
-        report.written(table.export(out))
-
-
-def _detector(text: str) -> Any:
-    from probe.detectors import load_detector
-
-    name, _, weights = text.partition("=")
-    return load_detector(name, weights=weights or None)
 
 
 def _audit(datasets: Sequence[Dataset], names: Sequence[str]) -> None:
@@ -374,3 +338,10 @@ def _joined(names: Sequence[str], split: str) -> Any:
 
     opened = [open_dataset(name, split=split) for name in names]
     return opened[0] if len(opened) == 1 else concatenate(opened, "+".join(names))
+
+
+# Last: the commands about neurons need the group, and what parses a detector.
+from probe.cli import neurons as _neurons  # noqa: E402
+
+for _command in _neurons.COMMANDS:
+    cli.add_command(_command)

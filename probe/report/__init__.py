@@ -11,6 +11,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from probe.report.console import out, plain
+from probe.report.neurons import (
+    ablation,
+    ablation_sentence,
+    calibration,
+    count_sentence,
+    heads,
+    test_sentence,
+    universality,
+    universality_sentence,
+)
 from probe.stats import MIN_CLUSTERS, sigmoid
 
 if TYPE_CHECKING:
@@ -20,17 +31,21 @@ if TYPE_CHECKING:
     from probe.detectors.architectures import Architecture
     from probe.detectors.detector import Detector
     from probe.detectors.evaluation import ZeroShotMatrix
-    from probe.neurons import Universality
     from probe.study.running import Outcome
     from probe.study.stages import StageState
 
 __all__ = [
+    "ablation",
+    "ablation_sentence",
     "audit",
     "audited",
+    "calibration",
+    "count_sentence",
     "dataset",
     "detectors",
     "doctor",
     "error",
+    "heads",
     "ingest",
     "layers",
     "layouts",
@@ -39,6 +54,7 @@ __all__ = [
     "outcome",
     "polarity",
     "stages",
+    "test_sentence",
     "trained",
     "universality",
     "videos",
@@ -46,29 +62,19 @@ __all__ = [
 ]
 
 
-def _out() -> Console:
-    console = Console(soft_wrap=True)
-    # Tables cut at 80 columns would lose figures in a log file or a pipe.
-    return console if console.is_terminal else Console(soft_wrap=True, width=160)
-
-
 def error(text: str) -> None:
     """Print an error as one paragraph on stderr."""
-    Console(stderr=True, soft_wrap=True).print(f"[red]Error:[/red] {_plain(text)}", highlight=False)
+    Console(stderr=True, soft_wrap=True).print(f"[red]Error:[/red] {plain(text)}", highlight=False)
 
 
 def note(text: str) -> None:
     """Print a remark on stderr."""
-    Console(stderr=True, soft_wrap=True).print(_plain(text), highlight=False)
+    Console(stderr=True, soft_wrap=True).print(plain(text), highlight=False)
 
 
 def written(path: Path) -> None:
     """Say where something was written."""
-    _out().print(f"Written: {_plain(str(path))}", highlight=False)
-
-
-def _plain(text: str) -> str:
-    return text.replace("[", r"\[")
+    out().print(f"Written: {plain(str(path))}", highlight=False)
 
 
 def dataset(data: Dataset) -> None:
@@ -80,30 +86,30 @@ def dataset(data: Dataset) -> None:
         videos = rows.groupby(["method", "video"]).ngroups
         counts = (len(rows) - fakes, fakes, videos, rows["cluster"].nunique())
         table.add_row(str(name), str(split), *map(str, counts))
-    _out().print(table)
+    out().print(table)
     for key in ("label_convention", "crop", "licence", "simulated"):
         if key in data.card:
-            _out().print(f"{key}: {_plain(str(data.card[key]))}", highlight=False)
-    _out().print(f"root: {_plain(str(data.root))}", highlight=False)
+            out().print(f"{key}: {plain(str(data.card[key]))}", highlight=False)
+    out().print(f"root: {plain(str(data.root))}", highlight=False)
 
 
 def audit(found: AuditReport) -> None:
     """Print what an audit found."""
-    out = _out()
+    console = out()
     colours = {"error": "red", "warning": "yellow", "note": "cyan"}
     for one in found.findings:
-        head = f"[{colours[one.severity]}]{one.severity}[/] {one.check} in {_plain(one.dataset)}"
-        out.print(f"{head}: {_plain(one.message)}", highlight=False)
+        head = f"[{colours[one.severity]}]{one.severity}[/] {one.check} in {plain(one.dataset)}"
+        console.print(f"{head}: {plain(one.message)}", highlight=False)
         for example in one.examples:
-            out.print(f"    {_plain(example)}", highlight=False)
+            console.print(f"    {plain(example)}", highlight=False)
     told = [one for one in found.measures if one.name == "metadata auroc" and one.low is not None]
     for measure in told:
-        out.print(
-            f"{_plain(measure.dataset)}: labels are told from file metadata at AUROC "
+        console.print(
+            f"{plain(measure.dataset)}: labels are told from file metadata at AUROC "
             rf"{measure.value:.2f} \[{measure.low:.2f}, {measure.high:.2f}]",
             highlight=False,
         )
-    out.print(_plain(found.summary().split("\n")[0]), highlight=False)
+    console.print(plain(found.summary().split("\n")[0]), highlight=False)
 
 
 def audited(found: AuditReport, names: Sequence[str]) -> None:
@@ -126,8 +132,8 @@ def layouts(those: Sequence[Layout]) -> None:
     """Print the registered layouts."""
     table = Table("layout", "dataset", "what its folder holds", "options")
     for one in those:
-        table.add_row(one.name, one.title, _plain(one.shape), ", ".join(sorted(one.takes)))
-    _out().print(table)
+        table.add_row(one.name, one.title, plain(one.shape), ", ".join(sorted(one.takes)))
+    out().print(table)
 
 
 def detectors(those: Sequence[Architecture]) -> None:
@@ -136,26 +142,26 @@ def detectors(those: Sequence[Architecture]) -> None:
     for one in those:
         row = (one.name, str(one.input_size), one.recipe.loss, f"{one.recipe.rate:g}")
         table.add_row(*row, one.units, one.last_conv)
-    _out().print(table)
-    _out().print("Any timm model is a detector too: timm:<model>.", highlight=False)
+    out().print(table)
+    out().print("Any timm model is a detector too: timm:<model>.", highlight=False)
 
 
 def layers(traced: Any) -> None:
     """Print the layers of a traced detector and what could not be traced."""
     for name in traced.layers:
-        _out().print(_plain(name), highlight=False)
+        out().print(plain(name), highlight=False)
     note(str(traced.report))
 
 
 def trained(detector: Detector, folder: Path) -> None:
     """Say what was trained and where it lies."""
-    _out().print(f"{detector.name}, fingerprint {detector.fingerprint}", highlight=False)
+    out().print(f"{detector.name}, fingerprint {detector.fingerprint}", highlight=False)
     written(folder)
 
 
 def ingest(done: Any) -> None:
     """Print the summary of an ingest."""
-    _out().print(_plain(done.summary()), highlight=False)
+    out().print(plain(done.summary()), highlight=False)
 
 
 def matrix(found: ZeroShotMatrix, metric: str = "auroc", level: str = "frame") -> None:
@@ -167,7 +173,7 @@ def matrix(found: ZeroShotMatrix, metric: str = "auroc", level: str = "frame") -
         row = part.sel(detector=detector)
         cells = [_cell(row.sel(dataset=name)) for name in names]
         table.add_row(str(detector), *cells)
-    _out().print(table)
+    out().print(table)
     _say_why_not(part)
     _say_crop(found.data.attrs.get("cards", {}))
 
@@ -225,35 +231,7 @@ def videos(found: ZeroShotMatrix) -> None:
     for (method, video), row in zip(means.index, means.to_numpy(), strict=True):
         count = str(counts[method, video])
         table.add_row(str(method), str(video), count, *(f"{value:.2f}" for value in row))
-    _out().print(table)
-
-
-def universality(found: Universality) -> None:
-    """Print the histogram of counts beside both nulls."""
-    data = found.data
-    draws = [f"untrained {k + 1}" for k in range(data.sizes["draw"])]
-    title = f"units of {data.attrs['layer']} in the top {data.attrs['top']:.0%} of c datasets"
-    table = Table("c", "observed", "independent (95 %)", *draws, title=title)
-    for c in data["count"].values:
-        at = data.sel(count=c)
-        chance = f"{float(at['independence']):.1f} ({float(at['independence_low']):.0f}–"
-        chance += f"{float(at['independence_high']):.0f})"
-        nulls = [str(int(value)) for value in at["untrained"].values]
-        table.add_row(str(int(c)), str(int(at["observed"])), chance, *nulls)
-    _out().print(table)
-    _out().print(_plain(universality_sentence(found)), highlight=False)
-
-
-def universality_sentence(found: Universality) -> str:
-    """Say how many units are universal and what the nulls leave of that."""
-    data = found.data
-    last = data.isel(count=-1)
-    untrained = ", ".join(str(int(v)) for v in last["untrained"].values) or "not computed"
-    return (
-        f"{int(last['observed'])} of {data.sizes['unit']} units are in all "
-        f"{data.sizes['dataset']} lists; {float(last['independence']):.1f} are expected of "
-        f"independent lists; untrained networks: {untrained}."
-    )
+    out().print(table)
 
 
 def outcome(found: Outcome) -> None:
@@ -263,13 +241,14 @@ def outcome(found: Outcome) -> None:
     matrix(found.matrix)
     polarity(suspect_polarity(found.matrix))
     for label, counts in found.universality.items():
-        _out().print(f"{label}: {_plain(universality_sentence(counts))}", highlight=False)
+        out().print(f"{label}: {plain(universality_sentence(counts))}", highlight=False)
+        out().print(plain(ablation_sentence(found.ablation.get(label))), highlight=False)
     if found.audit.errors:
-        _out().print(f"[red]{len(found.audit.errors)} errors in the data[/], see audit.json")
+        out().print(f"[red]{len(found.audit.errors)} errors in the data[/], see audit.json")
     places = Table("what", "where", title="results")
     for what, where in found.places.items():
-        places.add_row(what, _plain(str(where)))
-    _out().print(places)
+        places.add_row(what, plain(str(where)))
+    out().print(places)
 
 
 def stages(those: Sequence[StageState]) -> None:
@@ -277,8 +256,8 @@ def stages(those: Sequence[StageState]) -> None:
     table = Table("stage", "makes", "there", title="stages")
     for one in those:
         there = "not asked for" if not one.total else f"{one.done} of {one.total}"
-        table.add_row(one.name, _plain(one.makes), there)
-    _out().print(table)
+        table.add_row(one.name, plain(one.makes), there)
+    out().print(table)
 
 
 def doctor(found: Mapping[str, Mapping[str, str]]) -> None:
@@ -286,5 +265,5 @@ def doctor(found: Mapping[str, Mapping[str, str]]) -> None:
     for part, rows in found.items():
         table = Table(part, "")
         for name, value in rows.items():
-            table.add_row(name, _plain(value))
-        _out().print(table)
+            table.add_row(name, plain(value))
+        out().print(table)

@@ -1,0 +1,183 @@
+"""Commands about neurons: importance, ablation, heads and calibration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from probe import report
+from probe.cli.naming import DETECTOR, detector_of
+from probe.schema import SPLITS
+
+__all__ = ["COMMANDS"]
+
+TABLE = click.Path(path_type=Path, dir_okay=False)
+SPLIT = click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+OUT = click.option("--out", type=TABLE, help=".csv .parquet .tex")
+LAYER = click.option("--layer", "-l", help="The detector's unit layer by default.")
+ONE = click.option("--detector", "-d", "name", required=True, metavar=DETECTOR)
+
+
+@click.command()
+@click.argument("datasets", nargs=-1, required=True)
+@ONE
+@LAYER
+@click.option("--measure", default="ace", show_default=True, help="ace, slope, delta_auroc, …")
+@click.option("--mode", type=click.Choice(["default", "authors"]), default="default")
+@click.option("--positions", is_flag=True, help="Every position of a map is a unit of its own.")
+@click.option("--top", default=0.5, show_default=True, help="Share of units counted a dataset.")
+@click.option("--alpha", default=0.05, show_default=True, help="False discovery rate of the test.")
+@click.option("--correction", type=click.Choice(["bh", "by"]), default="bh", show_default=True)
+@click.option(
+    "--ablate/--no-ablate", "ablated", default=True,
+    help="Also take the sets out on people who had no part in choosing them.",
+)  # fmt: skip
+@SPLIT
+@click.option("--seed", default=0, show_default=True)
+@OUT
+def neurons(
+    datasets: tuple[str, ...], name: str, layer: str | None, measure: str, mode: str,
+    positions: bool, top: float, alpha: float, correction: str, ablated: bool, split: str,
+    seed: int, out: Path | None,
+) -> None:  # fmt: skip
+    """Test which units contribute to detection in every dataset; count them beside nulls."""
+    from probe.ablation import NoSetsError, ablate_universal
+    from probe.importance import neuron_importance
+    from probe.neurons import universal_neurons
+
+    parts, detector = _parts(datasets, split), detector_of(name)
+    table = neuron_importance(
+        detector, parts, layer, measure, mode=mode, positions=positions, seed=seed
+    )
+    found = universal_neurons(table, top, alpha=alpha, correction=correction)
+    report.universality(found)
+    if out:
+        report.written(table.export(out))
+        report.written(found.export(out.with_name(f"{out.stem}-universality{out.suffix}")))
+    if ablated and not positions:
+        try:
+            taken = ablate_universal(
+                detector, parts, layer, top=top, alpha=alpha, correction=correction, seed=seed
+            )
+        except NoSetsError as error:
+            report.note(str(error))
+            return
+        report.ablation(taken)
+        if out:
+            report.written(taken.export(out.with_name(f"{out.stem}-ablation{out.suffix}")))
+
+
+@click.command()
+@click.argument("datasets", nargs=-1, required=True)
+@ONE
+@LAYER
+@click.option("--units", "-u", "sets", multiple=True, required=True, metavar="[NAME=]1,4,7-12")
+@click.option("--values", type=click.Choice(["mean", "zero"]), default="mean", show_default=True)
+@click.option("--random", "n_random", default=100, show_default=True, help="Matched random sets.")
+@SPLIT
+@click.option("--seed", default=0, show_default=True)
+@OUT
+def ablate(
+    datasets: tuple[str, ...], name: str, layer: str | None, sets: tuple[str, ...], values: str,
+    n_random: int, split: str, seed: int, out: Path | None,
+) -> None:  # fmt: skip
+    """Take sets of units out and measure detection, against matched random sets."""
+    from probe.ablation import ablate as take_out
+
+    units = dict(_set(text) for text in sets)
+    found = take_out(
+        detector_of(name), units, _parts(datasets, split), layer, values=values,
+        n_random=n_random, seed=seed,
+    )  # fmt: skip
+    report.ablation(found)
+    if out:
+        report.written(found.export(out))
+
+
+@click.command()
+@click.argument("datasets", nargs=-1, required=True)
+@ONE
+@LAYER
+@click.option("--held-out", help="Dataset to measure on; each in turn by default.")
+@click.option("--at-least", type=int, help="Datasets a unit has to contribute in; all by default.")
+@click.option("--random", "n_random", default=100, show_default=True, help="Random sets of units.")
+@click.option("--seed", default=0, show_default=True)
+@OUT
+def heads(
+    datasets: tuple[str, ...], name: str, layer: str | None, held_out: str | None,
+    at_least: int | None, n_random: int, seed: int, out: Path | None,
+) -> None:  # fmt: skip
+    """Refit heads on units universal elsewhere; measure them on a dataset held out."""
+    from probe.errors import UnknownNameError
+    from probe.transfer import leave_one_out, universal_head
+
+    parts = {part.name: part for part in _parts(datasets, None)}
+    options: dict[str, Any] = {"at_least": at_least, "n_random": n_random, "seed": seed}
+    if held_out is None:
+        found = leave_one_out(detector_of(name), list(parts.values()), layer, **options)
+    else:
+        if held_out not in parts:
+            raise UnknownNameError("dataset", held_out, parts)
+        rest = [part for other, part in parts.items() if other != held_out]
+        found = universal_head(detector_of(name), rest, parts[held_out], layer, **options)
+    report.heads(found)
+    if out:
+        report.written(found.export(out))
+
+
+@click.command()
+@click.argument("dataset", default="lab")
+@click.option("--draws", default=20, show_default=True, help="Planted detectors a setting.")
+@click.option("--units", type=int, multiple=True, help="With --effect: one setting a pair.")
+@click.option("--effect", type=float, multiple=True)
+@click.option("--clusters", default=25, show_default=True, help="Identities a dataset.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--figure", type=TABLE, help="Also draw it: .pdf .png .svg")
+@OUT
+def calibrate(
+    dataset: str, draws: int, units: tuple[int, ...], effect: tuple[float, ...], clusters: int,
+    seed: int, figure: Path | None, out: Path | None,
+) -> None:  # fmt: skip
+    """Judge every rule that calls units universal on detectors whose truth is planted."""
+    from probe.calibration import calibrate as run
+    from probe.calibration.calibrating import SETTINGS
+    from probe.calibration.drawing import calibration_figure
+    from probe.datasets import open_dataset
+    from probe.figures import save_figure
+
+    settings = [(u, e) for u in units or (256,) for e in effect or (1.0,)]
+    found = run(
+        open_dataset(dataset), draws=draws, clusters=clusters, seed=seed,
+        settings=settings if units or effect else SETTINGS,
+    )  # fmt: skip
+    report.calibration(found)
+    if out:
+        report.written(found.export(out))
+    if figure:
+        save_figure(calibration_figure(found), figure)
+        report.written(figure)
+
+
+COMMANDS = (neurons, ablate, heads, calibrate)
+
+
+def _parts(names: tuple[str, ...], split: str | None) -> list[Any]:
+    from probe.datasets import open_dataset, parts_of
+
+    return [part for name in names for part in parts_of(open_dataset(name, split=split))]
+
+
+def _set(text: str) -> tuple[str, list[int]]:
+    """Read ``name=1,4,7-12``."""
+    name, _, numbers = text.rpartition("=")
+    units: list[int] = []
+    for part in numbers.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise click.BadParameter(
+                f"{text!r} is no set of units; give numbers and ranges such as universal=1,4,7-12."
+            )
+        units += range(int(first), int(last or first) + 1)
+    return name or "units", units
