@@ -44,9 +44,16 @@ HELP = {
         "Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x",
     ),
     "counts": Help(
-        "For each dataset the units with the largest effect form a list; a unit's count is the "
-        "number of lists that it stands in. The count is evidence only where it beats both nulls.",
-        STUDY + "; the nulls are ours",
+        "The test: a unit contributes in a dataset if setting it to its mean takes away more from "
+        "fakes' logits than from reals' (labels permuted over identities), and is universal if it "
+        "does so in every dataset. The study's count: units among the largest effects of each.",
+        "Benjamini and Heller 2008, doi:10.1111/j.1541-0420.2007.00984.x; " + STUDY,
+    ),
+    "ablation": Help(
+        "Units found on one half of the people are set to their means on the other half, and "
+        "AUROC is measured again. Only a loss beyond that of random sets with as large weights "
+        "and ranges is due to what the units detect.",
+        "ours; matched sets by |weight| × range",
     ),
     "units": Help(
         "The effect is the range (max − min) of the mean score while the unit is set to evenly "

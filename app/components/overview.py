@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import dash_mantine_components as dmc
 from dash import html
 
 from app.components.message import command_line, problem
+from app.components.tables import figures_table
 from app.queries.reading import Run
 from app.queries.summary import Stage, Summary, crop_rule, dataset_rows, parts
 from probe.errors import ProbeError
@@ -75,7 +75,7 @@ def datasets_table(run: Run, about: Summary) -> Any:
     ]
     splits = " / ".join(name for name, _ in rows[0].splits) if rows else "splits"
     head = ["dataset", "real", "fake", "videos", "identities", splits]
-    return _table(head, body, numeric_from=1)
+    return figures_table(head, body, numeric_from=1)
 
 
 def contents(run: Run, about: Summary) -> Any:
@@ -87,7 +87,7 @@ def contents(run: Run, about: Summary) -> Any:
     head = ["detector", "activations", "neuron table", "universality"]
     return html.Div(
         [
-            _table(head, body, numeric_from=9),
+            figures_table(head, body, numeric_from=9),
             html.Div([_stage(stage) for stage in about.stages], className="stages"),
         ]
     )
@@ -144,28 +144,3 @@ def _stage(stage: Stage) -> Any:
 
 def _mark(there: bool) -> Any:
     return html.Span("yes" if there else "not yet", className="yes" if there else "no")
-
-
-def _table(head: list[Any], body: list[list[Any]], numeric_from: int) -> Any:
-    def kind(i: int) -> str:
-        return "number" if i >= numeric_from else ""
-
-    return html.Div(
-        dmc.Table(
-            [
-                dmc.TableThead(
-                    dmc.TableTr([dmc.TableTh(h, className=kind(i)) for i, h in enumerate(head)])
-                ),
-                dmc.TableTbody(
-                    [
-                        dmc.TableTr([dmc.TableTd(v, className=kind(i)) for i, v in enumerate(row)])
-                        for row in body
-                    ]
-                ),
-            ],
-            tabularNums=True,
-            verticalSpacing=6,
-            horizontalSpacing="sm",
-        ),
-        className="scroll",
-    )

@@ -56,6 +56,8 @@ def columns(view: UnitsView) -> list[dict[str, Any]]:
     shown = _format(max(row["mean_effect"] for row in view.rows))
     out: list[dict[str, Any]] = [
         _number("unit", "unit", "Number of the unit in its layer"),
+        _adjusted(),
+        _number("contributes", "helps", "Number of datasets in which it helps detection by itself"),
         _number("n_datasets", "lists", "Number of datasets in whose list the unit stands"),
         _number("rank", "rank", "Rank of the mean effect; 1 is the largest"),
         _effect("mean_effect", "mean", "", shown, "Mean of the effects over datasets"),
@@ -75,24 +77,39 @@ def units_note(view: UnitsView) -> str:
 
 
 def counts_text(view: CountsView) -> Any:
-    """State the observed count and the nulls, and what they leave of it."""
+    """State the test, the observed count beside its nulls, and what they leave of it."""
     total, n = int(view.observed[-1]), len(view.count) - 1
     untrained = ", ".join(str(int(row[-1])) for row in view.untrained)
     chance = f"{view.expected[-1]:.1f} expected by chance"
     spread = f" (95 % of draws: {view.low[-1]:.0f} to {view.high[-1]:.0f})"
-    third = (
-        f"; untrained networks: {untrained}." if untrained else "; no untrained network measured."
-    )
+    third = f"; untrained networks: {untrained}" if untrained else "; no untrained network measured"
+    heads = ""
+    if len(view.heads):
+        heads = f"; random heads: {view.heads.mean():.1f} on average of {len(view.heads)}"
     words: list[Any] = [
-        html.B(f"{total} of {view.units}"), f" units are in all {_word(n)} lists; ",
-        chance, html.Span(spread, className="muted"), third,
+        f"The study's count: {total} of {view.units} units are in all {_word(n)} lists; ",
+        chance, html.Span(spread, className="muted"), f"{third}{heads}.",
     ]  # fmt: skip
     return html.Div(
         [
+            html.Div(_test(view), className="sentence"),
             html.Div(words, className="sentence"),
             html.Div(_verdict(view), className=f"verdict {view.verdict}"),
         ]
     )
+
+
+def _test(view: CountsView) -> list[Any]:
+    if view.contributing is None:
+        return ["No test: fewer than two datasets hold both fakes and reals."]
+    return [
+        html.B(f"{view.contributing} of {view.units}"),
+        f" units contribute to detection in all {_word(view.tested)} datasets ",
+        html.Span(
+            f"(partial conjunction, q ≤ {view.alpha:g}, {view.correction})", className="muted"
+        ),
+        ".",
+    ]
 
 
 def unit_text(view: UnitView) -> str:
@@ -109,17 +126,17 @@ def unit_text(view: UnitView) -> str:
 def _verdict(view: CountsView) -> str:
     draws = len(view.untrained)
     if view.verdict == "chance":
-        return "No more than independent lists give: no evidence of universal units."
+        return "The count is no more than independent lists give: no evidence by itself."
     if view.verdict == "untrained":
         return (
-            "More than independent lists give, but untrained networks give as many: the overlap "
+            "The count is beyond independent lists, but untrained networks reach it: the overlap "
             "comes with the architecture and the data, and is no evidence that training made it."
         )
     if not draws:
-        return "More than independent lists give; whether training made it cannot be said."
+        return "The count is beyond independent lists; whether training made it cannot be said."
     return (
-        f"More than independent lists and than each of {draws} untrained networks give. That few "
-        "draws bound no error rate; it is a reason to test further."
+        f"The count is beyond independent lists and each of {draws} untrained networks. That few "
+        "draws bound no error rate; the test does."
     )
 
 
@@ -137,6 +154,16 @@ def _number(field: str, title: str, tip: str) -> dict[str, Any]:
         "field": field, "headerName": title, "headerTooltip": tip, "minWidth": width,
         "type": "rightAligned", "filter": "agNumberColumnFilter", "sortingOrder": ["desc", "asc"],
     }  # fmt: skip
+
+
+def _adjusted() -> dict[str, Any]:
+    """Define the column of q-values, the small ones bold."""
+    out = _number("q", "q", "Adjusted p-value: contributes to detection in all datasets")
+    out["valueFormatter"] = {
+        "function": "params.value == null ? '–' : d3.format('.3f')(params.value)"
+    }
+    out["cellClassRules"] = {"in-list": "params.value != null && params.value <= 0.05"}
+    return out | {"sortingOrder": ["asc", "desc"]}
 
 
 def _effect(field: str, title: str, flag: str, shown: str, tip: str) -> dict[str, Any]:

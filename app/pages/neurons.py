@@ -8,6 +8,7 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from app import ids
+from app.components.ablation import ablation_table
 from app.components.card import card, graph
 from app.components.gallery import gallery
 from app.components.help import HELP
@@ -15,6 +16,7 @@ from app.components.message import problem
 from app.components.units import counts_text, unit_text, units_grid, units_note
 from app.figures import counts_figure, doses_figure, effects_figure
 from app.figures.theme import empty_figure
+from app.queries.ablation import ablation_view
 from app.queries.images import extremes
 from app.queries.neurons import CountsView, UnitsView, counts_view, unit_view, units_view
 from app.queries.reading import MissingTableError, Run
@@ -187,6 +189,11 @@ def _body(run: Run, chosen: Selection, detector: str) -> Any:
         html.Div(
             [_counts_card(counts), _units_card(view, _highlighted(view, chosen))],
             className="columns list-columns",
+        ),
+        card(
+            "What does detection lose without them?",
+            ablation_table(ablation_view(run, detector)),
+            help=HELP["ablation"],
         ),
         html.Div(dmc.Title("Unit", order=2, id=ids.UNIT_TITLE), className="unit-head"),
         html.Div(_unit_cards(), className="columns"),

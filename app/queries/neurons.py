@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.queries.reading import Run
-from probe.neurons import Universality
+from probe.neurons import CORRECTIONS, Universality
 
 __all__ = ["CountsView", "UnitView", "UnitsView", "counts_view", "unit_view", "units_view"]
 
@@ -34,6 +34,14 @@ class CountsView:
         Units at each count in untrained networks, shape (draw, D + 1).
     kept : int
         Units in each list.
+    heads : numpy.ndarray
+        Units in all lists in random heads, shape (head,).
+    contributing : int or None
+        Units that contribute to detection in all tested datasets; None without a test.
+    tested : int
+        Datasets that the test is over.
+    alpha, correction : float, str
+        False discovery rate of the test, and its control.
     """
 
     count: NDArray[np.int64]
@@ -43,6 +51,11 @@ class CountsView:
     high: Floats
     untrained: NDArray[np.int64]
     kept: int
+    heads: NDArray[np.int64]
+    contributing: int | None
+    tested: int
+    alpha: float
+    correction: str
 
     @property
     def units(self) -> int:
@@ -68,8 +81,9 @@ class UnitsView:
     datasets : tuple of str
         Columns.
     rows : list of dict
-        One a unit, the most universal first: ``unit, n_datasets, mean_effect, rank`` (of the mean
-        effect), and for dataset i ``e{i}`` (effect), ``r{i}`` (rank), ``s{i}`` (in the list).
+        One a unit, the most universal first: ``unit``, ``q`` of the test (None without one),
+        ``contributes`` (in how many datasets by itself), ``n_datasets, mean_effect, rank`` (of the
+        mean effect), and for dataset i ``e{i}`` (effect), ``r{i}`` (rank), ``s{i}`` (in the list).
     output, layer : str
         Scale of the effects; tap.
     kept : int
@@ -131,7 +145,9 @@ class UnitView:
 
 def counts_view(run: Run, label: str) -> CountsView:
     """Read the counts of a detector and both nulls."""
-    data = run.universality(label).data
+    found = run.universality(label)
+    data, empty = found.data, np.zeros((0, 1), dtype=np.int64)
+    heads = data["random_head"].transpose("head", "count").values if "head" in data.sizes else empty
     return CountsView(
         count=data["count"].values,
         observed=data["observed"].values,
@@ -139,12 +155,19 @@ def counts_view(run: Run, label: str) -> CountsView:
         low=data["independence_low"].values,
         high=data["independence_high"].values,
         untrained=data["untrained"].transpose("draw", "count").values,
-        kept=_kept(run.universality(label)),
+        kept=_kept(found),
+        heads=heads[:, -1],
+        contributing=len(found.universal) if "q" in data else None,
+        tested=len(found.tested),
+        alpha=float(data.attrs["alpha"]),
+        correction={"bh": "Benjamini-Hochberg", "by": "Benjamini-Yekutieli"}[
+            str(data.attrs["correction"])
+        ],
     )
 
 
 def units_view(run: Run, label: str) -> UnitsView:
-    """Read the list of units, the most universal and then the strongest first."""
+    """Read the list of units: smallest q first, then those in most lists, then the strongest."""
     table, universality = run.neurons(label).data, run.universality(label)
     data = universality.data
     effect = table["effect"].transpose("dataset", "unit").values
@@ -152,13 +175,17 @@ def units_view(run: Run, label: str) -> UnitsView:
     selected = data["selected"].transpose("dataset", "unit").values
     mean = effect.mean(axis=0)
     count = data["n_datasets"].values
-    order = np.lexsort((-mean, -count))
+    q = _adjusted(universality)
+    contributes = data["significant"].transpose("dataset", "unit").values.sum(axis=0)
+    order = np.lexsort((-mean, -count, np.nan_to_num(q, nan=1.0)))
     place = np.empty(len(mean), dtype=np.int64)
     place[np.argsort(-mean, kind="stable")] = np.arange(1, len(mean) + 1)
     rows = []
     for i in order:
         row: dict[str, Any] = {
             "unit": int(table["unit"].values[i]),
+            "q": float(q[i]) if np.isfinite(q[i]) else None,
+            "contributes": int(contributes[i]),
             "n_datasets": int(count[i]),
             "mean_effect": float(mean[i]),
             "rank": int(place[i]),
@@ -198,6 +225,15 @@ def unit_view(run: Run, label: str, unit: int) -> UnitView:
         layer=str(data.attrs.get("layer", "")),
         n_units=data.sizes["unit"],
     )
+
+
+def _adjusted(universality: Universality) -> Floats:
+    """Return the q-value of "in all datasets" of every unit; NaN without a test."""
+    data = universality.data
+    if "q" not in data:
+        return np.full(data.sizes["unit"], np.nan)
+    name = CORRECTIONS[str(data.attrs["correction"])]
+    return np.asarray(data[name].transpose("at_least", "unit").values[-1], dtype=np.float64)
 
 
 def _kept(universality: Universality) -> int:

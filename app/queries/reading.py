@@ -14,7 +14,7 @@ import xarray as xr
 
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE, Dataset, read_native
 from probe.errors import StoreError, UnknownNameError
-from probe.neurons import NeuronTable, Universality
+from probe.neurons import Ablation, NeuronTable, Universality
 from probe.run import MANIFEST_FILE, RunFolder
 from probe.store import ActivationStore
 from probe.tables import open_table
@@ -105,6 +105,11 @@ class Run:
         path = self.folder.universality(self._known(label))
         path = self._there(path, f"universality table of {label}")
         return _kept(Universality.open, path, _stamp(path / "zarr.json"))
+
+    def ablation(self, label: str) -> Ablation | None:
+        """Ablation table of a detector; None where nothing was taken out."""
+        path = self.folder.ablation(self._known(label))
+        return _kept(Ablation.open, path, _stamp(path / "zarr.json")) if path.exists() else None
 
     def store(self, label: str) -> ActivationStore:
         """Activations of a detector."""

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from probe.errors import StoreError
-from probe.tables import export_frame, open_table, save_table
+from probe.tables import export_frame, open_table, parsed, save_table
 
 __all__ = ["MEAN", "Ablation"]
 
@@ -67,4 +67,4 @@ class Ablation:
         data = open_table(path)
         if "random_drop" not in data:
             raise StoreError(f"The table {str(path)!r} holds no 'random_drop': no ablation.")
-        return cls(data)
+        return cls(data.assign_attrs({key: parsed(value) for key, value in data.attrs.items()}))

@@ -15,7 +15,8 @@ from PIL import Image
 from probe.datasets.dataset import Dataset, write_native
 from probe.datasets.samples import Samples
 from probe.detectors.evaluation import ZeroShotMatrix
-from probe.neurons import NeuronTable, ranks, universal_neurons
+from probe.neurons import Ablation, NeuronTable, ranks, universal_neurons
+from probe.neurons.table import TABLE
 from probe.run import RunFolder
 from probe.store import StoreWriter
 
@@ -53,6 +54,8 @@ def make_run(root: Path, *, seed: int = 0, **manifest: Any) -> MadeRun:
         tables[label] = make_table(rng, label)
         tables[label].save(folder.neurons(label))
         universal_neurons(tables[label], n_draws=50).save(folder.universality(label))
+        if label == DETECTORS[0]:
+            make_ablation(rng).save(folder.ablation(label))
     make_matrix(rng, data, logits).save(folder.evaluation)
     write_manifest(folder, **manifest)
     return MadeRun(folder, data, activations, logits, tables)
@@ -140,10 +143,43 @@ def make_table(rng: np.random.Generator, label: str) -> NeuronTable:
                 "value": ((*dims, "dose"), np.broadcast_to(2 * steps - 1, (*shape, DOSES)).copy()),
                 "response": ((*dims, "dose"), (effects * signs)[..., None] * steps),
                 "null_effect": (("draw", *dims), rng.gamma(1.0, size=(3, *shape))),
+                "head_effect": (("head", *dims), rng.gamma(1.0, size=(5, *shape))),
+                "contribution": (dims, effects * signs),
+                # A third of the units contributes everywhere, the others nowhere.
+                "p": (dims, np.where(np.arange(UNITS) % 3, rng.uniform(0.2, 1, shape), 0.001)),
+                "beside": (("measure", *dims), effects[None] * 1.5),
             },
-            coords={"dataset": list(DATASETS), "unit": np.arange(UNITS)},
-            attrs={"measure": "ace", "mode": "default", "output": "logit", "layer": LAYER,
-                   "label": label, "seed": 0},
+            coords={"dataset": list(DATASETS), "unit": np.arange(UNITS),
+                    "measure": ["weight_range"]},
+            attrs={"table": TABLE, "measure": "ace", "mode": "default", "output": "logit",
+                   "layer": LAYER, "label": label, "seed": 0},
+        )
+    )  # fmt: skip
+
+
+def make_ablation(rng: np.random.Generator) -> Ablation:
+    """Draw losses of two sets, one of them without a close match."""
+    sets, datasets, metrics = ["universal", "counted"], [*DATASETS, "mean"], ["accuracy", "auroc"]
+    shape = (len(sets), len(datasets), len(metrics))
+    dims = ("set", "dataset", "metric")
+    drop, random = rng.uniform(0, 0.1, shape), rng.uniform(0, 0.1, (len(sets), 9, *shape[1:]))
+    columns = {
+        "without": 0.8 - drop, "drop": drop, "drop_low": drop - 0.03, "drop_high": drop + 0.03,
+        "excess": drop / 2, "excess_low": drop / 2 - 0.03, "excess_high": drop / 2 + 0.03,
+        "p": rng.uniform(0, 1, shape),
+    }  # fmt: skip
+    return Ablation(
+        xr.Dataset(
+            {name: (dims, values) for name, values in columns.items()}
+            | {
+                "full": (dims[1:], np.full(shape[1:], 0.8)),
+                "random_drop": (("set", "random", *dims[1:]), random),
+                "n_units": ("set", [4.5, 6.0]), "n_distinct": ("set", [9.0, 7.0]),
+                "balance": ("set", [1.02, 0.4]),
+            },
+            coords={"set": sets, "dataset": datasets, "metric": metrics},
+            attrs={"layer": LAYER, "n_random": 9, "chosen_on": "the other half", "units": {},
+                   "one_half_only": ["decoys"]},
         )
     )  # fmt: skip
 

@@ -12,13 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from app.queries.ablation import ablation_view
 from app.queries.images import extremes, outline, thumbnail
 from app.queries.matrix import MatrixView, matrix_frame, matrix_view
 from app.queries.neurons import CountsView, counts_view, unit_view, units_view
 from app.queries.reading import MissingTableError, Run, token_of
 from app.queries.summary import dataset_rows, parts, summary
 from probe.errors import ImageError, StoreError, UnknownNameError
-from probe.neurons import universal_neurons
+from probe.neurons import Ablation, universal_neurons
 from probe.tables import open_table
 from tests.app.making import DATASETS, DETECTORS, FRAMES, IDENTITIES, LAYER, UNITS, MadeRun
 
@@ -45,7 +46,8 @@ def test_units_are_those_of_the_tables_most_universal_first(made: MadeRun, run: 
         inside = [row[f"r{i}"] <= UNITS // 2 for i in range(3)]
         assert [row[f"s{i}"] for i in range(3)] == inside
         assert row["n_datasets"] == sum(inside) == counted["n_datasets"].sel(unit=row["unit"])
-        keys.append((-row["n_datasets"], -row["mean_effect"]))
+        assert row["q"] == float(counted["q"].values[-1][row["unit"]])
+        keys.append((row["q"], -row["n_datasets"], -row["mean_effect"]))
     assert keys == sorted(keys)
 
 
@@ -73,7 +75,10 @@ def test_a_verdict_needs_more_than_both_nulls(
     high = np.array([9.0, 3.0])
     draws = np.array([[9, n] for n in untrained], dtype=np.int64).reshape(-1, 2)
     seen = np.array([9, observed])
-    view = CountsView(np.arange(2), seen, high / 2, high / 3, high, draws, 5)
+    none = np.empty(0, dtype=int)
+    view = CountsView(
+        np.arange(2), seen, high / 2, high / 3, high, draws, 5, none, None, 0, 0.05, "BH"
+    )
     assert view.verdict == verdict
 
 
@@ -233,3 +238,24 @@ def test_tokens_are_hexadecimal_and_differ(name: str) -> None:
     token = token_of(name)
     assert token.isascii() and token.isalnum() and not Path(token).suffix
     assert token != token_of(name + "x")
+
+
+def test_the_ablation_is_its_mean_row(run: Run) -> None:
+    view = ablation_view(run, DETECTORS[0])
+    assert view is not None
+    table = Ablation.open(run.folder.ablation(DETECTORS[0])).to_dataframe()
+    mean = table[(table["dataset"] == "mean") & (table["metric"] == "auroc")]
+    assert [row.name for row in view.rows] == list(mean["set"])
+    for row, wanted in zip(view.rows, mean.to_dict("records"), strict=True):
+        assert (row.drop, row.excess, row.p) == (wanted["drop"], wanted["excess"], wanted["p"])
+    assert view.alone == ("decoys",) and view.n_random == 9
+    assert ablation_view(run, DETECTORS[1]) is None
+
+
+def test_units_come_by_their_q(run: Run) -> None:
+    view, counts = units_view(run, DETECTORS[0]), counts_view(run, DETECTORS[0])
+    found = run.universality(DETECTORS[0])
+    assert counts.contributing == len(found.universal) > 0
+    first = {row["unit"] for row in view.rows[: counts.contributing]}
+    assert first == set(found.universal.tolist())
+    assert all(row["q"] <= 0.05 for row in view.rows[: counts.contributing])
