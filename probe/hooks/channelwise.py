@@ -7,8 +7,7 @@ None where the operation mixes channels in a way that has no shorter form.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,80 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from probe.hooks.inplace import left_behind
-from probe.hooks.touched import Place, Touched, column
+from probe.hooks.mixing import convolved, linear
+from probe.hooks.steps import Reading, Run, Step
+from probe.hooks.touched import Place, column
 
-__all__ = ["Reading", "Run", "Step", "read_step"]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """What is known of a graph before it runs.
-
-    Attributes
-    ----------
-    shapes : mapping
-        Node to the shape of its value for one image.
-    modules : mapping
-        Path to module.
-    constants : mapping
-        Node of a weight or constant to its value.
-    seen : set
-        Nodes that depend on the images.
-    places : dict
-        Node to where units stand in its value; filled as steps are read.
-    """
-
-    shapes: Mapping[fx.Node, tuple[int, ...]]
-    modules: Mapping[str, nn.Module]
-    constants: Mapping[fx.Node, Tensor]
-    seen: set[fx.Node]
-    places: dict[fx.Node, Place]
-
-
-@dataclass(frozen=True)
-class Run:
-    """One block of units on its way.
-
-    Attributes
-    ----------
-    units : Tensor
-        Which units, shape (unit,).
-    touched : dict
-        Node to the touched value.
-    base : mapping
-        Node to the untouched full value, samples on axis 0.
-    """
-
-    units: Tensor
-    touched: dict[fx.Node, Touched]
-    base: Mapping[fx.Node, Tensor]
-
-    def old(self, node: fx.Node) -> Tensor:
-        """Take the units' untouched values, shape (unit, 1, sample, ...)."""
-        return column(self.base[node], self.touched[node].place, self.units)
-
-
-@dataclass(frozen=True)
-class Step:
-    """How one operation is done on a channel alone.
-
-    Attributes
-    ----------
-    node : torch.fx.Node
-        The operation.
-    place : Place or None
-        Where units stand in its result; None where it mixes them in, and `run` gives full rows of
-        shape (unit · dose · sample, ...).
-    run : callable
-        From `Run` to the value.
-    needs : tuple of torch.fx.Node
-        Untouched values that it reads.
-    """
-
-    node: fx.Node
-    place: Place | None
-    run: Callable[[Run], Tensor]
-    needs: tuple[fx.Node, ...] = ()
+__all__ = ["read_step"]
 
 
 def read_step(node: fx.Node, reading: Reading) -> Step | None:
@@ -122,7 +52,7 @@ CALLS: dict[Any, Callable[..., Tensor]] = {
     "relu": F.relu, "relu_": F.relu, "sigmoid": torch.sigmoid, "sigmoid_": torch.sigmoid,
     "tanh": torch.tanh, "abs": torch.abs, "square": torch.square, "clamp": torch.clamp,
     "log": torch.log, "log1p": torch.log1p, "sqrt": torch.sqrt, "exp": torch.exp,
-    "contiguous": lambda x: x, "clone": lambda x: x,
+    "contiguous": lambda x, **_: x, "clone": lambda x, **_: x,
 }  # fmt: skip
 #: Operations of two values, in any order of touched and untouched.
 BINARY: dict[Any, Callable[[Any, Any], Tensor]] = {
@@ -144,7 +74,9 @@ def _read_module(node: fx.Node, reading: Reading) -> Step | None:
     if place is None or len(node.all_input_nodes) != 1 or node.kwargs:
         return None
     assert isinstance(source, fx.Node)
-    shape = reading.shapes[node]
+    shape = reading.shapes.get(node)
+    if shape is None:  # several results: indices of a pool, weights of attention
+        return None
     if isinstance(module, PASSING):
         return Step(node, place, lambda run: run.touched[source].value)
     if isinstance(module, ELEMENTWISE):
@@ -158,9 +90,9 @@ def _read_module(node: fx.Node, reading: Reading) -> Step | None:
         end = module.end_dim % len(place.shape)
         return _flattened(node, source, place, shape, module.start_dim, end)
     if isinstance(module, nn.Conv2d):
-        return _convolved(node, source, place, shape, module)
+        return convolved(node, source, place, shape, module)
     if isinstance(module, nn.Linear):
-        return _linear(node, source, place, module)
+        return linear(node, source, place, module)
     return None
 
 
@@ -189,9 +121,7 @@ def _read_call(node: fx.Node, reading: Reading) -> Step | None:
     assert isinstance(source, fx.Node)
     shape = reading.shapes.get(node, ())
     if target in CALLS:
-        call, rest = CALLS[target], node.args[1:]
-        kwargs = {key: value for key, value in node.kwargs.items() if key != "inplace"}
-        return Step(node, place, lambda run: call(run.touched[source].value, *rest, **kwargs))
+        return _elementwise(node, source, place, CALLS[target])
     if target in (F.dropout, F.dropout2d):
         training = node.kwargs.get("training", node.args[2] if len(node.args) > 2 else True)
         return None if training else Step(node, place, lambda run: run.touched[source].value)
@@ -206,6 +136,16 @@ def _read_call(node: fx.Node, reading: Reading) -> Step | None:
     if target is torch.mean or target == "mean":
         return _averaged(node, source, place, shape)
     return None
+
+
+def _elementwise(node: fx.Node, source: fx.Node, place: Place, call: Callable[..., Tensor]) -> Step:
+    kwargs = {key: value for key, value in node.kwargs.items() if key != "inplace"}
+
+    def run(one: Run) -> Tensor:
+        # A copy first: `inplace` may stand among the arguments without its name.
+        return call(one.touched[source].value.clone(), *node.args[1:], **kwargs)
+
+    return Step(node, place, run)
 
 
 def _argument(node: fx.Node, index: int, name: str, default: Any) -> Any:
@@ -308,7 +248,7 @@ def _averaged(node: fx.Node, source: fx.Node, place: Place, shape: tuple[int, ..
     dims = _argument(node, 1, "dim", None)
     keep = bool(_argument(node, 2, "keepdim", False))
     n = len(place.shape)
-    if place.axis < 0 or place.features > 1 or dims is None:
+    if place.axis < 0 or place.features > 1 or dims is None or "dtype" in node.kwargs:
         return None
     which = {d % n for d in (dims if isinstance(dims, tuple | list) else [dims])}
     if which != set(range(1, n)) - {place.axis}:
@@ -332,8 +272,8 @@ def _combined(
     """Combine a touched value with a number, an untouched value or another touched one."""
     sources = [a for a in node.args if isinstance(a, fx.Node)]
     places = [reading.places[a] for a in sources if a in reading.places]
-    place, shape = places[0], reading.shapes[node]
-    if any(p != place for p in places) or shape != place.shape:
+    place = places[0]
+    if any(p != place for p in places) or reading.shapes.get(node) != place.shape:
         return None
     others = [a for a in sources if a not in reading.places]
     for other in others:
@@ -390,91 +330,3 @@ def _concatenated(node: fx.Node, reading: Reading) -> Step | None:
     before = values[: values.index(source)]
     first = place.first + sum(reading.shapes[part][place.axis] for part in before)
     return Step(node, place.moved(reading.shapes[node], first=first), _same(source))
-
-
-def _convolved(
-    node: fx.Node, source: fx.Node, place: Place, shape: tuple[int, ...], module: nn.Conv2d
-) -> Step | None:
-    if place.axis != 1 or module.padding_mode != "zeros" or len(place.shape) != 4:
-        return None
-    if module.groups == module.in_channels == module.out_channels:
-        return Step(node, place.moved(shape), lambda run: _depthwise(run, source, module))
-    return Step(
-        node, None, lambda run: _convolution_update(run, node, source, module), (node, source)
-    )
-
-
-def _depthwise(run: Run, source: fx.Node, module: nn.Conv2d) -> Tensor:
-    touched = run.touched[source]
-    channels = run.units + touched.place.first
-    value = touched.spread()
-    rows = value.movedim(0, 2).flatten(0, 1)
-    bias = None if module.bias is None else module.bias.detach()[channels]
-    out = F.conv2d(
-        rows, module.weight.detach()[channels], bias, module.stride, module.padding,
-        module.dilation, len(channels),
-    )  # fmt: skip
-    return out.reshape(*value.shape[1:3], *out.shape[1:]).movedim(2, 0)
-
-
-def _convolution_update(run: Run, node: fx.Node, source: fx.Node, module: nn.Conv2d) -> Tensor:
-    touched, old, base = run.touched[source], run.old(source), run.base[node]
-    weight = _columns(module, run.units + touched.place.first)
-    value = touched.spread()
-    if weight.shape[2:] == (1, 1) and module.stride == (1, 1) and module.padding in (0, (0, 0)):
-        change = (touched.value - old).unsqueeze(3)
-        out = torch.addcmul(base[None, None], change, weight[:, None, None, :])
-        return out.flatten(0, 2)
-    if value.shape[2] == old.shape[2]:
-        return (base[None, None] + _grouped(value - old, weight, module)).flatten(0, 2)
-    rest = base[None, None] - _grouped(old, weight, module)
-    return (rest + _grouped(value, weight, module)).flatten(0, 2)
-
-
-def _grouped(value: Tensor, weight: Tensor, module: nn.Conv2d) -> Tensor:
-    """Convolve each unit's channel by its own kernels: (unit, dose, sample, out, y, x)."""
-    units, outputs = weight.shape[:2]
-    rows = value.movedim(0, 2).flatten(0, 1)
-    out = F.conv2d(
-        rows, weight.reshape(units * outputs, 1, *weight.shape[2:]), None, module.stride,
-        module.padding, module.dilation, units,
-    )  # fmt: skip
-    return out.reshape(*value.shape[1:3], units, outputs, *out.shape[2:]).movedim(2, 0)
-
-
-def _columns(module: nn.Conv2d, channels: Tensor) -> Tensor:
-    """Kernels of some input channels, shape (unit, out, y, x); zero outside their groups."""
-    weight = module.weight.detach()
-    if module.groups == 1:
-        return weight[:, channels].transpose(0, 1)
-    each_in, each_out = (
-        module.in_channels // module.groups, module.out_channels // module.groups
-    )  # fmt: skip
-    out = weight.new_zeros(len(channels), module.out_channels, *weight.shape[2:])
-    for i, channel in enumerate(channels.tolist()):
-        group = channel // each_in
-        block = slice(group * each_out, (group + 1) * each_out)
-        out[i, block] = weight[block, channel % each_in]
-    return out
-
-
-def _linear(node: fx.Node, source: fx.Node, place: Place, module: nn.Linear) -> Step | None:
-    if place.axis != len(place.shape) - 1 and not (place.axis < 0 and len(place.shape) == 2):
-        return None
-    return Step(node, None, lambda run: _linear_update(run, node, source, module), (node, source))
-
-
-def _linear_update(run: Run, node: fx.Node, source: fx.Node, module: nn.Linear) -> Tensor:
-    touched, old, base = run.touched[source], run.old(source), run.base[node]
-    place, weight = touched.place, module.weight.detach()
-    if place.features > 1:
-        blocks = weight.reshape(len(weight), -1, place.features)
-        own = blocks[:, run.units + place.first].transpose(0, 1)
-        before = torch.einsum("bvns,bos->bvno", old, own)
-        after = torch.einsum("bvns,bos->bvno", touched.spread(), own)
-        return (base[None, None] - before + after).flatten(0, 2)
-    own = weight[:, run.units + place.first].T
-    inner = [1] * (old.ndim - 3)
-    change = (touched.value - old).unsqueeze(-1)
-    kernel = own.view(len(own), 1, 1, *inner, -1)
-    return torch.addcmul(base[None, None], change, kernel).flatten(0, 2)

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
+from probe.hooks.costs import Cost
 from probe.hooks.state import State, run_prefix
+from probe.hooks.values import asked_units, check_values
 
 __all__ = ["AffineProgram"]
 
@@ -40,6 +42,8 @@ class AffineProgram:
         Logit at h = 0.
     steps : list of str
         What was composed.
+    cost : Cost or None
+        Multiply-adds.
     """
 
     layer: str
@@ -48,6 +52,7 @@ class AffineProgram:
     weight: Tensor
     bias: float
     steps: list[str] = field(default_factory=list)
+    cost: Cost | None = None
 
     @property
     def units(self) -> int:
@@ -69,7 +74,7 @@ class AffineProgram:
         """Set units to values, shape (units, v) or (n, units, v); give logits (n, units, v)."""
         h, weight = self._asked(state, units)
         without = self._logit(state)[:, None] - h * weight
-        given = torch.from_numpy(np.asarray(values, dtype=np.float64))
+        given = check_values(values, len(weight), len(h))
         change = weight[:, None] * given if given.ndim == 2 else weight[None, :, None] * given
         return np.asarray((without[:, :, None] + change).float().numpy())
 
@@ -78,10 +83,14 @@ class AffineProgram:
         units: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:  # fmt: skip
         """Sum over the batch of the logit or of P(fake) under each do(); shape (units, v)."""
-        weight = self.weight.cpu() if units is None else self.weight.cpu()[torch.from_numpy(units)]
-        h, logit = state.value.cpu(), self._logit(state)
-        own = h if units is None else h[:, torch.from_numpy(units)]
-        change = weight[:, None] * torch.from_numpy(np.asarray(values, dtype=np.float64))
+        weight, own, logit = self.weight.cpu(), state.value.cpu(), self._logit(state)
+        if units is not None:
+            chosen = torch.from_numpy(asked_units(self.units, units))
+            weight, own = weight[chosen], own[:, chosen]
+        given = check_values(values, len(weight), len(own))
+        if given.ndim == 3:
+            return self._sums_of(self.sweep(state, values, units), probability)
+        change = weight[:, None] * given
         if not probability:
             without = logit.sum() - own.sum(dim=0, dtype=torch.double) * weight
             return np.asarray((without[:, None] + len(own) * change).numpy())
@@ -108,8 +117,12 @@ class AffineProgram:
         h, weight = state.value.double().cpu(), self.weight.cpu()
         if units is None:
             return h, weight
-        chosen = torch.from_numpy(np.asarray(units))
+        chosen = torch.from_numpy(asked_units(self.units, units))
         return h[:, chosen], weight[chosen]
+
+    def _sums_of(self, logits: NDArray[np.float32], probability: bool) -> NDArray[np.float64]:
+        each = torch.from_numpy(logits).double()
+        return np.asarray((each.sigmoid() if probability else each).sum(dim=0).numpy())
 
     def _logit(self, state: State) -> Tensor:
         return state.value.double().cpu() @ self.weight.cpu() + self.bias
@@ -120,6 +133,7 @@ class AffineProgram:
         return (
             f"{self.layer}: closed form over {self.units} units. Composed: {chain}. No rerun; one "
             "multiply-add a sample, unit and value, and one sigmoid where P(fake) is asked for."
+            + (f"\n  {self.cost}" if self.cost else "")
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from probe.hooks.tracing import TracedDetector
 
-__all__ = ["Cost", "constants_and_shapes", "multiply_adds", "row_bytes"]
+__all__ = ["Cost", "constants_and_shapes", "multiply_adds", "row_bytes", "value_bytes"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,17 @@ def _short(count: int) -> str:
     return str(count)
 
 
+def _addcmul(*shapes: Any, out_shape: tuple[int, ...], **_: Any) -> int:
+    """Count an update by one column as the matrix product that it is; two FLOPs a place."""
+    return 2 * math.prod(out_shape)
+
+
+_FORMULAS = {torch.ops.aten.addcmul: _addcmul}
+
+
 def multiply_adds(work: Callable[[], Any]) -> int:
     """Count the multiply-adds of some work by running it once."""
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
         work()
     return int(counter.get_total_flops()) // 2
 
@@ -92,9 +101,13 @@ def row_bytes(module: fx.GraphModule, rows: list[Tensor]) -> int:
         def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
             if isinstance(value, Tensor):
-                sizes.append(value.element_size() * value.nelement())
+                sizes.append(value_bytes(value))
             return value
 
-    Sizes(module).run(*rows)
-    inputs = sum(row.element_size() * row.nelement() for row in rows)
-    return inputs + sum(sorted(sizes)[-3:])
+    Sizes(module).run(*(row.clone() for row in rows))
+    return sum(map(value_bytes, rows)) + sum(sorted(sizes)[-3:])
+
+
+def value_bytes(value: Tensor) -> int:
+    """Bytes of a value."""
+    return value.element_size() * value.nelement()

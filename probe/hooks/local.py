@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
-from probe.hooks.channelwise import Reading, Run, Step, read_step
-from probe.hooks.costs import Cost, constants_and_shapes, multiply_adds, row_bytes
+from probe.hooks.costs import Cost
 from probe.hooks.state import State, run_prefix
+from probe.hooks.steps import Run, Step
 from probe.hooks.touched import Place, Touched, column, placed
-from probe.hooks.tracing import TracedDetector, extract
-from probe.hooks.values import unit_axis
+from probe.hooks.values import asked_units, check_values
 
-__all__ = ["MEMORY", "LocalProgram", "read_local"]
+__all__ = ["MEMORY", "LocalProgram"]
 
 Floats = NDArray[np.float64]
 
@@ -50,6 +50,8 @@ class LocalProgram:
         Where units stand in its value.
     known : tuple of torch.fx.Node
         What the prefix gives beside the tapped value, in order.
+    fixed : frozenset of torch.fx.Node
+        Those of them that do not depend on the images and have no axis of samples.
     steps : tuple of Step
         Channel-local operations and updates, in order.
     given : tuple of torch.fx.Node
@@ -58,8 +60,8 @@ class LocalProgram:
         What the plain suffix takes beside the tapped value.
     cost : Cost
         Multiply-adds.
-    rows : int
-        Rows that the rest takes at once.
+    rows, plain_rows : int
+        Rows that the program and the plain suffix take at once.
     """
 
     layer: str
@@ -70,11 +72,13 @@ class LocalProgram:
     tap: fx.Node
     place: Place
     known: tuple[fx.Node, ...]
+    fixed: frozenset[fx.Node]
     steps: tuple[Step, ...]
     given: tuple[fx.Node, ...]
     plain: tuple[fx.Node, ...]
     cost: Cost
     rows: int
+    plain_rows: int
 
     @property
     def units(self) -> int:
@@ -90,20 +94,24 @@ class LocalProgram:
         """Run images up to the tap, and keep what later questions share."""
         return run_prefix(self.prefix, images)
 
+    def base(self, state: State) -> dict[fx.Node, Tensor]:
+        """Name the untouched values that a state holds."""
+        return {self.tap: state.value, **dict(zip(self.known, state.bypass, strict=True))}
+
     def sweep(
         self, state: State, values: Floats, units: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         """Set units to values, shape (units, v) or (n, units, v); give logits (n, units, v)."""
-        asked = np.arange(self.units) if units is None else np.asarray(units)
-        given = torch.from_numpy(np.asarray(values, dtype=np.float32)).to(state.value.device)
-        own = given[:, :, None] if given.ndim == 2 else given.permute(1, 2, 0)
-        out = np.empty((len(state.value), *own.shape[:2]), dtype=np.float32)
-        for block, start in self._blocks(asked, own.shape[1], len(state.value)):
-            new = own[start : start + len(block)]
-            new = new.view(*new.shape, *[1] * len(self.place.extent))
-            logits = self._logits(state, block, new)
-            out[:, start : start + len(block)] = logits.permute(2, 0, 1).float().cpu().numpy()
-        return out
+        asked = asked_units(self.units, units)
+        given = check_values(values, len(asked), len(state.value)).to(state.value)
+        each = given.ndim == 3
+        new = given.permute(1, 2, 0) if each else given[:, :, None]
+        new = new.reshape(*new.shape, *[1] * len(self.place.extent))
+
+        def doses(block: _Block) -> Tensor:
+            return new[block.units, block.doses, block.samples if each else slice(None)]
+
+        return self._answer(state, asked, new.shape[1], doses)
 
     def sums(
         self, state: State, values: Floats, probability: bool,
@@ -118,32 +126,28 @@ class LocalProgram:
         self, state: State, donor: State, units: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         """Give units the value (a channel its map) of the donor's same row; logits (n, units)."""
-        asked = np.arange(self.units) if units is None else np.asarray(units)
-        out = np.empty((len(state.value), len(asked)), dtype=np.float32)
-        for block, start in self._blocks(asked, 1, len(state.value)):
-            logits = self._logits(state, block, column(donor.value, self.place, block))
-            out[:, start : start + len(block)] = logits[:, 0].T.float().cpu().numpy()
-        return out
+        asked = asked_units(self.units, units)
+
+        def theirs(block: _Block) -> Tensor:
+            some = torch.from_numpy(asked[block.units]).to(donor.value.device)
+            return column(donor.value[block.samples], self.place, some)
+
+        return self._answer(state, asked, 1, theirs)[:, :, 0]
 
     def ablate_sets(
         self, state: State, sets: NDArray[np.bool_], values: Floats
     ) -> NDArray[np.float32]:
         """Set all units of each set, shape (sets, units), at once; fake logits (n, sets)."""
-        n = len(state.value)
-        to = torch.from_numpy(np.asarray(values, dtype=np.float32)).to(state.value.device)
-        spread = self._mask(to[None], state.value)[0]
-        bypass = [self._base(state)[node] for node in self.plain]
-        out = np.empty((n, len(sets)), dtype=np.float32)
-        together = max(1, self.rows // n)
-        with torch.inference_mode():
-            for start in range(0, len(sets), together):
-                some = torch.from_numpy(sets[start : start + together]).to(state.value.device)
-                mask = self._mask(some, state.value)
-                value = torch.where(mask[:, None], spread, state.value[None]).flatten(0, 1)
-                logits: Tensor = self.suffix(value, *(_repeated(b, len(some)) for b in bypass))[0]
-                out[:, start : start + len(some)] = (
-                    logits.view(len(some), n).T.float().cpu().numpy()
-                )  # fmt: skip
+        device, base = state.value.device, self.base(state)
+        spread = self._mask(torch.as_tensor(values).to(state.value)[None])
+        out = np.empty((len(state.value), len(sets)), dtype=np.float32)
+        for block in _blocks(len(sets), 1, len(state.value), self.plain_rows):
+            mask = self._mask(torch.from_numpy(sets[block.units]).to(device))
+            with torch.inference_mode():
+                value = torch.where(mask[:, None], spread, state.value[block.samples])
+                rest = [_repeated(base[node][block.samples], len(mask)) for node in self.plain]
+                logits: Tensor = self.suffix(value.flatten(0, 1), *rest)[0]
+            out[block.samples, block.units] = logits.view(len(mask), -1).T.float().cpu().numpy()
         return out
 
     def explain(self) -> str:
@@ -161,185 +165,86 @@ class LocalProgram:
         ]
         return "\n".join(lines)
 
-    def _mask(self, sets: Tensor, value: Tensor) -> Tensor:
-        """Shape sets like values without samples, (sets, ...)."""
-        if self.positions:
-            return sets.view(len(sets), *value.shape[1:])
-        shape = [1] * (value.ndim - 1)
-        shape[self.place.axis - 1] = -1
-        return sets.view(len(sets), *shape)
+    def rows_of(
+        self, base: dict[fx.Node, Tensor], units: Tensor, new: Tensor,
+        made: list[Tensor] | None = None,
+    ) -> list[Tensor]:  # fmt: skip
+        """Give what the rest takes, one row a unit, dose and sample.
 
-    def _blocks(self, asked: NDArray[np.int64], doses: int, n: int) -> Iterator[tuple[Tensor, int]]:
-        together = max(1, self.rows // max(1, n * doses))
-        for start in range(0, len(asked), together):
-            device = next(iter(self.prefix.parameters()), torch.empty(0)).device
-            yield torch.from_numpy(asked[start : start + together]).to(device), start
+        Parameters
+        ----------
+        base : dict
+            Untouched values.
+        units : Tensor
+            Which, shape (unit,).
+        new : Tensor
+            Their values at the tap, shape (unit, dose, sample or 1, ...).
+        made : list of Tensor, optional
+            Takes the values that were made on the way.
+        """
+        run = Run(units, {self.tap: Touched(new, self.place)}, base)
+        full: dict[fx.Node, Tensor] = {}
+        for step in self.steps:
+            value = step.run(run)
+            if made is not None:
+                made.append(value)
+            if step.place is None:
+                full[step.node] = value
+            else:
+                run.touched[step.node] = Touched(value, step.place)
+        return [self._row(node, run, full, new.shape[1]) for node in self.given]
 
-    def _base(self, state: State) -> Mapping[fx.Node, Tensor]:
-        return {self.tap: state.value, **dict(zip(self.known, state.bypass, strict=True))}
-
-    def _logits(self, state: State, units: Tensor, new: Tensor) -> Tensor:
-        """Answer a block of units, doses given as (unit, dose, sample or 1, ...)."""
-        n = len(state.value)
-        with torch.inference_mode():
-            run = Run(units, {self.tap: Touched(new, self.place)}, self._base(state))
-            full: dict[fx.Node, Tensor] = {}
-            for step in self.steps:
-                value = step.run(run)
-                if step.place is None:
-                    full[step.node] = value
-                else:
-                    run.touched[step.node] = Touched(value, step.place)
-            rows = [self._row(node, run, full, new.shape[1]) for node in self.given]
-            logits: Tensor = self.rest(*rows)[0]
-        return logits.view(len(units), new.shape[1], n)
+    def _answer(
+        self, state: State, asked: NDArray[np.int64], doses: int, new: Callable[[_Block], Tensor]
+    ) -> NDArray[np.float32]:
+        n, base = len(state.value), self.base(state)
+        out = np.empty((n, len(asked), doses), dtype=np.float32)
+        for block in _blocks(len(asked), doses, n, self.rows):
+            some = {
+                node: value if node in self.fixed else value[block.samples]
+                for node, value in base.items()
+            }
+            units = torch.from_numpy(asked[block.units]).to(state.value.device)
+            with torch.inference_mode():
+                given = new(block)
+                logits: Tensor = self.rest(*self.rows_of(some, units, given))[0]
+            logits = logits.view(len(units), given.shape[1], -1).permute(2, 0, 1)
+            out[block.samples, block.units, block.doses] = logits.float().cpu().numpy()
+        return out
 
     def _row(self, node: fx.Node, run: Run, full: dict[fx.Node, Tensor], doses: int) -> Tensor:
-        """Give a value with one row a unit, dose and sample."""
         if node in full:
             return full[node]
         if node in run.touched:
             return placed(run.base[node], run.touched[node], run.units)
         return _repeated(run.base[node], len(run.units) * doses)
 
-
-def read_local(
-    traced: TracedDetector, tap: fx.Node, layer: str, suffix: fx.GraphModule,
-    after: set[fx.Node], seen: set[fx.Node], positions: bool, memory: int,
-) -> LocalProgram:  # fmt: skip
-    """Read the graph behind a tap.
-
-    Parameters
-    ----------
-    traced, tap, layer, suffix
-        The detector, the tap's node and name, and the plain suffix.
-    after, seen : set of torch.fx.Node
-        What depends on the tapped value, and on the images.
-    positions : bool
-        Whether every scalar is a unit.
-    memory : int
-        Bytes that a batch of the rest may take.
-    """
-    images, result = next(iter(traced.graph.nodes)), _result(traced)
-    constants, shapes = constants_and_shapes(traced, seen)
-    shape = shapes[tap]
-    axis = -1 if positions else unit_axis(torch.empty(shape))
-    place = Place(axis, shape, channels=shape[1:] if positions else ())
-    reading = Reading(shapes, _modules(traced), constants, seen, {tap: place})
-    steps, rest = _read(traced, tap, result, after, reading)
-    updated = {step.node for step in steps if step.place is None}
-    given = _inputs(rest, seen, traced)
-    used = _used(steps, given, updated)
-    behind = [node for node in traced.graph.nodes if node in after and node is not tap]
-    plain = [node for node in _inputs(behind, seen, traced) if node is not tap]
-    needs = [node for step in used for node in step.needs]
-    cached = [node for node in given if node not in updated]
-    known = [n for n in dict.fromkeys([*needs, *cached, *plain]) if n is not tap]
-    prefix = extract(traced, [images], [tap, *known])
-    program = LocalProgram(
-        layer, traced.detector.spec.input_size, prefix, suffix, extract(traced, given, [result]),
-        tap, place, tuple(known), tuple(used), tuple(given), tuple(plain), Cost(0, 0, 0), 1,
-    )  # fmt: skip
-    return _costed(program, traced, memory)
+    def _mask(self, sets: Tensor) -> Tensor:
+        """Shape sets like values without samples, (sets, ...)."""
+        if self.positions:
+            return sets.view(len(sets), *self.place.shape[1:])
+        shape = [1] * (len(self.place.shape) - 1)
+        shape[self.place.axis - 1] = -1
+        return sets.view(len(sets), *shape)
 
 
-def _read(
-    traced: TracedDetector, tap: fx.Node, result: fx.Node, after: set[fx.Node], reading: Reading
-) -> tuple[list[Step], list[fx.Node]]:
-    """Tell channel-local operations and updates from what has to be run again."""
-    steps: list[Step] = []
-    rest: list[fx.Node] = []
-    live = _ancestors(result)
-    for node in traced.graph.nodes:
-        if node not in after or node is tap or node not in live:
-            continue
-        inside = [s for s in node.all_input_nodes if s in after]
-        # What an in-place operation leaves in an input that the tap does not reach is its result.
-        step = read_step(node, reading) if all(s in reading.places for s in inside) else None
-        if step is None:
-            rest.append(node)
-            continue
-        steps.append(step)
-        if step.place is not None:
-            reading.places[node] = step.place
-    return steps, rest
+@dataclass(frozen=True)
+class _Block:
+    """What is answered at once."""
+
+    units: slice
+    doses: slice
+    samples: slice
 
 
-def _inputs(nodes: list[fx.Node], seen: set[fx.Node], traced: TracedDetector) -> list[fx.Node]:
-    """List what some nodes read from outside that depends on the images, in graph order."""
-    inside = set(nodes)
-    wanted = {
-        source for node in nodes for source in node.all_input_nodes
-        if source in seen and source not in inside
-    }  # fmt: skip
-    return [node for node in traced.graph.nodes if node in wanted]
-
-
-def _used(steps: list[Step], given: list[fx.Node], updated: set[fx.Node]) -> list[Step]:
-    """Leave out steps whose values nobody reads."""
-    wanted = set(given)
-    kept: list[Step] = []
-    for step in reversed(steps):
-        if step.node in wanted:
-            kept.append(step)
-            wanted |= set(step.node.all_input_nodes)
-    return kept[::-1]
-
-
-def _costed(program: LocalProgram, traced: TracedDetector, memory: int) -> LocalProgram:
-    """Measure the rest and the plain suffix on one blank image."""
-    from dataclasses import replace
-
-    one = traced.detector
-    size = one.spec.input_size
-    blank = torch.zeros(1, 3, size, size, device=one.device)
-    state = program.state(blank)
-    unit = torch.zeros(1, dtype=torch.int64, device=one.device)
-    new = column(state.value, program.place, unit)
-    with torch.inference_mode():
-        run = Run(unit, {program.tap: Touched(new, program.place)}, program._base(state))
-        rows = []
-        full: dict[fx.Node, Tensor] = {}
-
-        def local() -> None:
-            for step in program.steps:
-                value = step.run(run)
-                if step.place is None:
-                    full[step.node] = value
-                else:
-                    run.touched[step.node] = Touched(value, step.place)
-
-        update = multiply_adds(local)
-        rows = [program._row(node, run, full, 1) for node in program.given]
-        bypass = [program._base(state)[node] for node in program.plain]
-        cost = Cost(
-            update + multiply_adds(lambda: program.rest(*rows)),
-            multiply_adds(lambda: program.suffix(state.value.clone(), *bypass)),
-            multiply_adds(lambda: one.module(blank)),
-        )
-        rows = [program._row(node, run, full, 1) for node in program.given]
-        each = row_bytes(program.rest, rows)
-    return replace(program, cost=cost, rows=max(1, memory // max(each, 1)))
-
-
-def _ancestors(node: fx.Node) -> set[fx.Node]:
-    found, waiting = set(), [node]
-    while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found.add(one)
-            waiting += one.all_input_nodes
-    return found
-
-
-def _result(traced: TracedDetector) -> fx.Node:
-    result: Any = next(node for node in traced.graph.nodes if node.op == "output").args[0]
-    assert isinstance(result, fx.Node)  # a detector gives one tensor of logits
-    return result
-
-
-def _modules(traced: TracedDetector) -> dict[str, Any]:
-    return dict(traced.detector.module.named_modules(remove_duplicate=False))
+def _blocks(units: int, doses: int, samples: int, rows: int) -> Iterator[_Block]:
+    """Cut the work into blocks of at most so many rows: samples last, for they share most."""
+    n = min(samples, rows)
+    v = min(doses, rows // n)
+    u = min(units, rows // (n * v))
+    steps = (range(0, units, u), range(0, doses, v), range(0, samples, n))
+    for at, dose, sample in itertools.product(*steps) if units and doses and samples else ():
+        yield _Block(slice(at, at + u), slice(dose, dose + v), slice(sample, sample + n))
 
 
 def _named(node: fx.Node) -> str:

@@ -1,4 +1,8 @@
-"""`Rerun`: the suffix as it is, again for every unit and value."""
+"""`Rerun`: the suffix as it is, again for every unit and value.
+
+Samples stay together and doses apart: a suffix that is only known to work on the batch as it came
+is given no other.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
+from probe.hooks.costs import Cost
 from probe.hooks.state import State, run_prefix
-from probe.hooks.values import set_unit, units_first
+from probe.hooks.values import asked_units, check_values, set_unit, units_first
 
 __all__ = ["Rerun"]
 
 
 @dataclass(frozen=True)
 class Rerun:
-    """The suffix is run again for every unit and value, several values at once.
+    """The suffix is run again for every unit and value, on the whole batch each time.
 
     Attributes
     ----------
@@ -32,6 +37,10 @@ class Rerun:
         Number of units.
     positions : bool
         Whether every scalar of the tapped value is a unit.
+    cost : Cost or None
+        Multiply-adds.
+    reason : str
+        Why no shorter form is used.
     """
 
     layer: str
@@ -40,6 +49,8 @@ class Rerun:
     suffix: fx.GraphModule
     units: int
     positions: bool = False
+    cost: Cost | None = None
+    reason: str = "no shorter form is known for what follows"
 
     def state(self, images: Any) -> State:
         """Run images up to the tap."""
@@ -49,14 +60,12 @@ class Rerun:
         self, state: State, values: NDArray[np.float64], units: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         """Set units to values, shape (units, v) or (n, units, v); give logits (n, units, v)."""
-        given = np.asarray(values, dtype=np.float32)
-        asked = np.arange(self.units) if units is None else np.asarray(units)
-        n, v = len(state.value), given.shape[-1]
-        out = np.empty((n, len(asked), v), dtype=np.float32)
-        for i, unit in enumerate(asked.tolist()):
-            for k in range(v):
-                some = torch.from_numpy(given[..., i, k]).expand(n)
-                out[:, i, k] = self._run(state, self._with(state.value, unit, some))
+        n, asked = len(state.value), asked_units(self.units, units)
+        given = check_values(values, len(asked), n).to(state.value)
+        out = np.empty((n, len(asked), given.shape[-1]), dtype=np.float32)
+        for i, k in np.ndindex(*out.shape[1:]):
+            some = given[..., i, k].expand(n)
+            out[:, i, k] = self._run(state, self._with(state.value, int(asked[i]), some))
         return out
 
     def sums(
@@ -72,11 +81,11 @@ class Rerun:
         self, state: State, donor: State, units: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         """Give units the value (a channel its map) of the donor's same row; logits (n, units)."""
-        asked = np.arange(self.units) if units is None else np.asarray(units)
+        asked = asked_units(self.units, units)
         out = np.empty((len(state.value), len(asked)), dtype=np.float32)
         for i, unit in enumerate(asked.tolist()):
-            value = state.value.clone()
-            self._by_unit(value)[:, unit] = self._by_unit(donor.value)[:, unit]
+            value = state.value.clone(memory_format=torch.contiguous_format)
+            self._by_unit(value)[:, unit] = self._by_unit(donor.value.contiguous())[:, unit]
             out[:, i] = self._run(state, value)
         return out
 
@@ -86,7 +95,7 @@ class Rerun:
         """Set all units of each set, shape (sets, units), at once; fake logits (n, sets)."""
         out = np.empty((len(state.value), len(sets)), dtype=np.float32)
         for i, chosen in enumerate(sets):
-            value = state.value.clone()
+            value = state.value.clone(memory_format=torch.contiguous_format)
             for unit in np.flatnonzero(chosen).tolist():
                 self._by_unit(value)[:, unit] = float(values[unit])
             out[:, i] = self._run(state, value)
@@ -96,8 +105,8 @@ class Rerun:
         """Say what is rerun."""
         nodes = [node for node in self.suffix.graph.nodes if node.op.startswith("call")]
         return (
-            f"{self.layer}: no shorter form is known for what follows, so its {len(nodes)} "
-            f"operations are run again for each of {self.units} units and every value."
+            f"{self.layer}: {self.reason}, so its {len(nodes)} operations are run again for each "
+            f"of {self.units} units and every value." + (f"\n  {self.cost}" if self.cost else "")
         )
 
     def _by_unit(self, value: Tensor) -> Tensor:

@@ -12,8 +12,10 @@ from torch import Tensor, fx, nn
 from probe.detectors.detector import Detector
 from probe.hooks.affine import read_affine
 from probe.hooks.closedform import AffineProgram
+from probe.hooks.costs import Cost, multiply_adds
 from probe.hooks.inplace import left_behind
-from probe.hooks.local import MEMORY, LocalProgram, read_local
+from probe.hooks.local import MEMORY, LocalProgram
+from probe.hooks.reading import read_local
 from probe.hooks.rerun import Rerun
 from probe.hooks.state import State, run_prefix
 from probe.hooks.tracing import TracedDetector, extract, trace
@@ -48,6 +50,10 @@ class SuffixProgram(Protocol):
     @property
     def units(self) -> int:
         """Number of units."""
+
+    @property
+    def cost(self) -> Cost | None:
+        """Multiply-adds of the program, the plain suffix and the network."""
 
     @property
     def positions(self) -> bool:
@@ -158,37 +164,62 @@ def compile_suffix(
     prefix, suffix = split(traced, layer)
     name, one = traced.resolve(layer), traced.detector
     size = one.spec.input_size
+    # Noise, and not the same twice: whether rows are answered apart is tried on it.
+    draw = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 3, size, size, generator=draw).to(one.device)
     with torch.inference_mode():
-        value, *bypass = prefix(torch.zeros(1, 3, size, size, device=one.device))
+        value, *bypass = prefix(images[:1])
     check_rows(name, value, 1)
     if value.ndim == 2:
         modules = dict(one.module.named_modules())
         found = read_affine(traced.graph, traced.node(layer), modules, value.shape[1])
         if found is not None:
-            return AffineProgram(name, size, prefix, *found)
-    if _separable(traced, suffix, bypass):
-        tap, images = traced.node(layer), next(iter(traced.graph.nodes))
-        after, seen = _dependants(traced.graph, tap), _dependants(traced.graph, images)
-        return read_local(traced, tap, name, suffix, after, seen, positions, memory)
+            cost = Cost(1, *_costs(traced, suffix, images[:1], value, bypass))
+            return AffineProgram(name, size, prefix, *found, cost=cost)
     unit_axis(value)
+    reason = _together(traced, prefix, suffix, images)
+    if reason is None:
+        tap, start = traced.node(layer), next(iter(traced.graph.nodes))
+        after, seen = _dependants(traced.graph, tap), _dependants(traced.graph, start)
+        return read_local(traced, tap, name, suffix, after, seen, positions, memory)
     count = value[0].numel() if positions else units_first(value).shape[1]
-    return Rerun(name, size, prefix, suffix, count, positions=positions)
+    plain, network = _costs(traced, suffix, images[:1], value, bypass)
+    cost = Cost(plain, plain, network)
+    return Rerun(name, size, prefix, suffix, count, positions, cost, reason)
 
 
-def _separable(traced: TracedDetector, suffix: fx.GraphModule, bypass: list[Any]) -> bool:
-    """Whether each row of a batch is answered by itself, whatever the others are."""
+def _costs(
+    traced: TracedDetector, suffix: fx.GraphModule, images: Tensor, value: Tensor, bypass: list[Any]
+) -> tuple[int, int]:
+    """Count multiply-adds of the plain suffix and of the network on one image."""
+    with torch.inference_mode():
+        plain = multiply_adds(lambda: suffix(value, *bypass))
+        return plain, multiply_adds(lambda: traced.detector.module(images))
+
+
+def _together(
+    traced: TracedDetector, prefix: fx.GraphModule, suffix: fx.GraphModule, images: Tensor
+) -> str | None:
+    """Say why the rows of a batch may not be answered apart from each other, if so."""
     leaves = {str(node.target) for node in suffix.graph.nodes} & set(traced.report.leaves)
-    sized = any(not isinstance(value, Tensor) for value in bypass)
-    asks = any(
-        node.op == "call_function" and node.target is getattr and node.args[1] == "shape"
-        or node.op == "call_method" and node.target == "size"
-        for node in suffix.graph.nodes
-    )  # fmt: skip
-    by_batch = any(
-        isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None
-        for part in suffix.modules()
-    )
-    return not (leaves or sized or asks or by_batch)
+    if leaves:
+        return f"{min(leaves)} could not be traced"
+    if any(_by_batch(part) for part in suffix.modules()):
+        return "a BatchNorm behind it has no running statistics"
+    with torch.inference_mode():
+        both, *each = (prefix(images[rows]) for rows in (slice(2), slice(1), slice(1, 2)))
+        if any(not isinstance(held, Tensor) or held.ndim == 0 for held in both):
+            return "sizes of the batch are used behind it"
+        if any(len(held) != 1 for held in each[0]):
+            return "a value that it is joined with has not one row an image"
+        whole = suffix(*both)[0]
+        apart = torch.cat([suffix(*one)[0] for one in each])
+    close = torch.allclose(whole, apart, rtol=1e-3, atol=1e-5)
+    return None if close else "the rows of a batch depend on each other behind it"
+
+
+def _by_batch(part: nn.Module) -> bool:
+    return isinstance(part, nn.modules.batchnorm._BatchNorm) and part.running_mean is None
 
 
 def intervene(

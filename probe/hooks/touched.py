@@ -26,15 +26,12 @@ class Place:
     features : int
         Consecutive places that a unit takes on the axis; a flattened map gives each as many as it
         has pixels.
-    channels : tuple of int
-        Shape that positions were numbered in, for finding their channel; empty otherwise.
     """
 
     axis: int
     shape: tuple[int, ...]
     first: int = 0
     features: int = 1
-    channels: tuple[int, ...] = ()
 
     @property
     def width(self) -> int:
@@ -51,13 +48,13 @@ class Place:
 
     def moved(self, shape: tuple[int, ...], **changes: int) -> Place:
         """Return the place in another value."""
-        return replace(self, shape=shape, **changes)  # type: ignore[arg-type]
+        return replace(self, shape=shape, **changes)
 
     def channel(self, units: Tensor) -> Tensor:
         """Return the index of each unit's parameters in an operation with one set a channel."""
         if self.axis >= 0:
             return units + self.first
-        return units // max(1, math.prod(self.channels[1:]))
+        return units // math.prod(self.shape[2:])
 
 
 @dataclass(frozen=True)

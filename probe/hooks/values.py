@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from probe.errors import TraceError
+from probe.errors import ProbeError, TraceError
 from probe.registry import Registry
 
-__all__ = ["REDUCERS", "Tap", "check_rows", "set_unit", "unit_axis", "units_first"]
+__all__ = [
+    "REDUCERS", "Tap", "asked_units", "check_rows", "check_values", "set_unit", "unit_axis",
+    "units_first",
+]  # fmt: skip
 
 #: From values with units on axis 1, shape (n, unit, ...), to (n, unit).
 REDUCERS: Registry[Callable[[Tensor], Tensor]] = Registry("reducer")
@@ -121,3 +127,43 @@ def set_unit(value: Tensor, unit: int, to: float | Tensor, axis: int | None = No
     else:
         view.fill_(to)
     return out
+
+
+def asked_units(count: int, units: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Give the units that are asked for, all of them by default.
+
+    Raises
+    ------
+    ProbeError
+        If there is no such unit.
+    """
+    if units is None:
+        return np.arange(count)
+    asked = np.asarray(units)
+    if asked.ndim != 1 or not np.issubdtype(asked.dtype, np.integer):
+        raise ProbeError(
+            f"Units of shape {asked.shape} and type {asked.dtype} were given; a row of whole "
+            f"numbers from 0 to {count - 1} is allowed."
+        )
+    if asked.size and not 0 <= asked.min() <= asked.max() < count:
+        raise ProbeError(
+            f"Units from {asked.min()} to {asked.max()} were given; the tap has 0 to {count - 1}."
+        )
+    return asked.astype(np.int64)
+
+
+def check_values(values: NDArray[np.float64], units: int, samples: int) -> Tensor:
+    """Give doses as a tensor of doubles.
+
+    Raises
+    ------
+    ProbeError
+        If their shape is neither (units, v) nor (samples, units, v).
+    """
+    given = np.asarray(values, dtype=np.float64)
+    if given.shape[:-1] not in ((units,), (samples, units)):
+        raise ProbeError(
+            f"Values of shape {given.shape} were given; allowed are ({units}, v) and, a value a "
+            f"sample, ({samples}, {units}, v)."
+        )
+    return torch.from_numpy(given)

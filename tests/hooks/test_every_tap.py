@@ -12,8 +12,11 @@ from probe.errors import TraceError
 from probe.hooks import TracedDetector, compile_suffix, trace
 from probe.hooks.values import units_first
 
-SIZES = {"xception": 71, "timm:vit_tiny_patch16_224": 224}
-NAMES = [*ARCHITECTURES, "timm:resnet18", "timm:convnext_atto", "timm:vit_tiny_patch16_224"]
+SIZES = {"xception": 71, "timm:vit_tiny_patch16_224": 64}
+TIMM = [
+    "timm:resnet18", "timm:convnext_atto", "timm:vit_tiny_patch16_224", "timm:tf_efficientnet_b0",
+]  # fmt: skip
+NAMES = [*ARCHITECTURES, *TIMM]
 
 
 def by_hook(
@@ -48,7 +51,7 @@ def traced(name: str) -> tuple[Detector, TracedDetector, Tensor]:
     return detector, trace(detector), torch.rand(2, 3, size, size, generator=draw)
 
 
-def check(name: str, every: int, readings: tuple[bool, ...]) -> int:
+def check(name: str, every: int, readings: tuple[bool, ...], n_units: int = 3) -> int:
     detector, graph, images = traced(name)
     full = np.abs(detector.logits(images)).max()
     compared = 0
@@ -58,8 +61,8 @@ def check(name: str, every: int, readings: tuple[bool, ...]) -> int:
                 program = compile_suffix(graph, layer, positions=positions)
             except TraceError:
                 continue  # windows, or logits: no units
-            units = np.unique([0, program.units // 2, program.units - 1])
-            values = np.tile([0.3, -1.2], (len(units), 1))
+            units = np.unique([program.units // 2, 0, program.units - 1][:n_units])
+            values = np.tile([0.3, -1.2][:n_units], (len(units), 1))
             found = program.sweep(program.state(images), values, units)
             close = 1e-5 + 1e-4 * max(full, np.abs(found).max())
             for i, k in np.ndindex(*values.shape):
@@ -74,7 +77,8 @@ def check(name: str, every: int, readings: tuple[bool, ...]) -> int:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_some_taps_equal_the_hook(name: str) -> None:
-    assert check(name, 11 if name in ARCHITECTURES else 23, (False, True)) > 10
+    large = name in ("xception", "efficientnet_b0", *TIMM)
+    assert check(name, 37 if large else 7, (False, True), 1 if large else 2) >= 6
 
 
 @pytest.mark.slow

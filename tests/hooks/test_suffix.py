@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from probe.detectors import ARCHITECTURES, load_detector
+from probe.errors import ProbeError
 from probe.hooks import AffineProgram, LocalProgram, Rerun, compile_suffix, intervene, split, trace
+from probe.hooks.costs import Cost
 from tests.hooks import toys
 
 AFFINE = ["meso4", "mesoinception4", "shallownet", "xception", "efficientnet_b0"]
@@ -116,7 +118,112 @@ def test_a_program_says_what_it_costs() -> None:
     assert "144 multiply-adds" in program.explain()
 
 
-def test_a_rerun_says_why() -> None:
-    program = compile_suffix(load_detector("timm:vit_tiny_patch16_224"), "blocks.10")
-    assert isinstance(program, Rerun)
-    assert "run again for each of 192 units and every value" in program.explain()
+def test_a_token_feature_updates_the_layer_behind_it() -> None:
+    program = compile_suffix(load_detector("timm:vit_tiny_patch16_224"), "blocks.10.mlp.fc1")
+    assert isinstance(program, LocalProgram) and program.units == 768
+    assert "updated by the touched one: blocks.10.mlp.fc2" in program.explain()
+    assert program.cost.program < program.cost.suffix
+
+
+def test_the_closed_form_costs_one_multiply_add() -> None:
+    program = compile_suffix(load_detector("shallownet", input_size=32), "relu")
+    assert program.cost == Cost(1, 1024, program.cost.network)
+    assert program.cost.network > 1e6 and "1 multiply-adds" in program.explain()
+
+
+class Centred(nn.Module):
+    """Subtracts the mean of the batch: rows depend on each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 1), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x).relu()
+        return self.fc((y - y.mean(0, keepdim=True)).mean((2, 3)))[:, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "layer", "reason"),
+    [
+        (Centred, "conv", "the rows of a batch depend on each other behind it"),
+        (toys.Gated, "stage.before", "stage.gate could not be traced"),
+        (toys.Sized, "conv", "sizes of the batch are used behind it"),
+        (toys.Batched, "conv", "a BatchNorm behind it has no running statistics"),
+    ],
+)
+def test_a_rerun_says_why(kind: type[nn.Module], layer: str, reason: str) -> None:
+    torch.manual_seed(0)
+    detector = toys.detector_of(kind())
+    program = compile_suffix(detector, layer)
+    assert isinstance(program, Rerun) and reason in program.explain()
+    assert "are run again for each of 4 units and every value" in program.explain()
+    batch = images(8, 3)
+    found = program.sweep(program.state(batch), np.array([[0.5], [2.0]]), np.array([1, 3]))
+    for i, (unit, to) in enumerate([(1, 0.5), (3, 2.0)]):
+        with toys.overwritten(detector, layer, {unit: to}):
+            np.testing.assert_allclose(found[:, i, 0], detector.logits(batch), atol=1e-5)
+
+
+class Flattened(nn.Module):
+    """Normalises every position by itself; names `inplace` by its place only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm1d(4 * 36)
+        self.fc = nn.Linear(4 * 36, 1)
+        for buffer in (self.norm.running_mean, self.norm.running_var):
+            buffer.data = torch.rand(buffer.shape) + 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        z = nn.functional.leaky_relu(y.clone(), 0.2, True) + y
+        return self.fc(self.norm(z.contiguous(memory_format=torch.contiguous_format).flatten(1)))[
+            :, 0
+        ]
+
+
+@pytest.mark.parametrize("positions", [False, True])
+def test_each_position_has_its_own_parameters(positions: bool) -> None:
+    torch.manual_seed(0)
+    detector, batch = toys.detector_of(Flattened()), images(8, 3)
+    program = compile_suffix(detector, "conv", positions=positions)
+    assert "updated by the touched one: fc" in program.explain()
+    plain = Rerun("conv", 8, *split(trace(detector), "conv"), program.units, positions)
+    values = np.random.default_rng(0).normal(size=(program.units, 2))
+    one, two = (p.sweep(p.state(batch), values) for p in (program, plain))
+    np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_a_small_budget_gives_the_same() -> None:
+    detector, batch = load_detector("meso4", input_size=32), images(32, 5)
+    wide, narrow = (compile_suffix(detector, "conv2", memory=m) for m in (2**27, 1))
+    assert isinstance(narrow, LocalProgram) and narrow.rows == narrow.plain_rows == 1 < wide.rows
+    values = np.random.default_rng(0).normal(size=(5, wide.units, 2))
+    sets = np.random.default_rng(1).random((3, wide.units)) < 0.5
+    for ask in (
+        lambda p: p.sweep(p.state(batch), values),
+        lambda p: p.sums(p.state(batch), values[0], True),
+        lambda p: p.donate(p.state(batch), p.state(batch.flip(0))),
+        lambda p: p.ablate_sets(p.state(batch), sets, values[0, :, 0]),
+    ):
+        np.testing.assert_allclose(ask(wide), ask(narrow), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["relu", "stage3.3"])
+def test_questions_that_do_not_fit_are_refused(layer: str) -> None:
+    program = compile_suffix(load_detector("shallownet", input_size=32), layer)
+    state, n = program.state(images(32)), program.units
+    with pytest.raises(ProbeError, match=rf"Units from -1 to {n} were given; the tap has 0 to"):
+        program.sweep(state, np.zeros((2, 1)), np.array([-1, n]))
+    with pytest.raises(ProbeError, match="a row of whole numbers"):
+        program.donate(state, state, np.array([0.5]))
+    with pytest.raises(ProbeError, match=rf"allowed are \({n}, v\) and, a value a sample, \(2, "):
+        program.sums(state, np.zeros((n - 1, 2)), True)
+
+
+def test_values_of_each_sample_are_summed() -> None:
+    program = compile_suffix(load_detector("shallownet", input_size=32), "relu")
+    state, values = program.state(images(32)), np.random.default_rng(0).random((2, 1024, 2))
+    wanted = 1 / (1 + np.exp(-program.sweep(state, values).astype(float)))
+    np.testing.assert_allclose(program.sums(state, values, True), wanted.sum(0), atol=1e-6)

@@ -204,3 +204,26 @@ class Constant(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv(x) * torch.arange(1.0, 5.0).view(4, 1, 1)
         return self.fc(y.relu().mean((2, 3)))[:, 0]
+
+
+class Sized(nn.Module):
+    """Asks the images how many they are, behind its maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 1), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.conv(x).relu().view(x.shape[0], 4, -1).mean(2))[:, 0]
+
+
+class Batched(nn.Module):
+    """Normalises by the statistics of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 1), nn.Linear(4, 1)
+        self.norm = nn.BatchNorm2d(4, track_running_stats=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.norm(self.conv(x)).relu().mean((2, 3)))[:, 0]
