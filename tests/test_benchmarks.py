@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import ingest, sweep
+from benchmarks import ingest, suffixes, sweep
 from benchmarks.__main__ import NAMES, main
 
 
@@ -32,9 +32,16 @@ def test_the_sweep_compares_the_same_work(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.slow
-def test_the_sweep_is_five_hundred_times_faster() -> None:
+def test_the_sweep_is_hundreds_of_times_faster() -> None:
+    """Measured above 1000 on a machine at rest; half of that must be left on a busy one."""
     measured = sweep.measure(30 * sweep.BATCH, 96, 1024)
-    assert measured.ratio >= 500
+    assert measured.ratio >= 500 and measured.passes <= 1.5
+
+
+@pytest.mark.slow
+def test_channels_are_ten_times_faster() -> None:
+    assert suffixes.measure_meso(256, 32).ratio >= 10
+    assert suffixes.measure_xception(128, 4, 16).ratio >= 10
 
 
 @pytest.mark.slow
