@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probe.calibration.calibrating import Calibration
@@ -11,52 +13,73 @@ from probe.figures import STYLE
 
 __all__ = ["calibration_figure"]
 
-#: Rules that are drawn, their short names and colours (Okabe and Ito).
-SHOWN = {
-    "partial conjunction, p ≤ .05": ("partial conjunction, p", "#0072b2"),
-    "partial conjunction, BH q ≤ .05": ("partial conjunction, BH", "#56b4e9"),
-    "selectivity test, BH q ≤ .05": ("selectivity test, BH", "#009e73"),
-    "the study's count (authors)": ("the study's count", "#d55e00"),
-    "delta_auroc, count": ("ΔAUROC, count", "#e69f00"),
-    "captum conductance, count": ("captum conductance, count", "#cc79a7"),
+#: Rules whose power is drawn against the effect; colours of Okabe and Ito, and line styles.
+LINES = {
+    "partial conjunction, p ≤ .05": ("#0072b2", "o-"),
+    "partial conjunction, BH q ≤ .05": ("#0072b2", "s--"),
+    "partial conjunction, BY q ≤ .05": ("#0072b2", "^:"),
+    "delta_logit, count": ("#009e73", "D-"),
+    "the study's count (authors)": ("#d55e00", "v-"),
+    "captum conductance, count": ("#cc79a7", "P-"),
+}
+
+#: Columns of the left panel: marker, face, edge and name.
+SHARES = {
+    "power": ("o", "#0072b2", "white", "truly universal (power)"),
+    "false_rate": ("X", "#d55e00", "white", "all others"),
+    "false_sharpest": ("D", "none", "#d55e00", "those that lack one dataset only"),
 }
 
 
 def calibration_figure(found: Calibration) -> Figure:
-    """Draw power against the rate of false calls, a point a setting, a colour a rule."""
+    """Draw shares of units called by every rule, and power against the effect.
+
+    The left panel shows the setting with the most usual number of units and the effect nearest
+    to 1, with twice the standard error over draws.
+    """
     frame = found.to_dataframe()
+    frame = frame[frame["units"] == frame["units"].mode()[0]]
+    effect = min(frame["effect"].unique(), key=lambda one: abs(one - 1))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(7.0, 2.9), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        for rule, (name, colour) in SHOWN.items():
-            rows = frame[frame["rule"] == rule]
-            if not len(rows):
-                continue
-            left.plot(
-                rows["false_rate"], rows["power"], "o", ms=4.5, color=colour, alpha=0.85,
-                mec="white", mew=0.4, label=name, clip_on=False, zorder=3,
+        figure = Figure(figsize=(7.0, 3.9), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
+        _draw_shares(left, frame[frame["effect"] == effect])
+        _draw_power(right, frame)
+        left.set_title(f"{frame['units'].iloc[0]} units, effect {effect:g}", fontsize=7.5)
+        right.set_title(f"{frame['units'].iloc[0]} units", fontsize=7.5)
+        # The left legend may reach below the names of the rules.
+        for axes, x in ((left, 0.2), (right, 0.5)):
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(
+                frameon=False, fontsize=6, loc="upper center", bbox_to_anchor=(x, -0.15),
+                ncols=2, columnspacing=1.0, handletextpad=0.4,
             )  # fmt: skip
-            by_effect = rows[rows["units"] == rows["units"].mode()[0]].sort_values("effect")
-            right.plot(
-                by_effect["effect"], by_effect["power"], "o-", ms=3.5, lw=1.2, color=colour,
+    return figure
+
+
+def _draw_shares(axes: Axes, rows: pd.DataFrame) -> None:
+    place = np.arange(len(rows))[::-1]
+    axes.axvline(0.05, color="0.6", lw=0.8, ls="--", zorder=1, label="nominal 5 %")
+    for column, (marker, face, edge, name) in SHARES.items():
+        spread = 2 * rows[f"{column}_se"].fillna(0)
+        colour = face if face != "none" else edge
+        axes.errorbar(rows[column], place, xerr=spread, fmt="none", ecolor=colour, lw=0.8, zorder=2)
+        axes.plot(
+            rows[column], place, marker, ms=5, mfc=face, mec=edge, mew=0.6, label=name,
+            clip_on=False, zorder=3,
+        )  # fmt: skip
+    axes.set_yticks(place, list(rows["rule"]), fontsize=6)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlim=(-0.02, 1.02), xlabel="share of units that the rule calls")
+
+
+def _draw_power(axes: Axes, frame: pd.DataFrame) -> None:
+    for rule, (colour, style) in LINES.items():
+        rows = frame[frame["rule"] == rule].sort_values("effect")
+        if len(rows):
+            axes.plot(
+                rows["effect"], rows["power"], style, ms=3.5, lw=1.2, color=colour, label=rule,
                 clip_on=False, zorder=3,
             )  # fmt: skip
-        left.axvline(0.05, color="0.6", lw=0.8, ls="--", zorder=1)
-        left.annotate(
-            "nominal 5 %", (0.05, 0.5), (3, 0), textcoords="offset points", fontsize=6.5,
-            color="0.4", rotation=90, va="center",
-        )  # fmt: skip
-        left.set(xlabel="share of the other units that are called universal", ylabel="power")
-        right.set(xlabel="effect (mean / SD over clusters)", ylabel="power")
-        right.set_title(f"{int(frame['units'].mode()[0])} units", fontsize=7.5)
-        left.set_title("all settings", fontsize=7.5)
-        left.set_xlim(0, max(0.5, float(frame["false_rate"].max()) * 1.05))
-        for axes in (left, right):
-            axes.set_ylim(0, 1.02)
-            axes.set_yticks(np.linspace(0, 1, 6))
-            axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(
-            *left.get_legend_handles_labels(), ncols=3, loc="outside upper center", frameon=False,
-            fontsize=6.5, columnspacing=1.2, handletextpad=0.3,
-        )  # fmt: skip
-    return figure
+    axes.axhline(0.8, color="0.6", lw=0.8, ls="--", zorder=1)
+    axes.set(ylim=(0, 1.02), xlabel="effect (mean / SD over clusters)", ylabel="power")

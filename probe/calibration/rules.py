@@ -47,10 +47,13 @@ class Verdict:
         Shape (units,), bool: called universal.
     score : numpy.ndarray
         Shape (units,): larger means more universal, for the ranking.
+    at_least : int, optional
+        Number of datasets that the claim is about; all by default.
     """
 
     called: NDArray[np.bool_]
     score: Floats
+    at_least: int | None = None
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,20 @@ def _by_by(draw: Draw) -> Verdict:
     """Ours, over units, under any dependence."""
     p = partial_conjunction(draw.tests, len(draw.tests))
     return Verdict(benjamini_yekutieli(p) <= 0.05, -p)
+
+
+@RULES.register("in 2 or more, p ≤ .05")
+def _two(draw: Draw) -> Verdict:
+    """Ours, a unit at a time: contributes in two datasets at least."""
+    p = partial_conjunction(draw.tests, 2)
+    return Verdict(p <= 0.05, -p, 2)
+
+
+@RULES.register("in 2 or more, BH q ≤ .05")
+def _two_bh(draw: Draw) -> Verdict:
+    """Ours, over units: contributes in two datasets at least."""
+    p = partial_conjunction(draw.tests, 2)
+    return Verdict(benjamini_hochberg(p) <= 0.05, -p, 2)
 
 
 def _counted(effects: Floats) -> Verdict:

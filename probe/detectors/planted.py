@@ -43,6 +43,12 @@ KINDS = {
 }  # fmt: skip
 
 GRID = 6
+
+#: Effects below this are zeros after rounding.
+ROUNDING = 1e-6
+
+#: Most steps of the search for means, and the value at which it has diverged.
+STEPS, LARGEST = 500, 1e9
 FEATURE_LAYER, UNIT_LAYER = "standard", "relu"
 
 
@@ -168,9 +174,15 @@ class Planted:
     truth: pd.DataFrame
 
     @property
+    def datasets(self) -> NDArray[np.int64]:
+        """Number of datasets in which each unit contributes, shape (units,)."""
+        effects = self.truth.filter(like="effect_").to_numpy()
+        return np.asarray((effects > ROUNDING).sum(axis=1))
+
+    @property
     def universal(self) -> NDArray[np.bool_]:
         """Whether each unit contributes in every dataset, shape (units,)."""
-        return np.asarray(self.truth["kind"].isin(["universal", "redundant"]))
+        return np.asarray(self.datasets == len(self.truth.filter(like="effect_").columns))
 
 
 def measure_population(
@@ -190,8 +202,13 @@ def measure_population(
     Raises
     ------
     ProbeError
-        If an identity lacks one of the two labels.
+        If there is one dataset only, or an identity lacks one of the two labels.
     """
+    names = tuple(dict.fromkeys(data.samples.table["dataset"]))
+    if len(names) < 2:
+        raise ProbeError(
+            f"{data.name!r} is one dataset; units are universal over two or more. Use the lab."
+        )
     bank, side = FilterBank().eval(), size or 128
     rows = np.empty((len(data), bank.features), dtype=np.float32)
     with progress_bar("features", len(data)) as advance, torch.inference_mode():
@@ -200,7 +217,6 @@ def measure_population(
             advance(where.stop - where.start)
     mean, std = rows.mean(axis=0, dtype=float), rows.std(axis=0, dtype=float) + 1e-6
     features = ((rows - mean) / std).astype(np.float32)
-    names = tuple(dict.fromkeys(data.samples.table["dataset"]))
     number = {name: i for i, name in enumerate(names)}
     datasets = np.array([number[name] for name in data.samples.table["dataset"]])
     clusters, labels = data.samples.clusters, data.labels
@@ -261,9 +277,10 @@ def plant(population: Population, units: int = 256, effect: float = 1.0, seed: i
         )
     rng = np.random.default_rng(seed)
     kinds, methods, wanted = _patterns(units, len(population.names), rng)
-    directions = _directions(population, effect * wanted, rng)
+    noise = rng.normal(size=(population.features.shape[1], units))
     second = np.flatnonzero(kinds == "redundant")[1::2]
-    directions[:, second] = directions[:, second - 1] + 0.05 * directions[:, second]
+    noise[:, second] = noise[:, second - 1] + 0.05 * noise[:, second]
+    directions = _directions(population, effect * wanted, noise)
     activation = population.features @ directions
     directions /= np.maximum(activation.std(axis=0), 1e-9)
     directions[:, kinds == "dead"] = 0.0
@@ -300,23 +317,42 @@ def _patterns(
     return kinds, about, wanted
 
 
-def _directions(population: Population, wanted: Floats, rng: np.random.Generator) -> Floats:
-    """Solve for directions with wanted standardised effects, shape (features, units)."""
+def _directions(population: Population, wanted: Floats, noise: Floats) -> Floats:
+    """Put wanted standardised effects into directions, shape (features, units)."""
     delta = np.stack([one.mean(axis=0) for one in population.differences], axis=1)
+    if np.linalg.matrix_rank(delta) < delta.shape[1]:
+        raise ProbeError(
+            "Fakes differ from reals in the same way in two datasets, or not at all in one; "
+            "effects cannot be planted one by one. Leave that dataset out."
+        )
     spreads = [np.cov(one, rowvar=False, ddof=0) for one in population.differences]
     pooled = np.mean(spreads, axis=0)
-    # Shrunk: there are about as many clusters as features.
+    # Shrunk: there are fewer clusters than features.
     metric = pooled + 0.1 * np.trace(pooled) / len(pooled) * np.eye(len(pooled))
     answer = np.linalg.solve(metric, delta)
     answer = answer @ np.linalg.inv(delta.T @ answer)
-    noise = rng.normal(size=(len(delta), wanted.shape[1]))
-    noise -= answer @ (delta.T @ noise)
-    found = noise
-    for _ in range(60):
-        # An effect is stated in the spread of the unit itself, which the effect adds to.
-        spread = np.stack([np.sqrt(np.einsum("fu,fu->u", found, s @ found)) for s in spreads])
-        found = noise + answer @ (wanted * spread)
-    return np.asarray(found)
+    blind = noise - answer @ (delta.T @ noise)
+    return np.asarray(blind + answer @ _means(wanted, blind, answer, spreads))
+
+
+def _means(wanted: Floats, blind: Floats, answer: Floats, spreads: list[Floats]) -> Floats:
+    """Solve mean = effect × spread, shape (datasets, units): the spread grows with the mean."""
+    own = np.stack([np.einsum("fu,fu->u", blind, s @ blind) for s in spreads])
+    mixed = np.stack([answer.T @ s @ blind for s in spreads])
+    added = np.stack([answer.T @ s @ answer for s in spreads])
+    means = np.zeros_like(own)
+    for _ in range(STEPS):
+        square = np.einsum("eu,def,fu->du", means, added, means, optimize=True)
+        square += 2 * np.einsum("eu,deu->du", means, mixed) + own
+        last, means = means, wanted * np.sqrt(square)
+        if means.max() > LARGEST or np.allclose(last, means, rtol=1e-12, atol=0):
+            break
+    if not np.allclose(last, means, rtol=1e-9, atol=0):
+        raise ProbeError(
+            f"An effect of {wanted.max():g} standard deviations cannot be planted on these "
+            "datasets: every direction that has it varies more over clusters. Ask for less."
+        )
+    return np.asarray(means)
 
 
 def _weights(kinds: NDArray[Any], rng: np.random.Generator) -> Floats:
