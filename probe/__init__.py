@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from probe.calibration import Calibration, calibrate
     from probe.datasets import Dataset, Samples, ingest, open_dataset
     from probe.datasets.audit import AuditReport, audit
+    from probe.datasets.shuffling import shuffle_labels
     from probe.detectors import Detector, load_detector
     from probe.detectors.evaluation import ZeroShotMatrix, evaluate, predict
     from probe.detectors.planted import planted_detector
     from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
     from probe.errors import ProbeError
     from probe.hooks import capture, trace
-    from probe.importance import neuron_importance
+    from probe.importance import neuron_importance, top_units
     from probe.neurons import (
         Ablation,
         NeuronTable,
@@ -71,6 +72,8 @@ _HOMES = {
     "predict": "probe.detectors.evaluation",
     "reappearing": "probe.neurons",
     "record": "probe.recording",
+    "shuffle_labels": "probe.datasets.shuffling",
+    "top_units": "probe.importance",
     "trace": "probe.hooks",
     "train_base": "probe.detectors.variants",
     "train_tuned": "probe.detectors.variants",
@@ -112,6 +115,8 @@ __all__ = [
     "predict",
     "reappearing",
     "record",
+    "shuffle_labels",
+    "top_units",
     "trace",
     "train_base",
     "train_tuned",

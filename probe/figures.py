@@ -204,3 +204,48 @@ def counts_figure(data: xr.Dataset) -> Figure:
             columnspacing=1.0, handletextpad=0.4,
         )  # fmt: skip
     return figure
+
+
+def ablation_figure(found: Mapping[str, xr.Dataset], level: float = 0.95) -> Figure:
+    """Draw what detection loses without sets of units, beside matched random sets.
+
+    Parameters
+    ----------
+    found : mapping
+        Title of a panel to the data of a `probe.neurons.Ablation`.
+    level : float, default 0.95
+        What the intervals cover, for the caption.
+    """
+    with mpl.rc_context(STYLE):
+        tallest = max(data.sizes["set"] for data in found.values())
+        size = (2.35 * len(found) + 0.6, 0.9 + 0.24 * tallest)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(1, len(found), squeeze=False)[0]
+        for axes, (title, data) in zip(panels, found.items(), strict=True):
+            _draw_drops(axes, data.sel(dataset="mean", metric="auroc"))
+            axes.set_title(title, fontsize=7.5)
+            axes.set_ylim(tallest - 0.4, -0.6)
+        figure.supxlabel(f"AUROC lost, mean over datasets ({level:.0%} interval)", fontsize=7.5)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, ncols=2, loc="outside upper center", frameon=False, fontsize=6.5
+        )
+    return figure
+
+
+def _draw_drops(axes: Any, mean: xr.Dataset) -> None:
+    """Draw the sets of one detector, one a row."""
+    names = [str(name) for name in mean["set"].values]
+    for row, name in enumerate(names):
+        one = mean.sel(set=name)
+        low, high = np.percentile(one["random_drop"], [2.5, 97.5])
+        axes.plot([low, high], [row, row], color="0.8", lw=5, solid_capstyle="butt", zorder=1,
+                  label="matched random sets, 95 %" if row == 0 else None)  # fmt: skip
+        drop = float(one["drop"])
+        spread = [[drop - float(one["drop_low"])], [float(one["drop_high"]) - drop]]
+        axes.errorbar(drop, row, xerr=spread, fmt="o", ms=3.5, color="#0072b2", lw=1, capsize=2,
+                      zorder=3, label="the set" if row == 0 else None)  # fmt: skip
+    axes.axvline(0, color="0.6", lw=0.7, zorder=0)
+    labels = [f"{n} ({float(mean['n_units'].sel(set=n)):g})" for n in names]
+    axes.set_yticks(range(len(names)), labels, fontsize=6.5)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -12,6 +12,7 @@ from torch import nn
 from probe.ablation import NoSetsError, ablate, ablate_universal, matched_sets
 from probe.datasets.dataset import Dataset
 from probe.datasets.halving import halve
+from probe.datasets.shuffling import shuffle_labels
 from probe.detectors import Detector, load_detector
 from probe.errors import DatasetError, ProbeError
 from probe.neurons import Ablation
@@ -161,3 +162,21 @@ def test_bad_sets_are_answered(detector: Detector, test: Dataset) -> None:
     with pytest.raises(ProbeError, match="holds one class only"):
         ablate(detector, [1], test.select(label=1), n_random=1)
     assert issubclass(NoSetsError, ProbeError)
+
+
+def test_shuffled_labels_are_exchanged_over_people(noise: Dataset) -> None:
+    found = shuffle_labels(noise, seed=1)
+    before, after = noise.samples.table, found.samples.table
+    assert list(before["sample"]) == list(after["sample"])
+    changed = before["label"].to_numpy() != after["label"].to_numpy()
+    assert 0.2 < changed.mean() < 0.8
+    for _, rows in after.assign(changed=changed).groupby(["dataset", "split", "identity"]):
+        assert rows["changed"].nunique() == 1 and rows["label"].mean() == 0.5
+    assert found.fingerprint != noise.fingerprint
+    one_each = noise.take(np.flatnonzero(
+        before["label"].to_numpy() == before["identity"].str[-1].astype(int).to_numpy() % 2
+    ))  # fmt: skip
+    alone = shuffle_labels(one_each, seed=1).samples.table
+    counts = one_each.samples.table.groupby(["dataset", "split"])["label"].sum()
+    assert (alone.groupby(["dataset", "split"])["label"].sum() == counts).all()
+    assert (alone.groupby(["dataset", "split", "identity"])["label"].nunique() == 1).all()

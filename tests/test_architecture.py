@@ -27,7 +27,7 @@ ALLOWED = {
     "attribution": BASE | {"attribution", "detectors", "hooks"},
     "store": BASE | {"tables"},
     "neurons": BASE | {"tables", "store"},
-    "importance": BASE | {"neurons", "hooks", "detectors", "datasets"},
+    "importance": BASE | {"tables", "neurons", "hooks", "detectors", "datasets"},
     "ablation": BASE | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
     "calibration": BASE
     | {"figures", "tables", "neurons", "importance", "hooks", "detectors", "datasets"},

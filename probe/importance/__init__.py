@@ -1,6 +1,7 @@
 """Neuron importance: causal sweeps over units, dataset by dataset, as a `NeuronTable`."""
 
 from probe.importance.measures import MEASURES, Measure
+from probe.importance.racing import TopUnits, top_units
 from probe.importance.sweeping import ABLATIONS, GRIDS, MODES, OUTPUTS, Mode
 from probe.importance.table import default_layer, neuron_importance
 
@@ -12,6 +13,8 @@ __all__ = [
     "OUTPUTS",
     "Measure",
     "Mode",
+    "TopUnits",
     "default_layer",
     "neuron_importance",
+    "top_units",
 ]

@@ -1,0 +1,232 @@
+"""`top_units`: the most important units of a large tap, without sweeping all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from probe.datasets.dataset import Dataset
+from probe.detectors.detector import Detector
+from probe.errors import ProbeError
+from probe.hooks import compile_suffix, trace
+from probe.importance.sweeping import base_logits, unit_values
+from probe.importance.table import default_layer
+from probe.progress import progress_bar
+from probe.stats import Floats, sigmoid
+from probe.tables import export_frame
+
+__all__ = ["Race", "TopUnits", "top_units"]
+
+#: Largest bet of the confidence sequence; below 1, where its logarithm ends.
+LARGEST_BET = 0.75
+
+
+class Race:
+    """Confidence sequences for the means of many units over a finite set, drawn without return.
+
+    The predictable plug-in empirical-Bernstein sequence of Waudby-Smith and Ramdas (2020,
+    arXiv:2006.04347; 2024, doi:10.1093/jrsssb/qkad009), one a unit, which hold at all times at
+    once: with probability 1 − delta no unit's mean ever leaves its bounds.
+
+    Parameters
+    ----------
+    units : int
+        Number of units.
+    total : int
+        Number of samples that there are.
+    k : int
+        How many of the largest means are sought.
+    delta : float
+        Error probability, over all units and times.
+    """
+
+    def __init__(self, units: int, total: int, k: int, delta: float) -> None:
+        self.total, self.k = total, k
+        self.seen = 0
+        self.sums, self.squares = np.zeros(units), np.zeros(units)
+        self.low, self.high = np.zeros(units), np.ones(units)
+        self.alive, self.accepted = np.ones(units, bool), np.zeros(units, bool)
+        self.counts = np.zeros(units, dtype=np.int64)
+        self._threshold = np.log(2 * units / delta)
+        self._center, self._weight, self._spread = (np.zeros(units) for _ in range(3))
+
+    @property
+    def open(self) -> NDArray[np.int64]:
+        """Units that are neither accepted nor rejected."""
+        return np.flatnonzero(self.alive & ~self.accepted)
+
+    def update(self, values: Floats) -> None:
+        """Take the next samples of the open units, shape (n, open units), in [0, 1]."""
+        which, n = self.open, len(values)
+        mean = (0.5 + self.sums[which]) / (1 + self.seen)
+        variance = (0.25 + self.squares[which]) / (1 + self.seen)
+        steps = max(1, self.seen + n)
+        bet = np.sqrt(2 * self._threshold / (variance * steps * np.log1p(steps)))
+        bet = np.minimum(bet, LARGEST_BET)
+        left = self.total - self.seen - np.arange(n)
+        before = self.sums[which] + np.vstack([np.zeros(len(which)), values.cumsum(axis=0)[:-1]])
+        self._center[which] += bet * (values + before / left[:, None]).sum(axis=0)
+        self._weight[which] += bet * (self.total / left).sum()
+        self._spread[which] += (-np.log1p(-bet) - bet) * ((values - mean) ** 2).sum(axis=0)
+        self.sums[which] += values.sum(axis=0)
+        self.squares[which] += ((values - mean) ** 2).sum(axis=0)
+        self.seen += n
+        self.counts[which] = self.seen
+        self._bound(which)
+        self._decide()
+
+    def _bound(self, which: NDArray[np.int64]) -> None:
+        if self.seen >= self.total:
+            self.low[which] = self.high[which] = self.sums[which] / self.total
+            return
+        half = (self._threshold + self._spread[which]) / self._weight[which]
+        middle = self._center[which] / self._weight[which]
+        self.low[which] = np.maximum(self.low[which], middle - half)
+        self.high[which] = np.minimum(self.high[which], middle + half)
+
+    def _decide(self) -> None:
+        """Accept what is above all but k − 1 others for sure; reject what is below k for sure."""
+        if self.seen >= self.total:
+            # Ties by the order of units; those accepted earlier are in already.
+            order = [u for u in np.argsort(-self.low, kind="stable") if self.alive[u]]
+            ranked = [u for u in order if self.accepted[u]]
+            ranked += [u for u in order if not self.accepted[u]]
+            self.accepted[ranked[: self.k]] = True
+            self.alive[ranked[self.k :]] = False
+            return
+        if self.alive.sum() > self.k:
+            floor = np.sort(self.low[self.alive])[-self.k]
+            self.alive &= (self.high >= floor) | self.accepted
+            ceiling = np.sort(self.high[self.alive])[::-1]
+            if self.alive.sum() > self.k:
+                self.accepted |= self.alive & (self.low > ceiling[self.k])
+        if self.alive.sum() <= self.k:
+            self.accepted |= self.alive
+
+
+@dataclass(frozen=True)
+class TopUnits:
+    """The most important units, and what it cost to know.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+        One row a unit of the layer: ``unit, chosen, gain`` (mean over the images that it was
+        tried on), ``low, high`` (bounds that hold for all units at once), ``images``.
+    attrs : dict
+        ``k, delta, passes`` (images × units that were run), ``full`` (of a whole sweep), ``saved``
+        (their difference), and provenance.
+    """
+
+    frame: pd.DataFrame
+    attrs: dict[str, Any]
+
+    @property
+    def units(self) -> NDArray[np.int64]:
+        """The chosen units, the largest gain first."""
+        chosen = self.frame[self.frame["chosen"]].sort_values("gain", ascending=False)
+        return chosen["unit"].to_numpy(np.int64)
+
+    def export(self, path: str | Path) -> Path:
+        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        return export_frame(self.frame, path, {**{str(k): v for k, v in self.attrs.items()}})
+
+
+def top_units(
+    detector: Detector,
+    dataset: Dataset,
+    k: int,
+    layer: str | None = None,
+    *,
+    delta: float = 0.05,
+    positions: bool = False,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> TopUnits:
+    """Find the k units that detection gains most by, giving up on the others as soon as it may.
+
+    A unit's gain on an image is P(fake) less P(fake) without the unit (set to its mean over the
+    first batch), counted negative on real images; units are ranked by its mean over the dataset.
+    Images come in random order. After each batch, units that are among the top k for sure, or not
+    among them for sure, are run no further (successive elimination). With probability 1 − delta
+    the units are those that a sweep of all images would give.
+
+    Parameters
+    ----------
+    detector : Detector
+        Whom.
+    dataset : Dataset
+        On what; large, or little is saved.
+    k : int
+        How many units.
+    layer : str, optional
+        The tap; the architecture's unit layer by default.
+    delta : float, default 0.05
+        Probability of a wrong answer, at most.
+    positions : bool, default False
+        Whether every position of a map is a unit of its own.
+    batch_size : int, default 64
+        Images between two decisions.
+    seed : int, default 0
+        Seed of the order of images.
+
+    Returns
+    -------
+    TopUnits
+        The units with bounds, and the forward passes saved.
+
+    Raises
+    ------
+    ProbeError
+        If `k` or `delta` is out of range.
+    """
+    path = trace(detector).resolve(layer or default_layer(detector))
+    program = compile_suffix(detector, path, positions=positions)
+    if not 0 < k < program.units or not 0 < delta < 1:
+        raise ProbeError(
+            f"k={k} and delta={delta} were given; k is from 1 to {program.units - 1}, one fewer "
+            "than the layer has units, and delta a probability between 0 and 1."
+        )
+    race = Race(program.units, len(dataset), k, delta)
+    shuffled = dataset.take(np.random.default_rng(seed).permutation(len(dataset)))
+    reference: Any = None
+    signs = np.where(shuffled.labels == 1, 1.0, -1.0)
+    with progress_bar(f"race {detector.name} {path}", len(dataset)) as advance:
+        for where, images in shuffled.batches(program.input_size, batch_size):
+            state = program.state(images)
+            if reference is None:
+                reference = unit_values(program, state).mean(dim=(0, 2)).double().cpu().numpy()
+            which = race.open
+            without = program.sweep(state, reference[which][:, None], which)[:, :, 0]
+            lost = sigmoid(base_logits(program, state))[:, None] - sigmoid(without)
+            race.update((1 + signs[where, None] * lost) / 2)
+            advance(where.stop - where.start)
+            if not len(race.open):
+                break
+    return _told(race, detector, dataset, path, delta, seed)
+
+
+def _told(
+    race: Race, detector: Detector, dataset: Dataset, path: str, delta: float, seed: int
+) -> TopUnits:
+    frame = pd.DataFrame(
+        {
+            "unit": np.arange(len(race.sums)), "chosen": race.accepted,
+            "gain": 2 * race.sums / np.maximum(race.counts, 1) - 1, "low": 2 * race.low - 1,
+            "high": 2 * race.high - 1, "images": race.counts,
+        }
+    )  # fmt: skip
+    full, passes = len(dataset) * len(race.sums), int(race.counts.sum())
+    return TopUnits(
+        frame,
+        {
+            "k": race.k, "delta": delta, "passes": passes, "full": full, "saved": full - passes,
+            "layer": path, "detector": detector.fingerprint, "dataset": dataset.fingerprint,
+            "seed": seed,
+        },
+    )  # fmt: skip
