@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks._resident import watched
 from probe.detectors import Detector, load_detector
 from probe.hooks import State, SuffixProgram, compile_suffix
 from probe.progress import track
@@ -40,6 +41,8 @@ class Measured:
         loop, the closed form.
     difference : float
         Largest absolute difference of a mean P(fake).
+    loop_memory, our_memory : float
+        Bytes by which the first run of each raised resident memory.
     """
 
     samples: int
@@ -49,6 +52,8 @@ class Measured:
     loop: float
     ours: float
     difference: float
+    loop_memory: float
+    our_memory: float
 
     @property
     def ratio(self) -> float:
@@ -93,13 +98,18 @@ def measure(samples: int, size: int, units: int, repeats: int = 7) -> Measured:
         prefix = time.perf_counter() - began
         together = _together(states)
         values = _doses(states)
-        slow, loop = _timed(lambda: plain_loop(detector, states, values))
+        first, our_memory = watched(lambda: closed_form(program, together, values))
+        (slow, loop), loop_memory = watched(
+            lambda: _timed(lambda: plain_loop(detector, states, values))
+        )
         runs = [_timed(lambda: closed_form(program, together, values)) for _ in range(repeats)]
     ours = statistics.median(seconds for _, seconds in runs)
-    difference = float(np.abs(runs[0][0] - slow).max())
+    difference = float(np.abs(first - slow).max())
     if difference > TOLERANCE:
         raise RuntimeError(f"The closed form differs from the plain loop by {difference:.2g}.")
-    return Measured(samples, units, forward, prefix, loop, ours, difference)
+    return Measured(
+        samples, units, forward, prefix, loop, ours, difference, loop_memory, our_memory
+    )  # fmt: skip
 
 
 def plain_loop(
@@ -129,12 +139,13 @@ def closed_form(
 
 def show(measured: Measured) -> None:
     table = Table(title=f"do(h_u = v), {measured.samples} images, {measured.units} units, 1 thread")
-    for heading in ("", "seconds", "ratio"):
+    for heading in ("", "seconds", "ratio", "memory"):
         table.add_column(heading, justify="right" if heading else "left")
-    table.add_row("plain loop over the suffix's modules", f"{measured.loop:.3f}", "1")
-    table.add_row("probe, closed form", f"{measured.ours:.5f}", f"{measured.ratio:,.0f}")
-    table.add_row("images to the tap (both need it)", f"{measured.prefix:.3f}", "")
-    table.add_row("images through the network once", f"{measured.forward:.3f}", "")
+    theirs, ours = (f"{m / 1e6:.0f} MB" for m in (measured.loop_memory, measured.our_memory))
+    table.add_row("plain loop over the suffix's modules", f"{measured.loop:.3f}", "1", theirs)
+    table.add_row("probe, closed form", f"{measured.ours:.5f}", f"{measured.ratio:,.0f}", ours)
+    table.add_row("images to the tap (both need it)", f"{measured.prefix:.3f}", "", "")
+    table.add_row("images through the network once", f"{measured.forward:.3f}", "", "")
     console = Console(width=90)
     console.print(table)
     console.print(f"largest difference of a mean P(fake): {measured.difference:.1e}")

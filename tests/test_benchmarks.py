@@ -41,7 +41,19 @@ def test_the_sweep_is_hundreds_of_times_faster() -> None:
 @pytest.mark.slow
 def test_channels_are_ten_times_faster() -> None:
     assert suffixes.measure_meso(256, 32).ratio >= 10
-    assert suffixes.measure_xception(128, 4, 16).ratio >= 10
+    assert suffixes.measure_xception(128, 4, 48).ratio >= 10
+
+
+def test_captum_gets_the_same_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = suffixes.measure_xception(71, 2, 3, apart=False)
+    assert measured.theirs > 0 and measured.difference <= suffixes.TOLERANCE
+
+    def off(size: int, samples: int) -> suffixes.Ways:
+        return [lambda: np.full((samples, 16, 4), 9.0)], 1
+
+    monkeypatch.setattr(suffixes, "_meso_rerun", off)
+    with pytest.raises(RuntimeError, match="Ours differs from the peer by .* on meso4 conv4"):
+        suffixes.measure_meso(32, 1, apart=False)
 
 
 @pytest.mark.slow
