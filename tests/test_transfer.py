@@ -94,7 +94,7 @@ def test_leave_one_out(detector: Detector, three: Dataset, tmp_path: Path) -> No
     again = leave_one_out(detector, three, **options).frame
     pd.testing.assert_frame_equal(frame, again)
     summary = table.summary()
-    assert set(summary["held_out"]) == {"one", "two", "three", "mean"}
+    assert {"one", "two", "three"} <= set(summary["held_out"]) <= {"one", "two", "three", "mean"}
     assert table.export(tmp_path / "heads.csv").stat().st_size > 100
 
 

@@ -58,14 +58,26 @@ class HeadTable:
         Returns
         -------
         pandas.DataFrame
-            One row a detector, dataset held out (and, last, their mean) and head: mean ``auroc``,
+            One row a detector, dataset held out and head, and last the mean over the datasets where
+            a universal head exists: mean ``auroc``,
             ``gain`` of the universal head over it with ``gain_low`` and ``gain_high`` (Student's t
             over replicas; NaN for one), mean ``n_units`` and ``replicas`` that have a gain.
         """
         frame = self.frame.copy()
-        mean = frame.groupby(["detector", "replica", "head"], sort=False, as_index=False)[
-            ["auroc", "gain", "n_units"]
-        ].mean()
+        group = ["detector", "replica", "held_out"]
+        frame["compared"] = (
+            frame.assign(is_one=frame["head"] == "universal")
+            .groupby(group)["is_one"]
+            .transform("any")
+        )
+        # Means of different datasets are not comparable: only those that have a universal head.
+        mean = (
+            frame[frame["compared"]]
+            .groupby(["detector", "replica", "head"], sort=False, as_index=False)[
+                ["auroc", "gain", "n_units"]
+            ]
+            .mean()
+        )
         whole = pd.concat([frame, mean.assign(held_out="mean")], ignore_index=True)
         keys = ["detector", "held_out", "head"]
         return whole.groupby(keys, sort=False).apply(_over_replicas, level=level).reset_index()
