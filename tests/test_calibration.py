@@ -169,6 +169,22 @@ def test_shares_are_counted_against_the_truth(made_up: None) -> None:
     assert (found["power_se"] == 0).all()
 
 
+def test_every_draw_plants_and_draws_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    def keep(draw: Draw) -> Verdict:
+        seen.append((draw.planted.detector.fingerprint, draw.features[0].tobytes()))
+        return Verdict(np.zeros(32, bool), np.zeros(32))
+
+    rules: Registry = Registry("rule")
+    rules.register("keep")(keep)
+    monkeypatch.setattr(calibrating, "RULES", rules)
+    calibrate(POPULATION, draws=3, settings=[(32, 0.5), (32, 1.0)])
+    assert len({detector for detector, _ in seen}) == 6
+    # The same clusters under every effect: settings are compared on the same draws.
+    assert len({drawn_ for _, drawn_ in seen}) == 3
+
+
 def test_standard_errors_are_over_draws() -> None:
     found = calibrate(POPULATION, draws=4, settings=[(32, 0.6)], rules=OURS[:1])
     power = found.draws["power"].to_numpy()

@@ -81,7 +81,8 @@ class Draw:
     @classmethod
     def of(cls, planted: Planted, population: Population, clusters: int, seed: int) -> Draw:
         """Draw clusters of every dataset."""
-        rng = np.random.default_rng(seed)
+        # Not the stream of numbers that planted the units, nor that of the permutations.
+        rng = np.random.default_rng((seed, 1))
         rows, groups = [], []
         for i in range(len(population.names)):
             own = np.unique(population.clusters[population.datasets == i])
