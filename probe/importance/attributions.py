@@ -83,7 +83,7 @@ def attributions(cut: Cut, images: Any, kind: str) -> NDArray[np.float32]:
         found = LayerGradientXActivation(cut, cut.tap, multiply_by_inputs=False).attribute(given)
     else:
         found = LayerConductance(cut, cut.tap).attribute(
-            given, torch.zeros_like(given), n_steps=STEPS, internal_batch_size=max(len(given), 2)
+            given, torch.zeros_like(given), n_steps=STEPS, internal_batch_size=2 * len(given)
         )
     value = found[0] if isinstance(found, tuple) else found
     return cut.by_unit(value)

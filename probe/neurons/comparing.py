@@ -161,11 +161,11 @@ def reappearing(match: Match, first: ArrayLike, second: ArrayLike) -> dict[str, 
     """
     inside, outside = np.isin(match.first, first), np.isin(match.second, second)
     both, pairs = int((inside & outside).sum()), len(match.first)
-    law = stats.hypergeom(pairs, int(inside.sum()), int(outside.sum()))
+    expected, p = _by_chance(pairs, int(inside.sum()), int(outside.sum()), both)
     mean = float(match.correlation[inside].mean()) if inside.any() else float("nan")
     return {
         "first": int(inside.sum()), "second": int(outside.sum()), "both": both,
-        "expected": float(law.mean()), "p": float(law.sf(both - 1)), "correlation": mean,
+        "expected": expected, "p": p, "correlation": mean,
     }  # fmt: skip
 
 
@@ -207,16 +207,24 @@ def compare_neurons(
         rank = _spearman(effects[one], effects[two]) if effects else float("nan")
         for name in ("universal", "counted"):
             x, y = set(getattr(a, name).tolist()), set(getattr(b, name).tolist())
-            law = stats.hypergeom(units, len(x), len(y))
+            expected, p = _by_chance(units, len(x), len(y), len(x & y))
             rows.append(
                 {
                     "first": one, "second": two, "set": name, "n_first": len(x),
-                    "n_second": len(y), "both": len(x & y), "expected": float(law.mean()),
+                    "n_second": len(y), "both": len(x & y), "expected": expected,
                     "jaccard": len(x & y) / len(x | y) if x | y else float("nan"),
-                    "p": float(law.sf(len(x & y) - 1)), "spearman": rank,
+                    "p": p, "spearman": rank,
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _by_chance(units: int, first: int, second: int, both: int) -> tuple[float, float]:
+    """Give the overlap expected of two random sets, and the chance of as large a one."""
+    if not first or not second:
+        return 0.0, 1.0
+    law = stats.hypergeom(units, first, second)
+    return float(law.mean()), float(law.sf(both - 1))
 
 
 def _spearman(first: Any, second: Any) -> float:

@@ -160,10 +160,10 @@ class Universality:
         Beside it, named ``<stem>-units`` and ``<stem>-nulls``, one row a unit and one a null.
         """
         path = Path(path)
-        done = export_frame(self.to_dataframe(), path, self.data.attrs)
         for name, frame in (("units", self.units()), ("nulls", self.nulls())):
             export_frame(frame, path.with_name(f"{path.stem}-{name}{path.suffix}"))
-        return done
+        # Last: where this file is, the others are.
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
         """Write the labelled arrays as Zarr."""
