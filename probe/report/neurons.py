@@ -169,7 +169,7 @@ def calibration(found: Calibration) -> None:
     """Print how rules fare on planted detectors."""
     for (units, effect), rows in found.to_dataframe().groupby(["units", "effect"], sort=False):
         table = Table(
-            "rule", "power", "false rate", "of near-universal", "false discovery", "AUC", "ms",
+            "rule", "power", "false rate", "lacking one dataset", "false discovery", "AUC", "ms",
             title=f"{units} units, effect {effect}, nominal 5 %",
         )  # fmt: skip
         for row in rows.to_dict("records"):
