@@ -24,9 +24,7 @@ def main() -> None:
         detector = load_detector(out / "detectors" / name / "on-deepfakes" / "seed0")
         for layer in ("leaky", "flatten"):
             chosen = universal_neurons(
-                neuron_importance(
-                    detector, train, layer, n_untrained=0, n_random=0, n_resamples=0
-                )
+                neuron_importance(detector, train, layer, n_untrained=0, n_random=0, n_resamples=0)
             )
             table = ablate(detector, chosen.sets(), test, layer)
             found[f"{name}, {layer}"] = table.data
