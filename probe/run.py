@@ -30,7 +30,8 @@ class RunFolder:
     root : pathlib.Path
         The folder. In it: ``run.json`` (the manifest), ``data/`` (a dataset), ``detectors/<d>/``,
         ``stores/<d>.zarr``, ``tables/evaluation.zarr``, ``tables/neurons/<d>.zarr``,
-        ``tables/universality/<d>.zarr`` and ``figures/``, where ``<d>`` is a detector's `slug`.
+        ``tables/universality/<d>.zarr`` and further tables by detector, ``tables/artifacts.zarr``,
+        and ``figures/``, where ``<d>`` is a detector's `slug`.
     """
 
     root: Path
@@ -69,6 +70,33 @@ class RunFolder:
     def ablation(self, label: str) -> Path:
         """Ablation table of a detector."""
         return self.root / "tables" / "ablation" / f"{slug(label)}.zarr"
+
+    def separability(self, label: str) -> Path:
+        """Separability report of a detector."""
+        return self.root / "tables" / "separability" / f"{slug(label)}.zarr"
+
+    def embeddings(self, label: str) -> Path:
+        """Pictures of a detector's layers."""
+        return self.root / "tables" / "embeddings" / f"{slug(label)}.zarr"
+
+    def responses(self, label: str) -> Path:
+        """What a detector's units respond to."""
+        return self.root / "tables" / "responses" / f"{slug(label)}.zarr"
+
+    @property
+    def similarity(self) -> Path:
+        """Similarity of all detectors."""
+        return self.root / "tables" / "similarity.zarr"
+
+    @property
+    def measurements(self) -> Path:
+        """Measurements of every image."""
+        return self.root / "tables" / "measurements.zarr"
+
+    @property
+    def artifacts(self) -> Path:
+        """Artifact report of the datasets."""
+        return self.root / "tables" / "artifacts.zarr"
 
     def read_manifest(self) -> dict[str, Any]:
         """Read the manifest.

@@ -32,6 +32,11 @@ ALLOWED = {
     "calibration": BASE
     | {"figures", "tables", "neurons", "importance", "hooks", "detectors", "datasets"},
     "transfer": BASE | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
+    "separability": BASE | {"figures", "tables", "store"},
+    "embed": BASE | {"figures", "tables", "store"},
+    "artifacts": BASE | {"figures", "tables", "datasets"},
+    "responses": BASE
+    | {"figures", "tables", "store", "neurons", "artifacts", "datasets", "hooks", "detectors"},
     "recording": BASE | {"store", "hooks", "detectors", "datasets"},
     "figures": BASE,
 }
@@ -47,6 +52,9 @@ NO_TORCH = (
     "errors",
     "registry",
     "datasets",
+    "separability",
+    "embed",
+    "artifacts",
 )
 
 

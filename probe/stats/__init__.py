@@ -25,7 +25,7 @@ from probe.stats.multiplicity import (
     partial_conjunction,
 )
 from probe.stats.overlap import independence_counts, simulate_counts
-from probe.stats.permutation import Permuted, cluster_rows, permutation_test
+from probe.stats.permutation import Permuted, cluster_rows, exchange_labels, permutation_test
 
 __all__ = [
     "COMBINERS",
@@ -45,6 +45,7 @@ __all__ = [
     "cluster_rows",
     "cluster_weights",
     "equal_error_rate",
+    "exchange_labels",
     "independence_counts",
     "partial_conjunction",
     "percentile_bounds",

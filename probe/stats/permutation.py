@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from probe.stats.metrics import Floats
 
-__all__ = ["Permuted", "cluster_rows", "permutation_test"]
+__all__ = ["Permuted", "cluster_rows", "exchange_labels", "permutation_test"]
 
 #: Statistics (permutation × unit) that are held at once.
 BLOCK = 1 << 22
@@ -50,11 +50,14 @@ class _Rows:
         Shape (rows,).
     partner : numpy.ndarray
         Shape (rows,): position of the same cluster's row of the other label, or −1.
+    where : numpy.ndarray
+        Shape (n,): the row of every sample.
     """
 
     values: Floats
     labels: NDArray[np.bool_]
     partner: NDArray[np.int64]
+    where: NDArray[np.int64]
 
 
 def cluster_rows(values: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> _Rows:
@@ -68,7 +71,31 @@ def cluster_rows(values: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> _
     other = np.searchsorted(keys, keys ^ 1)
     found = (other < len(keys)) & (keys[np.minimum(other, len(keys) - 1)] == keys ^ 1)
     means = sums / np.bincount(where)[:, None]
-    return _Rows(means, keys % 2 == 1, np.where(found, other, -1))
+    return _Rows(means, keys % 2 == 1, np.where(found, other, -1), where)
+
+
+def exchange_labels(
+    labels: ArrayLike, clusters: ArrayLike, n_permutations: int, seed: int
+) -> NDArray[np.bool_]:
+    """Draw labels that the null hypothesis of `permutation_test` makes as likely as the given.
+
+    Parameters
+    ----------
+    labels, clusters : array_like
+        Shape (n,), 0 real and 1 fake; any cluster labels.
+    n_permutations : int
+        How many draws; fewer come where swaps alone are fewer.
+    seed : int
+        Seed of the draws.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (draws, n), without the labels as given.
+    """
+    y = np.asarray(labels)
+    rows = cluster_rows(np.zeros((len(y), 1)), y, clusters)
+    return np.asarray(_relabelled(rows, n_permutations, seed)[1:, rows.where])
 
 
 def permutation_test(
@@ -143,6 +170,12 @@ def _checked(values: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> _Rows
 def _label_weights(rows: _Rows, n_permutations: int, seed: int) -> Floats:
     """Weight of every row under each relabelling, shape (draws, rows); the first is as observed."""
     fake, real = rows.labels.sum(), (~rows.labels).sum()
+    drawn = _relabelled(rows, n_permutations, seed)
+    return np.asarray(np.where(drawn, 1.0 / fake, -1.0 / real), dtype=np.float64)
+
+
+def _relabelled(rows: _Rows, n_permutations: int, seed: int) -> NDArray[np.bool_]:
+    """Label of every row under each relabelling, shape (draws, rows); the first is as observed."""
     first = np.flatnonzero(rows.partner > np.arange(len(rows.labels)))
     alone = np.flatnonzero(rows.partner < 0)
     n_swaps, pure = len(first), rows.labels[alone]
@@ -158,7 +191,7 @@ def _label_weights(rows: _Rows, n_permutations: int, seed: int) -> Floats:
     drawn[:, rows.partner[first]] ^= swaps
     if not fixed:
         drawn[1:, alone] = rng.permuted(np.broadcast_to(pure, (len(drawn) - 1, len(pure))), axis=1)
-    return np.asarray(np.where(drawn, 1.0 / fake, -1.0 / real), dtype=np.float64)
+    return np.asarray(drawn, dtype=np.bool_)
 
 
 def _null_moments(rows: _Rows) -> tuple[Floats, Floats]:

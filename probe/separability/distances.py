@@ -1,0 +1,178 @@
+"""Real against fake by distances between samples: silhouette, nearest neighbours, MMD²."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import pairwise_distances
+
+from probe.separability.scoring import Tally, tally
+from probe.stats import Floats
+
+__all__ = ["Kernel", "Neighbours", "distances", "kernel_of", "neighbours_of", "silhouettes"]
+
+Bools = NDArray[np.bool_]
+Integers = NDArray[np.int64]
+
+
+def distances(values: NDArray[Any]) -> Floats:
+    """Euclidean distances between samples, shape (n, units) to (n, n), zero on the diagonal."""
+    found = pairwise_distances(np.asarray(values, dtype=np.float64))
+    np.fill_diagonal(found, 0.0)
+    return np.asarray(found)
+
+
+def silhouettes(distance: Floats, labels: Bools) -> Floats:
+    """Silhouette of every sample for each labelling (Rousseeuw 1987).
+
+    (b − a) / max(a, b), with a the mean distance to the other samples of the same label and b that
+    to samples of the other label; 0 for a sample that is alone with its label.
+
+    Parameters
+    ----------
+    distance : numpy.ndarray
+        Shape (n, n).
+    labels : numpy.ndarray
+        Shape (labellings, n).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (labellings, n), in [−1, 1].
+    """
+    y = np.atleast_2d(labels)
+    to_fakes = y.astype(np.float64) @ distance
+    to_reals = distance.sum(axis=0) - to_fakes
+    fakes = y.sum(axis=1, keepdims=True)
+    same = np.where(y, to_fakes, to_reals)
+    n_same = np.where(y, fakes, y.shape[1] - fakes) - 1
+    other = np.where(y, to_reals, to_fakes)
+    n_other = np.where(y, y.shape[1] - fakes, fakes)
+    alone = (n_same == 0) | (n_other == 0)
+    a = np.divide(same, n_same, out=np.zeros_like(same), where=~alone)
+    b = np.divide(other, n_other, out=np.zeros_like(other), where=~alone)
+    widest = np.maximum(a, b)
+    out: Floats = np.divide(b - a, widest, out=np.zeros_like(widest), where=~alone & (widest > 0))
+    return out
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest samples of other people.
+
+    Attributes
+    ----------
+    index : numpy.ndarray
+        Shape (n, k), positions.
+    """
+
+    index: Integers
+
+    def purity(self, labels: Bools) -> Floats:
+        """Share of the neighbours that have the sample's own label, both labels weighing the same.
+
+        Shape (labellings, n) to (labellings, n), in [0, 1]; expected 0.5 where features know
+        nothing of the label.
+        """
+        y = np.atleast_2d(labels)
+        fakes = y.sum(axis=1)[:, None, None]
+        weight = np.where(y[:, self.index], 1 / np.maximum(fakes, 1),
+                          1 / np.maximum(y.shape[1] - fakes, 1))  # fmt: skip
+        same = y[:, self.index] == y[:, :, None]
+        return np.asarray((weight * same).sum(axis=2) / weight.sum(axis=2))
+
+
+def neighbours_of(distance: Floats, clusters: Integers, k: int = 10) -> Neighbours | None:
+    """Find the k nearest samples of other clusters; None where fewer than k are of others.
+
+    A person's own frames are left out: that they lie together says nothing of the label.
+    """
+    other = clusters[:, None] != clusters
+    if other.sum(axis=1).min() < k:
+        return None
+    far = np.where(other, distance, np.inf)
+    return Neighbours(np.argpartition(far, k - 1, axis=1)[:, :k])
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel summed over rows, each the samples of one cluster and label.
+
+    Attributes
+    ----------
+    sums : numpy.ndarray
+        Shape (rows, rows), zero between rows of one cluster.
+    pairs : numpy.ndarray
+        Shape (rows, rows), how many pairs each sum is of.
+    labels, clusters : numpy.ndarray
+        Shape (rows,).
+    row : numpy.ndarray
+        Shape (n,): the row of every sample.
+    bandwidth : float
+        σ of exp(−d² / 2σ²), the median distance (Gretton et al. 2012).
+    """
+
+    sums: Floats
+    pairs: Floats
+    labels: Bools
+    clusters: Integers
+    row: Integers
+    bandwidth: float
+
+    def mmd2(self, labels: Bools | None = None, counts: Floats | None = None) -> Floats:
+        """Unbiased squared maximum mean discrepancy of fakes and reals.
+
+        Mean kernel between two fakes, plus between two reals, less twice between a fake and a real
+        (Gretton et al. 2012, eq. 3), over pairs of different clusters only, which are independent.
+
+        Parameters
+        ----------
+        labels : numpy.ndarray, optional
+            Shape (labellings, rows), in place of the rows' own.
+        counts : numpy.ndarray, optional
+            Shape (resamples, clusters), how often clusters count; with the rows' own labels.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (labellings,) or (resamples,); NaN where no two clusters share a label.
+        """
+        y = np.atleast_2d(self.labels if labels is None else labels).astype(np.float64)
+        c = np.ones((1, len(self.labels))) if counts is None else counts[:, self.clusters]
+        fake, real = y * c, (1 - y) * c
+        terms = [self._mean(fake, fake), self._mean(real, real), self._mean(fake, real)]
+        return np.asarray(terms[0] + terms[1] - 2 * terms[2])
+
+    def _mean(self, a: Floats, b: Floats) -> Floats:
+        top = np.einsum("ij,ij->i", a @ self.sums, b)
+        bottom = np.einsum("ij,ij->i", a @ self.pairs, b)
+        out: Floats = np.divide(top, bottom, out=np.full(len(a), np.nan), where=bottom > 0)
+        return out
+
+
+def kernel_of(distance: Floats, labels: Bools, clusters: Integers) -> Kernel:
+    """Sum a Gaussian kernel by cluster and label."""
+    keys, row = np.unique(2 * clusters + labels, return_inverse=True)
+    n_rows = len(keys)
+    apart = clusters[:, None] != clusters
+    known = distance[apart]
+    bandwidth = float(np.median(known)) if len(known) else 1.0
+    bandwidth = bandwidth or 1.0
+    kernel = np.exp(-(distance**2) / (2 * bandwidth**2))
+    member = np.zeros((len(row), n_rows))
+    member[np.arange(len(row)), row] = 1.0
+    sizes = member.sum(axis=0)
+    between = (keys // 2)[:, None] != keys // 2
+    sums = np.where(between, member.T @ (kernel @ member), 0.0)
+    return Kernel(
+        sums, np.where(between, np.outer(sizes, sizes), 0.0), keys % 2 == 1, keys // 2, row,
+        bandwidth,
+    )  # fmt: skip
+
+
+def by_label(values: Floats, labels: Bools, clusters: Integers) -> Tally:
+    """Tally a quantity of samples by cluster, classes being labels."""
+    return tally(values, labels.astype(np.int64), clusters, 2)

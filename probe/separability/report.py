@@ -1,0 +1,172 @@
+"""`SeparabilityReport` and `Similarity`: how well features tell fakes, as labelled tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from probe.errors import StoreError
+from probe.tables import export_frame, open_table, save_table
+
+__all__ = ["SEPARABILITY", "SIMILARITY", "SeparabilityReport", "Similarity"]
+
+#: Versions of what the tables hold.
+SEPARABILITY = 1
+SIMILARITY = 1
+
+
+@dataclass(frozen=True)
+class SeparabilityReport:
+    """How well the features of a detector's layers tell fakes from reals, methods and datasets.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        Over ``layer``, ``dataset``, ``scored`` (the same names), ``measure``, ``question`` and
+        ``row`` (a unit of a layer):
+
+        - ``value(measure, layer, dataset)`` with ``low`` and ``high`` (interval over clusters; NaN
+          below five), ``p`` (one-sided, labels exchanged over clusters) and ``q`` (BH over layers
+          and datasets); NaN where something is not defined;
+        - ``transfer(layer, dataset, scored)``: AUROC of the probe fitted on ``dataset`` and scored
+          on ``scored``, never on people it was fitted on; with ``transfer_low``, ``transfer_high``.
+          The diagonal is the cross-validated probe;
+        - ``own(dataset)``: AUROC of the detector's own logit; with ``own_low``, ``own_high``;
+        - ``blind(layer, dataset)``: AUROC of the probe less that of the detector, the same
+          resamples for both; with ``blind_low``, ``blind_high``. Above 0 the information is there
+          and the head does not use it;
+        - ``answer(question, layer)``: balanced accuracy of telling methods among fakes
+          (``method``) and datasets among reals (``domain``), beside ``chance``; with
+          ``answer_low``, ``answer_high``, ``answer_p``;
+        - ``specific_share(layer)``: share of the squared difference of fakes and reals that is
+          specific to single methods, 0 to 1 up to noise; with ``specific_low``, ``specific_high``;
+          ``shared_cosine(layer)``: mean cosine between the differences of two methods;
+        - ``label_angle_share(layer)``: squared cosine of the angle between the label direction and
+          the subspace of methods, beside ``label_angle_null``, that of a direction drawn at random;
+        - ``row_layer, row_unit, label_information, method_information, label_q, method_q (row)``:
+          what single units know, as a share of the entropy of the label and of the method;
+        - ``n_samples, n_fakes, n_clusters, sampled (dataset)`` and ``reason(dataset)``: why there
+          is no interval or no value; empty where there is one.
+
+        Attributes: ``detector, dataset, seed, level, n_folds, n_resamples, n_permutations,
+        n_controls, memory, layers`` and fingerprints.
+    """
+
+    data: xr.Dataset
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a layer, dataset and measure."""
+        columns = ["value", "low", "high", "p", "q"]
+        frame = self.data[columns].to_dataframe().reset_index()
+        frame = frame[["layer", "dataset", "measure", *columns]]
+        about = self.data[["n_samples", "n_fakes", "n_clusters", "sampled", "reason"]]
+        return frame.merge(about.to_dataframe().reset_index(), on="dataset", how="left")
+
+    def transfer(self) -> pd.DataFrame:
+        """Return one row a layer, dataset fitted on and dataset scored on."""
+        names = ["transfer", "transfer_low", "transfer_high"]
+        frame = self.data[names].to_dataframe().reset_index()
+        own = self.data["own"].to_series()
+        return frame.assign(own=own.reindex(frame["scored"]).to_numpy())
+
+    def layers(self) -> pd.DataFrame:
+        """Return one row a layer: methods and datasets told, what is specific to methods."""
+        rows = []
+        for layer in self.data["layer"].values:
+            part = self.data.sel(layer=layer)
+            row: dict[str, object] = {"layer": str(layer)}
+            for question in part["question"].values:
+                one = part.sel(question=question)
+                row |= {
+                    f"{question}_accuracy": float(one["answer"]),
+                    f"{question}_low": float(one["answer_low"]),
+                    f"{question}_high": float(one["answer_high"]),
+                    f"{question}_chance": float(one["chance"]),
+                    f"{question}_p": float(one["answer_p"]),
+                }
+            names = ("specific_share", "specific_low", "specific_high", "shared_cosine",
+                     "label_angle_share", "label_angle_null")  # fmt: skip
+            rows.append(row | {name: float(part[name]) for name in names})
+        return pd.DataFrame(rows)
+
+    def units(self) -> pd.DataFrame:
+        """Return one row a unit: what it knows of the label and of the method."""
+        names = ["label_information", "method_information", "label_q", "method_q"]
+        frame = self.data[["row_layer", "row_unit", *names]].to_dataframe()
+        return frame.rename(columns={"row_layer": "layer", "row_unit": "unit"})
+
+    def export(self, path: str | Path) -> Path:
+        """Write the measures as ``.csv``, ``.parquet`` or ``.tex``; companions stand beside.
+
+        ``NAME-transfer``, ``NAME-layers`` and ``NAME-units`` are written first, in the same format.
+        """
+        path = Path(path)
+        for name, frame in (
+            ("transfer", self.transfer()), ("layers", self.layers()), ("units", self.units()),
+        ):  # fmt: skip
+            export_frame(frame, path.with_name(f"{path.stem}-{name}{path.suffix}"))
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
+
+    def save(self, path: Path) -> None:
+        """Write the labelled arrays as Zarr."""
+        save_table(self.data, path)
+
+    @classmethod
+    def open(cls, path: Path) -> SeparabilityReport:
+        """Read what `save` wrote."""
+        return cls(_opened(path, "separability", SEPARABILITY, "transfer"))
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How alike the features of detectors are, layer by layer.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        ``cka(layer, detector, other)``: debiased linear CKA, at most 1, about 0 for features that
+        have nothing to do with each other (it may be a little below); with ``cka_low`` and
+        ``cka_high`` (jackknife over clusters; NaN below five clusters, and where a detector lacks
+        the layer). Attributes: ``n_samples, n_clusters, level, seed``.
+    """
+
+    data: xr.Dataset
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a layer and pair of detectors, each pair once."""
+        frame = self.data.to_dataframe().reset_index()
+        names = list(self.data["detector"].values)
+        first = frame["detector"].map(names.index)
+        return frame[first < frame["other"].map(names.index)].dropna(subset="cka")
+
+    def export(self, path: str | Path) -> Path:
+        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
+
+    def save(self, path: Path) -> None:
+        """Write the labelled arrays as Zarr."""
+        save_table(self.data, path)
+
+    @classmethod
+    def open(cls, path: Path) -> Similarity:
+        """Read what `save` wrote."""
+        return cls(_opened(path, "similarity", SIMILARITY, "cka"))
+
+
+def _opened(path: Path, kind: str, version: int, needed: str) -> xr.Dataset:
+    data = open_table(path)
+    if needed not in data or data.attrs.get("table") != version:
+        raise StoreError(
+            f"The table {str(path)!r} is no {kind} table of version {version}. Compute it again."
+        )
+    texts = [name for name, value in data.variables.items() if value.dtype.kind == "T"]
+    return data.assign({name: data[name].astype(object) for name in texts})
+
+
+def undefined(*shape: int) -> np.ndarray:
+    """Return an array of NaN."""
+    return np.full(shape, np.nan)

@@ -1,0 +1,370 @@
+"""`separability`: from an activation store to a `SeparabilityReport`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from probe.errors import ProbeError
+from probe.progress import progress_bar
+from probe.separability.directions import differences_of
+from probe.separability.features import (
+    Features,
+    Sampled,
+    choose_samples,
+    parse_memory,
+    read_features,
+)
+from probe.separability.information import (
+    entropy_of,
+    exchange_rows,
+    judge,
+    mutual_bits,
+    quantile_bins,
+)
+from probe.separability.questions import ask
+from probe.separability.realfake import (
+    MEASURES,
+    Fitted,
+    Part,
+    Settings,
+    fit_dataset,
+    measure_dataset,
+)
+from probe.separability.report import SEPARABILITY, SeparabilityReport
+from probe.separability.scoring import Pairs, bounds, pairs_of
+from probe.stats import Floats, benjamini_hochberg, cluster_counts, percentile_bounds
+from probe.stats.bootstrap import MIN_CLUSTERS
+from probe.store import ActivationStore
+
+__all__ = ["separability"]
+
+QUESTIONS = ("method", "domain")
+BOUNDS = ("", "_low", "_high")
+
+
+def separability(
+    store: ActivationStore | str | Path,
+    layers: Sequence[str] | None = None,
+    *,
+    memory: str | int = "4G",
+    n_folds: int = 5,
+    n_controls: int = 199,
+    n_permutations: int = 999,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> SeparabilityReport:
+    """Measure how well the features of layers tell fakes from reals, and what they tell instead.
+
+    Everything is computed from the store; no image is read and no network run. Probes are ridge
+    regressions to ±1 (one-hot for several classes), their penalty chosen by cross-validation within
+    the folds they are fitted on. Folds are of people: whoever is scored was not fitted on, in
+    whatever dataset the person appears.
+
+    Parameters
+    ----------
+    store : ActivationStore or path
+        Complete.
+    layers : sequence of str, optional
+        Some of the store's; all by default.
+    memory : str or int, default "4G"
+        What may be used, in bytes or as "4G". Samples are thinned, person by person, until they
+        fit; ``sampled`` says how many are left.
+    n_folds : int, default 5
+        Folds of people.
+    n_controls : int, default 199
+        Control tasks (labels exchanged over people); also permutations of probes.
+    n_permutations : int, default 999
+        Permutations of distances and of single units.
+    n_resamples, level, seed
+        Of the cluster bootstrap; of all draws.
+
+    Returns
+    -------
+    SeparabilityReport
+
+    Raises
+    ------
+    ProbeError
+        If an argument is out of range, or nothing would fit into memory.
+    UnknownNameError
+        If the store lacks a layer.
+    StoreError
+        If the store is missing, incomplete or damaged, or holds values that are not finite.
+    """
+    opened = store if isinstance(store, ActivationStore) else ActivationStore.open(store)
+    settings = _checked(n_folds, n_controls, n_permutations, n_resamples, level, seed)
+    names = list(layers or opened.layers)
+    widest = max(opened[name]["activation"].sizes["unit"] for name in names)
+    bytes_ = parse_memory(memory)
+    sampled = choose_samples(opened, bytes_, widest, n_folds, seed)
+    found = [_layer(read_features(opened, name, sampled), settings) for name in names]
+    data = xr.concat([one.drop_dims("row") for one in found], "layer", join="override")
+    rows = xr.concat([one[_row_names(one)] for one in found], "row")
+    data = data.merge(rows).merge(_samples(sampled))
+    own = _own(sampled, settings)
+    q = np.full(data["p"].shape, np.nan)
+    for i in range(len(MEASURES)):
+        q[i] = _adjusted(data["p"].values[i])
+    attrs = {
+        "table": SEPARABILITY, "layers": names, "n_folds": sampled.n_folds, "memory": bytes_,
+        **asdict(settings), "detector": opened.attrs["detector"]["fingerprint"],
+        "label": opened.attrs["detector"]["name"],
+        "dataset": opened.attrs["dataset"]["fingerprint"],
+        "measures": json.dumps(MEASURES),
+    }  # fmt: skip
+    data = data.assign(own).assign(q=(data["p"].dims, q)).assign_attrs(attrs)
+    return SeparabilityReport(data)
+
+
+def _checked(
+    n_folds: int, n_controls: int, n_permutations: int, n_resamples: int, level: float, seed: int
+) -> Settings:
+    if n_folds < 2:
+        raise ProbeError(f"n_folds={n_folds} was given; at least 2 are needed.")
+    for name, value in (("n_controls", n_controls), ("n_permutations", n_permutations)):
+        if value < 1:
+            raise ProbeError(f"{name}={value} was given; at least 1 is needed, and 19 for p = .05.")
+    if n_resamples < 0 or not 0 < level < 1:
+        raise ProbeError(
+            f"n_resamples={n_resamples} and level={level} were given; allowed are 0 and above, and "
+            "a level between 0 and 1."
+        )
+    return Settings(n_controls, n_permutations, n_resamples, level, seed)
+
+
+def _layer(features: Features, settings: Settings) -> xr.Dataset:
+    """Measure a layer."""
+    sampled, units = features.sampled, _units(features, settings)
+    flat = features.compact()
+    parts = [_part(flat, d) for d in range(len(sampled.names))]
+    fitted, rows = list[Fitted](), list[dict[str, Any]]()
+    with progress_bar(f"separability of {features.layer}", len(parts) + 2) as advance:
+        for part in parts:
+            fitted.append(fit_dataset(part, sampled.n_folds, settings))
+            rows.append(measure_dataset(part, fitted[-1], settings))
+            advance(1)
+        moved = _transfer(flat, parts, fitted, settings)
+        advance(1)
+        answers = _answers(flat, settings)
+        shared = _shared(flat, settings)
+        advance(1)
+    table = np.array([[row[name] for row in rows] for name in MEASURES])
+    dims = ("measure", "layer", "dataset")
+    found: dict[str, Any] = {
+        name: (dims, table[:, None, :, i]) for i, name in enumerate(("value", "low", "high", "p"))
+    }
+    found |= moved | answers | shared | units | _blind(parts, fitted, settings)
+    return xr.Dataset(
+        found,
+        coords={
+            "measure": list(MEASURES), "layer": [features.layer], "dataset": list(sampled.names),
+            "scored": list(sampled.names), "question": list(QUESTIONS),
+        },
+    )  # fmt: skip
+
+
+def _part(features: Features, dataset: int) -> Part:
+    sampled, where = features.sampled, features.sampled.slice_of(dataset)
+    clusters = np.unique(sampled.people[where], return_inverse=True)[1]
+    return Part(
+        features.values[where], sampled.labels[where], clusters, sampled.folds[where],
+        sampled.own[where],
+    )  # fmt: skip
+
+
+def _transfer(
+    features: Features, parts: Sequence[Part], fitted: Sequence[Fitted], settings: Settings
+) -> dict[str, Any]:
+    """AUROC of every dataset's probe on every dataset, on people it was not fitted on."""
+    n = len(parts)
+    out = np.full((3, 1, n, n), np.nan)
+    for i, fit in enumerate(fitted):
+        for j, part in enumerate(parts):
+            pairs = fit.pairs
+            if i != j:
+                scores = fit.probe.scores(part.values, part.folds)
+                pairs = pairs_of(part.labels, scores, part.clusters)
+            out[:, 0, i, j] = _with_bounds(pairs, part.n_clusters, settings)
+    dims = ("layer", "dataset", "scored")
+    return {f"transfer{end}": (dims, out[i]) for i, end in enumerate(BOUNDS)}
+
+
+def _with_bounds(pairs: Pairs, n: int, settings: Settings) -> tuple[float, float, float]:
+    ends = bounds(pairs.auroc, n, settings.n_resamples, settings.level, settings.seed)
+    return (float(pairs.auroc()[0]), *ends)
+
+
+def _blind(parts: Sequence[Part], fitted: Sequence[Fitted], settings: Settings) -> dict[str, Any]:
+    """AUROC of the probe less that of the detector's own head, from the same resamples."""
+    rows = []
+    for part, fit in zip(parts, fitted, strict=True):
+        own = pairs_of(part.labels, part.own, part.clusters)
+
+        def gap(counts: Floats, fit: Fitted = fit, own: Pairs = own) -> Floats:
+            return np.asarray(fit.pairs.auroc(counts) - own.auroc(counts))
+
+        ends = bounds(gap, part.n_clusters, settings.n_resamples, settings.level, settings.seed)
+        rows.append((float(gap(np.ones((1, part.n_clusters)))[0]), *ends))
+    dims = ("layer", "dataset")
+    return {f"blind{end}": (dims, [[row[i] for row in rows]]) for i, end in enumerate(BOUNDS)}
+
+
+def _answers(features: Features, settings: Settings) -> dict[str, Any]:
+    """Tell methods among fakes, and datasets among reals."""
+    sampled = features.sampled
+    methods = np.unique(sampled.methods.astype(str), return_inverse=True)[1]
+    rows = []
+    for side, classes in ((sampled.labels, methods), (~sampled.labels, sampled.datasets)):
+        where = np.flatnonzero(side)
+        codes = np.unique(classes[where], return_inverse=True)[1].astype(np.int64)
+        rows.append(
+            ask(features.values[where], codes, sampled.people[where], sampled.folds[where],
+                settings)
+        )  # fmt: skip
+    names = {"answer": "accuracy", "answer_low": "low", "answer_high": "high", "answer_p": "p",
+             "chance": "chance"}  # fmt: skip
+    dims = ("question", "layer")
+    return {k: (dims, [[getattr(row, field)] for row in rows]) for k, field in names.items()}
+
+
+def _shared(features: Features, settings: Settings) -> dict[str, Any]:
+    """Compare the real-to-fake differences of methods."""
+    sampled = features.sampled
+    found = differences_of(
+        features.values, sampled.labels, sampled.datasets, sampled.methods, sampled.people,
+        sampled.names,
+    )  # fmt: skip
+    out = dict.fromkeys(
+        ("specific_share", "specific_low", "specific_high", "shared_cosine", "label_angle_share",
+         "label_angle_null"), np.nan
+    )  # fmt: skip
+    if found is not None and len(found.names) > 1:
+        point = found.products()
+        out["specific_share"] = float(found.specific_share(point)[0])
+        out["shared_cosine"] = float(found.shared_cosine(point)[0])
+        if features.units == features.values.shape[1]:
+            out["label_angle_share"], out["label_angle_null"] = found.angle_share()
+        else:
+            share, _ = found.angle_share()
+            out |= {"label_angle_share": share,
+                    "label_angle_null": (len(found.names) - 1) / features.units}  # fmt: skip
+        people = int(sampled.people.max()) + 1
+        if people >= MIN_CLUSTERS and settings.n_resamples:
+            counts = _by_dataset_counts(sampled, settings)
+            draws = found.specific_share(found.products(counts))
+            low, high = percentile_bounds(draws, settings.level)
+            out |= {"specific_low": float(low), "specific_high": float(high)}
+    return {name: ("layer", [value]) for name, value in out.items()}
+
+
+def _by_dataset_counts(sampled: Sampled, settings: Settings) -> Floats:
+    """Draw people with replacement, within datasets where nobody is in two."""
+    n = int(sampled.people.max()) + 1
+    first = np.full(n, -1)
+    first[sampled.people[::-1]] = sampled.datasets[::-1]
+    out = np.zeros((min(settings.n_resamples, 400), n))
+    for dataset in np.unique(first):
+        where = np.flatnonzero(first == dataset)
+        out[:, where] = cluster_counts(len(where), len(out), settings.seed + int(dataset))
+    return out
+
+
+def _units(features: Features, settings: Settings) -> dict[str, Any]:
+    """Measure what each unit knows of the label within datasets, of the method among fakes."""
+    sampled, n = features.sampled, settings.n_permutations
+    label, entropy = np.zeros((1 + n, features.units)), 0.0
+    told = np.flatnonzero(
+        [len(np.unique(sampled.labels[sampled.slice_of(d)])) > 1 for d in range(len(sampled.names))]
+    )
+    for dataset in told:
+        where = sampled.slice_of(int(dataset))
+        classes = sampled.labels[where].astype(np.int64)
+        label += _bits(features.values[where], classes, sampled.people[where], settings)
+        entropy += entropy_of(classes)
+    centred = features.values[sampled.labels]
+    for dataset in told:
+        # The dataset's own look is no knowledge of the method.
+        where = sampled.slice_of(int(dataset))
+        real = features.values[where][~sampled.labels[where]].mean(axis=0)
+        centred[sampled.datasets[sampled.labels] == dataset] -= real
+    known = np.isin(sampled.datasets[sampled.labels], told)
+    names = sampled.methods[sampled.labels][known].astype(str)
+    methods = np.unique(names, return_inverse=True)[1].astype(np.int64)
+    people = sampled.people[sampled.labels][known]
+    by_label = judge(label, entropy)
+    method = np.zeros((1 + n, features.units))
+    if len(np.unique(methods)) > 1:
+        method = _bits(centred[known], methods, people, settings)
+    by_method = judge(method, entropy_of(methods) if len(methods) else 0.0)
+    few = len(np.unique(sampled.people)) < MIN_CLUSTERS
+    nothing = np.full(features.units, np.nan)
+    return {
+        "row_layer": ("row", np.array([features.layer] * features.units, dtype=object)),
+        "row_unit": ("row", np.arange(features.units)),
+        "label_information": ("row", by_label.share),
+        "method_information": ("row", by_method.share),
+        "label_q": ("row", nothing if few else benjamini_hochberg(by_label.p)),
+        "method_q": ("row", nothing if few else benjamini_hochberg(by_method.p)),
+    }
+
+
+def _bits(
+    values: NDArray[np.float32], classes: NDArray[np.int64], people: NDArray[np.int64],
+    settings: Settings,
+) -> Floats:  # fmt: skip
+    keys, row = np.unique(np.stack([people, classes]), axis=1, return_inverse=True)
+    groups = np.unique(keys[0], return_inverse=True)[1]
+    drawn = exchange_rows(keys[1], groups, settings.n_permutations, settings.seed)
+    labellings = np.concatenate([keys[1][None], drawn])
+    return mutual_bits(quantile_bins(values), row.ravel(), labellings)
+
+
+def _samples(sampled: Sampled) -> xr.Dataset:
+    slices = [sampled.slice_of(d) for d in range(len(sampled.names))]
+    whole = [
+        Part(np.zeros((0, 0), np.float32), sampled.labels[s],
+             np.unique(sampled.people[s], return_inverse=True)[1], sampled.folds[s],
+             sampled.own[s])
+        for s in slices
+    ]  # fmt: skip
+    return xr.Dataset(
+        {
+            "n_samples": ("dataset", sampled.total),
+            "sampled": ("dataset", [len(part.labels) for part in whole]),
+            "n_fakes": ("dataset", [int(part.labels.sum()) for part in whole]),
+            "n_clusters": ("dataset", [part.n_clusters for part in whole]),
+            "reason": ("dataset", np.array([part.problem for part in whole], dtype=object)),
+        }
+    )
+
+
+def _own(sampled: Sampled, settings: Settings) -> dict[str, Any]:
+    """AUROC of the detector's own logit on the same samples."""
+    rows = []
+    for dataset in range(len(sampled.names)):
+        where = sampled.slice_of(dataset)
+        clusters = np.unique(sampled.people[where], return_inverse=True)[1]
+        pairs = pairs_of(sampled.labels[where], sampled.own[where], clusters)
+        rows.append(_with_bounds(pairs, int(clusters.max()) + 1, settings))
+    return {f"own{end}": ("dataset", [row[i] for row in rows]) for i, end in enumerate(BOUNDS)}
+
+
+def _adjusted(p: Floats) -> Floats:
+    """BH over layers and datasets; undefined p-values stay so."""
+    out, known = np.full(p.shape, np.nan), np.isfinite(p)
+    if known.any():
+        out[known] = benjamini_hochberg(p[known])
+    return out
+
+
+def _row_names(data: xr.Dataset) -> list[str]:
+    return [str(name) for name, value in data.data_vars.items() if "row" in value.dims]
