@@ -33,7 +33,7 @@ ALLOWED = {
     | {"figures", "tables", "neurons", "importance", "hooks", "detectors", "datasets"},
     "transfer": BASE | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
     "separability": BASE | {"figures", "tables", "store"},
-    "embed": BASE | {"figures", "tables", "store"},
+    "embed": BASE | {"figures", "tables", "store", "separability"},
     "artifacts": BASE | {"figures", "tables", "datasets"},
     "responses": BASE
     | {"figures", "tables", "store", "neurons", "artifacts", "datasets", "hooks", "detectors"},

@@ -340,8 +340,9 @@ def _joined(names: Sequence[str], split: str) -> Any:
     return opened[0] if len(opened) == 1 else concatenate(opened, "+".join(names))
 
 
-# Last: the commands about neurons need the group, and what parses a detector.
+# Last: these commands need the group, and what parses a detector.
 from probe.cli import neurons as _neurons  # noqa: E402
+from probe.cli import separability as _separability  # noqa: E402
 
-for _command in _neurons.COMMANDS:
+for _command in (*_neurons.COMMANDS, *_separability.COMMANDS):
     cli.add_command(_command)

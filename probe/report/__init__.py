@@ -22,6 +22,7 @@ from probe.report.neurons import (
     universality,
     universality_sentence,
 )
+from probe.report.separability import embeddings, separability, similarity
 from probe.stats import MIN_CLUSTERS, sigmoid
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ __all__ = [
     "dataset",
     "detectors",
     "doctor",
+    "embeddings",
     "error",
     "heads",
     "ingest",
@@ -53,6 +55,8 @@ __all__ = [
     "note",
     "outcome",
     "polarity",
+    "separability",
+    "similarity",
     "stages",
     "test_sentence",
     "trained",

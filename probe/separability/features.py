@@ -142,8 +142,8 @@ def parse_memory(text: str | int) -> int:
 def spread(groups: NDArray[Any], most: int, seed: int) -> Integers:
     """Choose at most `most` positions, spread over groups; ascending.
 
-    Groups are thinned alike: each keeps the same number, evenly spaced, as far as it has so many.
-    Where even one of each is too many, groups are drawn at random.
+    Groups are thinned alike: each keeps the same number, evenly spaced, as far as it has so many,
+    and some drawn at random one more. Where even one of each is too many, groups are drawn.
 
     Parameters
     ----------
@@ -165,15 +165,13 @@ def spread(groups: NDArray[Any], most: int, seed: int) -> Integers:
     _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     order = np.argsort(codes, kind="stable")
     starts = np.r_[0, np.cumsum(sizes)[:-1]]
-    quota = _quota(sizes, most)
-    chosen = np.arange(len(sizes))
-    if quota == 0:
-        chosen = np.random.default_rng(seed).choice(len(sizes), most, replace=False)
-        quota = 1
+    counts = np.minimum(sizes, _quota(sizes, most))
+    larger = np.flatnonzero(sizes > counts)
+    counts[np.random.default_rng(seed).permutation(larger)[: most - counts.sum()]] += 1
     kept = [
-        order[starts[g] + np.floor(np.arange(k) * sizes[g] / k).astype(np.int64)]
-        for g in chosen
-        for k in [min(quota, int(sizes[g]))]
+        order[start + np.floor(np.arange(k) * size / k).astype(np.int64)]
+        for start, size, k in zip(starts, sizes, counts, strict=True)
+        if k
     ]
     return np.sort(np.concatenate(kept))
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
+from scipy.linalg import lapack
 
 from probe.separability.scoring import columns_auroc
 from probe.stats import Floats
@@ -197,10 +198,11 @@ def ridge(
     for penalty in penalties:
         loaded = covariance.copy()
         loaded[np.diag_indices_from(loaded)] += penalty * size
-        # Single precision can leave a least eigenvalue a little below zero.
-        try:
-            found = linalg.solve(loaded, right, assume_a="pos", overwrite_a=True)
-        except np.linalg.LinAlgError:
+        # Several times faster than `linalg.solve`, which also estimates the condition number.
+        _, found, failed = lapack.dposv(loaded.T, right, lower=True, overwrite_a=True)
+        if failed:
+            # Single precision can leave a least eigenvalue a little below zero.
+            loaded = covariance + penalty * size * np.eye(len(centre))
             found = linalg.lstsq(loaded, right)[0]
         if unit:
             along = np.einsum("at,at->t", found, covariance @ found)

@@ -177,7 +177,11 @@ def _controls(
     scores = np.concatenate([block[:, 1:] for _, block in found])
     labels = drawn[:, rows].T
     right = (scores > 0) == labels
-    shares = [(right & side).sum(axis=0) / side.sum(axis=0) for side in (~labels, labels)]
+    shares = [
+        np.divide((right & side).sum(axis=0), n, out=np.full(len(n), np.nan), where=n > 0)
+        for side in (~labels, labels)
+        for n in [side.sum(axis=0)]
+    ]
     return columns_auroc(labels, scores)[0], np.asarray((shares[0] + shares[1]) / 2)
 
 
@@ -208,7 +212,8 @@ def _by_probe(part: Part, fitted: Fitted, settings: Settings) -> dict[str, Row]:
     counted = tally(right, part.labels.astype(np.int64), part.clusters, 2)
     along = spread_of(part.labels, fitted.scores, part.clusters)
     accuracy = float(counted.mean()[0]) if np.isfinite(auroc) else np.nan
-    control = float(fitted.controls.mean()) if len(fitted.controls) else np.nan
+    known = fitted.controls[np.isfinite(fitted.controls)]
+    control = float(known.mean()) if len(known) else np.nan
     low, high = _bounds(part, fitted.pairs.auroc, settings)
     p = _p(auroc, fitted.controls)
     ends = _percentiles(fitted.controls, settings.level)

@@ -1,0 +1,154 @@
+"""Measurements of JPEG: blocks, quality and ghosts."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import fft
+
+from probe.artifacts.measurements import measurement
+from probe.artifacts.picture import Bools, Picture
+
+__all__ = ["QUALITIES", "block_share", "estimated_quality", "ghost_curve"]
+
+GHOSTS = "Farid 2009, doi:10.1109/TIFS.2008.2012215"
+
+#: Qualities that are tried.
+QUALITIES: NDArray[np.int64] = np.arange(50, 100)
+
+#: Coefficients of a block that are looked at: low ones, which most qualities do not all set to 0.
+LOW = [(u, v) for u in range(6) for v in range(6) if 0 < u + v < 6]
+
+#: How low a curve has to dip for a quality to be seen in it: by chance few blocks reach 0.85, and
+#: qualities from 97 leave hardly more.
+DIP = 0.7
+
+
+def _tables() -> NDArray[np.float32]:
+    """Tabulate the steps of low luminance coefficients, shape (qualities, coefficients).
+
+    Pillow's encoder is asked, which follows the Independent JPEG Group.
+    """
+    out = []
+    for quality in QUALITIES:
+        buffer = io.BytesIO()
+        Image.new("L", (8, 8)).save(buffer, "JPEG", quality=int(quality))
+        with Image.open(buffer) as image:
+            table = np.asarray(image.quantization[0]).reshape(8, 8)  # type: ignore[attr-defined]
+        out.append([table[u, v] for u, v in LOW])
+    return np.asarray(out, dtype=np.float32)
+
+
+TABLES = _tables()
+
+
+def _coefficients(picture: Picture, shift: int) -> NDArray[np.float32]:
+    """Low DCT coefficients of 8 × 8 blocks, shape (block rows, block columns, coefficients)."""
+    grey = picture.grey[shift:, shift:] - 128
+    rows, columns = grey.shape[0] // 8, grey.shape[1] // 8
+    blocks = grey[: 8 * rows, : 8 * columns].reshape(rows, 8, columns, 8).swapaxes(1, 2)
+    spectra = fft.dctn(blocks, axes=(2, 3), norm="ortho")
+    return np.stack([spectra[..., u, v] for u, v in LOW], axis=-1)
+
+
+def _off(coefficients: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean squared distance to multiples of each quality's steps; shape (qualities,)."""
+    flat = coefficients.reshape(1, -1, len(LOW))
+    steps = TABLES[:, None, :]
+    distance = flat - steps * np.rint(flat / steps)
+    return np.asarray(np.mean(distance**2, axis=(1, 2)), dtype=np.float64)
+
+
+def block_share(inside: Bools, shift: int) -> NDArray[np.float64]:
+    """Share of every 8 × 8 block that lies in an area, shape (block rows, block columns)."""
+    part = inside[shift:, shift:]
+    rows, columns = part.shape[0] // 8, part.shape[1] // 8
+    return np.asarray(part[: 8 * rows, : 8 * columns].reshape(rows, 8, columns, 8).mean((1, 3)))
+
+
+def ghost_curve(picture: Picture, where: Bools, share: float = 1.0) -> NDArray[np.float64]:
+    """How well an area fits a compression by every quality.
+
+    What recompression by a quality changes is, up to rounding, how far the DCT coefficients lie
+    from multiples of its steps. That grows with the steps; the same distance off the grid of
+    blocks, where no compression has left a trace, is what it is compared with.
+
+    Parameters
+    ----------
+    picture : Picture
+        The image, with its blocks where they were when it was compressed.
+    where : numpy.ndarray
+        Shape (height, width).
+    share : float, default 1
+        Share of a block that has to lie in it for the block to count.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (50,), by `QUALITIES`: about 1 where there is no trace, lower at qualities that the
+        area was compressed by; NaN where it holds no block.
+    """
+    on, off = block_share(where, 0) >= share, block_share(where, 4) >= share
+    if not (on.any() and off.any()):
+        return np.full(len(QUALITIES), np.nan)
+    noise = 0.1  # Rounding to 8 bits alone: keeps the ratio finite where an image is flat.
+    aligned, shifted = (
+        _off(_coefficients(picture, shift)[kept]) for shift, kept in ((0, on), (4, off))
+    )
+    return np.asarray((aligned + noise) / (shifted + noise))
+
+
+def estimated_quality(picture: Picture, where: Bools) -> float:
+    """Estimate the JPEG quality of an area; 100 where no trace of compression is seen.
+
+    Returns
+    -------
+    float
+        From 50 to 96 on the scale of the Independent JPEG Group, or 100; NaN where it holds no
+        block.
+    """
+    curve = ghost_curve(picture, where)
+    if not np.isfinite(curve).all():
+        return float("nan")
+    best = int(np.argmin(curve))
+    return float(QUALITIES[best]) if curve[best] < DIP else 100.0
+
+
+@measurement(
+    "jpeg_quality", "JPEG quality: by the file's tables, else as ghosts show it",
+    "quality, 1 to 100", GHOSTS,
+)  # fmt: skip
+def jpeg_quality(picture: Picture) -> float:
+    """Quality by the quantisation tables where the file has them, else estimated."""
+    if np.isfinite(picture.quality):
+        return picture.quality
+    found = estimated_quality(picture, np.ones(picture.grey.shape, dtype=bool))
+    return found if np.isfinite(found) else 100.0
+
+
+@measurement(
+    "jpeg_ghost", "another compression inside than outside", "mean difference of curves",
+    GHOSTS, "region",
+)  # fmt: skip
+def jpeg_ghost(picture: Picture) -> float:
+    """Mean absolute difference between the ghost curves of blocks at least half inside, and not."""
+    inner = ghost_curve(picture, picture.inside, 0.5)
+    return float(np.mean(np.abs(inner - ghost_curve(picture, ~picture.inside))))
+
+
+@measurement(
+    "blockiness", "steps at the borders of 8 × 8 blocks", "log10 ratio",
+    "Fan and de Queiroz 2003, doi:10.1109/TIP.2002.807361",
+)  # fmt: skip
+def blockiness(picture: Picture) -> float:
+    """Mean step across the borders over the mean step within blocks; 0 without blocks."""
+    border, within = [], []
+    for axis in (0, 1):
+        step = np.abs(np.diff(picture.grey, axis=axis)).mean(axis=1 - axis)
+        at_border = np.arange(len(step)) % 8 == 7
+        border.append(step[at_border].mean())
+        within.append(step[~at_border].mean())
+    return float(np.log10((np.mean(border) + 1e-3) / (np.mean(within) + 1e-3)))

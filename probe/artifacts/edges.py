@@ -1,0 +1,120 @@
+"""Measurements along the edge of the region: seams, rims and colour."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from probe.artifacts.measurements import log_mean, measurement
+from probe.artifacts.picture import LUMA, Floats, Picture
+
+__all__ = ["OFFSETS", "profiles"]
+
+XRAY = "Li et al. 2020 (Face X-ray), arXiv:1912.13458"
+
+#: Depths at which the image is sampled across the edge, pixels; above 0 inside.
+OFFSETS: NDArray[np.float32] = np.arange(-8, 8.5, 0.5, dtype=np.float32)
+
+#: From log RGB to log red / green and log blue / green.
+OPPONENT = np.array([[1, 0], [-1, -1], [0, 1]], dtype=np.float32)
+
+#: Half the width of a line that counts as a seam, pixels.
+LINE = 1.5
+
+
+def profiles(picture: Picture) -> Floats:
+    """Sample the logarithm of luma across the region's edge.
+
+    Parameters
+    ----------
+    picture : Picture
+        With a region.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (points of the outline, 33), at depths `OFFSETS` along the normal.
+    """
+    inside = picture.inside.astype(np.uint8)
+    outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    x, y = np.concatenate(outlines)[:, 0].T
+    soft = cv2.GaussianBlur(picture.depth, (0, 0), 2)
+    across, down = (cv2.Sobel(soft, cv2.CV_32F, *way)[y, x] for way in ((1, 0), (0, 1)))
+    length = np.hypot(across, down) + 1e-9
+    at_x = x[:, None] + (across / length)[:, None] * OFFSETS
+    at_y = y[:, None] + (down / length)[:, None] * OFFSETS
+    luma = np.asarray(picture.logs @ LUMA)
+    where = at_x.astype(np.float32), at_y.astype(np.float32)
+    return np.asarray(cv2.remap(luma, *where, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+
+
+def _at(profile: Floats, depth: float) -> Floats:
+    return np.asarray(profile[:, int(round((depth - OFFSETS[0]) * 2))])
+
+
+@measurement(
+    "seam_line", "a line along the edge, of one brightness all around", "log intensity", XRAY,
+    "region",
+)  # fmt: skip
+def seam_line(picture: Picture) -> float:
+    """Median over the outline of a point less its two neighbours across the edge, as a size.
+
+    The median keeps what is the same all around and drops the features that cross the edge. The
+    line may lie up to two pixels inside: the largest is taken.
+    """
+    profile = profiles(picture)
+    ridge = [
+        _at(profile, o) - (_at(profile, o - LINE) + _at(profile, o + LINE)) / 2
+        for o in (0, 0.5, 1, 1.5, 2)
+    ]
+    return float(max(abs(np.median(one)) for one in ridge))
+
+
+@measurement(
+    "seam_gradient", "steps across the edge against those on both sides", "log10 ratio", XRAY,
+    "region",
+)  # fmt: skip
+def seam_gradient(picture: Picture) -> float:
+    """Median gradient along the normal at the edge over that beside it."""
+    step = np.abs(np.diff(profiles(picture), axis=1))
+    depth = (OFFSETS[1:] + OFFSETS[:-1]) / 2
+    edge, beside = np.abs(depth - 0.5) < 2, np.abs(depth - 0.5) > 4
+    return float(np.log10((np.median(step[:, edge]) + 1e-4) / (np.median(step[:, beside]) + 1e-4)))
+
+
+@measurement(
+    "rim_detail", "fine detail on the rim against the middle and the outside", "log10 ratio",
+    XRAY, "region",
+)  # fmt: skip
+def rim_detail(picture: Picture) -> float:
+    """Fine over coarser detail on the rim, less the mean of the same in the core and the ring.
+
+    Fine is what lies between Gaussians of 0.6 and 0.85 pixels, coarser between 1.2 and 1.7. What
+    the whole region has lost is lost on both sides of the difference, and counts by half.
+    """
+    rim, core, ring = (
+        log_mean(picture.bands[1], where) - log_mean(picture.bands[3], where)
+        for where in (picture.rim, picture.core, picture.ring)
+    )
+    return float(rim - (core + ring) / 2)
+
+
+@measurement(
+    "colour_mismatch", "colour cast inside against the skin just outside", "log intensity",
+    "Li et al. 2020 (Face X-ray), arXiv:1912.13458; He et al. 2019 (colour), arXiv:1909.11573",
+    "region",
+)  # fmt: skip
+def colour_mismatch(picture: Picture) -> float:
+    """Distance of the median chromaticity in the core from that just outside.
+
+    Of the ring outside, the half nearest in chromaticity counts, so that hair and background stay
+    out. Brightness does not count: light from one side differs between any two areas.
+    """
+    chroma = picture.logs @ OPPONENT
+    inner = np.median(chroma[picture.core], axis=0)
+    ring = chroma[picture.ring]
+    if not len(ring):
+        return float("nan")
+    away = np.hypot(*(ring - inner).T)
+    return float(np.hypot(*(np.median(ring[away <= np.median(away)], axis=0) - inner)))

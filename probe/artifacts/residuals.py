@@ -1,0 +1,145 @@
+"""Measurements of residuals: SRM, neighbouring pixels, noise."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from probe.artifacts.measurements import log_mean, log_ratio, measurement
+from probe.artifacts.picture import Floats, Picture
+
+__all__ = ["nearest_residual", "srm_residual"]
+
+SRM = "Fridrich and Kodovský 2012, doi:10.1109/TIFS.2012.2190402"
+NPR = "Tan et al. 2024, arXiv:2312.10461"
+IMMERKAER = "Immerkær 1996, doi:10.1006/cviu.1996.0060"
+
+#: The square 5 × 5 predictor of the spatial rich model (Ker and Böhme's), of sum zero.
+KERNEL = (
+    np.array(
+        [
+            [-1, 2, -2, 2, -1],
+            [2, -6, 8, -6, 2],
+            [-2, 8, -12, 8, -2],
+            [2, -6, 8, -6, 2],
+            [-1, 2, -2, 2, -1],
+        ],
+        dtype=np.float32,
+    )
+    / 12
+)
+
+#: Difference of two Laplacians: blind to planes and to edges along the axes.
+LAPLACIANS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
+
+
+def srm_residual(picture: Picture) -> Floats:
+    """Residual of a pixel against its prediction from 24 neighbours, grey levels."""
+    return np.asarray(cv2.filter2D(picture.grey, cv2.CV_32F, KERNEL))
+
+
+@measurement("srm_energy", "size of the SRM residual", "log10 grey levels", SRM)
+def srm_energy(picture: Picture) -> float:
+    """Root mean square of the 5 × 5 residual."""
+    return float(np.log10(np.sqrt(np.mean(srm_residual(picture) ** 2)) + 1e-3))
+
+
+@measurement("srm_tails", "heaviness of the SRM residual's tails", "log10 kurtosis", SRM)
+def srm_tails(picture: Picture) -> float:
+    """Kurtosis of the 5 × 5 residual; 0.477 (a kurtosis of 3) for Gaussian noise."""
+    residual = srm_residual(picture).astype(np.float64)
+    spread = np.mean(residual**2)
+    return float(np.log10(np.mean(residual**4) / spread**2)) if spread > 1e-9 else float("nan")
+
+
+@measurement("srm_ratio", "SRM residual inside against outside", "log10 ratio", SRM, "region")
+def srm_ratio(picture: Picture) -> float:
+    """Mean absolute 5 × 5 residual inside over that outside."""
+    return log_ratio(np.abs(srm_residual(picture)), picture.within, picture.beyond)
+
+
+def nearest_residual(grey: Floats, row: int, column: int) -> Floats:
+    """Differences of pixels from the first of their 2 × 2 cell; the first has none.
+
+    Parameters
+    ----------
+    grey : numpy.ndarray
+        Shape (height, width).
+    row, column : int
+        0 or 1: where the cells begin.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same shape, absolute differences × 4 / 3, so that a mean is that over the three others
+        of a cell; NaN where a cell is cut by the frame.
+    """
+    out = np.full_like(grey, np.nan)
+    height, width = (
+        (side - start) // 2 * 2 for side, start in zip(grey.shape, (row, column), strict=True)
+    )
+    part = grey[row : row + height, column : column + width]
+    first = part[::2, ::2].repeat(2, axis=0).repeat(2, axis=1)
+    out[row : row + height, column : column + width] = np.abs(part - first) * (4 / 3)
+    return out
+
+
+def _cells(picture: Picture) -> list[Floats]:
+    return [nearest_residual(picture.grey, row, column) for row in (0, 1) for column in (0, 1)]
+
+
+@measurement("npr", "differences of neighbours in cells of 2 × 2 pixels", "grey levels", NPR)
+def npr(picture: Picture) -> float:
+    """Mean difference at the phase of the grid where it is least; 0 after nearest upsampling."""
+    return float(min(np.nanmean(cell) for cell in _cells(picture)))
+
+
+@measurement("npr_ratio", "the same, inside against outside", "log10 ratio", NPR, "region")
+def npr_ratio(picture: Picture) -> float:
+    """Mean difference inside over that outside, at the phase where the inside has least."""
+    cells = _cells(picture)
+    least = min(cells, key=lambda cell: float(np.nanmean(cell[picture.within])))
+    known = np.isfinite(least)
+    return log_ratio(least, picture.within & known, picture.beyond & known)
+
+
+@measurement(
+    "noise_level", "noise, from the median of diagonal differences", "grey levels",
+    "Donoho and Johnstone 1994, doi:10.1093/biomet/81.3.425",
+)  # fmt: skip
+def noise_level(picture: Picture) -> float:
+    """Deviation of the noise: median absolute diagonal Haar coefficient / 0.6745."""
+    height, width = (side // 2 * 2 for side in picture.grey.shape)
+    grey = picture.grey[:height, :width]
+    diagonal = (grey[::2, ::2] - grey[1::2, ::2] - grey[::2, 1::2] + grey[1::2, 1::2]) / 2
+    return float(np.median(np.abs(diagonal)) / 0.6745)
+
+
+def immerkaer(picture: Picture) -> Floats:
+    """Absolute response whose mean is the deviation of Gaussian noise, grey levels."""
+    response = cv2.filter2D(picture.grey, cv2.CV_32F, LAPLACIANS)
+    return np.asarray(np.abs(response) * np.float32(np.sqrt(np.pi / 2) / 6))
+
+
+@measurement("noise_ratio", "noise inside against outside", "log10 ratio", IMMERKAER, "region")
+def noise_ratio(picture: Picture) -> float:
+    """Immerkær's estimate of the noise inside over that outside."""
+    return log_ratio(immerkaer(picture), picture.within, picture.beyond)
+
+
+@measurement(
+    "sharpness", "sharpness of the whole image", "log10 variance of the Laplacian",
+    "Pech-Pacheco et al. 2000, doi:10.1109/ICPR.2000.903548",
+)  # fmt: skip
+def sharpness(picture: Picture) -> float:
+    """Variance of the Laplacian."""
+    return log_mean(picture.laplacian**2, np.ones(picture.grey.shape, dtype=bool))
+
+
+@measurement(
+    "sharpness_ratio", "sharpness inside against outside", "log10 ratio",
+    "Pech-Pacheco et al. 2000, doi:10.1109/ICPR.2000.903548", "region",
+)  # fmt: skip
+def sharpness_ratio(picture: Picture) -> float:
+    """Mean squared Laplacian inside over that outside."""
+    return log_ratio(picture.laplacian**2, picture.within, picture.beyond)

@@ -1,0 +1,57 @@
+"""The command about artefacts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from probe import report
+from probe.report.artifacts import artifacts as print_artifacts
+from probe.schema import SPLITS
+
+__all__ = ["COMMANDS"]
+
+OUT = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("datasets", nargs=-1, required=True)
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option("--caliper", default=0.2, show_default=True, help="Of matching, in SDs.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--workers", type=int, default=1, show_default=True, help="Processes.")
+@click.option("--figures", type=FOLDER, help="Also draw spectra, effects and methods there.")
+@click.option("--out", type=OUT, help=".csv .parquet .tex .zarr")
+def artifacts(
+    datasets: tuple[str, ...], split: str, caliper: float, seed: int, workers: int,
+    figures: Path | None, out: Path | None,
+) -> None:  # fmt: skip
+    """Measure artefacts of synthesis on images, real against fake, with controls.
+
+    --out NAME.csv also writes what was measured on every image to NAME-images.csv.
+    """
+    from probe.artifacts import artifact_report, measure_artifacts
+    from probe.artifacts.drawing import draw_report
+    from probe.datasets import open_dataset, parts_of
+
+    parts = [part for name in datasets for part in parts_of(open_dataset(name, split=split))]
+    measured = measure_artifacts(parts, workers=workers)
+    found = artifact_report(measured, caliper=caliper, seed=seed)
+    print_artifacts(found)
+    if out:
+        beside = out.with_name(f"{out.stem}-images{out.suffix}")
+        if out.suffix == ".zarr":
+            found.save(out)
+            measured.save(beside)
+        else:
+            found.export(out)
+            measured.export(beside)
+        report.written(out)
+        report.written(beside)
+    for path in draw_report(found, figures) if figures else []:
+        report.written(path)
+
+
+COMMANDS = (artifacts,)

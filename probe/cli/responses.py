@@ -1,0 +1,110 @@
+"""The command about what units respond to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from probe import report
+from probe.cli.naming import DETECTOR, detector_of
+from probe.report.responses import responses as print_responses
+from probe.schema import SPLITS
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from probe.responses import ResponseReport
+
+__all__ = ["COMMANDS"]
+
+FOLDER = click.Path(path_type=Path, file_okay=False)
+TABLE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("store", type=FOLDER)
+@click.option("--layer", "-l", required=True, help="A recorded layer.")
+@click.option("--measurements", "-m", type=FOLDER, help="What `probe artifacts` kept (.zarr).")
+@click.option("--datasets", multiple=True, help="Or measure these, such as lab; may be repeated.")
+@click.option("--covariate", "covariates", multiple=True, help="Held constant; may be repeated.")
+@click.option("--detector", "-d", "name", metavar=DETECTOR, help="Also turn up artefacts (lab).")
+@click.option(
+    "--others", type=click.Choice(["none", "own"]), default="none", show_default=True,
+    help="All other artefacts at nought, or at the video's own doses.",
+)  # fmt: skip
+@click.option("--videos", default=12, show_default=True, help="Lab videos a dataset, to 25.")
+@click.option("--universal", "-u", type=int, multiple=True, help="Units to mark; may be repeated.")
+@click.option("--permutations", default=1999, show_default=True)
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option("--seed", default=0, show_default=True)
+@click.option("--figure", type=TABLE, help="Also draw it: .pdf .png .svg")
+@click.option("--out", type=TABLE, help=".csv .parquet .tex")
+def responses(
+    store: Path, layer: str, measurements: Path | None, datasets: tuple[str, ...],
+    covariates: tuple[str, ...], name: str | None, others: str, videos: int,
+    universal: tuple[int, ...], permutations: int, split: str, seed: int, figure: Path | None,
+    out: Path | None,
+) -> None:  # fmt: skip
+    """Say what each unit of a recorded layer responds to."""
+    from probe.responses import dose_response, relate, render_doses
+    from probe.store import ActivationStore
+
+    if bool(measurements) == bool(datasets) and (measurements or not name):
+        raise click.UsageError("Give --measurements or --datasets, or --detector for doses alone.")
+    recorded = ActivationStore.open(store)
+    parts = []
+    if measurements or datasets:
+        data = _measured(measurements, datasets, split)
+        parts.append(
+            relate(
+                recorded, layer, data, covariates, universal, n_permutations=permutations, seed=seed
+            )
+        )
+    if name:
+        images = render_doses(others=others, split=split, videos=videos)
+        full = recorded.attrs["layers"].get(layer, layer)
+        reducer = recorded.attrs["reducer"]
+        parts.append(
+            dose_response(
+                detector_of(name), full, images, reducer=reducer, universal=universal, seed=seed
+            )
+        )
+    found = parts[0] if len(parts) == 1 else parts[0].joined(parts[1])
+    print_responses(found)
+    if out:
+        report.written(found.export(out))
+    if figure:
+        _draw(found, figure)
+
+
+COMMANDS = (responses,)
+
+
+def _measured(measurements: Path | None, datasets: tuple[str, ...], split: str) -> xr.Dataset:
+    """Read measurements, or take them."""
+    from probe.artifacts import ArtifactMeasurements, measure_artifacts
+    from probe.datasets import open_dataset
+
+    if measurements:
+        return ArtifactMeasurements.open(measurements).data
+    parts = [open_dataset(one, split=split) for one in datasets]
+    return measure_artifacts(parts, workers=None).data
+
+
+def _draw(found: ResponseReport, path: Path) -> None:
+    """Draw the parts that there are; their names are added to the file's."""
+    from probe.figures import save_figure
+    from probe.responses import drawing
+
+    figures: dict[str, Callable[[ResponseReport], Figure]] = {}
+    if found.has_doses:
+        figures |= {"doses": drawing.dose_figure, "units": drawing.unit_figure}
+    if found.has_correlations:
+        figures |= {"correlations": drawing.correlation_figure}
+    for name, draw in figures.items():
+        file = path.with_name(f"{path.stem}-{name}{path.suffix}")
+        report.written(save_figure(draw(found), file))

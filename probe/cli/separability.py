@@ -1,0 +1,113 @@
+"""Commands about features: separability, similarity and pictures of layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from probe import report
+from probe.run import slug
+
+__all__ = ["COMMANDS"]
+
+STORE = click.Path(path_type=Path, file_okay=False)
+OUT = click.option(
+    "--out", type=click.Path(path_type=Path), help=".csv .parquet .tex, or .zarr for all arrays."
+)
+FIGURES = click.option(
+    "--figures", type=click.Path(path_type=Path, file_okay=False), help="Folder for PDF and PNG."
+)
+SEED = click.option("--seed", default=0, show_default=True)
+LAYERS = click.option(
+    "--layer", "-l", "layers", multiple=True, help="Of the store; all by default."
+)
+
+
+@click.command()
+@click.argument("stores", nargs=-1, required=True, type=STORE)
+@LAYERS
+@click.option("--memory", default="4G", show_default=True, help="What may be used.")
+@click.option("--folds", "n_folds", default=5, show_default=True, help="Folds of people.")
+@click.option("--controls", "n_controls", default=199, show_default=True, help="Control tasks.")
+@SEED
+@OUT
+@FIGURES
+def separability(
+    stores: tuple[Path, ...], layers: tuple[str, ...], memory: str, n_folds: int, n_controls: int,
+    seed: int, out: Path | None, figures: Path | None,
+) -> None:  # fmt: skip
+    """Measure how well recorded features tell fakes, methods and datasets.
+
+    STORES are what `probe record` wrote. Of several stores of the same samples the similarity of
+    layers is measured too.
+    """
+    from probe.figures import save_figure
+    from probe.separability import drawing
+    from probe.separability import separability as measure
+    from probe.separability import similarity as compare
+
+    for place in stores:
+        found = measure(
+            place, layers or None, memory=memory, n_folds=n_folds, n_controls=n_controls, seed=seed
+        )
+        label = str(found.data.attrs["label"])
+        report.separability(found)
+        end = f"-{slug(label)}" if len(stores) > 1 else ""
+        _write(found, out, end)
+        for name, figure in drawing.figures_of(found).items() if figures else ():
+            for suffix in (".pdf", ".png"):
+                save_figure(figure, Path(figures or ".") / f"{name}{end}{suffix}")
+    if len(stores) > 1:
+        alike = compare(stores, layers or None, seed=seed)
+        report.similarity(alike)
+        _write(alike, out, "-similarity")
+    if figures:
+        report.written(figures)
+
+
+@click.command()
+@click.argument("store", type=STORE)
+@LAYERS
+@click.option("--method", "-m", "methods", multiple=True, help="pca, umap, tsne; all by default.")
+@click.option(
+    "--most", default=5000, show_default=True, help="Samples that pictures are fitted on."
+)
+@SEED
+@OUT
+@FIGURES
+def embed(
+    store: Path, layers: tuple[str, ...], methods: tuple[str, ...], most: int, seed: int,
+    out: Path | None, figures: Path | None,
+) -> None:  # fmt: skip
+    """Place the samples of a store in two dimensions, and say how far to believe it."""
+    from probe.embed import drawing
+    from probe.embed import embed as place
+    from probe.figures import save_figure
+    from probe.store import ActivationStore
+
+    opened = ActivationStore.open(store)
+    found = place(opened, layers or None, methods or None, most=most, seed=seed)
+    report.embeddings(found)
+    _write(found, out, "")
+    if figures:
+        for name, figure in drawing.figures_of(found, opened.samples).items():
+            for suffix in (".pdf", ".png"):
+                save_figure(figure, figures / f"{name}{suffix}")
+        report.written(figures)
+
+
+COMMANDS = (separability, embed)
+
+
+def _write(found: Any, out: Path | None, end: str) -> None:
+    """Write a table in the format that the suffix names, labelled arrays as Zarr."""
+    if out is None:
+        return
+    place = out.with_name(f"{out.stem}{end}{out.suffix}")
+    if place.suffix == ".zarr":
+        found.save(place)
+    else:
+        found.export(place)
+    report.written(place)

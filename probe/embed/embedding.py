@@ -1,0 +1,236 @@
+"""`embed`: pictures of a store's layers, each with how far it can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from sklearn.manifold import trustworthiness
+from sklearn.neighbors import NearestNeighbors
+
+from probe.embed.methods import METHODS, Floats, Picture
+from probe.embed.table import EMBEDDINGS, Embeddings
+from probe.errors import ProbeError, StoreError
+from probe.progress import progress_bar
+from probe.separability.features import people_of, spread
+from probe.store import ActivationStore
+
+__all__ = ["Projector", "embed", "preservation", "projector"]
+
+#: Samples that a picture is fitted on, and judged on, at most.
+FITTED = 5000
+JUDGED = 2000
+#: Neighbours that a picture is judged by.
+JUDGED_NEIGHBOURS = 15
+ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Projector:
+    """A fitted picture of one layer, into which further samples can be projected.
+
+    Attributes
+    ----------
+    picture : Picture
+        Fitted.
+    centre, scale : numpy.ndarray
+        Shape (units,): units are centred and divided before anything else; constants become 0.
+    rows : numpy.ndarray
+        Positions in the store of what was fitted.
+    """
+
+    picture: Picture
+    centre: Floats
+    scale: Floats
+    rows: NDArray[np.int64]
+
+    def __call__(self, values: NDArray[np.floating]) -> Floats:
+        """Place samples, shape (n, units) to (n, 2).
+
+        Raises
+        ------
+        ProbeError
+            If they have another number of units, or values that are not finite.
+        """
+        given = np.asarray(values, dtype=np.float64)
+        if given.ndim != 2 or given.shape[1] != len(self.centre):
+            raise ProbeError(
+                f"Activations of shape {given.shape} were given; this picture takes (samples, "
+                f"{len(self.centre)})."
+            )
+        if not np.isfinite(given).all():
+            raise ProbeError("Some of the activations given are not finite.")
+        return self.picture.project((given - self.centre) * self.scale)
+
+
+def embed(
+    store: ActivationStore | str | Path,
+    layers: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
+    *,
+    most: int = FITTED,
+    seed: int = 0,
+) -> Embeddings:
+    """Place all samples of a store in two dimensions.
+
+    A picture is fitted on at most `most` samples, spread over people; the others are projected
+    into it. The same seed and versions give the same picture.
+
+    Parameters
+    ----------
+    store : ActivationStore or path
+        Complete.
+    layers : sequence of str, optional
+        Some of the store's; all by default.
+    methods : sequence of str, optional
+        Of ``pca``, ``umap``, ``tsne``; all by default.
+    most : int, default 5000
+        Samples to fit on, at least 10.
+    seed : int, default 0
+        Seed of all draws.
+
+    Raises
+    ------
+    UnknownNameError
+        If a layer or method is not known.
+    ProbeError
+        If `most` is too small.
+    StoreError
+        If the store cannot be read, holds fewer than 10 samples or values that are not finite.
+    """
+    opened = store if isinstance(store, ActivationStore) else ActivationStore.open(store)
+    names, kinds = list(layers or opened.layers), list(methods or METHODS)
+    for kind in kinds:
+        METHODS[kind]
+    n = len(opened.samples)
+    position = np.zeros((len(names), len(kinds), n, 2))
+    faith = np.zeros((2, len(names), len(kinds)))
+    rows = np.zeros(0, dtype=np.int64)
+    with progress_bar("pictures of layers", len(names) * len(kinds)) as advance:
+        for i, layer in enumerate(names):
+            for j, kind in enumerate(kinds):
+                place = projector(opened, layer, kind, most=most, seed=seed)
+                rows = place.rows
+                position[i, j, rows] = place.picture.positions
+                for where, values in _others(opened, layer, rows):
+                    position[i, j, where] = place(values)
+                faith[:, i, j] = _judged(opened, layer, place, position[i, j], seed)
+                advance(1)
+    fitted = np.zeros(n, dtype=bool)
+    fitted[rows] = True
+    dims = ("layer", "method")
+    data = xr.Dataset(
+        {
+            "position": ((*dims, "sample", "axis"), position),
+            "trustworthiness": (dims, faith[0]), "preservation": (dims, faith[1]),
+            "fitted": ("sample", fitted),
+        },
+        coords={
+            "layer": names, "method": kinds, "axis": [0, 1],
+            "sample": opened.samples["sample"].to_numpy(object),
+        },
+        attrs={
+            "table": EMBEDDINGS, "seed": seed, "neighbours": JUDGED_NEIGHBOURS,
+            "n_fitted": len(rows), "n_judged": min(len(rows), JUDGED), "most": most,
+            "layers": names, "methods": kinds,
+            "detector": opened.attrs["detector"]["fingerprint"],
+            "label": opened.attrs["detector"]["name"],
+            "dataset": opened.attrs["dataset"]["fingerprint"],
+        },
+    )  # fmt: skip
+    return Embeddings(data)
+
+
+def projector(
+    store: ActivationStore | str | Path, layer: str, method: str, *, most: int = FITTED,
+    seed: int = 0,
+) -> Projector:  # fmt: skip
+    """Fit the picture that `embed` draws, so that new samples can be projected into it.
+
+    Examples
+    --------
+    >>> place = projector("meso4.zarr", "leaky", "umap")  # doctest: +SKIP
+    >>> place(new_activations)  # shape (n, units) to (n, 2)  # doctest: +SKIP
+    """
+    opened = store if isinstance(store, ActivationStore) else ActivationStore.open(store)
+    fit, tap = METHODS[method], opened[layer]["activation"]
+    if most < 10 or tap.sizes["sample"] < 10:
+        raise (ProbeError if most < 10 else StoreError)(
+            f"A picture needs 10 samples; most={most} was given, and the store holds "
+            f"{tap.sizes['sample']}."
+        )
+    table = opened.samples
+    groups = people_of(table) + "|" + table["dataset"] + "|" + table["label"].astype(str)
+    rows = spread(pd.factorize(groups)[0], most, seed)
+    values = np.concatenate([block for _, block in _blocks(opened, layer, rows)])
+    if not np.isfinite(values).all():
+        raise StoreError(
+            f"Some activations of {layer!r} are not finite. Check the detector's weights and "
+            "record again."
+        )
+    centre, deviation = values.mean(axis=0), values.std(axis=0)
+    alive = deviation > 1e-6 * np.abs(values).max(axis=0)
+    scale = np.where(alive, 1 / np.where(alive, deviation, 1.0), 0.0)
+    return Projector(fit((values - centre) * scale, seed), centre, scale, rows)
+
+
+def _blocks(
+    store: ActivationStore, layer: str, rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+    """Iterate over blocks of a layer: positions among `rows` (ascending), activations."""
+    tap = store[layer]["activation"]
+    for start in range(0, tap.sizes["sample"], ROWS):
+        inside = rows[(rows >= start) & (rows < start + ROWS)]
+        if len(inside):
+            block = np.asarray(tap[start : start + ROWS].values, dtype=np.float64)
+            yield inside, block[inside - start]
+
+
+def _others(
+    store: ActivationStore, layer: str, rows: NDArray[np.int64]
+) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+    rest = np.setdiff1d(np.arange(len(store.samples)), rows)
+    yield from _blocks(store, layer, rest)
+
+
+def _judged(
+    store: ActivationStore, layer: str, place: Projector, position: Floats, seed: int
+) -> tuple[float, float]:
+    """Trustworthiness and preservation on some of the samples that were fitted."""
+    rng = np.random.default_rng(seed)
+    count = min(len(place.rows), JUDGED)
+    rows = np.sort(rng.choice(place.rows, count, replace=False))
+    values = np.concatenate([block for _, block in _blocks(store, layer, rows)])
+    values = (values - place.centre) * place.scale
+    k = min(JUDGED_NEIGHBOURS, (count - 1) // 2)
+    trust = trustworthiness(values, position[rows], n_neighbors=k)
+    return float(trust), preservation(values, position[rows], k)
+
+
+def preservation(values: Floats, positions: Floats, k: int) -> float:
+    """Share of the k nearest neighbours in the features that are also nearest in the picture.
+
+    Parameters
+    ----------
+    values, positions : numpy.ndarray
+        Shape (n, units) and (n, 2).
+    k : int
+        Below n.
+
+    Returns
+    -------
+    float
+        0 to 1; k / (n − 1) for a random picture.
+    """
+
+    def near(x: Floats) -> NDArray[np.int64]:
+        found = NearestNeighbors(n_neighbors=k).fit(x).kneighbors(return_distance=False)
+        return np.asarray(found, dtype=np.int64)
+
+    pairs = zip(near(values), near(positions), strict=True)
+    return float(np.mean([len(np.intersect1d(a, b)) / k for a, b in pairs]))

@@ -1,0 +1,277 @@
+"""`ResponseReport`: what each unit responds to, by correlation and by dose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from probe.errors import ProbeError, StoreError
+from probe.tables import export_frame, open_table, parsed, save_table
+
+__all__ = ["NOTHING", "Answer", "ResponseReport", "answered"]
+
+#: The answer of a unit for which nothing is significant.
+NOTHING = "nothing found"
+
+#: Attributes that both parts of a report have to agree on.
+SHARED = ("layer", "detector_fingerprint")
+
+
+class Answer(NamedTuple):
+    """What a unit responds to most.
+
+    Attributes
+    ----------
+    name : str
+        An artefact, a measurement, or "nothing found".
+    kind : str
+        "dose" (an artefact was turned up and the unit moved), "correlation", or "".
+    effect : float
+        Response at the highest dose in SDs of the unit, or rho; NaN for nothing.
+    q : float
+        Its q-value; NaN for nothing.
+    """
+
+    name: str
+    kind: str
+    effect: float
+    q: float
+
+
+@dataclass(frozen=True)
+class ResponseReport:
+    """What the units of one layer respond to.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        Over ``dataset``, ``unit``, ``measurement``, ``artefact`` and ``dose``. Correlation, absent
+        where no images were measured:
+
+        - ``rho(unit, measurement)``: partial rank correlation of activation and measurement given
+          label, dataset and covariates, in [−1, 1], above 0 where the unit is larger on images
+          with more of it; 0 for a constant. NaN where the measurement is not defined;
+        - ``p``, ``p_max``, ``q``: two-sided permutation p over clusters, the same against the
+          largest of all pairs (maxT), and q over units × measurements (BH);
+        - ``n_datasets(measurement)``: datasets in which it is known of everybody, and counts;
+        - ``n_samples(dataset)``, ``n_clusters(dataset)``, and ``reason(dataset)``: why a dataset
+          was left out, or images of it; "" if nothing was.
+
+        Dose, on the lab only; NaN where a dataset's method lacks the artefact:
+
+        - ``logit_response(artefact, dataset, dose)``: mean change of the fake logit from dose 0
+          (above 0: towards fake), with ``logit_low`` and ``logit_high`` (bootstrap over
+          identities; NaN below five of them); ``logit_p`` and ``logit_q(artefact, dataset)`` at
+          the highest dose (sign flips; BH over all);
+        - ``unit_response(artefact, dataset, unit, dose)``, ``unit_low``, ``unit_high``: the same
+          for units, in standard deviations of the unit over real images (within datasets);
+        - ``effect(artefact, unit)``: response at the highest dose, mean over the datasets that
+          have the artefact; ``effect_p`` and ``effect_q`` (sign flips of whole identities; BH
+          over units × artefacts);
+        - ``unit_sd(unit)``: one standard deviation, in the unit's own scale;
+        - ``n_identities(dataset)``: identities that were rendered; ``dose_reason(dataset)``: why
+          there are no intervals; "" if there are.
+
+        Both: ``answer(unit)``, ``answer_kind(unit)`` ("dose", "correlation" or ""),
+        ``answer_effect(unit)``, ``answer_q(unit)``; see `Answer`.
+
+        Attributes: ``layer, detector, detector_fingerprint, universal`` (list of units), ``alpha``,
+        ``seed``, ``covariates``, ``n_permutations``, and for doses ``others`` ("own" or "none"),
+        ``smallest``, ``split``, ``frames``.
+    """
+
+    data: xr.Dataset
+
+    @property
+    def universal(self) -> NDArray[np.int64]:
+        """Units that were found universal elsewhere; they are only marked here."""
+        return np.asarray(self.data.attrs.get("universal", []), dtype=np.int64)
+
+    @property
+    def has_doses(self) -> bool:
+        """Whether artefacts were turned up."""
+        return "unit_response" in self.data
+
+    @property
+    def has_correlations(self) -> bool:
+        """Whether units were related to measurements."""
+        return "rho" in self.data
+
+    def answer(self, unit: int) -> Answer:
+        """Say what a unit responds to most.
+
+        The artefact with the largest |response| at the highest dose among those with q ≤ alpha and
+        a response of at least ``smallest``; if there is none, the measurement with the largest
+        |rho| among those with q ≤ alpha; else nothing.
+
+        Raises
+        ------
+        ProbeError
+            If there is no such unit.
+        """
+        units = self.data["unit"].values
+        if unit not in units:
+            raise ProbeError(
+                f"Unit {unit} was asked for; layer {self.data.attrs['layer']!r} has units "
+                f"{units.min()} to {units.max()}."
+            )
+        one = self.data.sel(unit=unit)
+        return Answer(
+            str(one["answer"].values), str(one["answer_kind"].values),
+            float(one["answer_effect"]), float(one["answer_q"]),
+        )  # fmt: skip
+
+    def answers(self) -> pd.DataFrame:
+        """Return one row a unit: ``unit, universal, answer, answer_kind, answer_effect, …``."""
+        columns = ["answer", "answer_kind", "answer_effect", "answer_q"]
+        frame = self.data[columns].to_dataframe().reset_index()[["unit", *columns]]
+        frame.insert(1, "universal", frame["unit"].isin(self.universal))
+        return frame
+
+    def correlations(self) -> pd.DataFrame:
+        """Return one row a unit and measurement: ``unit, measurement, rho, p, p_max, q``."""
+        if not self.has_correlations:
+            return pd.DataFrame(columns=["unit", "measurement", "rho", "p", "p_max", "q"])
+        frame = self.data[["rho", "p", "p_max", "q"]].to_dataframe().reset_index()
+        return frame[["unit", "measurement", "rho", "p", "p_max", "q"]]
+
+    def doses(self) -> pd.DataFrame:
+        """Return one row an artefact, dataset and dose: ``logit_response`` with its interval."""
+        columns = ["logit_response", "logit_low", "logit_high"]
+        keys = ["artefact", "dataset", "dose"]
+        if not self.has_doses:
+            return pd.DataFrame(columns=[*keys, *columns])
+        frame = self.data[columns].to_dataframe().reset_index()[[*keys, *columns]]
+        return frame.dropna(subset="logit_response").reset_index(drop=True)
+
+    def unit_doses(self) -> pd.DataFrame:
+        """Return one row a unit and artefact: ``effect, effect_p, effect_q``."""
+        columns = ["effect", "effect_p", "effect_q"]
+        if not self.has_doses:
+            return pd.DataFrame(columns=["unit", "artefact", *columns])
+        frame = self.data[columns].to_dataframe().reset_index()
+        return frame[["unit", "artefact", *columns]]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return `answers`."""
+        return self.answers()
+
+    def export(self, path: str | Path) -> Path:
+        """Write `answers` as ``.csv``, ``.parquet`` or ``.tex``.
+
+        Beside it, named ``<stem>-correlations``, ``<stem>-doses`` and ``<stem>-units``, what they
+        rest on, as far as it was computed.
+        """
+        path = Path(path)
+        beside = {
+            "correlations": self.correlations(), "doses": self.doses(), "units": self.unit_doses()
+        }  # fmt: skip
+        for name, frame in beside.items():
+            if len(frame):
+                export_frame(frame, path.with_name(f"{path.stem}-{name}{path.suffix}"))
+        # Last: where this file is, the others are.
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
+
+    def joined(self, other: ResponseReport) -> ResponseReport:
+        """Join the correlations of one report with the doses of another, and answer anew.
+
+        Raises
+        ------
+        ProbeError
+            If the two are of different detectors, layers or units, or hold the same part.
+        """
+        _check_same(self, other)
+        counts = {
+            str(name): ("" if "reason" in str(name) else 0)
+            for one in (self, other)
+            for name in one.data.data_vars
+            if one.data[name].dims == ("dataset",)
+        }
+        both = xr.merge(
+            [one.data.drop_vars(_ANSWERS) for one in (self, other)],
+            join="outer", compat="no_conflicts", fill_value=counts, combine_attrs="drop",
+        )  # fmt: skip
+        order = list(dict.fromkeys([*_names(self.data), *_names(other.data)]))
+        if "dataset" in both.dims:
+            both = both.sel(dataset=order)
+        marked = sorted({*self.universal.tolist(), *other.universal.tolist()})
+        attrs = {**other.data.attrs, **self.data.attrs, "universal": marked}
+        return ResponseReport(answered(both.assign_attrs(attrs)))
+
+    def save(self, path: Path) -> None:
+        """Write the labelled arrays as Zarr."""
+        save_table(self.data, path)
+
+    @classmethod
+    def open(cls, path: Path) -> ResponseReport:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        StoreError
+            If it is missing, damaged or something else.
+        """
+        data = open_table(path)
+        if "answer" not in data:
+            raise StoreError(
+                f"The table {str(path)!r} holds no 'answer': it is no report of responses."
+            )
+        attrs = {key: parsed(value) for key, value in data.attrs.items()}
+        # Zarr's text comes back as a type of NumPy that pandas lacks.
+        text = [name for name, one in data.variables.items() if one.dtype.kind == "T"]
+        return cls(data.assign({n: data[n].astype(object) for n in text}).assign_attrs(attrs))
+
+
+_ANSWERS = ["answer", "answer_kind", "answer_effect", "answer_q"]
+
+
+def answered(data: xr.Dataset) -> xr.Dataset:
+    """Add ``answer``, ``answer_kind``, ``answer_effect`` and ``answer_q`` by unit."""
+    units, alpha = data.sizes["unit"], float(data.attrs["alpha"])
+    name = np.full(units, NOTHING, dtype=object)
+    kind = np.full(units, "", dtype=object)
+    size, level = np.full(units, np.nan), np.full(units, np.nan)
+    # Doses last: where both are found, what was turned up is the better answer.
+    for label, dim, value, q in (
+        ("correlation", "measurement", "rho", "q"), ("dose", "artefact", "effect", "effect_q"),
+    ):  # fmt: skip
+        if value not in data:
+            continue
+        effects = data[value].transpose("unit", dim).values
+        levels = data[q].transpose("unit", dim).values
+        floor = float(data.attrs.get("smallest", 0.0)) if label == "dose" else 0.0
+        found = np.where((levels <= alpha) & (np.abs(effects) >= floor), np.abs(effects), -1.0)
+        rows, best = np.arange(units), found.argmax(axis=1)
+        hit = found[rows, best] > 0
+        name[hit] = [str(one) for one in data[dim].values[best[hit]]]
+        kind[hit] = label
+        size[hit], level[hit] = effects[rows, best][hit], levels[rows, best][hit]
+    columns: dict[str, Any] = dict(zip(_ANSWERS, (name, kind, size, level), strict=True))
+    return data.assign({key: ("unit", values) for key, values in columns.items()})
+
+
+def _names(data: xr.Dataset) -> list[Any]:
+    return list(data["dataset"].values) if "dataset" in data.coords else []
+
+
+def _check_same(one: ResponseReport, other: ResponseReport) -> None:
+    for key in SHARED:
+        a, b = one.data.attrs.get(key), other.data.attrs.get(key)
+        if a != b:
+            raise ProbeError(
+                f"One report has {key} {a!r} and the other {b!r}; only the correlations and the "
+                "doses of one layer of one detector can be joined. Compute the missing one for it."
+            )
+    if one.data.sizes["unit"] != other.data.sizes["unit"]:
+        raise ProbeError(
+            f"One report has {one.data.sizes['unit']} units and the other "
+            f"{other.data.sizes['unit']}; give the doses the reducer of the store."
+        )
+    if (one.has_doses and other.has_doses) or (one.has_correlations and other.has_correlations):
+        raise ProbeError("Both reports hold the same part; join correlations with doses.")

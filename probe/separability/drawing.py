@@ -1,0 +1,139 @@
+"""Paper figures of separability: transfer, probes beside detectors, units between two questions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from probe.figures import STYLE
+from probe.separability.report import SeparabilityReport
+
+__all__ = ["figures_of", "probes_figure", "transfer_figure", "units_figure"]
+
+#: Layers: colour (Okabe and Ito) and marker.
+LAYERS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "D"), ("#cc79a7", "^"), ("#b8860b", "v"))
+
+
+def figures_of(found: SeparabilityReport) -> dict[str, Figure]:
+    """Draw all figures of a report, by name of the file."""
+    out = {"probes": probes_figure(found), "units": units_figure(found)}
+    for layer in found.data["layer"].values:
+        if found.data.sizes["dataset"] > 1:
+            out[f"transfer-{layer}".replace("/", "-")] = transfer_figure(found, str(layer))
+    return out
+
+
+def transfer_figure(found: SeparabilityReport, layer: str) -> Figure:
+    """Draw the transfer matrix of a layer, and the detector's own AUROC beneath, on one scale."""
+    part = found.data.sel(layer=layer)
+    names = [str(name) for name in part["scored"].values]
+    n = len(names)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(0.56 * n + 1.9, 0.42 * (n + 1) + 1.15), layout="constrained")
+        top, bottom = figure.subplots(2, 1, height_ratios=[n, 1], sharex=True)
+        drawn = _cells(top, part, "transfer")
+        _cells(bottom, part, "own")
+        top.set_yticks(range(n), names)
+        top.set_ylabel("probe fitted on")
+        bottom.set_yticks([0], ["the detector"])
+        bottom.set_xticks(range(n), names, rotation=30, ha="right", rotation_mode="anchor")
+        bottom.set_xlabel("scored on (people not fitted on)")
+        top.tick_params(bottom=False)
+        bar = figure.colorbar(drawn, ax=[top, bottom], label="AUROC", aspect=25)
+        bar.outline.set_linewidth(0.5)
+        top.set_title(f"{found.data.attrs['label']}, {layer}")
+    return figure
+
+
+def _cells(axes: Any, part: xr.Dataset, name: str) -> Any:
+    values = np.atleast_2d(part[name].values)
+    low, high = (np.atleast_2d(part[f"{name}_{end}"].values) for end in ("low", "high"))
+    drawn = axes.imshow(values, cmap="PuOr_r", vmin=0, vmax=1, aspect="auto")
+    for r, c in np.ndindex(values.shape):
+        dark = abs(values[r, c] - 0.5) > 0.36
+        colour = "white" if dark else "black"
+        if not np.isfinite(values[r, c]):
+            axes.text(c, r, "–", ha="center", va="center")
+            continue
+        raised = 0.14 if np.isfinite(low[r, c]) else 0.0
+        axes.text(c, r - raised, f"{values[r, c]:.2f}", ha="center", va="center", color=colour)
+        if raised:
+            axes.text(
+                c, r + 0.24, f"{low[r, c]:.2f}–{high[r, c]:.2f}", ha="center", va="center",
+                color=colour, fontsize=4.6,
+            )  # fmt: skip
+    axes.set_xlim(-0.5, values.shape[1] - 0.5)
+    return drawn
+
+
+def probes_figure(found: SeparabilityReport) -> Figure:
+    """Draw AUROC of probes, layer by layer, beside control tasks and the detector itself."""
+    data = found.data
+    names, layers = list(data["dataset"].values), [str(v) for v in data["layer"].values]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.5, 0.42 * len(names) + 1.0), layout="constrained")
+        axes = figure.subplots()
+        steps = np.linspace(-0.24, 0.24, len(layers) + 1)
+        rows = np.arange(len(names))
+        _points(axes, data["own"], data["own_low"], data["own_high"], rows + steps[0],
+                "black", "|", "the detector's own head", 9)  # fmt: skip
+        for i, layer in enumerate(layers):
+            colour, marker = LAYERS[i % len(LAYERS)]
+            one = data.sel(layer=layer, measure="probe_auroc")
+            _points(axes, one["value"], one["low"], one["high"], rows + steps[i + 1], colour,
+                    marker, f"probe of {layer}", 3.5)  # fmt: skip
+            control = data.sel(layer=layer, measure="control_auroc")
+            axes.hlines(rows + steps[i + 1], control["low"], control["high"], color="0.82", lw=3.5,
+                        zorder=0, label="" if i else "control tasks, 95 %")  # fmt: skip
+        axes.axvline(0.5, color="0.6", lw=0.7, zorder=0)
+        axes.set_yticks(rows, names)
+        axes.set_ylim(len(names) - 0.4, -0.6)
+        axes.set_xlabel("AUROC, 95 % interval")
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=6.5)
+    return figure
+
+
+def _points(
+    axes: Any, value: Any, low: Any, high: Any, rows: Any, colour: str, marker: str, label: str,
+    size: float,
+) -> None:  # fmt: skip
+    values = np.asarray(value, dtype=float)
+    spread = np.stack([values - np.asarray(low), np.asarray(high) - values])
+    axes.errorbar(
+        values, rows, xerr=np.maximum(np.nan_to_num(spread), 0), fmt=marker, ms=size, color=colour,
+        lw=1, label=label,
+    )  # fmt: skip
+
+
+def units_figure(found: SeparabilityReport, alpha: float = 0.05) -> Figure:
+    """Draw what each unit knows of the label against what it knows of the method."""
+    units = found.units()
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.3, 2.9), layout="constrained")
+        axes = figure.subplots()
+        for i, (layer, rows) in enumerate(units.groupby("layer", sort=False)):
+            colour, marker = LAYERS[i % len(LAYERS)]
+            sure = (rows["label_q"] <= alpha).to_numpy()
+            for chosen, face in ((sure, colour), (~sure, "none")):
+                part = rows[chosen]
+                axes.scatter(
+                    part["method_information"], part["label_information"], s=16, marker=marker,
+                    facecolor=face, edgecolor=colour, lw=0.8, clip_on=False, zorder=3,
+                    label=f"{layer}" if face != "none" else None,
+                )  # fmt: skip
+        top = max(axes.get_xlim()[1], axes.get_ylim()[1])
+        axes.plot([0, top], [0, top], color="0.7", lw=0.7, zorder=0)
+        axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
+        axes.set_xlabel("known of the method (share of its entropy)")
+        axes.set_ylabel("known of real or fake (share of entropy)")
+        axes.spines[["top", "right"]].set_visible(False)
+        figure.legend(
+            loc="outside upper center", ncols=3, frameon=False, fontsize=6.5,
+            title="filled: q ≤ .05 for real or fake", title_fontsize=6.5,
+        )  # fmt: skip
+    return figure
