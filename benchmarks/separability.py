@@ -19,7 +19,7 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
 from benchmarks._resident import watched
-from probe.separability import separability
+from probe.separability import measure_separability
 from probe.separability.features import Features, choose_samples, read_features
 from probe.separability.probing import PENALTIES, class_weights
 from probe.separability.realfake import Fitted, Part, Settings, fit_dataset
@@ -135,7 +135,7 @@ def in_a_process(work: Callable[..., Any], *given: Any) -> Any:
 
 def _report(store: Path) -> tuple[int, float, float]:
     began = time.perf_counter()
-    found = separability(store, memory=MEMORY)
+    found = measure_separability(store, memory=MEMORY)
     seconds = time.perf_counter() - began
     lines = Path("/proc/self/status").read_text().splitlines()
     peak = 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

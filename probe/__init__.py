@@ -11,6 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from probe.ablation import ablate, ablate_universal
+    from probe.artifacts import (
+        ArtifactMeasurements,
+        ArtifactReport,
+        artifact_report,
+        measure_artifacts,
+    )
     from probe.attribution import AttributionMap, attribute
     from probe.calibration import Calibration, calibrate
     from probe.datasets import Dataset, Samples, ingest, open_dataset
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from probe.detectors.evaluation import ZeroShotMatrix, evaluate, predict
     from probe.detectors.planted import planted_detector
     from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
+    from probe.embed import Embeddings, embed_layers
     from probe.errors import ProbeError
     from probe.hooks import capture, trace
     from probe.importance import neuron_importance, top_units
@@ -33,6 +40,13 @@ if TYPE_CHECKING:
         universal_neurons,
     )
     from probe.recording import record
+    from probe.responses import ResponseReport, dose_response, relate, render_doses
+    from probe.separability import (
+        SeparabilityReport,
+        Similarity,
+        compare_features,
+        measure_separability,
+    )
     from probe.store import ActivationStore
     from probe.transfer import HeadTable, leave_one_out, universal_head
 
@@ -41,29 +55,41 @@ __version__ = "0.2.0"
 _HOMES = {
     "Ablation": "probe.neurons",
     "ActivationStore": "probe.store",
+    "ArtifactMeasurements": "probe.artifacts",
+    "ArtifactReport": "probe.artifacts",
     "AttributionMap": "probe.attribution",
     "AuditReport": "probe.datasets.audit",
     "Calibration": "probe.calibration",
     "Dataset": "probe.datasets",
     "Detector": "probe.detectors",
+    "Embeddings": "probe.embed",
     "HeadTable": "probe.transfer",
     "NeuronTable": "probe.neurons",
     "ProbeError": "probe.errors",
+    "ResponseReport": "probe.responses",
     "Samples": "probe.datasets",
+    "SeparabilityReport": "probe.separability",
+    "Similarity": "probe.separability",
     "Universality": "probe.neurons",
     "ZeroShotMatrix": "probe.detectors.evaluation",
     "ablate": "probe.ablation",
     "ablate_universal": "probe.ablation",
+    "artifact_report": "probe.artifacts",
     "attribute": "probe.attribution",
     "audit": "probe.datasets.audit",
     "calibrate": "probe.calibration",
     "capture": "probe.hooks",
+    "compare_features": "probe.separability",
     "compare_neurons": "probe.neurons",
+    "dose_response": "probe.responses",
+    "embed_layers": "probe.embed",
     "evaluate": "probe.detectors.evaluation",
     "ingest": "probe.datasets",
     "leave_one_out": "probe.transfer",
     "load_detector": "probe.detectors",
     "match_units": "probe.neurons",
+    "measure_artifacts": "probe.artifacts",
+    "measure_separability": "probe.separability",
     "neuron_importance": "probe.importance",
     "open_dataset": "probe.datasets",
     "plan_base": "probe.detectors.variants",
@@ -72,6 +98,8 @@ _HOMES = {
     "predict": "probe.detectors.evaluation",
     "reappearing": "probe.neurons",
     "record": "probe.recording",
+    "relate": "probe.responses",
+    "render_doses": "probe.responses",
     "shuffle_labels": "probe.datasets.shuffling",
     "top_units": "probe.importance",
     "trace": "probe.hooks",
@@ -84,29 +112,41 @@ _HOMES = {
 __all__ = [
     "Ablation",
     "ActivationStore",
+    "ArtifactMeasurements",
+    "ArtifactReport",
     "AttributionMap",
     "AuditReport",
     "Calibration",
     "Dataset",
     "Detector",
+    "Embeddings",
     "HeadTable",
     "NeuronTable",
     "ProbeError",
+    "ResponseReport",
     "Samples",
+    "SeparabilityReport",
+    "Similarity",
     "Universality",
     "ZeroShotMatrix",
     "ablate",
     "ablate_universal",
+    "artifact_report",
     "attribute",
     "audit",
     "calibrate",
     "capture",
+    "compare_features",
     "compare_neurons",
+    "dose_response",
+    "embed_layers",
     "evaluate",
     "ingest",
     "leave_one_out",
     "load_detector",
     "match_units",
+    "measure_artifacts",
+    "measure_separability",
     "neuron_importance",
     "open_dataset",
     "plan_base",
@@ -115,6 +155,8 @@ __all__ = [
     "predict",
     "reappearing",
     "record",
+    "relate",
+    "render_doses",
     "shuffle_labels",
     "top_units",
     "trace",

@@ -80,7 +80,7 @@ class RunFolder:
         return self.root / "tables" / "embeddings" / f"{slug(label)}.zarr"
 
     def responses(self, label: str) -> Path:
-        """What a detector's units respond to."""
+        """Table of what a detector's units respond to."""
         return self.root / "tables" / "responses" / f"{slug(label)}.zarr"
 
     @property

@@ -145,6 +145,8 @@ def jpeg_ghost(picture: Picture) -> float:
 )  # fmt: skip
 def blockiness(picture: Picture) -> float:
     """Mean step across the borders over the mean step within blocks; 0 without blocks."""
+    if min(picture.grey.shape) < 9:
+        return float("nan")
     border, within = [], []
     for axis in (0, 1):
         step = np.abs(np.diff(picture.grey, axis=axis)).mean(axis=1 - axis)

@@ -28,9 +28,10 @@ def design(controls: Doubles, names: Sequence[str]) -> Doubles:
     Returns
     -------
     numpy.ndarray
-        Shape (n, columns): numbers in standard deviations from their mean, a column a further
-        value of a text, and a column that says where a number is unknown. What does not vary
-        within these images has no column, nor has what another column says already.
+        Shape (n, columns): numbers in standard deviations from their mean, and their squares,
+        since what compression does is no straight line in quality; a column a further value of a
+        text, and a column that says where a number is unknown. What does not vary within these
+        images has no column, nor has what other columns say already.
     """
     columns: list[Doubles] = []
     for name, values in zip(names, controls.T, strict=True):
@@ -53,7 +54,7 @@ def _number(values: Doubles) -> list[Doubles]:
     if not known.any():
         return []
     filled = np.where(known, values, values[known].mean())
-    columns = [filled, known.astype(np.float64)]
+    columns = [filled, (filled - filled.mean()) ** 2, known.astype(np.float64)]
     return [_scaled(column) for column in columns if np.ptp(column) > 0]
 
 

@@ -102,7 +102,7 @@ def rim_detail(picture: Picture) -> float:
 
 @measurement(
     "colour_mismatch", "colour cast inside against the skin just outside", "log intensity",
-    "Li et al. 2020 (Face X-ray), arXiv:1912.13458; He et al. 2019 (colour), arXiv:1909.11573",
+    "Li et al. 2020 (Face X-ray), arXiv:1912.13458; McCloskey and Albright 2018, arXiv:1812.08247",
     "region",
 )  # fmt: skip
 def colour_mismatch(picture: Picture) -> float:

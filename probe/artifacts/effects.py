@@ -144,7 +144,7 @@ def p_values(
     """Test every measurement by permutation, two-sided; shape (m,), NaN where a class is missing.
 
     Values are taken less what the covariates explain of them, the label left out (Kennedy 1995,
-    doi:10.1080/03610919508813210): where label and covariates go together, that part is not
+    doi:10.1080/07350015.1995.10524581): where label and covariates go together, that part is not
     ascribed to the label, so that the test errs towards finding nothing.
     """
     p = np.full(group.values.shape[1], np.nan)

@@ -97,8 +97,10 @@ def measure_artifacts(
     if workers is not None and workers < 1:
         raise DatasetError(f"workers={workers} was given; allowed are 1 and above, or None.")
     jobs, regions = _jobs(parts)
-    found = list(_run(jobs, workers or os.cpu_count() or 1, show))
-    return ArtifactMeasurements(_gathered(parts, regions, found))
+    # Originals that several datasets share are measured once.
+    each = list(dict.fromkeys(jobs))
+    found = dict(zip(each, _run(each, workers or os.cpu_count() or 1, show), strict=True))
+    return ArtifactMeasurements(_gathered(parts, regions, [found[job] for job in jobs]))
 
 
 def _jobs(parts: Mapping[str, Dataset]) -> tuple[list[_Job], dict[str, str]]:

@@ -44,6 +44,15 @@ class _Plan:
     level: float
     seed: int
 
+    def __post_init__(self) -> None:
+        fewest = min(self.n_permutations, self.n_resamples)
+        if not 0 < self.caliper < np.inf or not 0 < self.level < 1 or fewest < 1 or self.seed < 0:
+            given = ", ".join(f"{name}={value}" for name, value in vars(self).items())
+            raise DatasetError(
+                f"{given} were given; allowed are a caliper above 0, a level between 0 and 1, "
+                "numbers from 1 and a seed from 0."
+            )
+
 
 def artifact_report(
     measurements: ArtifactMeasurements, *, caliper: float = 0.2, n_permutations: int = 9999,
@@ -85,12 +94,6 @@ def artifact_report(
     DatasetError
         If an argument is out of range.
     """
-    if not 0 < caliper < np.inf or not 0 < level < 1 or min(n_permutations, n_resamples) < 1:
-        raise DatasetError(
-            f"caliper={caliper}, level={level}, n_permutations={n_permutations} and "
-            f"n_resamples={n_resamples} were given; allowed are a caliper above 0, a level between "
-            "0 and 1 and numbers from 1."
-        )
     plan = _Plan(caliper, n_permutations, n_resamples, level, seed)
     data = measurements.data
     of = _texts(data["dataset"])
@@ -104,13 +107,11 @@ def artifact_report(
         out = _joined(rows, names, data)
         out |= _tells(parts, plan)
         advance(1)
+    kept = {name: data[name].values for name in ("measurement", "covariate", "frequency")}
+    methods = list(dict.fromkeys(_texts(data["method"])[data["label"].values == 1].tolist()))
+    coords = {**kept, "dataset": names, "control": list(CONTROLS), "label": [0, 1]}
     attrs = {**data.attrs, **vars(plan)}
-    coords = {
-        "dataset": names, "measurement": data["measurement"].values, "control": list(CONTROLS),
-        "covariate": data["covariate"].values, "label": [0, 1],
-        "frequency": data["frequency"].values, "method": _methods(data),
-    }  # fmt: skip
-    return ArtifactReport(xr.Dataset(out, coords, attrs))
+    return ArtifactReport(xr.Dataset(out, {**coords, "method": methods}, attrs))
 
 
 def _texts(values: xr.DataArray) -> NDArray[np.str_]:
@@ -214,7 +215,7 @@ def _reasons(part: _Part) -> list[str]:
     lacking = np.isnan(part.group.values).any(axis=1).sum()
     if lacking:
         reasons.append(
-            f"{lacking} images leave out measurements that their region is too small for."
+            f"{lacking} images leave out measurements that they or their regions are too small for."
         )
     return reasons
 
@@ -334,10 +335,6 @@ def _corrected(p: Doubles) -> Doubles:
     if known.any():
         q[known] = benjamini_hochberg(p[known])
     return q
-
-
-def _methods(data: xr.Dataset) -> list[str]:
-    return list(dict.fromkeys(_texts(data["method"])[data["label"].values == 1].tolist()))
 
 
 def _tells(parts: Sequence[_Part], plan: _Plan) -> dict[str, Any]:

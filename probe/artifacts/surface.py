@@ -58,7 +58,7 @@ def contrast_ratio(picture: Picture) -> float:
 
 @measurement(
     "overshoot", "fine against coarser detail at the strongest edges inside: a halo",
-    "log10 ratio of powers", "Krasula et al. 2017, doi:10.1109/TMM.2016.2637168", "region",
+    "log10 ratio of powers", "Krasula et al. 2017, doi:10.1109/TIP.2017.2651374", "region",
 )  # fmt: skip
 def overshoot(picture: Picture) -> float:
     """Power between Gaussians of 0.6 and 0.85 pixels over that between 1.2 and 1.7.

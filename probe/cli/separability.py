@@ -44,12 +44,10 @@ def separability(
     layers is measured too.
     """
     from probe.figures import save_figure
-    from probe.separability import drawing
-    from probe.separability import separability as measure
-    from probe.separability import similarity as compare
+    from probe.separability import compare_features, drawing, measure_separability
 
     for place in stores:
-        found = measure(
+        found = measure_separability(
             place, layers or None, memory=memory, n_folds=n_folds, n_controls=n_controls, seed=seed
         )
         label = str(found.data.attrs["label"])
@@ -60,7 +58,7 @@ def separability(
             for suffix in (".pdf", ".png"):
                 save_figure(figure, Path(figures or ".") / f"{name}{end}{suffix}")
     if len(stores) > 1:
-        alike = compare(stores, layers or None, seed=seed)
+        alike = compare_features(stores, layers or None, seed=seed)
         report.similarity(alike)
         _write(alike, out, "-similarity")
     if figures:
@@ -82,13 +80,12 @@ def embed(
     out: Path | None, figures: Path | None,
 ) -> None:  # fmt: skip
     """Place the samples of a store in two dimensions, and say how far to believe it."""
-    from probe.embed import drawing
-    from probe.embed import embed as place
+    from probe.embed import drawing, embed_layers
     from probe.figures import save_figure
     from probe.store import ActivationStore
 
     opened = ActivationStore.open(store)
-    found = place(opened, layers or None, methods or None, most=most, seed=seed)
+    found = embed_layers(opened, layers or None, methods or None, most=most, seed=seed)
     report.embeddings(found)
     _write(found, out, "")
     if figures:

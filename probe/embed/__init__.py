@@ -1,7 +1,7 @@
 """Layers in two dimensions, each picture with how far it can be believed."""
 
-from probe.embed.embedding import Projector, embed, preservation, projector
+from probe.embed.embedding import Projector, embed_layers, preservation, projector
 from probe.embed.methods import METHODS
 from probe.embed.table import Embeddings
 
-__all__ = ["METHODS", "Embeddings", "Projector", "embed", "preservation", "projector"]
+__all__ = ["METHODS", "Embeddings", "Projector", "embed_layers", "preservation", "projector"]

@@ -56,7 +56,7 @@ def embedding_figure(found: Embeddings, samples: pd.DataFrame, layer: str, metho
     shown = rng.permutation(len(places))[:SHOWN]
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.35), layout="constrained")
-        left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+        left, right = figure.subplots(1, 2)
         _by_label(left, places, samples["label"].to_numpy(), shown)
         _by_dataset(right, places, samples["dataset"].to_numpy(object), shown)
         for axes in (left, right):

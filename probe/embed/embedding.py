@@ -1,4 +1,4 @@
-"""`embed`: pictures of a store's layers, each with how far it can be believed."""
+"""`embed_layers`: pictures of a store's layers, each with how far it can be believed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from probe.progress import progress_bar
 from probe.separability.features import people_of, spread
 from probe.store import ActivationStore
 
-__all__ = ["Projector", "embed", "preservation", "projector"]
+__all__ = ["Projector", "embed_layers", "preservation", "projector"]
 
 #: Samples that a picture is fitted on, and judged on, at most.
 FITTED = 5000
@@ -68,7 +68,7 @@ class Projector:
         return self.picture.project((given - self.centre) * self.scale)
 
 
-def embed(
+def embed_layers(
     store: ActivationStore | str | Path,
     layers: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
@@ -150,7 +150,7 @@ def projector(
     store: ActivationStore | str | Path, layer: str, method: str, *, most: int = FITTED,
     seed: int = 0,
 ) -> Projector:  # fmt: skip
-    """Fit the picture that `embed` draws, so that new samples can be projected into it.
+    """Fit the picture that `embed_layers` draws, so that new samples can be projected into it.
 
     Examples
     --------

@@ -41,7 +41,9 @@ class _Reduced:
 
     def __init__(self, values: Floats, seed: int, axes: int = AXES) -> None:
         self.pca = PCA(min(axes, *values.shape), svd_solver=_solver(values), random_state=seed)
-        self.values = np.asarray(self.pca.fit_transform(values))
+        with _quiet():
+            # The share of variance of constant features is 0 / 0, and not asked for.
+            self.values = np.asarray(self.pca.fit_transform(values))
 
     def __call__(self, values: Floats) -> Floats:
         return np.asarray(self.pca.transform(values))

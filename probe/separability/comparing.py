@@ -1,4 +1,4 @@
-"""`similarity`: how alike the features of several detectors are, layer by layer."""
+"""`compare_features`: how alike the features of several detectors are, layer by layer."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from probe.separability.report import SIMILARITY, Similarity
 from probe.separability.similarity import Gram, cka, gram_of
 from probe.store import ActivationStore
 
-__all__ = ["similarity"]
+__all__ = ["compare_features"]
 
 
-def similarity(
+def compare_features(
     stores: Mapping[str, ActivationStore | str | Path] | Sequence[ActivationStore | str | Path],
     layers: Sequence[str] | None = None,
     *,

@@ -1,4 +1,4 @@
-"""`separability`: from an activation store to a `SeparabilityReport`."""
+"""`measure_separability`: from an activation store to a `SeparabilityReport`."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ from probe.stats import Floats, benjamini_hochberg, cluster_counts, percentile_b
 from probe.stats.bootstrap import MIN_CLUSTERS
 from probe.store import ActivationStore
 
-__all__ = ["separability"]
+__all__ = ["measure_separability"]
 
 QUESTIONS = ("method", "domain")
 BOUNDS = ("", "_low", "_high")
 
 
-def separability(
+def measure_separability(
     store: ActivationStore | str | Path,
     layers: Sequence[str] | None = None,
     *,

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from probe import figures
+from probe.artifacts import ArtifactMeasurements, ArtifactReport
+from probe.artifacts.drawing import draw_report
 from probe.attribution import attribute
 from probe.datasets import Dataset
 from probe.datasets.dataset import concatenate
 from probe.detectors import Detector
 from probe.detectors.evaluation import ZeroShotMatrix
+from probe.embed import Embeddings
+from probe.embed import drawing as embed_drawing
 from probe.errors import DatasetError
 from probe.neurons import Universality
-from probe.run import RunFolder
+from probe.responses import ResponseReport
+from probe.responses import drawing as responses_drawing
+from probe.run import RunFolder, slug
 from probe.schema import FAKE
+from probe.separability import SeparabilityReport
+from probe.separability import drawing as separability_drawing
+from probe.store import ActivationStore
 from probe.study.plan import Study, layer_of
 from probe.study.stages import figure_names
 
-__all__ = ["draw_figures", "heatmaps_on"]
+__all__ = ["draw_analyses", "draw_figures", "heatmaps_on"]
 
 
 def draw_figures(
@@ -45,6 +55,38 @@ def draw_figures(
     for name, figure in drawn.items():
         for suffix in (".pdf", ".png"):
             figures.save_figure(figure, folder.figures / f"{name}{suffix}")
+
+
+def draw_analyses(
+    study: Study,
+    folder: RunFolder,
+    first: str,
+    separability: Mapping[str, SeparabilityReport],
+    measured: tuple[ArtifactMeasurements, ArtifactReport] | None,
+    responses: Mapping[str, ResponseReport],
+) -> None:
+    """Draw separability, artefacts and responses of the first detector, as PDF and PNG."""
+    drawn, end = dict[str, Any](), slug(first.rpartition("/")[0])
+    if study.figures.separability and first in separability:
+        found = separability_drawing.figures_of(separability[first])
+        drawn |= {f"{name}-{end}": figure for name, figure in found.items()}
+        place = folder.embeddings(first)
+        if place.is_dir():
+            samples = ActivationStore.open(folder.store(first)).samples
+            pictures = embed_drawing.figures_of(Embeddings.open(place), samples)
+            drawn |= {f"{name}-{end}": figure for name, figure in pictures.items()}
+    if study.figures.artifacts and first in responses:
+        one = responses[first]
+        if one.has_doses:
+            drawn[f"responses-doses-{end}"] = responses_drawing.dose_figure(one)
+            drawn[f"responses-units-{end}"] = responses_drawing.unit_figure(one)
+        if one.has_correlations:
+            drawn[f"responses-correlations-{end}"] = responses_drawing.correlation_figure(one)
+    for suffix in (".pdf", ".png"):
+        for name, figure in drawn.items():
+            figures.save_figure(figure, folder.figures / f"{name}{suffix}")
+        if study.figures.artifacts and measured:
+            draw_report(measured[1], folder.figures, suffix)
 
 
 def heatmaps_on(detectors: list[Detector], test: Dataset, layer: str = "last_conv") -> Any:

@@ -5,14 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
+from probe.artifacts import ArtifactReport
 from probe.detectors.evaluation import ZeroShotMatrix
+from probe.embed import Embeddings
 from probe.errors import StoreError
 from probe.neurons import Ablation, NeuronTable, Universality
+from probe.responses import ResponseReport
+from probe.separability import SeparabilityReport, Similarity
 from probe.tables import open_table, plain
 
 __all__ = ["exported", "holds", "kept"]
 
-Table = TypeVar("Table", ZeroShotMatrix, NeuronTable, Universality, Ablation)
+Table = TypeVar(
+    "Table", ZeroShotMatrix, NeuronTable, Universality, Ablation, SeparabilityReport, Similarity,
+    Embeddings, ArtifactReport, ResponseReport,
+)  # fmt: skip
 
 
 def kept(table: Table, place: Path) -> Table:

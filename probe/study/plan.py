@@ -14,6 +14,7 @@ from probe.detectors.architectures import TIMM_PREFIX
 from probe.importance import MEASURES, MODES
 from probe.run import slug
 from probe.schema import SPLITS, VARIANTS
+from probe.study.reasons import NAMED_LAYERS, ArtifactPlan, SeparabilityPlan
 from probe.study.sources import DatasetEntry
 from probe.study.values import Part, Positive, Seed, known
 
@@ -28,9 +29,6 @@ __all__ = [
     "Training",
     "Weights",
 ]
-
-#: Names of layers that every architecture of the study has a module for.
-NAMED_LAYERS = ("units", "last_conv")
 
 
 def _detector(value: str) -> str:
@@ -221,8 +219,9 @@ class FigurePlan(Part):
 
     Attributes
     ----------
-    matrix, counts, heatmaps : bool
-        The zero-shot matrix, the counts of universal units, and Grad-CAM of the first architecture.
+    matrix, counts, heatmaps, separability, artifacts : bool
+        The zero-shot matrix; the counts of universal units, Grad-CAM and probes, transfer and
+        pictures of the first architecture; spectra, effects and methods of artefacts.
     heatmap_layer : str
         Where Grad-CAM looks: ``last_conv``, ``units`` or a module path.
     """
@@ -230,6 +229,8 @@ class FigurePlan(Part):
     matrix: bool = True
     counts: bool = True
     heatmaps: bool = True
+    separability: bool = True
+    artifacts: bool = True
     heatmap_layer: str = NAMED_LAYERS[1]
 
 
@@ -261,7 +262,7 @@ class Study(Part):
         Each detector is trained once a seed; the first is also that of every other draw.
     datasets : tuple of DatasetEntry
         In the order of tables and figures.
-    detectors, evaluation, record, neurons, figures, budget
+    detectors, evaluation, record, neurons, separability, artifacts, figures, budget
         The stages.
     """
 
@@ -273,6 +274,8 @@ class Study(Part):
     evaluation: EvaluationPlan = EvaluationPlan()
     record: RecordPlan = RecordPlan()
     neurons: NeuronPlan = NeuronPlan()
+    separability: SeparabilityPlan = SeparabilityPlan()
+    artifacts: ArtifactPlan = ArtifactPlan()
     figures: FigurePlan = FigurePlan()
     budget: Budget = Budget()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from probe.ablation import NoSetsError, ablate_universal
+from probe.artifacts import ArtifactReport
 from probe.datasets import Dataset
 from probe.datasets.audit import AuditReport, audit
 from probe.detectors import Detector, load_detector
@@ -22,14 +23,18 @@ from probe.importance import neuron_importance
 from probe.neurons import Ablation, NeuronTable, Universality, universal_neurons
 from probe.neurons.table import TABLE
 from probe.recording import record
+from probe.responses import ResponseReport
 from probe.run import RunFolder
 from probe.schema import VARIANTS
+from probe.separability import SeparabilityReport
+from probe.study.analysing import measure, respond, separate
 from probe.study.data import open_data
-from probe.study.drawing import draw_figures
+from probe.study.drawing import draw_analyses, draw_figures
 from probe.study.keeping import exported, holds, kept
-from probe.study.plan import NAMED_LAYERS, Study, layer_of, variant_of
+from probe.study.plan import Study, layer_of, variant_of
 from probe.study.provenance import Provenance
-from probe.study.stages import AUDIT_FILE
+from probe.study.reasons import NAMED_LAYERS
+from probe.study.stages import AUDIT_FILE, places_of
 
 __all__ = ["Outcome", "run_study"]
 
@@ -51,6 +56,9 @@ class Outcome:
         What is wrong with the data.
     places : dict
         What to where it lies.
+    separability, artifacts, responses
+        How well features tell fakes, what the images show, and what units respond to; by detector
+        but for artifacts. Empty or None where the study does not ask.
     """
 
     matrix: ZeroShotMatrix
@@ -58,6 +66,9 @@ class Outcome:
     ablation: dict[str, Ablation]
     audit: AuditReport
     places: dict[str, Path]
+    separability: dict[str, SeparabilityReport]
+    artifacts: ArtifactReport | None
+    responses: dict[str, ResponseReport]
 
 
 def run_study(study: Study, command: str = "") -> Outcome:
@@ -92,12 +103,18 @@ def run_study(study: Study, command: str = "") -> Outcome:
     run.stage("activations", lambda: run.record(detectors, test))
     universality = run.stage("neurons", lambda: run.count(detectors, test))
     ablated = run.stage("ablation", lambda: run.ablate(detectors, test))
-    run.stage(
-        "figures",
-        lambda: draw_figures(study, run.folder, detectors, test, matrix, universality),
-    )
+    told = run.stage("separability", lambda: separate(study, run.folder, detectors, test))
+    measured = run.stage("artifacts", lambda: measure(study, run.folder, test))
+    asked = run.stage("responses", lambda: run.respond(detectors, universality, measured))
+
+    def draw() -> None:
+        draw_figures(study, run.folder, detectors, test, matrix, universality)
+        draw_analyses(study, run.folder, detectors[0].name, told, measured, asked)
+
+    run.stage("figures", draw)
     run.finish()
-    return Outcome(matrix, universality, ablated, found, _places(run.folder))
+    reports = told, measured[1] if measured else None, asked
+    return Outcome(matrix, universality, ablated, found, places_of(run.folder), *reports)
 
 
 class _Run:
@@ -293,6 +310,13 @@ class _Run:
             out[one.name] = kept(found, place)
         return out
 
+    def respond(
+        self, detectors: list[Detector], universality: dict[str, Universality], measured: Any
+    ) -> dict[str, ResponseReport]:
+        notes = self.provenance.content["no_correlations"] = dict[str, str]()
+        images = measured[0] if measured else None
+        return respond(self.study, self.folder, detectors, universality, images, notes)
+
     def _neuron_table(
         self, detector: Detector, test: Dataset, null_of: NeuronTable | None
     ) -> NeuronTable:
@@ -368,18 +392,3 @@ def _earlier_seconds(folder: RunFolder) -> dict[str, float]:
     except (StoreError, KeyError):
         return {}
     return {stage["name"]: stage["seconds"] for stage in stages if stage["done"]}
-
-
-def _places(folder: RunFolder) -> dict[str, Path]:
-    return {
-        "images and sample table": folder.data,
-        "audit of the data": folder.root / AUDIT_FILE,
-        "weights and cards": folder.root / "detectors",
-        "zero-shot matrix": folder.evaluation.with_suffix(".csv"),
-        "activations": folder.root / "stores",
-        "neuron tables": folder.root / "tables" / "neurons",
-        "universality tables": folder.root / "tables" / "universality",
-        "ablation tables": folder.root / "tables" / "ablation",
-        "figures": folder.figures,
-        "provenance": folder.root / "provenance.json",
-    }

@@ -9,7 +9,7 @@ from pathlib import Path
 from probe.run import RunFolder, slug
 from probe.study.plan import Study
 
-__all__ = ["AUDIT_FILE", "StageState", "figure_names", "stages_of"]
+__all__ = ["AUDIT_FILE", "StageState", "figure_names", "places_of", "stages_of"]
 
 AUDIT_FILE = "audit.json"
 
@@ -41,6 +41,7 @@ def stages_of(study: Study) -> list[StageState]:
     trained = labels[: len(labels) - len(study.detectors.weights)]
     datasets = ", ".join(study.known_names) or f"{len(study.datasets)} sources"
     stores = [folder.store(one) for one in labels] if study.record.layers else []
+    asked = study.artifacts.run and study.artifacts.responses
     drawn = [folder.figures / f"{name}.pdf" for name in figure_names(study).values()]
     rows: tuple[tuple[str, str, Sequence[Path]], ...] = (
         ("data", datasets, [folder.data / "dataset.json"]),
@@ -52,6 +53,11 @@ def stages_of(study: Study) -> list[StageState]:
          [folder.universality(one) for one in labels]),
         ("ablation", "detection without the units found",
          [folder.ablation(one) for one in labels] if study.neurons.ablate else []),
+        ("separability", _pictures(study), _judged(study, folder)),
+        ("artifacts", "what forgeries leave in images",
+         [folder.artifacts] if study.artifacts.run else []),
+        ("responses", "what units respond to",
+         [folder.responses(one) for one in labels] if asked else []),
         ("figures", ", ".join(figure_names(study)) or "none", drawn),
     )  # fmt: skip
     return [
@@ -60,15 +66,53 @@ def stages_of(study: Study) -> list[StageState]:
     ]
 
 
+def _pictures(study: Study) -> str:
+    pictures = ", ".join(study.separability.pictures)
+    return f"features of layers; {pictures}" if pictures else "features of layers"
+
+
+def _judged(study: Study, folder: RunFolder) -> list[Path]:
+    """Tables of separability and pictures; none where nothing is recorded."""
+    plan = study.separability
+    if not plan.run or not study.record.layers:
+        return []
+    return [folder.separability(one) for one in study.labels]
+
+
 def figure_names(study: Study) -> dict[str, str]:
     """Return the figures that are asked for, and the names of their files without a suffix.
 
-    Heatmaps and counts are of the first architecture.
+    Heatmaps, counts and probes are of the first architecture; probes and spectra stand for more.
     """
     first = slug(study.labels[0].rpartition("/")[0])
     names = {
         "heatmaps": f"heatmaps-{first}",
         "matrix": "zero-shot-matrix",
         "counts": f"universal-neurons-{first}",
+        "separability": f"probes-{first}",
+        "artifacts": "artifacts-spectra",
     }
+    if not study.separability.run or not study.record.layers:
+        del names["separability"]
+    if not study.artifacts.run:
+        del names["artifacts"]
     return {key: name for key, name in names.items() if getattr(study.figures, key)}
+
+
+def places_of(folder: RunFolder) -> dict[str, Path]:
+    """Say where what a study made lies."""
+    return {
+        "images and sample table": folder.data,
+        "audit of the data": folder.root / AUDIT_FILE,
+        "weights and cards": folder.root / "detectors",
+        "zero-shot matrix": folder.evaluation.with_suffix(".csv"),
+        "activations": folder.root / "stores",
+        "neuron tables": folder.root / "tables" / "neurons",
+        "universality tables": folder.root / "tables" / "universality",
+        "ablation tables": folder.root / "tables" / "ablation",
+        "separability tables": folder.root / "tables" / "separability",
+        "artifact report": folder.artifacts.with_suffix(".csv"),
+        "responses of units": folder.root / "tables" / "responses",
+        "figures": folder.figures,
+        "provenance": folder.root / "provenance.json",
+    }

@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probe.embed import METHODS, Embeddings, embed, preservation, projector
+from probe.embed import METHODS, Embeddings, embed_layers, preservation, projector
 from probe.embed.drawing import figures_of
 from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.figures import save_figure
 from tests.separability.making import write_store
 
 
@@ -24,7 +25,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(store) -> Embeddings:
-    return embed(store, most=100)
+    return embed_layers(store, most=100)
 
 
 def test_pictures_keep_groups_apart_and_say_how_well(found: Embeddings) -> None:
@@ -44,8 +45,8 @@ def test_pictures_keep_groups_apart_and_say_how_well(found: Embeddings) -> None:
 
 def test_the_same_seed_gives_the_same_picture_and_new_samples_find_their_place(store) -> None:
     for method in METHODS:
-        one = embed(store, ["fc"], [method], most=100)
-        two = embed(store, ["fc"], [method], most=100)
+        one = embed_layers(store, ["fc"], [method], most=100)
+        two = embed_layers(store, ["fc"], [method], most=100)
         np.testing.assert_array_equal(one.data["position"], two.data["position"])
         place = projector(store, "fc", method, most=100)
         new = np.array(store["fc"]["activation"].values[:6], dtype=float) + 0.01
@@ -81,7 +82,7 @@ def test_one_unit_and_constant_units_have_a_picture(tmp_path) -> None:
         tmp_path / "s.zarr", {"one": values[:, :1], "flat": values[:, 1:]}, dataset=["d"] * 30,
         label=np.arange(30) % 2, identity=[f"p{i}" for i in range(30)],
     )  # fmt: skip
-    data = embed(store, methods=["pca"]).data
+    data = embed_layers(store, methods=["pca"]).data
     assert np.isfinite(data["position"]).all()
     assert (data["position"].sel(layer="flat") == 0).all()
     assert data["trustworthiness"].sel(layer="one") == pytest.approx(1)
@@ -98,16 +99,17 @@ def test_files_and_figures(found: Embeddings, store, tmp_path) -> None:
     first = frame[(frame["method"] == "umap") & (frame["sample"] == "s7")].iloc[0]
     one = found.data["position"].sel({"method": "umap", "sample": "s7", "layer": "fc"})
     assert (first["x"], first["y"]) == tuple(one.values)
-    assert set(figures_of(again, store.samples)) == {
-        "embedding-fc-pca", "embedding-fc-umap", "embedding-fc-tsne"
-    }  # fmt: skip
+    figures = figures_of(again, store.samples)
+    assert set(figures) == {f"embedding-fc-{method}" for method in METHODS}
+    file = save_figure(figures["embedding-fc-umap"], tmp_path / "e.png", dpi=60)
+    assert file.stat().st_size > 4000
 
 
 def test_what_cannot_be_drawn_is_said(store, tmp_path) -> None:
     with pytest.raises(UnknownNameError, match="'tsn' is not known.*Did you mean 'tsne'"):
-        embed(store, methods=["tsn"])
+        embed_layers(store, methods=["tsn"])
     with pytest.raises(ProbeError, match="most=5 was given"):
-        embed(store, methods=["pca"], most=5)
+        embed_layers(store, methods=["pca"], most=5)
     place = projector(store, "fc", "pca")
     with pytest.raises(ProbeError, match=r"shape \(2, 3\) were given; this picture takes"):
         place(np.zeros((2, 3)))
@@ -116,4 +118,4 @@ def test_what_cannot_be_drawn_is_said(store, tmp_path) -> None:
     few = write_store(tmp_path / "f.zarr", {"fc": np.zeros((8, 2))}, dataset=["d"] * 8,
                       label=np.arange(8) % 2, identity=list("aabbccdd"))  # fmt: skip
     with pytest.raises(StoreError, match="the store holds 8"):
-        embed(few, methods=["pca"])
+        embed_layers(few, methods=["pca"])

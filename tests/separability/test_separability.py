@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from probe.errors import ProbeError, StoreError, UnknownNameError
-from probe.separability import MEASURES, SeparabilityReport, Similarity, separability
+from probe.separability import MEASURES, SeparabilityReport, Similarity, measure_separability
 from probe.separability.drawing import figures_of
 from probe.store import ActivationStore
 from tests.separability.making import write_store
@@ -35,7 +35,7 @@ def study(path, *, people: int = 12, frames: int = 3, seed: int = 0, shift: floa
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory) -> SeparabilityReport:
-    return separability(study(tmp_path_factory.mktemp("s") / "s.zarr"), **FEW)
+    return measure_separability(study(tmp_path_factory.mktemp("s") / "s.zarr"), **FEW)
 
 
 def test_a_report_has_the_schema_it_states(found: SeparabilityReport) -> None:
@@ -98,8 +98,8 @@ def leaking(path, *, grouped: bool) -> ActivationStore:
 
 
 def test_grouped_folds_beat_a_leak_that_others_fall_for(tmp_path) -> None:
-    honest = separability(leaking(tmp_path / "g.zarr", grouped=True), **FEW).data
-    fooled = separability(leaking(tmp_path / "u.zarr", grouped=False), **FEW).data
+    honest = measure_separability(leaking(tmp_path / "g.zarr", grouped=True), **FEW).data
+    fooled = measure_separability(leaking(tmp_path / "u.zarr", grouped=False), **FEW).data
     probe = honest.sel(measure="probe_auroc").squeeze()
     assert probe["low"] < 0.5 < probe["high"] and probe["p"] > 0.05
     control = honest.sel(measure="control_auroc").squeeze()
@@ -121,13 +121,13 @@ def test_people_in_two_datasets_do_not_leak_into_transfer(tmp_path) -> None:
         tmp_path / "s.zarr", {"fc": values}, dataset=np.repeat(["a", "b"], 160), label=label,
         identity=[f"p{v}" for v in video],
     )  # fmt: skip
-    data = separability(store, **FEW).data
+    data = measure_separability(store, **FEW).data
     assert (data["transfer_low"] < 0.5).all() and (data["transfer"] < 0.7).all()
 
 
 def test_fewer_than_five_people_get_values_and_a_reason_but_no_interval(tmp_path) -> None:
     store = study(tmp_path / "s.zarr", people=3, frames=6)
-    data = separability(store, **FEW).data
+    data = measure_separability(store, **FEW).data
     assert np.isfinite(data["value"].sel(measure="probe_auroc")).all()
     for name in ("low", "p", "q"):
         assert np.isnan(data[name]).all()
@@ -144,7 +144,7 @@ def test_one_class_and_one_fake_video_say_so(tmp_path) -> None:
     identity = [f"{d}{i // 5}" for i, d in enumerate(dataset)]
     store = write_store(tmp_path / "s.zarr", {"fc": rng.normal(size=(120, 3))}, dataset=dataset,
                         label=label, identity=identity)  # fmt: skip
-    data = separability(store, **FEW).data
+    data = measure_separability(store, **FEW).data
     reason = dict(zip(data["dataset"].values, data["reason"].values, strict=True))
     assert reason["whole"] == "" and "real images only" in reason["reals"]
     assert "fakes show 1 person or video" in reason["one fake"]
@@ -162,7 +162,7 @@ def test_constant_features_give_chance_not_an_error(tmp_path) -> None:
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        data = separability(store, **FEW).data
+        data = measure_separability(store, **FEW).data
     assert data["value"].sel(measure="probe_auroc") == 0.5
     assert data["value"].sel(measure="silhouette") == 0 and data["value"].sel(measure="mmd2") == 0
     assert (data["label_information"] == 0).all()
@@ -175,16 +175,16 @@ def test_more_units_than_samples(tmp_path) -> None:
     values[:, :40] += label[:, None]
     store = write_store(tmp_path / "s.zarr", {"fc": values}, dataset=np.repeat(["a", "b"], n // 2),
                         label=label, identity=[f"p{i // 8}" for i in range(n)])  # fmt: skip
-    data = separability(store, **FEW).data
+    data = measure_separability(store, **FEW).data
     assert (data["value"].sel(measure="probe_auroc") > 0.85).all() and data.sizes["row"] == 400
     assert data["label_angle_null"].item() == pytest.approx(1 / 400)
 
 
 def test_the_same_seed_gives_the_same_report(tmp_path) -> None:
     store = study(tmp_path / "s.zarr", people=6)
-    one, two = (separability(store, ["conv"], seed=3, **FEW).data for _ in range(2))
+    one, two = (measure_separability(store, ["conv"], seed=3, **FEW).data for _ in range(2))
     assert one.identical(two)
-    assert not one["p"].identical(separability(store, ["conv"], seed=4, **FEW).data["p"])
+    assert not one["p"].identical(measure_separability(store, ["conv"], seed=4, **FEW).data["p"])
 
 
 def test_files_round_trip(found: SeparabilityReport, tmp_path) -> None:
@@ -229,11 +229,11 @@ def test_figures_are_drawn(found: SeparabilityReport, tmp_path) -> None:
 def test_bad_arguments_are_worded(tmp_path, options, words) -> None:
     store = study(tmp_path / "s.zarr", people=2)
     with pytest.raises(ProbeError, match=words):
-        separability(store, **options)
+        measure_separability(store, **options)
 
 
 def test_an_unknown_layer_is_named(tmp_path) -> None:
     with pytest.raises(
         UnknownNameError, match="Layer 'fd' is not known in the store .* Known: fc, conv"
     ):
-        separability(study(tmp_path / "s.zarr", people=2), ["fd"])
+        measure_separability(study(tmp_path / "s.zarr", people=2), ["fd"])

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from probe.errors import ProbeError
-from probe.separability import Similarity, similarity
+from probe.separability import Similarity, compare_features
 from probe.separability.similarity import cka, gram_of
 from tests.separability.making import write_store
 
@@ -82,7 +82,7 @@ def stores(tmp_path, n: int = 96):
 
 def test_similarity_of_stores_by_layer(tmp_path) -> None:
     one, two = stores(tmp_path)
-    found = similarity({"one": one, "two": two})
+    found = compare_features({"one": one, "two": two})
     assert found.data["cka"].sel(layer="fc", detector="one", other="two") == pytest.approx(1)
     assert np.isnan(found.data["cka"].sel(layer="conv", detector="one", other="two"))
     assert found.data["cka"].sel(layer="conv", detector="one", other="one") == pytest.approx(1)
@@ -98,12 +98,12 @@ def test_similarity_of_stores_by_layer(tmp_path) -> None:
 def test_similarity_wants_two_stores_of_the_same_samples(tmp_path) -> None:
     one, _ = stores(tmp_path)
     with pytest.raises(ProbeError, match="two or more of different labels"):
-        similarity([one])
+        compare_features([one])
     with pytest.raises(ProbeError, match="two or more of different labels"):
-        similarity([one, one])
+        compare_features([one, one])
     other = write_store(
         tmp_path / "c.zarr", {"fc": np.zeros((8, 2))}, dataset=["d"] * 8, label=np.arange(8) % 2,
         identity=["p"] * 8, name="c",
     )  # fmt: skip
     with pytest.raises(ProbeError, match="holds other samples than that of 'a'"):
-        similarity([one, other])
+        compare_features([one, other])
