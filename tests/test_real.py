@@ -12,6 +12,7 @@ from probe.datasets import IngestReport, ingest, open_dataset
 from probe.detectors import load_detector
 from probe.detectors.evaluation import evaluate
 from probe.stats import sigmoid
+from tests.test_cli import run
 
 pytestmark = pytest.mark.real
 
@@ -87,3 +88,26 @@ def test_a_method_with_its_originals_can_be_evaluated(
     )
     assert float(found["value"].sel(metric="auroc")) > 0.9
     assert int(found["n_clusters"]) == 3 and np.isnan(float(found["low"].sel(metric="auroc")))
+
+
+def test_separability_and_artefacts_refuse_intervals_on_seven_videos(
+    ingested: IngestReport, real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One fake video a method and three originals: values where there are any, and the reason."""
+    weights = f"meso4={real_data / 'mesonet' / 'Meso4_DF.h5'}"
+    store, crops = tmp_path / "meso4.zarr", ingested.out
+    assert run("record", crops, "-d", weights, "-l", "leaky", "--out", store) == 0
+    assert run("separability", store, "--out", tmp_path / "s.csv") == 0
+    printed = capsys.readouterr().out
+    frame = pd.read_csv(tmp_path / "s.csv")
+    assert set(frame["dataset"]) == {"deepfakes", "face2face", "faceswap", "neuraltextures"}
+    assert frame[["low", "high", "p", "q"]].isna().all(axis=None)
+    assert frame["reason"].str.contains("with fewer than 5 no interval and no p-value").all()
+    assert printed.count("with fewer than 5 no interval") == 4
+    own = pd.read_csv(tmp_path / "s-transfer.csv").set_index("scored")["own"]
+    assert own["deepfakes"].iloc[0] > 0.9 > 0.4 > own["faceswap"].iloc[0]
+    assert run("artifacts", crops, "--out", tmp_path / "a.csv") == 0
+    printed = capsys.readouterr().out
+    effects = pd.read_csv(tmp_path / "a.csv")
+    assert np.isfinite(effects["effect"]).any() and effects[["low", "high"]].isna().all(axis=None)
+    assert printed.count("No interval:") == 4 and "central ellipse; no masks" in printed

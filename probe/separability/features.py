@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,8 @@ class Sampled:
         Shape (n,), True for fakes.
     methods : numpy.ndarray
         Shape (n,), names.
+    images : numpy.ndarray
+        Shape (n,), codes: originals that belong to several datasets of fakes stand in each.
     own : numpy.ndarray
         Shape (n,), the detector's logit.
     total : numpy.ndarray
@@ -74,6 +76,7 @@ class Sampled:
     folds: Integers
     labels: NDArray[np.bool_]
     methods: NDArray[Any]
+    images: Integers
     own: NDArray[np.float64]
     total: Integers
 
@@ -209,25 +212,47 @@ def choose_samples(
         If fewer than 100 samples would fit, or there are fewer than two people.
     """
     table = store.samples
-    names = tuple(dict.fromkeys(table["dataset"]))
-    total = np.array([int((table["dataset"] == name).sum()) for name in names])
-    most = _most(memory, units, len(table), n_folds)
-    each = _quota(total, most)
+    parts = _parts(table, _reals(store.attrs["dataset"].get("card", {})))
+    total = np.array([len(where) for where in parts.values()])
+    each = _quota(total, _most(memory, units, int(total.sum()), n_folds))
     rows = []
-    for name, count in zip(names, total, strict=True):
-        where = np.flatnonzero((table["dataset"] == name).to_numpy())
+    for where in parts.values():
         part = table.iloc[where]
         groups = pd.factorize(people_of(part) + "|" + part["label"].astype(str))[0]
-        rows.append(where[spread(groups, min(int(count), each), seed)])
+        rows.append(where[spread(groups, min(len(where), each), seed)])
     kept = table.iloc[np.concatenate(rows)]
     people = pd.factorize(people_of(kept))[0].astype(np.int64)
-    datasets = kept["dataset"].map({name: i for i, name in enumerate(names)}).to_numpy(np.int64)
+    datasets = np.repeat(np.arange(len(rows)), [len(one) for one in rows])
+    images = pd.factorize(kept["path"].where(kept["path"] != "", kept["sample"]))[0]
     labels = kept["label"].to_numpy() == 1
     folds = _folds(2 * datasets + labels, people, n_folds, seed)
     return Sampled(
-        np.concatenate(rows), names, datasets, people, folds, labels,
-        kept["method"].to_numpy(object), kept["logit"].to_numpy(np.float64), total,
+        np.concatenate(rows), tuple(parts), datasets, people, folds, labels,
+        kept["method"].to_numpy(object), images, kept["logit"].to_numpy(np.float64), total,
     )  # fmt: skip
+
+
+def _reals(card: Mapping[str, Any]) -> dict[str, str]:
+    """Read which originals belong to which fakes from the card of a dataset, or of its parts."""
+    cards = [card, *dict(card.get("parts", {})).values()]
+    return {k: v for one in cards for k, v in dict(one.get("reals") or {}).items()}
+
+
+def _parts(table: pd.DataFrame, reals: Mapping[str, str]) -> dict[str, Integers]:
+    """Take samples apart by dataset, fakes with the originals that belong to them.
+
+    As `probe.datasets.parts_of` does, so that a store of FaceForensics++ is that of its methods.
+    """
+    of, real = table["dataset"].to_numpy(object), (table["label"] == 0).to_numpy()
+    names = list(dict.fromkeys(of))
+    fakes = [name for name in names if reals.get(name) in names]
+    given = {reals[name] for name in fakes}
+    parts = {name: np.flatnonzero((of == name) | ((of == reals[name]) & real)) for name in fakes}
+    return parts | {
+        name: np.flatnonzero(of == name)
+        for name in names
+        if name not in parts and name not in given
+    }
 
 
 def people_of(table: pd.DataFrame) -> pd.Series:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csgraph
 
 from probe.errors import ProbeError
 from probe.progress import progress_bar
@@ -222,9 +224,12 @@ def _answers(features: Features, settings: Settings) -> dict[str, Any]:
     """Tell methods among fakes, and datasets among reals."""
     sampled = features.sampled
     methods = np.unique(sampled.methods.astype(str), return_inverse=True)[1]
+    fakes = np.flatnonzero(sampled.labels)
+    # Originals that several datasets share are asked once, and tell none of those apart.
+    reals = np.flatnonzero(~sampled.labels)
+    reals = reals[np.unique(sampled.images[reals], return_index=True)[1]]
     rows = []
-    for side, classes in ((sampled.labels, methods), (~sampled.labels, sampled.datasets)):
-        where = np.flatnonzero(side)
+    for where, classes in ((fakes, methods), (reals, _domains(sampled))):
         codes = np.unique(classes[where], return_inverse=True)[1].astype(np.int64)
         rows.append(
             ask(features.values[where], codes, sampled.people[where], sampled.folds[where],
@@ -234,6 +239,17 @@ def _answers(features: Features, settings: Settings) -> dict[str, Any]:
              "chance": "chance"}  # fmt: skip
     dims = ("question", "layer")
     return {k: (dims, [[getattr(row, field)] for row in rows]) for k, field in names.items()}
+
+
+def _domains(sampled: Sampled) -> NDArray[np.int64]:
+    """Give each dataset a code, those that share real images the same one, shape (n,)."""
+    real = ~sampled.labels
+    shape = (len(sampled.names), int(sampled.images.max()) + 1)
+    seen = sparse.coo_array(
+        (np.ones(int(real.sum())), (sampled.datasets[real], sampled.images[real])), shape=shape
+    ).tocsr()
+    groups = csgraph.connected_components(seen @ seen.T, directed=False)[1]
+    return np.asarray(groups[sampled.datasets], dtype=np.int64)
 
 
 def _shared(features: Features, settings: Settings) -> dict[str, Any]:

@@ -145,7 +145,7 @@ def test_design_leaves_out_what_does_not_vary() -> None:
         np.arange(10) % 3,
     ])  # fmt: skip
     x = design(controls, ["width", "quality", "crop_side", "source_fps", "format"])
-    assert x.shape == (10, 3)  # quality once, and two of three formats
+    assert x.shape == (10, 4)  # quality once, its square, and two of three formats
     assert np.allclose(x.mean(axis=0), 0) and np.allclose(x.std(axis=0), 1)
 
 

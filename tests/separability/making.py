@@ -21,6 +21,8 @@ def write_store(
     video: list[str] | np.ndarray | None = None,
     logit: np.ndarray | None = None,
     name: str = "drawn",
+    path_of: list[str] | None = None,
+    card: dict | None = None,
 ) -> ActivationStore:
     """Write a complete store of these activations."""
     n = len(label)
@@ -30,13 +32,13 @@ def write_store(
             "sample": [f"s{i}" for i in range(n)], "dataset": list(dataset), "split": "test",
             "label": np.asarray(label).astype(int), "method": fakes if method is None else method,
             "video": [f"v{i}" for i in identity] if video is None else video,
-            "identity": list(identity), "source": "", "frame": np.arange(n), "path": "",
+            "identity": list(identity), "source": "", "frame": np.arange(n), "path": path_of or "",
             "mask": "",
         }
     )  # fmt: skip
     attrs = {
         "detector": {"name": name, "fingerprint": f"fingerprint of {name}"},
-        "dataset": {"name": "drawn", "fingerprint": "data"},
+        "dataset": {"name": "drawn", "fingerprint": "data", "card": card or {}},
         "layers": {layer: layer for layer in layers}, "reducer": "mean", "dtype": "float32",
         "batch_size": 64,
     }  # fmt: skip

@@ -125,6 +125,33 @@ def test_people_in_two_datasets_do_not_leak_into_transfer(tmp_path) -> None:
     assert (data["transfer_low"] < 0.5).all() and (data["transfer"] < 0.7).all()
 
 
+def test_originals_stand_with_the_fakes_that_they_belong_to(tmp_path) -> None:
+    """A store of FaceForensics++: one dataset of originals, and one a method of fakes alone."""
+    rng = np.random.default_rng(0)
+    rows = [(d, p) for d in ("youtube", "deepfakes", "faceswap") for p in range(12) for _ in "abc"]
+    dataset, person = (np.array(column) for column in zip(*rows, strict=True))
+    label = (dataset != "youtube").astype(int)
+    values = rng.normal(size=(len(rows), 4))
+    values[:, 0] += 1.5 * label
+    card = {"reals": {"deepfakes": "youtube", "faceswap": "youtube", "absent": "actors"}}
+    given = {
+        "label": label, "identity": [f"p{p}" for p in person],
+        "path_of": [f"{i}.png" for i in range(len(rows))],
+    }  # fmt: skip
+    store = write_store(tmp_path / "a.zarr", {"fc": values}, dataset=dataset, card=card, **given)
+    data = measure_separability(store, **FEW).data
+    assert list(data["dataset"].values) == ["deepfakes", "faceswap"]
+    assert data["n_samples"].values.tolist() == [72, 72]
+    assert data["n_fakes"].values.tolist() == [36, 36]
+    assert (data["value"].sel(measure="probe_auroc") > 0.75).all()
+    # Both datasets have the same originals: nothing to tell.
+    assert np.isnan(data["answer"].sel(question="domain")).all()
+    assert np.isfinite(data["answer"].sel(question="method")).all()
+    parts = {"parts": {"one": card}}
+    again = write_store(tmp_path / "b.zarr", {"fc": values}, dataset=dataset, card=parts, **given)
+    assert measure_separability(again, **FEW).data["value"].equals(data["value"])
+
+
 def test_fewer_than_five_people_get_values_and_a_reason_but_no_interval(tmp_path) -> None:
     store = study(tmp_path / "s.zarr", people=3, frames=6)
     data = measure_separability(store, **FEW).data

@@ -45,7 +45,8 @@ def test_everything_it_names_is_there(done: Path) -> None:
     assert manifest["complete"] and manifest["datasets"] == ["one", "second"]
     assert manifest["detectors"] == ["meso4/base", "meso4/deep"]
     assert [stage["name"] for stage in manifest["stages"]] == [
-        "data", "audit", "detectors", "evaluation", "activations", "neurons", "ablation", "figures",
+        "data", "audit", "detectors", "evaluation", "activations", "neurons", "ablation",
+        "separability", "artifacts", "responses", "figures",
     ]  # fmt: skip
     tables = tables_of(out)
     assert list(tables["tables/evaluation.zarr"]["dataset"].values) == ["one", "second"]
@@ -69,7 +70,9 @@ def test_provenance_names_what_it_was_made_of(done: Path) -> None:
 
 
 def test_a_second_run_computes_nothing(done: Path) -> None:
-    parts = ("data", "detectors", "stores", "tables/neurons", "tables/evaluation.zarr")
+    tables = ("neurons", "evaluation.zarr", "separability", "embeddings", "artifacts.zarr",
+              "measurements.zarr", "similarity.zarr", "responses")  # fmt: skip
+    parts = ("data", "detectors", "stores", *(f"tables/{name}" for name in tables))
     files = [f for part in parts for f in (done / "out" / part).rglob("*") if f.is_file()]
     kept = {file: file.stat().st_mtime_ns for file in files if file.parent.name != "data"}
     run_study(load_study(done / "tiny.toml", done / "out"))
@@ -120,7 +123,7 @@ def test_detectors_may_be_brought(done: Path, tmp_path: Path) -> None:
     weights = RunFolder(done / "out").detector("meso4/base") / "model.safetensors"
     text = TEXT[: TEXT.index("[detectors]")] + (
         f'[detectors]\ninput_size = 32\n[[detectors.weights]]\nname = "meso4"\nfile = "{weights}"\n'
-        "[neurons]\nuntrained = 1\n"
+        "[neurons]\nuntrained = 1\n[separability]\npictures = []\n"
     )
     outcome = run_study(parse_study(text, done / "tiny.toml", tmp_path / "out"))
     assert list(outcome.matrix.data["detector"].values) == ["meso4/model"]
