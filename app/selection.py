@@ -9,11 +9,24 @@ from urllib.parse import parse_qs, urlencode
 
 from probe.errors import ProbeError, UnknownNameError
 
-__all__ = ["LEVELS", "METRICS", "Selection"]
+__all__ = ["LEVELS", "MEASURES", "METRICS", "Selection"]
 
 #: Names of metrics in tables, to how they are written for people.
 METRICS = {"auroc": "AUROC", "accuracy": "Accuracy", "ap": "AP", "eer": "EER"}
 LEVELS = {"frame": "Per frame", "video": "Per video"}
+
+#: The same for measures of separability; others are shown by their names in the table.
+MEASURES = {
+    "probe_auroc": "Probe AUROC",
+    "control_auroc": "Control task",
+    "selectivity": "Selectivity",
+    "c2st_accuracy": "C2ST accuracy",
+    "fisher": "Fisher ratio",
+    "dprime": "d′",
+    "silhouette": "Silhouette",
+    "knn_purity": "k-NN purity",
+    "mmd2": "MMD²",
+}
 
 #: Longer values name nothing; they are refused before anything looks at them.
 _LONGEST = 200
@@ -31,6 +44,13 @@ class Selection:
         Number of a unit, as text; empty where none is chosen. `unit_number` checks it.
     metric, level : str
         Of the zero-shot matrix.
+    measure : str
+        Measure of separability that is followed through the layers.
+    embedding, colour, sample : str
+        Kind of the picture of a layer, what its points are coloured by, and the token of the image
+        that is picked in it.
+    artefact : str
+        Artefact whose dose is turned.
     """
 
     detector: str = ""
@@ -39,6 +59,11 @@ class Selection:
     unit: str = ""
     metric: str = ""
     level: str = ""
+    measure: str = ""
+    embedding: str = ""
+    colour: str = ""
+    sample: str = ""
+    artefact: str = ""
 
     @classmethod
     def parse(cls, search: str | None) -> Selection:
@@ -74,6 +99,11 @@ class Selection:
         """Return a copy with these values; None leaves a value as it is."""
         given = {name: str(value) for name, value in changes.items() if value is not None}
         return replace(self, **given)
+
+    @property
+    def elsewhere(self) -> Selection:
+        """What other pages are opened with: units are numbers of one layer, so both stay here."""
+        return replace(self, layer="", unit="") if self.layer else self
 
     def named(self, kind: str, allowed: Sequence[str]) -> str:
         """Return the chosen name, or the first that is allowed where none is chosen.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["HELP", "Help"]
+__all__ = ["HELP", "MEASURE_HELP", "Help"]
 
 STUDY = "Li, Sun, Poskitt and Wang 2023, arXiv:2308.04177"
 
@@ -74,5 +74,140 @@ HELP = {
         "Images with the highest and the lowest activation of the unit, at most one frame a video. "
         "This is a correlation: it shows what goes along with the unit, not what it causes.",
         "Zeiler and Fergus 2014, arXiv:1311.2901, for activation-ranked images",
+    ),
+    "information": Help(
+        "A linear probe is fitted to the layer and scored on other people. Above the detector's "
+        "own AUROC, the information is there and the head does not use it. The control task has "
+        "random labels by person: what the probe reaches there it owes to its own capacity.",
+        "Alain and Bengio 2016, arXiv:1610.01644; Hewitt and Liang 2019, arXiv:1909.03368",
+    ),
+    "depth": Help(
+        "One measure of how far real and fake lie apart, layer by layer. The shaded layer is the "
+        "one chosen above; a click on a point chooses its layer.",
+        "see the measure's own source in the table below",
+    ),
+    "measures": Help(
+        "Measures of how far real and fake lie apart in the layer, all with people kept apart and "
+        "both labels weighing the same. Bold: q ≤ 0.05, labels exchanged over people, false "
+        "discovery rate over layers and datasets.",
+        "Benjamini and Hochberg 1995, doi:10.1111/j.2517-6161.1995.tb02031.x; each measure's own "
+        "source is at its name",
+    ),
+    "transfer": Help(
+        "The probe fitted on a row's dataset and scored on a column's, never on people it was "
+        "fitted on. A row that is good everywhere has found what forgeries share; a diagonal that "
+        "is good alone has found what is specific to one. Below: the detector itself.",
+        "Alain and Bengio 2016, arXiv:1610.01644, for probes; the matrix is ours",
+    ),
+    "specific": Help(
+        "Which part of the difference between real and fake belongs to single methods, and whether "
+        "the layer tells methods and datasets at all. Squared differences are estimated over pairs "
+        "of different people, without the bias of noise.",
+        "ours; principal angles: Björck and Golub 1973, doi:10.1090/S0025-5718-1973-0348991-3",
+    ),
+    "knowledge": Help(
+        "Mutual information of a unit's activation, in eight bins, with real or fake and, among "
+        "fakes, with the method; each as a share of what there is to know, less what exchanged "
+        "labels give. Below the dotted line a unit knows more of the method than of the forgery.",
+        "Shannon 1948, doi:10.1002/j.1538-7305.1948.tb01338.x",
+    ),
+    "picture": Help(
+        "A picture keeps some neighbours and invents others: distances and cluster sizes in UMAP "
+        "and t-SNE mean nothing. Trustworthiness: 1 if nobody is drawn beside samples that are far "
+        "from it. Neighbours kept: the share of true nearest neighbours that are also drawn near.",
+        "Venna and Kaski 2001, doi:10.1007/3-540-44668-0_68; UMAP: arXiv:1802.03426; t-SNE: van "
+        "der Maaten and Hinton 2008",
+    ),
+    "similarity": Help(
+        "Debiased linear CKA: how alike two detectors' features of the same images are, whatever "
+        "rotation and scale; 1 is the same, about 0 nothing in common. Intervals: jackknife over "
+        "people.",
+        "Kornblith et al. 2019, arXiv:1905.00414; Nguyen et al. 2021, arXiv:2010.15327",
+    ),
+    "spectra": Help(
+        "Mean log10 power of an image at a frequency, all directions averaged. Upsampling leaves "
+        "too much or too little at high frequencies. The lower panel shows the same from the mean "
+        "of the reals.",
+        "Durall et al. 2020, arXiv:2003.01826",
+    ),
+    "balance": Help(
+        "How well a covariate alone tells fake from real in this dataset; 0.5 is balanced. Where "
+        "it is not, an effect may be the codec's and not the forgery's, so effects are shown with "
+        "and without control.",
+        "Grommelt et al. 2024, arXiv:2403.17608",
+    ),
+    "artifact_effects": Help(
+        "Mean of the fakes less mean of the reals, in standard deviations of the reals. Partialled "
+        "out: covariates regressed away. Matched: only pairs with like covariates. A name is bold "
+        "where the effect is significant with every control; point at a mark for its definition.",
+        "Chandrasegaran et al. 2021, arXiv:2103.17195; Grommelt et al. 2024, arXiv:2403.17608",
+    ),
+    "tells": Help(
+        "AUROC of a method's fakes against the fakes of all others, each less the mean of its "
+        "dataset's real images; 0.5 tells nothing. Bold where the interval leaves 0.5 out.",
+        "Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747",
+    ),
+    "responses": Help(
+        "Partial rank correlation of a unit's activation and a measurement, given label, dataset "
+        "and covariates. Dots: q ≤ 0.05 over all units and measurements, images exchanged over "
+        "people. A correlation shows what goes along with a unit, not what moves it.",
+        "Conover and Iman 1981, doi:10.1080/00031305.1981.10479327, for ranks; ours",
+    ),
+    "dose": Help(
+        "The same faces are rendered again with one artefact's dose turned from 0 to 1 and all "
+        "else kept. What changes is caused by the artefact. Intervals resample identities.",
+        "Pearl 2009, Causality, ch. 3",
+    ),
+    "answers": Help(
+        "The artefact whose full dose moves the unit most, if any does (q ≤ 0.05); else the "
+        "measurement it correlates with most; else nothing was found. A dose is a cause, a "
+        "correlation is not.",
+        "ours",
+    ),
+}
+
+#: Measures of separability, as in the table of a layer.
+MEASURE_HELP = {
+    "probe_auroc": Help(
+        "AUROC of a linear probe on other people than it was fitted on; 0.5 is chance.",
+        "Alain and Bengio 2016, arXiv:1610.01644",
+    ),
+    "control_auroc": Help(
+        "The same probe on random labels, drawn by person; it should be at 0.5.",
+        "Hewitt and Liang 2019, arXiv:1909.03368",
+    ),
+    "selectivity": Help(
+        "Probe less control task: what the layer knows beyond what the probe can memorise.",
+        "Hewitt and Liang 2019, arXiv:1909.03368",
+    ),
+    "c2st_accuracy": Help(
+        "Classifier two-sample test: accuracy on other people, both labels weighing the same; 0.5 "
+        "is chance.",
+        "Lopez-Paz and Oquab 2017, arXiv:1610.06545",
+    ),
+    "fisher": Help(
+        "Fisher ratio: squared distance of the class means over the spread within classes, with "
+        "the covariance shrunk; 0 is no difference.",
+        "Fisher 1936, doi:10.1111/j.1469-1809.1936.tb02137.x; Ledoit and Wolf 2004",
+    ),
+    "dprime": Help(
+        "d′: distance of the classes along the line through their means, in standard "
+        "deviations; 0 is no difference.",
+        "Green and Swets 1966, Signal Detection Theory and Psychophysics",
+    ),
+    "silhouette": Help(
+        "Mean of (b − a) / max(a, b), with a the distance to the own label and b that to the "
+        "other; from −1 to 1, 0 is no difference.",
+        "Rousseeuw 1987, doi:10.1016/0377-0427(87)90125-7",
+    ),
+    "knn_purity": Help(
+        "Share of a sample's nearest neighbours among other people that have its label; 0.5 is "
+        "chance.",
+        "Cover and Hart 1967, doi:10.1109/TIT.1967.1053964, for neighbours",
+    ),
+    "mmd2": Help(
+        "Squared maximum mean discrepancy with a Gaussian kernel, unbiased, over pairs of "
+        "different people; 0 is no difference, and it may be a little below.",
+        "Gretton et al. 2012, JMLR 13:723",
     ),
 }

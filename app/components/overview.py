@@ -9,7 +9,14 @@ from dash import html
 from app.components.message import command_line, problem
 from app.components.tables import figures_table
 from app.queries.reading import Run
-from app.queries.summary import Stage, Summary, crop_rule, dataset_rows, parts
+from app.queries.summary import (
+    Stage,
+    Summary,
+    common_parts,
+    crop_rule,
+    dataset_rows,
+    parts,
+)
 from probe.errors import ProbeError
 
 __all__ = ["contents", "datasets_table", "facts", "notices", "provenance"]
@@ -81,13 +88,22 @@ def datasets_table(run: Run, about: Summary) -> Any:
 def contents(run: Run, about: Summary) -> Any:
     """Say for each detector which tables are there, and the stages of the command."""
     body = [
-        [one.detector, _mark(one.store), _mark(one.neurons), _mark(one.universality)]
+        [one.detector, *map(_mark, (one.store, one.neurons, one.universality, one.separability,
+                                    one.embeddings, one.responses))]
         for one in parts(run)
+    ]  # fmt: skip
+    head = [
+        "detector", "store", "neurons", "universality", "separability", "pictures",
+        "responses",
+    ]  # fmt: skip
+    common = [
+        html.Span([_mark(there), name], className="holds")
+        for name, there in common_parts(run).items()
     ]
-    head = ["detector", "activations", "neuron table", "universality"]
     return html.Div(
         [
-            figures_table(head, body, numeric_from=9),
+            html.Div(figures_table(head, body, numeric_from=9), className="dense"),
+            html.Div(common, className="reading"),
             html.Div([_stage(stage) for stage in about.stages], className="stages"),
         ]
     )
@@ -143,4 +159,7 @@ def _stage(stage: Stage) -> Any:
 
 
 def _mark(there: bool) -> Any:
-    return html.Span("yes" if there else "not yet", className="yes" if there else "no")
+    """Mark what is there by a filled circle, named for those who do not see it."""
+    said = "yes" if there else "not yet"
+    named: dict[str, Any] = {"role": "img", "aria-label": said}
+    return html.Span(className="yes" if there else "no", title=said, **named)

@@ -9,11 +9,18 @@ from dash import dcc, html
 
 from app import ids
 from app.figures.theme import FONT
+from app.selection import Selection
+from probe.errors import ProbeError
 
 __all__ = ["PAGES", "navigation", "shell"]
 
 #: Path to title, in the order of the head.
-PAGES = {"/": "Overview", "/neurons": "Neurons"}
+PAGES = {
+    "/": "Overview",
+    "/neurons": "Neurons",
+    "/separability": "Separability",
+    "/artifacts": "Artifacts",
+}
 
 _THEME = {
     "fontFamily": FONT,
@@ -47,13 +54,23 @@ def navigation(path: str, search: str) -> list[Any]:
     """Link to all pages, keeping what is selected."""
     here: dict[str, Any] = {"className": "slot active", "aria-current": "page"}
     elsewhere: dict[str, Any] = {"className": "slot"}
+    carried = _carried(search)
     return [
         html.Div(
-            dcc.Link(title, href=f"{place}{search}", className="tab"),
+            dcc.Link(title, href=f"{place}{search if place == path else carried}", className="tab"),
             **(here if place == path else elsewhere),
         )
         for place, title in PAGES.items()
     ]
+
+
+def _carried(search: str) -> str:
+    """Return what of the selection means the same on another page."""
+    try:
+        return Selection.parse(search).elsewhere.search
+    except ProbeError:
+        # The page itself says what is wrong with the address.
+        return ""
 
 
 def _head(title: str) -> Any:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import dash_mantine_components as dmc
+import numpy as np
 from dash import html
 
-__all__ = ["figures_table"]
+__all__ = ["figures_table", "interval_text", "level_text", "number_text"]
 
 
 def figures_table(head: list[Any], body: list[list[Any]], numeric_from: int) -> Any:
@@ -35,3 +36,27 @@ def figures_table(head: list[Any], body: list[list[Any]], numeric_from: int) -> 
         ),
         className="scroll",
     )
+
+
+def number_text(value: float) -> str:
+    """Write a number with two or three digits that count, and a true minus sign."""
+    if not np.isfinite(value):
+        return "—"
+    size = abs(value)
+    if value != 0 and (size < 0.0001 or size >= 1e4):
+        text = f"{value:.1e}"
+    else:
+        text = f"{value:.{2 if size >= 0.1 or value == 0 else 3 if size >= 0.001 else 4}f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def interval_text(low: float, high: float) -> str:
+    """Write an interval, or that there is none."""
+    return f"{number_text(low)} to {number_text(high)}" if np.isfinite(low) else "no interval"
+
+
+def level_text(value: float) -> str:
+    """Write a p- or q-value; what permutations cannot tell from 0 is no 0."""
+    if not np.isfinite(value):
+        return "—"
+    return f"{value:.3f}" if value >= 0.0005 else "< 0.001"

@@ -1,7 +1,32 @@
 """From small arrays to plotly figures."""
 
 from app.figures.counts import counts_figure
+from app.figures.effects import artifact_effects_figure
+from app.figures.grids import responses_figure, tells_figure
+from app.figures.information import depth_figure, information_figure
+from app.figures.knowledge import knowledge_figure
 from app.figures.matrix import matrix_figure
+from app.figures.picture import picture_figure
+from app.figures.responses import dose_figure
+from app.figures.similarity import similarity_figure
+from app.figures.spectra import spectra_figure
+from app.figures.transfer import transfer_figure
 from app.figures.unit import doses_figure, effects_figure
 
-__all__ = ["counts_figure", "doses_figure", "effects_figure", "matrix_figure"]
+__all__ = [
+    "artifact_effects_figure",
+    "counts_figure",
+    "depth_figure",
+    "dose_figure",
+    "doses_figure",
+    "effects_figure",
+    "information_figure",
+    "knowledge_figure",
+    "matrix_figure",
+    "picture_figure",
+    "responses_figure",
+    "similarity_figure",
+    "spectra_figure",
+    "tells_figure",
+    "transfer_figure",
+]

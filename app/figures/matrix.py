@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
+from app.figures.heat import cell, colourbar, heatmap, short
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.matrix import MatrixView
 from app.selection import METRICS
 
 __all__ = ["matrix_figure", "matrix_height"]
-
-Floats = NDArray[np.float64]
 
 _ROW, _HEAD, _FOOT = 52, 52, 44
 
@@ -34,17 +32,14 @@ def matrix_figure(view: MatrixView, scheme: str | None = None) -> go.Figure:
     columns, rows = list(range(len(view.datasets))), list(range(len(view.detectors)))
     figure = go.Figure(
         go.Heatmap(
-            z=np.where(np.isfinite(view.value), view.skill, np.nan),
-            x=columns,
-            y=rows,
-            zmin=-1,
-            zmax=1,
-            colorscale=_scale(theme),
-            xgap=3,
-            ygap=3,
-            text=_hovers(view),
-            hovertemplate="%{text}<extra></extra>",
-            colorbar=_colorbar(view, theme),
+            **heatmap(
+                theme,
+                np.where(np.isfinite(view.value), view.skill, np.nan),
+                _hovers(view),
+                x=columns,
+                y=rows,
+                colorbar=_colorbar(view, theme),
+            )
         )
     )
     figure.update_layout(
@@ -91,14 +86,8 @@ def _cells(view: MatrixView, theme: Theme) -> list[dict[str, Any]]:
     for r in range(len(view.detectors)):
         for c in range(len(view.datasets)):
             value, span = view.value[r, c], _span(view, r, c)
-            colour = _text_on(_colour_at(theme, float(view.skill[r, c])))
-            text = f"<b>{_short(value)}</b><br><span style='font-size:10.5px'>{span}</span>"
-            out.append(
-                {
-                    "x": c, "y": r, "text": text, "showarrow": False,
-                    "font": {"size": 14, "color": colour},
-                }
-            )  # fmt: skip
+            text = f"<b>{short(value)}</b><br><span style='font-size:10.5px'>{span}</span>"
+            out.append(cell(theme, c, r, float(view.skill[r, c]), text, 14))
     return out
 
 
@@ -138,39 +127,7 @@ def _colorbar(view: MatrixView, theme: Theme) -> dict[str, Any]:
     ends = ["1", "chance", "0"] if view.metric == "eer" else ["0", "chance", "1"]
     if fixed:
         ends[1] = "0.5"
-    return {
-        "orientation": "h",
-        "thickness": 8,
-        "len": 0.32,
-        "x": 1.0,
-        "xanchor": "right",
-        "y": 0,
-        "yanchor": "top",
-        "ypad": 12,
-        "tickvals": [-1, 0, 1],
-        "ticktext": ends,
-        "tickfont": {"size": 11, "color": theme.muted},
-        "outlinewidth": 0,
-    }
-
-
-def _scale(theme: Theme) -> list[list[Any]]:
-    last = len(theme.diverging) - 1
-    return [[i / last, colour] for i, colour in enumerate(theme.diverging)]
-
-
-def _colour_at(theme: Theme, skill: float) -> Floats:
-    """Return the cell's colour, red, green and blue in [0, 1]."""
-    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in theme.diverging]) / 255
-    places = np.linspace(-1, 1, len(stops))
-    return np.array([np.interp(skill, places, stops[:, i]) for i in range(3)])
-
-
-def _text_on(colour: Floats) -> str:
-    """Choose black or white, whichever has more contrast (WCAG 2.1, relative luminance)."""
-    linear = np.where(colour <= 0.03928, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
-    luminance = float(linear @ [0.2126, 0.7152, 0.0722])
-    return "#111111" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
+    return colourbar(theme, ends)
 
 
 def _span(view: MatrixView, r: int, c: int) -> str:
@@ -178,14 +135,7 @@ def _span(view: MatrixView, r: int, c: int) -> str:
         return "one class only"
     if not np.isfinite(view.low[r, c]):
         return "few clusters"
-    return f"{_short(view.low[r, c])} – {_short(view.high[r, c])}"
-
-
-def _short(value: float) -> str:
-    """Two decimals without the leading zero, as tables in print have it."""
-    if not np.isfinite(value):
-        return "—"
-    return f"{value:.2f}".replace("0.", ".", 1) if value < 0.995 else "1.0"
+    return f"{short(view.low[r, c])} – {short(view.high[r, c])}"
 
 
 def _long(value: float) -> str:

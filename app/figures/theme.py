@@ -27,6 +27,9 @@ class Theme:
         Colours of datasets (Okabe and Ito 2008, lightened on dark ground).
     diverging : tuple of str
         Purple over neutral to orange, evenly spaced.
+    points, ramp : tuple of str
+        The same for points, which the neutral middle must not hide; and one colour from weak to
+        strong.
     """
 
     ink: str
@@ -37,6 +40,8 @@ class Theme:
     warm: str
     series: tuple[str, ...]
     diverging: tuple[str, ...]
+    points: tuple[str, ...]
+    ramp: tuple[str, ...]
 
     def layout(self, **more: Any) -> dict[str, Any]:
         """Return the part of a figure's layout that all figures share."""
@@ -54,6 +59,28 @@ class Theme:
             "showlegend": False,
             **more,
         }
+
+    def legend(self, **more: Any) -> dict[str, Any]:
+        """Return a legend above the figure, from the left."""
+        return {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "font": {"size": 12, "color": self.muted},
+            "bgcolor": "rgba(0,0,0,0)",
+            **more,
+        }
+
+    def top_legend(self, **more: Any) -> dict[str, Any]:
+        """Return a legend that has the width of the whole figure, at its upper edge."""
+        return self.legend(xref="container", y=1, yref="container", yanchor="top", **more)
+
+    def faded(self, colour: str, opacity: float) -> str:
+        """Return a colour of the theme, made transparent."""
+        parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+        return f"rgba({','.join(map(str, parts))},{opacity})"
 
     def axis(self, title: str = "", **more: Any) -> dict[str, Any]:
         """Return an axis: thin lines, muted ticks."""
@@ -77,6 +104,8 @@ LIGHT = Theme(
     warm="#c44e00",
     series=("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#3f3f46", "#56b4e9", "#7b5aa6"),
     diverging=("#542788", "#998ec3", "#d8daeb", "#f6f6f7", "#fee0b6", "#f1a340", "#b35806"),
+    points=("#542788", "#8073ac", "#8f8f94", "#cc7000", "#a34a00"),
+    ramp=("#7893ac", "#4a86b8", "#0072b2", "#08284a"),
 )
 DARK = Theme(
     ink="#e7e9ec",
@@ -87,6 +116,8 @@ DARK = Theme(
     warm="#f0904b",
     series=("#56b4e9", "#f0904b", "#35c69b", "#e3a1c8", "#f0e442", "#d4d4d8", "#8fb8ff", "#b79ce0"),
     diverging=("#b39ddb", "#7d68b0", "#483f66", "#2a2d33", "#5e4526", "#a86a1c", "#f5a742"),
+    points=("#b39ddb", "#8b7bb5", "#7b7f87", "#c58a3d", "#f5a742"),
+    ramp=("#5f6e7e", "#3f7fae", "#56b4e9", "#e8f5ff"),
 )
 
 

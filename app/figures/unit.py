@@ -30,7 +30,7 @@ def effects_figure(view: UnitView, scheme: str | None = None) -> go.Figure:
     figure.update_layout(
         **theme.layout(
             showlegend=True,
-            legend=_legend(theme.muted),
+            legend=theme.legend(),
             margin={"l": 8, "r": 16, "t": 36, "b": 46},
             xaxis=theme.axis(
                 f"effect: change of the mean {view.output} over doses", rangemode="tozero"
@@ -106,17 +106,10 @@ def doses_figure(view: UnitView, scheme: str | None = None, marked: str = "") ->
     figure.update_layout(
         **theme.layout(
             showlegend=True,
-            legend=_legend(theme.muted),
+            legend=theme.legend(),
             margin={"l": 60, "r": 16, "t": 36, "b": 46},
             xaxis=theme.axis(f"unit {view.unit} set to"),
             yaxis=theme.axis(f"mean {view.output}"),
         )
     )
     return figure
-
-
-def _legend(colour: str) -> dict[str, object]:
-    return {
-        "orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom",
-        "font": {"size": 12, "color": colour}, "bgcolor": "rgba(0,0,0,0)",
-    }  # fmt: skip

@@ -8,13 +8,18 @@ from dash import Dash, dcc, html
 
 from app.components.message import problem
 from app.components.shell import PAGES
-from app.pages import neurons, overview
+from app.pages import artifacts, neurons, overview, separability
 from app.queries.reading import Run
 from probe.errors import ProbeError
 
 __all__ = ["layout", "register"]
 
-_LAYOUTS = {"/": overview.layout, "/neurons": neurons.layout}
+_LAYOUTS = {
+    "/": overview.layout,
+    "/neurons": neurons.layout,
+    "/separability": separability.layout,
+    "/artifacts": artifacts.layout,
+}
 
 
 def layout(run: Run, path: str, search: str) -> Any:
@@ -31,15 +36,18 @@ def register(app: Dash, run: Run) -> None:
     """Add the callbacks of all pages."""
     overview.register(app, run)
     neurons.register(app, run)
+    separability.register(app, run)
+    artifacts.register(app, run)
 
 
 def _unknown_page(search: str) -> Any:
     links = [dcc.Link(title, href=f"{path}{search}") for path, title in PAGES.items()]
+    between = [part for link in links[:-1] for part in (link, ", ")][:-1]
     return html.Div(
         [
             html.Div(className="message-mark unknown"),
             html.Div("There is no such page", className="message-title"),
-            html.Div(["Go to ", links[0], " or ", links[1], "."], className="message-text"),
+            html.Div(["Go to ", *between, " or ", links[-1], "."], className="message-text"),
         ],
         className="message",
         role="status",

@@ -17,7 +17,7 @@ from probe.datasets.dataset import Dataset
 from probe.errors import StoreError
 from probe.stats import sigmoid
 
-__all__ = ["Extremes", "Shown", "extremes", "outline", "thumbnail"]
+__all__ = ["Extremes", "Shown", "extremes", "outline", "shown_of", "thumbnail"]
 
 #: Longest side of a thumbnail in pixels: twice what a page shows, for dense screens.
 SIDE = 256
@@ -133,13 +133,14 @@ def _ends(dataset: str, rows: pd.DataFrame, each: int) -> Extremes:
     least, most = (ordered.drop_duplicates(key, keep=side) for side in ("first", "last"))
     return Extremes(
         dataset,
-        most=tuple(map(_shown, most[::-1].head(each).to_dict("records"))),
-        least=tuple(map(_shown, least.head(each).to_dict("records"))),
+        most=tuple(map(shown_of, most[::-1].head(each).to_dict("records"))),
+        least=tuple(map(shown_of, least.head(each).to_dict("records"))),
         n_videos=len(least),
     )
 
 
-def _shown(row: Mapping[Hashable, Any]) -> Shown:
+def shown_of(row: Mapping[Hashable, Any]) -> Shown:
+    """Turn a row of a store's sample table, with an ``activation``, into what is shown of it."""
     return Shown(
         token=token_of(str(row["sample"])),
         sample=str(row["sample"]),

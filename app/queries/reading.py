@@ -12,16 +12,44 @@ from typing import Any, TypeVar
 import pandas as pd
 import xarray as xr
 
+from probe.artifacts import ArtifactReport
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE, Dataset, read_native
+from probe.embed.table import Embeddings
 from probe.errors import StoreError, UnknownNameError
 from probe.neurons import Ablation, NeuronTable, Universality
+from probe.responses.report import ResponseReport
 from probe.run import MANIFEST_FILE, RunFolder
+from probe.separability.report import SeparabilityReport, Similarity
 from probe.store import ActivationStore
 from probe.tables import open_table
 
 __all__ = ["MissingTableError", "Run", "token_of"]
 
 T = TypeVar("T")
+
+#: What pages read of each table beside what opening it checks.
+_SEPARABILITY = (
+    "value", "low", "high", "p", "q", "transfer", "transfer_low", "transfer_high", "own",
+    "own_low", "own_high", "blind", "blind_low", "blind_high", "n_samples", "n_fakes",
+    "n_clusters", "sampled", "reason", "answer", "answer_low", "answer_high", "answer_p", "chance",
+    "specific_share", "specific_low", "specific_high", "shared_cosine", "label_angle_share",
+    "label_angle_null", "row_layer", "row_unit", "label_information", "method_information",
+    "label_q", "method_q",
+)  # fmt: skip
+_SIMILARITY = ("cka", "cka_low", "cka_high")
+_EMBEDDINGS = ("position", "trustworthiness", "preservation", "fitted")
+_ARTIFACTS = (
+    "effect", "low", "high", "p", "q", "n_used", "rank", "tells", "tells_low", "tells_high",
+    "imbalance", "imbalance_low", "imbalance_high", "power", "power_low", "power_high", "region",
+    "reason", "measurement_unit", "measurement_source", "measurement_about", "n_samples",
+    "n_clusters",
+)  # fmt: skip
+_ANSWERS: tuple[str, ...] = ("answer", "answer_kind", "answer_effect", "answer_q")
+_CORRELATIONS = ("rho", "p", "q")
+_DOSES = (
+    "logit_response", "logit_low", "logit_high", "unit_response", "unit_low", "unit_high",
+    "effect", "effect_q",
+)  # fmt: skip
 
 
 class MissingTableError(StoreError):
@@ -111,6 +139,45 @@ class Run:
         path = self.folder.ablation(self._known(label))
         return _kept(Ablation.open, path, _stamp(path / "zarr.json")) if path.exists() else None
 
+    def separability(self, label: str) -> SeparabilityReport:
+        """Separability report of a detector."""
+        path = self.folder.separability(self._known(label))
+        path = self._there(path, f"separability report of {label}")
+        found = _kept(SeparabilityReport.open, path, _stamp(path / "zarr.json"))
+        _require(found.data, _SEPARABILITY, path)
+        return found
+
+    def embeddings(self, label: str) -> Embeddings:
+        """Pictures of a detector's layers."""
+        path = self._there(self.folder.embeddings(self._known(label)), f"embeddings of {label}")
+        found = _kept(Embeddings.open, path, _stamp(path / "zarr.json"))
+        _require(found.data, _EMBEDDINGS, path)
+        return found
+
+    def responses(self, label: str) -> ResponseReport:
+        """Responses of a detector's units to measurements and to doses."""
+        path = self._there(self.folder.responses(self._known(label)), f"responses of {label}")
+        found = _kept(ResponseReport.open, path, _stamp(path / "zarr.json"))
+        parts = (found.has_correlations, _CORRELATIONS), (found.has_doses, _DOSES)
+        _require(found.data, _ANSWERS + sum((names for there, names in parts if there), ()), path)
+        return found
+
+    @property
+    def artifacts(self) -> xr.Dataset:
+        """The artifact report, see `probe.artifacts.ArtifactReport`."""
+        path = self._there(self.folder.artifacts, "artifact report")
+        data = _kept(ArtifactReport.open, path, _stamp(path / "zarr.json")).data
+        _require(data, _ARTIFACTS, path)
+        return data
+
+    @property
+    def similarity(self) -> Similarity:
+        """Similarity of all detectors."""
+        path = self._there(self.folder.similarity, "similarity of detectors")
+        found = _kept(Similarity.open, path, _stamp(path / "zarr.json"))
+        _require(found.data, _SIMILARITY, path)
+        return found
+
     def store(self, label: str) -> ActivationStore:
         """Activations of a detector."""
         path = self._there(self.folder.store(self._known(label)), f"activation store of {label}")
@@ -133,9 +200,19 @@ def _kept(read: Callable[[Path], T], path: Path, stamp: object) -> T:
     return found
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def _cached(read: Callable[[Path], Any], path: Path, stamp: object) -> Any:
     return read(path)
+
+
+def _require(data: xr.Dataset, names: tuple[str, ...], path: Path) -> None:
+    """Raise where a table lacks what pages show: half of it would look like all of it."""
+    lacking = [name for name in names if name not in data]
+    if lacking:
+        raise StoreError(
+            f"The table {str(path)!r} is damaged, or of another version: it lacks "
+            f"{', '.join(lacking)}. Remove it and compute it again."
+        )
 
 
 def _stamp(file: Path) -> int:

@@ -12,6 +12,7 @@ __all__ = [
     "Part",
     "Stage",
     "Summary",
+    "common_parts",
     "crop_rule",
     "dataset_rows",
     "parts",
@@ -83,12 +84,15 @@ class DatasetRow:
 
 @dataclass(frozen=True)
 class Part:
-    """Something a detector's pages need; whether the run holds it."""
+    """What a detector's pages need, each with whether the run holds it."""
 
     detector: str
     neurons: bool
     universality: bool
     store: bool
+    separability: bool
+    embeddings: bool
+    responses: bool
 
 
 def summary(run: Run) -> Summary:
@@ -148,9 +152,21 @@ def parts(run: Run) -> tuple[Part, ...]:
             folder.neurons(label).is_dir(),
             folder.universality(label).is_dir(),
             folder.store(label).is_dir(),
+            folder.separability(label).is_dir(),
+            folder.embeddings(label).is_dir(),
+            folder.responses(label).is_dir(),
         )
         for label in run.detectors
     )
+
+
+def common_parts(run: Run) -> dict[str, bool]:
+    """Say which tables of all detectors together the run holds."""
+    folder = run.folder
+    return {
+        "similarity": folder.similarity.is_dir(),
+        "artifact report": folder.artifacts.is_dir(),
+    }
 
 
 def _pairs(found: Any) -> tuple[tuple[str, str], ...]:

@@ -1,10 +1,17 @@
 """Image measurements of synthesis artefacts: real against fake, with controls."""
 
-from probe.artifacts.measurements import MEASUREMENTS, Measurement
-from probe.artifacts.measuring import measure_artifacts, measure_picture
-from probe.artifacts.picture import Picture
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from probe.artifacts.report import CONTROLS, ArtifactMeasurements, ArtifactReport
-from probe.artifacts.reporting import artifact_report
+from probe.lazy import lazily
+
+if TYPE_CHECKING:
+    from probe.artifacts.measurements import MEASUREMENTS, Measurement
+    from probe.artifacts.measuring import measure_artifacts, measure_picture
+    from probe.artifacts.picture import Picture
+    from probe.artifacts.reporting import artifact_report
 
 __all__ = [
     "CONTROLS",
@@ -17,3 +24,17 @@ __all__ = [
     "measure_artifacts",
     "measure_picture",
 ]
+
+# Reports are read without what measures images: OpenCV. Measurements are registered by the
+# modules that define them, all of which `measuring` imports.
+__getattr__ = lazily(
+    __name__,
+    {
+        "MEASUREMENTS": "probe.artifacts.measuring",
+        "Measurement": "probe.artifacts.measurements",
+        "Picture": "probe.artifacts.picture",
+        "artifact_report": "probe.artifacts.reporting",
+        "measure_artifacts": "probe.artifacts.measuring",
+        "measure_picture": "probe.artifacts.measuring",
+    },
+)

@@ -94,7 +94,13 @@ def npr(picture: Picture) -> float:
     return float(min(np.nanmean(cell) for cell in _cells(picture)))
 
 
-@measurement("npr_ratio", "the same, inside against outside", "log10 ratio", NPR, "region")
+@measurement(
+    "npr_ratio",
+    "differences of neighbours in 2 × 2 cells, inside against outside",
+    "log10 ratio",
+    NPR,
+    "region",
+)
 def npr_ratio(picture: Picture) -> float:
     """Mean difference inside over that outside, at the phase where the inside has least."""
     cells = _cells(picture)

@@ -1,7 +1,26 @@
 """Layers in two dimensions, each picture with how far it can be believed."""
 
-from probe.embed.embedding import Projector, embed_layers, preservation, projector
-from probe.embed.methods import METHODS
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from probe.embed.table import Embeddings
+from probe.lazy import lazily
+
+if TYPE_CHECKING:
+    from probe.embed.embedding import Projector, embed_layers, preservation, projector
+    from probe.embed.methods import METHODS
 
 __all__ = ["METHODS", "Embeddings", "Projector", "embed_layers", "preservation", "projector"]
+
+# Pictures are read without what draws them: scikit-learn, UMAP and t-SNE.
+__getattr__ = lazily(
+    __name__,
+    {
+        "METHODS": "probe.embed.methods",
+        "Projector": "probe.embed.embedding",
+        "embed_layers": "probe.embed.embedding",
+        "preservation": "probe.embed.embedding",
+        "projector": "probe.embed.embedding",
+    },
+)

@@ -1,9 +1,16 @@
 """How well features tell fakes from reals, and what they tell instead."""
 
-from probe.separability.comparing import compare_features
-from probe.separability.realfake import MEASURES
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from probe.lazy import lazily
 from probe.separability.report import SeparabilityReport, Similarity
-from probe.separability.separating import measure_separability
+
+if TYPE_CHECKING:
+    from probe.separability.comparing import compare_features
+    from probe.separability.realfake import MEASURES
+    from probe.separability.separating import measure_separability
 
 __all__ = [
     "MEASURES",
@@ -12,3 +19,13 @@ __all__ = [
     "compare_features",
     "measure_separability",
 ]
+
+# Reports are read without what computes them: scikit-learn.
+__getattr__ = lazily(
+    __name__,
+    {
+        "MEASURES": "probe.separability.realfake",
+        "compare_features": "probe.separability.comparing",
+        "measure_separability": "probe.separability.separating",
+    },
+)

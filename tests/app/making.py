@@ -19,10 +19,13 @@ from probe.neurons import Ablation, NeuronTable, ranks, universal_neurons
 from probe.neurons.table import TABLE
 from probe.run import RunFolder
 from probe.store import StoreWriter
+from tests.app.drawing import write_reports
 
 DATASETS = ("alpha", "beta", "gamma")
 DETECTORS = ("meso4/base", "meso4/shallow")
 LAYER, UNITS, DOSES = "leaky", 12, 4
+#: Layers of the separability report and of the pictures; the store holds the last one.
+LAYERS = ("block1", LAYER)
 IDENTITIES, FRAMES = 6, 2
 
 
@@ -41,8 +44,8 @@ class MadeRun:
         return self.folder.root
 
 
-def make_run(root: Path, *, seed: int = 0, **manifest: Any) -> MadeRun:
-    """Write a run of two detectors on three datasets."""
+def make_run(root: Path, *, seed: int = 0, reports: bool = True, **manifest: Any) -> MadeRun:
+    """Write a run of two detectors on three datasets, as older ones are without `reports`."""
     rng = np.random.default_rng(seed)
     folder = RunFolder(root)
     data = make_data(folder.data, rng)
@@ -57,6 +60,9 @@ def make_run(root: Path, *, seed: int = 0, **manifest: Any) -> MadeRun:
         if label == DETECTORS[0]:
             make_ablation(rng).save(folder.ablation(label))
     make_matrix(rng, data, logits).save(folder.evaluation)
+    if reports:
+        samples = [str(name) for name in data.samples.table["sample"]]
+        write_reports(folder, rng, DETECTORS, DATASETS, samples, LAYERS, UNITS)
     write_manifest(folder, **manifest)
     return MadeRun(folder, data, activations, logits, tables)
 

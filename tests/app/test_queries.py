@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from app.queries.images import extremes, outline, thumbnail
 from app.queries.matrix import MatrixView, matrix_frame, matrix_view
 from app.queries.neurons import CountsView, counts_view, unit_view, units_view
 from app.queries.reading import MissingTableError, Run, token_of
-from app.queries.summary import dataset_rows, parts, summary
+from app.queries.summary import common_parts, dataset_rows, parts, summary
 from probe.errors import ImageError, StoreError, UnknownNameError
 from probe.neurons import Ablation, universal_neurons
 from probe.tables import open_table
@@ -180,6 +181,16 @@ def test_the_summary_is_the_manifest(made: MadeRun, run: Run) -> None:
     assert (about.source, about.complete, about.simulated) == ("alpha", True, True)
     assert about.architectures == ("meso4",) and about.variants == ("base", "shallow")
     assert all(one.neurons and one.universality and one.store for one in parts(run))
+    assert all(one.separability and one.embeddings and one.responses for one in parts(run))
+    assert all(common_parts(run).values())
+
+
+def test_what_is_not_there_is_not_said_to_be(own: MadeRun) -> None:
+    shutil.rmtree(own.folder.responses(DETECTORS[1]))
+    shutil.rmtree(own.folder.similarity)
+    run = Run(own.folder)
+    assert [one.responses for one in parts(run)] == [True, False]
+    assert not common_parts(run)["similarity"] and common_parts(run)["artifact report"]
 
 
 def test_a_thumbnail_is_the_image_and_the_outline_its_masks_edge(made: MadeRun) -> None:
@@ -215,8 +226,6 @@ def test_tables_are_read_again_when_they_change(own: MadeRun) -> None:
 
 
 def test_a_missing_table_is_named_with_the_command_that_makes_it(own: MadeRun) -> None:
-    import shutil
-
     run = Run(own.folder)
     shutil.rmtree(own.folder.neurons(DETECTORS[0]))
     with pytest.raises(MissingTableError, match="no neuron table of meso4/base yet") as missing:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -17,6 +16,7 @@ from flask.testing import FlaskClient
 from app import create_app, ids, serve
 from app.queries.reading import token_of
 from probe.errors import ProbeError, StoreError
+from tests.app.calling import call, said
 from tests.app.conftest import client_of
 from tests.app.making import DATASETS, DETECTORS, MadeRun, write_manifest
 
@@ -109,36 +109,6 @@ def test_a_broken_image_is_not_found_and_the_server_lives_on(own: MadeRun) -> No
     client = client_of(own.root)
     assert client.get(f"/thumb/{token_of(table['sample'][0])}").status_code == 404
     assert client.get(f"/thumb/{token_of(table['sample'][1])}").status_code == 200
-
-
-def call(client: FlaskClient, output: str, values: dict[str, Any]) -> Any:
-    """Answer of the callback with this output; inputs are given as {"id.property": value}."""
-    found = client.get("/_dash-dependencies").get_json()
-    one = next(c for c in found if output in c["output"])
-    outputs = [
-        dict(zip(("id", "property"), name.rsplit(".", 1), strict=True))
-        for name in one["output"].strip(".").split("...")
-    ]
-    inputs, state = (
-        [{**item, "value": values.get(f"{item['id']}.{item['property']}")} for item in one[kind]]
-        for kind in ("inputs", "state")
-    )
-    body = {
-        "output": one["output"],
-        "outputs": outputs if len(outputs) > 1 else outputs[0],
-        "inputs": inputs,
-        "state": state,
-        "changedPropIds": [f"{inputs[0]['id']}.{inputs[0]['property']}"],
-    }
-    answer = client.post("/_dash-update-component", json=body)
-    assert answer.status_code == 200, answer.text[:500]
-    return answer.get_json()
-
-
-def said(client: FlaskClient, path: str, search: str = "") -> str:
-    """What the page at an address says, as text."""
-    values = {f"{ids.URL}.pathname": path, f"{ids.URL}.search": search}
-    return json.dumps(call(client, f"{ids.PAGE}.children", values), ensure_ascii=False)
 
 
 def shown(client: FlaskClient, search: str) -> str:

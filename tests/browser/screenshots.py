@@ -1,4 +1,4 @@
-"""Screenshots of both pages in both schemes: ``python -m tests.browser.screenshots RUN OUT``."""
+"""Screenshots of all pages in both schemes: ``python -m tests.browser.screenshots RUN OUT``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from app import create_app
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 #: Page to its address and the height in pixels that is shown, from the top.
-PAGES = {"overview": ("/", 1560), "neurons": ("/neurons", 1700)}
+PAGES = {
+    "overview": ("/", 1560),
+    "neurons": ("/neurons", 1700),
+    "separability": ("/separability?embedding=umap", 3000),
+    "artifacts": ("/artifacts?dataset=face2face", 2640),
+}
 WIDTH = 1280
 
 #: Images below the window would otherwise be loaded only when they are scrolled to.

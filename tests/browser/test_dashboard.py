@@ -3,77 +3,19 @@
 from __future__ import annotations
 
 import re
-import shutil
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
-from waitress.server import create_server
+from playwright.sync_api import Browser, Page
 
-from app import create_app
 from app.figures.theme import DARK, LIGHT
-from tests.app.making import DATASETS, DETECTORS, make_run
+from tests.app.making import DATASETS, DETECTORS
+from tests.browser.conftest import Watch
 
 pytestmark = pytest.mark.browser
 
 #: Colour of legends.
 INK = {"light": LIGHT.muted, "dark": DARK.muted}
-
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-
-@dataclass
-class Watch:
-    """What a page complained of and where it sent requests."""
-
-    complaints: list[str] = field(default_factory=list)
-    hosts: set[str] = field(default_factory=set)
-
-    def over(self, page: Page) -> Page:
-        page.on("console", self._console)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on("request", lambda request: self._request(request.url))
-        page.on("response", self._response)
-        return page
-
-    def _console(self, message: object) -> None:
-        if getattr(message, "type", "") == "error":
-            self.complaints.append(getattr(message, "text", ""))
-
-    def _response(self, response: object) -> None:
-        if getattr(response, "status", 0) >= 400:
-            self.complaints.append(f"{response.status} {response.url}")  # type: ignore[attr-defined]
-
-    def _request(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("data", "blob"):
-            self.hosts.add(parts.hostname or url)
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Serve a drawn run as users are served, by waitress on a free port."""
-    run = make_run(tmp_path_factory.mktemp("browser") / "run")
-    server = create_server(create_app(run.root).server, host="127.0.0.1", port=0, threads=8)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}"
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if not chromium:
-        pytest.skip("chromium is not installed")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield started
-        started.close()
 
 
 def rows_of(page: Page, column: str) -> list[str]:
@@ -151,35 +93,40 @@ def test_from_the_matrix_to_the_images_of_a_unit(
     assert watch.hosts == {"127.0.0.1"}
 
 
-def assert_drawn_for(page: Page, scheme: str) -> None:
-    """Wait until the names on the axes of all figures are in the colour of the scheme."""
+def assert_drawn_for(page: Page, scheme: str, names: int = 6) -> None:
+    """Wait until the legends of all figures, of so many names or more, have the scheme's colour."""
     red, green, blue = (int(INK[scheme][i : i + 2], 16) for i in (1, 3, 5))
     page.wait_for_function(
-        """colour => {
+        """([colour, least]) => {
           const names = [...document.querySelectorAll('.js-plotly-plot .legendtext')];
-          return names.length >= 6 && names.every(n => getComputedStyle(n).fill === colour);
+          return names.length >= least && names.every(n => getComputedStyle(n).fill === colour);
         }""",
-        arg=f"rgb({red}, {green}, {blue})",
+        arg=[f"rgb({red}, {green}, {blue})", names],
         timeout=15_000,
     )
 
 
-def test_both_schemes_by_switch_and_by_preference(address: str, browser: Browser) -> None:
+@pytest.mark.parametrize(
+    ("path", "names"), [("/neurons", 6), ("/separability", 11), ("/artifacts", 9)]
+)
+def test_both_schemes_by_switch_and_by_preference(
+    address: str, browser: Browser, path: str, names: int
+) -> None:
     watch = Watch()
     for preferred in ("light", "dark"):
         context = browser.new_context(color_scheme=preferred)
         page = watch.over(context.new_page())
-        page.goto(f"{address}/neurons")
+        page.goto(f"{address}{path}")
         page.wait_for_selector(f"html[data-mantine-color-scheme='{preferred}']")
-        assert_drawn_for(page, preferred)
+        assert_drawn_for(page, preferred, names)
         page.get_by_role("button", name="Switch between light and dark").click()
         switched = {"light": "dark", "dark": "light"}[preferred]
         page.wait_for_selector(f"html[data-mantine-color-scheme='{switched}']")
-        assert_drawn_for(page, switched)
+        assert_drawn_for(page, switched, names)
     assert watch.complaints == []
 
 
-@pytest.mark.parametrize("path", ["/", "/neurons"])
+@pytest.mark.parametrize("path", ["/", "/neurons", "/separability", "/artifacts"])
 def test_nothing_reaches_beyond_the_window(address: str, browser: Browser, path: str) -> None:
     page = browser.new_context(viewport={"width": 1920, "height": 1080}).new_page()
     page.goto(address + path)

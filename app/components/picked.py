@@ -1,0 +1,41 @@
+"""The image of a point that was clicked on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from dash import html
+
+from app.components.tables import number_text
+from app.queries.pictures import Picked
+
+__all__ = ["nothing_picked", "picked_image"]
+
+
+def nothing_picked() -> Any:
+    """Keep the place of an image, and say how to get one."""
+    return html.Div("Click on a point to see its image.", className="picked-empty")
+
+
+def picked_image(found: Picked) -> Any:
+    """Show an image with what is known of it."""
+    shown = found.shown
+    kind = "fake" if shown.label else "real"
+    about = f"{shown.sample}: {kind}, video {shown.video}, frame {shown.frame}"
+    layers = [html.Img(src=f"/thumb/{shown.token}", alt=about, className="thumb")]
+    if shown.has_mask:
+        layers.append(html.Img(src=f"/outline/{shown.token}", alt="", className="outline"))
+    lines: list[tuple[str, Any]] = [
+        ("Label", html.Span(kind, className=f"label {kind}")),
+        ("Dataset", found.dataset),
+        ("Method", shown.method if shown.label else "—"),
+        ("Video", f"{shown.video}, frame {shown.frame}"),
+        ("P(fake)", html.B(f"{shown.p_fake:.2f}")),
+    ]
+    if found.unit is not None and np.isfinite(shown.activation):
+        lines.append((f"Unit {found.unit}", number_text(shown.activation)))
+    pairs = [part for name, value in lines for part in (html.Dt(name), html.Dd(value))]
+    return html.Div(
+        [html.Div(layers, className="frame", title=about), html.Dl(pairs, className="facts tight")]
+    )

@@ -1,0 +1,88 @@
+"""What single units know of the label and of the method."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from app.figures.heat import level
+from app.figures.theme import Theme, theme_of
+from app.queries.separability import KnowledgeView
+
+__all__ = ["knowledge_figure"]
+
+#: False discovery rate below which a unit counts as knowing something.
+ALPHA = 0.05
+
+
+def knowledge_figure(
+    view: KnowledgeView, unit: int | None = None, scheme: str | None = None
+) -> go.Figure:
+    """Draw units by what they know of the method (x) and of the label (y); one can be ringed."""
+    theme = theme_of(scheme)
+    universal = np.zeros(len(view.unit), bool) if view.universal is None else view.universal
+    knows = np.minimum(view.label_q, view.method_q) <= ALPHA
+    figure = go.Figure(_ring(view, theme, unit))
+    groups = (
+        ("universal", universal, {"symbol": "diamond", "size": 11, "color": theme.warm}),
+        ("other units", ~universal & knows, {"symbol": "circle", "size": 8, "color": theme.accent}),
+        ("neither (q > 0.05)", ~universal & ~knows,
+         {"symbol": "circle-open", "size": 8, "color": theme.muted}),
+    )  # fmt: skip
+    figure.add_traces([_units(view, name, rows, mark) for name, rows, mark in reversed(groups)])
+    top = 1.06 * max(0.02, float(np.nanmax([0.02, *view.label])))
+    right = 1.06 * max(0.02, float(np.nanmax([0.02, *view.method])))
+    end = min(top, right)
+    figure.add_shape(
+        type="line", x0=0, y0=0, x1=end, y1=end, layer="below",
+        line={"color": theme.muted, "width": 1, "dash": "dot"},
+    )  # fmt: skip
+    figure.update_layout(
+        **theme.layout(
+            showlegend=True,
+            legend=theme.legend(traceorder="reversed"),
+            margin={"l": 58, "r": 12, "t": 36, "b": 46},
+            xaxis=theme.axis(
+                "knows of the method (share of its entropy)", range=[-0.02 * right, right]
+            ),
+            yaxis=theme.axis(
+                "knows of real or fake (share)", range=[-0.02 * top, top]
+            ),
+        )
+    )  # fmt: skip
+    return figure
+
+
+def _units(
+    view: KnowledgeView, name: str, rows: NDArray[np.bool_], mark: dict[str, object]
+) -> go.Scatter:
+    return go.Scatter(
+        x=view.method[rows],
+        y=view.label[rows],
+        mode="markers",
+        name=name,
+        showlegend=bool(rows.any()),
+        cliponaxis=False,
+        marker={**mark, "line": {"width": 1.4}} if "open" in str(mark["symbol"]) else mark,
+        # As a list: of an array of two dimensions, a click would report nothing.
+        customdata=[
+            [int(view.unit[i]), level(view.label_q[i]), level(view.method_q[i])]
+            for i in np.flatnonzero(rows)
+        ],
+        hovertemplate="<b>unit %{customdata[0]}</b><br>real or fake %{y:.3f} "
+        "(q %{customdata[1]})<br>method %{x:.3f} (q %{customdata[2]})<extra></extra>",
+    )
+
+
+def _ring(view: KnowledgeView, theme: Theme, unit: int | None) -> go.Scatter:
+    at = view.unit == (-1 if unit is None else unit)
+    return go.Scatter(
+        x=view.method[at],
+        y=view.label[at],
+        mode="markers",
+        showlegend=False,
+        hoverinfo="skip",
+        cliponaxis=False,
+        marker={"symbol": "circle-open", "size": 20, "color": theme.ink, "line": {"width": 2}},
+    )

@@ -1,0 +1,58 @@
+"""How the logit, or a unit, answers to the dose of an artefact."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+
+from app.figures.theme import SYMBOLS, Theme, clean, theme_of
+from app.queries.responses import DosesView
+
+__all__ = ["dose_figure"]
+
+
+def dose_figure(view: DosesView, scheme: str | None = None) -> go.Figure:
+    """Draw the mean change from dose 0, a line a dataset, with intervals."""
+    theme = theme_of(scheme)
+    figure = go.Figure([_line(view, theme, i) for i in range(len(view.datasets))])
+    figure.add_hline(y=0, line={"color": theme.muted, "width": 1})
+    unit_of = f" ({view.unit_of})" if view.unit_of else ""
+    figure.update_layout(
+        **theme.layout(
+            showlegend=True,
+            legend=theme.top_legend(),
+            margin={"l": 60, "r": 16, "t": 62, "b": 46},
+            xaxis=theme.axis(f"dose of {clean(view.artefact)}", range=[-0.04, 1.04]),
+            yaxis=theme.axis(f"change of {view.output}{unit_of}"),
+        )
+    )
+    return figure
+
+
+def _line(view: DosesView, theme: Theme, i: int) -> go.Scatter:
+    place = view.place[i]
+    colour = theme.series[place % len(theme.series)]
+    value, low, high = view.value[i], view.low[i], view.high[i]
+    # Side by side, so that intervals of datasets do not hide each other.
+    shift = 0.008 * (i - (len(view.datasets) - 1) / 2)
+    spans = [
+        f"{a:+.3g} to {b:+.3g}" if np.isfinite(a) else "no interval"
+        for a, b in zip(low, high, strict=True)
+    ]
+    return go.Scatter(
+        x=view.dose + shift,
+        y=value,
+        mode="lines+markers",
+        name=clean(view.datasets[i]),
+        showlegend=True,
+        line={"color": colour, "width": 2},
+        marker={"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8, "color": colour},
+        error_y={
+            "type": "data", "symmetric": False, "array": np.nan_to_num(high - value),
+            "arrayminus": np.nan_to_num(value - low), "color": theme.faded(colour, 0.6),
+            "thickness": 1.5, "width": 3,
+        },
+        customdata=np.stack([view.dose, np.array(spans, dtype=object)], axis=1),
+        hovertemplate=f"dose %{{customdata[0]:.2g}}: {view.output} %{{y:+.3g}} (%{{customdata[1]}})"
+        f"<extra>{clean(view.datasets[i])}</extra>",
+    )  # fmt: skip

@@ -1,0 +1,226 @@
+"""The cards of the Artifacts page that ask what a detector's units respond to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dash_mantine_components as dmc
+from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
+
+from app import ids
+from app.components.artifacts import answers_table, doses_text, no_doses, responses_text
+from app.components.card import card, graph
+from app.components.download import csv_button, register_csv
+from app.components.help import HELP
+from app.components.message import problem
+from app.figures import dose_figure, responses_figure
+from app.figures.grids import grid_height
+from app.figures.theme import empty_figure
+from app.queries.reading import Run
+from app.queries.responses import (
+    answers_frame,
+    answers_view,
+    artefacts_of,
+    doses_view,
+    named_artefact,
+    responding_units,
+    responses_frame,
+    responses_view,
+)
+from app.selection import Selection
+from probe.errors import ProbeError
+
+__all__ = ["register", "sections"]
+
+TITLE = "Which units go along with it?"
+DETECTOR = State(ids.ARTIFACTS_DETECTOR, "value")
+
+
+def sections(run: Run, chosen: Selection, detector: str) -> tuple[Any, list[Any]]:
+    """Lay out the heatmap of units, and what stands below it; or say what is missing."""
+    try:
+        units, artefacts = responding_units(run, detector), artefacts_of(run, detector)
+        artefact = named_artefact(run, detector, chosen)
+        found = responses_view(run, detector)
+    except ProbeError as error:
+        return card(TITLE, problem(error), help=HELP["responses"]), []
+    unit = chosen.unit if chosen.unit else str(units[0])
+    rows = len(found.measurements) if found else 1
+    shown: dict[str, str] = {} if found else {"display": "none"}
+    heat = card(
+        TITLE,
+        dcc.Location(id=ids.RESPONSES_URL, refresh="callback-nav"),
+        html.Div(
+            graph(ids.RESPONSES, grid_height(rows), empty_figure(), "Units and measurements"),
+            style=shown,
+        ),
+        html.Div(responses_text(found) if found else _no_images(), className="reading"),
+        help=HELP["responses"],
+        controls=csv_button(ids.RESPONSES_CSV),
+    )
+    return heat, [
+        _choices(units, unit, artefacts, artefact),
+        _doses(bool(artefacts)),
+        _answers(run, detector),
+    ]
+
+
+def register(app: Dash, run: Run) -> None:
+    """Add the cards' callbacks."""
+    _register_choices(app, run)
+    _register_figures(app, run)
+    register_csv(
+        app, ids.RESPONSES_CSV, "unit-responses", lambda name: responses_frame(run, name), DETECTOR
+    )
+    register_csv(
+        app, ids.ANSWERS_CSV, "unit-answers", lambda name: answers_frame(run, name), DETECTOR
+    )
+
+
+def _register_choices(app: Dash, run: Run) -> None:
+    """Keep unit, artefact and address the same, whichever was changed."""
+
+    @app.callback(
+        Output(ids.RESPONSES_URL, "search"),
+        Output(ids.ARTEFACT, "value"),
+        Output(ids.RESPONDER, "value"),
+        Output(ids.RESPONSES, "clickData"),
+        Input(ids.ARTEFACT, "value"),
+        Input(ids.RESPONDER, "value"),
+        Input(ids.RESPONSES, "clickData"),
+        Input(ids.RESPONSES_URL, "search"),
+        DETECTOR,
+        prevent_initial_call=True,
+    )
+    def follow(artefact: str | None, unit: str | None, click: Any, search: str, name: str) -> Any:
+        try:
+            chosen = Selection.parse(search)
+            first = named_artefact(run, name, chosen) or None
+        except ProbeError:
+            # The page says what is wrong with the address.
+            return (no_update,) * 4
+        shown = first, chosen.unit or str(responding_units(run, name)[0])
+        if ctx.triggered_id == ids.RESPONSES_URL:
+            now = artefact, unit
+            values = (no_update if a == b else b for a, b in zip(now, shown, strict=True))
+            return no_update, *values, no_update
+        if ctx.triggered_id == ids.RESPONSES and click:
+            view = responses_view(run, name)
+            number = str(view.unit[int(click["points"][0]["x"])]) if view else unit
+            return chosen.but(unit=number).search, no_update, number, None
+        if (artefact, unit) == shown:
+            return (no_update,) * 4
+        if artefact != shown[0]:
+            chosen = chosen.but(artefact=artefact)
+        if unit != shown[1]:
+            chosen = chosen.but(unit=unit)
+        return chosen.search, no_update, no_update, no_update
+
+
+def _register_figures(app: Dash, run: Run) -> None:
+    scheme, unit = Input(ids.SCHEME, "data"), Input(ids.RESPONDER, "value")
+
+    @app.callback(
+        Output(ids.RESPONSES, "figure"), Output(ids.RESPONDER_TEXT, "children"), unit, scheme,
+        DETECTOR,
+    )  # fmt: skip
+    def heat(unit: str, scheme: str, detector: str) -> Any:
+        number: int | None = None
+        wrong = ""
+        try:
+            number = _unit(run, detector, unit)
+        except ProbeError as error:
+            wrong = str(error)
+        view = responses_view(run, detector)
+        return responses_figure(view, number, scheme) if view else empty_figure(scheme), wrong
+
+    @app.callback(
+        Output(ids.LOGIT_DOSES, "figure"),
+        Output(ids.UNIT_DOSES, "figure"),
+        Output(ids.UNIT_DOSES_TEXT, "children"),
+        Input(ids.ARTEFACT, "value"),
+        unit,
+        scheme,
+        DETECTOR,
+    )
+    def doses(artefact: str | None, unit: str, scheme: str, detector: str) -> Any:
+        if not artefact:
+            # No dose was turned; a card in place of the figures says so.
+            return empty_figure(scheme), empty_figure(scheme), []
+        try:
+            logit = doses_view(run, detector, artefact)
+            one = doses_view(run, detector, artefact, _unit(run, detector, unit))
+        except ProbeError as error:
+            return empty_figure(scheme), empty_figure(scheme), problem(error)
+        return dose_figure(logit, scheme), dose_figure(one, scheme), doses_text(one)
+
+
+def _choices(units: list[int], unit: str, artefacts: list[str], artefact: str) -> Any:
+    """Head the cards of doses with what they are of."""
+    wrong = html.Span(id=ids.RESPONDER_TEXT, className="title-note")
+    title = dmc.Title(["Turning up an artefact", wrong], order=2)
+    selects = [
+        dmc.Select(
+            id=ids.ARTEFACT, label="Artefact", data=artefacts, value=artefact or None,
+            allowDeselect=False, disabled=not artefacts, w=200,
+        ),
+        dmc.Select(
+            id=ids.RESPONDER, label="Unit", data=[str(one) for one in units], value=unit,
+            allowDeselect=False, searchable=True, limit=200, w=120,
+        ),
+    ]  # fmt: skip
+    return html.Div(
+        [html.Div(title), dmc.Group(selects, wrap="nowrap")], className="page-head unit-head"
+    )
+
+
+def _doses(there: bool) -> Any:
+    """Lay out both dose-responses; without doses, say why, and keep the figures out of sight."""
+    cards = [
+        card(
+            "Dose and logit",
+            graph(ids.LOGIT_DOSES, 340, empty_figure(), "Change of the fake logit by dose"),
+            help=HELP["dose"],
+        ),
+        card(
+            "Dose and unit",
+            graph(ids.UNIT_DOSES, 340, empty_figure(), "Change of the unit by dose"),
+            html.Div(id=ids.UNIT_DOSES_TEXT, className="reading"),
+            help=HELP["dose"],
+        ),
+    ]
+    if there:
+        return html.Div(cards, className="columns")
+    return html.Div(
+        [
+            html.Div(cards, className="columns", style={"display": "none"}),
+            card("Dose and response", no_doses(), help=HELP["dose"]),
+        ]
+    )
+
+
+def _answers(run: Run, detector: str) -> Any:
+    return card(
+        "What does each universal unit respond to?",
+        answers_table(answers_view(run, detector)),
+        help=HELP["answers"],
+        controls=csv_button(ids.ANSWERS_CSV),
+    )
+
+
+def _no_images() -> str:
+    return (
+        "No images were measured for this report, so units are not related to measurements; only "
+        "their responses to doses are known."
+    )
+
+
+def _unit(run: Run, detector: str, unit: str | None) -> int:
+    """Return the chosen unit.
+
+    Raises
+    ------
+    ProbeError
+        If the report does not hold it.
+    """
+    return Selection(unit=unit or "").unit_number(responding_units(run, detector))

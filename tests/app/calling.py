@@ -1,0 +1,45 @@
+"""Asking a dashboard what a browser would ask it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flask.testing import FlaskClient
+
+from app import ids
+
+
+def call(
+    client: FlaskClient, output: str, values: dict[str, Any], changed: str | None = None
+) -> Any:
+    """Answer of the callback with this output; inputs are given as {"id.property": value}.
+
+    The first input counts as the one that changed, unless another is named.
+    """
+    found = client.get("/_dash-dependencies").get_json()
+    one = next(c for c in found if output in c["output"].strip(".").split("..."))
+    outputs = [
+        dict(zip(("id", "property"), name.rsplit(".", 1), strict=True))
+        for name in one["output"].strip(".").split("...")
+    ]
+    inputs, state = (
+        [{**item, "value": values.get(f"{item['id']}.{item['property']}")} for item in one[kind]]
+        for kind in ("inputs", "state")
+    )
+    body = {
+        "output": one["output"],
+        "outputs": outputs if len(outputs) > 1 else outputs[0],
+        "inputs": inputs,
+        "state": state,
+        "changedPropIds": [changed or f"{inputs[0]['id']}.{inputs[0]['property']}"],
+    }
+    answer = client.post("/_dash-update-component", json=body)
+    assert answer.status_code == 200, answer.text[:500]
+    return answer.get_json()
+
+
+def said(client: FlaskClient, path: str, search: str = "") -> str:
+    """What the page at an address says, as text."""
+    values = {f"{ids.URL}.pathname": path, f"{ids.URL}.search": search}
+    return json.dumps(call(client, f"{ids.PAGE}.children", values), ensure_ascii=False)
