@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from probe import report
+from probe.cli.writing import check_out, write_table
 from probe.report.artifacts import artifacts as print_artifacts
 from probe.schema import SPLITS
 
@@ -36,20 +37,14 @@ def artifacts(
     from probe.artifacts.drawing import draw_report
     from probe.datasets import open_dataset, parts_of
 
+    check_out(out)
     parts = [part for name in datasets for part in parts_of(open_dataset(name, split=split))]
     measured = measure_artifacts(parts, workers=workers)
     found = artifact_report(measured, caliper=caliper, seed=seed)
     print_artifacts(found)
     if out:
-        beside = out.with_name(f"{out.stem}-images{out.suffix}")
-        if out.suffix == ".zarr":
-            found.save(out)
-            measured.save(beside)
-        else:
-            found.export(out)
-            measured.export(beside)
-        report.written(out)
-        report.written(beside)
+        write_table(found, out)
+        write_table(measured, out, "-images")
     for path in draw_report(found, figures) if figures else []:
         report.written(path)
 

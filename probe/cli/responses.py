@@ -10,6 +10,7 @@ import click
 
 from probe import report
 from probe.cli.naming import DETECTOR, detector_of
+from probe.cli.writing import check_out, write_table
 from probe.report.responses import responses as print_responses
 from probe.schema import SPLITS
 
@@ -23,6 +24,7 @@ __all__ = ["COMMANDS"]
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 TABLE = click.Path(path_type=Path, dir_okay=False)
+OUT = click.Path(path_type=Path)
 
 
 @click.command()
@@ -42,7 +44,7 @@ TABLE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--figure", type=TABLE, help="Also draw it: .pdf .png .svg")
-@click.option("--out", type=TABLE, help=".csv .parquet .tex")
+@click.option("--out", type=OUT, help=".csv .parquet .tex .zarr")
 def responses(
     store: Path, layer: str, measurements: Path | None, datasets: tuple[str, ...],
     covariates: tuple[str, ...], name: str | None, others: str, videos: int,
@@ -55,6 +57,7 @@ def responses(
 
     if bool(measurements) == bool(datasets) and (measurements or not name):
         raise click.UsageError("Give --measurements or --datasets, or --detector for doses alone.")
+    check_out(out)
     recorded = ActivationStore.open(store)
     parts = []
     if measurements or datasets:
@@ -76,7 +79,7 @@ def responses(
     found = parts[0] if len(parts) == 1 else parts[0].joined(parts[1])
     print_responses(found)
     if out:
-        report.written(found.export(out))
+        write_table(found, out)
     if figure:
         _draw(found, figure)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from probe import report
+from probe.cli.writing import check_out, write_table
 from probe.run import slug
 
 __all__ = ["COMMANDS"]
@@ -46,6 +46,7 @@ def separability(
     from probe.figures import save_figure
     from probe.separability import compare_features, drawing, measure_separability
 
+    check_out(out)
     for place in stores:
         found = measure_separability(
             place, layers or None, memory=memory, n_folds=n_folds, n_controls=n_controls, seed=seed
@@ -53,14 +54,14 @@ def separability(
         label = str(found.data.attrs["label"])
         report.separability(found)
         end = f"-{slug(label)}" if len(stores) > 1 else ""
-        _write(found, out, end)
+        write_table(found, out, end)
         for name, figure in drawing.figures_of(found).items() if figures else ():
             for suffix in (".pdf", ".png"):
                 save_figure(figure, Path(figures or ".") / f"{name}{end}{suffix}")
     if len(stores) > 1:
         alike = compare_features(stores, layers or None, seed=seed)
         report.similarity(alike)
-        _write(alike, out, "-similarity")
+        write_table(alike, out, "-similarity")
     if figures:
         report.written(figures)
 
@@ -84,10 +85,11 @@ def embed(
     from probe.figures import save_figure
     from probe.store import ActivationStore
 
+    check_out(out)
     opened = ActivationStore.open(store)
     found = embed_layers(opened, layers or None, methods or None, most=most, seed=seed)
     report.embeddings(found)
-    _write(found, out, "")
+    write_table(found, out)
     if figures:
         for name, figure in drawing.figures_of(found, opened.samples).items():
             for suffix in (".pdf", ".png"):
@@ -96,15 +98,3 @@ def embed(
 
 
 COMMANDS = (separability, embed)
-
-
-def _write(found: Any, out: Path | None, end: str) -> None:
-    """Write a table in the format that the suffix names, labelled arrays as Zarr."""
-    if out is None:
-        return
-    place = out.with_name(f"{out.stem}{end}{out.suffix}")
-    if place.suffix == ".zarr":
-        found.save(place)
-    else:
-        found.export(place)
-    report.written(place)

@@ -54,6 +54,24 @@ def test_cka_knows_rotation_and_scale_from_noise() -> None:
     assert abs(found) < 0.05 and low < 0 < high
 
 
+def test_cka_of_gaussians_has_a_closed_form() -> None:
+    """For Y = X A + ε it is |Σxy|² / (|Σxx| |Σyy|) in Frobenius norms, however few samples."""
+    rng = np.random.default_rng(2)
+    root, mixing = rng.normal(size=(6, 6)), rng.normal(size=(6, 40))
+    sigma = root @ root.T
+    cross, other = sigma @ mixing, mixing.T @ sigma @ mixing + 144 * np.eye(40)
+    expected = (cross**2).sum() / (np.linalg.norm(sigma) * np.linalg.norm(other))
+    found = []
+    for _ in range(60):
+        x = rng.normal(size=(60, 6)) @ root.T
+        y = x @ mixing + 12 * rng.normal(size=(60, 40))
+        clusters = np.arange(60) // 2
+        found.append(cka(gram_of(x, clusters), gram_of(y, clusters), clusters)[0])
+    error = np.std(found) / np.sqrt(60)
+    assert 0.3 < expected < 0.95
+    assert np.mean(found) == pytest.approx(expected, abs=4 * error + 0.01)
+
+
 def test_constant_features_are_like_nothing() -> None:
     clusters = np.arange(40) // 4
     one, flat = (
