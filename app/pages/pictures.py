@@ -125,7 +125,10 @@ def _register_choices(app: Dash, run: Run) -> None:
         same = chosen.search == (search or "")
         return no_update if same else chosen.search, no_update, seen, *(no_update,) * 3
 
-    @app.callback(Output(ids.UNIT, "data"), Input(ids.LAYER, "value"), DETECTOR)
+    # Not at first: the list would lose a unit of the address that the layer lacks, unsaid.
+    @app.callback(
+        Output(ids.UNIT, "data"), Input(ids.LAYER, "value"), DETECTOR, prevent_initial_call=True
+    )
     def units(layer: str, detector: str) -> list[str]:
         return [str(unit) for unit in units_of(run, detector, layer)]
 
@@ -191,6 +194,8 @@ def _register_picked(app: Dash, run: Run) -> None:
 
 def _controls(kinds: list[str], kind: str, colour: str, units: list[int], unit: str) -> list[Any]:
     named: dict[str, Any] = {"aria-label": "Unit to colour by"}
+    # A unit of the address that the layer lacks has to stay, for the picture to say so.
+    listed = dict.fromkeys([*map(str, units), *([unit] if unit else [])])
     return [
         dmc.SegmentedControl(
             id=ids.EMBEDDING,
@@ -205,7 +210,7 @@ def _controls(kinds: list[str], kind: str, colour: str, units: list[int], unit: 
             size="xs",
         ),
         dmc.Select(
-            id=ids.UNIT, data=[str(one) for one in units], value=unit or None, size="xs", w=110,
+            id=ids.UNIT, data=list(listed), value=unit or None, size="xs", w=110,
             searchable=True, allowDeselect=False, placeholder="Unit …",
             disabled=not units, limit=200, **named,
         ),
