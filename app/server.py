@@ -45,7 +45,15 @@ def serve(run_dir: str | Path, host: str = "127.0.0.1", port: int = 8050) -> Non
         print(f"Dashboard of {run_dir}: http://{name}:{port}  (Ctrl+C ends it)", flush=True)
         # A page asks for dozens of thumbnails at once; that they queue is no news.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-        waitress.serve(app.server, sockets=[listener], threads=THREADS, ident=None, _quiet=True)
+        waitress.serve(
+            app.server,
+            sockets=[listener],
+            threads=THREADS,
+            ident=None,
+            _quiet=True,
+            # A page holds up to six; with waitress's hundred the seventeenth would wait.
+            connection_limit=1000,
+        )
 
 
 def _listening(host: str, port: int) -> socket.socket:

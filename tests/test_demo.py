@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from probe import demo
+from probe.embed import Embeddings
 from probe.errors import ProbeError, UnknownNameError
 from probe.neurons import NeuronTable, Universality
 from probe.run import RunFolder
@@ -27,8 +28,14 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> demo.DemoPlan:
     return demo.DemoPlan(tmp_path / "run", ("meso4",), seed=1)
 
 
-def test_the_demo_makes_all_it_names_and_reuses_it(plan: demo.DemoPlan) -> None:
-    outcome = demo.run_demo(plan)
+@pytest.fixture(scope="module")
+def outcome(plan: demo.DemoPlan) -> demo.Outcome:
+    return demo.run_demo(plan)
+
+
+def test_the_demo_makes_all_it_names_and_reuses_it(
+    plan: demo.DemoPlan, outcome: demo.Outcome
+) -> None:
     folder = RunFolder(plan.out)
     manifest = folder.read_manifest()
     assert manifest["complete"] and all(stage["done"] for stage in manifest["stages"])
@@ -40,7 +47,16 @@ def test_the_demo_makes_all_it_names_and_reuses_it(plan: demo.DemoPlan) -> None:
         assert table.data.sizes["draw"] == 3
         found = Universality.open(folder.universality(label))
         assert int(found.data["observed"].sum()) == 16
-    for name in ("heatmaps-meso4", "zero-shot-matrix", "universal-neurons-meso4"):
+    for label in manifest["detectors"]:
+        assert set(outcome.separability[label].data["dataset"].values) == set(DATASETS)
+        assert outcome.responses[label].has_doses and outcome.responses[label].has_correlations
+        assert Embeddings.open(folder.embeddings(label)).data.sizes["method"] == 3
+    assert outcome.artifacts is not None and outcome.artifacts.data.sizes["dataset"] == 6
+    for name in (
+        "heatmaps-meso4", "zero-shot-matrix", "universal-neurons-meso4", "probes-meso4",
+        "transfer-leaky-meso4", "embedding-leaky-umap-meso4", "artifacts-spectra",
+        "artifacts-effects", "responses-doses-meso4",
+    ):  # fmt: skip
         assert (folder.figures / f"{name}.pdf").read_bytes()[:4] == b"%PDF"
         with Image.open(folder.figures / f"{name}.png") as image:
             assert np.asarray(image.convert("L")).std() > 10
@@ -55,10 +71,11 @@ def test_the_demo_makes_all_it_names_and_reuses_it(plan: demo.DemoPlan) -> None:
     np.testing.assert_array_equal(again.matrix.data["value"], outcome.matrix.data["value"])
 
 
-def test_figures_are_the_same_bytes_for_the_same_data(plan: demo.DemoPlan) -> None:
+def test_figures_are_the_same_bytes_for_the_same_data(
+    plan: demo.DemoPlan, outcome: demo.Outcome
+) -> None:
     from probe import figures
 
-    outcome = demo.run_demo(plan)
     for suffix in (".pdf", ".svg", ".png"):
         files = [
             figures.save_figure(
