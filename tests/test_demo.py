@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +18,18 @@ from probe.run import RunFolder
 from probe.schema import DATASETS
 
 
-@pytest.fixture
-def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> demo.DemoPlan:
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.DemoPlan]:
     """The demo with little of everything; the machine's cache is left alone."""
-    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(demo, "BASE_EPOCHS", {"meso4": 2})
-    monkeypatch.setattr(demo, "TUNED_STEPS", 2)
-    monkeypatch.setattr(demo, "TUNED_EPOCHS", 1)
-    monkeypatch.setattr(demo, "SIZE", 64)
-    monkeypatch.setattr(demo, "COUNTS", {"train": 16, "val": 8, "test": 16})
-    return demo.DemoPlan(tmp_path / "run", ("meso4",), seed=1)
+    folder = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PROBE_CACHE", str(folder / "cache"))
+        patch.setattr(demo, "BASE_EPOCHS", {"meso4": 2})
+        patch.setattr(demo, "TUNED_STEPS", 2)
+        patch.setattr(demo, "TUNED_EPOCHS", 1)
+        patch.setattr(demo, "SIZE", 64)
+        patch.setattr(demo, "COUNTS", {"train": 16, "val": 8, "test": 16})
+        yield demo.DemoPlan(folder / "run", ("meso4",), seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +51,12 @@ def test_the_demo_makes_all_it_names_and_reuses_it(
         assert table.data.sizes["draw"] == 3
         found = Universality.open(folder.universality(label))
         assert int(found.data["observed"].sum()) == 16
+    provenance = json.loads((plan.out / "provenance.json").read_text())
     for label in manifest["detectors"]:
         assert set(outcome.separability[label].data["dataset"].values) == set(DATASETS)
-        assert outcome.responses[label].has_doses and outcome.responses[label].has_correlations
+        # Two people a dataset: units are related to nothing, and the record says why.
+        assert outcome.responses[label].has_doses and not outcome.responses[label].has_correlations
+        assert "No dataset is left" in provenance["no_correlations"][label]
         assert Embeddings.open(folder.embeddings(label)).data.sizes["method"] == 3
     assert outcome.artifacts is not None and outcome.artifacts.data.sizes["dataset"] == 6
     for name in (
