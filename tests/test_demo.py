@@ -53,6 +53,7 @@ def test_the_demo_makes_all_it_names_and_reuses_it(
         assert int(found.data["observed"].sum()) == 16
     provenance = json.loads((plan.out / "provenance.json").read_text())
     for label in manifest["detectors"]:
+        assert list(outcome.separability[label].data["layer"].values) == ["conv4", "leaky"]
         assert set(outcome.separability[label].data["dataset"].values) == set(DATASETS)
         # Two people a dataset: units are related to nothing, and the record says why.
         assert outcome.responses[label].has_doses and not outcome.responses[label].has_correlations

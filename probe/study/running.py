@@ -17,7 +17,7 @@ from probe.datasets.audit import AuditReport, audit
 from probe.detectors import Detector, load_detector
 from probe.detectors.evaluation import ZeroShotMatrix, evaluate
 from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
-from probe.errors import DatasetError, ProbeError, StoreError, UnknownNameError
+from probe.errors import DatasetError, ProbeError, StoreError
 from probe.hooks import trace
 from probe.importance import neuron_importance
 from probe.neurons import Ablation, NeuronTable, Universality, universal_neurons
@@ -31,9 +31,9 @@ from probe.study.analysing import measure, respond, separate
 from probe.study.data import open_data
 from probe.study.drawing import draw_analyses, draw_figures
 from probe.study.keeping import exported, holds, kept
+from probe.study.layers import in_order, require_layers
 from probe.study.plan import Study, layer_of, variant_of
 from probe.study.provenance import Provenance
-from probe.study.reasons import NAMED_LAYERS
 from probe.study.stages import AUDIT_FILE, places_of
 
 __all__ = ["Outcome", "run_study"]
@@ -93,7 +93,7 @@ def run_study(study: Study, command: str = "") -> Outcome:
     ProbeError
         If something it needs is missing or does not fit.
     """
-    _require_layers(study)
+    require_layers(study)
     run = _Run(study, command)
     data = run.stage("data", run.open_data)
     found = run.stage("audit", lambda: run.audit(data))
@@ -264,7 +264,7 @@ class _Run:
     def record(self, detectors: list[Detector], test: Dataset) -> None:
         plan = self.study.record
         for one in detectors if plan.layers else ():
-            layers = list(dict.fromkeys(_layer(one, name) for name in plan.layers))
+            layers = in_order(one, [_layer(one, name) for name in plan.layers])
             record(one, test, self.folder.store(one.name), layers=layers, dtype=plan.dtype)
 
     def count(self, detectors: list[Detector], test: Dataset) -> dict[str, Universality]:
@@ -362,19 +362,6 @@ class _Run:
 
 def _called(detector: Detector, variant: str) -> Detector:
     return Detector(detector.module, replace(detector.spec, variant=variant))
-
-
-def _require_layers(study: Study) -> None:
-    """Raise `UnknownNameError` for a layer that is in no detector, before anything is trained."""
-    plan = study.detectors
-    for name in dict.fromkeys([*plan.names, *(one.name for one in plan.weights)]):
-        asked = study.layers - {*NAMED_LAYERS}
-        if asked:
-            known = trace(load_detector(name, input_size=plan.input_size)).layers
-            for layer in sorted(asked - {*known}):
-                raise UnknownNameError(
-                    "layer", layer, known, name, f"List them with `probe layers {name}`."
-                )
 
 
 def _given(**values: int | None) -> dict[str, Any]:
