@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from probe.errors import UnknownNameError
 from probe.stats import (
     COMBINERS,
+    adjust_together,
     benjamini_hochberg,
     benjamini_yekutieli,
     cluster_rows,
+    exchange_labels,
     partial_conjunction,
     permutation_test,
 )
@@ -182,3 +184,25 @@ def test_partial_conjunction_refuses() -> None:
         partial_conjunction(np.zeros((2, 4)), 1)
     with pytest.raises(UnknownNameError, match="stouffer"):
         partial_conjunction(np.full((2, 4), 0.5), 1, "stouffer")
+
+
+def test_adjusting_together_leaves_what_is_not_there() -> None:
+    p = np.array([[0.01, np.nan], [0.02, 0.6]])
+    found = adjust_together(p)
+    assert np.isnan(found[0, 1])
+    np.testing.assert_allclose(found[np.isfinite(p)], benjamini_hochberg([0.01, 0.02, 0.6]))
+    assert np.isnan(adjust_together([np.nan, np.nan])).all()
+
+
+def test_exchanged_labels_keep_people_and_counts() -> None:
+    """Who has both labels swaps them or not; the others exchange theirs; frames stay together."""
+    clusters = np.array([0, 0, 0, 1, 1, 2, 2, 3])
+    labels = np.array([0, 1, 1, 0, 0, 1, 1, 0])
+    drawn = exchange_labels(labels, clusters, 400, 0)
+    assert drawn.shape == (400, 8)
+    both, rest = drawn[:, :3], drawn[:, 3:]
+    assert ((both[:, 0] != both[:, 1]) & (both[:, 1] == both[:, 2])).all()
+    assert (rest[:, 0] == rest[:, 1]).all() and (rest[:, 2] == rest[:, 3]).all()
+    ones = rest[:, [0, 2, 4]]
+    assert (ones.sum(axis=1) == 1).all() and len(np.unique(ones, axis=0)) == 3
+    assert 0.35 < both[:, 0].mean() < 0.65

@@ -18,8 +18,8 @@ from probe.errors import DatasetError
 from probe.progress import progress_bar
 from probe.stats import (
     MIN_CLUSTERS,
+    adjust_together,
     auroc,
-    benjamini_hochberg,
     cluster_bootstrap,
     cluster_counts,
     percentile_bounds,
@@ -313,7 +313,7 @@ def _joined(
     dims = ("control", "dataset", "measurement")
     for name in ("effect", "low", "high", "p"):
         out[name] = (dims, stacked.pop(name).swapaxes(0, 1))
-    out["q"] = (dims, np.stack([_corrected(p) for p in out["p"][1]]))
+    out["q"] = (dims, np.stack([adjust_together(p) for p in out["p"][1]]))
     out["n_used"] = (("control", "dataset"), stacked.pop("n_used").T)
     for name, values in stacked.items():
         stem = name.removesuffix("_low").removesuffix("_high")
@@ -327,14 +327,6 @@ _DIMS: dict[str, tuple[str, ...]] = {
     "rank": ("measurement",), "mean": ("label", "measurement"), "std": ("label", "measurement"),
     "imbalance": ("covariate",), "power": ("label", "frequency"), "power_gap": ("frequency",),
 }  # fmt: skip
-
-
-def _corrected(p: Doubles) -> Doubles:
-    q = np.full(p.shape, np.nan)
-    known = np.isfinite(p)
-    if known.any():
-        q[known] = benjamini_hochberg(p[known])
-    return q
 
 
 def _tells(parts: Sequence[_Part], plan: _Plan) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from probe.responses.report import ResponseReport, answered
 from probe.stats import (
     MIN_CLUSTERS,
     Floats,
-    benjamini_hochberg,
+    adjust_together,
     cluster_counts,
     percentile_bounds,
 )
@@ -200,10 +200,10 @@ def _assembled(
         variables[f"logit_{name}"] = (logit, array[:, :, 0])
         variables[f"unit_{name}"] = (unit, array[:, :, 1:])
     variables["logit_p"] = (logit[:2], logit_p)
-    variables["logit_q"] = (logit[:2], _adjusted(logit_p))
+    variables["logit_q"] = (logit[:2], adjust_together(logit_p))
     variables["effect"] = (("artefact", "unit"), effect)
     variables["effect_p"] = (("artefact", "unit"), p)
-    variables["effect_q"] = (("artefact", "unit"), _adjusted(p))
+    variables["effect_q"] = (("artefact", "unit"), adjust_together(p))
     known = images.table.groupby("dataset")["identity"].nunique().loc[datasets].to_numpy()
     variables["n_identities"] = ("dataset", known)
     variables["dose_reason"] = ("dataset", [_reason(int(n)) for n in known])
@@ -235,13 +235,6 @@ def _pooled(
         strata = [one.values[:, -1, 1:] for one in changes if one.artefact == artefact]
         found.append(sign_flip_test(strata, n_permutations, seed))
     return np.stack([mean for mean, _ in found]), np.stack([p for _, p in found])
-
-
-def _adjusted(p: Floats) -> Floats:
-    """Adjust all p-values together; those that do not exist stay NaN."""
-    out = np.full_like(p, np.nan)
-    out[np.isfinite(p)] = benjamini_hochberg(p[np.isfinite(p)])
-    return out
 
 
 def _reason(identities: int) -> str:

@@ -42,7 +42,13 @@ from probe.separability.realfake import (
 )
 from probe.separability.report import SEPARABILITY, SeparabilityReport
 from probe.separability.scoring import Pairs, bounds, pairs_of
-from probe.stats import Floats, benjamini_hochberg, cluster_counts, percentile_bounds
+from probe.stats import (
+    Floats,
+    adjust_together,
+    benjamini_hochberg,
+    cluster_counts,
+    percentile_bounds,
+)
 from probe.stats.bootstrap import MIN_CLUSTERS
 from probe.store import ActivationStore
 
@@ -115,7 +121,7 @@ def measure_separability(
     own = _own(sampled, settings)
     q = np.full(data["p"].shape, np.nan)
     for i in range(len(MEASURES)):
-        q[i] = _adjusted(data["p"].values[i])
+        q[i] = adjust_together(data["p"].values[i])
     attrs = {
         "table": SEPARABILITY, "layers": names, "n_folds": sampled.n_folds, "memory": bytes_,
         **asdict(settings), "detector": opened.attrs["detector"]["fingerprint"],
@@ -372,14 +378,6 @@ def _own(sampled: Sampled, settings: Settings) -> dict[str, Any]:
         pairs = pairs_of(sampled.labels[where], sampled.own[where], clusters)
         rows.append(_with_bounds(pairs, int(clusters.max()) + 1, settings))
     return {f"own{end}": ("dataset", [row[i] for row in rows]) for i, end in enumerate(BOUNDS)}
-
-
-def _adjusted(p: Floats) -> Floats:
-    """BH over layers and datasets; undefined p-values stay so."""
-    out, known = np.full(p.shape, np.nan), np.isfinite(p)
-    if known.any():
-        out[known] = benjamini_hochberg(p[known])
-    return out
 
 
 def _row_names(data: xr.Dataset) -> list[str]:

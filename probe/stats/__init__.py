@@ -20,6 +20,7 @@ from probe.stats.metrics import (
 )
 from probe.stats.multiplicity import (
     COMBINERS,
+    adjust_together,
     benjamini_hochberg,
     benjamini_yekutieli,
     partial_conjunction,
@@ -36,6 +37,7 @@ __all__ = [
     "Metric",
     "Permuted",
     "accuracy",
+    "adjust_together",
     "auroc",
     "average_precision",
     "benjamini_hochberg",

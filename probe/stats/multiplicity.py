@@ -11,7 +11,13 @@ from scipy import stats
 from probe.registry import Registry
 from probe.stats.metrics import Floats
 
-__all__ = ["COMBINERS", "benjamini_hochberg", "benjamini_yekutieli", "partial_conjunction"]
+__all__ = [
+    "COMBINERS",
+    "adjust_together",
+    "benjamini_hochberg",
+    "benjamini_yekutieli",
+    "partial_conjunction",
+]
 
 #: From the m largest p-values, ascending, shape (m, units), to one, shape (units,).
 COMBINERS: Registry[Callable[[Floats], Floats]] = Registry("combination")
@@ -78,6 +84,15 @@ def benjamini_hochberg(p: ArrayLike) -> Floats:
     depend positively.
     """
     return np.asarray(stats.false_discovery_control(p, axis=-1, method="bh"), dtype=np.float64)
+
+
+def adjust_together(p: ArrayLike) -> Floats:
+    """Adjust all p-values of an array as one family by Benjamini and Hochberg; NaN stays NaN."""
+    each = np.asarray(p, dtype=np.float64)
+    out, known = np.full(each.shape, np.nan), np.isfinite(each)
+    if known.any():
+        out[known] = benjamini_hochberg(each[known])
+    return out
 
 
 def benjamini_yekutieli(p: ArrayLike) -> Floats:
