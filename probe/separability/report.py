@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -165,8 +164,3 @@ def _opened(path: Path, kind: str, version: int, needed: str) -> xr.Dataset:
         )
     texts = [name for name, value in data.variables.items() if value.dtype.kind == "T"]
     return data.assign({name: data[name].astype(object) for name in texts})
-
-
-def undefined(*shape: int) -> np.ndarray:
-    """Return an array of NaN."""
-    return np.full(shape, np.nan)
