@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-BASE = {"errors", "registry", "schema", "stats", "progress", "lazy"}
+BASE = {"errors", "registry", "schema", "stats", "progress", "lazy", "budget"}
 #: What each part may import from probe; parts not named here stand on top and may import all.
 ALLOWED = {
     "errors": set(),
@@ -20,12 +20,13 @@ ALLOWED = {
     "stats": {"errors", "registry"},
     "progress": set(),
     "lazy": set(),
+    "budget": {"errors"},
     "tables": BASE,
     "run": BASE,
     "datasets": BASE | {"datasets"},
     "detectors": BASE | {"detectors", "datasets", "tables"},
     "hooks": BASE | {"hooks", "detectors"},
-    "attribution": BASE | {"attribution", "detectors", "hooks"},
+    "attribution": BASE | {"attribution", "figures", "tables", "datasets", "detectors", "hooks"},
     "store": BASE | {"tables"},
     "neurons": BASE | {"tables", "store"},
     "importance": BASE | {"tables", "neurons", "hooks", "detectors", "datasets"},
@@ -39,7 +40,7 @@ ALLOWED = {
     "responses": BASE
     | {"figures", "tables", "store", "neurons", "artifacts", "datasets", "hooks", "detectors"},
     "recording": BASE | {"store", "hooks", "detectors", "datasets"},
-    "figures": BASE,
+    "figures": BASE | {"tables"},
 }
 TOP = {"__init__", "__main__", "cli", "report", "demo", "doctor", "study"}
 #: Parts that the app reads with, and the app itself.
@@ -56,6 +57,7 @@ NO_TORCH = (
     "separability",
     "embed",
     "artifacts",
+    "figures",
 )
 
 

@@ -1,131 +1,217 @@
-"""Attribution heatmaps through captum: raw arrays with their sign convention."""
+"""`AttributionMap`: heatmaps of images, raw, with all that says how they were made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
+import pandas as pd
 import xarray as xr
-from captum.attr import InputXGradient, LayerAttribution, LayerGradCam
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from numpy.typing import NDArray
 
-from probe.detectors.architectures import find_architecture
-from probe.detectors.detector import Detector
-from probe.errors import ProbeError, UnknownNameError
-from probe.registry import Registry
+from probe.errors import ProbeError, StoreError
+from probe.tables import export_frame, open_table, plain, save_table
 
-__all__ = ["METHODS", "AttributionMap", "attribute"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-Method = Callable[[nn.Module, Tensor, nn.Module | None], Tensor]
+__all__ = ["ABOUT", "MAGNITUDE", "MAPS", "TOWARDS", "AttributionMap"]
 
-#: Attribution methods, from (module, images, layer) to maps of shape (n, height, width).
-METHODS: Registry[Method] = Registry("attribution method")
+#: Version of what a file of maps holds.
+MAPS = 1
+
+#: The two conventions of sign.
+TOWARDS = "positive pushes the target up, negative down"
+MAGNITUDE = "not negative: how strongly, not which way"
+
+#: What is known of a sample, besides its id, where the images come from a dataset.
+ABOUT = ("dataset", "label", "forgery", "video", "cluster")
 
 
 @dataclass(frozen=True)
 class AttributionMap:
-    """Heatmaps of images, unscaled.
+    """Heatmaps of images by one method, unscaled.
 
     Attributes
     ----------
-    data : xarray.DataArray
-        Dimensions (sample, y, x), at the size of the images. Positive: pushes the logit of
-        "fake" up; negative: down. Attributes: ``method, target, layer, sign, detector``.
+    data : xarray.Dataset
+        Over ``sample``, ``y`` and ``x``, and ``channel`` where a method has channels:
+
+        - ``attribution(sample, y, x)``, float32: the map, in units of the target (logits for the
+          fake logit) where the method is complete, else in the method's own;
+        - ``by_channel(sample, channel, y, x)``: the same before the channels R, G, B were summed,
+          or, for a magnitude, before the largest was taken; absent where a method has none;
+        - ``value(sample)``: the target on the image, the fake logit by default;
+        - ``gap(sample)``: sum of the map − (target on the image − target on the baseline), which
+          a complete method makes 0; NaN where the method promises nothing;
+        - coordinates ``dataset, label, forgery, video, cluster (sample)`` where the images come
+          from a dataset; cluster is the identity where it is known, else the video.
+
+        Attributes: ``method, title, paper, target, layer, sign, signed, baseline, seed, options``,
+        ``detector, detector_fingerprint, data_fingerprint, relative_gap`` (Σ|gap| over Σ|what the
+        maps should sum to|), ``notes`` and versions.
     """
 
-    data: xr.DataArray
+    data: xr.Dataset
+
+    def __len__(self) -> int:
+        return int(self.data.sizes["sample"])
 
     @property
     def values(self) -> NDArray[np.float32]:
         """The maps as a plain array, shape (sample, y, x)."""
-        return np.asarray(self.data.values, dtype=np.float32)
+        return np.asarray(self.data["attribution"].values, dtype=np.float32)
 
+    @property
+    def method(self) -> str:
+        """Name of the method."""
+        return str(self.data.attrs["method"])
 
-@METHODS.register("gradcam")
-def _gradcam(module: nn.Module, images: Tensor, layer: nn.Module | None) -> Tensor:
-    """Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391), signed: without the final ReLU."""
-    maps = LayerGradCam(module, layer).attribute(images)
-    large: Tensor = LayerAttribution.interpolate(maps, images.shape[-2:], "bilinear")
-    return large[:, 0]
+    @property
+    def signed(self) -> bool:
+        """Whether the sign means something; see attribute ``sign``."""
+        return bool(self.data.attrs["signed"])
 
+    def figure(
+        self,
+        images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]] | None = None,
+        masks: Sequence[NDArray[np.uint8] | None] | None = None,
+        *,
+        kind: str = "map",
+        rows: Sequence[int] | None = None,
+        scale: str = "figure",
+        style: str | None = None,
+        columns: int | None = None,
+        most: int = 6,
+    ) -> Figure:
+        """Draw maps side by side, under their images; see `probe.figures.maps_figure`.
 
-@METHODS.register("input_x_gradient")
-def _input_x_gradient(module: nn.Module, images: Tensor, layer: nn.Module | None) -> Tensor:
-    """Input times gradient (Shrikumar et al. 2016, arXiv:1605.01713), summed over channels."""
-    out: Tensor = InputXGradient(module).attribute(images.requires_grad_())
-    return out.sum(dim=1)
+        Parameters
+        ----------
+        images : numpy.ndarray or sequence, optional
+            One a map, shape (n, h, w, 3), 0 to 255.
+        masks : sequence, optional
+            Forgery mask of each image, shape (h, w), 0 to 255, or None; drawn as an outline.
+        kind : {"map", "overlay"}, default "map"
+            "overlay" lays the maps over the images.
+        rows : sequence of int, optional
+            Positions of the samples to draw; by default the first `most`.
+        scale : {"figure", "row", "cell"}, default "figure"
+            Which maps share a scale of colours, which the colour bar says.
+        style : str, optional
+            Name in `probe.figures.STYLES`; by default an IEEE column or page, as fits.
+        columns : int, optional
+            Samples side by side, by default up to 6; more go below.
+        most : int, default 6
+            How many samples are drawn without `rows`.
 
+        Raises
+        ------
+        ProbeError
+            If images, masks or rows do not belong to the maps.
+        UnknownNameError
+            If there is no such kind, scale or style.
+        """
+        from probe.figures import maps_figure
 
-def attribute(
-    detector: Detector,
-    images: ArrayLike,
-    method: str = "gradcam",
-    *,
-    layer: str | None = None,
-    batch_size: int = 32,
-) -> AttributionMap:
-    """Explain the fake logit of images by a heatmap each.
+        return maps_figure(
+            self, images, masks, kind=kind, rows=rows, scale=scale, style=style, columns=columns,
+            most=most,
+        )  # fmt: skip
 
-    Parameters
-    ----------
-    detector : Detector
-        Whose logit; left as it is.
-    images : array_like
-        Shape (n, 3, height, width), RGB, in [0, 1].
-    method : str, default "gradcam"
-        A registered method.
-    layer : str, optional
-        Module path for methods that look at a layer; the last convolution by default.
-    batch_size : int, default 32
-        Images explained at once.
+    def take(self, samples: Sequence[int] | NDArray[Any]) -> AttributionMap:
+        """Keep the maps at these positions, in this order."""
+        return AttributionMap(self.data.isel(sample=list(samples)))
 
-    Returns
-    -------
-    AttributionMap
-        Raw signed maps at the size of the images.
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a sample: what is known of it, the target, and the map in figures.
 
-    Raises
-    ------
-    UnknownNameError
-        If the method or the layer is not known.
-    ProbeError
-        If the images are not of the stated shape, or no layer is given where one is needed.
-    """
-    explain = METHODS[method]
-    x = torch.as_tensor(np.asarray(images, dtype=np.float32))
-    if x.ndim != 4 or x.shape[1] != 3 or not len(x):
-        raise ProbeError(f"Images of shape {tuple(x.shape)} were given; allowed is (n, 3, h, w).")
-    path = layer or find_architecture(detector.spec.name).last_conv
-    where = _find_layer(detector, path) if method == "gradcam" else None
-    maps = []
-    for start in range(0, len(x), batch_size):
-        part = x[start : start + batch_size].to(detector.device)
-        with torch.enable_grad():
-            maps.append(explain(detector.module, part, where).detach().cpu())
-    detector.module.zero_grad(set_to_none=True)
-    attrs = {
-        "method": method,
-        "target": "fake logit",
-        "layer": path if where is not None else "",
-        "sign": "positive pushes towards fake",
-        "detector": detector.fingerprint,
-    }
-    data = xr.DataArray(torch.cat(maps).numpy(), dims=("sample", "y", "x"), attrs=attrs)
-    return AttributionMap(data)
+        Columns ``total, positive, negative`` are sums over pixels, ``largest`` is the largest
+        magnitude, ``gap`` as in the data.
+        """
+        maps = self.values.astype(np.float64)
+        frame = pd.DataFrame({"sample": self.data["sample"].values.astype(str)})
+        for name in ABOUT:
+            if name in self.data.coords:
+                frame[name] = self.data[name].values
+        frame["value"] = self.data["value"].values
+        frame["total"] = maps.sum(axis=(1, 2))
+        frame["positive"] = np.maximum(maps, 0).sum(axis=(1, 2))
+        frame["negative"] = np.minimum(maps, 0).sum(axis=(1, 2))
+        frame["largest"] = np.abs(maps).max(axis=(1, 2))
+        frame["gap"] = self.data["gap"].values
+        return frame
 
+    def export(self, path: str | Path) -> Path:
+        """Write arrays (``.npz``, ``.zarr``) or the frame (``.csv .parquet .tex .md``).
 
-def _find_layer(detector: Detector, path: str) -> nn.Module:
-    modules: dict[str, nn.Module] = dict(detector.module.named_modules())
-    modules.pop("")
-    if not path:
-        raise ProbeError(
-            f"Grad-CAM needs a layer, and {detector.name} has no default one. Give layer=, such "
-            f"as {list(modules)[-3]!r}."
-        )
-    for name in (path, f"body.{path}"):
-        if name in modules:
-            return modules[name]
-    raise UnknownNameError("layer", path, modules, where=detector.name)
+        Raises
+        ------
+        UnknownNameError
+            If the suffix names no format.
+        ProbeError
+            If the file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix == ".zarr":
+            self.save(path)
+            return path
+        if path.suffix == ".npz":
+            return self._to_npz(path)
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
+
+    def _to_npz(self, path: Path) -> Path:
+        """Write plain arrays that numpy reads without pickle; attributes as one JSON text."""
+        import json
+
+        arrays: dict[str, Any] = {
+            str(name): np.asarray(
+                array.values.astype(str) if array.dtype.kind in "OUT" else array.values
+            )
+            for name, array in {**self.data.coords, **self.data.data_vars}.items()
+        }
+        attrs = json.dumps({str(k): plain(v) for k, v in self.data.attrs.items()}, sort_keys=True)
+        partial = path.with_name(path.name + ".part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                np.savez_compressed(file, attrs=np.array(attrs), **arrays)
+            partial.replace(path)
+        except OSError as error:
+            raise ProbeError(
+                f"The maps cannot be written to {str(path)!r} ({error}). Choose a folder that can "
+                "be written to."
+            ) from error
+        return path
+
+    def save(self, path: Path) -> None:
+        """Write the labelled arrays as Zarr."""
+        save_table(self.data, path)
+
+    @classmethod
+    def open(cls, path: Path) -> AttributionMap:
+        """Read what `save`, or `attribute` with ``out``, wrote.
+
+        Raises
+        ------
+        StoreError
+            If there are no maps, or some are still missing.
+        """
+        data = open_table(Path(path))
+        if "attribution" not in data or data.attrs.get("maps") != MAPS:
+            raise StoreError(
+                f"{str(path)!r} holds no attribution maps of this version. Make them with "
+                "`probe attribute`."
+            )
+        if "written" in data:
+            missing = int((~data["written"].values).sum())
+            if missing:
+                raise StoreError(
+                    f"{missing} of {data.sizes['sample']} maps in {str(path)!r} are still missing: "
+                    "the run was interrupted. Run the same command again; it goes on."
+                )
+            data = data.drop_vars("written")
+        return cls(data)

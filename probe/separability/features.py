@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ __all__ = [
     "Features",
     "Sampled",
     "choose_samples",
-    "parse_memory",
     "people_of",
     "read_features",
     "spread",
@@ -41,8 +39,6 @@ PAIRWISE_COPIES = 5
 SHARE = 1.7
 #: Rows that are worked on at once.
 ROWS = 4096
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @dataclass(frozen=True)
@@ -126,20 +122,6 @@ class Features:
             return self
         left, sizes, _ = np.linalg.svd(self.values.astype(np.float64), full_matrices=False)
         return Features(self.layer, (left * sizes).astype(np.float32), self.sampled, self.units)
-
-
-def parse_memory(text: str | int) -> int:
-    """Read a size such as "4G" or "800M" as bytes.
-
-    Raises
-    ------
-    ProbeError
-        If it is none.
-    """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", str(text), re.IGNORECASE)
-    if not found:
-        raise ProbeError(f"memory={text!r} was given; give a size such as 4G or 800M.")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def spread(groups: NDArray[Any], most: int, seed: int) -> Integers:

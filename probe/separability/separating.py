@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse import csgraph
 
+from probe.budget import parse_memory
 from probe.errors import ProbeError
 from probe.progress import progress_bar
 from probe.separability.directions import differences_of
@@ -21,7 +22,6 @@ from probe.separability.features import (
     Features,
     Sampled,
     choose_samples,
-    parse_memory,
     read_features,
 )
 from probe.separability.information import (

@@ -13,6 +13,7 @@ from probe.artifacts import (
     artifact_report,
     measure_artifacts,
 )
+from probe.budget import parse_memory
 from probe.datasets import Dataset
 from probe.detectors import Detector
 from probe.embed import Embeddings, embed_layers
@@ -28,7 +29,6 @@ from probe.separability import (
     compare_features,
     measure_separability,
 )
-from probe.separability.features import parse_memory
 from probe.separability.report import SEPARABILITY, SIMILARITY
 from probe.store import ActivationStore
 from probe.study.keeping import exported, holds, kept

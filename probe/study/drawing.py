@@ -100,7 +100,9 @@ def heatmaps_on(detectors: list[Detector], test: Dataset, layer: str = "last_con
     fakes = concatenate(rows, "fakes")
     images = fakes.array(range(len(fakes)), detectors[0].spec.input_size)
     path = layer_of(detectors[0].spec.name, layer)
-    maps = {one.name: attribute(one, images, layer=path).values for one in detectors}
+    maps = {
+        one.name: attribute(one, images, layer=path, progress=False).values for one in detectors
+    }
     shown = {"fake": [fakes.image(i) for i in range(len(fakes))]}
     reals = _pairs(fakes, test)
     if reals is not None:

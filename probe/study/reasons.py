@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from probe.budget import parse_memory
 from probe.embed import METHODS
 from probe.errors import ProbeError
-from probe.separability.features import parse_memory
 from probe.study.values import Part, Positive, known
 
 __all__ = ["NAMED_LAYERS", "ArtifactPlan", "SeparabilityPlan"]

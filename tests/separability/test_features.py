@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from probe.budget import parse_memory
 from probe.errors import ProbeError, StoreError
 from probe.separability import features as module
 from probe.separability.features import (
     Features,
     choose_samples,
-    parse_memory,
     read_features,
     spread,
 )

@@ -1,0 +1,272 @@
+"""`attribute`: from a detector and images to an `AttributionMap`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from probe.attribution.given import Given, baselines_of, comparing_with, digest, digest_of, gather
+from probe.attribution.maps import MAGNITUDE, MAPS, TOWARDS, AttributionMap
+from probe.attribution.methods import METHODS, Method, Refusal
+from probe.attribution.problem import Explained, Problem
+from probe.attribution.rewriting import rewrite
+from probe.attribution.targets import LOGIT, TargetLike, choose_layer, find_target
+from probe.attribution.writing import MapWriter
+from probe.datasets import Dataset
+from probe.detectors.detector import Detector
+from probe.errors import ProbeError
+from probe.hooks.tracing import trace
+from probe.progress import progress_bar
+
+__all__ = ["attribute", "prepare"]
+
+Floats = NDArray[np.float32]
+
+
+def attribute(
+    detector: Detector,
+    images: ArrayLike | Dataset,
+    method: str = "gradcam",
+    *,
+    target: TargetLike = LOGIT,
+    layer: str | None = None,
+    baseline: str | ArrayLike | None = None,
+    seed: int = 0,
+    memory: str | int = "2G",
+    out: str | Path | None = None,
+    pairs: Dataset | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> AttributionMap:
+    """Explain what a detector says of images by a heatmap each.
+
+    Parameters
+    ----------
+    detector : Detector
+        Whose target is explained; left as it is, to the bit.
+    images : array_like or Dataset
+        Shape (n, 3, height, width), RGB, in [0, 1]; or a dataset, whose images are resized to the
+        detector's input.
+    method : str, default "gradcam"
+        A registered method; see `probe.attribution.METHODS`.
+    target : str or tuple, default "logit"
+        "logit", the logit of fake; (layer, unit), one neuron; or (layer, units), their mean.
+    layer : str, optional
+        Layer whose maps are weighted, for Grad-CAM and its kin; by default the last convolution,
+        or the last layer that is a map.
+    baseline : str or array_like, optional
+        What images are compared with: "black", "blur" (Gaussian of a twelfth of the side), "mean"
+        (the image's mean colour), "pair" (the real image that a fake was made of), or images of
+        the same shape. By default the method's own.
+    seed : int, default 0
+        Of random draws. They are made image by image: batches do not change maps.
+    memory : str or int, default "2G"
+        What a batch may take besides the weights, the images given and the maps made.
+    out : path, optional
+        A folder ending in ``.zarr``: maps are written there batch by batch, and an interrupted
+        call goes on where it was.
+    pairs : Dataset, optional
+        Where the real images are, for the baseline "pair"; by default the given dataset.
+    progress : bool, default True
+        Whether to show a bar.
+    **options
+        Of the method, such as ``steps=50`` of integrated gradients.
+
+    Returns
+    -------
+    AttributionMap
+        Raw maps at the size of the images.
+
+    Raises
+    ------
+    Refusal
+        If the method cannot be applied to this detector, with the reason.
+    UnknownNameError
+        If the method, the layer or the baseline is not known.
+    ProbeError
+        If the images are not of the stated shape or range, or the budget is too small.
+    """
+    given, others = gather(detector, images, baseline, pairs)
+    problem = prepare(
+        detector, method, target=target, layer=layer, seed=seed, memory=memory,
+        size=given.size, **options,
+    )  # fmt: skip
+    chosen = METHODS[method]
+    comparing = comparing_with(chosen, others, baseline)
+    attrs = _attrs(problem, chosen, given, comparing)
+    batch = max(1, chosen.batch(problem))
+    if out is not None:
+        return _to_disk(problem, chosen, given, comparing, attrs, Path(out), batch, progress)
+    parts, where = [], [slice(i, min(i + batch, len(given))) for i in range(0, len(given), batch)]
+    with progress_bar(f"{chosen.title}, {detector.name}", len(given), show=progress) as advance:
+        for one in where:
+            parts.append(_explain(problem, chosen, given, comparing, one))
+            advance(one.stop - one.start)
+    arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return AttributionMap(_labelled(arrays, given.coords(), attrs))
+
+
+def prepare(
+    detector: Detector, method: str, *, target: TargetLike = LOGIT, layer: str | None = None,
+    seed: int = 0, memory: str | int = "2G", size: int | None = None, **options: Any,
+) -> Problem:  # fmt: skip
+    """Rewrite a detector for a method, or raise `Refusal` with the reason why it cannot be.
+
+    Parameters are those of `attribute`; `size` is the side of the images in pixels, the
+    detector's own by default.
+    """
+    chosen = METHODS[method]
+    settings = chosen.check_options(options)
+    traced, side = trace(detector), size or detector.spec.input_size
+    found = find_target(traced, target, side)
+    problem = Problem(
+        traced, found, rewrite(traced, found.node, head=_head(detector, found.head)), side,
+        memory=memory, options=settings, seed=seed,
+    )  # fmt: skip
+    if chosen.layer:
+        path, grid = choose_layer(traced, found, layer, side)
+        problem.layer, problem.grid = path, grid
+        problem.program = problem.rewritten(tap=traced.layers[path], grid=grid)
+    elif layer is not None:
+        layered = ", ".join(name for name in METHODS if METHODS[name].layer)
+        raise ProbeError(
+            f"layer={layer!r} was given for {method}, which looks at no layer. Leave it out, or "
+            f"take one of {layered}."
+        )
+    why = chosen.refuse(problem) if chosen.refuse else None
+    if why:
+        raise Refusal(f"{chosen.title} cannot explain {detector.name}: {why}.")
+    return problem
+
+
+def _head(detector: Detector, head: Any) -> Any:
+    return head.to(detector.device) if head is not None else None
+
+
+def _explain(
+    problem: Problem, method: Method, given: Given, comparing: Floats | str | None, where: slice
+) -> dict[str, NDArray[Any]]:
+    """Explain one batch; give plain arrays."""
+    x = torch.from_numpy(np.array(given.read(where))).to(problem.device)
+    with torch.enable_grad():
+        found = method.explain(
+            problem, x, baselines_of(comparing, given, where, x.detach()), where.start
+        )
+    maps = found.maps.detach().float().cpu().numpy()
+    if not np.isfinite(maps).all():
+        raise ProbeError(
+            f"{method.title} gives values that are not finite for {problem.traced.detector.name}, "
+            f"first among images {where.start} to {where.stop - 1}. Look for weights or images "
+            "that are not finite, or take another method."
+        )
+    arrays: dict[str, NDArray[Any]] = {}
+    if maps.ndim == 4:
+        arrays["by_channel"] = maps
+        maps = maps.sum(axis=1) if method.signed else np.abs(maps).max(axis=1)
+    arrays["attribution"] = maps
+    return arrays | _sums(method, found, maps)
+
+
+def _sums(method: Method, found: Explained, maps: Floats) -> dict[str, NDArray[Any]]:
+    n = len(maps)
+    value = found.value.float().cpu().numpy() if found.value is not None else np.full(n, np.nan)
+    other, promised = np.zeros(n), np.full(n, np.nan)
+    if method.complete and found.baseline_value is not None:
+        other = found.baseline_value.float().cpu().numpy().astype(np.float64)
+        promised = value.astype(np.float64) - other
+    gap = maps.astype(np.float64).sum(axis=(1, 2)) - promised
+    return {"value": value.astype(np.float32), "gap": gap, "promised": promised}
+
+
+def _attrs(
+    problem: Problem, method: Method, given: Given, comparing: Floats | str | None
+) -> dict[str, Any]:
+    detector = problem.traced.detector
+    changed = problem.traced.report.leaves
+    return {
+        "maps": MAPS,
+        "method": method.name,
+        "title": method.title,
+        "paper": method.paper,
+        "target": problem.target.name if problem.target.layer else "fake logit",
+        "layer": problem.layer.removeprefix("body."),
+        "sign": TOWARDS if method.signed else MAGNITUDE,
+        "signed": method.signed,
+        "complete": method.complete,
+        "baseline": comparing if isinstance(comparing, str) else "" if comparing is None else
+        "images given",
+        "seed": problem.seed,
+        "options": json.dumps(dict(problem.options), sort_keys=True),
+        "detector": detector.name,
+        "detector_fingerprint": detector.fingerprint,
+        "data": given.data.name if given.data is not None else "images given",
+        "data_fingerprint": given.data.fingerprint if given.data is not None else "",
+        "notes": "; ".join(f"{path} could not be traced: {why}" for path, why in changed.items()),
+        "versions": json.dumps(
+            {one: importlib.metadata.version(one) for one in ("deepfake-probe", "torch", "captum")}
+        ),
+    }  # fmt: skip
+
+
+def _labelled(arrays: dict[str, Any], coords: dict[str, Any], attrs: dict[str, Any]) -> xr.Dataset:
+    dims = {
+        "attribution": ("sample", "y", "x"),
+        "by_channel": ("sample", "channel", "y", "x"),
+        "value": ("sample",),
+        "gap": ("sample",),
+    }
+    promised = np.asarray(arrays["promised"])
+    attrs = {**attrs, "relative_gap": relative_gap(arrays["gap"], promised)}
+    if "by_channel" in arrays:
+        coords = {**coords, "channel": list("RGB")}
+    variables = {name: (dims[name], arrays[name]) for name in dims if name in arrays}
+    return xr.Dataset(variables, coords=coords, attrs=attrs)
+
+
+def relative_gap(gap: Any, promised: Any) -> float:
+    """Return Σ|gap| over Σ|what maps should sum to|; NaN where nothing is promised."""
+    total = float(np.abs(promised).sum())
+    return float(np.abs(gap).sum() / total) if np.isfinite(total) and total > 0 else float("nan")
+
+
+def _to_disk(
+    problem: Problem, method: Method, given: Given, comparing: Floats | str | None,
+    attrs: dict[str, Any], out: Path, batch: int, progress: bool,
+) -> AttributionMap:  # fmt: skip
+    """Write maps batch by batch; those that are there already are kept."""
+    identity = {**attrs, "images": digest(given), "baseline_images": digest_of(comparing)}
+    writer = MapWriter.begin(
+        out, given.coords(), given.size, method.channels, identity, max(1, min(batch, 16))
+    )
+    with progress_bar(
+        f"{method.title}, {problem.traced.detector.name}", len(given), show=progress
+    ) as advance:
+        advance(len(given) - sum(one.stop - one.start for one in writer.missing))
+        for where in _grouped(writer.missing, batch):
+            arrays = _explain(problem, method, given, comparing, where)
+            writer.write(where, arrays)
+            advance(where.stop - where.start)
+    writer.finish(relative_gap(writer.read("gap"), writer.read("promised")))
+    return AttributionMap.open(out)
+
+
+def _grouped(missing: list[slice], batch: int) -> Iterator[slice]:
+    """Join neighbouring chunks into batches of at most `batch` images."""
+    held: slice | None = None
+    for one in missing:
+        if held and held.stop == one.start and one.stop - held.start <= batch:
+            held = slice(held.start, one.stop)
+            continue
+        if held:
+            yield held
+        held = one
+    if held:
+        yield held

@@ -1,0 +1,16 @@
+"""All attribution methods: importing this module registers them."""
+
+from __future__ import annotations
+
+from probe.attribution import cams, gradients, perturbing, propagating
+from probe.attribution.problem import METHODS, Method, Refusal
+
+__all__ = ["FAMILIES", "METHODS", "Method", "Refusal"]
+
+#: What a method rests on, for lists of methods.
+FAMILIES = {
+    "maps of a layer": cams,
+    "gradients": gradients,
+    "parts taken away": perturbing,
+    "relevance and attention": propagating,
+}
