@@ -1,4 +1,4 @@
-"""Tables on disk: labelled arrays in Zarr, and frames as CSV, Parquet or LaTeX."""
+"""Tables on disk: labelled arrays in Zarr, and frames as CSV, Parquet, LaTeX or Markdown."""
 
 from __future__ import annotations
 
@@ -96,10 +96,31 @@ def _to_latex(frame: pd.DataFrame, path: Path) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def _to_markdown(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table of pipes, as GitHub reads it; numbers to the right."""
+    columns = [(name, pd.api.types.is_numeric_dtype(frame[name])) for name in frame.columns]
+    rows = [[str(name) for name, _ in columns], ["--:" if right else "---" for _, right in columns]]
+    rows += [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
+    lines = ["| " + " | ".join(_escaped(cell) for cell in row) + " |" for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _cell(value: object) -> str:
+    if value is None or value is pd.NA or value is pd.NaT or value != value:
+        return "–"
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _escaped(text: str) -> str:
+    """Return text that stays within one cell of a table of pipes."""
+    return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
+
+
 _WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
     ".csv": _to_csv,
     ".parquet": _to_parquet,
     ".tex": _to_latex,
+    ".md": _to_markdown,
 }
 
 
@@ -113,7 +134,7 @@ def export_frame(
     frame : pandas.DataFrame
         What to write; its index is left out.
     path : path
-        Ends in ``.csv``, ``.parquet`` or ``.tex`` (booktabs).
+        Ends in ``.csv``, ``.parquet``, ``.tex`` (booktabs) or ``.md`` (a table of pipes).
     attrs : mapping, optional
         Provenance (fingerprints, crop rule, seed), written to ``<path>.json``.
 

@@ -133,7 +133,7 @@ class AttributionMap:
         magnitude, ``gap`` as in the data.
         """
         maps = self.values.astype(np.float64)
-        frame = pd.DataFrame({"sample": self.data["sample"].values.astype(str)})
+        frame = pd.DataFrame({"sample": [str(name) for name in self.data["sample"].values]})
         for name in ABOUT:
             if name in self.data.coords:
                 frame[name] = self.data[name].values
@@ -169,7 +169,9 @@ class AttributionMap:
 
         arrays: dict[str, Any] = {
             str(name): np.asarray(
-                array.values.astype(str) if array.dtype.kind in "OUT" else array.values
+                np.array([str(one) for one in array.values])
+                if array.dtype.kind in "OUT"
+                else array.values
             )
             for name, array in {**self.data.coords, **self.data.data_vars}.items()
         }

@@ -11,7 +11,7 @@ from probe.errors import UnknownNameError
 __all__ = ["FORMATS", "check_out", "write_table"]
 
 #: Frames, and labelled arrays as Zarr.
-FORMATS = (".csv", ".parquet", ".tex", ".zarr")
+FORMATS = (".csv", ".parquet", ".tex", ".md", ".zarr")
 
 
 def check_out(out: Path | None) -> None:

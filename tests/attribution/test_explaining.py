@@ -167,7 +167,8 @@ def test_maps_round_trip(
         assert list(read["sample"]) == coords["sample"]
         assert json.loads(str(read["attrs"]))["method"] == "m"
     for suffix in (".csv", ".parquet", ".tex"):
-        assert made.export(place / f"m{suffix}").is_file()
+        assert back.export(place / f"m{suffix}").is_file()
+    assert back.export(place / "again.npz").read_bytes() and len(back.to_dataframe()) == n
 
 
 @settings(max_examples=15, deadline=None)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.datasets.lab.forgery import ARTEFACTS, FORGERIES, compose
+from probe.datasets.lab.anatomy import face_regions
+from probe.datasets.lab.forgery import ARTEFACTS, FORGERIES, compose, masks_of
 from probe.datasets.lab.person import Motion, Person, draw_motion, draw_person, interpolate
 from probe.datasets.lab.rendering import Rendering, backdrop, render
 from probe.datasets.lab.scene import DOMAINS, Scene, capture, draw_scene
@@ -78,6 +80,15 @@ class Clip:
                 "and pools of at least 2 identities, since a swap takes two."
             )
 
+    @classmethod
+    def of_plan(cls, plan: Mapping[str, Any], dataset: str, split: str, video: int) -> Clip:
+        """Give a video of a lab on disk, whose plan its card holds."""
+        videos = {name: -(-count // (2 * FRAMES)) for name, count in plan["counts"].items()}
+        total = sum(videos.values()) * len(plan["datasets"])
+        own = videos[split]
+        share = plan["identities"] * own / total if plan["identities"] else own
+        return cls(dataset, split, video, max(2, round(share)), plan["size"], plan["seed"])
+
     @property
     def target(self) -> int:
         """Number of the identity that is seen."""
@@ -135,6 +146,36 @@ class Clip:
         image, support = compose(real, content, FORGERIES[self.dataset], used, self._rng(FORGE))
         return real.image, image, support
 
+    def regions(
+        self, number: int, *, fake: bool = False, doses: Mapping[str, float] | None = None
+    ) -> NDArray[np.int8]:
+        """Say which region of the face each pixel of a frame shows, exactly as it was drawn.
+
+        Parameters
+        ----------
+        number : int
+            0 to `FRAMES` − 1.
+        fake : bool, default False
+            Of the forged frame: the forged head's regions where its content weighs more than the
+            real frame's. Where a forgery warps its content (faceswap, by at most 1.4 % of the
+            side), the regions do not follow.
+        doses : mapping, optional
+            As in `frame`; of consequence with `fake` only.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape (size, size), index into `probe.datasets.lab.anatomy.FACE_REGIONS`, −1 for the
+            background.
+        """
+        used = self._used(number, doses)
+        real = self._real(number)
+        if not fake:
+            return face_regions(real)
+        inside = masks_of(real, FORGERIES[self.dataset]).inside > 0.5
+        forged = face_regions(self._forged(number, used, real))
+        return np.where(inside, forged, face_regions(real))
+
     def _used(self, number: int, doses: Mapping[str, float] | None) -> dict[str, float]:
         if not 0 <= number < FRAMES:
             raise DatasetError(f"Frame {number} was asked for; there are 0 to {FRAMES - 1}.")
@@ -147,17 +188,20 @@ class Clip:
     def _content(
         self, number: int, doses: Mapping[str, float], real: Rendering
     ) -> NDArray[np.float64]:
+        return self._forged(number, doses, real).image
+
+    def _forged(self, number: int, doses: Mapping[str, float], real: Rendering) -> Rendering:
         """Render the head again with the forged identity or expression."""
         person, motion = self._person, self._motions[number]
         if not (doses["identity"] or doses["expression"]):
-            return real.image
+            return real
         if doses["identity"]:
             person = interpolate(person, self._draw(self.other), doses["identity"])
         if doses["expression"]:
             share, driver = doses["expression"], self._driver[number]
             mixed = (1 - share) * motion.expression + share * driver.expression
             motion = Motion(mixed, motion.yaw, motion.pitch, motion.roll)
-        return render(person, motion, self._scene, self.size, self._behind).image
+        return render(person, motion, self._scene, self.size, self._behind)
 
     @cached_property
     def _person(self) -> Person:

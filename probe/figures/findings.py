@@ -1,9 +1,8 @@
-"""Paper figures with matplotlib: heatmaps, the zero-shot matrix, counts beside their nulls."""
+"""Figures of findings: the zero-shot matrix, counts beside their nulls, ablation."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -11,122 +10,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from probe.errors import UnknownNameError
+from probe.figures.styles import STYLE
 
-__all__ = ["counts_figure", "heatmap_figure", "matrix_figure", "save_figure"]
-
-LEGEND = "outline: forgery mask; colour: attribution,\norange fake, purple real, one scale a column"
-FORMATS = (".pdf", ".png", ".svg")
-
-#: Live, embedded text in PDF and SVG; deterministic ids in SVG.
-STYLE: dict[Any, Any] = {
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.linewidth": 0.6,
-    "pdf.fonttype": 42,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "probe",
-}
-
-
-def save_figure(figure: Figure, path: str | Path, dpi: int = 300) -> Path:
-    """Write a figure, the same bytes for the same figure.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        What to write.
-    path : path
-        Ends in ``.pdf``, ``.svg`` or ``.png``.
-    dpi : int, default 300
-        Resolution of PNG.
-
-    Raises
-    ------
-    UnknownNameError
-        If the suffix names no format.
-    """
-    path = Path(path)
-    if path.suffix not in FORMATS:
-        raise UnknownNameError("figure format", path.suffix or path.name, FORMATS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dates = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}, ".png": {}}[path.suffix]
-    with mpl.rc_context(STYLE):
-        figure.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.03, metadata=dates)
-    return path
-
-
-def heatmap_figure(
-    images: Mapping[str, Sequence[NDArray[Any]]],
-    maps: Mapping[str, NDArray[np.float32]],
-    masks: Sequence[NDArray[np.uint8] | None],
-    rows: Sequence[str],
-) -> Figure:
-    """Draw images beside their heatmaps; each column of maps has one scale, centred on zero.
-
-    Parameters
-    ----------
-    images : mapping
-        Column title to one image a row, shape (h, w, 3), 0 to 255.
-    maps : mapping
-        Column title to maps, shape (row, h, w); positive pushes towards fake.
-    masks : sequence
-        Forgery mask a row, shape (h, w), 0 to 255, or None; drawn as a contour on the maps.
-    rows : sequence of str
-        Titles of the rows.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
-    columns, bars = len(images) + len(maps), 0.055
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(1.02 * columns + 0.25, 1.02 * (len(rows) + 2.2 * bars) + 0.45))
-        grid = figure.subplots(
-            len(rows) + 1, columns, squeeze=False,
-            gridspec_kw={
-                "wspace": 0.05, "hspace": 0.05, "height_ratios": [1.0] * len(rows) + [bars],
-                "left": 0.045, "right": 0.995, "top": 0.96, "bottom": 0.045,
-            },
-        )  # fmt: skip
-        for c, (title, pictures) in enumerate(images.items()):
-            grid[0, c].set_title(title, pad=3)
-            grid[-1, c].axis("off")
-            for r, picture in enumerate(pictures):
-                grid[r, c].imshow(picture)
-        for c, (title, stack) in enumerate(maps.items(), start=len(images)):
-            grid[0, c].set_title(title, pad=3)
-            _draw_maps(figure, grid[:, c], stack, masks)
-        for r, name in enumerate(rows):
-            grid[r, 0].set_ylabel(name)
-        for axes in grid[:-1].flat:
-            axes.set(xticks=[], yticks=[])
-        if maps and images:
-            grid[-1, 0].text(0, 1.0, LEGEND, va="top", fontsize=6, transform=grid[-1, 0].transAxes)
-    return figure
-
-
-def _draw_maps(
-    figure: Figure,
-    column: NDArray[Any],
-    stack: NDArray[np.float32],
-    masks: Sequence[NDArray[np.uint8] | None],
-) -> None:
-    """Draw one column of maps, and its colour bar in the last row."""
-    # The 99.5th percentile keeps one hot pixel from washing out all else.
-    limit = float(np.percentile(np.abs(stack), 99.5)) or 1.0
-    for axes, values, mask in zip(column[:-1], stack, masks, strict=True):
-        drawn = axes.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit)
-        if mask is not None and mask.any():
-            axes.contour(mask, levels=[127.5], colors="black", linewidths=0.6)
-    bar = figure.colorbar(drawn, cax=column[-1], orientation="horizontal")
-    bar.set_ticks([-limit, 0, limit], labels=[f"−{limit:.1g}", "0", f"+{limit:.1g}"])
-    ends = bar.ax.get_xticklabels()
-    ends[0].set_horizontalalignment("left")
-    ends[-1].set_horizontalalignment("right")
-    bar.ax.tick_params(length=0, labelsize=6, pad=1)
+__all__ = ["ablation_figure", "counts_figure", "matrix_figure"]
 
 
 def matrix_figure(data: xr.Dataset, metric: str = "auroc", level: str = "frame") -> Figure:

@@ -1,0 +1,183 @@
+"""The nouns of what maps say: how alike those of variants are, and where in the face they lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+
+from probe.errors import StoreError
+from probe.tables import export_frame, open_table, save_table
+
+__all__ = ["BINS", "LOOKING", "SIMILARITY", "MapSimilarity", "RegionAttention", "texts"]
+
+#: Versions of what the tables hold.
+SIMILARITY = 1
+LOOKING = 1
+
+#: The study's bins of a mean similarity.
+BINS = ("<.7", ".7-.9", ">=.9")
+
+#: Columns of the frames, in their order.
+BY_DATASET = (
+    "mean", "low", "high", "null_mean", "null_low", "null_high", "over_null", "over_null_low",
+    "over_null_high", "over_null_p", "retrained_mean", "retrained_low", "retrained_high",
+    "over_retrained", "over_retrained_low", "over_retrained_high", "over_retrained_p",
+    "n_samples", "n_clusters", "reason",
+)  # fmt: skip
+BY_REGION = (
+    "share", "share_low", "share_high", "area", "concentration", "concentration_low",
+    "concentration_high", "p", "q", "change", "change_low", "change_high", "change_p", "change_q",
+    "other_p", "other_q",
+)  # fmt: skip
+BY_GROUP = ("n_samples", "n_clusters", "n_pairs", "n_faceless", "reason")
+
+
+@dataclass(frozen=True)
+class MapSimilarity:
+    """How alike the maps of a detector's variants are on the same images.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        Over ``sample``, ``pair`` ("base|deep"), ``dataset`` ("all" last, where there are several)
+        and ``bin`` (`BINS`):
+
+        - ``similarity(sample, pair)``: SSIM of the two variants' maps of one image, −1 to 1;
+        - ``null(sample, pair)``: the same with the second map of another image, of another
+          cluster, of the same dataset and label; NaN where there is none;
+        - ``retrained(sample)``: mean SSIM over pairs of trainings that differ by the seed;
+          NaN where none were given;
+        - ``mean, low, high (dataset)``: of the mean over pairs, with its interval over clusters
+          (NaN below five); ``null_mean, null_low, null_high`` and ``retrained_mean, retrained_low,
+          retrained_high`` likewise;
+        - ``over_null, over_null_low, over_null_high, over_null_p (dataset)``: similarity less null,
+          image by image; p by swapping the two within clusters, two-sided. ``over_retrained`` and
+          its kin: similarity less that of retrained detectors;
+        - ``count(dataset, bin)``: images by their mean over pairs;
+        - ``n_samples, n_clusters (dataset)`` and ``reason(dataset)``: why something is missing;
+        - coordinates ``of, label, cluster (sample)``: dataset, label and cluster of an image.
+
+        Attributes: ``mode, rule`` (what was compared, in words), ``range`` (the shared scale, in
+        units of the maps; 255 in mode "authors"), ``variants, method, layer, level, seed, …``.
+    """
+
+    data: xr.Dataset
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a dataset: similarity, null, differences, counts by bin."""
+        frame = self.data[list(BY_DATASET)].to_dataframe().reset_index()
+        frame = frame[["dataset", *BY_DATASET]]
+        counts = self.data["count"].to_pandas().add_prefix("count_")
+        return frame.merge(counts.reset_index(), on="dataset")
+
+    def images(self) -> pd.DataFrame:
+        """Return one row an image: its mean over pairs, its null, and retrained."""
+        about = self.data[["of", "label", "cluster"]].to_dataframe().reset_index()
+        about = about[["sample", "of", "label", "cluster"]]
+        means = {name: self.data[name].mean("pair").values for name in ("similarity", "null")}
+        about = about.rename(columns={"of": "dataset"})
+        return about.assign(**means, retrained=self.data["retrained"].values)
+
+    def export(self, path: str | Path) -> Path:
+        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``; ``NAME-images`` stands beside."""
+        path = Path(path)
+        export_frame(self.images(), path.with_name(f"{path.stem}-images{path.suffix}"))
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
+
+    def save(self, path: Path) -> None:
+        """Write the labelled arrays as Zarr."""
+        save_table(self.data, path)
+
+    @classmethod
+    def open(cls, path: Path) -> MapSimilarity:
+        """Read what `save` wrote."""
+        return cls(_opened(path, "map similarity", SIMILARITY, "similarity"))
+
+
+@dataclass(frozen=True)
+class RegionAttention:
+    """Where in the face the mass of maps lies, by dataset and forgery.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        Over ``group`` ("faceswap: real"; "faceswap: fake", or the method where it has
+        another name than the dataset), ``part`` ("positive" and "negative" mass of
+        signed maps, else "magnitude") and ``region``, and over ``sample``:
+
+        - ``share, share_low, share_high (group, part, region)``: mean share of an image's mass of
+          this part that lies in the region, 0 to 1, with its interval over clusters;
+        - ``area(group, part, region)``: mean share of the image that the region covers, which is
+          what even attention gives;
+        - ``concentration`` with ``_low, _high``: log2 of share over area; 0 is even, 1 twice as
+          much as even; not below −10. NaN where the region is not seen;
+        - ``p, q``: whether the concentration differs from that of the other groups of the same
+          label, clusters exchanged; q is Benjamini-Hochberg over groups, parts and regions;
+        - ``change`` with ``_low, _high``: concentration on fakes less that on the real images they
+          are paired with; ``change_p, change_q``: whether it differs from 0, fake and real
+          exchanged within clusters; ``other_p, other_q``: whether it differs from that of the
+          other groups;
+        - ``n_used(group, part)``: images with any mass of this part; ``n_samples, n_clusters,
+          n_pairs, n_faceless (group)``; ``reason(group)``: why something is missing;
+        - ``image_share(sample, part, region), image_area(sample, region)``: of every image, NaN
+          where no face was found;
+        - coordinates ``dataset, label, forgery (group)`` and ``of, cluster (sample)``: an image's
+          group and cluster.
+
+        Attributes: ``source, rule`` of the regions, ``faceless`` (ids of images without a face),
+        ``method, target, layer, detector, level, seed, …``.
+    """
+
+    data: xr.Dataset
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a group, part and region."""
+        frame = self.data[list(BY_REGION)].to_dataframe().reset_index()
+        keys = ["group", "dataset", "label", "forgery", "part", "region"]
+        about = self.data[list(BY_GROUP)].to_dataframe()[list(BY_GROUP)].reset_index()
+        return frame[[*keys, *BY_REGION]].merge(about, on="group")
+
+    def images(self) -> pd.DataFrame:
+        """Return one row an image and region: the share of each part, and the area."""
+        shares = self.data["image_share"].to_series().unstack("part")
+        area = self.data["image_area"].to_series().rename("area")
+        frame = shares.join(area).reset_index()
+        about = self.data[["of", "cluster"]].to_dataframe().reset_index()
+        about = about[["sample", "of", "cluster"]]
+        return about.rename(columns={"of": "group"}).merge(frame, on="sample")
+
+    def export(self, path: str | Path) -> Path:
+        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``; ``NAME-images`` stands beside."""
+        path = Path(path)
+        export_frame(self.images(), path.with_name(f"{path.stem}-images{path.suffix}"))
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
+
+    def save(self, path: Path) -> None:
+        """Write the labelled arrays as Zarr."""
+        save_table(self.data, path)
+
+    @classmethod
+    def open(cls, path: Path) -> RegionAttention:
+        """Read what `save` wrote."""
+        return cls(_opened(path, "attention by region", LOOKING, "concentration"))
+
+
+def texts(values: NDArray[Any]) -> NDArray[np.str_]:
+    """Take texts as NumPy compares and joins them; what was read from disk is of another kind."""
+    return np.array([str(value) for value in values], dtype=np.str_)
+
+
+def _opened(path: Path, kind: str, version: int, needed: str) -> xr.Dataset:
+    data = open_table(Path(path))
+    if needed not in data or data.attrs.get("table") != version:
+        raise StoreError(
+            f"The table {str(path)!r} is no {kind} table of version {version}. Compute it again."
+        )
+    texts = [name for name, value in data.variables.items() if value.dtype.kind == "T"]
+    return data.assign({name: data[name].astype(object) for name in texts})

@@ -1,0 +1,327 @@
+"""`map_similarity`: SSIM of the maps of a detector's variants, with nulls."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from probe.attribution.contrasts import Doubles, Estimate, estimate_mean, swapped
+from probe.attribution.findings import BINS, SIMILARITY, MapSimilarity, texts
+from probe.attribution.maps import AttributionMap
+from probe.attribution.ssim import AUTHORS, CORRECTED, SMALLEST, Compared, colour_ssim, raw_ssim
+from probe.errors import ProbeError, UnknownNameError
+from probe.progress import progress_bar
+from probe.stats import MIN_CLUSTERS
+
+__all__ = ["MODES", "map_similarity"]
+
+MODES = ("corrected", "authors")
+
+#: Whose score stands at output 0, in mode "authors".
+CLASSES = ("real", "fake")
+
+Compare = Callable[[Any, Any], float]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How similarity is computed."""
+
+    mode: str
+    class_zero: str
+    relu: bool
+    n_null: int
+    n_resamples: int
+    n_permutations: int
+    level: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        for kind, given, allowed in (
+            ("mode", self.mode, MODES), ("class", self.class_zero, CLASSES),
+        ):  # fmt: skip
+            if given not in allowed:
+                raise UnknownNameError(kind, given, allowed)
+        fewest = min(self.n_null, self.n_resamples, self.n_permutations)
+        if fewest < 1 or not 0 < self.level < 1 or self.seed < 0:
+            raise ProbeError(
+                f"n_null={self.n_null}, n_resamples={self.n_resamples}, n_permutations="
+                f"{self.n_permutations}, level={self.level} and seed={self.seed} were given; "
+                "allowed are numbers from 1, a level between 0 and 1, and a seed from 0."
+            )
+
+
+def map_similarity(
+    maps: Mapping[str, AttributionMap], *, mode: str = "corrected",
+    seeds: Sequence[AttributionMap] = (), class_zero: str = "real", relu: bool = True,
+    n_null: int = 1, n_resamples: int = 1000, n_permutations: int = 9999, level: float = 0.95,
+    seed: int = 0, show: bool = True,
+) -> MapSimilarity:  # fmt: skip
+    """Compare the maps of a detector's variants on the same images.
+
+    Mode ``"corrected"``: SSIM (Wang et al. 2004, doi:10.1109/TIP.2003.819861; Gaussian window,
+    σ = 1.5 pixels) of the raw signed maps. Dynamic range is 2 m, where m is the 99.5th percentile
+    of the magnitude over all maps of all variants, and values are clipped to ±m: one scale for all
+    variants and images, so that a map twice as strong is not the same map. SSIM depends on it:
+    figures on two scales, and so of two sets of variants, are not to be compared, but by how far
+    they are above their nulls.
+
+    Mode ``"authors"``: what the code of the study does (Li et al. 2023, arXiv:2308.04177):
+    Grad-CAM of output 0, each map stretched to 0 to 255, coloured (JET), SSIM of the colours. Its
+    defects: output 0 is the *real* score of its sigmoid models, so that the maps show what speaks
+    for real; each image has its own scale, so that a map of noise weighs as much as a strong one;
+    and the SSIM of colours is that of a rainbow, in which equal steps of attention are unequal
+    ones of colour. What is not known of it, and taken here: Grad-CAM's ReLU, enlarging before
+    stretching, OpenCV's JET, scikit-image's defaults (7 × 7 uniform window, the mean over colour
+    channels). The sigmoid or softmax behind the logit scales a map by a positive number, which
+    stretching undoes.
+
+    Similarity is high where maps are weak or smooth, whatever they show; hence the null: the
+    second variant's map of another image of another cluster, of the same dataset and label, drawn
+    at random. Where `seeds` are given, the maps of trainings that differ by the seed alone are
+    compared in the same way, on a scale of their own: what a second training would have in common
+    with the first. It bounds variants that are trained anew from above; variants that were tuned
+    from one another share weights, and may well lie above it.
+
+    Parameters
+    ----------
+    maps : mapping
+        Variant to maps, two or more variants, of the same samples in the same order. The study
+        compares maps of fakes only.
+    mode : {"corrected", "authors"}
+        See above.
+    seeds : sequence of AttributionMap, optional
+        Maps of the same samples by one variant trained several times with different seeds.
+    class_zero : {"real", "fake"}
+        Mode "authors": whose score output 0 is. "real" for the study's sigmoid models (Meso4,
+        MesoInception4, ShallowNet), whose map is the negative of the fake logit's; "fake" for its
+        softmax models (Xception, EfficientNet-B0), whose classes stand in alphabetical order.
+    relu : bool, default True
+        Mode "authors": whether negative values are set to 0 before stretching.
+    n_null : int, default 1
+        Other images drawn for each image and pair of variants.
+    n_resamples, n_permutations : int
+        Of intervals and of tests.
+    level : float, default 0.95
+        What intervals cover.
+    seed : int, default 0
+        Of draws, resamples and permutations.
+    show : bool, default True
+        Whether a progress bar is shown.
+
+    Returns
+    -------
+    MapSimilarity
+
+    Raises
+    ------
+    UnknownNameError
+        If a mode or class is not known.
+    ProbeError
+        If there are fewer than two variants, or one training of `seeds`; if samples or sizes
+        differ; if maps are not finite or all 0; if they are no signed Grad-CAM of the fake logit
+        in mode "authors".
+    """
+    plan = _Plan(mode, class_zero, relu, n_null, n_resamples, n_permutations, level, seed)
+    each = [*maps.values(), *seeds]
+    _check(maps, seeds)
+    if mode == "authors":
+        _check_authors(each)
+    variants, compared = _prepared(list(maps.values()), plan)
+    # Retrained detectors have a scale of their own: the variants' figures stay as they are.
+    trained, theirs = _prepared(seeds, plan) if seeds else ([], compared)
+    of, label, cluster = _about(each[0])
+    pairs = list(itertools.combinations(range(len(maps)), 2))
+    others = _other_images(of, label, cluster, (len(pairs), n_null), seed)
+    own, null = (np.full((len(of), len(pairs)), np.nan) for _ in range(2))
+    retrained = np.full(len(of), np.nan)
+    with progress_bar("similarity of maps", len(of), show=show) as advance:
+        for i in range(len(of)):
+            own[i], null[i] = _image(i, variants, pairs, others[i], compared.ssim)
+            if trained:
+                retrained[i] = _among(i, trained, theirs.ssim)
+            advance(1)
+    names = list(maps)
+    data = {
+        "similarity": (("sample", "pair"), own), "null": (("sample", "pair"), null),
+        "retrained": ("sample", retrained),
+        **_tables(own.mean(axis=1), null.mean(axis=1), retrained, of, cluster, plan),
+    }  # fmt: skip
+    coords = {
+        "sample": texts(each[0].data["sample"].values), "bin": list(BINS),
+        "pair": [f"{names[a]}|{names[b]}" for a, b in pairs],
+        "of": ("sample", of), "label": ("sample", label), "cluster": ("sample", cluster),
+        "dataset": _groups(of),
+    }  # fmt: skip
+    return MapSimilarity(xr.Dataset(data, coords, _attrs(maps, len(seeds), compared, plan)))
+
+
+def _check(maps: Mapping[str, AttributionMap], seeds: Sequence[AttributionMap]) -> None:
+    if len(maps) < 2:
+        raise ProbeError(
+            f"Maps of {', '.join(maps) or 'no variant'} were given; similarity is of two or more."
+        )
+    if len(seeds) == 1:
+        raise ProbeError("Maps of one training were given as seeds; give two or more, or none.")
+    named = [*maps.items(), *((f"seed {k}", one) for k, one in enumerate(seeds))]
+    first, lead = named[0]
+    for name, one in named:
+        if one.values.shape[1:] != lead.values.shape[1:]:
+            sizes = [" × ".join(map(str, m.values.shape[1:])) for m in (one, lead)]
+            raise ProbeError(
+                f"Maps of {name} are of {sizes[0]} pixels and those of {first} of {sizes[1]}. "
+                "Make both at one size of image."
+            )
+        ids, own = (texts(m.data["sample"].values) for m in (lead, one))
+        if ids.shape != own.shape or (ids != own).any():
+            at = next((i for i, (a, b) in enumerate(zip(ids, own, strict=False)) if a != b), None)
+            where = f"{len(own)} and {len(ids)} maps" if at is None else f"{own[at]}, {ids[at]}"
+            raise ProbeError(
+                f"Maps of {name} are not of the same samples as those of {first} ({where}). Make "
+                "both of the same images, in the same order."
+            )
+        if not np.isfinite(one.values).all():
+            raise ProbeError(f"Some maps of {name} are not finite. Make them again.")
+    if min(lead.values.shape[1:]) < SMALLEST:
+        raise ProbeError(f"SSIM takes maps of {SMALLEST} pixels a side or more.")
+
+
+def _check_authors(maps: Sequence[AttributionMap]) -> None:
+    for one in maps:
+        target = str(one.data.attrs.get("target", "logit"))
+        if one.method != "gradcam" or not one.signed or "logit" not in target:
+            sort = "signed" if one.signed else "unsigned"
+            raise ProbeError(
+                f"Maps by {one.method!r} of {target!r}, {sort}, were given; mode 'authors' takes "
+                "signed Grad-CAM of the fake logit. Make them by method='gradcam', or use "
+                "mode='corrected'."
+            )
+
+
+def _prepared(maps: Sequence[AttributionMap], plan: _Plan) -> tuple[list[NDArray[Any]], Compared]:
+    """Bring maps to the form in which they are compared."""
+    values = [one.values.astype(np.float64) for one in maps]
+    if not any(one.any() for one in values):
+        raise ProbeError("All maps are 0: there is nothing to compare.")
+    if plan.mode == "authors":
+        sign = -1.0 if plan.class_zero == "real" else 1.0
+        compared = colour_ssim(plan.relu)
+        return [compared.prepare(sign * one) for one in values], compared
+    compared = raw_ssim(values)
+    return [compared.prepare(one) for one in values], compared
+
+
+def _about(maps: AttributionMap) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Dataset, label and cluster of every sample; each its own cluster where none is known."""
+    data, n = maps.data, len(maps)
+    of = texts(data["dataset"].values) if "dataset" in data.coords else np.full(n, "all")
+    label = data["label"].values if "label" in data.coords else np.full(n, -1)
+    own = "cluster" if "cluster" in data.coords else "sample"
+    cluster = np.char.add(np.char.add(of, "|"), texts(data[own].values))
+    return of, label.astype(np.int8), cluster
+
+
+def _other_images(
+    of: NDArray[Any], label: NDArray[Any], cluster: NDArray[Any], draws: tuple[int, int], seed: int
+) -> NDArray[np.int64]:
+    """Draw other images for each, shape (sample, pair, draw); −1 where there is none."""
+    rng = np.random.default_rng(seed)
+    out = np.full((len(of), *draws), -1, dtype=np.int64)
+    for i in range(len(of)):
+        able = np.flatnonzero((of == of[i]) & (label == label[i]) & (cluster != cluster[i]))
+        if len(able):
+            out[i] = rng.choice(able, size=draws)
+    return out
+
+
+def _image(
+    i: int, variants: Sequence[NDArray[Any]], pairs: Sequence[tuple[int, int]],
+    others: NDArray[np.int64], ssim: Compare,
+) -> tuple[list[float], list[float]]:  # fmt: skip
+    """Similarity and null of one image, by pair of variants."""
+    own = [ssim(variants[a][i], variants[b][i]) for a, b in pairs]
+    null = [
+        float(np.mean([ssim(variants[a][i], variants[b][j]) if j >= 0 else np.nan for j in drawn]))
+        for (a, b), drawn in zip(pairs, others, strict=True)
+    ]
+    return own, null
+
+
+def _among(i: int, trained: Sequence[NDArray[Any]], ssim: Compare) -> float:
+    """Mean similarity of one image's maps over pairs of trainings."""
+    each = [ssim(one[i], other[i]) for one, other in itertools.combinations(trained, 2)]
+    return float(np.mean(each))
+
+
+def _groups(of: NDArray[Any]) -> list[str]:
+    names = list(dict.fromkeys(of.tolist()))
+    return [*names, "all"] if len(names) > 1 else names
+
+
+def _tables(
+    own: Doubles, null: Doubles, retrained: Doubles, of: NDArray[Any], cluster: NDArray[Any],
+    plan: _Plan,
+) -> dict[str, Any]:  # fmt: skip
+    """Compute what is said of each dataset and of all."""
+    rows = []
+    for name in _groups(of):
+        kept = (of == name) | (name == "all")
+        rows.append(_row(own[kept], null[kept], retrained[kept], cluster[kept], plan))
+    out: dict[str, Any] = {key: ("dataset", [row[key] for row in rows]) for key in rows[0]}
+    out["count"] = (("dataset", "bin"), np.array(out["count"][1]))
+    return out
+
+
+def _row(
+    own: Doubles, null: Doubles, retrained: Doubles, cluster: NDArray[Any], plan: _Plan
+) -> dict[str, Any]:
+    def mean(values: Doubles) -> Estimate:
+        return estimate_mean(values, cluster, plan.n_resamples, plan.level, plan.seed)
+
+    row: dict[str, Any] = {}
+    for name, prefix, found in (
+        ("mean", "", mean(own)), ("null_mean", "null_", mean(null)),
+        ("retrained_mean", "retrained_", mean(retrained)),
+        ("over_null", "over_null_", mean(own - null)),
+        ("over_retrained", "over_retrained_", mean(own - retrained)),
+    ):  # fmt: skip
+        row |= {name: found.value, f"{prefix}low": found.low, f"{prefix}high": found.high}
+    for name, other in (("over_null_p", null), ("over_retrained_p", retrained)):
+        row[name] = swapped(own, other, cluster, plan.n_permutations, plan.seed)
+    bins = np.digitize(own, [0.7, 0.9])
+    row["count"] = np.bincount(bins, minlength=len(BINS)).astype(np.int64)
+    row["n_samples"], row["n_clusters"] = len(own), len(np.unique(cluster))
+    row["reason"] = _reason(row, bool(np.isnan(null).any()))
+    return row
+
+
+def _reason(row: Mapping[str, Any], lacks_null: bool) -> str:
+    n, said = row["n_clusters"], []
+    if n < MIN_CLUSTERS:
+        said.append(f"No interval: {n} clusters, fewer than {MIN_CLUSTERS}.")
+    if lacks_null:
+        said.append("Some images have no other of another cluster, and no null.")
+    return " ".join(said)
+
+
+def _attrs(
+    maps: Mapping[str, AttributionMap], n_seeds: int, compared: Compared, plan: _Plan
+) -> dict[str, Any]:
+    kept = ("method", "target", "layer", "data_fingerprint")
+    first = next(iter(maps.values())).data.attrs
+    detectors = {n: m.data.attrs.get("detector_fingerprint", "") for n, m in maps.items()}
+    used = {k: v for k, v in vars(plan).items() if plan.mode == "authors" or k not in AUTHORS_ONLY}
+    return {
+        "table": SIMILARITY, "variants": list(maps), "detectors": detectors, "n_seeds": n_seeds,
+        "rule": CORRECTED if plan.mode == "corrected" else AUTHORS, "range": compared.range,
+        **{name: first[name] for name in kept if name in first}, **used,
+    }  # fmt: skip
+
+
+AUTHORS_ONLY = ("class_zero", "relu")

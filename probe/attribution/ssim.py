@@ -1,0 +1,87 @@
+"""Structural similarity of maps: raw on one scale, and coloured as the study has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
+
+__all__ = ["AUTHORS", "CORRECTED", "SMALLEST", "Compared", "colour_ssim", "raw_ssim"]
+
+#: Smallest side of a map: that of the Gaussian window.
+SMALLEST = 11
+
+#: Share of values that the shared scale holds; the rest are clipped, as in figures.
+PERCENTILE = 99.5
+
+CORRECTED = (
+    "SSIM of raw signed maps of the fake logit, Gaussian window of 1.5 pixels, one scale for all "
+    "variants and images: ± the 99.5th percentile of magnitude, clipped"
+)
+AUTHORS = (
+    "as the study's code: Grad-CAM of output 0, each map stretched to 0 to 255, JET (OpenCV), SSIM "
+    "of the colours (scikit-image's defaults)"
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A way to compare maps.
+
+    Attributes
+    ----------
+    prepare : callable
+        From maps, shape (n, y, x), to the form in which they are compared.
+    ssim : callable
+        From two prepared maps to their similarity, −1 to 1.
+    range : float
+        Dynamic range of prepared maps.
+    """
+
+    prepare: Callable[[NDArray[np.float64]], NDArray[Any]]
+    ssim: Callable[[NDArray[Any], NDArray[Any]], float]
+    range: float
+
+
+def raw_ssim(stacks: Sequence[NDArray[np.float64]]) -> Compared:
+    """Compare signed maps on the scale that all of these, each of shape (n, y, x), share."""
+    magnitude = np.abs(np.concatenate([one.ravel() for one in stacks]))
+    # Maps of a few hot pixels only have a percentile of 0.
+    bound = float(np.percentile(magnitude, PERCENTILE)) or float(magnitude.max())
+
+    def ssim(one: NDArray[Any], other: NDArray[Any]) -> float:
+        return float(
+            structural_similarity(  # type: ignore[no-untyped-call]
+                one, other, data_range=2 * bound, gaussian_weights=True, sigma=1.5,
+                use_sample_covariance=False,
+            )
+        )  # fmt: skip
+
+    return Compared(lambda maps: np.clip(maps, -bound, bound), ssim, 2 * bound)
+
+
+def colour_ssim(relu: bool) -> Compared:
+    """Compare maps as the study does: stretched one by one, and coloured."""
+
+    def prepare(maps: NDArray[np.float64]) -> NDArray[Any]:
+        return np.stack([_coloured(np.maximum(one, 0) if relu else one) for one in maps])
+
+    def ssim(one: NDArray[Any], other: NDArray[Any]) -> float:
+        found = structural_similarity(  # type: ignore[no-untyped-call]
+            one, other, channel_axis=-1, data_range=255
+        )
+        return float(found)
+
+    return Compared(prepare, ssim, 255.0)
+
+
+def _coloured(one: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Stretch a map to 0 to 255 and colour it; one without any contrast is all 0."""
+    spread = float(np.ptp(one))
+    grey = (one - one.min()) / spread * 255 if spread else np.zeros_like(one)
+    return np.asarray(cv2.applyColorMap(grey.astype(np.uint8), cv2.COLORMAP_JET))

@@ -1,0 +1,228 @@
+"""`Cell`: one panel of a grid, an image, a map, or a map over its image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from numpy.typing import NDArray
+from PIL import Image
+
+from probe.errors import ProbeError, UnknownNameError
+from probe.figures.colours import colours_of, limit_of, overlay
+
+__all__ = ["ENDS", "SCALES", "Cell", "Scale", "find_scales"]
+
+#: What shares a scale of colours.
+SCALES = ("figure", "row", "column", "cell")
+
+#: What the ends of a signed scale mean, for the fake logit.
+ENDS = ("towards real", "towards fake")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One panel.
+
+    Attributes
+    ----------
+    image : numpy.ndarray or None
+        Shape (h, w, 3) or (h, w), uint8. Alone it is drawn as it is; with `values` in grey
+        under them.
+    values : numpy.ndarray or None
+        A map, shape (h, w); it covers the same frame as the image, at whatever resolution.
+    mask : numpy.ndarray or None
+        Shape (h, w), 0 to 255; its border at one half is drawn. One that is 0 all over has none.
+    signed : bool
+        Whether the sign of the map means something.
+    ends : tuple of str
+        What the negative and the positive end mean.
+    group : str
+        Cells of the same group share a scale, whatever the grid's rule; "" for the rule.
+    """
+
+    image: NDArray[Any] | None = None
+    values: NDArray[Any] | None = None
+    mask: NDArray[Any] | None = None
+    signed: bool = True
+    ends: tuple[str, str] = ENDS
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        """Check shapes and type."""
+        if self.image is not None and np.asarray(self.image).dtype != np.uint8:
+            raise ProbeError(
+                f"An image of type {np.asarray(self.image).dtype} was given; figures take uint8, "
+                "0 to 255. Convert it, such as by (255 * image).round().astype('uint8')."
+            )
+        for name, array, dims in (
+            ("image", self.image, (2, 3)), ("map", self.values, (2,)), ("mask", self.mask, (2,)),
+        ):  # fmt: skip
+            if array is not None and (np.ndim(array) not in dims or not np.size(array)):
+                raise ProbeError(
+                    f"A {name} of shape {np.shape(array)} was given for one panel; it needs "
+                    f"{'(h, w)' if dims == (2,) else '(h, w, 3)'}. Give one panel each."
+                )
+
+    @property
+    def over(self) -> bool:
+        """Whether a map lies over an image."""
+        return self.image is not None and self.values is not None
+
+    @property
+    def outlined(self) -> bool:
+        """Whether there is a border of a mask to draw."""
+        if self.mask is None:
+            return False
+        inside = np.asarray(self.mask) > 127.5
+        return bool(inside.any() and not inside.all())
+
+    @property
+    def aspect(self) -> float:
+        """Height over width."""
+        shown = self.image if self.image is not None else self.values
+        shape = (1, 1) if shown is None else shown.shape
+        return float(shape[0] / shape[1])
+
+    def draw(self, axes: Axes, limit: float, line: float) -> None:
+        """Draw into axes without ticks.
+
+        Parameters
+        ----------
+        axes : matplotlib.axes.Axes
+            Where.
+        limit : float
+            Magnitude at which colours end.
+        line : float
+            Width of the mask's outline in points.
+        """
+        axes.set_axis_off()
+        frame: dict[str, Any] = {"extent": (0, 1, 1, 0), "aspect": "auto"}
+        if self.over:
+            axes.imshow(self._laid_over(limit), **frame)
+        elif self.values is not None:
+            low = -limit if self.signed else 0
+            shown = np.asarray(self.values, dtype=np.float64)
+            axes.imshow(shown, cmap=colours_of(self.signed), vmin=low, vmax=limit, **frame)
+        elif self.image is not None:
+            axes.imshow(self.image, cmap="gray", vmin=0, vmax=255, **frame)
+        self._outline(axes, line)
+
+    def _laid_over(self, limit: float) -> NDArray[np.float64]:
+        assert self.image is not None and self.values is not None
+        image = np.asarray(self.image)
+        image = image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+        height = max(image.shape[0], self.values.shape[0])
+        size = (max(image.shape[1], self.values.shape[1]), height)
+        values = _resized(np.asarray(self.values, dtype=np.float32), size)
+        channels = [_resized(image[..., c].astype(np.float32), size) for c in range(3)]
+        return overlay(np.stack(channels, axis=-1), values, limit, self.signed)
+
+    def _outline(self, axes: Axes, line: float) -> None:
+        if not self.outlined:
+            return
+        mask = np.asarray(self.mask, dtype=np.float64)
+        y, x = ((np.arange(n) + 0.5) / n for n in mask.shape)
+        drawn = axes.contour(x, y, mask, levels=[127.5], colors="black", linewidths=line)
+        # A black line is lost on dark colours: a white one lies under it.
+        under: Any = patheffects.withStroke(linewidth=2.6 * line, foreground="white")
+        drawn.set_path_effects([under])
+
+
+def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    if (values.shape[1], values.shape[0]) == size:
+        return values
+    return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What cells of one scale share.
+
+    Attributes
+    ----------
+    limit : float
+        Magnitude at which colours end.
+    signed : bool
+        Whether colours diverge from zero.
+    ends : tuple of str
+        What the ends mean.
+    over : bool
+        Whether all lie over images.
+    places : tuple of (int, int)
+        Row and column of each cell.
+    """
+
+    limit: float
+    signed: bool
+    ends: tuple[str, str]
+    over: bool
+    places: tuple[tuple[int, int], ...]
+
+    @property
+    def columns(self) -> tuple[int, int]:
+        """The first and the last column."""
+        at = [column for _, column in self.places]
+        return min(at), max(at)
+
+
+Cells = Sequence[Sequence[Cell | None]]
+
+
+def maps_in(cells: Cells) -> Iterator[tuple[int, int, Cell]]:
+    """Iterate over the cells that hold maps, with their row and column."""
+    for r, row in enumerate(cells):
+        for c, cell in enumerate(row):
+            if cell is not None and cell.values is not None:
+                yield r, c, cell
+
+
+def find_scales(cells: Cells, scale: str) -> list[Scale]:
+    """Find which maps share a scale, and where its colours end.
+
+    Parameters
+    ----------
+    cells : sequence of sequence of Cell or None
+        Rows of cells.
+    scale : {"figure", "row", "column", "cell"}
+        What shares one.
+
+    Returns
+    -------
+    list of Scale
+        In order of first appearance.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such rule.
+    ProbeError
+        If signed maps and magnitudes would share a scale.
+    """
+    if scale not in SCALES:
+        raise UnknownNameError("scale", scale, SCALES)
+    keys: dict[str, Callable[[int, int], Any]] = {
+        "figure": lambda r, c: 0, "row": lambda r, c: r, "column": lambda r, c: c,
+        "cell": lambda r, c: (r, c),
+    }  # fmt: skip
+    found: dict[Any, list[tuple[int, int, Cell]]] = {}
+    for r, c, cell in maps_in(cells):
+        found.setdefault(cell.group or keys[scale](r, c), []).append((r, c, cell))
+    return [_scale(members) for members in found.values()]
+
+
+def _scale(members: Iterable[tuple[int, int, Cell]]) -> Scale:
+    members = list(members)
+    cells = [cell for _, _, cell in members]
+    if len({(cell.signed, cell.ends if cell.signed else None) for cell in cells}) > 1:
+        raise ProbeError(
+            "Maps with signs of different meaning, or with and without signs, would share one "
+            "scale of colours. Give scale='column' or scale='cell'."
+        )
+    limit = limit_of(cell.values for cell in cells if cell.values is not None)
+    places = tuple((r, c) for r, c, _ in members)
+    return Scale(limit, cells[0].signed, cells[0].ends, all(cell.over for cell in cells), places)

@@ -1,0 +1,106 @@
+"""How wide text is before it is drawn, and where it breaks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import text_to_path
+
+from probe.figures.styles import SANS, Style
+
+__all__ = ["fitted", "line_height", "text_width", "wrapped"]
+
+#: Lines of text follow each other at this multiple of the font's size.
+SPACING = 1.2
+#: Letters on a grid of pixels are up to this much wider than their outlines.
+SLACK = 1.04
+#: Text shrinks to this share of its size before a word is cut.
+SHRUNK = 0.7
+#: A word with the spaces or marks after it.
+_BREAKS = re.compile(r"[^\s\-_/×·]*[\s\-_/×·]+|[^\s\-_/×·]+")
+
+
+def line_height(size: float) -> float:
+    """Return the height of a line in inches, for text of `size` points."""
+    return SPACING * size / 72
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float, style: Style) -> float:
+    """Return the width of one line of text in inches."""
+    # A glyph that the family lacks is drawn from the other, which measures wider.
+    font = FontProperties(family=[style.font, SANS], size=size)
+    width: float = text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
+    return SLACK * width / 72
+
+
+def wrapped(text: str, width: float, size: float, style: Style) -> list[str]:
+    """Break text into lines, at spaces and marks first, within words where it must be.
+
+    Parameters
+    ----------
+    text : str
+        May hold line breaks, which are kept.
+    width : float
+        The most that a line may be wide, in inches.
+    size : float
+        Of the text, in points.
+    style : Style
+        Whose font.
+
+    Returns
+    -------
+    list of str
+        Lines; nothing but spaces at breaks is left out.
+    """
+    lines: list[str] = []
+    for paragraph in text.split("\n"):
+        lines.append("")
+        for piece in _pieces(paragraph, width, size, style):
+            if lines[-1] and text_width((lines[-1] + piece).rstrip(), size, style) > width:
+                lines.append("")
+            lines[-1] += piece if lines[-1] else piece.lstrip()
+    return [line.rstrip() for line in lines]
+
+
+def _pieces(text: str, width: float, size: float, style: Style) -> list[str]:
+    """Cut where a line may break; what is still too wide is cut into letters."""
+    pieces: list[str] = []
+    for piece in _BREAKS.findall(text):
+        fits = text_width(piece.rstrip(), size, style) <= width
+        pieces.extend([piece] if fits else list(piece))
+    return pieces
+
+
+def fitted(
+    texts: Sequence[str], width: float, size: float, style: Style
+) -> tuple[float, list[list[str]]]:
+    """Break several texts at one size: the largest at which no word must be cut, if there is one.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        May hold line breaks.
+    width : float
+        The most that a line may be wide, in inches.
+    size : float
+        The size wanted, in points; no less than `SHRUNK` of it is taken.
+    style : Style
+        Whose font.
+
+    Returns
+    -------
+    float
+        Size in points.
+    list of list of str
+        Lines of each text; none of an empty one.
+    """
+    words = [word for text in texts for word in _BREAKS.findall(text)]
+    widest = max((text_width(word.rstrip(), size, style) for word in words), default=0.0)
+    chosen = size * min(1.0, max(SHRUNK, width / widest)) if widest else size
+    # A little less, so that what fits exactly is not cut for a rounding error.
+    chosen = chosen if chosen == size else 0.999 * chosen
+    return chosen, [wrapped(text, width, chosen, style) if text else [] for text in texts]
