@@ -342,11 +342,12 @@ def _joined(names: Sequence[str], split: str) -> Any:
 
 # Last: these commands need the group, and what parses a detector.
 from probe.cli import artifacts as _artifacts  # noqa: E402
+from probe.cli import attribution as _attribution  # noqa: E402
 from probe.cli import figures as _figures  # noqa: E402
 from probe.cli import neurons as _neurons  # noqa: E402
 from probe.cli import responses as _responses  # noqa: E402
 from probe.cli import separability as _separability  # noqa: E402
 
-for _part in (_neurons, _separability, _artifacts, _responses, _figures):
+for _part in (_neurons, _separability, _artifacts, _responses, _attribution, _figures):
     for _command in _part.COMMANDS:
         cli.add_command(_command)

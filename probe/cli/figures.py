@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from probe.attribution.maps import AttributionMap
     from probe.datasets import Dataset
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "typed"]
 
 KINDS = ("map", "overlay", "mean", "difference", "single")
 
@@ -90,7 +90,7 @@ def figures(
     outlined = kind != "mean" and any(mask is not None for mask in masks or ())
     written = write_figure(
         drawn, out, _formats(out, formats), dpi=dpi,
-        provenance=provenance_of(those, _typed(context), figure=kind, scale=rule, samples=ids),
+        provenance=provenance_of(those, typed(context), figure=kind, scale=rule, samples=ids),
         caption=caption_draft(those, rule, kind, masks=outlined),
     )  # fmt: skip
     for place in written:
@@ -99,7 +99,7 @@ def figures(
         report.note("The .tex file there has been edited, and was left as it is.")
 
 
-def _typed(context: click.Context) -> str:
+def typed(context: click.Context) -> str:
     """Return the command as it was given, defaults left out."""
     words = context.command_path.split()
     for parameter in context.command.params:

@@ -1,0 +1,233 @@
+"""`attribute_all`: several detectors and methods on the same images, and what could not be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from probe.attribution.explaining import attribute
+from probe.attribution.maps import AttributionMap
+from probe.attribution.methods import METHODS, Refusal
+from probe.attribution.targets import LOGIT, TargetLike
+from probe.datasets import Dataset
+from probe.detectors.detector import Detector
+from probe.errors import ProbeError
+
+__all__ = ["Several", "attribute_all", "method_names", "parse_options", "parse_target"]
+
+
+@dataclass(frozen=True)
+class Several:
+    """Maps of the same images.
+
+    Attributes
+    ----------
+    maps : mapping
+        (detector, method) to maps.
+    refused : mapping
+        (detector, method) to the reason why there are none.
+    places : mapping
+        (detector, method) to where they were written, if they were.
+    """
+
+    maps: Mapping[tuple[str, str], AttributionMap]
+    refused: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    places: Mapping[tuple[str, str], Path] = field(default_factory=dict)
+
+    def of_method(self, method: str) -> dict[str, AttributionMap]:
+        """Return one method's maps by detector."""
+        return {label: maps for (label, name), maps in self.maps.items() if name == method}
+
+    @property
+    def titled(self) -> dict[str, AttributionMap]:
+        """Maps by a title that tells them apart."""
+        labels, names = ({key[i] for key in self.maps} for i in range(2))
+        return {
+            _title(label, name, len(labels) > 1, len(names) > 1): maps
+            for (label, name), maps in self.maps.items()
+        }
+
+
+def _title(label: str, name: str, labels: bool, names: bool) -> str:
+    title = METHODS[name].title
+    if labels:
+        return f"{label} {title}" if names else label
+    return title
+
+
+def attribute_all(
+    detectors: Sequence[Detector],
+    data: Dataset,
+    methods: Sequence[str],
+    *,
+    out: Path | None = None,
+    target: TargetLike = LOGIT,
+    layer: str | None = None,
+    baseline: str | None = None,
+    seed: int = 0,
+    memory: str | int = "2G",
+    pairs: Dataset | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> Several:
+    """Explain the same images by several detectors and methods.
+
+    A method that cannot be applied to a detector is named with its reason, and the others go on.
+
+    Parameters
+    ----------
+    detectors : sequence of Detector
+        Each of another label.
+    data : Dataset
+        Images.
+    methods : sequence of str
+        Registered methods; see `method_names`.
+    out : pathlib.Path, optional
+        A folder, where maps are written as ``<detector>-<method>.zarr`` and found again by an
+        interrupted call; or a file ending in ``.zarr``, for one detector and method.
+    target, layer, baseline, seed, memory, pairs
+        As in `probe.attribution.attribute`; layer and baseline go to the methods that take them.
+    options : mapping, optional
+        Option to value; each goes to the methods that have it.
+    progress : bool, default True
+        Whether to show bars.
+
+    Returns
+    -------
+    Several
+
+    Raises
+    ------
+    ProbeError
+        If two detectors have one label, an option is of no method, or nothing could be explained.
+    """
+    names = [METHODS[name].name for name in dict.fromkeys(methods)]
+    _check(detectors, names, layer, baseline, options or {})
+    places = _places(detectors, names, out)
+    maps: dict[tuple[str, str], AttributionMap] = {}
+    refused: dict[tuple[str, str], str] = {}
+    for detector in detectors:
+        for name in names:
+            method, key = METHODS[name], (detector.name, name)
+            own = {k: v for k, v in (options or {}).items() if k in method.options}
+            try:
+                maps[key] = attribute(
+                    detector, data, name, target=target, layer=layer if method.layer else None,
+                    baseline=baseline if method.baseline else None, seed=seed, memory=memory,
+                    out=places.get(key), pairs=pairs, progress=progress, **own,
+                )  # fmt: skip
+            except Refusal as why:
+                refused[key] = str(why)
+    if not maps:
+        raise Refusal(" ".join(dict.fromkeys(refused.values())))
+    return Several(maps, refused, {key: place for key, place in places.items() if key in maps})
+
+
+def _check(
+    detectors: Sequence[Detector], names: Sequence[str], layer: str | None, baseline: str | None,
+    options: Mapping[str, Any],
+) -> None:  # fmt: skip
+    labels = [one.name for one in detectors]
+    twice = {label for label in labels if labels.count(label) > 1}
+    if twice:
+        raise ProbeError(
+            f"Two detectors are called {sorted(twice)[0]!r}. Give each once; what tells variants "
+            "apart stands in their cards."
+        )
+    known = {name: METHODS[name] for name in names}
+    for option in options:
+        if not any(option in method.options for method in known.values()):
+            has = {
+                key: f"{name}: {key}={value!r}"
+                for name, method in known.items()
+                for key, value in method.options.items()
+            }
+            raise ProbeError(
+                f"Option {option!r} was given, and none of {', '.join(known)} has it. They have "
+                f"{'; '.join(has.values()) or 'none'}."
+            )
+    if layer is not None and not any(method.layer for method in known.values()):
+        raise ProbeError(f"layer={layer!r} was given, and none of {', '.join(known)} looks at one.")
+    if baseline is not None and not any(method.baseline for method in known.values()):
+        raise ProbeError(
+            f"baseline={baseline!r} was given, and none of {', '.join(known)} compares with one."
+        )
+
+
+def _places(
+    detectors: Sequence[Detector], names: Sequence[str], out: Path | None
+) -> dict[tuple[str, str], Path]:
+    if out is None:
+        return {}
+    keys = [(one.name, name) for one in detectors for name in names]
+    if out.suffix == ".zarr":
+        if len(keys) > 1:
+            raise ProbeError(
+                f"out={str(out)!r} was given for {len(keys)} files of maps. Give a folder, in "
+                "which each has its own."
+            )
+        return {keys[0]: out}
+    return {(label, name): out / f"{label.replace('/', '-')}-{name}.zarr" for label, name in keys}
+
+
+def method_names(asked: Sequence[str]) -> list[str]:
+    """Return the methods that are asked for; "all" stands for all.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such method.
+    """
+    words = [word.strip() for one in asked for word in one.split(",") if word.strip()]
+    if "all" in words:
+        return list(METHODS)
+    return [METHODS[word].name for word in words]
+
+
+def parse_target(text: str) -> TargetLike:
+    """Read "logit", "layer:unit" or "layer:unit,unit" as a target.
+
+    Raises
+    ------
+    ProbeError
+        If it is none of them.
+    """
+    layer, colon, units = text.rpartition(":")
+    if not colon:
+        return text
+    try:
+        numbers = [int(one) for one in units.split(",")]
+    except ValueError:
+        raise ProbeError(
+            f"target {text!r} was given; allowed are logit, LAYER:UNIT and LAYER:UNIT,UNIT, such "
+            "as block12:417."
+        ) from None
+    return layer, numbers[0] if len(numbers) == 1 else numbers
+
+
+def parse_options(given: Sequence[str]) -> dict[str, Any]:
+    """Read "name=value" as options; numbers where they are numbers.
+
+    Raises
+    ------
+    ProbeError
+        If one has no "=".
+    """
+    out: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise ProbeError(f"Option {text!r} was given; allowed is NAME=VALUE, such as steps=50.")
+        out[name] = _number(value)
+    return out
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,246 @@
+"""Detectors with random weights: a map that stays as it was does not explain the detector."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import nn
+
+from probe.attribution.trust.likeness import LIKENESS, N_BINS, histogram_entropy
+from probe.detectors.detector import Detector
+from probe.errors import UnknownNameError
+from probe.stats import Floats
+
+__all__ = [
+    "ORDERS",
+    "Cascade",
+    "Randomised",
+    "efficient_mprt",
+    "mprt",
+    "parameter_modules",
+    "random_detector",
+    "redraw",
+]
+
+#: From the output down, as the paper has it, or from the input up.
+ORDERS = ("top_down", "bottom_up")
+
+#: Added to seeds of random weights.
+OFFSET = 0x7A4D0F
+
+Explain = Callable[[Detector, NDArray[np.float32]], ArrayLike]
+
+
+class Cascade:
+    """A detector whose layers turn random, stage by stage; the detector itself is left as it is.
+
+    Modules that hold parameters are taken in the order in which they run. All stages share one
+    draw of random weights, so that the last stage is the same in both orders.
+
+    Parameters
+    ----------
+    detector : Detector
+        Whom.
+    image : numpy.ndarray
+        Shape (1, 3, height, width): run once, on a copy, to see the order of the modules.
+    n_stages : int, default 5
+        At most this many stages, evenly spread over the modules; the last has all of them random.
+    order : {"top_down", "bottom_up"}
+        Where randomness starts (Adebayo et al. 2018 start at the output; Hedström et al. 2024
+        advise to start at the input).
+    seed : int, default 0
+        Seed of the weights.
+
+    Raises
+    ------
+    UnknownNameError
+        If the order is not known.
+    """
+
+    def __init__(
+        self,
+        detector: Detector,
+        image: NDArray[np.float32],
+        *,
+        n_stages: int = 5,
+        order: str = "top_down",
+        seed: int = 0,
+    ) -> None:
+        if order not in ORDERS:
+            raise UnknownNameError("order", order, ORDERS)
+        self.detector = detector
+        drawn = copy.deepcopy(detector.module)
+        self.modules = parameter_modules(drawn, image)
+        redraw(drawn, self.modules, seed)
+        if order == "top_down":
+            self.modules.reverse()
+        self._state = {key: value.clone() for key, value in _tensors(drawn).items()}
+        ends = np.linspace(0, len(self.modules), min(n_stages, len(self.modules)) + 1)
+        self._counts = [int(np.ceil(end - 1e-9)) for end in ends[1:]]
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """Share of the modules that is random at each stage; the last is 1."""
+        return tuple(count / len(self.modules) for count in self._counts)
+
+    def stage(self, index: int) -> Detector:
+        """Return a new detector with the weights of a stage, from 0; −1 is the wholly random."""
+        module = copy.deepcopy(self.detector.module)
+        chosen = set(self.modules[: self._counts[index]])
+        with torch.no_grad():
+            for key, value in _tensors(module).items():
+                if key.rpartition(".")[0] in chosen:
+                    value.copy_(self._state[key])
+        return replace(self.detector, module=module)
+
+
+def parameter_modules(module: nn.Module, image: NDArray[np.float32]) -> list[str]:
+    """Name the modules that hold parameters themselves, in the order in which they first run.
+
+    Those that do not run on the image come last, in the order of their definition.
+    """
+    holds = {
+        name: one
+        for name, one in module.named_modules()
+        if any(True for _ in one.parameters(recurse=False))
+    }
+    seen: list[str] = []
+
+    def watch(name: str) -> Callable[..., None]:
+        return lambda *_: seen.append(name)
+
+    handles = [one.register_forward_pre_hook(watch(name)) for name, one in holds.items()]
+    try:
+        with torch.no_grad():
+            device = next(module.parameters()).device
+            module(torch.as_tensor(image).to(device))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(dict.fromkeys([*seen, *holds]))
+
+
+def redraw(module: nn.Module, names: Sequence[str], seed: int) -> None:
+    """Draw the own parameters of modules anew, in place; the caller's random state stays.
+
+    By ``reset_parameters`` where a module has it, as it was initialised before training (this
+    includes running statistics). Else by permuting the elements of each parameter, which keeps
+    their distribution; a parameter of one value stays.
+    """
+    modules: dict[str, nn.Module] = dict(module.named_modules())
+    device = next(module.parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+        # Not the seed itself: a network initialised with it would be drawn again as it is.
+        torch.manual_seed(seed * 1_000_003 + OFFSET)
+        for name in names:
+            own: Any = modules[name]
+            if hasattr(own, "reset_parameters"):
+                own.reset_parameters()
+                continue
+            for parameter in own.parameters(recurse=False):
+                order = torch.randperm(parameter.numel()).to(device)
+                parameter.copy_(parameter.flatten()[order].view_as(parameter))
+
+
+def random_detector(detector: Detector, image: NDArray[np.float32], seed: int) -> Detector:
+    """Copy a detector with all weights drawn anew, see `redraw`; `image` is run once."""
+    module = copy.deepcopy(detector.module)
+    redraw(module, parameter_modules(module, image), seed)
+    return replace(detector, module=module)
+
+
+class Randomised(NamedTuple):
+    """What `mprt` gives.
+
+    Attributes
+    ----------
+    likeness : dict of str to numpy.ndarray
+        ``ssim`` and ``spearman``, each of shape (n, stages), in [−1, 1]: how alike the magnitudes
+        of the maps are. 1 says that the weights do not matter to the map.
+    shares : numpy.ndarray
+        Shape (stages,): share of the modules that is random; the last is 1.
+    rise : numpy.ndarray
+        Shape (n,): `efficient_mprt`, of the last stage.
+    """
+
+    likeness: dict[str, Floats]
+    shares: Floats
+    rise: Floats
+
+    def area(self, name: str) -> Floats:
+        """Mean likeness over the share of random modules, from 0 where it is 1; shape (n,)."""
+        values = self.likeness[name]
+        values = np.concatenate([np.ones((len(values), 1)), values], axis=1)
+        steps = np.diff(np.r_[0.0, self.shares])
+        return np.asarray((values[:, 1:] + values[:, :-1]) @ steps / 2)
+
+
+def mprt(
+    explain: Explain,
+    images: NDArray[np.float32],
+    maps: ArrayLike,
+    cascade: Cascade,
+    *,
+    last_only: bool = False,
+) -> Randomised:
+    """Compare maps with those of a detector that turns random (Adebayo et al. 2018).
+
+    Parameters
+    ----------
+    explain : callable
+        From a detector and images to maps, shape (n, height, width).
+    images, maps : array_like
+        The images, and the maps of the detector as it is.
+    cascade : Cascade
+        The stages.
+    last_only : bool, default False
+        Leave out all stages but the last.
+
+    Returns
+    -------
+    Randomised
+        Likeness at every stage, and the rise of entropy at the last.
+    """
+    stages = range(len(cascade.shares))[-1 if last_only else 0 :]
+    found: dict[str, list[Floats]] = {name: [] for name in LIKENESS}
+    for index in stages:
+        random = explain(cascade.stage(index), images)
+        for name, likeness in LIKENESS.items():
+            found[name].append(likeness(maps, random))
+    shares = np.array([cascade.shares[index] for index in stages])
+    stacked = {name: np.stack(values, axis=1) for name, values in found.items()}
+    return Randomised(stacked, shares, efficient_mprt(maps, random))
+
+
+def efficient_mprt(maps: ArrayLike, random: ArrayLike, n_bins: int = N_BINS) -> Floats:
+    """Relative rise of the entropy of maps once all weights are random (Hedström et al. 2024).
+
+    (H(random) − H(map)) / H(map), with H of `histogram_entropy`.
+
+    Parameters
+    ----------
+    maps, random : array_like
+        Shape (n, height, width): of the detector, and of the wholly random one.
+    n_bins : int, default 100
+        Bins of the histogram.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n,), from −1; above 0 the map was simpler than that of a random detector, which is
+        what the test asks for. NaN for a constant map.
+    """
+    before, after = histogram_entropy(maps, n_bins), histogram_entropy(random, n_bins)
+    undefined = np.full(len(before), np.nan)
+    out: Floats = np.divide(after - before, before, out=undefined, where=before > 0)
+    return out
+
+
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}

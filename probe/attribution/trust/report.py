@@ -1,0 +1,97 @@
+"""`TrustReport`: methods × checks × datasets, with intervals, chance and reasons."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import xarray as xr
+
+from probe.errors import StoreError
+from probe.tables import export_frame, open_table, save_table
+
+__all__ = ["ALL", "TRUST", "TrustReport"]
+
+#: Version of what the table holds.
+TRUST = 1
+
+#: The name under which all images together stand among the datasets.
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class TrustReport:
+    """How far the maps of attribution methods can be trusted, for one detector.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        Over ``method`` (those asked for, then the references ``random`` and ``edges``), ``check``
+        (names in `CHECKS`), ``dataset`` (by name, then ``all``: the images of all together) and
+        ``reference`` (``random, edges, shifted``):
+
+        - ``value, low, high (method, check, dataset)``: the check and its interval over clusters
+          (NaN below five clusters). NaN where there is none; ``reason`` says why;
+        - ``chance(method, check, dataset)``: what a map that knows nothing gets on the same images:
+          the area share of the masks, 0.5, the area of random orders, 0 or 1, see `CHECKS`; NaN
+          where there is no such level;
+        - ``gain, gain_low, gain_high (method, check, dataset, reference)``: how much better than
+          the reference on the same images, with its paired interval. **Above 0 is better for every
+          check**, also where low values are: a deletion curve below that of a random order is a
+          gain above 0. ``random`` is against ``chance``, ``edges`` against the edges of the image,
+          ``shifted`` against the same map shifted, which is as smooth but points elsewhere;
+        - ``p, q (method, check, dataset, reference)``: one-sided, of a gain as large if the signs
+          of the clusters' mean gains were exchangeable; Benjamini-Hochberg over all of the report.
+          NaN below five clusters;
+        - ``randomised, randomised_low, randomised_high (method, check, dataset)``: mean, smallest
+          and largest value of the method, on the same images, over ``n_random`` copies of the
+          detector whose weights are all drawn anew; mask checks only. A value within that range
+          says nothing of what the detector learnt, however far it is from chance;
+        - ``n_samples, n_clusters (method, check, dataset)``: what the value rests on;
+        - ``reason(method, check, dataset)``: why there is no value or no interval, else "";
+        - ``title, group, better, chance_is, paper (check)``: text from `CHECKS`.
+
+        Attributes: ``detector, detector_fingerprint, data_fingerprint, data_name, target, layer,
+        seed, level, n_resamples`` and the settings of the checks.
+    """
+
+    data: xr.Dataset
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a method, check and dataset; gains over each reference in columns."""
+        names = ["value", "low", "high", "chance"]
+        names += ["randomised", "randomised_low", "randomised_high"]
+        frame = self.data[names].to_dataframe()[names]
+        for reference in self.data["reference"].values:
+            part = self.data.sel(reference=reference)
+            for name in ("gain", "gain_low", "gain_high", "p", "q"):
+                frame[f"{name}_{reference}"] = part[name].to_series()
+        about = self.data[["n_samples", "n_clusters", "reason"]].to_dataframe()
+        frame = frame.join(about[["n_samples", "n_clusters", "reason"]]).reset_index()
+        return frame
+
+    def export(self, path: str | Path) -> Path:
+        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
+
+    def save(self, path: Path) -> None:
+        """Write the labelled arrays as Zarr."""
+        save_table(self.data, path)
+
+    @classmethod
+    def open(cls, path: Path) -> TrustReport:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        StoreError
+            If there is no table, or none of this version.
+        """
+        data = open_table(Path(path))
+        if "gain" not in data or data.attrs.get("trust") != TRUST:
+            raise StoreError(
+                f"The table {str(path)!r} holds no trust report of this version. Compute it with "
+                "`probe attribute --check`."
+            )
+        return cls(data)

@@ -1,0 +1,307 @@
+"""`trust_report`: run the checks of attribution methods on a detector and a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probe.attribution.explaining import attribute
+from probe.attribution.maps import AttributionMap
+from probe.attribution.methods import METHODS
+from probe.attribution.trust.checks import CHECKS, PSEUDO_METHODS, RANDOM, chosen_checks
+from probe.attribution.trust.masks import fit_mask
+from probe.attribution.trust.randomising import ORDERS
+from probe.attribution.trust.report import TRUST, TrustReport
+from probe.attribution.trust.scoring import Batch, Score, Scorer, Settings
+from probe.attribution.trust.summarising import Bootstrap, Found, summarise
+from probe.budget import parse_memory
+from probe.datasets.dataset import Dataset
+from probe.detectors.detector import Detector
+from probe.errors import ProbeError, UnknownNameError
+from probe.progress import progress_bar
+
+__all__ = ["DEFAULT_METHODS", "spread_over_clusters", "trust_report"]
+
+#: What is checked where nothing else is asked for.
+DEFAULT_METHODS = ("gradcam", "input_x_gradient")
+
+#: Arrays of an image's size that are held for each image of a batch.
+HELD = 12
+
+
+def trust_report(
+    detector: Detector,
+    data: Dataset,
+    methods: Sequence[str] = DEFAULT_METHODS,
+    *,
+    checks: Sequence[str] | None = None,
+    target: Any = "logit",
+    layer: str | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    seed: int = 0,
+    memory: str | int = "2G",
+    n_steps: int = 20,
+    n_orders: int = 5,
+    n_shifts: int = 2,
+    n_random: int = 5,
+    n_noise: int = 5,
+    radius: float = 0.02,
+    n_stages: int = 5,
+    order: str = "top_down",
+    most: int | None = None,
+    n_resamples: int = 1000,
+    n_permutations: int = 9999,
+    level: float = 0.95,
+    progress: bool = True,
+) -> TrustReport:
+    """Check how far the maps of attribution methods can be trusted.
+
+    Mask checks use the fakes that have a mask, deletion and insertion all fakes, the others all
+    images. Nothing here changes the detector.
+
+    Parameters
+    ----------
+    detector : Detector
+        Whose maps.
+    data : Dataset
+        Images, resized to the detector's input size; masks with them, each pixel as its nearest.
+    methods : sequence of str, default ("gradcam", "input_x_gradient")
+        Names in `METHODS`. One that refuses the detector has its message as the reason, and the
+        others go on.
+    checks : sequence of str, optional
+        Names in `CHECKS`; all by default.
+    target, layer : optional
+        Of `attribute`. Deletion and insertion follow P(fake), and are left out for other targets.
+    options : mapping, optional
+        Further arguments of `attribute` by method, such as a baseline.
+    seed : int, default 0
+        Seed of methods, random orders, noise, random weights and intervals.
+    memory : str or int, default "2G"
+        Budget of passes, and of what is held of the images of a batch.
+    n_steps : int, default 20
+        Steps of deletion and insertion.
+    n_orders : int, default 5
+        Random orders of pixels, whose mean is the reference.
+    n_shifts : int, default 2
+        Shifts of each map, whose mean is another reference.
+    n_random : int, default 5
+        Detectors of random weights on which the mask checks are repeated; 0 for none.
+    n_noise : int, default 5
+        Noisy copies of an image.
+    radius : float, default 0.02
+        Of the noise, as a share of the range of values.
+    n_stages : int, default 5
+        Stages of the parameter randomisation, at most.
+    order : {"top_down", "bottom_up"}
+        Of the parameter randomisation.
+    most : int, optional
+        Images of each dataset, spread over clusters; all by default.
+    n_resamples, n_permutations : int
+        Resamples of the intervals, permutations of the tests.
+    level : float, default 0.95
+        Coverage of the intervals.
+    progress : bool, default True
+        Whether to show a bar.
+
+    Returns
+    -------
+    TrustReport
+        Methods and references × checks × datasets.
+
+    Raises
+    ------
+    UnknownNameError
+        If a method, a check or the order is not known.
+    ProbeError
+        If a number is out of range, or no method is given.
+    """
+    names = _known_methods(methods)
+    if order not in ORDERS:
+        raise UnknownNameError("order", order, ORDERS)
+    _require_positive(
+        n_steps=n_steps, n_orders=n_orders, n_shifts=n_shifts, n_noise=n_noise, radius=radius,
+        n_stages=n_stages, most=1 if most is None else most,
+    )  # fmt: skip
+    settings = Settings(
+        chosen_checks(checks), seed, n_steps, n_orders, n_shifts, n_random, n_noise, radius,
+        n_stages, order, memory,
+    )  # fmt: skip
+    data = spread_over_clusters(data, most, seed)
+    explainers = {
+        name: _explainer(name, target, layer, seed, memory, dict((options or {}).get(name, {})))
+        for name in names
+    }
+    found = _run(detector, data, explainers, settings, target, progress)
+    bootstrap = Bootstrap(n_resamples, n_permutations, level, seed)
+    table = summarise(found, settings.checks, bootstrap)
+    attrs = _provenance(detector, data, settings, bootstrap, target, layer, options)
+    return TrustReport(table.assign_attrs(attrs))
+
+
+def spread_over_clusters(data: Dataset, most: int | None, seed: int = 0) -> Dataset:
+    """Keep at most so many images of each dataset, from as many clusters as possible.
+
+    Every cluster gives one fake and one real image before any gives another; clusters come in an
+    order drawn by the seed, and images of a cluster in that of the table, which is kept.
+    """
+    if most is None:
+        return data
+    names = data.samples.table["dataset"].to_numpy()
+    clusters, labels = data.samples.clusters, data.labels
+    place = np.random.default_rng(seed).permutation(int(clusters.max()) + 1)[clusters]
+    turn = np.zeros(len(data), dtype=np.int64)
+    seen: dict[tuple[Any, ...], int] = {}
+    for row, key in enumerate(zip(names, clusters, labels, strict=True)):
+        turn[row] = seen[key] = seen.get(key, -1) + 1
+    order = np.lexsort((-labels, place, turn))
+    kept = [row for name in dict.fromkeys(names) for row in order[names[order] == name][:most]]
+    return data.take(sorted(kept))
+
+
+def _known_methods(methods: Sequence[str]) -> list[str]:
+    names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
+    if not names:
+        raise ProbeError(f"No method was given. Give some of: {', '.join(METHODS)}.")
+    for name in names:
+        METHODS[name]
+    return names
+
+
+def _require_positive(**numbers: float) -> None:
+    for name, value in numbers.items():
+        if not value > 0:
+            raise ProbeError(f"{name}={value} was given; it has to be above 0.")
+
+
+def _explainer(
+    method: str, target: Any, layer: str | None, seed: int, memory: str | int,
+    options: dict[str, Any],
+) -> Callable[[Detector, NDArray[np.float32]], AttributionMap]:  # fmt: skip
+    def explain(detector: Detector, images: NDArray[np.float32]) -> AttributionMap:
+        return attribute(
+            detector, images, method, target=target, seed=seed, memory=memory, progress=False,
+            layer=layer if METHODS[method].layer else None, **options,
+        )  # fmt: skip
+
+    return explain
+
+
+def _run(
+    detector: Detector,
+    data: Dataset,
+    explainers: Mapping[str, Callable[..., AttributionMap]],
+    settings: Settings,
+    target: Any,
+    progress: bool,
+) -> Found:
+    """Score all methods, batch by batch."""
+    settings, left_out = _without_faithfulness(settings, target)
+    scorer, table = Scorer(detector, settings), data.samples.table
+    parts: dict[str, list[dict[str, Score]]] = {name: [] for name in (*explainers, *PSEUDO_METHODS)}
+    reasons: dict[str, dict[str, str]] = {name: dict(left_out) for name in parts}
+    total = len(data) * len(explainers)
+    with progress_bar(f"check maps of {detector.name}", total, show=progress) as advance:
+        for batch in _batches(data, detector.spec.input_size, settings.memory):
+            scored = scorer.references(batch)
+            for name, explain in explainers.items():
+                try:
+                    scored[name], refused = scorer.method(batch, explain, scored[RANDOM])
+                    reasons[name] |= refused
+                except ProbeError as error:
+                    scored[name] = {}
+                    reasons[name] |= dict.fromkeys(CHECKS, str(error))
+                advance(len(batch.images))
+            for name, scores in scored.items():
+                parts[name].append(_padded(scores, len(batch.images), settings.checks))
+    return Found(
+        {name: _joined(many) for name, many in parts.items()},
+        reasons,
+        table["dataset"].to_numpy(dtype=str),
+        data.samples.clusters,
+        data.labels == 1,
+    )
+
+
+def _without_faithfulness(settings: Settings, target: Any) -> tuple[Settings, dict[str, str]]:
+    """Leave out what follows P(fake) where something else is explained."""
+    from dataclasses import replace
+
+    if target == "logit":
+        return settings, {}
+    faithful = [name for name in settings.checks if CHECKS[name].group == "faithfulness"]
+    kept = tuple(name for name in settings.checks if name not in faithful)
+    why = f"the curves are of P(fake), and the maps explain {target!r}"
+    return replace(settings, checks=kept), dict.fromkeys(faithful, why)
+
+
+def _batches(data: Dataset, size: int, memory: str | int) -> Iterator[Batch]:
+    at_once = max(1, parse_memory(memory) // (HELD * 3 * size * size * 4))
+    for where, images in data.batches(size, at_once):
+        rows = np.arange(where.start, where.stop)
+        masks = np.zeros((len(rows), size, size), dtype=bool)
+        for place, row in enumerate(rows):
+            mask = data.mask(int(row)) if data.labels[row] else None
+            if mask is not None:
+                masks[place] = fit_mask(mask, size, size)
+        yield Batch(rows, images, data.labels[rows] == 1, masks)
+
+
+def _padded(scores: Mapping[str, Score], n: int, checks: Sequence[str]) -> dict[str, Score]:
+    none = np.full(n, np.nan)
+    absent = Score(none, none, none, none, np.empty((n, 0)))
+    return {name: scores.get(name, absent) for name in checks}
+
+
+def _joined(parts: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
+    return {
+        name: Score(*(_stacked(arrays) for arrays in zip(*those, strict=True)))
+        for name, those in ((name, [part[name] for part in parts]) for name in parts[0])
+    }
+
+
+def _stacked(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Join arrays by rows; those with fewer columns are filled with NaN."""
+    if arrays[0].ndim == 1:
+        return np.concatenate(arrays)
+    out = np.full((sum(map(len, arrays)), max(one.shape[1] for one in arrays)), np.nan)
+    ends = np.cumsum([len(one) for one in arrays])
+    for one, end in zip(arrays, ends, strict=True):
+        out[end - len(one) : end, : one.shape[1]] = one
+    return out
+
+
+def _provenance(
+    detector: Detector,
+    data: Dataset,
+    settings: Settings,
+    bootstrap: Bootstrap,
+    target: Any,
+    layer: str | None,
+    options: Mapping[str, Mapping[str, Any]] | None,
+) -> dict[str, Any]:
+    parts = data.by_dataset()
+    return {
+        "trust": TRUST,
+        "detector": detector.name,
+        "detector_fingerprint": detector.fingerprint,
+        "data_name": data.name,
+        "data_fingerprint": {name: part.fingerprint for name, part in parts.items()},
+        "target": target if isinstance(target, str) else str(target),
+        "layer": layer or "",
+        "options": {name: dict(those) for name, those in (options or {}).items()},
+        "seed": settings.seed,
+        "n_steps": settings.n_steps,
+        "n_orders": settings.n_orders,
+        "n_shifts": settings.n_shifts,
+        "n_random": settings.n_random,
+        "n_noise": settings.n_noise,
+        "radius": settings.radius,
+        "n_stages": settings.n_stages,
+        "order": settings.order,
+        "level": bootstrap.level,
+        "n_resamples": bootstrap.n_resamples,
+        "n_permutations": bootstrap.n_permutations,
+    }

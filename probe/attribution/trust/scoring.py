@@ -1,0 +1,363 @@
+"""All checks of one method, or of a reference, on some images: one value an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probe.attribution.maps import AttributionMap
+from probe.attribution.trust.checks import CHECKS, EDGES, FILLS, RANDOM
+from probe.attribution.trust.likeness import LIKENESS
+from probe.attribution.trust.masks import MASK_CHECKS, mask_chance
+from probe.attribution.trust.noise import sensitivity
+from probe.attribution.trust.randomising import Cascade, mprt, random_detector
+from probe.attribution.trust.references import edge_maps, random_maps, shifted_maps
+from probe.attribution.trust.replacing import curve_area, pixel_ranks, replacement_curves
+from probe.detectors.detector import Detector
+from probe.errors import ProbeError
+from probe.stats import Floats
+
+__all__ = ["Batch", "Score", "Scorer", "Settings"]
+
+Explain = Callable[[Detector, NDArray[np.float32]], AttributionMap]
+Maps = NDArray[np.float32]
+
+#: Draw of the noise that breaks ties; those before it are the random orders.
+TIES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the checks are computed with.
+
+    Attributes
+    ----------
+    checks : tuple of str
+        Names in `CHECKS`.
+    seed, n_steps, n_orders, n_shifts, n_random, n_noise, n_stages : int
+        Seed of all draws; steps of deletion and insertion; random orders of pixels; shifts of a
+        map; detectors of random weights; noisy copies; stages of the parameter randomisation.
+    radius : float
+        Of the noise.
+    order : str
+        Of the parameter randomisation.
+    memory : str or int
+        Budget of a pass.
+    """
+
+    checks: tuple[str, ...]
+    seed: int = 0
+    n_steps: int = 20
+    n_orders: int = 5
+    n_shifts: int = 2
+    n_random: int = 5
+    n_noise: int = 5
+    radius: float = 0.02
+    n_stages: int = 5
+    order: str = "top_down"
+    memory: str | int = "2G"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images with what is known of them.
+
+    Attributes
+    ----------
+    samples : numpy.ndarray
+        Shape (n,): positions in the dataset.
+    images : numpy.ndarray
+        Shape (n, 3, height, width).
+    fakes : numpy.ndarray
+        Shape (n,): whether an image is fake.
+    masks : numpy.ndarray
+        Shape (n, height, width); empty where there is none.
+    """
+
+    samples: NDArray[np.int64]
+    images: Maps
+    fakes: NDArray[np.bool_]
+    masks: NDArray[np.bool_]
+
+    @cached_property
+    def masked(self) -> NDArray[np.int64]:
+        """Positions of the fakes whose mask holds some pixels and not all."""
+        share = self.masks.reshape(len(self.masks), -1).mean(axis=1)
+        return np.flatnonzero(self.fakes & (share > 0) & (share < 1))
+
+
+class Score(NamedTuple):
+    """A check on n images, NaN where it is not defined.
+
+    Attributes
+    ----------
+    top, bottom : numpy.ndarray
+        The value of images together is Σ top / Σ bottom; bottom is 1 where that is a mean.
+    chance : numpy.ndarray
+        What a map that knows nothing gets; NaN where there is no such level.
+    shifted : numpy.ndarray
+        What the map gets when it is shifted; NaN where that is not asked.
+    weights : numpy.ndarray
+        Shape (n, draws): what the method gets for detectors of random weights; no columns where
+        that is not asked.
+    """
+
+    top: Floats
+    bottom: Floats
+    chance: Floats
+    shifted: Floats
+    weights: Floats
+
+
+class Scorer:
+    """Computes the checks, of references and methods, on batches of images.
+
+    Parameters
+    ----------
+    detector : Detector
+        Whom the maps explain; left as it is.
+    settings : Settings
+        What is computed.
+    """
+
+    def __init__(self, detector: Detector, settings: Settings) -> None:
+        self.detector, self.settings = detector, settings
+        self._cascade: Cascade | None = None
+
+    def references(self, batch: Batch) -> dict[str, dict[str, Score]]:
+        """Score random maps (mean of several draws) and edges by masks and by faithfulness."""
+        shape = batch.images.shape[2:]
+        draws = [
+            random_maps(batch.samples, *shape, seed=self.settings.seed, draw=draw)
+            for draw in range(self.settings.n_orders)
+        ]
+        chance = self._random_areas(batch, draws)
+        edges = edge_maps(batch.images)
+        return {
+            RANDOM: {
+                **_mean([self._masks(batch, draw) for draw in draws]),
+                **{name: _score(areas, areas) for name, areas in chance.items()},
+            },
+            EDGES: self._where(batch, edges, chance),
+        }
+
+    def method(
+        self, batch: Batch, explain: Explain, random: Mapping[str, Score]
+    ) -> tuple[dict[str, Score], dict[str, str]]:
+        """Score a method.
+
+        Parameters
+        ----------
+        batch : Batch
+            The images.
+        explain : callable
+            From a detector and images to maps.
+        random : mapping
+            Scores of the random reference on the same images.
+
+        Returns
+        -------
+        tuple of dict
+            Scores by check, and reasons by check where there is no score.
+
+        Raises
+        ------
+        ProbeError
+            If the method refuses the detector, or its maps are not finite.
+        """
+        found = explain(self.detector, batch.images)
+        maps = found.values
+        _require_finite(found)
+        chance = {name: one.chance for name, one in random.items()}
+        scores = self._placed(batch, maps, chance)
+        scores |= self._random_weights(batch, explain, scores)
+        scores |= self._completeness(found)
+        reasons: dict[str, str] = {}
+        for part in (self._sensitivity, self._randomisation):
+            try:
+                scores |= part(batch, explain, maps)
+            except ProbeError as error:
+                reasons |= dict.fromkeys(PARTS[part.__name__], str(error))
+        return {name: scores[name] for name in self.settings.checks if name in scores}, reasons
+
+    def _placed(self, batch: Batch, maps: Maps, chance: Mapping[str, Floats]) -> dict[str, Score]:
+        """Score where a map points, beside the same map shifted."""
+        shifts = [
+            self._where(
+                batch, shifted_maps(maps, batch.samples, seed=self.settings.seed, draw=k), chance
+            )
+            for k in range(self.settings.n_shifts)
+        ]
+        shifted = _mean(shifts)
+        return {
+            name: one._replace(shifted=shifted[name].top)
+            for name, one in self._where(batch, maps, chance).items()
+        }
+
+    def _where(self, batch: Batch, maps: Maps, chance: Mapping[str, Floats]) -> dict[str, Score]:
+        return {**self._masks(batch, maps), **self._faithfulness(batch, maps, chance)}
+
+    def _asked(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if name in self.settings.checks]
+
+    def _masks(self, batch: Batch, maps: Maps) -> dict[str, Score]:
+        rows, out = batch.masked, {}
+        for name in self._asked(list(MASK_CHECKS)):
+            values = MASK_CHECKS[name](maps[rows], batch.masks[rows])
+            chance = mask_chance(name, batch.masks[rows])
+            out[name] = _score(*(_spread(one, rows, len(maps)) for one in (values, chance)))
+        return out
+
+    def _random_weights(
+        self, batch: Batch, explain: Explain, scores: Mapping[str, Score]
+    ) -> dict[str, Score]:
+        """Add to mask checks what the method gets for detectors that know nothing.
+
+        A network of random weights has its own taste for places: a constant or random map is no
+        fair picture of it.
+        """
+        rows, asked = batch.masked, self._asked(list(MASK_CHECKS))
+        if not asked or not len(rows) or not self.settings.n_random:
+            return {}
+        drawn: dict[str, list[Floats]] = {name: [] for name in asked}
+        for draw in range(self.settings.n_random):
+            other = random_detector(self.detector, batch.images[:1], self.settings.seed + draw)
+            try:
+                maps = explain(other, batch.images[rows]).values
+            except ProbeError:
+                maps = np.full((len(rows), *batch.masks.shape[1:]), np.nan, np.float32)
+            for name, values in drawn.items():
+                finite = np.isfinite(maps).all(axis=(1, 2))
+                found = np.full(len(rows), np.nan)
+                found[finite] = MASK_CHECKS[name](maps[finite], batch.masks[rows][finite])
+                values.append(_spread(found, rows, len(batch.fakes)))
+        return {
+            name: scores[name]._replace(weights=np.stack(values, axis=1))
+            for name, values in drawn.items()
+        }
+
+    def _faithfulness(
+        self, batch: Batch, maps: Maps, chance: Mapping[str, Floats]
+    ) -> dict[str, Score]:
+        rows = np.flatnonzero(batch.fakes)
+        asked = self._asked(FAITHFULNESS)
+        if not len(rows) or not asked:
+            return {}
+        ties = random_maps(batch.samples[rows], *maps.shape[1:], seed=self.settings.seed, draw=TIES)
+        ranks, out = pixel_ranks(maps[rows], ties), {}
+        for name in asked:
+            way, fill = name.split("_")
+            areas = self._areas(batch.images[rows], ranks, fill, way == "insertion")
+            out[name] = _score(_spread(areas, rows, len(maps)), chance[name])
+        return out
+
+    def _random_areas(self, batch: Batch, draws: Sequence[Maps]) -> dict[str, Floats]:
+        """Area of random orders, by check, mean over draws.
+
+        Inserting in an order is deleting in its reverse, run backwards, and the reverse of a random
+        order is one: the same passes serve both.
+        """
+        rows = np.flatnonzero(batch.fakes)
+        out: dict[str, Floats] = {}
+        for fill in FILLS:
+            asked = self._asked([name for name in FAITHFULNESS if name.endswith(fill)])
+            if not asked or not len(rows):
+                continue
+            areas = [
+                self._areas(batch.images[rows], pixel_ranks(draw[rows], draw[rows]), fill, False)
+                for draw in draws
+            ]
+            mean = _spread(np.mean(areas, axis=0), rows, len(batch.fakes))
+            out |= dict.fromkeys(asked, mean)
+        return out
+
+    def _areas(self, images: Maps, ranks: NDArray[np.int64], fill: str, insert: bool) -> Floats:
+        return curve_area(
+            replacement_curves(
+                self.detector, images, ranks, fill=fill, insert=insert,
+                n_steps=self.settings.n_steps, memory=self.settings.memory,
+            )
+        )  # fmt: skip
+
+    def _completeness(self, found: AttributionMap) -> dict[str, Score]:
+        gap = np.asarray(found.data["gap"].values, dtype=np.float64)
+        due = found.values.sum(axis=(1, 2), dtype=np.float64) - gap
+        return {"completeness": _score(np.abs(gap))._replace(bottom=np.abs(due))}
+
+    def _sensitivity(self, batch: Batch, explain: Explain, maps: Maps) -> dict[str, Score]:
+        if not self._asked(PARTS["_sensitivity"]):
+            return {}
+        largest, mean = sensitivity(
+            lambda images: explain(self.detector, images).values,
+            batch.images,
+            maps,
+            samples=batch.samples,
+            radius=self.settings.radius,
+            n_draws=self.settings.n_noise,
+            seed=self.settings.seed,
+        )
+        return {"max_sensitivity": _score(largest), "avg_sensitivity": _score(mean)}
+
+    def _randomisation(self, batch: Batch, explain: Explain, maps: Maps) -> dict[str, Score]:
+        asked = self._asked(PARTS["_randomisation"])
+        if not asked:
+            return {}
+        if self._cascade is None:
+            self._cascade = Cascade(
+                self.detector, batch.images[:1], n_stages=self.settings.n_stages,
+                order=self.settings.order, seed=self.settings.seed,
+            )  # fmt: skip
+        found = mprt(
+            lambda detector, images: explain(detector, images).values,
+            batch.images,
+            maps,
+            self._cascade,
+            last_only=not any(name.endswith("area") for name in asked),
+        )
+        out = {"emprt": _score(found.rise, np.zeros(len(maps)))}
+        for name in LIKENESS:
+            ones = np.ones(len(maps))
+            out[f"mprt_{name}"] = _score(found.likeness[name][:, -1], ones)
+            out[f"mprt_{name}_area"] = _score(found.area(name), ones)
+        return out
+
+
+FAITHFULNESS = [name for name in CHECKS if CHECKS[name].group == "faithfulness"]
+#: Checks that explain again, by what computes them; a refusal there leaves the others standing.
+PARTS = {
+    "_sensitivity": ["max_sensitivity", "avg_sensitivity"],
+    "_randomisation": [name for name in CHECKS if CHECKS[name].group == "randomisation"],
+}
+
+
+def _score(top: Floats, chance: Floats | None = None) -> Score:
+    none = np.full(len(top), np.nan)
+    no_draws = np.empty((len(top), 0))
+    return Score(top, np.ones(len(top)), none if chance is None else chance, none, no_draws)
+
+
+def _spread(values: Floats, rows: NDArray[np.int64], n: int) -> Floats:
+    out = np.full(n, np.nan)
+    out[rows] = values
+    return out
+
+
+def _mean(draws: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
+    return {
+        name: _score(np.mean([draw[name].top for draw in draws], axis=0), first.chance)
+        for name, first in draws[0].items()
+    }
+
+
+def _require_finite(found: AttributionMap) -> None:
+    finite = np.isfinite(found.values).all(axis=(1, 2))
+    if not finite.all():
+        raise ProbeError(
+            f"{found.method} gave maps with infinite or undefined values on "
+            f"{int((~finite).sum())} of {len(found)} images. Check the detector on them."
+        )
