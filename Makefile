@@ -27,11 +27,12 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # One resolve for all packages: torch, torchvision and timm have to match.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml benchmarks/peers.txt
 	$(PYTHON) -c 'import sys; sys.exit("probe needs Python 3.11 or newer; set PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV): several GB, a few minutes."
 	$(BIN)/python -m pip install --disable-pip-version-check --editable ".[dev]"
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -r benchmarks/peers.txt
 	touch $@
 
 clean:

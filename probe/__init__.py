@@ -18,6 +18,10 @@ if TYPE_CHECKING:
         measure_artifacts,
     )
     from probe.attribution import AttributionMap, attribute
+    from probe.attribution.findings import MapSimilarity, RegionAttention
+    from probe.attribution.looking import attention_by_region
+    from probe.attribution.similarity import map_similarity
+    from probe.attribution.trust import TrustReport, trust_report
     from probe.calibration import Calibration, calibrate
     from probe.datasets import Dataset, Samples, ingest, open_dataset
     from probe.datasets.audit import AuditReport, audit
@@ -64,17 +68,21 @@ _HOMES = {
     "Detector": "probe.detectors",
     "Embeddings": "probe.embed",
     "HeadTable": "probe.transfer",
+    "MapSimilarity": "probe.attribution.findings",
     "NeuronTable": "probe.neurons",
     "ProbeError": "probe.errors",
+    "RegionAttention": "probe.attribution.findings",
     "ResponseReport": "probe.responses",
     "Samples": "probe.datasets",
     "SeparabilityReport": "probe.separability",
     "Similarity": "probe.separability",
+    "TrustReport": "probe.attribution.trust",
     "Universality": "probe.neurons",
     "ZeroShotMatrix": "probe.detectors.evaluation",
     "ablate": "probe.ablation",
     "ablate_universal": "probe.ablation",
     "artifact_report": "probe.artifacts",
+    "attention_by_region": "probe.attribution.looking",
     "attribute": "probe.attribution",
     "audit": "probe.datasets.audit",
     "calibrate": "probe.calibration",
@@ -87,6 +95,7 @@ _HOMES = {
     "ingest": "probe.datasets",
     "leave_one_out": "probe.transfer",
     "load_detector": "probe.detectors",
+    "map_similarity": "probe.attribution.similarity",
     "match_units": "probe.neurons",
     "measure_artifacts": "probe.artifacts",
     "measure_separability": "probe.separability",
@@ -105,6 +114,7 @@ _HOMES = {
     "trace": "probe.hooks",
     "train_base": "probe.detectors.variants",
     "train_tuned": "probe.detectors.variants",
+    "trust_report": "probe.attribution.trust",
     "universal_head": "probe.transfer",
     "universal_neurons": "probe.neurons",
 }
@@ -121,17 +131,21 @@ __all__ = [
     "Detector",
     "Embeddings",
     "HeadTable",
+    "MapSimilarity",
     "NeuronTable",
     "ProbeError",
+    "RegionAttention",
     "ResponseReport",
     "Samples",
     "SeparabilityReport",
     "Similarity",
+    "TrustReport",
     "Universality",
     "ZeroShotMatrix",
     "ablate",
     "ablate_universal",
     "artifact_report",
+    "attention_by_region",
     "attribute",
     "audit",
     "calibrate",
@@ -144,6 +158,7 @@ __all__ = [
     "ingest",
     "leave_one_out",
     "load_detector",
+    "map_similarity",
     "match_units",
     "measure_artifacts",
     "measure_separability",
@@ -162,6 +177,7 @@ __all__ = [
     "trace",
     "train_base",
     "train_tuned",
+    "trust_report",
     "universal_head",
     "universal_neurons",
 ]

@@ -83,6 +83,22 @@ class RunFolder:
         """Table of what a detector's units respond to."""
         return self.root / "tables" / "responses" / f"{slug(label)}.zarr"
 
+    def maps(self, label: str, method: str) -> Path:
+        """Attribution maps of a detector by a method."""
+        return self.root / "maps" / f"{slug(label)}-{method}.zarr"
+
+    def trust(self, label: str) -> Path:
+        """Trust report of a detector's maps."""
+        return self.root / "tables" / "trust" / f"{slug(label)}.zarr"
+
+    def attention(self, label: str) -> Path:
+        """Table of the regions of faces that a detector looks at."""
+        return self.root / "tables" / "attention" / f"{slug(label)}.zarr"
+
+    def map_similarity(self, name: str, mode: str) -> Path:
+        """Similarity of the maps of an architecture's variants."""
+        return self.root / "tables" / "map-similarity" / f"{slug(name)}-{mode}.zarr"
+
     @property
     def similarity(self) -> Path:
         """Similarity of all detectors."""

@@ -166,7 +166,7 @@ def test_a_table_survives_the_disk(noise: Dataset, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         Universality.open(tmp_path / "u.zarr").data["n_datasets"], found.data["n_datasets"]
     )
-    for suffix in (".csv", ".parquet", ".tex"):
+    for suffix in (".csv", ".parquet", ".tex", ".md"):
         assert table.export(tmp_path / f"n{suffix}").stat().st_size > 100
         assert found.export(tmp_path / f"u{suffix}").stat().st_size > 100
 

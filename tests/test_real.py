@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from probe.datasets import IngestReport, ingest, open_dataset
+from probe.datasets.originals import original_positions
 from probe.detectors import load_detector
 from probe.detectors.evaluation import evaluate
 from probe.stats import sigmoid
@@ -111,3 +112,32 @@ def test_separability_and_artefacts_refuse_intervals_on_seven_videos(
     effects = pd.read_csv(tmp_path / "a.csv")
     assert np.isfinite(effects["effect"]).any() and effects[["low", "high"]].isna().all(axis=None)
     assert printed.count("No interval:") == 4 and "central ellipse; no masks" in printed
+
+
+def test_maps_of_real_fakes_are_drawn_beside_their_originals(
+    ingested: IngestReport, real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Originals, fakes and four methods in PDF and PNG; no interval and no claim on four videos."""
+    data = open_dataset(ingested.out)
+    fakes = data.select(label=1)
+    places = original_positions(fakes, data)
+    table = data.samples.table
+    for row, place in zip(fakes.samples.table.itertuples(index=False), places, strict=True):
+        # The original of 750 is not among the seven videos.
+        assert (place < 0) == (row.identity == "750" or "750" in row.video)
+        if place >= 0:
+            assert table["label"].iloc[place] == 0 and table["identity"].iloc[place] == row.identity
+    code = run(
+        "attribute", ingested.out, "-d", f"meso4={real_data / 'mesonet' / 'Meso4_DF.h5'}",
+        "-m", "gradcam,integrated_gradients,smoothgrad,occlusion", "--label", "fake",
+        "--most", "1", "--figure", tmp_path / "maps", "--out", tmp_path / "out",
+        "--checks", "mask_auroc,completeness,deletion_blur", "--table", tmp_path / "trust.csv",
+        "-O", "steps=20", "-O", "window=0.25", "-O", "samples=8",
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    assert code == 0 and (tmp_path / "maps.png").stat().st_size > 50_000
+    assert (tmp_path / "maps.pdf").read_bytes()[:4] == b"%PDF"
+    frame = pd.read_csv(tmp_path / "trust.csv")
+    assert frame["low"].isna().all()
+    assert "5 are needed" in " ".join(frame["reason"].dropna())
+    assert "no fake image has a mask" in printed and "5 are needed" in printed

@@ -56,12 +56,13 @@ HEAD = f"""
 
 Made by `python tools/attribution_leaderboard.py runs/demo docs/attribution-leaderboard.md`, of the
 demo's detectors (trained on the lab's `deepfakes`), {FAKES} test fakes of as many people a dataset.
-The lab is a simulation, and its masks are exact; docs/attribution-trust.md says what the checks are.
+The lab is a simulation, and its masks are exact; [trust](attribution-trust.md) says what the checks
+are.
 
 - The value is the AUROC of pixels by attribution against the mask of the forgery, mean over fakes,
   with its 95 % interval over people. A map that knows nothing has .50.
-- *random weights*: mean over fakes and {RANDOM} networks of the same architecture whose weights know
-  nothing, and their range. **What lies within that range says nothing of what was learnt.**
+- *random weights*: mean over fakes and {RANDOM} networks of the same architecture whose weights
+  know nothing, and their range. **What lies within that range says nothing of what was learnt.**
 - *edges* is the Sobel magnitude of the image: what a method has to beat to be worth a network.
 - Methods in order of their value on `deepfakes`. Bold: above .5, above the range of random weights
   and above edges.
@@ -75,7 +76,7 @@ def section(data: xr.Dataset) -> str:
 
 
 def auroc_table(data: xr.Dataset) -> str:
-    """Pixel AUROC by method and dataset."""
+    """Write pixel AUROC by method and dataset."""
     part = data.sel(check="mask_auroc")
     edges = part.sel({"method": "edges"})
     rows = []
@@ -100,7 +101,7 @@ def ordered(part: xr.Dataset) -> Sequence[str]:
 
 
 def cell(at: xr.Dataset, edges: xr.Dataset) -> str:
-    """A value with its interval; bold where it means something."""
+    """Write a value with its interval; bold where it means something."""
     value, low, high = (float(at[name]) for name in ("value", "low", "high"))
     text = f"{two(value)} [{two(low)}, {two(high)}]"
     above = np.isfinite(at["randomised"]) and value > float(at["randomised_high"])
@@ -108,7 +109,7 @@ def cell(at: xr.Dataset, edges: xr.Dataset) -> str:
 
 
 def places_table(data: xr.Dataset) -> str:
-    """The other checks of where, on all fakes together."""
+    """Write the other checks of where, on all fakes together."""
     part = data.sel(dataset="all")
     rows = []
     for name in ordered(data.sel(check="mask_auroc")):

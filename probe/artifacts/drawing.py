@@ -11,10 +11,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from probe.artifacts.report import ArtifactReport
-from probe.figures import STYLE, save_figure
+from probe.figures import STYLE, colours_of, save_figure
+from probe.figures.colours import text_on
 
 __all__ = ["draw_report", "effects_figure", "spectra_figure", "tells_figure"]
 
@@ -182,7 +184,8 @@ def tells_figure(data: xr.Dataset) -> Figure:
     Parameters
     ----------
     data : xarray.Dataset
-        As in `probe.artifacts.ArtifactReport`. Cells whose interval holds 0.5 are grey text.
+        As in `probe.artifacts.ArtifactReport`. Values whose interval holds 0.5 stand in
+        brackets.
     """
     tells = data["tells"].transpose("measurement", "method")
     low, high = (data[f"tells_{end}"].transpose("measurement", "method") for end in ("low", "high"))
@@ -192,10 +195,11 @@ def tells_figure(data: xr.Dataset) -> Figure:
             figsize=(0.62 * len(columns) + 1.9, 0.175 * len(rows) + 0.9), layout="constrained"
         )
         axes = figure.subplots()
-        drawn = axes.imshow(tells.values, cmap="PuOr_r", vmin=0, vmax=1, aspect="auto")
+        drawn = axes.imshow(tells.values, cmap=colours_of(True), vmin=0, vmax=1, aspect="auto")
         for r, c in np.ndindex(tells.shape):
-            _write(axes, c, r, *(float(one.values[r, c]) for one in (tells, low, high)))
+            _write(axes, drawn, c, r, *(float(one.values[r, c]) for one in (tells, low, high)))
         axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", fontsize=6.5)
+        axes.set_xlabel("in brackets: the interval holds .5", fontsize=6)
         axes.set_yticks(range(len(rows)), rows, fontsize=6.5)
         axes.tick_params(length=0)
         bar = figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
@@ -204,11 +208,13 @@ def tells_figure(data: xr.Dataset) -> Figure:
     return figure
 
 
-def _write(axes: Axes, x: int, y: int, value: float, low: float, high: float) -> None:
+def _write(
+    axes: Axes, drawn: AxesImage, x: int, y: int, value: float, low: float, high: float
+) -> None:
     if not np.isfinite(value):
         axes.text(x, y, "–", ha="center", va="center", fontsize=6)
         return
     sure = low > 0.5 or high < 0.5
-    dark = abs(value - 0.5) > 0.36
-    colour = "white" if dark else "black" if sure else "0.55"
-    axes.text(x, y, f"{value:.2f}", ha="center", va="center", fontsize=5.5, color=colour)
+    text = f"{value:.2f}" if sure else f"({value:.2f})"
+    colour = text_on(drawn.to_rgba(np.asarray(value)))
+    axes.text(x, y, text, ha="center", va="center", fontsize=5.5, color=colour)

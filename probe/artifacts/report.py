@@ -54,7 +54,7 @@ class ArtifactMeasurements:
         return pd.concat([about.reset_index(), values, controls], axis=1)
 
     def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
@@ -114,7 +114,7 @@ class ArtifactReport:
         return pd.DataFrame(columns).reset_index()
 
     def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:

@@ -85,7 +85,10 @@ class MapSimilarity:
         return about.assign(**means, retrained=self.data["retrained"].values)
 
     def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``; ``NAME-images`` stands beside."""
+        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.
+
+        ``NAME-images`` stands beside it.
+        """
         path = Path(path)
         export_frame(self.images(), path.with_name(f"{path.stem}-images{path.suffix}"))
         return export_frame(self.to_dataframe(), path, self.data.attrs)
@@ -153,7 +156,10 @@ class RegionAttention:
         return about.rename(columns={"of": "group"}).merge(frame, on="sample")
 
     def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``; ``NAME-images`` stands beside."""
+        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.
+
+        ``NAME-images`` stands beside it.
+        """
         path = Path(path)
         export_frame(self.images(), path.with_name(f"{path.stem}-images{path.suffix}"))
         return export_frame(self.to_dataframe(), path, self.data.attrs)

@@ -216,4 +216,6 @@ class AttributionMap:
                     "the run was interrupted. Run the same command again; it goes on."
                 )
             data = data.drop_vars("written")
+        if data.attrs.get("relative_gap") is None:
+            data = data.assign_attrs(relative_gap=float("nan"))
         return cls(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,8 +84,11 @@ class MapWriter:
         self.group["written"][where] = np.ones(where.stop - where.start, dtype=bool)  # type: ignore[index]
 
     def finish(self, relative_gap: float) -> None:
-        """Note what all maps together say."""
-        self.group.attrs["relative_gap"] = relative_gap
+        """Note what all maps together say, once."""
+        if "relative_gap" not in self.group.attrs:
+            # JSON has no NaN that all readers know.
+            known = relative_gap if math.isfinite(relative_gap) else None
+            self.group.attrs["relative_gap"] = known
 
 
 def _create(

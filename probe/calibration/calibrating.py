@@ -53,7 +53,7 @@ class Calibration:
         return rows.mean().join(rows[UNCERTAIN].sem().add_suffix("_se")).reset_index()
 
     def export(self, path: str | Path) -> Path:
-        """Write the means as ``.csv``, ``.parquet`` or ``.tex``."""
+        """Write the means as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
         return export_frame(self.to_dataframe(), path, {"draws": int(self.draws["draw"].max()) + 1})
 
 

@@ -278,7 +278,9 @@ def train(
 )
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--per-video", is_flag=True, help="Also print mean P(fake) of every video.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv .parquet .tex")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv .parquet .tex .md"
+)
 @click.option("--audit/--no-audit", "audited", default=True, help="Audit the data first (cached).")
 def evaluate(
     datasets: tuple[str, ...],

@@ -24,7 +24,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--workers", type=int, default=1, show_default=True, help="Processes.")
 @click.option("--figures", type=FOLDER, help="Also draw spectra, effects and methods there.")
-@click.option("--out", type=OUT, help=".csv .parquet .tex .zarr")
+@click.option("--out", type=OUT, help=".csv .parquet .tex .md .zarr")
 def artifacts(
     datasets: tuple[str, ...], split: str, caliper: float, seed: int, workers: int,
     figures: Path | None, out: Path | None,

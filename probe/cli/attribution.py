@@ -56,6 +56,7 @@ def _list_methods(context: click.Context, _: click.Parameter, asked: bool) -> No
 @click.option("--figure", type=PLACE, help="Also draw them: NAME, or a .pdf, .svg or .png.")
 @click.option("--style", help="Of the figure; see `probe figures --help`.")
 @click.option("--check", is_flag=True, help="Check how far the maps can be trusted.")
+@click.option("--checks", metavar="A,B", help="Only these checks.  [default: all]")
 @click.option("--compare", is_flag=True, help="Compare the maps of several detectors by SSIM.")
 @click.option(
     "--mode", type=click.Choice(["corrected", "authors"]), default="corrected", show_default=True,
@@ -86,7 +87,7 @@ def attribute(datasets: tuple[str, ...], **options: Any) -> None:
     print_maps(found)
     for place in found.places.values():
         report.written(place)
-    _draw(found, data, options)
+    _draw(found, data, everything, options)
     _analyse(found, those, data, settings, options)
 
 
@@ -124,11 +125,12 @@ def _target(options: Any) -> Any:
     return str(table.data.attrs["layer"]), units
 
 
-def _draw(found: Any, data: Any, options: Any) -> None:
-    """Draw the first samples, images beside their maps."""
+def _draw(found: Any, data: Any, everything: Any, options: Any) -> None:
+    """Draw the first samples: what fakes were made of, images, maps."""
     if not options["figure"]:
         return
     from probe.cli.figures import typed
+    from probe.datasets.originals import original_positions
     from probe.figures import FORMATS, attribution_figure, caption_draft, provenance_of
     from probe.figures import write_figure as write
     from probe.figures.drawing import scale_of
@@ -136,7 +138,12 @@ def _draw(found: Any, data: Any, options: Any) -> None:
     rows = range(min(6, len(data)))
     maps = {title: one.take(list(rows)) for title, one in found.titled.items()}
     images, masks = ([take(i) for i in rows] for take in (data.image, data.mask))
-    drawn = attribution_figure(maps, images, masks, style=options["style"])
+    places = original_positions(data.take(list(rows)), everything)
+    originals = [everything.image(int(i)) if i >= 0 else None for i in places]
+    drawn = attribution_figure(
+        maps, images, masks, style=options["style"],
+        originals=originals if (places >= 0).any() else None,
+    )  # fmt: skip
     rule = scale_of(maps, "map", None)
     out = options["figure"]
     for place in write(
@@ -150,8 +157,9 @@ def _draw(found: Any, data: Any, options: Any) -> None:
 def _analyse(found: Any, those: Any, data: Any, settings: Any, options: Any) -> None:
     """Do what is asked for beyond the maps; each writes a table of its own."""
     table = options["table"]
-    several = options["check"] + options["compare"] + options["regions"] > 1
-    if options["check"]:
+    check = bool(options["check"] or options["checks"])
+    several = check + options["compare"] + options["regions"] > 1
+    if check:
         from probe.attribution.trust import trust_report
         from probe.report.attribution import print_trust
 
@@ -159,7 +167,7 @@ def _analyse(found: Any, those: Any, data: Any, settings: Any, options: Any) -> 
             mine = [name for label, name in found.maps if label == one.name]
             trust = trust_report(
                 one, data, mine, target=settings["target"], layer=settings["layer"],
-                seed=settings["seed"], memory=settings["memory"],
+                seed=settings["seed"], memory=settings["memory"], checks=_checks(options),
                 options=_own_options(mine, settings),
             )  # fmt: skip
             print_trust(trust)
@@ -181,6 +189,11 @@ def _analyse(found: Any, those: Any, data: Any, settings: Any, options: Any) -> 
             looked = attention_by_region(maps, data)
             attention(looked)
             write_table(looked, table, f"-{label.replace('/', '-')}-{name}-regions")
+
+
+def _checks(options: Any) -> list[str] | None:
+    asked = options["checks"]
+    return [one.strip() for one in asked.split(",") if one.strip()] if asked else None
 
 
 def _own_options(methods: list[str], settings: Any) -> dict[str, dict[str, Any]]:

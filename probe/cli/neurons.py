@@ -15,7 +15,7 @@ __all__ = ["COMMANDS"]
 
 TABLE = click.Path(path_type=Path, dir_okay=False)
 SPLIT = click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
-OUT = click.option("--out", type=TABLE, help=".csv .parquet .tex")
+OUT = click.option("--out", type=TABLE, help=".csv .parquet .tex .md")
 LAYER = click.option("--layer", "-l", help="The detector's unit layer by default.")
 ONE = click.option("--detector", "-d", "name", required=True, metavar=DETECTOR)
 

@@ -44,7 +44,7 @@ OUT = click.Path(path_type=Path)
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--figure", type=TABLE, help="Also draw it: .pdf .png .svg")
-@click.option("--out", type=OUT, help=".csv .parquet .tex .zarr")
+@click.option("--out", type=OUT, help=".csv .parquet .tex .md .zarr")
 def responses(
     store: Path, layer: str, measurements: Path | None, datasets: tuple[str, ...],
     covariates: tuple[str, ...], name: str | None, others: str, videos: int,

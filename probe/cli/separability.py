@@ -14,7 +14,7 @@ __all__ = ["COMMANDS"]
 
 STORE = click.Path(path_type=Path, file_okay=False)
 OUT = click.option(
-    "--out", type=click.Path(path_type=Path), help=".csv .parquet .tex, or .zarr for all arrays."
+    "--out", type=click.Path(path_type=Path), help=".csv .parquet .tex .md; .zarr for all arrays."
 )
 FIGURES = click.option(
     "--figures", type=click.Path(path_type=Path, file_okay=False), help="Folder for PDF and PNG."

@@ -55,7 +55,7 @@ class ZeroShotMatrix:
         ]  # fmt: skip
 
     def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:

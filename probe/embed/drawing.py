@@ -7,6 +7,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib import patheffects
 from matplotlib.figure import Figure
 from scipy.stats import gaussian_kde
 
@@ -15,8 +16,9 @@ from probe.figures import STYLE
 
 __all__ = ["embedding_figure", "figures_of"]
 
-LABELS = {0: ("real", "#0072b2", "o"), 1: ("fake", "#d55e00", "^")}
-#: Colours (Okabe and Ito) and markers of datasets.
+#: Name, colour, marker and line. In grey the colours look alike.
+LABELS = {0: ("real", "#0072b2", "o", "-"), 1: ("fake", "#d55e00", "^", "--")}
+#: Colours (Okabe and Ito) and markers of datasets; every other is open.
 DATASETS = (
     ("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "D"), ("#cc79a7", "^"), ("#b8860b", "v"),
     ("#3f3f46", "P"), ("#56b4e9", "X"), ("#7b5aa6", "*"),
@@ -65,7 +67,7 @@ def embedding_figure(found: Embeddings, samples: pd.DataFrame, layer: str, metho
             axes.legend(
                 loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, frameon=False,
                 fontsize=6.5, handletextpad=0.2, columnspacing=0.9, markerscale=1.6,
-                title="lines hold half and nine tenths" if axes is left else None,
+                title="lines (dashed: fake) hold half and nine tenths" if axes is left else None,
                 title_fontsize=6.5,
             )  # fmt: skip
         figure.suptitle(
@@ -78,24 +80,29 @@ def embedding_figure(found: Embeddings, samples: pd.DataFrame, layer: str, metho
 
 
 def _by_label(axes: Any, places: Any, labels: Any, shown: Any) -> None:
-    for label, (name, colour, marker) in LABELS.items():
+    for label, (name, colour, marker, line) in LABELS.items():
         part = shown[labels[shown] == label]
-        axes.scatter(
-            *places[part].T, s=5, marker=marker, color=colour, lw=0, alpha=0.55, label=name
-        )
-        _density(axes, places[labels == label], colour)
+        _points(axes, places[part], colour, marker, bool(label), name)
+        _density(axes, places[labels == label], colour, line)
+
+
+def _points(
+    axes: Any, places: Any, colour: str, marker: str, hollow: bool, label: str
+) -> None:  # fmt: skip
+    look = {"facecolors": "none", "edgecolors": colour, "lw": 0.5} if hollow else {
+        "color": colour, "lw": 0,
+    }  # fmt: skip
+    axes.scatter(*places.T, s=6, marker=marker, alpha=0.75, label=label, **look)
 
 
 def _by_dataset(axes: Any, places: Any, datasets: Any, shown: Any) -> None:
     for i, name in enumerate(dict.fromkeys(datasets)):
         colour, marker = DATASETS[i % len(DATASETS)]
         part = shown[datasets[shown] == name]
-        axes.scatter(
-            *places[part].T, s=5, marker=marker, color=colour, lw=0, alpha=0.6, label=str(name)
-        )
+        _points(axes, places[part], colour, marker, bool(i % 2), str(name))
 
 
-def _density(axes: Any, places: Any, colour: str) -> None:
+def _density(axes: Any, places: Any, colour: str, line: str) -> None:
     """Draw lines of equal density that hold half and nine tenths of the points."""
     if len(places) < 20 or np.linalg.matrix_rank(np.cov(places.T)) < 2:
         return
@@ -106,4 +113,6 @@ def _density(axes: Any, places: Any, colour: str) -> None:
     grid = np.meshgrid(x, y)
     height = density(np.stack([g.ravel() for g in grid])).reshape(grid[0].shape)
     levels = np.unique(np.quantile(density(places.T), [0.1, 0.5]))
-    axes.contour(*grid, height, levels=levels, colors=colour, linewidths=0.9)
+    drawn = axes.contour(*grid, height, levels=levels, colors=colour, linewidths=1, linestyles=line)
+    # Over a cloud of points, a white line under it keeps it in sight.
+    drawn.set_path_effects([patheffects.withStroke(linewidth=2.2, foreground="white")])

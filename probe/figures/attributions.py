@@ -131,6 +131,7 @@ def attribution_figure(
     scale: str | None = None,
     style: str | None = None,
     most: int = 6,
+    originals: Sequence[NDArray[Any] | None] | None = None,
 ) -> Figure:
     """Draw samples × methods, detectors or variants.
 
@@ -143,6 +144,8 @@ def attribution_figure(
     scale : {"figure", "row", "column", "cell"}, optional
         Which maps share a scale of colours: by default those of a column where the columns
         differ in method or target, whose units differ then, else all.
+    originals : sequence, optional
+        What each fake was made of, as `images`, or None; a column before them.
 
     Returns
     -------
@@ -162,11 +165,16 @@ def attribution_figure(
     chosen = _chosen(first, rows, most)
     for found in maps.values():
         _check(found, images, masks, kind)
-    cells: list[list[Cell | None]] = []
-    for i in chosen:
-        row: list[Cell | None] = [] if images is None else [Cell(np.asarray(images[i]))]
-        cells.append(row + [_cell(found, i, images, masks, kind) for found in maps.values()])
-    titles = ([] if images is None else ["image"]) + list(maps)
+    shown = {"original": originals, "image": images}
+    if originals is not None and images is not None:
+        shown = {"original": originals, "fake": images}
+    shown = {title: those for title, those in shown.items() if those is not None}
+    cells = [
+        [*(_picture(those, i) for those in shown.values()),
+         *(_cell(found, i, images, masks, kind) for found in maps.values())]
+        for i in chosen
+    ]  # fmt: skip
+    titles = [*shown, *maps]
     alone = len(maps) == 1
     names = [name_of(first, i, alone) for i in chosen]
     rule = scale or default_scale(maps)
@@ -248,6 +256,10 @@ def name_of(found: Maps, i: int, value: bool = True) -> str:
         number = float(data["value"].values[i])
         name += f"\nlogit {number:+.1f}".replace("-", "−") if np.isfinite(number) else ""
     return name
+
+
+def _picture(images: Any, i: int) -> Cell | None:
+    return None if images[i] is None else Cell(np.asarray(images[i]))
 
 
 def _cell(found: Maps, i: int, images: Images | None, masks: Masks | None, kind: str) -> Cell:

@@ -9,14 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.colors import Colormap, ListedColormap
+from matplotlib.colors import Colormap, ListedColormap, to_rgb
+from matplotlib.typing import ColorType
 from numpy.typing import NDArray
 
-__all__ = ["PERCENTILE", "colours_of", "limit_of", "luminance", "number", "overlay", "to_oklab"]
+__all__ = [
+    "PERCENTILE",
+    "colours_of",
+    "contrast",
+    "limit_of",
+    "luminance",
+    "number",
+    "overlay",
+    "text_on",
+    "to_oklab",
+]
+
+#: A colour as matplotlib takes it, or as red, green and blue in [0, 1].
+Colour = ColorType | NDArray[Any]
 
 #: The percentile of magnitudes at which colours end: one hot pixel would wash out all else.
 PERCENTILE = 99.5
@@ -95,6 +109,19 @@ def to_oklab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
 def luminance(colours: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return what grey printing leaves of sRGB colours: Rec. 709 luminance in [0, 1]."""
     return np.asarray(_to_linear(colours) @ np.array([0.2126, 0.7152, 0.0722]))
+
+
+def contrast(one: Colour, other: Colour) -> float:
+    """Return the contrast of two colours as WCAG 2 defines it, 1 (none) to 21 (black on white)."""
+    low, high = sorted(
+        float(luminance(np.array(to_rgb(cast(ColorType, colour))))) for colour in (one, other)
+    )
+    return (high + 0.05) / (low + 0.05)
+
+
+def text_on(colour: Colour) -> str:
+    """Return the colour of text that lies on this one: black or white, at a contrast above 4.5."""
+    return max(("black", "white"), key=lambda text: contrast(text, colour))
 
 
 def limit_of(maps: Iterable[NDArray[Any]]) -> float:

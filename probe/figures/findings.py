@@ -10,7 +10,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
+from probe.figures.colours import colours_of, text_on
 from probe.figures.styles import STYLE
 
 __all__ = ["ablation_figure", "counts_figure", "matrix_figure"]
@@ -32,22 +34,22 @@ def matrix_figure(data: xr.Dataset, metric: str = "auroc", level: str = "frame")
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(0.85 * len(columns) + 1.6, 0.42 * len(rows) + 0.9))
         axes = figure.subplots()
-        drawn = axes.imshow(values, cmap="PuOr_r", vmin=0, vmax=1, aspect="auto")
+        drawn = axes.imshow(values, cmap=colours_of(True), vmin=0, vmax=1, aspect="auto")
         for r in range(len(rows)):
             for c in range(len(columns)):
-                _write_cell(axes, part, r, c)
+                _write_cell(axes, drawn, part, r, c)
         axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
         axes.set_yticks(range(len(rows)), rows)
         figure.colorbar(drawn, ax=axes, label=f"{metric.upper()} per {level}")
     return figure
 
 
-def _write_cell(axes: Axes, part: xr.Dataset, r: int, c: int) -> None:
+def _write_cell(axes: Axes, drawn: AxesImage, part: xr.Dataset, r: int, c: int) -> None:
     value, low, high = (float(part[name].values[r, c]) for name in ("value", "low", "high"))
-    colour = "white" if abs(value - 0.5) > 0.36 else "black"
     if not np.isfinite(value):
         axes.text(c, r, "one class", ha="center", va="center", fontsize=5)
         return
+    colour = text_on(drawn.to_rgba(np.asarray(value)))
     axes.text(c, r - 0.12, f"{value:.2f}", ha="center", va="center", color=colour)
     span = f"{low:.2f}–{high:.2f}" if np.isfinite(low) else "too few clusters"
     axes.text(c, r + 0.25, span, ha="center", va="center", color=colour, fontsize=5)
@@ -78,7 +80,7 @@ def counts_figure(data: xr.Dataset) -> Figure:
         for draw, row in enumerate(data["untrained"].values):
             label = "untrained networks" if draw == 0 else None
             axes.plot(
-                count + 0.12, row, "D", ms=3.5, mfc="none", color="#d55e00", label=label,
+                count + 0.12, row, "D", ms=3.5, mfc="white", color="#d55e00", label=label,
                 clip_on=False, zorder=3,
             )  # fmt: skip
         axes.set(xlabel=f"datasets in whose top {float(data.attrs['top']):.0%} a unit stands")

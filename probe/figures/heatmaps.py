@@ -7,14 +7,17 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import patheffects
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from probe.figures.colours import colours_of
 from probe.figures.styles import STYLE
 
 __all__ = ["heatmap_figure"]
 
-LEGEND = "outline: forgery mask; colour: attribution,\norange fake, purple real, one scale a column"
+#: Words that hold in grey too.
+LEGEND = "outline: forgery mask; colour: attribution,\nlight fake, dark real, one scale a column"
 
 
 def heatmap_figure(
@@ -76,10 +79,13 @@ def _draw_maps(
     """Draw one column of maps, and its colour bar in the last row."""
     # The 99.5th percentile keeps one hot pixel from washing out all else.
     limit = float(np.percentile(np.abs(stack), 99.5)) or 1.0
+    # A black line is lost on dark colours: a white one lies under it.
+    under: Any = patheffects.withStroke(linewidth=1.6, foreground="white")
     for axes, values, mask in zip(column[:-1], stack, masks, strict=True):
-        drawn = axes.imshow(values, cmap="PuOr_r", vmin=-limit, vmax=limit)
+        drawn = axes.imshow(values, cmap=colours_of(True), vmin=-limit, vmax=limit)
         if mask is not None and mask.any():
-            axes.contour(mask, levels=[127.5], colors="black", linewidths=0.6)
+            outline = axes.contour(mask, levels=[127.5], colors="black", linewidths=0.6)
+            outline.set_path_effects([under])
     bar = figure.colorbar(drawn, cax=column[-1], orientation="horizontal")
     bar.set_ticks([-limit, 0, limit], labels=[f"−{limit:.1g}", "0", f"+{limit:.1g}"])
     ends = bar.ax.get_xticklabels()

@@ -133,7 +133,7 @@ class TopUnits:
         return chosen["unit"].to_numpy(np.int64)
 
     def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
         return export_frame(self.frame, path, {**{str(k): v for k, v in self.attrs.items()}})
 
 

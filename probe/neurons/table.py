@@ -68,7 +68,7 @@ class NeuronTable:
         return frame
 
     def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:

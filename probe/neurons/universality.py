@@ -155,7 +155,7 @@ class Universality:
         return frame
 
     def export(self, path: str | Path) -> Path:
-        """Write the frame of counts as ``.csv``, ``.parquet`` or ``.tex``.
+        """Write the frame of counts as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.
 
         Beside it, named ``<stem>-units`` and ``<stem>-nulls``, one row a unit and one a null.
         """

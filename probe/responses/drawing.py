@@ -11,16 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probe.errors import ProbeError
-from probe.figures import STYLE
+from probe.figures import STYLE, colours_of
 from probe.responses.report import ResponseReport
 from probe.schema import DATASETS
 from probe.stats import Floats
 
 __all__ = ["correlation_figure", "dose_figure", "unit_figure"]
 
-#: One colour (Okabe and Ito 2008) and one mark a dataset, the same in every panel.
+#: One colour (Okabe and Ito 2008), one mark and one dash a dataset, the same in every panel: in
+#: grey, colours look alike.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKS = ("o", "s", "^", "D", "v", "P")
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
 #: Units that a heatmap shows at most: a row has to be legible.
 MOST = 48
@@ -77,11 +79,11 @@ def _draw_doses(axes: Axes, data: xr.Dataset) -> dict[str, Any]:
         one = data.sel(dataset=name)
         mean, low, high = (one[f"logit_{key}"].values for key in ("response", "low", "high"))
         shift = 0.012 * (i - (len(shown) - 1) / 2)
-        colour, mark = _style(name, names)
+        style = _style(name, names)
         spread = None if np.isnan(low).any() else np.stack([mean - low, high - mean]).clip(0)
         drawn[name] = axes.errorbar(
-            dose + shift, mean, yerr=spread, color=colour, marker=mark, ms=2.8, lw=0.9,
-            elinewidth=0.7, capsize=0,
+            dose + shift, mean, yerr=spread, **style, ms=3, mew=0.7, lw=0.9, elinewidth=0.7,
+            capsize=0,
         )  # fmt: skip
     axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
     axes.set_xlim(-0.08, 1.08)
@@ -89,16 +91,20 @@ def _draw_doses(axes: Axes, data: xr.Dataset) -> dict[str, Any]:
     return drawn
 
 
-def _style(name: str, names: list[str]) -> tuple[str, str]:
-    """Give a dataset its colour and mark, the same in every figure."""
+def _style(name: str, names: list[str]) -> dict[str, Any]:
+    """Give a dataset its look, the same in every figure; every other mark is open."""
     place = DATASETS.index(name) if name in DATASETS else names.index(name)
-    return COLOURS[place % len(COLOURS)], MARKS[place % len(MARKS)]
+    colour = COLOURS[place % len(COLOURS)]
+    return {
+        "color": colour, "marker": MARKS[place % len(MARKS)], "ls": DASHES[place % len(DASHES)],
+        "mfc": "white" if place % 2 else colour,
+    }  # fmt: skip
 
 
 def unit_figure(report: ResponseReport) -> Figure:
     """Draw the units' responses at the highest dose, units × artefacts.
 
-    Cells that are not significant, or smaller than what is an answer, are left blank; universal
+    Cells that are not significant, or smaller than what is an answer, hold a dot; universal
     units are marked with a star. Of many units those with the largest responses are shown.
 
     Parameters
@@ -112,7 +118,7 @@ def unit_figure(report: ResponseReport) -> Figure:
     clear = data["effect_q"].transpose("unit", "artefact").values <= data.attrs["alpha"]
     label = f"mean response at dose {data['dose'].values[-1]:g} (SD of the unit)"
     names = _counted_names(data)
-    note = f"(datasets that have it); blank: q > {data.attrs['alpha']:g} or below {floor:g} SD"
+    note = f"(datasets that have it); dot: q > {data.attrs['alpha']:g} or below {floor:g} SD"
     return _heatmap(report, effect, clear & (np.abs(effect) >= floor), names, label, note)
 
 
@@ -124,7 +130,7 @@ def correlation_figure(report: ResponseReport) -> Figure:
     rho = data["rho"].transpose("unit", "measurement").values
     clear = data["q"].transpose("unit", "measurement").values <= data.attrs["alpha"]
     names = [str(name) for name in data["measurement"].values]
-    note = f"blank: q > {data.attrs['alpha']:g}"
+    note = f"dot: q > {data.attrs['alpha']:g}"
     return _heatmap(report, rho, clear, names, "partial rank correlation", note)
 
 
@@ -141,7 +147,10 @@ def _heatmap(
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         shown = np.ma.masked_where(~clear[rows], values[rows])
-        drawn = axes.imshow(shown, cmap="PuOr_r", vmin=-limit, vmax=limit, aspect="auto")
+        drawn = axes.imshow(shown, cmap=colours_of(True), vmin=-limit, vmax=limit, aspect="auto")
+        # The lightest colour is almost white: what is blank has to look unlike it.
+        y, x = np.nonzero(~clear[rows])
+        axes.plot(x, y, ".", ms=2.2, mew=0, color="0.35")
         turned: dict[str, Any] = {"rotation": 50, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(range(len(columns)), columns, **turned)
         axes.set_xlabel(note, fontsize=6)

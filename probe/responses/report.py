@@ -163,7 +163,7 @@ class ResponseReport:
         return self.answers()
 
     def export(self, path: str | Path) -> Path:
-        """Write `answers` as ``.csv``, ``.parquet`` or ``.tex``.
+        """Write `answers` as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.
 
         Beside it, named ``<stem>-correlations``, ``<stem>-doses`` and ``<stem>-units``, what they
         rest on, as far as it was computed.

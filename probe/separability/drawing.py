@@ -9,7 +9,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from probe.figures import STYLE
+from probe.figures import STYLE, colours_of
+from probe.figures.colours import text_on
 from probe.separability.report import SeparabilityReport
 
 __all__ = ["figures_of", "probes_figure", "transfer_figure", "units_figure"]
@@ -52,13 +53,12 @@ def transfer_figure(found: SeparabilityReport, layer: str) -> Figure:
 def _cells(axes: Any, part: xr.Dataset, name: str) -> Any:
     values = np.atleast_2d(part[name].values)
     low, high = (np.atleast_2d(part[f"{name}_{end}"].values) for end in ("low", "high"))
-    drawn = axes.imshow(values, cmap="PuOr_r", vmin=0, vmax=1, aspect="auto")
+    drawn = axes.imshow(values, cmap=colours_of(True), vmin=0, vmax=1, aspect="auto")
     for r, c in np.ndindex(values.shape):
-        dark = abs(values[r, c] - 0.5) > 0.36
-        colour = "white" if dark else "black"
         if not np.isfinite(values[r, c]):
             axes.text(c, r, "–", ha="center", va="center")
             continue
+        colour = text_on(drawn.to_rgba(values[r, c]))
         raised = 0.14 if np.isfinite(low[r, c]) else 0.0
         axes.text(c, r - raised, f"{values[r, c]:.2f}", ha="center", va="center", color=colour)
         if raised:

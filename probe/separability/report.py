@@ -99,9 +99,10 @@ class SeparabilityReport:
         return frame.rename(columns={"row_layer": "layer", "row_unit": "unit"})
 
     def export(self, path: str | Path) -> Path:
-        """Write the measures as ``.csv``, ``.parquet`` or ``.tex``; companions stand beside.
+        """Write the measures as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.
 
-        ``NAME-transfer``, ``NAME-layers`` and ``NAME-units`` are written first, in the same format.
+        ``NAME-transfer``, ``NAME-layers`` and ``NAME-units`` are written first, beside it, in the
+        same format.
         """
         path = Path(path)
         for name, frame in (
@@ -143,7 +144,7 @@ class Similarity:
         return frame[first < frame["other"].map(names.index)].dropna(subset="cka")
 
     def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:

@@ -9,6 +9,7 @@ from probe import figures
 from probe.artifacts import ArtifactMeasurements, ArtifactReport
 from probe.artifacts.drawing import draw_report
 from probe.attribution import attribute
+from probe.attribution.drawing import regions_figure, similarity_figure
 from probe.datasets import Dataset
 from probe.datasets.dataset import concatenate
 from probe.detectors import Detector
@@ -24,10 +25,11 @@ from probe.schema import FAKE
 from probe.separability import SeparabilityReport
 from probe.separability import drawing as separability_drawing
 from probe.store import ActivationStore
+from probe.study.explaining import Explanations
 from probe.study.plan import Study, layer_of
 from probe.study.stages import figure_names
 
-__all__ = ["draw_analyses", "draw_figures", "heatmaps_on"]
+__all__ = ["draw_analyses", "draw_explanations", "draw_figures", "heatmaps_on"]
 
 
 def draw_figures(
@@ -87,6 +89,23 @@ def draw_analyses(
             figures.save_figure(figure, folder.figures / f"{name}{suffix}")
         if study.figures.artifacts and measured:
             draw_report(measured[1], folder.figures, suffix)
+
+
+def draw_explanations(
+    study: Study, folder: RunFolder, first: Detector, found: Explanations
+) -> None:
+    """Draw where the first detector looks, and how alike its variants look, as PDF and PNG."""
+    if not study.figures.attribution:
+        return
+    name, drawn = first.spec.name, dict[str, Any]()
+    if first.name in found.attention:
+        drawn[f"looking-{slug(name)}"] = regions_figure(found.attention[first.name].data)
+    if (name, "corrected") in found.similarity:
+        data = found.similarity[name, "corrected"].data
+        drawn[f"map-similarity-{slug(name)}"] = similarity_figure(data)
+    for place, figure in drawn.items():
+        for suffix in (".pdf", ".png"):
+            figures.save_figure(figure, folder.figures / f"{place}{suffix}")
 
 
 def heatmaps_on(detectors: list[Detector], test: Dataset, layer: str = "last_conv") -> Any:

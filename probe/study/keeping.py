@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from probe.artifacts import ArtifactReport
+from probe.attribution.findings import MapSimilarity, RegionAttention
+from probe.attribution.trust import TrustReport
 from probe.detectors.evaluation import ZeroShotMatrix
 from probe.embed import Embeddings
 from probe.errors import StoreError
@@ -18,7 +20,7 @@ __all__ = ["exported", "holds", "kept"]
 
 Table = TypeVar(
     "Table", ZeroShotMatrix, NeuronTable, Universality, Ablation, SeparabilityReport, Similarity,
-    Embeddings, ArtifactReport, ResponseReport,
+    Embeddings, ArtifactReport, ResponseReport, TrustReport, MapSimilarity, RegionAttention,
 )  # fmt: skip
 
 

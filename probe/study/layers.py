@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
+from probe.attribution.explaining import prepare
 from probe.detectors import Detector, load_detector
 from probe.errors import UnknownNameError
 from probe.hooks import trace
 from probe.study.plan import Study
-from probe.study.reasons import NAMED_LAYERS
+from probe.study.reasons import COMPARED, NAMED_LAYERS
 
 __all__ = ["in_order", "require_layers"]
 
 
 def require_layers(study: Study) -> None:
-    """Raise `UnknownNameError` for a layer that is in no detector, before anything is trained."""
+    """Raise for a layer that a detector lacks, or cannot be drawn, before anything is trained.
+
+    Raises
+    ------
+    UnknownNameError
+        If a detector has no such layer.
+    ProbeError
+        If Grad-CAM shall weight a layer that is no map at this input size.
+    """
     plan = study.detectors
     for name in dict.fromkeys([*plan.names, *(one.name for one in plan.weights)]):
-        asked = study.layers - {*NAMED_LAYERS}
-        if asked:
-            known = trace(load_detector(name, input_size=plan.input_size)).layers
-            for layer in sorted(asked - {*known}):
+        asked, drawn = study.layers - {*NAMED_LAYERS}, _drawn(study) - {*NAMED_LAYERS}
+        if asked | drawn:
+            detector = load_detector(name, input_size=plan.input_size)
+            known = trace(detector).layers
+            for layer in sorted((asked | drawn) - {*known}):
                 raise UnknownNameError(
                     "layer", layer, known, name, f"List them with `probe layers {name}`."
                 )
+            for layer in sorted(drawn):
+                prepare(detector, COMPARED, layer=layer)
+
+
+def _drawn(study: Study) -> set[str]:
+    """Layers whose maps are weighted."""
+    drawn = {study.figures.heatmap_layer} if study.figures.heatmaps else set()
+    if study.attribution.run and study.attribution.layer:
+        drawn = drawn | {study.attribution.layer}
+    return drawn
 
 
 def in_order(detector: Detector, names: list[str]) -> list[str]:

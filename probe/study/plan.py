@@ -14,7 +14,7 @@ from probe.detectors.architectures import TIMM_PREFIX
 from probe.importance import MEASURES, MODES
 from probe.run import slug
 from probe.schema import SPLITS, VARIANTS
-from probe.study.reasons import NAMED_LAYERS, ArtifactPlan, SeparabilityPlan
+from probe.study.reasons import NAMED_LAYERS, ArtifactPlan, AttributionPlan, SeparabilityPlan
 from probe.study.sources import DatasetEntry
 from probe.study.values import Part, Positive, Seed, known
 
@@ -164,6 +164,18 @@ def variant_of(variant: str, seed: int, seeds: tuple[int, ...]) -> str:
     return variant if seed == seeds[0] else f"{variant}-seed{seed}"
 
 
+def heads_of(study: Study) -> list[str]:
+    """Return the detectors as they were first trained, with the first seed, or brought."""
+    tuned = {f"{name}/{variant}" for name in study.detectors.names for variant in VARIANTS[1:]}
+    seeded = {
+        f"{name}/{variant_of(variant, seed, study.seeds)}"
+        for name in study.detectors.names
+        for variant in VARIANTS
+        for seed in study.seeds[1:]
+    }
+    return [label for label in study.labels if label not in tuned | seeded]
+
+
 class EvaluationPlan(Part):
     """How detectors are measured, and on which split everything is."""
 
@@ -219,9 +231,10 @@ class FigurePlan(Part):
 
     Attributes
     ----------
-    matrix, counts, heatmaps, separability, artifacts : bool
+    matrix, counts, heatmaps, separability, artifacts, attribution : bool
         The zero-shot matrix; the counts of universal units, Grad-CAM and probes, transfer and
-        pictures of the first architecture; spectra, effects and methods of artefacts.
+        pictures of the first architecture; spectra, effects and methods of artefacts; regions of
+        the face that are looked at, and how alike variants look.
     heatmap_layer : str
         Where Grad-CAM looks: ``last_conv``, ``units`` or a module path.
     """
@@ -231,6 +244,7 @@ class FigurePlan(Part):
     heatmaps: bool = True
     separability: bool = True
     artifacts: bool = True
+    attribution: bool = True
     heatmap_layer: str = NAMED_LAYERS[1]
 
 
@@ -262,7 +276,7 @@ class Study(Part):
         Each detector is trained once a seed; the first is also that of every other draw.
     datasets : tuple of DatasetEntry
         In the order of tables and figures.
-    detectors, evaluation, record, neurons, separability, artifacts, figures, budget
+    detectors, evaluation, record, neurons, separability, artifacts, attribution, figures, budget
         The stages.
     """
 
@@ -276,6 +290,7 @@ class Study(Part):
     neurons: NeuronPlan = NeuronPlan()
     separability: SeparabilityPlan = SeparabilityPlan()
     artifacts: ArtifactPlan = ArtifactPlan()
+    attribution: AttributionPlan = AttributionPlan()
     figures: FigurePlan = FigurePlan()
     budget: Budget = Budget()
 

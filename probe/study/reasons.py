@@ -1,4 +1,4 @@
-"""The models of the parts of a study file that ask why: features, artefacts, responses."""
+"""The models of the parts of a study file that ask why: features, artefacts, heatmaps."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from probe.attribution.methods import METHODS as ATTRIBUTIONS
+from probe.attribution.trust import CHECKS
 from probe.budget import parse_memory
 from probe.embed import METHODS
 from probe.errors import ProbeError
 from probe.study.values import Part, Positive, known
 
-__all__ = ["NAMED_LAYERS", "ArtifactPlan", "SeparabilityPlan"]
+__all__ = ["COMPARED", "NAMED_LAYERS", "ArtifactPlan", "AttributionPlan", "SeparabilityPlan"]
 
 #: Names of layers that every architecture of the study has a module for.
 NAMED_LAYERS = ("units", "last_conv")
 PICTURES = tuple(METHODS)
+#: The method by which variants are compared, and regions are found: the study's.
+COMPARED = "gradcam"
+TRUSTED = (
+    "mask_auroc", "pointing", "mask_mass", "deletion_blur", "insertion_blur", "completeness",
+    "mprt_spearman",
+)  # fmt: skip
 
 
 def _memory(value: str) -> str:
@@ -24,6 +32,11 @@ def _memory(value: str) -> str:
     except ProbeError as error:
         raise ValueError(str(error)) from error
     return value
+
+
+def _with_compared(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Put Grad-CAM first: variants are compared by it."""
+    return tuple(dict.fromkeys((COMPARED, *value)))
 
 
 class SeparabilityPlan(Part):
@@ -72,3 +85,38 @@ class ArtifactPlan(Part):
     responses: bool = True
     doses: bool = True
     videos: Positive = 12
+
+
+class AttributionPlan(Part):
+    """What is explained by heatmaps, and how they are checked.
+
+    Attributes
+    ----------
+    run : bool
+        Whether anything is.
+    methods : tuple of str
+        For detectors as they were first trained or brought; Grad-CAM, by which variants are
+        compared, for all.
+    images : int
+        Fakes a dataset, of as many people as can be; with the real images they were made of.
+    checks : tuple of str
+        How maps are checked.
+    random : int
+        Detectors of random weights on which checks of masks are repeated.
+    layer : str
+        Whose maps Grad-CAM weights: ``last_conv``, ``units``, a module path, or "" for the last
+        that is a map.
+    """
+
+    run: bool = True
+    methods: Annotated[
+        tuple[Annotated[str, AfterValidator(lambda v: known(v, tuple(ATTRIBUTIONS)))], ...],
+        AfterValidator(_with_compared),
+    ] = (COMPARED, "feature_ablation")
+    images: Positive = 5
+    checks: Annotated[
+        tuple[Annotated[str, AfterValidator(lambda v: known(v, tuple(CHECKS)))], ...],
+        Field(min_length=1),
+    ] = TRUSTED
+    random: Positive = 5
+    layer: str = ""

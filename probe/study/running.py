@@ -29,7 +29,8 @@ from probe.schema import VARIANTS
 from probe.separability import SeparabilityReport
 from probe.study.analysing import measure, respond, separate
 from probe.study.data import open_data
-from probe.study.drawing import draw_analyses, draw_figures
+from probe.study.drawing import draw_analyses, draw_explanations, draw_figures
+from probe.study.explaining import Explanations, explain
 from probe.study.keeping import exported, holds, kept
 from probe.study.layers import in_order, require_layers
 from probe.study.plan import Study, layer_of, variant_of
@@ -59,6 +60,8 @@ class Outcome:
     separability, artifacts, responses
         How well features tell fakes, what the images show, and what units respond to; by detector
         but for artifacts. Empty or None where the study does not ask.
+    attribution : Explanations
+        How far heatmaps can be trusted, where detectors look, and how alike variants look.
     """
 
     matrix: ZeroShotMatrix
@@ -69,6 +72,7 @@ class Outcome:
     separability: dict[str, SeparabilityReport]
     artifacts: ArtifactReport | None
     responses: dict[str, ResponseReport]
+    attribution: Explanations
 
 
 def run_study(study: Study, command: str = "") -> Outcome:
@@ -106,14 +110,16 @@ def run_study(study: Study, command: str = "") -> Outcome:
     told = run.stage("separability", lambda: separate(study, run.folder, detectors, test))
     measured = run.stage("artifacts", lambda: measure(study, run.folder, test))
     asked = run.stage("responses", lambda: run.respond(detectors, universality, measured))
+    explained = run.stage("attribution", lambda: run.explain(detectors, test))
 
     def draw() -> None:
         draw_figures(study, run.folder, detectors, test, matrix, universality)
         draw_analyses(study, run.folder, detectors[0].name, told, measured, asked)
+        draw_explanations(study, run.folder, detectors[0], explained)
 
     run.stage("figures", draw)
     run.finish()
-    reports = told, measured[1] if measured else None, asked
+    reports = told, measured[1] if measured else None, asked, explained
     return Outcome(matrix, universality, ablated, found, places_of(run.folder), *reports)
 
 
@@ -316,6 +322,10 @@ class _Run:
         notes = self.provenance.content["no_correlations"] = dict[str, str]()
         images = measured[0] if measured else None
         return respond(self.study, self.folder, detectors, universality, images, notes)
+
+    def explain(self, detectors: list[Detector], test: Dataset) -> Explanations:
+        notes = self.provenance.content["no_attribution"] = dict[str, str]()
+        return explain(self.study, self.folder, detectors, test, notes)
 
     def _neuron_table(
         self, detector: Detector, test: Dataset, null_of: NeuronTable | None

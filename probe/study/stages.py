@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probe.run import RunFolder, slug
-from probe.study.plan import Study
+from probe.study.plan import Study, heads_of
 
 __all__ = ["AUDIT_FILE", "StageState", "figure_names", "places_of", "stages_of"]
 
@@ -58,6 +58,8 @@ def stages_of(study: Study) -> list[StageState]:
          [folder.artifacts] if study.artifacts.run else []),
         ("responses", "what units respond to",
          [folder.responses(one) for one in labels] if asked else []),
+        ("attribution", "where detectors look, and whether maps can be trusted",
+         [folder.trust(one) for one in heads_of(study)] if study.attribution.run else []),
         ("figures", ", ".join(figure_names(study)) or "none", drawn),
     )  # fmt: skip
     return [
@@ -83,6 +85,7 @@ def figure_names(study: Study) -> dict[str, str]:
     """Return the figures that are asked for, and the names of their files without a suffix.
 
     Heatmaps, counts and probes are of the first architecture; probes and spectra stand for more.
+    Where detectors look is not listed: it is drawn where faces are found.
     """
     first = slug(study.labels[0].rpartition("/")[0])
     names = {
@@ -113,6 +116,10 @@ def places_of(folder: RunFolder) -> dict[str, Path]:
         "separability tables": folder.root / "tables" / "separability",
         "artifact report": folder.artifacts.with_suffix(".csv"),
         "responses of units": folder.root / "tables" / "responses",
+        "attribution maps": folder.root / "maps",
+        "trust in maps": folder.root / "tables" / "trust",
+        "regions looked at": folder.root / "tables" / "attention",
+        "similarity of maps": folder.root / "tables" / "map-similarity",
         "figures": folder.figures,
         "provenance": folder.root / "provenance.json",
     }

@@ -83,7 +83,7 @@ class HeadTable:
         return whole.groupby(keys, sort=False).apply(_over_replicas, level=level).reset_index()
 
     def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet`` or ``.tex``."""
+        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
         return export_frame(self.frame, path, {str(k): v for k, v in self.attrs.items()})
 
 

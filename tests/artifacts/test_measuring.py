@@ -203,7 +203,7 @@ def test_exports(tmp_path: Path) -> None:
     found = measure_artifacts(written(tmp_path / "d"), show=False)
     report = artifact_report(found, n_permutations=99, n_resamples=20, show=False)
     for table, rows in ((found, 6), (report, len(MEASUREMENTS))):
-        for suffix in (".csv", ".parquet", ".tex"):
+        for suffix in (".csv", ".parquet", ".tex", ".md"):
             assert table.export(tmp_path / f"t{suffix}").is_file()
         assert len(pd.read_csv(tmp_path / "t.csv")) == rows
     frame = report.to_dataframe()

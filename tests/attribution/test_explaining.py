@@ -166,7 +166,7 @@ def test_maps_round_trip(
         np.testing.assert_array_equal(read["attribution"], arrays["attribution"])
         assert list(read["sample"]) == coords["sample"]
         assert json.loads(str(read["attrs"]))["method"] == "m"
-    for suffix in (".csv", ".parquet", ".tex"):
+    for suffix in (".csv", ".parquet", ".tex", ".md"):
         assert back.export(place / f"m{suffix}").is_file()
     assert back.export(place / "again.npz").read_bytes() and len(back.to_dataframe()) == n
 

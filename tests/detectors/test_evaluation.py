@@ -54,7 +54,7 @@ def test_a_matrix_survives_the_disk(matrix: ZeroShotMatrix, tmp_path: Path) -> N
     pd.testing.assert_frame_equal(again.scores, matrix.scores, check_dtype=False)
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".tex"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".tex", ".md"])
 def test_exports(matrix: ZeroShotMatrix, tmp_path: Path, suffix: str) -> None:
     path = matrix.export(tmp_path / f"m{suffix}")
     if suffix == ".csv":
@@ -63,6 +63,10 @@ def test_exports(matrix: ZeroShotMatrix, tmp_path: Path, suffix: str) -> None:
         assert len(found) == 1 * 2 * 2 * 4
     elif suffix == ".tex":
         assert "\\toprule" in path.read_text()
+    elif suffix == ".md":
+        head, rule, *rows = path.read_text(encoding="utf-8").splitlines()
+        assert head.startswith("| detector | dataset |") and set(rule) <= set("| -:")
+        assert len(rows) == 16
     else:
         assert len(pd.read_parquet(path)) == 16
     with pytest.raises(UnknownNameError, match="Table format '.xlsx' is not known"):

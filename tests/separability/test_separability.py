@@ -219,7 +219,7 @@ def test_files_round_trip(found: SeparabilityReport, tmp_path) -> None:
     again = SeparabilityReport.open(tmp_path / "r.zarr")
     for name in found.data.data_vars:
         assert again.data[name].equals(found.data[name].astype(again.data[name].dtype)), name
-    for suffix in (".csv", ".parquet", ".tex"):
+    for suffix in (".csv", ".parquet", ".tex", ".md"):
         place = again.export(tmp_path / f"r{suffix}")
         assert place.is_file() and (tmp_path / f"r-transfer{suffix}").is_file()
     frame = pd.read_csv(tmp_path / "r.csv")

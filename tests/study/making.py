@@ -77,6 +77,8 @@ def tables_of(out: Path) -> dict[str, xr.Dataset]:
     places += [make(label) for label in labels for make in made]
     # Where nobody is seen often enough units are related to nothing.
     places += [place for label in labels if (place := folder.responses(label)).exists()]
+    places += sorted(out.glob("tables/trust/*.zarr")) + sorted(out.glob("tables/attention/*.zarr"))
+    places += sorted(out.glob("tables/map-similarity/*.zarr"))
     return {str(place.relative_to(out)): open_table(place) for place in places}
 
 

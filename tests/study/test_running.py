@@ -53,7 +53,7 @@ def test_everything_it_names_is_there(done: Path) -> None:
     assert manifest["detectors"] == ["meso4/base", "meso4/deep"]
     assert [stage["name"] for stage in manifest["stages"]] == [
         "data", "audit", "detectors", "evaluation", "activations", "neurons", "ablation",
-        "separability", "artifacts", "responses", "figures",
+        "separability", "artifacts", "responses", "attribution", "figures",
     ]  # fmt: skip
     tables = tables_of(out)
     assert list(tables["tables/evaluation.zarr"]["dataset"].values) == ["one", "second"]
@@ -78,8 +78,9 @@ def test_provenance_names_what_it_was_made_of(done: Path) -> None:
 
 def test_a_second_run_computes_nothing(done: Path) -> None:
     tables = ("neurons", "evaluation.zarr", "separability", "embeddings", "artifacts.zarr",
-              "measurements.zarr", "similarity.zarr", "responses")  # fmt: skip
-    parts = ("data", "detectors", "stores", *(f"tables/{name}" for name in tables))
+              "measurements.zarr", "similarity.zarr", "responses", "trust",
+              "map-similarity")  # fmt: skip
+    parts = ("data", "detectors", "stores", "maps", *(f"tables/{name}" for name in tables))
     files = [f for part in parts for f in (done / "out" / part).rglob("*") if f.is_file()]
     kept = {file: file.stat().st_mtime_ns for file in files if file.parent.name != "data"}
     run_study(load_study(done / "tiny.toml", done / "out"))
@@ -238,7 +239,11 @@ def test_a_timm_model_with_layers_of_its_own(done: Path, tmp_path: Path) -> None
     text = text.replace("[neurons]", '[neurons]\nlayer = "body.global_pool"')
     with pytest.raises(ProbeError, match="has no layers called units or last_conv"):
         parse_study(text, done / "tiny.toml", tmp_path / "out")
-    text += '[figures]\nheatmap_layer = "body.layer4"\n'
+    with pytest.raises(ProbeError, match="body.layer4.*is no map"):
+        flat = text + '[figures]\nheatmap_layer = "body.layer4"\n'
+        run_study(parse_study(flat, done / "tiny.toml", tmp_path / "out"))
+    assert not (tmp_path / "out/detectors").exists()
+    text += '[figures]\nheatmap_layer = "body.layer2"\n'
     outcome = run_study(parse_study(text, done / "tiny.toml", tmp_path / "out"))
     assert outcome.universality["timm:resnet18/base"].data.sizes["unit"] == 512
     assert (tmp_path / "out/figures/heatmaps-timm-resnet18.pdf").is_file()

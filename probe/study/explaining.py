@@ -1,0 +1,203 @@
+"""The stage that asks where detectors look: maps, trust, similarity of variants, regions."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from probe.attribution import AttributionMap, Refusal, attribute
+from probe.attribution.findings import MapSimilarity, RegionAttention
+from probe.attribution.looking import attention_by_region
+from probe.attribution.similarity import MODES, map_similarity
+from probe.attribution.trust import TrustReport, trust_report
+from probe.attribution.trust.reporting import spread_over_clusters
+from probe.datasets import Dataset
+from probe.detectors import Detector
+from probe.errors import ProbeError, StoreError
+from probe.run import RunFolder
+from probe.schema import FAKE
+from probe.study.keeping import exported, holds, kept
+from probe.study.plan import Study, heads_of, layer_of
+from probe.study.reasons import COMPARED
+
+__all__ = ["Explanations", "chosen_images", "explain"]
+
+
+@dataclass(frozen=True)
+class Explanations:
+    """What the stage found.
+
+    Attributes
+    ----------
+    trust, attention : dict
+        By detector; of those that were trained, or brought, first.
+    similarity : dict
+        By architecture and mode: Grad-CAM of its variants compared.
+    maps : dict
+        Grad-CAM by detector.
+    """
+
+    trust: dict[str, TrustReport] = field(default_factory=dict)
+    attention: dict[str, RegionAttention] = field(default_factory=dict)
+    similarity: dict[tuple[str, str], MapSimilarity] = field(default_factory=dict)
+    maps: dict[str, AttributionMap] = field(default_factory=dict)
+
+
+def explain(
+    study: Study, folder: RunFolder, detectors: Sequence[Detector], test: Dataset,
+    notes: dict[str, Any],
+) -> Explanations:  # fmt: skip
+    """Explain images, check the maps, compare variants, and see where they look.
+
+    Parameters
+    ----------
+    study, folder, detectors
+        As elsewhere.
+    test : Dataset
+        What is measured on; some images of it are explained.
+    notes : dict
+        Where what could not be done is named, with the reason.
+    """
+    plan, found = study.attribution, Explanations()
+    if not plan.run:
+        return found
+    data, heads = chosen_images(test, plan.images, study.seeds[0]), heads_of(study)
+    for one in detectors:
+        for method in plan.methods if one.name in heads else (COMPARED,):
+            maps = _maps(study, folder, one, method, data, notes)
+            if maps is not None and method == COMPARED:
+                found.maps[one.name] = maps
+        if one.name in heads:
+            found.trust[one.name] = _trust(study, folder, one, data)
+    _compare(study, folder, detectors, found, notes)
+    for label, maps in found.maps.items():
+        if label in heads:
+            _look(study, folder, label, maps, data, found, notes)
+    return found
+
+
+def chosen_images(test: Dataset, images: int, seed: int) -> Dataset:
+    """Choose some fakes a dataset, of as many people as can be, and their real images.
+
+    Where it is not known which real image a fake was made of, as many others are taken.
+    """
+    fakes = spread_over_clusters(test.select(label=FAKE), images, seed)
+    table = test.samples.table
+    if "pair" in table and set(fakes.samples.table["pair"]) <= set(table["sample"]):
+        wanted = {*fakes.samples.table["sample"], *fakes.samples.table["pair"]}
+    else:
+        reals = spread_over_clusters(test.select(label=1 - FAKE), images, seed)
+        wanted = {*fakes.samples.table["sample"], *reals.samples.table["sample"]}
+    return test.take(np.flatnonzero(table["sample"].isin(wanted).to_numpy()))
+
+
+def _maps(
+    study: Study, folder: RunFolder, one: Detector, method: str, data: Dataset,
+    notes: dict[str, Any],
+) -> AttributionMap | None:  # fmt: skip
+    """Make maps, or open those that are there; None, with a note, where a method refuses."""
+    place = folder.maps(one.name, method)
+    layer = _layer(study, one) if method == COMPARED else None
+    try:
+        try:
+            return attribute(one, data, method, layer=layer, seed=study.seeds[0], out=place)
+        except StoreError:
+            # Maps of other images, weights or versions.
+            shutil.rmtree(place, ignore_errors=True)
+            return attribute(one, data, method, layer=layer, seed=study.seeds[0], out=place)
+    except Refusal as why:
+        notes[f"{one.name} {method}"] = str(why)
+        return None
+
+
+def _layer(study: Study, one: Detector) -> str | None:
+    layer = study.attribution.layer
+    return layer_of(one.spec.name, layer) if layer else None
+
+
+def _trust(study: Study, folder: RunFolder, one: Detector, data: Dataset) -> TrustReport:
+    plan, place, seed = study.attribution, folder.trust(one.name), study.seeds[0]
+    layer = _layer(study, one)
+    wanted = {
+        "detector_fingerprint": one.fingerprint, "data_fingerprint": data.fingerprint,
+        "study_methods": list(plan.methods), "study_checks": list(plan.checks),
+        "study_layer": layer or "", "study_random": plan.random, "seed": seed,
+        "level": study.evaluation.level,
+    }  # fmt: skip
+    if holds(place, wanted):
+        return exported(TrustReport.open(place), place)
+    found = trust_report(
+        one, data, plan.methods, checks=plan.checks, layer=layer, seed=seed, n_random=plan.random,
+        n_noise=1, n_stages=1, n_shifts=1, n_orders=3, level=study.evaluation.level,
+    )  # fmt: skip
+    return kept(TrustReport(found.data.assign_attrs(wanted)), place)
+
+
+def _compare(
+    study: Study, folder: RunFolder, detectors: Sequence[Detector], found: Explanations,
+    notes: dict[str, Any],
+) -> None:  # fmt: skip
+    """Compare Grad-CAM of the variants of each architecture on the fakes, in both modes."""
+    for name in dict.fromkeys(one.spec.name for one in detectors):
+        those = [one for one in detectors if one.spec.name == name and one.name in found.maps]
+        if len(those) < 2:
+            continue
+        fakes = {one.name: _fakes(found.maps[one.name]) for one in those}
+        outputs = getattr(getattr(those[0].module, "logit", None), "outputs", 1)
+        wanted = {
+            "study_detectors": {one.name: one.fingerprint for one in those},
+            "study_images": [str(s) for s in next(iter(fakes.values())).data["sample"].values],
+            "study_layer": study.attribution.layer, "study_seed": study.seeds[0],
+        }  # fmt: skip
+        for mode in MODES:
+            place = folder.map_similarity(name, mode)
+            if holds(place, wanted):
+                found.similarity[name, mode] = exported(MapSimilarity.open(place), place)
+                continue
+            try:
+                one = map_similarity(
+                    fakes, mode=mode, class_zero="real" if outputs == 1 else "fake",
+                    level=study.evaluation.level, seed=study.seeds[0],
+                )  # fmt: skip
+            except ProbeError as why:
+                notes[f"{name} similarity ({mode})"] = str(why)
+                _clear(place)
+                continue
+            marked = MapSimilarity(one.data.assign_attrs(wanted))
+            found.similarity[name, mode] = kept(marked, place)
+
+
+def _fakes(maps: AttributionMap) -> AttributionMap:
+    return maps.take(np.flatnonzero(maps.data["label"].values == FAKE))
+
+
+def _look(
+    study: Study, folder: RunFolder, label: str, maps: AttributionMap, data: Dataset,
+    found: Explanations, notes: dict[str, Any],
+) -> None:  # fmt: skip
+    place, attrs = folder.attention(label), maps.data.attrs
+    wanted = {
+        "study_detector": attrs["detector_fingerprint"], "study_data": attrs["data_fingerprint"],
+        "study_layer": attrs["layer"], "study_seed": study.seeds[0],
+    }  # fmt: skip
+    if holds(place, wanted):
+        found.attention[label] = exported(RegionAttention.open(place), place)
+        return
+    try:
+        one = attention_by_region(maps, data, level=study.evaluation.level, seed=study.seeds[0])
+    except ProbeError as why:
+        notes[f"{label} regions"] = str(why)
+        _clear(place)
+        return
+    found.attention[label] = kept(RegionAttention(one.data.assign_attrs(wanted)), place)
+
+
+def _clear(place: Path) -> None:
+    """Take away what an earlier run left: no table is the result."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.with_suffix(".csv").unlink(missing_ok=True)
