@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import ingest, suffixes, sweep
+from benchmarks import attribution, ingest, suffixes, sweep
 from benchmarks.__main__ import NAMES, main
 
 
@@ -54,6 +54,25 @@ def test_captum_gets_the_same_channels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suffixes, "_meso_rerun", off)
     with pytest.raises(RuntimeError, match="Ours differs from the peer by .* on meso4 conv4"):
         suffixes.measure_meso(32, 1, apart=False)
+
+
+def test_the_peer_has_to_agree_on_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = attribution.measure_speed(3, 64)
+    assert measured.images == 3 and measured.peer > 0 and measured.difference < 1e-4
+    monkeypatch.setattr(attribution, "scaled", lambda maps: 1 - maps)
+    with pytest.raises(RuntimeError, match="Our maps differ from pytorch-grad-cam's by"):
+        attribution.measure_speed(3, 64)
+
+
+@pytest.mark.slow
+def test_maps_cost_no_more_than_bare_passes() -> None:
+    assert attribution.measure_speed(100, 256).ratio >= 0.8
+
+
+@pytest.mark.slow
+def test_integrated_gradients_stay_within_what_they_may_take() -> None:
+    measured = attribution.measure_memory(attribution.ours, "ours", 256, 2, 1024)
+    assert measured.taken <= measured.asked
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from probe.attribution.writing import MapWriter
 from probe.datasets import Dataset
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
-from probe.hooks.tracing import trace
+from probe.hooks.tracing import TracedDetector, trace
 from probe.progress import progress_bar
 
 __all__ = ["attribute", "prepare"]
@@ -32,7 +32,7 @@ Floats = NDArray[np.float32]
 
 
 def attribute(
-    detector: Detector,
+    detector: Detector | TracedDetector,
     images: ArrayLike | Dataset,
     method: str = "gradcam",
     *,
@@ -50,8 +50,9 @@ def attribute(
 
     Parameters
     ----------
-    detector : Detector
-        Whose target is explained; left as it is, to the bit.
+    detector : Detector or TracedDetector
+        Whose target is explained; left as it is, to the bit. One that is traced already saves
+        doing so for each of many calls.
     images : array_like or Dataset
         Shape (n, 3, height, width), RGB, in [0, 1]; or a dataset, whose images are resized to the
         detector's input.
@@ -94,9 +95,10 @@ def attribute(
     ProbeError
         If the images are not of the stated shape or range, or the budget is too small.
     """
-    given, others = gather(detector, images, baseline, pairs)
+    traced = detector if isinstance(detector, TracedDetector) else trace(detector)
+    given, others = gather(traced.detector, images, baseline, pairs)
     problem = prepare(
-        detector, method, target=target, layer=layer, seed=seed, memory=memory,
+        traced, method, target=target, layer=layer, seed=seed, memory=memory,
         size=given.size, **options,
     )  # fmt: skip
     chosen = METHODS[method]
@@ -106,7 +108,9 @@ def attribute(
     if out is not None:
         return _to_disk(problem, chosen, given, comparing, attrs, Path(out), batch, progress)
     parts, where = [], [slice(i, min(i + batch, len(given))) for i in range(0, len(given), batch)]
-    with progress_bar(f"{chosen.title}, {detector.name}", len(given), show=progress) as advance:
+    with progress_bar(
+        f"{chosen.title}, {traced.detector.name}", len(given), show=progress
+    ) as advance:
         for one in where:
             parts.append(_explain(problem, chosen, given, comparing, one))
             advance(one.stop - one.start)
@@ -115,8 +119,9 @@ def attribute(
 
 
 def prepare(
-    detector: Detector, method: str, *, target: TargetLike = LOGIT, layer: str | None = None,
-    seed: int = 0, memory: str | int = "2G", size: int | None = None, **options: Any,
+    detector: Detector | TracedDetector, method: str, *, target: TargetLike = LOGIT,
+    layer: str | None = None, seed: int = 0, memory: str | int = "2G", size: int | None = None,
+    **options: Any,
 ) -> Problem:  # fmt: skip
     """Rewrite a detector for a method, or raise `Refusal` with the reason why it cannot be.
 
@@ -125,17 +130,15 @@ def prepare(
     """
     chosen = METHODS[method]
     settings = chosen.check_options(options)
-    traced, side = trace(detector), size or detector.spec.input_size
+    traced = detector if isinstance(detector, TracedDetector) else trace(detector)
+    side = size or traced.detector.spec.input_size
     found = find_target(traced, target, side)
-    problem = Problem(
-        traced, found, rewrite(traced, found.node, head=_head(detector, found.head)), side,
-        memory=memory, options=settings, seed=seed,
-    )  # fmt: skip
-    if chosen.layer:
-        path, grid = choose_layer(traced, found, layer, side)
-        problem.layer, problem.grid = path, grid
-        problem.program = problem.rewritten(tap=traced.layers[path], grid=grid)
-    elif layer is not None:
+    path, grid = choose_layer(traced, found, layer, side) if chosen.layer else ("", None)
+    tap = traced.layers[path] if path else None
+    head = _head(traced.detector, found.head)
+    program = rewrite(traced, found.node, tap=tap, grid=grid, head=head)
+    problem = Problem(traced, found, program, side, path, grid, memory, settings, seed)
+    if layer is not None and not chosen.layer:
         layered = ", ".join(name for name in METHODS if METHODS[name].layer)
         raise ProbeError(
             f"layer={layer!r} was given for {method}, which looks at no layer. Leave it out, or "
@@ -143,7 +146,7 @@ def prepare(
         )
     why = chosen.refuse(problem) if chosen.refuse else None
     if why:
-        raise Refusal(f"{chosen.title} cannot explain {detector.name}: {why}.")
+        raise Refusal(f"{chosen.title} cannot explain {traced.detector.name}: {why}.")
     return problem
 
 

@@ -14,6 +14,7 @@ from probe.attribution.targets import LOGIT, TargetLike
 from probe.datasets import Dataset
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
+from probe.hooks.tracing import trace
 
 __all__ = ["Several", "attribute_all", "method_names", "parse_options", "parse_target"]
 
@@ -109,12 +110,13 @@ def attribute_all(
     maps: dict[tuple[str, str], AttributionMap] = {}
     refused: dict[tuple[str, str], str] = {}
     for detector in detectors:
+        traced = trace(detector)
         for name in names:
             method, key = METHODS[name], (detector.name, name)
             own = {k: v for k, v in (options or {}).items() if k in method.options}
             try:
                 maps[key] = attribute(
-                    detector, data, name, target=target, layer=layer if method.layer else None,
+                    traced, data, name, target=target, layer=layer if method.layer else None,
                     baseline=baseline if method.baseline else None, seed=seed, memory=memory,
                     out=places.get(key), pairs=pairs, progress=progress, **own,
                 )  # fmt: skip

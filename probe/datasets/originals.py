@@ -41,7 +41,8 @@ def original_positions(data: Dataset, everything: Dataset) -> NDArray[np.int64]:
                 people.setdefault(key, []).append(i)
     for i, row in enumerate(table.itertuples(index=False)):
         pair = by_id.get(getattr(row, "pair", ""), -1)
-        rows = people.get((row.dataset, row.identity)) or people.get(("", row.identity))
+        name, who = str(row.dataset), str(row.identity)
+        rows = people.get((name, who)) or people.get(("", who))
         if row.label != FAKE:
             continue
         if pair >= 0:

@@ -14,12 +14,13 @@ from probe.attribution import METHODS, AttributionMap, Refusal, attribute
 from probe.attribution.maps import MAGNITUDE, TOWARDS
 from probe.detectors import ARCHITECTURES, Detector, load_detector
 from probe.detectors.detector import weights_hash
+from probe.hooks import trace
 
 SIZES = {
-    **{name: 96 if name == "xception" else 64 for name in ARCHITECTURES},
-    "timm:resnet50": 64,
+    **{name: 71 if name == "xception" else 64 for name in ARCHITECTURES},
+    "timm:resnet50": 48,
     "timm:convnext_tiny": 64,
-    "timm:vit_small_patch16_224": 64,
+    "timm:vit_small_patch16_224": 32,
     "timm:swin_tiny_patch4_window7_224": 64,
 }
 
@@ -80,7 +81,14 @@ def images(name: str, n: int = 2) -> np.ndarray:
     return rng.random((n, 3, SIZES[name], SIZES[name]), dtype=np.float32)
 
 
-@pytest.fixture(scope="module", params=SIZES)
+#: Those that take longest; as graphs they are like others.
+LONG = ("timm:convnext_tiny", "timm:swin_tiny_patch4_window7_224")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in SIZES],
+)
 def detector(request: pytest.FixtureRequest) -> Iterator[tuple[str, Detector]]:
     yield request.param, calibrated(request.param)
 
@@ -88,11 +96,11 @@ def detector(request: pytest.FixtureRequest) -> Iterator[tuple[str, Detector]]:
 def test_every_method_explains_a_detector_or_says_why_not(detector: tuple[str, Detector]) -> None:
     name, one = detector
     before, requires = weights_hash(one.module), [p.requires_grad for p in one.module.parameters()]
-    wrong = []
+    wrong, traced = [], trace(one)
     for method in METHODS:
         reason = REFUSED.get(method, {}).get(name)
         try:
-            found = attribute(one, images(name), method, progress=False, **QUICK.get(method, {}))
+            found = attribute(traced, images(name), method, progress=False, **QUICK.get(method, {}))
         except Refusal as why:
             if reason is None or reason not in str(why) or one.name not in str(why):
                 wrong.append(f"{method}: {why}")
