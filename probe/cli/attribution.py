@@ -15,6 +15,10 @@ from probe.schema import SPLITS
 
 __all__ = ["COMMANDS"]
 
+BESIDE = (
+    " Originals: the real image that a fake was made of, or else the same person's of the nearest "
+    "frame."
+)
 PLACE = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -149,7 +153,8 @@ def _draw(found: Any, data: Any, everything: Any, options: Any) -> None:
     for place in write(
         drawn, out, [out.suffix] if out.suffix in FORMATS else [".pdf", ".png"],
         provenance=provenance_of(maps, typed(click.get_current_context())),
-        caption=caption_draft(maps, rule, "map", masks=any(m is not None for m in masks)),
+        caption=caption_draft(maps, rule, "map", masks=any(m is not None for m in masks))
+        + (BESIDE if (places >= 0).any() else ""),
     ):  # fmt: skip
         report.written(place)
 

@@ -118,5 +118,5 @@ class AttributionPlan(Part):
         tuple[Annotated[str, AfterValidator(lambda v: known(v, tuple(CHECKS)))], ...],
         Field(min_length=1),
     ] = TRUSTED
-    random: Positive = 5
+    random: Positive = 3
     layer: str = ""
