@@ -215,7 +215,7 @@ class AttributionMap:
                     f"{missing} of {data.sizes['sample']} maps in {str(path)!r} are still missing: "
                     "the run was interrupted. Run the same command again; it goes on."
                 )
-            data = data.drop_vars("written")
+            data = data.drop_vars(["written", "promised"])
         if data.attrs.get("relative_gap") is None:
             data = data.assign_attrs(relative_gap=float("nan"))
         return cls(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
@@ -99,7 +100,7 @@ def find_target(traced: TracedDetector, target: TargetLike, size: int) -> Target
         )
     layer, asked = target
     path = traced.resolve(layer)
-    units = [asked] if isinstance(asked, int) else [int(one) for one in asked]
+    units = [int(asked)] if isinstance(asked, int | np.integer) else [int(one) for one in asked]
     if not units:
         raise ProbeError(f"target={target!r} names no unit; give at least one.")
     value = value_of(traced, path, size)

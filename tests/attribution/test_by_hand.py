@@ -238,6 +238,9 @@ def test_a_unit_is_explained_by_its_own_slope() -> None:
     ).data
     np.testing.assert_allclose(found["by_channel"], both * x, atol=1e-6)
     assert found.attrs["target"] == "conv1[2 units]"
+    for same in (np.int64(3), [3], np.array([3])):
+        found = attribute(detector, x, "saliency", target=("conv1", same), progress=False).data
+        assert found.attrs["target"] == "conv1[3]"
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))

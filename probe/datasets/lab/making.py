@@ -226,16 +226,12 @@ def _require_same(out: Path, found: Mapping[str, Any], plan: Mapping[str, Any]) 
 
 def _jobs(out: Path, plan: Mapping[str, Any]) -> list[_Job]:
     videos = {split: -(-count // (2 * FRAMES)) for split, count in plan["counts"].items()}
-    total = sum(videos.values()) * len(plan["datasets"])
     jobs = []
     for dataset in plan["datasets"]:
         own = {k: dose for k, dose in plan["doses"].items() if k in FORGERIES[dataset].doses}
         for split, count in videos.items():
-            share = plan["identities"] * count / total if plan["identities"] else count
-            pool = max(2, round(share))
             for video in range(count):
-                clip = Clip(dataset, split, video, pool, plan["size"], plan["seed"])
-                jobs.append(_Job(clip, own, out))
+                jobs.append(_Job(Clip.of_plan(plan, dataset, split, video), own, out))
     return jobs
 
 
