@@ -173,7 +173,7 @@ def _analyse(found: Any, those: Any, data: Any, settings: Any, options: Any) -> 
             trust = trust_report(
                 one, data, mine, target=settings["target"], layer=settings["layer"],
                 seed=settings["seed"], memory=settings["memory"], checks=_checks(options),
-                options=_own_options(mine, settings),
+                options=_own_options(mine, settings), pairs=settings["pairs"],
             )  # fmt: skip
             print_trust(trust)
             end = f"-{one.name.replace('/', '-')}" if len(those) > 1 else ""

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from probe.attribution.explaining import attribute
 from probe.attribution.maps import AttributionMap
 from probe.attribution.trust import CHECKS, PSEUDO_METHODS, TrustReport, reporting
-from probe.attribution.trust.masks import mask_auroc
+from probe.attribution.trust.masks import fit_mask, mask_auroc, mask_mass
 from probe.attribution.trust.randomising import random_detector
 from probe.attribution.trust.references import edge_maps
 from probe.attribution.trust.replacing import deletion
@@ -284,6 +285,28 @@ def test_real_methods_on_a_real_detector(data: Dataset, tmp_path: Path, capsys: 
     assert "random weights" in printed
     with pytest.raises(UnknownNameError, match="Did you mean 'one'"):
         print_trust(found, "onee")
+
+
+def test_fakes_are_checked_against_their_own_reals(data: Dataset) -> None:
+    """Within batches, on randomised detectors too, each fake keeps its own real image."""
+    table = data.samples.table.copy()
+    table["pair"] = [f"{s[:-1]}{1 - label}" for s, label in zip(table["sample"], table["label"],
+                                                                 strict=True)]  # fmt: skip
+    paired = Dataset("paired", type(data.samples)(table), data.root, data.card)
+    one, fakes = load_detector("meso4", input_size=64), paired.select(label=1)
+    options = {"deeplift": {"baseline": "pair"}}
+    checks = ["completeness", "mask_mass", "mprt_spearman"]
+    found = trust_report(one, fakes, ["deeplift"], checks=checks, options=options, pairs=paired,
+                         **FAST)  # fmt: skip
+    value = at(found, "deeplift", "completeness")["value"]
+    assert float(value) < 1e-4
+    by_hand = attribute(one, fakes, "deeplift", baseline="pair", pairs=paired, progress=False)
+    masks = np.stack([fit_mask(fakes.mask(i), 64, 64) for i in range(len(fakes))])
+    mass = mask_mass(by_hand.values, masks).mean()
+    assert float(at(found, "deeplift", "mask_mass")["value"]) == pytest.approx(mass, abs=1e-6)
+    assert np.isfinite(at(found, "deeplift", "mask_mass")["randomised"])
+    with pytest.raises(ProbeError, match="are real"):
+        trust_report(one, paired, ["deeplift"], options=options, **FAST)
 
 
 def test_bad_input_is_answered(data: Dataset, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from probe.attribution.baselines import PAIR, pair_positions
 from probe.attribution.explaining import attribute
 from probe.attribution.maps import AttributionMap
 from probe.attribution.methods import METHODS
@@ -31,6 +32,9 @@ DEFAULT_METHODS = ("gradcam", "input_x_gradient")
 #: Arrays of an image's size that are held for each image of a batch.
 HELD = 12
 
+#: Images of a batch, at most: the bar moves on after each.
+TOGETHER = 64
+
 
 def trust_report(
     detector: Detector,
@@ -41,6 +45,7 @@ def trust_report(
     target: Any = "logit",
     layer: str | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    pairs: Dataset | None = None,
     seed: int = 0,
     memory: str | int = "2G",
     n_steps: int = 20,
@@ -77,6 +82,8 @@ def trust_report(
         Of `attribute`. Deletion and insertion follow P(fake), and are left out for other targets.
     options : mapping, optional
         Further arguments of `attribute` by method, such as a baseline.
+    pairs : Dataset, optional
+        Where the real images are, for the baseline "pair"; by default `data`.
     seed : int, default 0
         Seed of methods, random orders, noise, random weights and intervals.
     memory : str or int, default "2G"
@@ -134,7 +141,8 @@ def trust_report(
         name: _explainer(name, target, layer, seed, memory, dict((options or {}).get(name, {})))
         for name in names
     }
-    found = _run(detector, data, explainers, settings, target, progress)
+    reals = _reals(data, pairs, options or {})
+    found = _run(detector, data, reals, explainers, settings, target, progress)
     bootstrap = Bootstrap(n_resamples, n_permutations, level, seed)
     table = summarise(found, settings.checks, bootstrap)
     attrs = _provenance(detector, data, settings, bootstrap, target, layer, options)
@@ -179,19 +187,38 @@ def _require_positive(**numbers: float) -> None:
 def _explainer(
     method: str, target: Any, layer: str | None, seed: int, memory: str | int,
     options: dict[str, Any],
-) -> Callable[[Detector, NDArray[np.float32]], AttributionMap]:  # fmt: skip
-    def explain(detector: Detector, images: NDArray[np.float32]) -> AttributionMap:
+) -> Callable[..., AttributionMap]:  # fmt: skip
+    def explain(
+        detector: Detector, images: NDArray[np.float32], pairs: NDArray[np.float32] | None = None
+    ) -> AttributionMap:
+        own = {**options, "baseline": pairs} if _asks_for_pairs(options) else options
         return attribute(
             detector, images, method, target=target, seed=seed, memory=memory, progress=False,
-            layer=layer if METHODS[method].layer else None, **options,
+            layer=layer if METHODS[method].layer else None, **own,
         )  # fmt: skip
 
     return explain
 
 
+def _reals(
+    data: Dataset, pairs: Dataset | None, options: Mapping[str, Mapping[str, Any]]
+) -> Dataset | None:
+    """Return the real image of each fake, in the order of the data, if a method asks for them."""
+    if not any(_asks_for_pairs(own) for own in options.values()):
+        return None
+    place = pairs or data
+    return place.take(pair_positions(data, place))
+
+
+def _asks_for_pairs(options: Mapping[str, Any]) -> bool:
+    baseline = options.get("baseline")
+    return isinstance(baseline, str) and baseline == PAIR
+
+
 def _run(
     detector: Detector,
     data: Dataset,
+    reals: Dataset | None,
     explainers: Mapping[str, Callable[..., AttributionMap]],
     settings: Settings,
     target: Any,
@@ -204,7 +231,7 @@ def _run(
     reasons: dict[str, dict[str, str]] = {name: dict(left_out) for name in parts}
     total = len(data) * len(explainers)
     with progress_bar(f"check maps of {detector.name}", total, show=progress) as advance:
-        for batch in _batches(data, detector.spec.input_size, settings.memory):
+        for batch in _batches(data, reals, detector.spec.input_size, settings.memory):
             scored = scorer.references(batch)
             for name, explain in explainers.items():
                 try:
@@ -237,8 +264,8 @@ def _without_faithfulness(settings: Settings, target: Any) -> tuple[Settings, di
     return replace(settings, checks=kept), dict.fromkeys(faithful, why)
 
 
-def _batches(data: Dataset, size: int, memory: str | int) -> Iterator[Batch]:
-    at_once = max(1, parse_memory(memory) // (HELD * 3 * size * size * 4))
+def _batches(data: Dataset, reals: Dataset | None, size: int, memory: str | int) -> Iterator[Batch]:
+    at_once = min(TOGETHER, max(1, parse_memory(memory) // (HELD * 3 * size * size * 4)))
     for where, images in data.batches(size, at_once):
         rows = np.arange(where.start, where.stop)
         masks = np.zeros((len(rows), size, size), dtype=bool)
@@ -246,7 +273,8 @@ def _batches(data: Dataset, size: int, memory: str | int) -> Iterator[Batch]:
             mask = data.mask(int(row)) if data.labels[row] else None
             if mask is not None:
                 masks[place] = fit_mask(mask, size, size)
-        yield Batch(rows, images, data.labels[rows] == 1, masks)
+        pairs = reals.array(rows.tolist(), size) if reals is not None else None
+        yield Batch(rows, images, data.labels[rows] == 1, masks, pairs)
 
 
 def _padded(scores: Mapping[str, Score], n: int, checks: Sequence[str]) -> dict[str, Score]:

@@ -24,7 +24,8 @@ from probe.stats import Floats
 
 __all__ = ["Batch", "Score", "Scorer", "Settings"]
 
-Explain = Callable[[Detector, NDArray[np.float32]], AttributionMap]
+#: From a detector, images, and their real images where they are compared with them, to maps.
+Explain = Callable[..., AttributionMap]
 Maps = NDArray[np.float32]
 
 #: Draw of the noise that breaks ties; those before it are the random orders.
@@ -77,12 +78,26 @@ class Batch:
         Shape (n,): whether an image is fake.
     masks : numpy.ndarray
         Shape (n, height, width); empty where there is none.
+    pairs : numpy.ndarray or None
+        Shape of `images`: the real image of each fake, where a method compares with it.
     """
 
     samples: NDArray[np.int64]
     images: Maps
     fakes: NDArray[np.bool_]
     masks: NDArray[np.bool_]
+    pairs: Maps | None = None
+
+    def bound(self, explain: Explain) -> Explain:
+        """Let a method compare each image with its own real one."""
+
+        def own(
+            detector: Detector, images: Maps, rows: NDArray[np.int64] | None = None
+        ) -> AttributionMap:
+            pairs = self.pairs if rows is None or self.pairs is None else self.pairs[rows]
+            return explain(detector, images, pairs)
+
+        return own
 
     @cached_property
     def masked(self) -> NDArray[np.int64]:
@@ -170,6 +185,7 @@ class Scorer:
         ProbeError
             If the method refuses the detector, or its maps are not finite.
         """
+        explain = batch.bound(explain)
         found = explain(self.detector, batch.images)
         maps = found.values
         _require_finite(found)
@@ -228,7 +244,7 @@ class Scorer:
         for draw in range(self.settings.n_random):
             other = random_detector(self.detector, batch.images[:1], self.settings.seed + draw)
             try:
-                maps = explain(other, batch.images[rows]).values
+                maps = explain(other, batch.images[rows], rows).values
             except ProbeError:
                 maps = np.full((len(rows), *batch.masks.shape[1:]), np.nan, np.float32)
             for name, values in drawn.items():
