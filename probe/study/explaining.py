@@ -22,7 +22,7 @@ from probe.errors import ProbeError, StoreError
 from probe.run import RunFolder
 from probe.schema import FAKE
 from probe.study.keeping import exported, holds, kept
-from probe.study.plan import Study, heads_of, layer_of
+from probe.study.plan import Study, heads_of, layer_of, other_seeds, seeded_bases
 from probe.study.reasons import COMPARED
 
 __all__ = ["Explanations", "chosen_images", "explain"]
@@ -143,15 +143,21 @@ def _compare(
     study: Study, folder: RunFolder, detectors: Sequence[Detector], found: Explanations,
     notes: dict[str, Any],
 ) -> None:  # fmt: skip
-    """Compare Grad-CAM of the variants of each architecture on the fakes, in both modes."""
+    """Compare Grad-CAM of the variants of each architecture on the fakes, in both modes.
+
+    Trainings with other seeds are what two trainings have in common that differ in nothing else.
+    """
     for name in dict.fromkeys(one.spec.name for one in detectors):
-        those = [one for one in detectors if one.spec.name == name and one.name in found.maps]
+        mine = [one for one in detectors if one.spec.name == name and one.name in found.maps]
+        bases = [one for one in mine if one.name in seeded_bases(study, name)]
+        those = [one for one in mine if one.name not in other_seeds(study, name)]
         if len(those) < 2:
             continue
         fakes = {one.name: _fakes(found.maps[one.name]) for one in those}
+        seeds = [_fakes(found.maps[one.name]) for one in bases] if len(bases) > 1 else []
         outputs = getattr(getattr(those[0].module, "logit", None), "outputs", 1)
         wanted = {
-            "study_detectors": {one.name: one.fingerprint for one in those},
+            "study_detectors": {one.name: one.fingerprint for one in [*those, *bases]},
             "study_images": [str(s) for s in next(iter(fakes.values())).data["sample"].values],
             "study_layer": study.attribution.layer, "study_seed": study.seeds[0],
         }  # fmt: skip
@@ -162,7 +168,7 @@ def _compare(
                 continue
             try:
                 one = map_similarity(
-                    fakes, mode=mode, class_zero="real" if outputs == 1 else "fake",
+                    fakes, mode=mode, seeds=seeds, class_zero="real" if outputs == 1 else "fake",
                     level=study.evaluation.level, seed=study.seeds[0],
                 )  # fmt: skip
             except ProbeError as why:

@@ -166,14 +166,24 @@ def variant_of(variant: str, seed: int, seeds: tuple[int, ...]) -> str:
 
 def heads_of(study: Study) -> list[str]:
     """Return the detectors as they were first trained, with the first seed, or brought."""
-    tuned = {f"{name}/{variant}" for name in study.detectors.names for variant in VARIANTS[1:]}
-    seeded = {
+    names = study.detectors.names
+    tuned = {f"{name}/{variant}" for name in names for variant in VARIANTS[1:]}
+    seeded = {label for name in names for label in other_seeds(study, name)}
+    return [label for label in study.labels if label not in tuned | seeded]
+
+
+def other_seeds(study: Study, name: str) -> set[str]:
+    """Return the labels of an architecture's trainings with other seeds than the first."""
+    return {
         f"{name}/{variant_of(variant, seed, study.seeds)}"
-        for name in study.detectors.names
         for variant in VARIANTS
         for seed in study.seeds[1:]
     }
-    return [label for label in study.labels if label not in tuned | seeded]
+
+
+def seeded_bases(study: Study, name: str) -> list[str]:
+    """Return the labels of an architecture's first trainings, one a seed."""
+    return [f"{name}/{variant_of(VARIANTS[0], seed, study.seeds)}" for seed in study.seeds]
 
 
 class EvaluationPlan(Part):

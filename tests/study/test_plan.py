@@ -9,6 +9,7 @@ import pytest
 from probe.demo import DemoPlan
 from probe.errors import ProbeError
 from probe.study import Study, load_study, parse_study
+from probe.study.plan import heads_of, other_seeds, seeded_bases
 from probe.study.template import template, write_template
 from tests.study.making import TEXT, write_study
 
@@ -157,3 +158,16 @@ PARTS = ("detectors", "evaluation", "record", "neurons", "figures", "budget")
 
 def load_demo() -> Study:
     return load_study(ROOT / "studies/demo.toml")
+
+
+def test_heads_are_what_was_trained_first_with_the_first_seed(file: Path) -> None:
+    text = TEXT.replace("seeds = [3]", "seeds = [3, 5]")
+    text += '[[detectors.weights]]\nname = "meso4"\nfile = "own.h5"\nlabel = "own"\n'
+    (file.parent / "own.h5").touch()
+    study = parse_study(text, file, Path("out"))
+    assert study.labels == [
+        "meso4/base", "meso4/deep", "meso4/base-seed5", "meso4/deep-seed5", "meso4/own",
+    ]  # fmt: skip
+    assert heads_of(study) == ["meso4/base", "meso4/own"]
+    assert other_seeds(study, "meso4") & {*study.labels} == {"meso4/base-seed5", "meso4/deep-seed5"}
+    assert seeded_bases(study, "meso4") == ["meso4/base", "meso4/base-seed5"]

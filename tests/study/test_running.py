@@ -120,6 +120,8 @@ def test_several_seeds_stand_beside_each_other(done: Path, tmp_path: Path) -> No
     assert labels == ["meso4/base", "meso4/base-seed5"]
     values = outcome.matrix.data["value"].sel(level="frame", metric="auroc")
     assert not np.array_equal(values[0], values[1])
+    assert set(outcome.attribution.maps) == set(labels)
+    assert set(outcome.attribution.trust) == {"meso4/base"} and not outcome.attribution.similarity
     # The first seed's detector is that of the study with one seed.
     np.testing.assert_array_equal(
         values[0], tables_of(done / "out")["tables/evaluation.zarr"]["value"]
