@@ -48,7 +48,7 @@ def main(run: Path, page: Path) -> None:
             )  # fmt: skip
             found.save(place)
         parts.append(section(found.data))
-    page.write_text("\n".join([*HEAD.strip().split("\n"), "", *parts]) + "\n", encoding="utf-8")
+    page.write_text("\n\n".join([HEAD.strip(), *parts]) + "\n", encoding="utf-8")
 
 
 HEAD = f"""
