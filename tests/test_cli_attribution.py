@@ -45,7 +45,8 @@ def test_one_command_gives_maps_figure_and_tables(
 ) -> None:
     words = ("attribute", place / "data", "-d", place / "meso-0", "-m", "gradcam,deeplift,rollout",
              "--label", "fake", "--most", "6", "--out", tmp_path / "maps",
-             "--figure", tmp_path / "fig/a", "--check", "--table", tmp_path / "t.csv")  # fmt: skip
+             "--figure", tmp_path / "fig/a", "--checks", "mask_auroc,pointing,deletion_mean",
+             "--table", tmp_path / "t.csv")  # fmt: skip
     assert run(*words) == 0
     printed = capsys.readouterr().out
     for text in ("fake logit", "conv4", "attention rollout cannot explain", "edges", "mask_auroc"):

@@ -51,6 +51,12 @@ untrained = 1
 [separability]
 controls = 9
 pictures = ["pca"]
+
+[attribution]
+methods = ["gradcam", "input_x_gradient"]
+images = 2
+checks = ["completeness", "deletion_mean"]
+random = 1
 """
 
 
