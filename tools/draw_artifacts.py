@@ -28,6 +28,7 @@ from probe.datasets import Dataset, Samples
 from probe.datasets.lab import FORGERIES, Clip, make
 from probe.datasets.lab.forgery import ARTEFACTS
 from probe.figures import STYLE, save_figure
+from probe.figures.colours import colours_of, text_on
 from probe.schema import DATASETS
 
 SEED = 2
@@ -147,12 +148,12 @@ def alone_figure(alone: dict[str, xr.Dataset]) -> Figure:
         figure = Figure(figsize=(7.0, 4.1), layout="constrained")
         axes = figure.subplots()
         scale = mpl.colors.SymLogNorm(0.5, vmin=-10, vmax=10)
-        drawn = axes.imshow(effects, cmap="PuOr_r", norm=scale, aspect="auto")
+        drawn = axes.imshow(effects, cmap=colours_of(True), norm=scale, aspect="auto")
         for r, title in enumerate(rows):
             largest = int(np.nanargmax(np.abs(effects[r])))
             axes.text(
                 largest, r, f"{effects[r, largest]:+.2g}", ha="center", va="center", fontsize=5,
-                color="white" if abs(effects[r, largest]) > 2 else "black",
+                color=text_on(drawn.to_rgba(effects[r, largest])),
             )  # fmt: skip
             meant = columns.index(MEANT[title.split()[0]])
             box = mpl.patches.Rectangle((meant - 0.5, r - 0.5), 1, 1, fill=False, lw=0.9)

@@ -245,7 +245,8 @@ def _to_disk(
     attrs: dict[str, Any], out: Path, batch: int, progress: bool,
 ) -> AttributionMap:  # fmt: skip
     """Write maps batch by batch; those that are there already are kept."""
-    identity = {**attrs, "images": digest(given), "baseline_images": digest_of(comparing)}
+    compared = given.pairs.fingerprint if given.pairs is not None else digest_of(comparing)
+    identity = {**attrs, "images": digest(given), "baseline_images": compared}
     writer = MapWriter.begin(
         out, given.coords(), given.size, method.channels, identity, max(1, min(batch, 16))
     )

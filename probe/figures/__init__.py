@@ -6,7 +6,6 @@ from probe.figures.colours import colours_of, limit_of
 from probe.figures.drawing import draw_attributions
 from probe.figures.findings import ablation_figure, counts_figure, matrix_figure
 from probe.figures.grids import grid_figure
-from probe.figures.heatmaps import heatmap_figure
 from probe.figures.saving import FORMATS, save_figure, versions
 from probe.figures.snippets import caption_draft, latex_snippet, provenance_of, write_figure
 from probe.figures.styles import STYLE, STYLES, Style
@@ -33,7 +32,6 @@ __all__ = [
     "difference_figure",
     "draw_attributions",
     "grid_figure",
-    "heatmap_figure",
     "latex_snippet",
     "limit_of",
     "maps_figure",

@@ -12,6 +12,7 @@ from probe.attribution import attribute
 from probe.attribution.drawing import regions_figure, similarity_figure
 from probe.datasets import Dataset
 from probe.datasets.dataset import concatenate
+from probe.datasets.originals import original_positions
 from probe.detectors import Detector
 from probe.detectors.evaluation import ZeroShotMatrix
 from probe.embed import Embeddings
@@ -117,25 +118,13 @@ def heatmaps_on(detectors: list[Detector], test: Dataset, layer: str = "last_con
     if not rows:
         raise DatasetError("No dataset of the study holds a fake to draw a heatmap of.")
     fakes = concatenate(rows, "fakes")
-    images = fakes.array(range(len(fakes)), detectors[0].spec.input_size)
     path = layer_of(detectors[0].spec.name, layer)
-    maps = {
-        one.name: attribute(one, images, layer=path, progress=False).values for one in detectors
-    }
-    shown = {"fake": [fakes.image(i) for i in range(len(fakes))]}
-    reals = _pairs(fakes, test)
-    if reals is not None:
-        shown = {"real": reals, **shown}
+    maps = {one.name: attribute(one, fakes, layer=path, progress=False) for one in detectors}
+    images = [fakes.image(i) for i in range(len(fakes))]
     masks = [fakes.mask(i) for i in range(len(fakes))]
-    return figures.heatmap_figure(shown, maps, masks, [row.name for row in rows])
-
-
-def _pairs(fakes: Dataset, test: Dataset) -> list[Any] | None:
-    """Read the real image that each fake was made from; None unless all are known."""
-    if "pair" not in fakes.samples.table:
-        return None
-    by_id = {name: i for i, name in enumerate(test.samples.table["sample"])}
-    pairs = list(fakes.samples.table["pair"])
-    if not all(pair in by_id for pair in pairs):
-        return None
-    return [test.image(by_id[pair]) for pair in pairs]
+    places = original_positions(fakes, test)
+    originals = [test.image(int(i)) if i >= 0 else None for i in places]
+    return figures.attribution_figure(
+        maps, images, masks, style="ieee-page", most=len(fakes),
+        originals=originals if (places >= 0).any() else None,
+    )  # fmt: skip

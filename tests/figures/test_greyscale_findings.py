@@ -26,7 +26,7 @@ from probe.calibration import Calibration
 from probe.calibration.drawing import LINES, calibration_figure
 from probe.embed import Embeddings
 from probe.embed.drawing import DATASETS, embedding_figure
-from probe.figures import ablation_figure, counts_figure, heatmap_figure, matrix_figure
+from probe.figures import ablation_figure, counts_figure, matrix_figure
 from probe.figures.colours import contrast, luminance, text_on
 from probe.responses import ResponseReport
 from probe.responses.drawing import correlation_figure, dose_figure, unit_figure
@@ -69,15 +69,6 @@ def ablation() -> Figure:
     data |= {"random_drop": ((*dims, "draw"), draws), "n_units": ("set", [2.0, 3.0])}
     coords = {"set": ["a", "b"], "dataset": ["mean"], "metric": ["auroc"]}
     return ablation_figure({"base": xr.Dataset(data, coords)})
-
-
-def heatmaps() -> Figure:
-    y, x = np.mgrid[:SIDE, :SIDE] / (SIDE - 1)
-    bump = np.exp(-((x - 0.5) ** 2 + (y - 0.5) ** 2) / 0.05)
-    mask = (255 * (np.hypot(x - 0.5, y - 0.5) < 0.3)).astype(np.uint8)
-    image = np.full((SIDE, SIDE, 3), 128, np.uint8)
-    maps = {"maps": np.stack([bump, -bump]).astype(np.float32)}
-    return heatmap_figure({"fake": [image] * 2}, maps, [mask, mask], ["up", "down"])
 
 
 def separability() -> SeparabilityReport:
@@ -169,7 +160,7 @@ def similarity() -> Figure:
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
-    "matrix": matrix, "counts": counts, "ablation": ablation, "heatmaps": heatmaps,
+    "matrix": matrix, "counts": counts, "ablation": ablation,
     "transfer": lambda: transfer_figure(separability(), "l1"),
     "probes": lambda: probes_figure(separability()), "units": lambda: units_figure(separability()),
     "embedding": embedding, "spectra": lambda: spectra_figure(artifacts()),
@@ -178,7 +169,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "correlations": lambda: correlation_figure(responses()), "calibration": calibration,
     "regions": regions, "similarity": similarity,
 }  # fmt: skip
-MAPS = ("matrix", "heatmaps", "transfer", "tells", "responses", "correlations")
+MAPS = ("matrix", "transfer", "tells", "responses", "correlations")
 CELLS = ("matrix", "transfer", "tells")
 
 
@@ -285,7 +276,7 @@ def test_what_is_named_looks_unlike_all_else_without_colour(name: str) -> None:
 
 def test_the_checks_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (
-        "figures.findings", "figures.heatmaps", "separability.drawing", "artifacts.drawing",
+        "figures.findings", "separability.drawing", "artifacts.drawing",
         "responses.drawing",
     ):  # fmt: skip
         usual = mpl.colormaps["PuOr_r"]
@@ -326,24 +317,6 @@ def test_values_that_tell_nothing_stand_in_brackets() -> None:
         unsure = abs(value - 0.5) <= 0.1
         expected = f"({value:.2f})" if unsure else f"{value:.2f}"
         assert text == ("–" if np.isnan(value) else expected)
-
-
-def test_signs_and_outlines_of_heatmaps_can_be_seen_in_grey() -> None:
-    figure = heatmaps()
-    pixels = grey(figure)
-    height, width = pixels.shape
-    middles, panels = [], []
-    for axes in (one for one in figure.axes if one.get_ylabel() == "" and one.images):
-        box = axes.get_position()
-        rows = slice(round((1 - box.y1) * height) + 3, round((1 - box.y0) * height) - 3)
-        panels.append(pixels[rows, round(box.x0 * width) + 3 : round(box.x1 * width) - 3])
-        middles.append(panels[-1][tuple(np.array(panels[-1].shape) // 2)])
-    (up, down), zero = middles[:2], panels[0][2, 2]
-    assert up > zero + 50 and down < zero - 50
-    for panel in panels[:2]:
-        # Along the row through the middle, to the right of it: the outline is black and white.
-        row = panel[len(panel) // 2, int(0.7 * panel.shape[1]) : int(0.9 * panel.shape[1])]
-        assert row.max() - row.min() > 120
 
 
 def test_blank_cells_are_unlike_the_lightest_in_grey() -> None:
