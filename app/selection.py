@@ -30,6 +30,9 @@ MEASURES = {
 
 #: Longer values name nothing; they are refused before anything looks at them.
 _LONGEST = 200
+#: The same for fields that list several names.
+_LONGEST_LIST = 4000
+_LISTS = ("units", "methods")
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,14 @@ class Selection:
         that is picked in it.
     artefact : str
         Artefact whose dose is turned.
+    units : str
+        Numbers of a set of units, separated by commas; see `unit_set`.
+    methods : str
+        Names of attribution methods that are shown side by side, separated by commas.
+    images, overlay : str
+        Which images are listed, and whether maps lie over them.
+    other : str
+        What the detector is compared with: another of this run, or "RUN:DETECTOR".
     """
 
     detector: str = ""
@@ -64,6 +75,11 @@ class Selection:
     colour: str = ""
     sample: str = ""
     artefact: str = ""
+    units: str = ""
+    methods: str = ""
+    images: str = ""
+    overlay: str = ""
+    other: str = ""
 
     @classmethod
     def parse(cls, search: str | None) -> Selection:
@@ -82,10 +98,11 @@ class Selection:
             ) from error
         values = {field.name: found.get(field.name, [""])[-1] for field in fields(cls)}
         for name, value in values.items():
-            if len(value) > _LONGEST:
+            most = _LONGEST_LIST if name in _LISTS else _LONGEST
+            if len(value) > most:
                 raise ProbeError(
                     f"The address gives a {name} of {len(value)} characters; names have at most "
-                    f"{_LONGEST}. Choose one on the page."
+                    f"{most}. Choose one on the page."
                 )
         return cls(**values)
 
@@ -103,7 +120,7 @@ class Selection:
     @property
     def elsewhere(self) -> Selection:
         """What other pages are opened with: units are numbers of one layer, so both stay here."""
-        return replace(self, layer="", unit="") if self.layer else self
+        return replace(self, layer="", unit="", units="") if self.layer else self
 
     def named(self, kind: str, allowed: Sequence[str]) -> str:
         """Return the chosen name, or the first that is allowed where none is chosen.
@@ -137,3 +154,22 @@ class Selection:
                 f"{min(units)} to {max(units)}. Select one in the list."
             )
         return number
+
+    def unit_set(self, units: Sequence[int]) -> list[int]:
+        """Return the chosen set of units, in order and each once; empty where none is chosen.
+
+        Raises
+        ------
+        ProbeError
+            If the address names a unit that the table does not hold, or no number.
+        """
+        known, found = set(units), []
+        for word in filter(None, self.units.split(",")):
+            number = int(word) if word.isascii() and word.isdigit() else -1
+            if number not in known:
+                raise ProbeError(
+                    f"Unit {word!r} of the set in the address is not in this table, which holds "
+                    f"the {len(known)} units {min(known)} to {max(known)}. Choose the set anew."
+                )
+            found.append(number)
+        return list(dict.fromkeys(found))

@@ -20,6 +20,9 @@ PAGES = {
     "/neurons": "Neurons",
     "/separability": "Separability",
     "/artifacts": "Artifacts",
+    "/attribution": "Attribution",
+    "/compare": "Compare",
+    "/sample": "Sample",
 }
 
 _THEME = {

@@ -8,7 +8,15 @@ from dash import Dash, dcc, html
 
 from app.components.message import problem
 from app.components.shell import PAGES
-from app.pages import artifacts, neurons, overview, separability
+from app.pages import (
+    artifacts,
+    attribution,
+    compare,
+    neurons,
+    overview,
+    sample,
+    separability,
+)
 from app.queries.reading import Run
 from probe.errors import ProbeError
 
@@ -19,6 +27,9 @@ _LAYOUTS = {
     "/neurons": neurons.layout,
     "/separability": separability.layout,
     "/artifacts": artifacts.layout,
+    "/attribution": attribution.layout,
+    "/compare": compare.layout,
+    "/sample": sample.layout,
 }
 
 
@@ -38,6 +49,9 @@ def register(app: Dash, run: Run) -> None:
     neurons.register(app, run)
     separability.register(app, run)
     artifacts.register(app, run)
+    attribution.register(app, run)
+    compare.register(app, run)
+    sample.register(app, run)
 
 
 def _unknown_page(search: str) -> Any:

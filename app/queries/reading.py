@@ -13,6 +13,9 @@ import pandas as pd
 import xarray as xr
 
 from probe.artifacts import ArtifactReport
+from probe.attribution.findings import MapSimilarity, RegionAttention
+from probe.attribution.maps import AttributionMap
+from probe.attribution.trust.report import TrustReport
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE, Dataset, read_native
 from probe.embed.table import Embeddings
 from probe.errors import StoreError, UnknownNameError
@@ -23,7 +26,7 @@ from probe.separability.report import SeparabilityReport, Similarity
 from probe.store import ActivationStore
 from probe.tables import open_table
 
-__all__ = ["MissingTableError", "Run", "token_of"]
+__all__ = ["MAP_MODES", "MissingTableError", "Run", "token_of"]
 
 T = TypeVar("T")
 
@@ -50,6 +53,10 @@ _DOSES = (
     "logit_response", "logit_low", "logit_high", "unit_response", "unit_low", "unit_high",
     "effect", "effect_q",
 )  # fmt: skip
+
+
+#: Ways in which maps of variants are compared; see `probe.attribution.similarity`.
+MAP_MODES = ("corrected", "authors")
 
 
 class MissingTableError(StoreError):
@@ -161,6 +168,49 @@ class Run:
         parts = (found.has_correlations, _CORRELATIONS), (found.has_doses, _DOSES)
         _require(found.data, _ANSWERS + sum((names for there, names in parts if there), ()), path)
         return found
+
+    def maps(self, label: str, method: str) -> AttributionMap:
+        """Attribution maps of a detector by a method, see `map_methods`."""
+        if method not in (known := self.map_methods(label)):
+            if not known:
+                raise MissingTableError(f"attribution maps of {label}", self.command)
+            raise UnknownNameError("method", method, known, where=f"the maps of {label}")
+        path = self.folder.maps(label, method)
+        return _kept(AttributionMap.open, path, _stamp(path / "zarr.json"))
+
+    def map_methods(self, label: str) -> list[str]:
+        """Names of the methods that a detector's maps are there of, by name."""
+        first = self.folder.maps(self._known(label), "").stem
+        # Another detector's name may begin with this one's: "meso4" and "meso4-deep".
+        longer = [
+            self.folder.maps(other, "").stem
+            for other in self.detectors
+            if self.folder.maps(other, "").stem.startswith(first) and other != label
+        ]
+        found = [path.stem for path in self.folder.maps(label, "").parent.glob(f"{first}*.zarr")]
+        kept = [name for name in found if not name.startswith(tuple(longer))]
+        return sorted(name.removeprefix(first) for name in kept)
+
+    def trust(self, label: str) -> TrustReport:
+        """Trust report of a detector's maps."""
+        path = self._there(self.folder.trust(self._known(label)), f"trust report of {label}")
+        return _kept(TrustReport.open, path, _stamp(path / "zarr.json"))
+
+    def attention(self, label: str) -> RegionAttention:
+        """Which regions of faces a detector looks at."""
+        path = self.folder.attention(self._known(label))
+        path = self._there(path, f"attention by region of {label}")
+        return _kept(RegionAttention.open, path, _stamp(path / "zarr.json"))
+
+    def map_similarity(self, name: str, mode: str) -> MapSimilarity:
+        """Similarity of the maps of an architecture's variants, in a mode."""
+        if name not in {label.split("/")[0] for label in self.detectors}:
+            raise UnknownNameError("architecture", name, self.detectors, where="this run")
+        if mode not in MAP_MODES:
+            raise UnknownNameError("mode", mode, MAP_MODES, where="this run")
+        path = self.folder.map_similarity(name, mode)
+        path = self._there(path, f"similarity of maps of {name}, mode {mode}")
+        return _kept(MapSimilarity.open, path, _stamp(path / "zarr.json"))
 
     @property
     def artifacts(self) -> xr.Dataset:
