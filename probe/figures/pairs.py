@@ -1,0 +1,161 @@
+"""Figures of two detectors side by side: dots with intervals, scatters, panels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from probe.figures.styles import STYLE
+
+__all__ = ["forest_figure", "panels_figure", "scatter_figure"]
+
+#: Blue, orange, black and grey, and markers, so that none is told by colour alone.
+COLOURS, MARKERS = ("#0072b2", "#d55e00", "#000000"), ("o", "s", "D")
+MUTED = "#777777"
+#: Panels beside one another.
+COLUMNS = 3
+
+
+def forest_figure(
+    names: Sequence[str] | ArrayLike,
+    value: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    label: str,
+    marked: ArrayLike | None = None,
+    again: ArrayLike | None = None,
+    zero: float | None = 0.0,
+) -> Figure:
+    """Draw a value with its interval in every row.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Rows, from the top.
+    value, low, high : array_like
+        Shape (row,); rows without bounds have a dot only.
+    label : str
+        Of the axis.
+    marked : array_like, optional
+        Rows with a filled diamond; the others have an open circle.
+    again : array_like, optional
+        Shape (repeat, row): the same value of other trainings, as small crosses.
+    zero : float, optional
+        Where a line stands for "no difference"; None for no line.
+    """
+    rows = [str(name) for name in np.asarray(names)]
+    x, lower, upper = (np.asarray(a, dtype=float) for a in (value, low, high))
+    filled = np.zeros(len(rows), bool) if marked is None else np.asarray(marked, dtype=bool)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.5, 0.28 * len(rows) + 0.85), layout="constrained")
+        axes = figure.subplots()
+        if zero is not None:
+            axes.axvline(zero, color=MUTED, lw=0.8)
+        place = np.arange(len(rows))
+        there = np.isfinite(lower)
+        axes.hlines(place[there], lower[there], upper[there], color="black", lw=1.2)
+        for chosen, marker, face in ((filled, "D", "black"), (~filled, "o", "white")):
+            axes.plot(x[chosen], place[chosen], marker, color="black", mfc=face, ms=4.5, mew=1)
+        for one in () if again is None else np.asarray(again, dtype=float):
+            axes.plot(one, place + 0.25, "x", color=MUTED, ms=3, mew=0.8)
+        axes.set_yticks(place, rows)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlabel(label)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+    return figure
+
+
+def scatter_figure(
+    x: ArrayLike, y: ArrayLike, kinds: Mapping[str, ArrayLike], *, labels: tuple[str, str]
+) -> Figure:
+    """Draw points by kind, and the diagonal on which both are equal.
+
+    Parameters
+    ----------
+    x, y : array_like
+        Shape (n,).
+    kinds : mapping
+        Name to which points are of it, shape (n,).
+    labels : tuple of str
+        Of the axes.
+    """
+    across, up = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.5, 3.0), layout="constrained")
+        axes = figure.subplots()
+        axes.axline((0, 0), slope=1, color=MUTED, lw=0.7, ls=":")
+        looks = ((COLOURS[0], "o"), (COLOURS[1], "s"), ("#009e73", "^"), ("#000000", "D"))
+        few = len(across) <= 300
+        for i, (name, given) in enumerate(kinds.items()):
+            kept, (colour, marker) = np.asarray(given, dtype=bool), looks[i % len(looks)]
+            if kept.any():
+                axes.plot(
+                    across[kept], up[kept], marker, ms=3.5 if few else 2, mew=0.6, color=colour,
+                    mfc="none" if few else colour, alpha=1 if few else 0.4, label=name, ls="",
+                    rasterized=len(across) > 5000,
+                )  # fmt: skip
+        axes.set_xlabel(labels[0])
+        axes.set_ylabel(labels[1])
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=6, loc="best")
+    return figure
+
+
+def panels_figure(
+    names: Sequence[str],
+    places: Sequence[str],
+    titles: Sequence[str],
+    value: ArrayLike,
+    low: ArrayLike,
+    high: ArrayLike,
+    *,
+    label: str,
+    zero: float = 0.5,
+) -> Figure:
+    """Draw values with intervals at places in order, a panel for each title.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the lines.
+    places, titles : sequence of str
+        Along the axis; of the panels.
+    value, low, high : array_like
+        Shape (name, place, title).
+    label : str
+        Of the values.
+    zero : float, default 0.5
+        Where chance is.
+    """
+    arrays = [np.asarray(a, dtype=float) for a in (value, low, high)]
+    lines, columns = -(-len(titles) // COLUMNS), min(COLUMNS, len(titles))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(2.3 * columns, 1.6 * lines + 0.4), layout="constrained")
+        grid: Any = figure.subplots(lines, columns, sharey=True, squeeze=False)
+        for i, axes in enumerate(grid.ravel()):
+            if i >= len(titles):
+                axes.set_visible(False)
+                continue
+            axes.axhline(zero, color=MUTED, lw=0.7, ls=":")
+            for k, name in enumerate(names):
+                v, lower, upper = (a[k, :, i] for a in arrays)
+                axes.errorbar(
+                    np.arange(len(places)) + (0.06 if k == 0 else -0.06), v,
+                    yerr=np.nan_to_num(np.maximum([v - lower, upper - v], 0)),
+                    fmt=MARKERS[k % 3], ls=("-", "--")[k % 2], lw=0.9, ms=3.5, capsize=1.5,
+                    color=COLOURS[k % 3], mfc="none" if k else COLOURS[0], label=name,
+                )  # fmt: skip
+            axes.set_xticks(range(len(places)), places)
+            axes.set_xlim(-0.5, len(places) - 0.5)
+            axes.set_title(titles[i])
+            axes.spines[["top", "right"]].set_visible(False)
+        grid[0, 0].legend(frameon=False, fontsize=6)
+        figure.supylabel(label, fontsize=8)
+    return figure
