@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from rich.console import Console
@@ -19,9 +20,24 @@ from rich.progress import (
 )
 from rich.text import Text
 
-__all__ = ["progress_bar", "track"]
+__all__ = ["listening", "progress_bar", "track"]
 
 T = TypeVar("T")
+
+#: Called with what is done, the steps completed, and the steps in all.
+Listener = Callable[[str, int, int | None], None]
+
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Tell a listener of all progress while the context is open, instead of drawing bars."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
 
 
 class _RateColumn(ProgressColumn):
@@ -53,6 +69,10 @@ def progress_bar(
     callable
         Call it with the number of steps that were just completed.
     """
+    listener = _listener.get()
+    if listener is not None:
+        yield _telling(listener, description, total)
+        return
     columns = (
         TextColumn("{task.description:<30}"),
         BarColumn(bar_width=14),
@@ -66,6 +86,18 @@ def progress_bar(
     ) as progress:
         task = progress.add_task(description, total=total)
         yield lambda steps: progress.advance(task, steps)
+
+
+def _telling(listener: Listener, description: str, total: int | None) -> Callable[[int], None]:
+    done = 0
+    listener(description, done, total)
+
+    def advance(steps: int) -> None:
+        nonlocal done
+        done += steps
+        listener(description, done, total)
+
+    return advance
 
 
 def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

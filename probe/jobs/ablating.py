@@ -1,0 +1,35 @@
+"""The job "ablation": detection without a set of units, beside matched random sets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from probe.ablation import ablate
+from probe.jobs.kinds import Request
+from probe.neurons import Ablation
+
+__all__ = ["BY_HAND", "RESULT", "SET", "take_out"]
+
+RESULT = "ablation.zarr"
+#: Name of the set in the table.
+SET = "chosen"
+
+BY_HAND = "by hand, with these images in view"
+
+
+def take_out(request: Request, out: Path) -> None:
+    """Write an `Ablation` of the units ``units`` of ``layer``.
+
+    Parameters are ``detector``, ``layer``, ``units``, ``n_random`` and ``seed``. Data are those
+    that the run was measured on, which whoever chose the units has seen; the table says so.
+    """
+    given = request.params
+    found = ablate(
+        request.detector(str(given["detector"])),
+        {SET: [int(unit) for unit in given["units"]]},
+        request.test,
+        str(given["layer"]),
+        n_random=int(given["n_random"]),
+        seed=int(given["seed"]),
+    )
+    Ablation(found.data.assign_attrs({"chosen_on": BY_HAND})).save(out / RESULT)

@@ -1,0 +1,85 @@
+"""What can be asked for: the kinds of jobs, each in a module that is imported when it is run.
+
+To add one, write a function that takes a `Request` and a folder and writes its result there, and
+name it in `KINDS`. The folder becomes the result when the function returns; until then nobody
+sees it. Everything that reports by `probe.progress` is shown as progress.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from probe.errors import UnknownNameError
+from probe.run import RunFolder
+
+if TYPE_CHECKING:
+    from probe.datasets.dataset import Dataset
+    from probe.detectors.detector import Detector
+
+__all__ = ["KINDS", "Request", "work_of"]
+
+#: Name of a kind to the function that does it, as "module:function".
+KINDS = {
+    "ablation": "probe.jobs.ablating:take_out",
+    "map": "probe.jobs.mapping:explain",
+    "score": "probe.jobs.scoring:score",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for.
+
+    Attributes
+    ----------
+    params : dict
+        Arguments of the kind.
+    run : RunFolder
+        The run; only read.
+    files : pathlib.Path
+        Folder of what was handed over.
+    """
+
+    params: dict[str, Any]
+    run: RunFolder
+    files: Path
+
+    @cached_property
+    def data(self) -> Dataset:
+        """All images of the run."""
+        from probe.jobs.opening import data_of
+
+        return data_of(self.run)
+
+    @cached_property
+    def test(self) -> Dataset:
+        """The images that the run was measured on."""
+        from probe.jobs.opening import measured_on
+
+        return measured_on(self.run)
+
+    def detector(self, label: str) -> Detector:
+        """Load a detector of the run by its label, such as "meso4/base"."""
+        from probe.jobs.opening import detector_of
+
+        return detector_of(self.run, label)
+
+
+def work_of(kind: str) -> Callable[[Request, Path], None]:
+    """Return the function that does a kind.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such kind.
+    """
+    if kind not in KINDS:
+        raise UnknownNameError("kind of job", kind, KINDS)
+    module, _, name = KINDS[kind].partition(":")
+    found: Callable[[Request, Path], None] = getattr(importlib.import_module(module), name)
+    return found

@@ -1,0 +1,91 @@
+"""Detectors and data of a finished run, as they were when it was made."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from probe.datasets.dataset import Dataset, read_native
+from probe.detectors.detector import Detector
+from probe.detectors.loading import CARD_FILE, load_detector
+from probe.errors import CheckpointError, UnknownNameError
+from probe.run import RunFolder
+
+__all__ = ["PROVENANCE_FILE", "brought_file", "data_of", "detector_of", "measured_on"]
+
+PROVENANCE_FILE = "provenance.json"
+
+
+def data_of(run: RunFolder) -> Dataset:
+    """Open the run's images."""
+    return read_native(run.data)
+
+
+def measured_on(run: RunFolder) -> Dataset:
+    """Return the images that the run's tables were measured on."""
+    plan = _provenance(run).get("study", {}).get("evaluation", {})
+    return data_of(run).select(split=str(plan.get("split", "test")))
+
+
+def detector_of(run: RunFolder, label: str) -> Detector:
+    """Load a detector of a run: one that it trained, or one whose weights were brought.
+
+    Raises
+    ------
+    UnknownNameError
+        If the run has no detector of that label.
+    CheckpointError
+        If its weights are not there any more, or are others.
+    """
+    known = [str(one) for one in run.read_manifest().get("detectors", [])]
+    if label not in known:
+        raise UnknownNameError("detector", label, known, where="this run")
+    folder = run.detector(label)
+    if (folder / CARD_FILE).is_file():
+        return _called(load_detector(folder), label)
+    brought = brought_file(run, label)
+    if brought is None or not brought.is_file():
+        where = f"and {str(brought)!r}, where they were, is gone" if brought else ""
+        raise CheckpointError(
+            f"The weights of {label} are not in the run ({str(folder)!r} holds no {CARD_FILE}) "
+            f"{where}. Put them back, or run the study again."
+        )
+    plan = _provenance(run)["study"]["detectors"]
+    found = _called(
+        load_detector(label.rpartition("/")[0], weights=brought, input_size=plan.get("input_size")),
+        label,
+    )
+    noted = _provenance(run).get("weights", {}).get(label)
+    if noted and noted != found.fingerprint:
+        raise CheckpointError(
+            f"The weights in {str(brought)!r} are not those that the run was made with. Restore "
+            "them, or run the study again."
+        )
+    return found
+
+
+def brought_file(run: RunFolder, label: str) -> Path | None:
+    """Return where the weights of a detector that was brought were, if the run notes it."""
+    plan = _provenance(run).get("study", {}).get("detectors", {})
+    name, _, variant = label.rpartition("/")
+    for one in plan.get("weights", ()):
+        file = Path(str(one.get("file", "")))
+        if one.get("name") == name and (one.get("label") or file.stem) == variant:
+            return file
+    return None
+
+
+def _called(detector: Detector, label: str) -> Detector:
+    """Name a detector as the run's tables do."""
+    variant = label.rpartition("/")[2]
+    return Detector(detector.module, replace(detector.spec, variant=variant))
+
+
+def _provenance(run: RunFolder) -> dict[str, Any]:
+    try:
+        found = json.loads((run.root / PROVENANCE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

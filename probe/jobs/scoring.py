@@ -1,0 +1,187 @@
+"""The job "score": what all detectors of a run say of one image from elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from probe.artifacts import Picture, measure_picture
+from probe.artifacts.picture import central_ellipse
+from probe.artifacts.regions import ELLIPSE
+from probe.datasets.dataset import Dataset, resize
+from probe.datasets.decoding import read_image
+from probe.datasets.faces import FINDERS
+from probe.datasets.regions import Region, align, crop_square
+from probe.detectors.detector import Detector
+from probe.errors import ImageError
+from probe.hooks import Recorder, Tap
+from probe.jobs.kinds import Request
+from probe.progress import progress_bar
+
+__all__ = ["IMAGE", "RESULT", "SEEN", "Seen", "score", "see"]
+
+#: The image that is handed over, what of it was scored, and what came of it.
+IMAGE, SEEN, RESULT = "image.png", "seen.png", "scores.json"
+
+CUT = "the largest face, cut as the run's images were (margin {margin:g}, {size} pixels{turned})"
+WHOLE = (
+    "the whole image: this run's images are taken whole, so no face is looked for; as for the "
+    "run's own, a square is made of it whatever its sides"
+)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What of an image is scored.
+
+    Attributes
+    ----------
+    pixels : numpy.ndarray
+        Shape (height, width, 3), RGB, 0 to 255.
+    rule : str
+        How it was made, for people.
+    notes : tuple of str
+        What else has to be said of it.
+    box : tuple of float or None
+        The face: left and upper edge, width and height in pixels of the image.
+    faces : int
+        Faces that were found; 0 where none was looked for.
+    """
+
+    pixels: NDArray[np.uint8]
+    rule: str
+    notes: tuple[str, ...] = ()
+    box: tuple[float, float, float, float] | None = None
+    faces: int = 0
+
+
+def score(request: Request, out: Path) -> None:
+    """Write what the detectors ``detectors`` say of the image, and its measurements.
+
+    ``layers`` names for each the layer whose activations are kept, by the reducer in
+    ``reducers``.
+    """
+    pixels = read_image(request.files / IMAGE).pixels
+    given = request.params
+    labels = [str(label) for label in given["detectors"]]
+    with progress_bar("score the image", len(labels) + 2) as advance:
+        seen = see(request.data, pixels)
+        Image.fromarray(seen.pixels).save(out / SEEN)
+        advance(1)
+        found = {}
+        for label in labels:
+            found[label] = _scored(
+                request.detector(label), seen.pixels,
+                given["layers"].get(label, ""), given["reducers"].get(label, "mean"),
+            )  # fmt: skip
+            advance(1)
+        values = _measured(seen.pixels)
+        advance(1)
+    content = {
+        "rule": seen.rule, "notes": list(seen.notes), "box": seen.box, "faces": seen.faces,
+        "size": [pixels.shape[1], pixels.shape[0]],
+        "seen_size": [seen.pixels.shape[1], seen.pixels.shape[0]],
+        "detectors": found, "measurements": values, "region": ELLIPSE,
+    }  # fmt: skip
+    # No number is written as NaN, which JSON does not know.
+    (out / RESULT).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+
+
+def see(data: Dataset, pixels: NDArray[np.uint8]) -> Seen:
+    """Make of an image what detectors are shown, by the rule that a dataset's card states.
+
+    Raises
+    ------
+    ImageError
+        If a face is to be cut out, and none is found.
+    """
+    rules = list(_crops(data.card))
+    cut = [rule for rule in rules if "margin" in rule]
+    if not cut:
+        sizes = [int(rule["size"]) for rule in rules if rule.get("size")]
+        if not sizes:
+            return Seen(pixels, WHOLE)
+        return Seen(resize(pixels, sizes[0]), f"{WHOLE} ({sizes[0]} pixels)")
+    return _cut_out(pixels, cut[0], _remarks(rules, cut))
+
+
+def _cut_out(pixels: NDArray[np.uint8], rule: Mapping[str, Any], notes: tuple[str, ...]) -> Seen:
+    margin, size, turned = float(rule["margin"]), int(rule["size"]), bool(rule.get("aligned"))
+    finder = "dlib" if "dlib" in str(rule.get("face_detector", "")) else "yunet"
+    faces = FINDERS[finder]().find(pixels)
+    if not faces:
+        raise ImageError(
+            "No face was found in this image. The images of this run are faces, cut out by a "
+            "face detector, and a score of something else would mean nothing. Choose an image "
+            "that shows a face from the front, larger than some 20 pixels."
+        )
+    face = faces[0]
+    height, width = pixels.shape[:2]
+    region: Region = (
+        align(face.points, margin) if turned else crop_square(face, margin, width, height)
+    )
+    if len(faces) > 1:
+        notes = (*notes, f"{len(faces)} faces were found; the largest was taken.")
+    return Seen(
+        region.cut(pixels, size),
+        CUT.format(margin=margin, size=size, turned=", turned upright" if turned else ""),
+        notes,
+        (face.x, face.y, face.width, face.height),
+        len(faces),
+    )
+
+
+def _remarks(
+    rules: list[Mapping[str, Any]], cut: list[Mapping[str, Any]]
+) -> tuple[str, ...]:  # fmt: skip
+    notes = []
+    if any(rule != cut[0] for rule in rules):
+        notes.append("The run's datasets were cut by several rules; the first of them is used.")
+    known = ("YuNet", "dlib")
+    if not any(name in str(cut[0].get("face_detector", "")) for name in known):
+        notes.append("The run's faces were given as boxes; here YuNet looks for the face.")
+    return tuple(notes)
+
+
+def _crops(card: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Find the crop rules of a card and of the cards that it was joined from."""
+    crop = card.get("crop")
+    if isinstance(crop, Mapping):
+        yield crop
+    for part in dict(card.get("parts") or {}).values():
+        if isinstance(part, Mapping):
+            yield from _crops(part)
+
+
+def _scored(
+    detector: Detector, pixels: NDArray[np.uint8], layer: str, reducer: str
+) -> dict[str, Any]:
+    """Score an image as recordings do, and keep the activations of a layer."""
+    batch = resize(pixels, detector.spec.input_size).transpose(2, 0, 1)[None]
+    images = np.ascontiguousarray(batch, dtype=np.float32) / np.float32(255)
+    if not layer:
+        return {"logit": _number(detector.logits(images)[0]), "layer": "", "activation": []}
+    recorder = Recorder.of(detector, [Tap(layer, reducer)])
+    values, logits = recorder(images)
+    activation = values[recorder.names[0]][0].float().cpu().numpy()
+    return {
+        "logit": _number(logits[0]), "layer": layer, "activation": [_number(v) for v in activation],
+    }  # fmt: skip
+
+
+def _measured(pixels: NDArray[np.uint8]) -> dict[str, float | None]:
+    """Take all measurements; the middle of the image stands for the region of a forgery."""
+    found = measure_picture(Picture(pixels, central_ellipse(*pixels.shape[:2])))
+    return {name: _number(value) for name, value in found.items()}
+
+
+def _number(value: Any) -> float | None:
+    found = float(value)
+    return found if np.isfinite(found) else None
