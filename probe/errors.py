@@ -83,7 +83,8 @@ def did_you_mean(given: str, allowed: Iterable[str], most: int = 12) -> str:
         One sentence.
     """
     names = list(allowed)
-    near = difflib.get_close_matches(given, names, n=3, cutoff=0.6)
+    # A request may give anything in place of a name.
+    near = difflib.get_close_matches(str(given), names, n=3, cutoff=0.6)
     if near:
         return "Did you mean " + " or ".join(repr(name) for name in near) + "?"
     if not names:

@@ -11,9 +11,45 @@ from typing import Any
 from probe.errors import StoreError
 from probe.schema import SCHEMA_VERSION
 
-__all__ = ["MANIFEST_FILE", "RunFolder", "slug"]
+__all__ = ["MANIFEST_FILE", "NoRunError", "OtherVersionError", "RunFolder", "slug"]
 
 MANIFEST_FILE = "run.json"
+
+#: What the manifest's entries are, where they are there.
+_KINDS: dict[str, type] = {
+    "title": str, "command": str, "created": str, "source": str, "complete": bool,
+    "simulated": bool, "stages": list, "planned": list, "detectors": list, "datasets": list,
+    "layers": dict, "versions": dict,
+}  # fmt: skip
+
+
+class NoRunError(StoreError):
+    """A folder without a manifest.
+
+    Attributes
+    ----------
+    root : pathlib.Path
+        The folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        super().__init__(
+            f"{str(root)!r} is no run: it holds no {MANIFEST_FILE}. Make one with "
+            "`probe demo`, or give the folder of a run."
+        )
+
+
+class OtherVersionError(StoreError):
+    """A run of another schema version."""
+
+    def __init__(self, root: Path, found: object) -> None:
+        newer = isinstance(found, int) and found > SCHEMA_VERSION
+        first = "Install the version that wrote it, or run" if newer else "Run"
+        super().__init__(
+            f"The run {str(root)!r} has schema version {found}; this version reads "
+            f"{SCHEMA_VERSION}. {first} it again into another folder."
+        )
 
 
 def slug(label: str) -> str:
@@ -121,7 +157,8 @@ class RunFolder:
         -------
         dict
             ``schema_version``, ``title``, ``command``, ``created``, ``versions``, ``complete``,
-            ``stages`` (list of ``name, done, seconds``), ``detectors`` (labels), ``datasets``,
+            ``stages`` (list of ``name, done, seconds``, those begun), ``planned`` (names of all
+            stages), ``detectors`` (labels), ``datasets``,
             ``source`` (what was trained on), ``layers`` (label to tap), ``simulated``.
 
         Raises
@@ -131,10 +168,7 @@ class RunFolder:
         """
         file = self.root / MANIFEST_FILE
         if not file.is_file():
-            raise StoreError(
-                f"{str(self.root)!r} is no run: it holds no {MANIFEST_FILE}. Make one with "
-                "`probe demo`, or give the folder of a run."
-            )
+            raise NoRunError(self.root)
         try:
             found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -148,9 +182,12 @@ class RunFolder:
                 "again; it makes what is missing."
             )
         if found.get("schema_version") != SCHEMA_VERSION:
+            raise OtherVersionError(self.root, found.get("schema_version"))
+        wrong = _wrong(found)
+        if wrong:
             raise StoreError(
-                f"The run {str(self.root)!r} has schema version {found.get('schema_version')}; "
-                f"this version reads {SCHEMA_VERSION}. Run it again into another folder."
+                f"The manifest {str(file)!r} is damaged ({wrong!r} is not what it has to be). Run "
+                "the same command again; it makes what is missing."
             )
         return found
 
@@ -161,3 +198,17 @@ class RunFolder:
         partial = self.root / (MANIFEST_FILE + ".part")
         partial.write_text(text + "\n", encoding="utf-8")
         partial.replace(self.root / MANIFEST_FILE)
+
+
+def _wrong(manifest: Mapping[str, Any]) -> str:
+    """Name an entry that is not of its kind; empty where all are."""
+    for name, kind in _KINDS.items():
+        if name in manifest and not isinstance(manifest[name], kind):
+            return name
+    for name in ("detectors", "datasets", "planned"):
+        if not all(isinstance(one, str) for one in manifest.get(name, [])):
+            return name
+    for stage in manifest.get("stages", []):
+        if not isinstance(stage, dict) or not isinstance(stage.get("seconds", 0.0), int | float):
+            return "stages"
+    return ""

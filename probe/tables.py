@@ -42,8 +42,15 @@ def save_table(data: xr.Dataset, path: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def open_table(path: Path) -> xr.Dataset:
+def open_table(path: Path, *, lazy: bool = False) -> xr.Dataset:
     """Read a table that `save_table` wrote, wholly into memory.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Where.
+    lazy : bool, default False
+        Read arrays from disk as parts of them are asked for, for those that are too large.
 
     Raises
     ------
@@ -53,9 +60,10 @@ def open_table(path: Path) -> xr.Dataset:
     if not path.is_dir():
         raise StoreError(f"There is no table at {str(path)!r}. Run the step that computes it.")
     try:
-        with xr.open_zarr(path, consolidated=False) as lazy:
-            data: xr.Dataset = lazy.load()
-    except (OSError, ValueError, KeyError) as error:
+        opened = xr.open_zarr(path, consolidated=False, chunks=None)
+        data: xr.Dataset = opened if lazy else opened.load()
+    # A chunk that is cut off is a RuntimeError of its decompressor.
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise StoreError(
             f"The table {str(path)!r} is damaged ({error}). Remove it and compute it again."
         ) from error

@@ -27,6 +27,9 @@ MAPS = 1
 TOWARDS = "positive pushes the target up, negative down"
 MAGNITUDE = "not negative: how strongly, not which way"
 
+#: What has a value for every pixel.
+_LARGE = ("attribution", "by_channel")
+
 #: What is known of a sample, besides its id, where the images come from a dataset.
 ABOUT = ("dataset", "label", "forgery", "video", "cluster")
 
@@ -194,15 +197,22 @@ class AttributionMap:
         save_table(self.data, path)
 
     @classmethod
-    def open(cls, path: Path) -> AttributionMap:
+    def open(cls, path: Path, *, lazy: bool = False) -> AttributionMap:
         """Read what `save`, or `attribute` with ``out``, wrote.
+
+        Parameters
+        ----------
+        path : pathlib.Path
+            Where.
+        lazy : bool, default False
+            Leave the maps themselves on disk until some of them are asked for.
 
         Raises
         ------
         StoreError
             If there are no maps, or some are still missing.
         """
-        data = open_table(Path(path))
+        data = open_table(Path(path), lazy=lazy)
         if "attribution" not in data or data.attrs.get("maps") != MAPS:
             raise StoreError(
                 f"{str(path)!r} holds no attribution maps of this version. Make them with "
@@ -218,4 +228,7 @@ class AttributionMap:
             data = data.drop_vars(["written", "promised"])
         if data.attrs.get("relative_gap") is None:
             data = data.assign_attrs(relative_gap=float("nan"))
+        for name, variable in data.variables.items():
+            if name not in _LARGE:
+                variable.load()
         return cls(data)

@@ -39,7 +39,7 @@ MOMENTS = "moments"
 RESERVED = ("logit", "written", "unit")
 
 #: What libraries raise on files that are not what they should be.
-BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError)
+BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 
 
 def plain(attrs: Mapping[str, Any]) -> dict[str, Any]:

@@ -91,7 +91,11 @@ class ActivationStore:
     def samples(self) -> pd.DataFrame:
         """The sample table and ``logit`` (of "fake"), ``written``; one row a sample."""
         columns = [*self.tree.attrs["columns"], "logit", "written"]
-        return _with_text(self.tree.to_dataset().load()).to_dataframe().reset_index()[columns]
+        try:
+            root = self.tree.to_dataset().load()
+        except BROKEN as error:
+            raise damaged(self.path, str(error)) from error
+        return _with_text(root).to_dataframe().reset_index()[columns]
 
     def __getitem__(self, layer: str) -> xr.Dataset:
         """Return ``activation(sample, unit)`` of a tap, lazily.

@@ -35,7 +35,7 @@ from probe.study.keeping import exported, holds, kept
 from probe.study.layers import in_order, require_layers
 from probe.study.plan import Study, layer_of, variant_of
 from probe.study.provenance import Provenance
-from probe.study.stages import AUDIT_FILE, places_of
+from probe.study.stages import AUDIT_FILE, places_of, stages_of
 
 __all__ = ["Outcome", "run_study"]
 
@@ -131,6 +131,7 @@ class _Run:
         self.folder = RunFolder(study.out)
         self.seed = study.seeds[0]
         self.stages: list[dict[str, Any]] = []
+        self.planned = [stage.name for stage in stages_of(study)]
         self.datasets: list[str] = []
         self.earlier = _earlier_seconds(self.folder)
         self.created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -362,6 +363,7 @@ class _Run:
                 "seed": self.seed,
                 "study": self.study.fingerprint,
                 "stages": self.stages,
+                "planned": self.planned,
                 "detectors": labels,
                 "datasets": self.datasets or self.study.known_names,
                 "layers": {one: layer_of(one.split("/")[0], layer) for one in labels},
