@@ -90,8 +90,9 @@ def spectra_figure(data: xr.Dataset) -> Figure:
         handles, labels = panels[0, 0].get_legend_handles_labels()
         labels = [f"{label}, mean and {level:.0%} band over clusters" for label in labels]
         figure.legend(
-            handles, labels, ncols=2, loc="outside upper center", frameon=False, fontsize=6.5
-        )
+            handles, labels, ncols=min(2, columns), loc="outside upper center", frameon=False,
+            fontsize=6.5,
+        )  # fmt: skip
     return figure
 
 

@@ -1,0 +1,126 @@
+"""One image among others: its scores, and how far its values lie from those of real images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from probe.errors import ProbeError
+from probe.figures.styles import STYLES, Style
+
+__all__ = ["image_deviations_figure", "image_scores_figure"]
+
+REAL, FAKE = "#0072b2", "#d55e00"
+
+#: Heights in inches: of a row, and of what stands above and below all of them.
+_SCORE, _VALUE, _ROOM = 0.34, 0.155, 0.62
+
+#: Where the axis of deviations ends; what lies beyond is drawn there as an arrow.
+END = 8.0
+
+
+def image_scores_figure(
+    detectors: Sequence[str],
+    logits: ArrayLike,
+    reals: Sequence[ArrayLike],
+    fakes: Sequence[ArrayLike],
+    *,
+    style: str = "ieee-column",
+) -> Figure:
+    """Draw the logit that each detector gives an image among those that it gives others.
+
+    Parameters
+    ----------
+    detectors : sequence of str
+        Names, one a row.
+    logits : array
+        Of the image, shape (detector,).
+    reals, fakes : sequence of array
+        Logits of other images by detector; strokes above and below the row.
+    style : str
+        Name in `probe.figures.STYLES`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ProbeError
+        If there are no detectors.
+    """
+    own = np.asarray(logits, dtype=float)
+    with STYLES[style].context():
+        figure, axes = _rows(list(detectors), _SCORE, STYLES[style])
+        for row in range(len(own)):
+            axes.axhline(row, color="0.85", lw=0.4, zorder=0)
+            for values, colour, side in ((reals[row], REAL, -1), (fakes[row], FAKE, 1)):
+                ends = row + side * 0.06, row + side * 0.34
+                axes.vlines(np.asarray(values), *ends, color=colour, lw=0.35, alpha=0.8)
+        axes.axvline(0, color="0.4", lw=0.6, ls=":")
+        axes.plot(own, range(len(own)), "D", color="black", mec="white", mew=0.6, ms=4.5)
+        axes.set_xlabel("logit of fake (strokes above: real images; below: fakes)")
+    return figure
+
+
+def image_deviations_figure(
+    names: Sequence[str], deviations: ArrayLike, *, far: float = 3.0, style: str = "ieee-column"
+) -> Figure:
+    """Draw how far values of one image lie from the median of real images, in deviations.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Of the values, one a row.
+    deviations : array
+        Shape (value,).
+    far : float, default 3
+        From where a mark is filled; the band within is grey.
+    style : str
+        Name in `probe.figures.STYLES`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    ProbeError
+        If there are no values.
+    """
+    values = np.asarray(deviations, dtype=float)
+    with STYLES[style].context():
+        figure, axes = _rows(list(names), _VALUE, STYLES[style])
+        axes.axvspan(-far, far, color="0.93", lw=0, zorder=0)
+        axes.axvline(0, color="0.4", lw=0.6)
+        for row, value in enumerate(values):
+            at = float(np.clip(value, -END, END))
+            mark = "o" if abs(value) <= END else ">" if value > 0 else "<"
+            filled = REAL if abs(value) > far else "white"
+            axes.plot([0, at], [row, row], color="0.6", lw=0.6)
+            axes.plot(at, row, mark, color=REAL, mfc=filled, mew=0.7, ms=3.5)
+        axes.set_xlim(-END - 0.6, END + 0.6)
+        axes.set_xlabel("deviations from the median of real images (arrow: beyond 8)")
+    return figure
+
+
+def _rows(names: list[str], height: float, style: Style) -> tuple[Figure, Axes]:
+    """Make a figure with a row a name, the first at the top."""
+    if not names:
+        raise ProbeError("Nothing was given to draw. Give at least one row.")
+    size = style.width, min(style.height, _ROOM + height * len(names))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.add_subplot()
+    ticks: dict[str, Any] = {"length": 0}
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", **ticks)
+    axes.tick_params(axis="x", labelsize=style.small)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    return figure, axes
