@@ -1,57 +1,56 @@
-"""A button that downloads what a card shows."""
+"""The menu that takes away what a card shows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import dash_mantine_components as dmc
-import pandas as pd
-from dash import Dash, Input, Output, State, dcc, no_update
 
-from app import ids
-from probe.errors import ProbeError
+from app.exports import EXPORTS
 
-__all__ = ["csv_button", "register_csv"]
+__all__ = ["export_menu"]
 
-
-def csv_button(id: str) -> list[Any]:
-    """Place a button, and the download that it starts."""
-    return [
-        dmc.Button("CSV", id=id, variant="default", size="xs"),
-        dcc.Download(id=ids.file_of(id)),
-    ]
+#: What the entries of the menu say.
+_LABELS = {
+    ".pdf": "PDF", ".png": "PNG, 300 dpi", ".svg": "SVG", ".csv": "CSV", ".tex": "LaTeX",
+}  # fmt: skip
+_FIGURES, _TABLES = (".pdf", ".png", ".svg"), (".csv", ".tex")
 
 
-def register_csv(
-    app: Dash, button: str, name: str, frame: Callable[..., pd.DataFrame], *states: State
-) -> None:
-    """Answer a button with a file.
+def export_menu(name: str) -> Any:
+    """Place the menu that takes a card away, for its ``controls``.
+
+    Its entries get the page's query from ``assets/export.js`` when they are chosen.
 
     Parameters
     ----------
-    app : Dash
-        Where.
-    button : str
-        Id of the button.
     name : str
-        Of the file, without its suffix.
-    frame : callable
-        Takes the values of the states and returns what to write.
-    *states : State
-        What is selected.
+        Of the export, see `app.exports.EXPORTS`.
     """
-
-    @app.callback(
-        Output(ids.file_of(button), "data"),
-        Input(button, "n_clicks"),
-        *states,
-        prevent_initial_call=True,
+    export = EXPORTS[name]
+    figures = [_item(name, suffix) for suffix in export.suffixes if suffix in _FIGURES]
+    tables = [_item(name, suffix) for suffix in export.suffixes if suffix in _TABLES]
+    items: list[Any] = [dmc.MenuLabel("Figure for print"), *figures] if figures else []
+    items += [dmc.MenuLabel("Table"), *tables]
+    if export.code:
+        copied: dict[str, Any] = {"data-copy": f"/export/{name}.py"}
+        items += [dmc.MenuDivider(), dmc.MenuItem("Copy as Python", **copied)]
+    # The box around a target carries the state of the menu: it is made the button itself, since
+    # a button within would not tell whoever hears the page that there is a menu.
+    button: dict[str, Any] = {
+        "component": "button",
+        "type": "button",
+        "className": "export-button",
+        "data-menu": name,
+        "aria-label": f"Export {name.replace('-', ' ')}",
+    }
+    return dmc.Menu(
+        [dmc.MenuTarget("Export", boxWrapperProps=button), dmc.MenuDropdown(items)],
+        position="bottom-end",
+        withinPortal=True,
     )
-    def download(clicks: int, *values: Any) -> Any:
-        try:
-            content = frame(*values).to_csv(index=False)
-        except ProbeError:
-            # The card says what is wrong with the selection.
-            return no_update
-        return {"content": content, "filename": f"{name}.csv", "type": "text/csv"}
+
+
+def _item(name: str, suffix: str) -> Any:
+    marked: dict[str, Any] = {"data-export": f"/export/{name}{suffix}"}
+    return dmc.MenuItem(_LABELS[suffix], **marked)

@@ -1,0 +1,122 @@
+"""The route that serves tables, paper figures and code; no path of a request is ever opened."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from flask import Flask, Response, request
+
+from app.exports import EXPORTS, Export
+from app.queries.reading import Run
+from app.selection import Selection
+from probe.errors import ProbeError
+from probe.figures import save_figure, versions
+from probe.tables import export_frame, parsed
+
+__all__ = ["LONGEST", "add_downloads", "file_name"]
+
+#: Rows of the longest table that LaTeX is written for: more are for no page.
+LONGEST = 2000
+
+_KINDS = {
+    ".pdf": "application/pdf",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".csv": "text/csv",
+    ".tex": "application/x-tex",
+    ".py": "text/plain",
+}
+
+#: matplotlib keeps its settings for the whole process, so one figure is drawn at a time.
+_DRAWING = threading.Lock()
+
+
+def add_downloads(server: Flask, run: Run) -> None:
+    """Serve ``/export/<name>.<suffix>`` for what the query selects."""
+
+    @server.get("/export/<path:asked>")
+    def _export(asked: str) -> Response:
+        name, dot, suffix = asked.rpartition(".")
+        export = EXPORTS.get(name)
+        if export is None or dot + suffix not in export.suffixes:
+            return _refused("There is no such download. Use the menu of a card.")
+        try:
+            chosen = Selection.parse(request.query_string.decode("utf-8", "replace"))
+            content = _content(run, chosen, name, export, dot + suffix)
+        except ProbeError as error:
+            return _refused(str(error))
+        except KeyError as error:
+            # Pages need less of a table than figures do.
+            return _refused(f"A table of this run lacks what is shown here: {error}")
+        response = Response(content, mimetype=_KINDS[dot + suffix])
+        if suffix != "py":
+            file = file_name(name, export, chosen, dot + suffix)
+            response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+def file_name(name: str, export: Export, chosen: Selection, suffix: str) -> str:
+    """Name the file by what was chosen, in letters that every file system takes."""
+    parts = [name, *(getattr(chosen, field) for field in export.about)]
+    words = [re.sub(r"[^A-Za-z0-9_]+", "-", part).strip("-") for part in parts]
+    return "-".join(word for word in words if word)[:120] + suffix
+
+
+def _content(run: Run, chosen: Selection, name: str, export: Export, suffix: str) -> bytes:
+    if suffix == ".py":
+        assert export.code is not None
+        return export.code(run, chosen).encode()
+    known = _provenance(run, chosen, name, export)
+    if suffix in (".csv", ".tex"):
+        return _table(export.frame(run, chosen), known, suffix)
+    assert export.figure is not None
+    with _DRAWING, tempfile.TemporaryDirectory(prefix="probe-export-") as folder:
+        figure = export.figure(run, chosen)
+        return save_figure(figure, Path(folder) / f"{name}{suffix}", provenance=known).read_bytes()
+
+
+def _table(frame: pd.DataFrame, known: dict[str, Any], suffix: str) -> bytes:
+    """Write a table; LaTeX says in a comment where it comes from, CSV has no comments."""
+    if suffix == ".tex" and len(frame) > LONGEST:
+        raise ProbeError(
+            f"The table has {len(frame):,} rows, and LaTeX is written up to {LONGEST:,}. Download "
+            "the CSV file and choose the rows to print."
+        )
+    with tempfile.TemporaryDirectory(prefix="probe-export-") as folder:
+        text = export_frame(frame, Path(folder) / f"table{suffix}").read_bytes()
+    if suffix == ".csv":
+        return text
+    note = json.dumps(known | {"versions": versions()}, sort_keys=True, default=str)
+    return f"% {note}\n".encode() + text
+
+
+def _provenance(run: Run, chosen: Selection, name: str, export: Export) -> dict[str, Any]:
+    """Return what the file says of itself: the run, the selection, the table's fingerprints."""
+    attrs = export.attrs(run, chosen) if export.attrs else {}
+    manifest = run.manifest
+    return {
+        "title": name.replace("-", " "),
+        "command": run.command,
+        "run": str(manifest.get("title", "")),
+        "created": str(manifest.get("created", "")),
+        "simulated": bool(manifest.get("simulated", False)),
+        "selection": chosen.search.lstrip("?"),
+        "table": {str(key): _short(value) for key, value in attrs.items()},
+    }
+
+
+def _short(value: object) -> object:
+    """Leave out long lists: a figure says what it comes from, the table has it all."""
+    value = parsed(value)
+    return value if len(json.dumps(value, default=str)) <= 400 else "see the table in the run"
+
+
+def _refused(text: str) -> Response:
+    return Response(text + "\n", status=404, mimetype="text/plain")

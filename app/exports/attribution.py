@@ -1,0 +1,194 @@
+"""What the Attribution page leaves to take away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from app.exports.export import Export
+from app.exports.script import script
+from app.queries.attribution import chosen_image, known_mapped, listed_images, mapped_detectors
+from app.queries.attribution_files import map_values
+from app.queries.attribution_findings import MODES, WHAT
+from app.queries.attribution_maps import MapsView, maps_view
+from app.queries.reading import MissingTableError, Run
+from app.selection import Selection
+from probe.attribution.drawing import regions_figure, similarity_figure
+from probe.attribution.findings import MapSimilarity, RegionAttention
+from probe.errors import ProbeError
+from probe.figures import Cell, grid_figure
+
+__all__ = ["EXPORTS"]
+
+
+def _images(run: Run, chosen: Selection) -> pd.DataFrame:
+    return listed_images(run, chosen, known_mapped(run, chosen)).drop(columns="token")
+
+
+def _view(run: Run, chosen: Selection) -> MapsView:
+    label = known_mapped(run, chosen)
+    return maps_view(run, chosen, label, chosen_image(run, chosen, label))
+
+
+def _maps(run: Run, chosen: Selection) -> pd.DataFrame:
+    """Return one row a method and detector: scale, gap and checks of the map, or why none."""
+    view = _view(run, chosen)
+    return pd.DataFrame(
+        {
+            "sample": view.image.sample,
+            "method": column.method,
+            "detector": row.detector,
+            "logit": row.logit,
+            "scale_end": column.limit if cell.source else np.nan,
+            "gap": cell.gap,
+            "relative_gap": cell.relative_gap,
+            "checks_passed": cell.badge.passed if cell.badge else None,
+            "checks_tested": cell.badge.tested if cell.badge else None,
+            "reason": cell.reason,
+        }
+        for row in view.rows
+        for column, cell in zip(view.columns, row.cells, strict=True)
+    )
+
+
+def _maps_figure(run: Run, chosen: Selection) -> Figure:
+    """Draw the image and its maps, a row a method, a column a detector, one scale a row."""
+    view, place = _view(run, chosen), run.rows
+    image = run.data.image(place[view.image.token])
+    mask = run.data.mask(place[view.image.token]) if view.image.has_mask else None
+    mask = None if chosen.outline == "off" else mask
+    below = image if chosen.overlay == "overlay" else None
+    cells: list[list[Cell | None]] = []
+    for i, column in enumerate(view.columns):
+        line: list[Cell | None] = [Cell(image, mask=mask) if i == 0 else None]
+        for row in view.rows:
+            if row.cells[i].source:
+                values = map_values(run, row.detector, column.method, view.image.token)
+                ends = (column.low, column.high)
+                line.append(Cell(below, values, mask, column.signed, ends))
+            else:
+                line.append(None)
+        cells.append(line)
+    titles = ["image", *(row.detector for row in view.rows)]
+    return grid_figure(cells, titles, [one.title for one in view.columns], scale="row")
+
+
+def _maps_code(run: Run, chosen: Selection) -> str:
+    view = _view(run, chosen)
+    there = [
+        (row.detector, column.method)
+        for column, cells in zip(view.columns, zip(*(r.cells for r in view.rows), strict=True),
+                                 strict=True)
+        for row, cell in zip(view.rows, cells, strict=True)
+        if cell.source
+    ]  # fmt: skip
+    kind = "overlay" if chosen.overlay == "overlay" else "map"
+    masks = "" if chosen.outline == "off" else "[data.mask(row)]"
+    return script(
+        run,
+        "attribution-maps",
+        ["import pandas as pd", "import numpy as np", "from probe import AttributionMap",
+         "from probe.datasets import read_native", "from probe.figures import attribution_figure"],
+        [
+            f"sample = {view.image.sample!r}",
+            f"shown = {there!r}",
+            "maps = {}",
+            "for detector, method in shown:",
+            "    found = AttributionMap.open(run.maps(detector, method))",
+            '    names = [str(name) for name in found.data["sample"].values]',
+            '    maps[f"{detector} {method}"] = found.take([names.index(sample)])',
+            "table = pd.concat([one.to_dataframe() for one in maps.values()], keys=maps)",
+            'table = table.reset_index(level=0, names="map")',
+        ],
+        [
+            "data = read_native(run.data)",
+            'row = int(np.flatnonzero(data.samples.table["sample"] == sample)[0])',
+            f"figure = attribution_figure(maps, [data.image(row)], {masks or 'None'}, "
+            f"kind={kind!r})",
+        ],
+    )  # fmt: skip
+
+
+def _trust(run: Run, chosen: Selection) -> pd.DataFrame:
+    """Return the trust reports of all detectors that have one."""
+    frames = []
+    for label in mapped_detectors(run):
+        try:
+            frame = run.trust(label).to_dataframe()
+        except MissingTableError:
+            continue
+        frame.insert(0, "detector", label)
+        frames.append(frame)
+    if not frames:
+        raise MissingTableError("trust report", run.command)
+    return pd.concat(frames, ignore_index=True)
+
+
+def _similarity(run: Run, chosen: Selection) -> MapSimilarity:
+    name = known_mapped(run, chosen).split("/")[0]
+    return run.map_similarity(name, chosen.named("mode", list(MODES)))
+
+
+def _similarity_code(run: Run, chosen: Selection) -> str:
+    name, mode = known_mapped(run, chosen).split("/")[0], chosen.named("mode", list(MODES))
+    return script(
+        run,
+        "map-similarity",
+        ["from probe import MapSimilarity",
+         "from probe.attribution.drawing import similarity_figure"],
+        [f"found = MapSimilarity.open(run.map_similarity({name!r}, {mode!r}))",
+         "table = found.to_dataframe()"],
+        ["figure = similarity_figure(found.data)"],
+    )  # fmt: skip
+
+
+def _attention(run: Run, chosen: Selection) -> tuple[RegionAttention, str, str]:
+    """Return the table, and which part and number of it are shown."""
+    found = run.attention(known_mapped(run, chosen))
+    part = chosen.named("part", [str(name) for name in found.data["part"].values])
+    return found, part, chosen.named("what", list(WHAT))
+
+
+def _attention_figure(run: Run, chosen: Selection) -> Figure:
+    found, part, what = _attention(run, chosen)
+    if not np.isfinite(found.data[what].sel(part=part).values).any():
+        raise ProbeError("There is nothing to draw: no group has a number. Choose another part.")
+    return regions_figure(found.data, what, part)
+
+
+def _attention_code(run: Run, chosen: Selection) -> str:
+    _, part, what = _attention(run, chosen)
+    label = known_mapped(run, chosen)
+    return script(
+        run,
+        "attention-by-region",
+        ["from probe import RegionAttention",
+         "from probe.attribution.drawing import regions_figure"],
+        [f"found = RegionAttention.open(run.attention({label!r}))", "table = found.to_dataframe()"],
+        [f"figure = regions_figure(found.data, {what!r}, {part!r})"],
+    )  # fmt: skip
+
+
+def _similarity_attrs(run: Run, chosen: Selection) -> Mapping[Any, Any]:
+    return _similarity(run, chosen).data.attrs
+
+
+EXPORTS = {
+    "explained-images": Export(_images, about=("detector", "images", "dataset", "forgery")),
+    "attribution-maps": Export(_maps, _maps_figure, _maps_code, about=("detector", "methods")),
+    "attribution-trust": Export(_trust, about=()),
+    "map-similarity": Export(
+        lambda run, chosen: _similarity(run, chosen).to_dataframe(),
+        lambda run, chosen: similarity_figure(_similarity(run, chosen).data),
+        _similarity_code, _similarity_attrs, about=("detector", "mode"),
+    ),
+    "attention-by-region": Export(
+        lambda run, chosen: _attention(run, chosen)[0].to_dataframe(), _attention_figure,
+        _attention_code, lambda run, chosen: _attention(run, chosen)[0].data.attrs,
+        about=("detector", "part", "what"),
+    ),
+}  # fmt: skip

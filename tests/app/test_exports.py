@@ -1,0 +1,280 @@
+"""What cards leave to take away: every file of every export, the code, and what is refused."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from flask.testing import FlaskClient
+from PIL import Image
+
+from app import ids
+from app.downloads import LONGEST, file_name
+from app.exports import EXPORTS, Export, artifacts, neurons, overview, pictures, separability
+from app.exports.script import script
+from app.queries.reading import Run
+from app.selection import Selection
+from probe.separability.report import SeparabilityReport
+from tests.app.calling import call, exported
+from tests.app.conftest import client_of
+from tests.app.drawing import ARTEFACTS
+from tests.app.making import DATASETS, DETECTORS, LAYER, UNITS, MadeRun
+
+LABEL = DETECTORS[0]
+#: What pages have whatever is selected; the others need an image, a job or a second detector.
+ALWAYS = {
+    name: one
+    for part in (overview, neurons, separability, pictures, artifacts)
+    for name, one in part.EXPORTS.items()
+    if name not in ("matrix-against", "audit")
+}
+FIGURES = [name for name, one in ALWAYS.items() if one.figure]
+CODES = [name for name, one in ALWAYS.items() if one.code]
+PAGES = ("/", "/neurons", "/separability", "/artifacts")
+
+#: Runs every script in a folder of its own.
+DRIVER = """
+import json, os, pathlib, sys
+root = os.getcwd()
+for name, code in json.load(sys.stdin).items():
+    pathlib.Path(root, name).mkdir()
+    os.chdir(pathlib.Path(root, name))
+    exec(compile(code, name, "exec"), {})
+"""
+
+
+def get(client: FlaskClient, name: str, suffix: str, search: str = "") -> bytes:
+    answer = client.get(f"/export/{name}{suffix}{search}")
+    assert answer.status_code == 200, answer.text[:500]
+    assert answer.headers["Content-Security-Policy"]
+    return bytes(answer.data)
+
+
+@pytest.mark.parametrize("name", sorted(set(EXPORTS) - set(ALWAYS)))
+def test_the_others_answer_or_say_what_they_need(client: FlaskClient, name: str) -> None:
+    answer = client.get(f"/export/{name}.csv")
+    assert answer.status_code == 200 or answer.mimetype == "text/plain" and answer.text
+
+
+@pytest.mark.parametrize("name", ALWAYS)
+def test_every_table_is_had_as_csv_and_latex(client: FlaskClient, name: str) -> None:
+    frame = exported(client, name)
+    assert (
+        len(frame) and len(frame.columns) > 1 and not frame.columns.str.startswith("Unnamed").any()
+    )
+    text = get(client, name, ".tex").decode()
+    first, rest = text.split("\n", 1)
+    assert first.startswith("% {") and json.loads(first[2:])["run"] == "A drawn run"
+    assert r"\toprule" in rest and rest.count(r"\\") == len(frame) + 1
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_is_had_as_pixels_for_print(client: FlaskClient, name: str) -> None:
+    image = Image.open(BytesIO(get(client, name, ".png")))
+    assert np.allclose(image.info["dpi"], 300, atol=0.01) and min(image.size) > 200
+    known = json.loads(image.info["Provenance"])
+    assert known["command"] == "probe demo --out somewhere" and "matplotlib" in known["versions"]
+    # No side is wider than a page of a paper.
+    assert image.size[0] / 300 < 7.5 and image.size[1] / 300 < 9.5
+    assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_an_svg_brings_its_fonts(client: FlaskClient) -> None:
+    text = get(client, "dose-response", ".svg").decode()
+    assert "@font-face" in text and "<text" in text and "probe demo --out somewhere" in text
+
+
+@pytest.fixture(scope="module")
+def executed(client: FlaskClient, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where every script of the page's defaults was executed, each in a folder of its name."""
+    folder = tmp_path_factory.mktemp("scripts")
+    codes = {name: get(client, name, ".py").decode() for name in CODES}
+    done = subprocess.run(
+        [sys.executable, "-c", DRIVER], input=json.dumps(codes), capture_output=True, text=True,
+        cwd=folder, env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""}, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_the_code_gives_the_same_table_and_figure(
+    client: FlaskClient, executed: Path, name: str
+) -> None:
+    (table,) = (executed / name).glob("*.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(table), exported(client, name), check_dtype=False)
+    drawn = list((executed / name).glob("*.pdf"))
+    assert len(drawn) == (ALWAYS[name].figure is not None)
+    for file in drawn:
+        pdf = get(client, name, ".pdf")
+        assert pdf.startswith(b"%PDF") and len(pdf) > 5000
+        # Text stays text, in fonts that are embedded.
+        assert b"/FontFile2" in pdf and b"/Type3" not in pdf and b"probe demo --out" in pdf
+        assert streams(pdf) == streams(file.read_bytes())
+
+
+def streams(pdf: bytes) -> list[bytes]:
+    """What is drawn on the page, and its fonts: all but what the file says of itself."""
+    found = re.findall(rb"stream\r?\n(.*?)\nendstream", pdf, re.DOTALL)
+    assert len(found) > 2
+    return found
+
+
+def test_the_selection_of_the_page_is_what_is_exported(client: FlaskClient, made: MadeRun) -> None:
+    table = made.tables[DETECTORS[1]].data
+    search = f"?detector={DETECTORS[1]}&unit=7&dataset=beta"
+    effects = exported(client, "neuron-effects", search)
+    assert np.allclose(effects["effect"], table["effect"].sel(unit=7))
+    doses = exported(client, "dose-response", search).set_index(["dataset", "dose"])
+    assert np.allclose(doses["response"].values, table["response"].sel(unit=7).values.ravel())
+    code = get(client, "neuron-effects", ".py", search).decode()
+    assert f"run.neurons({DETECTORS[1]!r})" in code and "unit == 7" in code
+    images = exported(client, "unit-images", search)
+    values = made.activations[DETECTORS[1]][:, 7]
+    here = made.data.samples.table["dataset"].to_numpy() == "beta"
+    assert images["activation"].iloc[0] == pytest.approx(values[here].max())
+    assert images["activation"].min() == pytest.approx(values[here].min())
+
+
+def test_units_are_in_the_order_of_the_page(client: FlaskClient, made: MadeRun) -> None:
+    found = exported(client, "units")
+    effect = made.tables[LABEL].data["effect"].values
+    assert sorted(found["unit"]) == list(range(UNITS)) and found["q"].is_monotonic_increasing
+    assert np.allclose(found["mean_effect"].to_numpy(), effect.mean(axis=0)[found["unit"]])
+    assert np.allclose(found["effect_gamma"], effect[2][found["unit"]])
+
+
+def test_layer_measure_and_artefact_are_followed(client: FlaskClient, made: MadeRun) -> None:
+    report = SeparabilityReport.open(made.folder.separability(LABEL)).data
+    frame = exported(client, "separability-probes", "?layer=block1").pivot(
+        index="dataset", columns="measure", values="value"
+    )
+    wanted = report["value"].sel(layer="block1", measure="probe_auroc").to_series()
+    assert np.allclose(frame["probe_auroc"], wanted[frame.index])
+    depth = exported(client, "depth", "?measure=fisher")
+    assert set(depth["measure"]) == {"fisher"} and set(depth["layer"]) == {"block1", LAYER}
+    doses = exported(client, "doses", f"?artefact={ARTEFACTS[1]}")
+    assert set(doses["artefact"]) == {ARTEFACTS[1]} and set(doses["dataset"]) == set(DATASETS)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "nothing.csv", "units", "units.exe", "units.parquet", "contents.pdf", "contents.py", ".csv",
+        "../run.json", "..%2frun.json", "%2e%2e/%2e%2e/etc/passwd", "units.csv/../../run.json",
+        "units%00.csv", "//etc/passwd", "tables/evaluation.csv",
+    ],
+)  # fmt: skip
+def test_what_is_no_export_is_not_found(client: FlaskClient, asked: str) -> None:
+    answer = client.get(f"/export/{asked}")
+    # Addresses that are no download's at all get the page, as any other does.
+    page = "react-entry-point" in answer.text
+    assert answer.status_code in (404, 308) or page
+    assert "root:" not in answer.text and "schema_version" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "search", "said"),
+    [
+        ("units", "?detector=..%2f..%2fetc%2fpasswd", "is not known"),
+        ("neuron-effects", "?unit=99", "is not in this table"),
+        ("neuron-effects", "?unit=__import__('os')", "is not in this table"),
+        ("transfer", "?layer=..%2f..", "is not known"),
+        ("spectra", "?dataset=%3Cscript%3E", "is not known"),
+        ("depth", "?measure=nothing", "is not known"),
+        ("ablation", f"?detector={DETECTORS[1]}", "No set of units was taken out"),
+        ("doses", f"?detector={DETECTORS[1]}", "No artefact was turned up"),
+        ("units", f"?detector={'x' * 300}", "at most"),
+    ],
+)
+def test_a_wrong_selection_is_refused_in_words(
+    client: FlaskClient, name: str, search: str, said: str
+) -> None:
+    for suffix in (".csv", *((".pdf", ".py") if EXPORTS[name].figure else ())):
+        answer = client.get(f"/export/{name}{suffix}{search}")
+        assert answer.status_code == 404 and said in answer.text
+        assert answer.mimetype == "text/plain" and "Traceback" not in answer.text
+
+
+def test_files_are_named_by_what_was_chosen(client: FlaskClient) -> None:
+    search = f"?detector={LABEL}&unit=3"
+    header = client.get(f"/export/neuron-effects.csv{search}").headers["Content-Disposition"]
+    assert header == 'attachment; filename="neuron-effects-meso4-base-3.csv"'
+    nasty = Selection(detector='a"; b\r\n/../é', unit="." * 200)
+    name = file_name("x", Export(lambda run, chosen: pd.DataFrame(), about=("detector", "unit")),
+                     nasty, ".csv")  # fmt: skip
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,120}\.csv", name)
+
+
+def test_names_of_a_run_cannot_become_code(own: MadeRun) -> None:
+    manifest = json.loads((own.root / "run.json").read_text())
+    manifest["command"] = "probe demo\nimport os\nos.remove('x')"
+    own.folder.write_manifest({k: v for k, v in manifest.items() if k != "schema_version"})
+    text = script(Run(own.folder), "x'); evil('", ["from probe import NeuronTable"], ["table = 1"])
+    called = {node.func for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)}
+    assert len(called) == 3 and "evil" not in {getattr(f, "id", "") for f in called}
+
+
+def test_the_run_is_only_read(client: FlaskClient, made: MadeRun) -> None:
+    def state() -> dict[Path, int]:
+        return {file: file.stat().st_mtime_ns for file in made.root.rglob("*")}
+
+    before = state()
+    for suffix in EXPORTS["units"].suffixes:
+        get(client, "units", suffix)
+    assert state() == before
+
+
+def test_a_long_table_is_no_latex(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = pd.DataFrame({"a": np.arange(LONGEST + 1), "b": 0})
+    monkeypatch.setitem(EXPORTS, "long", Export(lambda run, chosen: rows))
+    answer = client.get("/export/long.tex")
+    assert answer.status_code == 404 and "Download the CSV" in answer.text
+    assert len(exported(client, "long")) == LONGEST + 1
+
+
+def test_an_older_run_says_what_it_lacks(own: MadeRun) -> None:
+    import shutil
+
+    shutil.rmtree(own.folder.separability(LABEL))
+    answer = client_of(own.root).get("/export/transfer.pdf")
+    assert answer.status_code == 404 and "holds no separability report" in answer.text
+
+
+def cards(part: Any) -> Iterator[Any]:
+    """Every card of a layout, as it is sent."""
+    if isinstance(part, list):
+        for one in part:
+            yield from cards(one)
+    elif isinstance(part, dict) and "props" in part:
+        named = str(part["props"].get("className", "")).split()
+        if "card" in named:
+            yield part
+        yield from cards(part["props"].get("children"))
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_every_card_with_a_figure_or_a_table_has_a_menu(client: FlaskClient, path: str) -> None:
+    values = {f"{ids.PAGE}.children": None, f"{ids.URL}.pathname": path, f"{ids.URL}.search": ""}
+    answer = call(client, f"{ids.PAGE}.children", values)
+    found = list(cards(answer["response"][ids.PAGE]["children"]))
+    assert len(found) > 3
+    named = set()
+    for card in found:
+        text = json.dumps(card)
+        if any(f'"type": "{kind}"' in text for kind in ("Graph", "Table", "AgGrid")):
+            menus = re.findall(r'"data-menu": "([a-z-]+)"', text)
+            title = card["props"]["children"][0]["props"]["children"][0]
+            assert menus, json.dumps(title)[:300]
+            named.update(menus)
+    assert named and named <= set(EXPORTS)
