@@ -1,0 +1,213 @@
+"""Files of maps: reading the map of one image, and drawing it on its method's scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from app.queries.images import SIDE
+from app.queries.reading import Run, stamp_of, token_of
+from probe.attribution.maps import AttributionMap
+from probe.errors import ProbeError, StoreError
+from probe.figures.attributions import LOGIT, target_of
+from probe.figures.colours import colours_of, limit_of, overlay
+
+__all__ = [
+    "SAMPLED",
+    "MapFile",
+    "detector_of",
+    "files_of",
+    "limit_for",
+    "map_file",
+    "map_image",
+    "map_values",
+    "version_of",
+]
+
+#: Maps of a file that the scale of colours rests on.
+SAMPLED = 64
+#: Colours of a map: odd, so that 0 has one of its own in the middle.
+LEVELS = 255
+
+
+@dataclass(frozen=True)
+class MapFile:
+    """Maps of one file, and what is looked up in them again and again."""
+
+    maps: AttributionMap
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Positions of samples by token."""
+        return {token_of(str(s)): i for i, s in enumerate(self.maps.data["sample"].values)}
+
+    @cached_property
+    def limit(self) -> float:
+        """Where colours would end for these maps alone."""
+        n = len(self.maps)
+        rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLED)).round().astype(np.int64))
+        return limit_of([self.values(rows)])
+
+    @cached_property
+    def unit(self) -> str:
+        """What is explained, and in which kind of number."""
+        complete = bool(self.maps.data.attrs.get("complete"))
+        target = target_of(self.maps)
+        return f"{target}, {'logits' if target == LOGIT else 'its unit'}" if complete else target
+
+    def values(self, rows: int | NDArray[np.int64]) -> NDArray[np.float64]:
+        """Read some maps.
+
+        Raises
+        ------
+        StoreError
+            If they cannot be read.
+        """
+        try:
+            found = self.maps.data["attribution"].isel(sample=rows).values
+        except (OSError, ValueError, RuntimeError) as error:
+            raise StoreError(
+                f"Maps by {self.maps.method} are damaged ({error}). Remove them, make them again."
+            ) from error
+        return np.asarray(found, dtype=np.float64)
+
+
+def detector_of(run: Run, token: str) -> str:
+    """Return the detector that a token in an address stands for.
+
+    Raises
+    ------
+    ProbeError
+        If there is none.
+    """
+    for label in run.detectors:
+        if token_of(label) == token:
+            return label
+    raise ProbeError("There is no such detector in this run.")
+
+
+def map_values(run: Run, label: str, method: str, token: str) -> NDArray[np.float64]:
+    """Read the map of one image.
+
+    Raises
+    ------
+    ProbeError
+        If there is no such map, or it cannot be read.
+    """
+    file = map_file(run, label, method)
+    if token not in file.place:
+        raise ProbeError("No map was made of this image.")
+    return file.values(file.place[token])
+
+
+def map_image(run: Run, label: str, method: str, token: str, laid: bool) -> tuple[bytes, str]:
+    """Draw a map, alone or laid over its image, in the shape of the image; with its MIME type.
+
+    Raises
+    ------
+    ProbeError
+        If there is no such map, or it cannot be read.
+    """
+    file = map_file(run, label, method)
+    values = map_values(run, label, method, token)
+    limit, signed = limit_for(run, method, file.unit), file.maps.signed
+    image = run.data.image(run.rows[token])
+    size = _size(image.shape[1], image.shape[0], values.shape)
+    if laid:
+        return _overlaid(image, values, limit, signed, size), "image/webp"
+    return _drawn(values, limit, signed, size), "image/png"
+
+
+def _size(width: int, height: int, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the size of what is served: as large as the map, with the sides of the image."""
+    most = max(SIDE, *shape)
+    scale = most / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _drawn(values: NDArray[np.float64], limit: float, signed: bool, size: tuple[int, int]) -> bytes:
+    """Encode a map with its colours as a palette: small, and no colour is off the scale."""
+    share = np.nan_to_num(values / limit).clip(-1 if signed else 0, 1)
+    level = ((share + 1) / 2 if signed else share) * (LEVELS - 1)
+    steps = np.linspace(0, 1, LEVELS)
+    image = Image.fromarray(np.rint(level).astype(np.uint8), "P")
+    image.putpalette((colours_of(signed)(steps)[:, :3] * 255).round().astype(np.uint8).tobytes())
+    out = BytesIO()
+    image.resize(size, Image.Resampling.NEAREST).save(out, "PNG")
+    return out.getvalue()
+
+
+def _overlaid(
+    image: NDArray[np.uint8], values: NDArray[np.float64], limit: float, signed: bool,
+    size: tuple[int, int],
+) -> bytes:  # fmt: skip
+    below = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+    grown = Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    colours = overlay(below, np.asarray(grown), limit, signed)
+    out = BytesIO()
+    Image.fromarray((colours * 255).round().astype(np.uint8)).save(out, "WEBP", quality=92)
+    return out.getvalue()
+
+
+def limit_for(run: Run, method: str, unit: str) -> float:
+    """Return where colours end for a method: the largest of the detectors' own limits."""
+    limits = []
+    for file in files_of(run, method):
+        try:
+            limits += [file.limit] if file.unit == unit else []
+        except StoreError:
+            # Said where the map itself is asked for.
+            continue
+    return max(limits, default=1.0)
+
+
+def files_of(run: Run, method: str) -> list[MapFile]:
+    """Return the maps of all detectors by a method; what is half written or damaged is left out.
+
+    Raises
+    ------
+    StoreError
+        If none is left.
+    """
+    found, why = [], ProbeError("There are no maps.")
+    for label in run.detectors:
+        if method in run.map_methods(label):
+            try:
+                found.append(map_file(run, label, method))
+            except StoreError as error:
+                why = error
+    if not found:
+        raise StoreError(f"No maps by {method} can be read. {why}")
+    return found
+
+
+def version_of(run: Run, method: str) -> str:
+    """Name the state of all that a map's colours follow from, for caches of browsers."""
+    stamps = [stamp_of(run.folder.maps(one, method) / "zarr.json") for one in run.detectors]
+    return token_of(str(stamps))[:8]
+
+
+def map_file(run: Run, label: str, method: str) -> MapFile:
+    """Return the maps of a detector by a method, opened once until their file changes.
+
+    Raises
+    ------
+    ProbeError
+        If there are none.
+    """
+    # Asked for first, so that nothing but a name that the run has becomes part of a path.
+    run.maps(label, method)
+    path = run.folder.maps(label, method)
+    return _opened(path, stamp_of(path / "zarr.json"))
+
+
+@lru_cache(maxsize=512)
+def _opened(path: Path, stamp: int) -> MapFile:
+    """Open a file of maps once until it changes, for what is looked up in it."""
+    return MapFile(AttributionMap.open(path, lazy=True))

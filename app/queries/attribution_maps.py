@@ -1,0 +1,261 @@
+"""Maps of one image by several detectors and methods, each method on one scale of colours."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.queries.attribution import Explained, mapped_detectors
+from app.queries.attribution_files import files_of, limit_for, map_file, version_of
+from app.queries.attribution_trust import Badge, badge_of
+from app.queries.reading import Run, token_of
+from app.selection import Selection
+from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.figures.attributions import LOGIT, ends_for, target_of
+
+__all__ = [
+    "MOST_DETECTORS",
+    "MOST_METHODS",
+    "Cell",
+    "Column",
+    "MapsView",
+    "Row",
+    "maps_view",
+    "method_names",
+    "shown_methods",
+]
+
+#: What is side by side at most, so that a view stays small.
+MOST_DETECTORS, MOST_METHODS = 8, 6
+#: Methods that are shown where none are chosen.
+FIRST_METHODS = 4
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A map, or why there is none.
+
+    Attributes
+    ----------
+    source : str
+        Where the image is served; "" where there is no map.
+    gap : float
+        What the sum of the map misses of what the method promises; NaN where it promises nothing.
+    relative_gap : float
+        The same over all images, as a share.
+    badge : Badge or None
+        Of the detector and method; None without a trust report.
+    reason, command : str
+        Why there is no map, and what makes it; "" where there is one, or nothing can be done.
+    """
+
+    source: str = ""
+    gap: float = np.nan
+    relative_gap: float = np.nan
+    badge: Badge | None = None
+    reason: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A method and its scale of colours.
+
+    Attributes
+    ----------
+    method, title, paper : str
+        Registered name, name for people, source.
+    low, high : str
+        What the ends of the scale mean.
+    unit : str
+        Of its numbers.
+    limit : float
+        Magnitude at which colours end.
+    signed : bool
+        Whether the scale runs below 0.
+    """
+
+    method: str
+    title: str
+    paper: str
+    low: str
+    high: str
+    unit: str
+    limit: float
+    signed: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """A detector: what it says of the image, and its maps, one a column.
+
+    Attributes
+    ----------
+    detector, kind : str
+        Its label, and "chosen", "variant" (of the chosen one's architecture) or "other".
+    logit : float
+        Of the image; NaN where it was not scored.
+    cells : tuple of Cell
+        In the order of the columns.
+    """
+
+    detector: str
+    kind: str
+    logit: float
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class MapsView:
+    """Maps of one image.
+
+    Attributes
+    ----------
+    image : Explained
+        Which.
+    columns : tuple of Column
+        Methods.
+    rows : tuple of Row
+        Detectors: the chosen one, variants, others.
+    left_out : int
+        Detectors with maps that have no row here.
+    """
+
+    image: Explained
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    left_out: int
+
+
+def method_names(run: Run) -> dict[str, str]:
+    """Return the methods that any detector has maps of, with their titles."""
+    names = {name for label in mapped_detectors(run) for name in run.map_methods(label)}
+    out = {}
+    for name in sorted(names):
+        try:
+            out[name] = str(files_of(run, name)[0].maps.data.attrs.get("title", name))
+        except StoreError:
+            # Still to be written by a run that goes on, or damaged; its maps say so.
+            out[name] = name
+    return out
+
+
+def shown_methods(run: Run, chosen: Selection, label: str) -> list[str]:
+    """Return the methods that are shown: those of the address, or the detector's first.
+
+    Raises
+    ------
+    ProbeError
+        If the address names one that there are no maps of, or too many.
+    """
+    known = list(method_names(run))
+    asked = list(dict.fromkeys(filter(None, chosen.methods.split(","))))
+    for name in asked:
+        if name not in known:
+            raise UnknownNameError(
+                "method", name, known, where="the maps of this run",
+                remedy="Choose some on the page.",
+            )  # fmt: skip
+    if len(asked) > MOST_METHODS:
+        raise ProbeError(
+            f"The address names {len(asked)} methods; at most {MOST_METHODS} are shown side by "
+            "side. Choose some on the page."
+        )
+    own = run.map_methods(label)
+    return asked or (own + [name for name in known if name not in own])[:FIRST_METHODS]
+
+
+def maps_view(run: Run, chosen: Selection, label: str, image: Explained) -> MapsView:
+    """Collect the maps of an image; none of them is read here."""
+    methods = shown_methods(run, chosen, label)
+    detectors = _detectors(run, label)
+    refused, logits = _refusals(run), _logits(run, image.sample)
+    laid = "overlay" if chosen.overlay == "overlay" else "map"
+    rows = tuple(
+        Row(
+            one, kind, logits.get(one, np.nan),
+            tuple(_cell(run, one, name, image, laid, refused) for name in methods),
+        )
+        for one, kind in detectors[:MOST_DETECTORS]
+    )  # fmt: skip
+    columns = tuple(_column(run, name) for name in methods)
+    return MapsView(image, columns, rows, max(0, len(detectors) - MOST_DETECTORS))
+
+
+def _detectors(run: Run, label: str) -> list[tuple[str, str]]:
+    """List detectors with maps: the chosen one, variants of its architecture, others."""
+    kin = label.split("/")[0]
+    found = [one for one in mapped_detectors(run) if one != label]
+    variants = [(one, "variant") for one in found if one.split("/")[0] == kin]
+    others = [(one, "other") for one in found if one.split("/")[0] != kin]
+    return [(label, "chosen"), *variants, *others]
+
+
+def _cell(
+    run: Run, label: str, method: str, image: Explained, laid: str, refused: dict[str, str]
+) -> Cell:
+    if method not in run.map_methods(label):
+        return _absent(run, label, method, refused)
+    try:
+        file = map_file(run, label, method)
+    except ProbeError as error:
+        return Cell(reason=str(error))
+    if image.token not in file.place:
+        return Cell(reason="No map was made of this image.")
+    data, place = file.maps.data, file.place[image.token]
+    version = version_of(run, method)
+    return Cell(
+        source=f"/map/{image.token}/{token_of(label)}/{method}?as={laid}&v={version}",
+        gap=float(data["gap"].values[place]) if "gap" in data else np.nan,
+        relative_gap=float(data.attrs.get("relative_gap", np.nan)),
+        badge=badge_of(run, label, method),
+    )
+
+
+def _absent(run: Run, label: str, method: str, refused: dict[str, str]) -> Cell:
+    """Say why a detector has no maps of a method: it was refused, or nobody asked for them."""
+    why = refused.get(f"{label} {method}", "")
+    if why:
+        return Cell(reason=why)
+    root, place = run.folder.root.name, run.folder.maps(label, method).stem
+    own = place.removesuffix(f"-{method}")
+    command = (
+        f"probe attribute {root}/data -d {root}/detectors/{own} -m {method} "
+        f"--out {root}/maps/{place}.zarr"
+    )
+    return Cell(reason="Not in this run.", command=command)
+
+
+def _column(run: Run, method: str) -> Column:
+    first = files_of(run, method)[0]
+    attrs, (low, high) = first.maps.data.attrs, ends_for(first.maps)
+    signed = first.maps.signed
+    return Column(
+        method=method,
+        title=str(attrs.get("title", method)),
+        paper=str(attrs.get("paper", "")),
+        low=low if signed else "none",
+        high=high if signed else "strong",
+        unit="logits" if attrs.get("complete") and target_of(first.maps) == LOGIT
+        else "in the method's unit",
+        limit=limit_for(run, method, first.unit),
+        signed=signed,
+    )  # fmt: skip
+
+
+def _logits(run: Run, sample: str) -> dict[str, float]:
+    scores = run.scores
+    own = scores[scores["sample"].astype(str) == sample]
+    return dict(zip(own["detector"].astype(str), own["logit"].astype(float), strict=True))
+
+
+def _refusals(run: Run) -> dict[str, str]:
+    """Read which maps could not be made, and why, from the run's provenance."""
+    try:
+        content = json.loads((run.folder.root / "provenance.json").read_text(encoding="utf-8"))
+        notes = content.get("no_attribution", {})
+        return {str(key): str(why) for key, why in notes.items()}
+    except (OSError, ValueError, AttributeError):
+        return {}
