@@ -7,10 +7,10 @@ from typing import Any
 from dash import html
 
 from app.components.message import command_line, problem
+from app.components.progress import stage_chip
 from app.components.tables import figures_table
 from app.queries.reading import Run
 from app.queries.summary import (
-    Stage,
     Summary,
     common_parts,
     crop_rule,
@@ -34,11 +34,6 @@ def notices(about: Summary) -> list[Any]:
                 "simulated",
             )
         )
-    if not about.complete:
-        undone = [stage.name for stage in about.stages if not stage.done]
-        doing = f" It is at, or was stopped in, the stage {undone[-1]!r}." if undone else ""
-        text = f"Not all stages are done.{doing} What is there is shown; this command goes on:"
-        out.append(_notice("Incomplete run", text, "incomplete", command_line(about.command)))
     return out
 
 
@@ -88,23 +83,26 @@ def datasets_table(run: Run, about: Summary) -> Any:
 def contents(run: Run, about: Summary) -> Any:
     """Say for each detector which tables are there, and the stages of the command."""
     body = [
-        [one.detector, *map(_mark, (one.store, one.neurons, one.universality, one.separability,
-                                    one.embeddings, one.responses))]
+        [one.detector, *map(_mark, (one.store, one.neurons and one.universality, one.separability,
+                                    one.embeddings, one.responses, one.maps, one.trust,
+                                    one.attention))]
         for one in parts(run)
     ]  # fmt: skip
     head = [
-        "detector", "store", "neurons", "universality", "separability", "pictures",
-        "responses",
+        "detector", "store", "neurons", "separability", "pictures", "responses", "maps", "trust",
+        "regions",
     ]  # fmt: skip
     common = [
         html.Span([_mark(there), name], className="holds")
         for name, there in common_parts(run).items()
     ]
+    # While the run is written its stages stand in the notice above, which changes by itself.
+    stages = about.stages if about.complete else ()
     return html.Div(
         [
-            html.Div(figures_table(head, body, numeric_from=9), className="dense"),
+            html.Div(figures_table(head, body, numeric_from=99), className="dense"),
             html.Div(common, className="reading"),
-            html.Div([_stage(stage) for stage in about.stages], className="stages"),
+            html.Div([stage_chip(stage) for stage in stages], className="stages"),
         ]
     )
 
@@ -147,14 +145,6 @@ def _tile(name: str, value: str, detail: str) -> Any:
             html.Div(detail, className="tile-detail"),
         ],
         className="tile",
-    )
-
-
-def _stage(stage: Stage) -> Any:
-    took = f"{stage.seconds:.0f} s" if stage.done else "not done"
-    state = "done" if stage.done else "undone"
-    return html.Div(
-        [html.Span(stage.name), html.Span(took, className="muted")], className=f"stage {state}"
     )
 
 

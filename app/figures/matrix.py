@@ -9,17 +9,19 @@ import plotly.graph_objects as go
 
 from app.figures.heat import cell, colourbar, heatmap, short
 from app.figures.theme import Theme, clean, theme_of
+from app.queries.against import AgainstView
 from app.queries.matrix import MatrixView
 from app.selection import METRICS
 
-__all__ = ["matrix_figure", "matrix_height"]
+__all__ = ["FOOT", "HEAD", "columns_axis", "matrix_figure", "matrix_height", "rows_axis"]
 
-_ROW, _HEAD, _FOOT = 52, 52, 44
+#: Room in pixels of a row, of the names above and of the colours below.
+_ROW, HEAD, FOOT = 52, 52, 44
 
 
 def matrix_height(view: MatrixView) -> int:
     """Height in pixels that gives every row the same room."""
-    return _ROW * len(view.detectors) + _HEAD + _FOOT
+    return _ROW * len(view.detectors) + HEAD + FOOT
 
 
 def matrix_figure(view: MatrixView, scheme: str | None = None) -> go.Figure:
@@ -45,24 +47,29 @@ def matrix_figure(view: MatrixView, scheme: str | None = None) -> go.Figure:
     figure.update_layout(
         **theme.layout(
             height=matrix_height(view),
-            margin={"l": 8, "r": 8, "t": _HEAD, "b": _FOOT},
+            margin={"l": 8, "r": 8, "t": HEAD, "b": FOOT},
             annotations=_cells(view, theme),
             shapes=_frames(view, theme),
-            xaxis=_columns(view, theme),
-            yaxis=theme.axis(
-                showgrid=False,
-                tickvals=rows,
-                ticktext=[f"{clean(label)}  " for label in view.detectors],
-                range=[len(rows) - 0.5, -0.5],
-                automargin=True,
-                tickfont={"size": 13, "color": theme.ink},
-            ),
+            xaxis=columns_axis(view, theme),
+            yaxis=rows_axis(view.detectors, theme),
         )
     )
     return figure
 
 
-def _columns(view: MatrixView, theme: Theme) -> dict[str, Any]:
+def rows_axis(detectors: tuple[str, ...], theme: Theme) -> dict[str, Any]:
+    """Name detectors at the left, from the top."""
+    return theme.axis(
+        showgrid=False,
+        tickvals=list(range(len(detectors))),
+        ticktext=[f"{clean(label)}  " for label in detectors],
+        range=[len(detectors) - 0.5, -0.5],
+        automargin=True,
+        tickfont={"size": 13, "color": theme.ink},
+    )
+
+
+def columns_axis(view: MatrixView | AgainstView, theme: Theme) -> dict[str, Any]:
     """Name datasets above, with what the numbers rest on."""
     unit = "images" if view.level == "frame" else "videos"
     texts = []

@@ -9,12 +9,21 @@ from dash import Dash, Input, Output, ctx, dcc, html, no_update
 
 from app import ids
 from app.components.card import card, graph
+from app.components.download import export_menu
 from app.components.help import HELP
+from app.components.holdings import audit_body, gaps_body, not_done_body, runs_table
 from app.components.message import problem
 from app.components.overview import contents, datasets_table, facts, notices, provenance
+from app.figures.against import against_figure
 from app.figures.matrix import matrix_figure, matrix_height
-from app.queries.matrix import MatrixView, matrix_frame, matrix_view
+from app.figures.theme import empty_figure
+from app.queries.against import AgainstView, against_view
+from app.queries.audit import audit_view, not_done
+from app.queries.compare import choices
+from app.queries.lacking import gaps
+from app.queries.matrix import MatrixView, matrix_view
 from app.queries.reading import Run
+from app.queries.runs import run_rows
 from app.queries.summary import summary
 from app.selection import LEVELS, METRICS, Selection
 from probe.errors import ProbeError
@@ -23,6 +32,9 @@ __all__ = ["layout", "register"]
 
 #: Metric and level that are shown where the address names none.
 FIRST = next(iter(METRICS)), next(iter(LEVELS))
+
+#: Stands for the matrix itself in the select of references; no detector is called so.
+VALUES = "*"
 
 QUESTION = "How far does each detector generalise to datasets that it was not trained on?"
 
@@ -48,11 +60,17 @@ def layout(run: Run, search: str) -> Any:
             _matrix_section(run, search),
             html.Div(
                 [
-                    card("Datasets", datasets_table(run, about)),
-                    card("What this run holds", contents(run, about)),
+                    card("Datasets", datasets_table(run, about), controls=export_menu("datasets")),
+                    card(
+                        "What this run holds",
+                        contents(run, about),
+                        controls=export_menu("contents"),
+                    ),
                 ],
                 className="columns",
             ),
+            *_runs_section(run),
+            html.Div([_audit_card(run), _gaps_card(run)], className="columns"),
             card("Provenance", provenance(run, about)),
         ]
     )
@@ -66,44 +84,47 @@ def register(app: Dash, run: Run) -> None:
         Output(ids.OVERVIEW_URL, "pathname"),
         Output(ids.METRIC, "value"),
         Output(ids.LEVEL, "value"),
+        Output(ids.REFERENCE, "value"),
         Input(ids.METRIC, "value"),
         Input(ids.LEVEL, "value"),
+        Input(ids.REFERENCE, "value"),
         Input(ids.MATRIX, "clickData"),
         Input(ids.OVERVIEW_URL, "search"),
         prevent_initial_call=True,
     )
-    def follow(metric: str, level: str, click: Any, search: str) -> Any:
+    def follow(metric: str, level: str, reference: str, click: Any, search: str) -> Any:
         chosen = Selection.parse(search)
-        shown = chosen.metric or FIRST[0], chosen.level or FIRST[1]
+        shown = chosen.metric or FIRST[0], chosen.level or FIRST[1], chosen.against or VALUES
         if ctx.triggered_id == ids.MATRIX and click:
-            return _opened(run, chosen, click["points"][0]), "/neurons", no_update, no_update
+            page = "/neurons" if shown[2] == VALUES else "/compare"
+            return _opened(run, chosen, click["points"][0]), page, *(no_update,) * 3
         if ctx.triggered_id == ids.OVERVIEW_URL:
             return no_update, no_update, *shown
-        if (metric, level) == shown:
-            return no_update, no_update, no_update, no_update
-        found = chosen.but(metric=metric, level=level).search
-        return found, no_update, no_update, no_update
+        if (metric, level, reference or VALUES) == shown:
+            return (no_update,) * 5
+        against = "" if reference == VALUES else reference
+        found = chosen.but(metric=metric, level=level, against=against).search
+        return found, *(no_update,) * 4
 
     @app.callback(
         Output(ids.MATRIX, "figure"),
         Output(ids.MATRIX_TEXT, "children"),
+        Output(ids.MATRIX_MENU, "children"),
         Input(ids.METRIC, "value"),
         Input(ids.LEVEL, "value"),
         Input(ids.SCHEME, "data"),
+        Input(ids.REFERENCE, "value"),
     )
-    def draw(metric: str, level: str, scheme: str) -> Any:
+    def draw(metric: str, level: str, scheme: str, reference: str | None) -> Any:
         try:
             view = _view(run, Selection(metric=metric, level=level))
+            if (reference or VALUES) == VALUES:
+                return matrix_figure(view, scheme), _reading(view), export_menu("zero-shot-matrix")
+            less = against_view(run, str(reference), view.metric, view.level)
         except ProbeError as error:
-            return no_update, problem(error)
-        return matrix_figure(view, scheme), _reading(view)
-
-    @app.callback(
-        Output(ids.CSV_FILE, "data"), Input(ids.CSV_BUTTON, "n_clicks"), prevent_initial_call=True
-    )
-    def download(clicks: int) -> Any:
-        content = matrix_frame(run).to_csv(index=False)
-        return {"content": content, "filename": "zero-shot-matrix.csv", "type": "text/csv"}
+            return no_update, problem(error), no_update
+        figure = against_figure(less, matrix_height(view), scheme)
+        return figure, _reading_against(less), export_menu("matrix-against")
 
 
 def _view(run: Run, chosen: Selection) -> MatrixView:
@@ -115,7 +136,8 @@ def _opened(run: Run, chosen: Selection, point: dict[str, Any]) -> str:
     """Return the address's query with the detector and dataset of a cell."""
     view = _view(run, chosen)
     detector, dataset = view.detectors[int(point["y"])], view.datasets[int(point["x"])]
-    return chosen.but(detector=detector, dataset=dataset, unit="").search
+    found = chosen.but(detector=detector, dataset=dataset, unit="")
+    return (found.but(other=chosen.against) if chosen.against else found).search
 
 
 def _matrix_section(run: Run, search: str) -> Any:
@@ -124,34 +146,35 @@ def _matrix_section(run: Run, search: str) -> Any:
         view = _view(run, Selection.parse(search))
     except ProbeError as error:
         return card(title, problem(error), help=HELP["matrix"])
-    label = "Heatmap of detectors and datasets; the same numbers are in the CSV file"
+    label = "Heatmap of detectors and datasets; the same numbers are in the CSV file of the menu"
     return card(
         title,
         dcc.Location(id=ids.OVERVIEW_URL, refresh="callback-nav"),
-        graph(ids.MATRIX, matrix_height(view), matrix_figure(view), label),
-        html.Div(_reading(view), id=ids.MATRIX_TEXT, className="reading"),
-        dcc.Download(id=ids.CSV_FILE),
+        graph(ids.MATRIX, matrix_height(view), empty_figure(), label),
+        html.Div(_reading(view), id=ids.MATRIX_TEXT, className="reading matrix-reading"),
         help=HELP["matrix"],
-        controls=_controls(view),
+        controls=_controls(run, view, Selection.parse(search).against or VALUES),
     )
 
 
-def _controls(view: MatrixView) -> list[Any]:
+def _controls(run: Run, view: MatrixView, reference: str) -> list[Any]:
+    shown: dict[str, Any] = {"aria-label": "Values, or differences to a detector"}
+    against = choices(run, "Against ")
     return [
-        dmc.SegmentedControl(
-            id=ids.METRIC,
-            data=[{"value": name, "label": label} for name, label in METRICS.items()],
-            value=view.metric,
-            size="xs",
+        dmc.Select(
+            id=ids.REFERENCE, data=[{"value": VALUES, "label": "Values"}, *against],
+            value=reference, allowDeselect=False, size="xs", w=250, **shown,
         ),
-        dmc.SegmentedControl(
-            id=ids.LEVEL,
-            data=[{"value": name, "label": label} for name, label in LEVELS.items()],
-            value=view.level,
-            size="xs",
-        ),
-        dmc.Button("CSV", id=ids.CSV_BUTTON, variant="default", size="xs"),
-    ]
+        _switch(ids.METRIC, METRICS, view.metric, "Metric"),
+        _switch(ids.LEVEL, LEVELS, view.level, "Level"),
+        html.Div(export_menu("zero-shot-matrix"), id=ids.MATRIX_MENU),
+    ]  # fmt: skip
+
+
+def _switch(id: str, names: dict[str, str], value: str, label: str) -> Any:
+    named: dict[str, Any] = {"aria-label": label}
+    data = [{"value": name, "label": text} for name, text in names.items()]
+    return dmc.SegmentedControl(id=id, data=data, value=value, size="xs", **named)
 
 
 def _reading(view: MatrixView) -> Any:
@@ -168,3 +191,50 @@ def _reading(view: MatrixView) -> Any:
             "the detector's neurons."
         ),
     ]
+
+
+def _reading_against(view: AgainstView) -> Any:
+    """Say how to read the differences."""
+    better = "lower is better" if view.metric == "eer" else "higher is better"
+    return [
+        html.Div(
+            [html.B(f"{METRICS[view.metric]} less that of {view.reference}. "),
+             "The same images, whole clusters resampled for both together: what is hard for both "
+             "cancels."]
+        ),
+        html.Div(
+            f"Orange is better than the reference, purple worse ({better}). ◆: the "
+            f"{view.coverage:.0%} interval leaves 0 out; of many cells some do so by chance. "
+            "A click on a cell opens Compare, where p is adjusted over datasets."
+        ),
+    ]  # fmt: skip
+
+
+def _runs_section(run: Run) -> list[Any]:
+    """List the runs, where more than one was given."""
+    if not run.others:
+        return []
+    return [card("Runs", runs_table(run_rows(run)), controls=export_menu("runs"))]
+
+
+def _audit_card(run: Run) -> Any:
+    title, help = "What is wrong with the data?", HELP["audit"]
+    try:
+        body: list[Any] = [audit_body(audit_view(run))]
+        menu: Any = export_menu("audit")
+    except ProbeError as error:
+        body, menu = [problem(error)], None
+    found = not_done(run)
+    if found:
+        heading = dmc.Title("What could not be done, and why", order=3, className="part-title")
+        body += [heading, not_done_body(found)]
+    return card(title, *body, help=help, controls=menu)
+
+
+def _gaps_card(run: Run) -> Any:
+    title = "What is missing to answer more?"
+    try:
+        body = gaps_body(gaps(run))
+    except ProbeError as error:
+        return card(title, problem(error))
+    return card(title, body, controls=export_menu("gaps"))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from app.queries.deriving import derived
 from app.queries.reading import Run
+from probe.datasets.dataset import Dataset
 
 __all__ = [
     "DatasetRow",
@@ -93,6 +95,9 @@ class Part:
     separability: bool
     embeddings: bool
     responses: bool
+    maps: bool
+    trust: bool
+    attention: bool
 
 
 def summary(run: Run) -> Summary:
@@ -115,7 +120,11 @@ def summary(run: Run) -> Summary:
 
 def dataset_rows(run: Run) -> tuple[DatasetRow, ...]:
     """Count the images, videos and identities of each dataset."""
-    table = run.data.samples.table
+    return derived(_dataset_rows, (run.data,))
+
+
+def _dataset_rows(data: Dataset) -> tuple[DatasetRow, ...]:
+    table = data.samples.table
     out = []
     for name, rows in table.groupby("dataset", sort=False):
         identities = rows["identity"][rows["identity"] != ""]
@@ -155,6 +164,9 @@ def parts(run: Run) -> tuple[Part, ...]:
             folder.separability(label).is_dir(),
             folder.embeddings(label).is_dir(),
             folder.responses(label).is_dir(),
+            bool(run.map_methods(label)),
+            folder.trust(label).is_dir(),
+            folder.attention(label).is_dir(),
         )
         for label in run.detectors
     )
@@ -166,6 +178,8 @@ def common_parts(run: Run) -> dict[str, bool]:
     return {
         "similarity": folder.similarity.is_dir(),
         "artifact report": folder.artifacts.is_dir(),
+        "measurements": folder.measurements.is_dir(),
+        "map similarity": any(folder.map_similarity("", "").parent.glob("*.zarr")),
     }
 
 

@@ -1,0 +1,401 @@
+"""Two detectors inside: units, features, separability by layer, and maps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from app.queries.compare import NotComparableError, Pair
+from app.queries.reading import MAP_MODES, Run, stamp_of
+from app.queries.runs import evaluation_notes
+from app.queries.units import OUTPUT_NAMES
+from probe.attribution.findings import MapSimilarity
+from probe.neurons import compare_neurons
+from probe.paired import mean_by_cluster
+
+__all__ = [
+    "FeaturesView",
+    "LayersView",
+    "MapsView",
+    "UnitsView",
+    "features_frame",
+    "features_view",
+    "layers_frame",
+    "layers_view",
+    "maps_frame",
+    "maps_view",
+    "units_frame",
+    "units_view",
+]
+
+Floats = NDArray[np.float64]
+
+#: Units that a scatter shows; of more, the strongest.
+MOST = 4000
+
+
+@dataclass(frozen=True)
+class UnitsView:
+    """Units of two variants that share their numbering.
+
+    Attributes
+    ----------
+    layer : str
+        Of both.
+    unit : numpy.ndarray
+        Numbers of the drawn units, shape (unit,).
+    one, other : numpy.ndarray
+        Mean effect over datasets, shape (unit,).
+    in_one, in_other : numpy.ndarray
+        Whether a unit is universal, by the test, shape (unit,).
+    sets : pandas.DataFrame
+        As `probe.neurons.compare_neurons` returns it, one row a set.
+    spearman : float
+        Rank correlation of contributions, mean over datasets.
+    output : str
+        Scale of the effects.
+    total : int
+        Units of the layer.
+    """
+
+    layer: str
+    unit: NDArray[np.int64]
+    one: Floats
+    other: Floats
+    in_one: NDArray[np.bool_]
+    in_other: NDArray[np.bool_]
+    sets: pd.DataFrame
+    spearman: float
+    output: str
+    total: int
+
+
+@dataclass(frozen=True)
+class FeaturesView:
+    """Debiased CKA of two detectors by layer, with its interval.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        That both have.
+    value, low, high : numpy.ndarray
+        Shape (layer,).
+    n_samples, n_clusters, coverage
+        What they rest on, and of the intervals.
+    """
+
+    layers: tuple[str, ...]
+    value: Floats
+    low: Floats
+    high: Floats
+    n_samples: int
+    n_clusters: int
+    coverage: float
+
+
+@dataclass(frozen=True)
+class LayersView:
+    """AUROC of the probes of two detectors, layer by layer.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Titles of the two.
+    layers, datasets : tuple of str
+        That both have, in the order of the first.
+    value, low, high : numpy.ndarray
+        Shape (2, layer, dataset).
+    apart : numpy.ndarray
+        −1, 0 or 1, shape (layer, dataset): where the two intervals do not overlap, and which is
+        above; 0 where they do, or there is none.
+    coverage : float
+        Of the intervals.
+    """
+
+    names: tuple[str, str]
+    layers: tuple[str, ...]
+    datasets: tuple[str, ...]
+    value: Floats
+    low: Floats
+    high: Floats
+    apart: NDArray[np.int64]
+    coverage: float
+
+
+@dataclass(frozen=True)
+class MapsView:
+    """How alike the maps of two variants are on the same images.
+
+    Attributes
+    ----------
+    method, rule : str
+        Of the maps; what was compared, in words.
+    datasets : tuple of str
+        Rows.
+    value, low, high, null, null_low, null_high : numpy.ndarray
+        Mean SSIM with its interval over people, and that of maps of different images.
+    over, over_low, over_high : numpy.ndarray
+        Similarity less null, image by image.
+    n_samples, n_clusters : numpy.ndarray
+        Shape (dataset,).
+    coverage : float
+        Of the intervals.
+    """
+
+    method: str
+    rule: str
+    datasets: tuple[str, ...]
+    value: Floats
+    low: Floats
+    high: Floats
+    null: Floats
+    null_low: Floats
+    null_high: Floats
+    over: Floats
+    over_low: Floats
+    over_high: Floats
+    n_samples: NDArray[np.int64]
+    n_clusters: NDArray[np.int64]
+    coverage: float
+
+
+def units_view(pair: Pair) -> UnitsView:
+    """Compare the same units of two variants.
+
+    Raises
+    ------
+    NotComparableError
+        If their units have no common numbering.
+    ProbeError
+        If a table is missing.
+    """
+    _require_related(pair)
+    tables = [side.run.neurons(side.label) for side in (pair.one, pair.other)]
+    found = [side.run.universality(side.label) for side in (pair.one, pair.other)]
+    layers = [str(table.data.attrs.get("layer", "")) for table in tables]
+    sizes = [table.data.sizes["unit"] for table in tables]
+    if layers[0] != layers[1] or sizes[0] != sizes[1]:
+        raise NotComparableError(
+            f"The units are those of {layers[0]!r} ({sizes[0]}) in one and of {layers[1]!r} "
+            f"({sizes[1]}) in the other. Units are compared within one layer."
+        )
+    labels = pair.one.label, pair.other.label
+    sets = compare_neurons(
+        dict(zip(labels, found, strict=True)), dict(zip(labels, tables, strict=True))
+    )
+    units = tables[0].data["unit"].values
+    effects = [table.data["effect"].mean("dataset").values for table in tables]
+    inside = [np.isin(units, one.universal) for one in found]
+    output = str(tables[0].data.attrs.get("output", "logit"))
+    rows = np.arange(len(units))
+    if len(rows) > MOST:
+        strongest = np.argsort(-np.maximum(*effects), kind="stable")[:MOST]
+        rows = np.sort(strongest)
+    return UnitsView(
+        layer=layers[0],
+        unit=units[rows],
+        one=effects[0][rows],
+        other=effects[1][rows],
+        in_one=inside[0][rows],
+        in_other=inside[1][rows],
+        sets=sets,
+        spearman=float(sets["spearman"].iloc[0]),
+        output=OUTPUT_NAMES.get(output, output),
+        total=len(units),
+    )
+
+
+def units_frame(pair: Pair) -> pd.DataFrame:
+    """Return the overlap of the sets, one row a set."""
+    return units_view(pair).sets
+
+
+def features_view(pair: Pair) -> FeaturesView:
+    """Read how alike the features of two detectors of one run are.
+
+    Raises
+    ------
+    NotComparableError
+        If they are of two runs, or have no layer in common.
+    ProbeError
+        If the table is missing.
+    """
+    if not pair.same_run:
+        raise NotComparableError(
+            "Similarity of features is computed within a run. For detectors of two runs, record "
+            "both on the same images and call `probe.compare_features` on the two stores."
+        )
+    data = pair.one.run.similarity.data
+    known = [str(name) for name in data["detector"].values]
+    lacking = [s.label for s in (pair.one, pair.other) if s.label not in known]
+    if lacking:
+        raise NotComparableError(f"The similarity table does not hold {', '.join(lacking)}.")
+    part = data.sel(detector=pair.one.label, other=pair.other.label)
+    there = np.isfinite(part["cka"].values)
+    if not there.any():
+        raise NotComparableError("No layer of the same name was recorded of both.")
+    part = part.isel(layer=there)
+    return FeaturesView(
+        layers=tuple(map(str, part["layer"].values)),
+        value=part["cka"].values,
+        low=part["cka_low"].values,
+        high=part["cka_high"].values,
+        n_samples=int(data.attrs.get("n_samples", 0)),
+        n_clusters=int(data.attrs.get("n_clusters", 0)),
+        coverage=float(data.attrs.get("level", 0.95)),
+    )
+
+
+def features_frame(pair: Pair) -> pd.DataFrame:
+    """Return the similarity of features, one row a layer."""
+    view = features_view(pair)
+    return pd.DataFrame(
+        {"layer": view.layers, "cka": view.value, "low": view.low, "high": view.high}
+    ).assign(n_samples=view.n_samples, n_clusters=view.n_clusters)
+
+
+def layers_view(pair: Pair) -> LayersView:
+    """Set the probes' AUROC of two detectors side by side.
+
+    Raises
+    ------
+    NotComparableError
+        If no layer has the same name in both, or no dataset is in both.
+    ProbeError
+        If a report is missing.
+    """
+    data = [side.run.separability(side.label).data for side in (pair.one, pair.other)]
+    layers, datasets = (_common(*(one[name].values for one in data)) for name in
+                        ("layer", "dataset"))  # fmt: skip
+    if not layers or not datasets:
+        raise NotComparableError(
+            "The two reports have no layer of the same name, or no dataset, in common. Each stands "
+            "on the Separability page."
+        )
+    parts = [
+        one.sel({"measure": "probe_auroc", "layer": layers, "dataset": datasets}) for one in data
+    ]
+    value, low, high = (
+        np.stack([part[name].transpose("layer", "dataset").values for part in parts])
+        for name in ("value", "low", "high")
+    )
+    above, below = low[0] > high[1], high[0] < low[1]
+    return LayersView(
+        names=(pair.one.title, pair.other.title),
+        layers=tuple(layers),
+        datasets=tuple(datasets),
+        value=value,
+        low=low,
+        high=high,
+        apart=above.astype(np.int64) - below.astype(np.int64),
+        coverage=float(data[0].attrs.get("level", 0.95)),
+    )
+
+
+def layers_frame(pair: Pair) -> pd.DataFrame:
+    """Return the probes' AUROC of both, one row a layer and dataset."""
+    view = layers_view(pair)
+    keys = [(layer, dataset) for layer in view.layers for dataset in view.datasets]
+    frame = pd.DataFrame(keys, columns=["layer", "dataset"])
+    for k, name in enumerate(("one", "other")):
+        for what in ("value", "low", "high"):
+            frame[f"{name}_{what}"] = getattr(view, what)[k].ravel()
+    return frame.assign(intervals_apart=view.apart.ravel())
+
+
+def maps_view(pair: Pair) -> MapsView:
+    """Compare the maps of two variants with those of different images.
+
+    Raises
+    ------
+    NotComparableError
+        If they are no variants of one architecture in one run, or were not compared.
+    ProbeError
+        If the table is missing.
+    """
+    if not pair.same_run or pair.one.architecture != pair.other.architecture:
+        raise NotComparableError(
+            "Maps are compared image by image between variants of one architecture in one run."
+        )
+    run, name = pair.one.run, pair.one.architecture
+    found = run.map_similarity(name, MAP_MODES[0])
+    labels = pair.one.label, pair.other.label
+    variants = tuple(label.partition("/")[2] for label in labels)
+    known = [str(one) for one in found.data["pair"].values]
+    wanted = ["|".join(two) for way in (labels, variants) for two in (way, way[::-1])]
+    named = [one for one in wanted if one in known]
+    if not named:
+        raise NotComparableError(
+            f"The maps of {labels[0]} and {labels[1]} were not compared; "
+            f"{', '.join(one.replace('|', ' with ') for one in known)} were."
+        )
+    stamp = stamp_of(run.folder.map_similarity(name, MAP_MODES[0]) / "zarr.json")
+    return _mapped(run, name, named[0], stamp)
+
+
+def maps_frame(pair: Pair) -> pd.DataFrame:
+    """Return the similarity of maps, one row a dataset."""
+    view = maps_view(pair)
+    names = ("value", "low", "high", "null", "null_low", "null_high", "over", "over_low",
+             "over_high", "n_samples", "n_clusters")  # fmt: skip
+    frame = pd.DataFrame({"dataset": view.datasets, **{n: getattr(view, n) for n in names}})
+    return frame.assign(method=view.method)
+
+
+@lru_cache(maxsize=32)
+def _mapped(run: Run, name: str, pair: str, stamp: int) -> MapsView:
+    found: MapSimilarity = run.map_similarity(name, MAP_MODES[0])
+    part = found.data.sel(pair=pair)
+    of, cluster = part["of"].values.astype(str), part["cluster"].values
+    own, null = part["similarity"].values, part["null"].values
+    datasets = tuple(dict.fromkeys(of))
+    level, seed = (found.data.attrs.get(k, d) for k, d in (("level", 0.95), ("seed", 0)))
+    columns: dict[str, list[float]] = {}
+    for dataset in datasets:
+        rows = of == dataset
+        for prefix, values in (("value", own), ("null", null), ("over", own - null)):
+            one = mean_by_cluster(values[rows], cluster[rows], level=float(level), seed=int(seed))
+            bounds = "" if prefix == "value" else f"{prefix}_"
+            for key, number in ((prefix, one.estimate), (f"{bounds}low", one.low),
+                                (f"{bounds}high", one.high)):  # fmt: skip
+                columns.setdefault(key, []).append(number)
+    count = [len(np.unique(cluster[of == dataset])) for dataset in datasets]
+    arrays: dict[str, Any] = {key: np.array(values) for key, values in columns.items()}
+    return MapsView(
+        method=str(found.data.attrs.get("method", "")),
+        rule=str(found.data.attrs.get("rule", "")),
+        datasets=datasets,
+        n_samples=np.array([int((of == dataset).sum()) for dataset in datasets]),
+        n_clusters=np.array(count),
+        coverage=float(level),
+        **arrays,
+    )
+
+
+def _require_related(pair: Pair) -> None:
+    """Raise unless the two are known to come from one training."""
+    why = pair.related
+    if not why:
+        specs = evaluation_notes(pair.one.run, "specs")
+        brought = [
+            side.label
+            for side in (pair.one, pair.other)
+            if str((specs.get(side.label) or {}).get("origin", "trained")) != "trained"
+        ]
+        if brought:
+            why = (
+                f"The weights of {' and '.join(brought)} were not trained in this run, so that "
+                "one comes from the other is not known."
+            )
+    if why:
+        raise NotComparableError(f"{why} How alike the features are is shown instead.")
+
+
+def _common(one: Any, other: Any) -> list[str]:
+    known = set(map(str, other))
+    return [str(name) for name in one if str(name) in known]

@@ -1,0 +1,74 @@
+"""Compare in a real Chromium: from a cell of the matrix to the images that differ most."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.app.making import DETECTORS
+from tests.browser.conftest import Watch
+from tests.browser.test_findings import SHIFTED, choose, open_page
+
+pytestmark = pytest.mark.browser
+
+BASE, SHALLOW = DETECTORS
+
+
+def heading(page: Page, text: str) -> None:
+    page.locator("#compare-scores-text").get_by_text(text).first.wait_for()
+
+
+def test_from_the_matrix_to_the_images_that_differ(address: str, browser: Browser) -> None:
+    watch = Watch()
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = open_page(context, watch, f"{address}/")
+    page.locator("#overview-matrix .annotation-text").first.wait_for()
+    choose(page, "overview-reference", f"Against {BASE}")
+    page.wait_for_url(re.compile("against=meso4%2Fbase"))
+    page.locator("#overview-matrix .annotation-text", has_text="reference").first.wait_for()
+    page.get_by_text("AUROC less that of meso4/base").wait_for()
+
+    cell = page.locator("#overview-matrix .nsewdrag").bounding_box()
+    assert cell is not None
+    x, y = cell["x"] + cell["width"] / 2, cell["y"] + cell["height"] * 0.75
+    page.mouse.move(x - 4, y)
+    page.mouse.move(x, y)
+    page.wait_for_timeout(250)
+    page.mouse.click(x, y)
+    page.wait_for_url(re.compile("/compare.*detector=meso4%2Fshallow.*dataset=beta"))
+    heading(page, "of 3 datasets")
+    assert page.locator("#compare-dataset").input_value() == "beta"
+    page.locator("#compare-images img.thumb").nth(7).wait_for()
+
+    page.get_by_role("button", name="Exchange the two").click()
+    page.wait_for_url(re.compile("detector=meso4%2Fbase.*other=meso4%2Fshallow"))
+    heading(page, f"of {BASE} differs from that of {SHALLOW}")
+    page.get_by_text("Per video", exact=True).click()
+    page.wait_for_url(re.compile("level=video"))
+    page.locator("#compare-scores").get_by_text("12 videos").first.wait_for()
+
+    # A link reproduces the view, and an image opens on its own page.
+    again = open_page(context, watch, page.url)
+    heading(again, f"of {BASE} differs from that of {SHALLOW}")
+    again.locator("#compare-scores").get_by_text("12 videos").first.wait_for()
+    again.locator("#compare-images img.thumb").first.click()
+    again.wait_for_url(re.compile("/sample.*sample=[0-9a-f]{24}"))
+    page.go_back()
+    page.wait_for_url(re.compile("^((?!level=video).)*$"))
+    assert watch.complaints == [] and watch.hosts == {"127.0.0.1"}
+
+
+def test_nothing_jumps_and_a_wrong_link_says_so(address: str, browser: Browser) -> None:
+    watch = Watch()
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = open_page(context, watch, f"{address}/compare")
+    page.locator("#compare-images img.thumb").first.wait_for()
+    assert page.evaluate(SHIFTED) < 0.02
+    page.goto(f"{address}/compare?other=meso4/bas")
+    page.get_by_text("Did you mean 'meso4/base'").first.wait_for()
+    choose(page, "compare-detector", BASE)
+    choose(page, "compare-other", SHALLOW)
+    heading(page, "of 3 datasets")
+    assert watch.complaints == []
