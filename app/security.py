@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
+from dash.exceptions import DependencyException
 from flask import Flask, Response, abort, request
+from werkzeug.exceptions import HTTPException, NotFound
 
-__all__ = ["guard"]
+from probe.errors import ProbeError
+
+__all__ = ["guard", "is_loopback"]
 
 
 def guard(server: Flask, hosts: Sequence[str], script_hashes: Sequence[str]) -> None:
-    """Refuse foreign Host headers, and forbid browsers any source but this server.
+    """Refuse foreign Host headers and origins, and forbid browsers any source but this server.
 
     A page elsewhere could otherwise have its own name resolve to this machine and read the run
-    through the visitor's browser (DNS rebinding).
+    through the visitor's browser (DNS rebinding), or have that browser ask for something.
 
     Parameters
     ----------
@@ -25,22 +30,73 @@ def guard(server: Flask, hosts: Sequence[str], script_hashes: Sequence[str]) -> 
     script_hashes : sequence of str
         Hashes of the page's own inline scripts, in the notation of the policy.
     """
-    allowed = {"localhost", *(host.lower() for host in hosts)}
+    allowed = {"localhost", *(_host_name(host) for host in hosts if host)}
     policy = _policy(script_hashes)
 
     @server.before_request
     def _check_host() -> None:
         name = _host_name(request.host)
-        if name not in allowed and not _is_loopback(name):
-            abort(400, "This server answers to its own name only.")
+        if name not in allowed and not is_loopback(name):
+            abort(
+                400,
+                "This server answers to its own names only. Whoever starts it adds others with "
+                "--allow-host NAME.",
+            )
+
+    @server.before_request
+    def _check_origin() -> None:
+        if request.method not in ("GET", "HEAD", "OPTIONS") and not _is_own_page():
+            abort(403, "This server takes requests from its own pages only.")
 
     @server.after_request
     def _add_headers(response: Response) -> Response:
         response.headers["Content-Security-Policy"] = policy
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Referrer-Policy"] = "no-referrer"
+        response.headers.setdefault("Referrer-Policy", "no-referrer")
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
         return response
+
+    @server.errorhandler(HTTPException)
+    def _say_error(error: HTTPException) -> Response | HTTPException:
+        return _plain(error)
+
+    @server.errorhandler(DependencyException)
+    def _say_missing(error: DependencyException) -> Response | HTTPException:
+        return _plain(NotFound("There is no such file."))
+
+    @server.errorhandler(ProbeError)
+    def _say_problem(error: ProbeError) -> Response:
+        return Response(f"{error}\n", 400, mimetype="text/plain")
+
+
+def _plain(error: HTTPException) -> Response | HTTPException:
+    """Word an error as plain text: nothing of what was asked for comes back as HTML."""
+    code = error.code or 500
+    if error.response is not None or code < 400:
+        return error
+    said = error.description or ""
+    if code == 500:
+        # The terminal has the traceback; a page elsewhere has no use for it.
+        said = "Something failed in this dashboard. The terminal where it was started says what."
+    answer = Response(f"{code} {error.name}\n{said}\n", code, mimetype="text/plain")
+    for name, value in error.get_headers():
+        if name.lower() not in ("content-type", "content-length"):
+            answer.headers[name] = value
+    return answer
+
+
+def _is_own_page() -> bool:
+    """Whether a request comes from a page of this server, as far as its browser says.
+
+    Browsers say it by Sec-Fetch-Site where the connection is encrypted or to this machine, else
+    by Origin. Programs that are no browsers say nothing, and have no visitor to betray.
+    """
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site in ("same-origin", "none")
+    origin = request.headers.get("Origin")
+    return origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
 
 
 def _policy(script_hashes: Sequence[str]) -> str:
@@ -54,7 +110,8 @@ def _policy(script_hashes: Sequence[str]) -> str:
         "connect-src": "'self'",
         "object-src": "'none'",
         "base-uri": "'none'",
-        "form-action": "'none'",
+        # The login is the one form.
+        "form-action": "'self'",
         "frame-ancestors": "'none'",
     }
     return "; ".join(f"{name} {value}" for name, value in parts.items())
@@ -63,12 +120,15 @@ def _policy(script_hashes: Sequence[str]) -> str:
 def _host_name(host: str) -> str:
     """Drop the port: "127.0.0.1:8050" becomes "127.0.0.1", "[::1]:8050" becomes "::1"."""
     host = host.lower()
+    if host.count(":") > 1 and not host.startswith("["):
+        return host
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0]
 
 
-def _is_loopback(name: str) -> bool:
+def is_loopback(name: str) -> bool:
+    """Whether this is an address that only this machine reaches."""
     try:
         return ipaddress.ip_address(name).is_loopback
     except ValueError:

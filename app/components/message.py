@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import dash_mantine_components as dmc
@@ -9,6 +10,7 @@ from dash import dcc, html
 
 from app.queries.reading import MissingTableError
 from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.run import NoRunError, OtherVersionError
 
 __all__ = ["command_line", "problem"]
 
@@ -23,6 +25,8 @@ def problem(error: ProbeError) -> Any:
     ]
     if isinstance(error, MissingTableError):
         parts.append(command_line(error.command))
+    elif isinstance(error, NoRunError):
+        parts.append(command_line(f"probe demo --out {shlex.quote(str(error.root))}"))
     elif kind == "unknown":
         parts.append(html.A("Clear the selection", href="?", className="message-link"))
     return html.Div(parts, className="message", role="status")
@@ -32,7 +36,8 @@ def command_line(command: str) -> Any:
     """Show a command with a button that copies it."""
     return dmc.Group(
         [
-            html.Code(command, className="command"),
+            # To scroll a long one by keyboard.
+            html.Code(command, className="command", tabIndex="0"),
             dcc.Clipboard(content=command, className="copy", title="Copy the command"),
         ],
         gap=8,
@@ -46,6 +51,10 @@ def _kind(error: ProbeError) -> tuple[str, str]:
         return "missing", "Not computed yet"
     if isinstance(error, UnknownNameError):
         return "unknown", "Not in this run"
+    if isinstance(error, NoRunError):
+        return "missing", "No run here yet"
+    if isinstance(error, OtherVersionError):
+        return "damaged", "A run of another version"
     if isinstance(error, StoreError):
         return "damaged", "Cannot be read"
     return "unknown", "Cannot be shown"

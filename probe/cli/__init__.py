@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,28 @@ def _hint(error: click.UsageError) -> str:
     return f" See `{path} --help`."
 
 
+def _serving(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of where and to whom the dashboard is served."""
+    options = (
+        click.option(
+            "--host", default="127.0.0.1", show_default=True,
+            help="Address to listen at; other machines need the token.",
+        ),
+        click.option("--port", default=8050, show_default=True),
+        click.option(
+            "--token", envvar="PROBE_TOKEN", show_envvar=True, metavar="SECRET",
+            help="What visitors have to give; by default generated where --host needs one.",
+        ),
+        click.option(
+            "--allow-host", "allow_hosts", multiple=True, metavar="NAME",
+            help="Name by which the dashboard is reached beside this machine's own; repeatable.",
+        ),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="deepfake-probe", prog_name="probe")
 def cli() -> None:
@@ -60,14 +82,14 @@ def cli() -> None:
 @click.option("--source", default="deepfakes", show_default=True, type=click.Choice(DATASETS))
 @click.option("--seed", default=0, show_default=True)
 @click.option("--no-serve", is_flag=True, help="End instead of serving the dashboard.")
-@click.option("--port", default=8050, show_default=True)
-def demo(out: Path, detectors: str, source: str, seed: int, no_serve: bool, port: int) -> None:
+@_serving
+def demo(out: Path, detectors: str, source: str, seed: int, no_serve: bool, **serving: Any) -> None:
     """Run the whole study on the embedded lab dataset and show it in the browser."""
     from probe.demo import DemoPlan, run_demo
 
     report.outcome(run_demo(DemoPlan(out, DemoPlan.parse(detectors), source, seed)))
     if not no_serve:
-        _serve(out, "127.0.0.1", port)
+        _serve(out, **serving)
 
 
 @cli.command()
@@ -114,18 +136,22 @@ def doctor(as_json: bool) -> None:
 
 @cli.command()
 @click.argument("run", type=FOLDER)
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8050, show_default=True)
-def dashboard(run: Path, host: str, port: int) -> None:
-    """Serve the dashboard of a run folder."""
-    _serve(run, host, port)
+@click.argument("others", type=FOLDER, nargs=-1)
+@_serving
+def dashboard(run: Path, **serving: Any) -> None:
+    """Serve the dashboard of a run folder; OTHERS are further runs to compare it with.
+
+    On this machine only, unless --host says otherwise: then a token is asked for. Traffic is not
+    encrypted.
+    """
+    _serve(run, **serving)
 
 
-def _serve(run: Path, host: str, port: int) -> None:
+def _serve(run: Path, **serving: Any) -> None:
     import importlib
 
     # The app stands on top of probe; probe finds it by name and never imports it.
-    importlib.import_module("app").serve(run, host=host, port=port)
+    importlib.import_module("app").serve(run, **serving)
 
 
 @cli.group()

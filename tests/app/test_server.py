@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 from flask.testing import FlaskClient
 
 from app import create_app, ids, serve
+from app.bodies import LARGEST
 from app.queries.reading import token_of
 from probe.errors import ProbeError, StoreError
 from tests.app.calling import call, said
@@ -24,6 +28,10 @@ TRAVERSALS = [
     "../../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "/etc/passwd", "%00", "....//....//",
     "images/alpha-0-0-0.png", "alpha-0-0-0", "0", "-1", "a" * 5000, "<script>", "'; --",
 ]  # fmt: skip
+
+#: What a browser says that opens an address.
+VISIT = {"Accept": "text/html,application/xhtml+xml"}
+LOCAL = {"Host": "localhost"}
 
 FOREIGN = [
     "evil.example", "evil.example:8050", "127.0.0.1.evil.example", "localhost.evil.example",
@@ -205,10 +213,84 @@ def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
         create_app(tmp_path / "none")
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.7", "example.org"])
-def test_only_this_machine_is_served(made: MadeRun, host: str) -> None:
-    with pytest.raises(ProbeError, match="ssh -L 8050:127.0.0.1:8050"):
-        serve(made.root, host=host)
+@dataclass
+class Waitress:
+    """What a server was started with, in place of one that runs until it is interrupted."""
+
+    server: Any = None
+    given: dict[str, Any] = field(default_factory=dict)
+
+    def serve(self, server: Any, *, sockets: list[socket.socket], **given: Any) -> None:
+        self.server, self.given = server, {**given, "at": sockets[0].getsockname()}
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Waitress:
+    waitress = Waitress()
+    monkeypatch.setattr("app.server.waitress", waitress)
+    return waitress
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def test_this_machine_only_unless_asked_otherwise(
+    made: MadeRun, started: Waitress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(made.root, port=(port := free_port()))
+    said = capsys.readouterr().out
+    assert started.given["at"] == ("127.0.0.1", port)
+    assert f"http://127.0.0.1:{port}  (" in said and "token" not in said
+    client = started.server.test_client()
+    assert client.get("/", headers={"Host": f"127.0.0.1:{port}"}).status_code == 200
+    assert client.get("/", headers={"Host": socket.gethostname()}).status_code == 400
+    assert started.given["max_request_body_size"] == LARGEST
+    assert started.given["max_request_header_size"] <= 2**16
+    assert 0 < started.given["channel_timeout"] <= 120
+
+
+def test_other_machines_need_a_token_that_is_printed_once(
+    made: MadeRun, started: Waitress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(made.root, host="0.0.0.0", port=(port := free_port()), allow_hosts=["Proxy.example"])
+    said = capsys.readouterr().out
+    found = re.findall(rf"http://[^ ]+:{port}/\?token=([\w-]+)", said)
+    assert len(found) == 1 and len(found[0]) >= 43 and said.count(found[0]) == 1
+    assert "not encrypted" in said and f"ssh -L {port}:127.0.0.1:{port} HOST" in said
+    client = started.server.test_client()
+    for host in ("127.0.0.1", socket.gethostname(), "proxy.example"):
+        assert client.get("/", headers={"Host": f"{host}:{port}"}).status_code == 401
+    for host in FOREIGN:
+        assert client.get("/", headers={"Host": host}).status_code == 400
+    address = f"/?token={found[0]}"
+    assert client.get(address, headers={"Host": "localhost", **VISIT}).status_code == 303
+    serve(made.root, host="0.0.0.0", port=free_port())
+    assert found[0] not in capsys.readouterr().out
+
+
+def test_a_token_that_was_given_is_asked_for_and_not_printed(
+    made: MadeRun, started: Waitress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(made.root, port=free_port(), token="a secret of mine")
+    assert "secret" not in capsys.readouterr().out
+    assert started.server.test_client().get("/", headers=LOCAL).status_code == 401
+
+
+@pytest.mark.parametrize("token", ["", "short", "x" * 15])
+def test_a_token_is_long(made: MadeRun, token: str) -> None:
+    for host in ("127.0.0.1", "0.0.0.0"):
+        with pytest.raises(ProbeError, match="must have at least 16"):
+            serve(made.root, host=host, token=token)
+    with pytest.raises(ProbeError, match="must have at least 16"):
+        create_app(made.root, token=token)
+
+
+def test_a_host_that_is_not_this_machine_is_an_error(made: MadeRun) -> None:
+    with pytest.raises(ProbeError, match="has to be an address of this machine"):
+        serve(made.root, host="192.0.2.7", port=free_port())
 
 
 def test_a_taken_port_is_named_with_another(made: MadeRun) -> None:
@@ -226,7 +308,16 @@ def test_a_port_is_a_number_in_range(made: MadeRun, port: int) -> None:
         serve(made.root, port=port)
 
 
-@pytest.mark.timeout(60)
-def test_a_folder_that_is_no_run_is_not_served(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="is no run"):
-        serve(tmp_path)
+def test_a_folder_that_is_no_run_yet_is_served_and_said(
+    tmp_path: Path, started: Waitress, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(tmp_path, port=free_port())
+    assert "Nothing can be shown yet" in capsys.readouterr().out
+    text = said(client_of(tmp_path), "/")
+    assert "No run here yet" in text and f"probe demo --out {tmp_path}" in text
+    assert "looks again every five seconds" in text
+
+
+def test_a_folder_that_does_not_exist_is_not_served(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="There is no folder"):
+        serve(tmp_path / "none")
