@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
 
-.PHONY: demo test slow lint types bench clean
+.PHONY: demo test slow tour screenshots lint types bench clean
 
 demo: $(STAMP)
 	$(BIN)/python -m probe demo $(ARGS)
@@ -15,6 +15,13 @@ test: $(STAMP)
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# The dashboard of the demo's run in a real browser; `make demo` first.
+tour: $(STAMP)
+	PROBE_DEMO_RUN=runs/demo $(BIN)/python -m pytest tests/browser/test_demo_run.py $(ARGS)
+
+screenshots: $(STAMP)
+	$(BIN)/python -m tests.browser.screenshots runs/demo docs/img
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

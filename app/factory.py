@@ -8,8 +8,13 @@ from pathlib import Path
 from dash import ClientsideFunction, Dash, Input, Output, State
 
 from app import ids, pages
+from app.bodies import bound
 from app.components.shell import navigation, shell
+from app.downloads import add_downloads
+from app.heatmaps import add_map_route
+from app.login import require_token
 from app.queries.reading import Run
+from app.queries.runs import open_others
 from app.security import guard
 from app.thumbs import add_routes
 from probe.errors import ProbeError, StoreError
@@ -17,8 +22,21 @@ from probe.run import RunFolder
 
 __all__ = ["create_app"]
 
+#: Dash's page, with the language that screen readers speak it in.
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+  <head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}</head>
+  <body>{%app_entry%}<footer>{%config%}{%scripts%}{%renderer%}</footer></body>
+</html>
+"""
 
-def create_app(run_dir: str | Path, hosts: Sequence[str] = ()) -> Dash:
+
+def create_app(
+    run_dir: str | Path,
+    hosts: Sequence[str] = (),
+    token: str | None = None,
+    others: Sequence[str | Path] = (),
+) -> Dash:
     """Make the dashboard of a run; its ``.server`` is a WSGI application.
 
     A run that is incomplete or damaged is shown as such, and again when it has changed.
@@ -29,6 +47,10 @@ def create_app(run_dir: str | Path, hosts: Sequence[str] = ()) -> Dash:
         Folder of the run; only read.
     hosts : sequence of str
         Names beside loopback that the server may be reached by.
+    token : str, optional
+        Secret that visitors have to give; without one there is no login.
+    others : sequence of path
+        Folders of further runs, to compare with; only read.
 
     Returns
     -------
@@ -38,6 +60,8 @@ def create_app(run_dir: str | Path, hosts: Sequence[str] = ()) -> Dash:
     ------
     StoreError
         If there is no such folder.
+    ProbeError
+        If the token is too short.
     """
     root = Path(run_dir)
     if not root.is_dir():
@@ -45,7 +69,7 @@ def create_app(run_dir: str | Path, hosts: Sequence[str] = ()) -> Dash:
             f"There is no folder {str(root)!r}. Give the folder of a run, or make one with "
             "`probe demo`."
         )
-    run = Run(RunFolder(root.resolve()))
+    run = Run(RunFolder(root.resolve()), open_others(others, root))
     app = Dash(
         "app",
         title="probe",
@@ -56,20 +80,30 @@ def create_app(run_dir: str | Path, hosts: Sequence[str] = ()) -> Dash:
         use_pages=False,
         add_log_handler=False,
     )
+    app.index_string = _PAGE
     app.layout = lambda: shell(_title(run))
     _route(app, run)
     _follow_scheme(app)
     pages.register(app, run)
     add_routes(app.server, run)
+    add_map_route(app.server, run)
+    add_downloads(app.server, run)
+    # In this order: who may ask, by which name and from which page, comes before what is asked.
     guard(app.server, hosts, app.csp_hashes())
+    if token is not None:
+        require_token(app.server, token)
+    bound(app.server, app.callback_map)
     return app
 
 
 def _route(app: Dash, run: Run) -> None:
     @app.callback(
-        Output(ids.PAGE, "children"), Input(ids.URL, "pathname"), State(ids.URL, "search")
+        Output(ids.PAGE, "children"),
+        Input(ids.URL, "pathname"),
+        Input(ids.RENDERED, "data"),
+        State(ids.URL, "search"),
     )
-    def show_page(path: str, search: str) -> object:
+    def show_page(path: str, rendered: int, search: str) -> object:
         return pages.layout(run, path or "/", search or "")
 
     @app.callback(

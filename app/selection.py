@@ -62,6 +62,19 @@ class Selection:
         Which images are listed, and whether maps lie over them.
     other : str
         What the detector is compared with: another of this run, or "RUN:DETECTOR".
+    against : str
+        What the zero-shot matrix is shown less of.
+    lasso : str
+        What is selected in the picture of a layer, see `app.queries.lasso`.
+    forgery, page : str
+        Of the images that are listed: by which method they were forged, and which part of the list.
+    outline : str
+        Whether masks are outlined on maps.
+    mode, part, what : str
+        How maps of variants are compared; which mass of maps is looked for in regions, and what
+        of it is shown.
+    dropped : str
+        Fingerprint of the job that scores an image from elsewhere, shown in place of `sample`.
     """
 
     detector: str = ""
@@ -80,6 +93,15 @@ class Selection:
     images: str = ""
     overlay: str = ""
     other: str = ""
+    against: str = ""
+    lasso: str = ""
+    forgery: str = ""
+    page: str = ""
+    outline: str = ""
+    mode: str = ""
+    part: str = ""
+    what: str = ""
+    dropped: str = ""
 
     @classmethod
     def parse(cls, search: str | None) -> Selection:

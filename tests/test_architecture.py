@@ -40,9 +40,10 @@ ALLOWED = {
     "responses": BASE
     | {"figures", "tables", "store", "neurons", "artifacts", "datasets", "hooks", "detectors"},
     "recording": BASE | {"store", "hooks", "detectors", "datasets"},
+    "paired": BASE,
     "figures": BASE | {"tables"},
 }
-TOP = {"__init__", "__main__", "cli", "report", "demo", "doctor", "study"}
+TOP = {"__init__", "__main__", "cli", "report", "demo", "doctor", "study", "jobs"}
 #: Parts that the app reads with, and the app itself.
 NO_TORCH = (
     "store",
@@ -58,6 +59,7 @@ NO_TORCH = (
     "embed",
     "artifacts",
     "figures",
+    "paired",
 )
 
 

@@ -8,7 +8,7 @@
   const scheme = () => root.getAttribute(attribute) || "light";
 
   window.dash_clientside = window.dash_clientside || {};
-  window.dash_clientside.probe = { scheme: scheme };
+  window.dash_clientside.probe = Object.assign(window.dash_clientside.probe || {}, { scheme });
 
   new MutationObserver(function () {
     // Before the page is laid out there is nothing to tell; the callback above reads it then.

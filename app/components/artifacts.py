@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from dash import html
+from dash import dcc, html
 
 from app.components.tables import figures_table, interval_text, level_text, number_text
 from app.queries.artifacts import BalanceView, EffectsView, TellsView
@@ -189,7 +189,9 @@ def elsewhere() -> Any:
         [
             html.B("Not here. "),
             "The study's Grad-CAM heatmaps and their SSIM between variants are attributions, not "
-            "measurements of the image; they belong to the attribution page to come.",
+            "measurements of the image; they are on the page ",
+            dcc.Link("Attribution", href="/attribution"),
+            ".",
         ],
         className="notice",
         role="note",

@@ -5,24 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dash import html
+from dash import dcc, html
 
+from app.components.sample import sample_link
 from app.queries.images import Extremes, Shown
+from app.selection import Selection
 
 __all__ = ["gallery"]
 
 
-def gallery(found: Sequence[Extremes], unit: int) -> Any:
-    """Show a row for each dataset: highest activations at the left, lowest at the right."""
-    return html.Div([_row(one, unit) for one in found], className="gallery")
+def gallery(found: Sequence[Extremes], unit: int, chosen: Selection | None = None) -> Any:
+    """Show a row for each dataset: highest activations at the left, lowest at the right.
+
+    Each image leads to its page, where what is selected stays so.
+    """
+    return html.Div([_row(one, unit, chosen) for one in found], className="gallery")
 
 
-def _row(one: Extremes, unit: int) -> Any:
+def _row(one: Extremes, unit: int, chosen: Selection | None) -> Any:
     strips = [
         html.Div(
             [
                 html.Div(f"{which} activation of unit {unit}", className="strip-head"),
-                html.Div([_image(shown) for shown in side], className="strip"),
+                html.Div([_image(shown, chosen) for shown in side], className="strip"),
             ]
         )
         for which, side in (("Highest", one.most), ("Lowest", one.least))
@@ -37,7 +42,7 @@ def _row(one: Extremes, unit: int) -> Any:
     )
 
 
-def _image(shown: Shown) -> Any:
+def _image(shown: Shown, chosen: Selection | None) -> Any:
     kind = "fake" if shown.label else "real"
     what = f"{kind}, {shown.method}" if shown.label and shown.method else kind
     about = f"{shown.sample}: {what}, video {shown.video}, frame {shown.frame}"
@@ -46,7 +51,11 @@ def _image(shown: Shown) -> Any:
         layers.append(html.Img(src=f"/outline/{shown.token}", alt="", className="outline"))
     return html.Figure(
         [
-            html.Div(layers, className="frame", title=about),
+            dcc.Link(
+                html.Div(layers, className="frame", title=about),
+                href=sample_link(shown.token, chosen),
+                className="frame-link",
+            ),
             html.Figcaption(
                 [
                     html.Div(

@@ -55,9 +55,21 @@ HELP = {
         "and ranges is due to what the units detect.",
         "ours; matched sets by |weight| × range",
     ),
+    "taken": Help(
+        "The units of a set of your own are set to their means in each dataset, and AUROC is "
+        "measured again; so are random sets of other units, matched unit by unit in |weight| × "
+        "range. p is the share of sets that lose as much, this one among them.",
+        "ours; matched sets by |weight| × range",
+    ),
     "units": Help(
         "The effect is the range (max − min) of the mean score while the unit is set to evenly "
         "spaced values over its range in the dataset and all else runs as usual: do(unit = v).",
+        STUDY,
+    ),
+    "shares": Help(
+        "A cell's colour is the effect of a unit over the largest effect of any unit in that "
+        "dataset, orange where larger values of the unit raise the score and purple where they "
+        "lower it; a dot marks units in the dataset's list. A click on a column chooses its unit.",
         STUDY,
     ),
     "effects": Help(
@@ -118,6 +130,13 @@ HELP = {
         "Venna and Kaski 2001, doi:10.1007/3-540-44668-0_68; UMAP: arXiv:1802.03426; t-SNE: van "
         "der Maaten and Hinton 2008",
     ),
+    "selected": Help(
+        "AUROC of a unit: the chance that a selected sample activates it more than another one; "
+        "0.5 tells nothing. Beside it the same among samples of one dataset and label only: where "
+        "that is near 0.5 the unit tells which dataset or label was selected, and no more. "
+        "Intervals: variance over people, as whole clusters.",
+        "Obuchowski 1997, doi:10.2307/2533958; DeLong et al. 1988, doi:10.2307/2531595",
+    ),
     "similarity": Help(
         "Debiased linear CKA: how alike two detectors' features of the same images are, whatever "
         "rotation and scale; 1 is the same, about 0 nothing in common. Intervals: jackknife over "
@@ -163,6 +182,109 @@ HELP = {
         "measurement it correlates with most; else nothing was found. A dose is a cause, a "
         "correlation is not.",
         "ours",
+    ),
+    "explained": Help(
+        "The images that maps were made of. Worst errors first: by how far the logit lies on the "
+        "wrong side of 0. A missed fake has P(fake) below 0.5, a false alarm is a real image "
+        "above.",
+        "ours",
+    ),
+    "maps": Help(
+        "What in the image moves the logit of \"fake\". All maps of one method have one scale of "
+        "colours, which ends at the largest of the detectors' 99.5th percentiles of magnitude (of "
+        "up to 64 of a detector's maps, evenly spaced); what is beyond has the colour of the end.",
+        "the method's paper is at its name",
+    ),
+    "trust_badge": Help(
+        "A check counts as passed if the map is better than every reference it was tested against "
+        "(q ≤ 0.05 each: random order, edges of the image, the same map shifted) and, where "
+        "networks of random weights were tried, better than all of them. Checks without a test are "
+        "listed and not counted. All images together; select a badge for the numbers.",
+        "ours, on the checks' papers; Adebayo et al. 2018, arXiv:1810.03292, for random weights",
+    ),
+    "map_similarity": Help(
+        "SSIM of the Grad-CAM maps of one fake by two variants, mean over pairs of variants; 1 is "
+        "the same map. The null is the same with the second map of another person's image: what "
+        "any two maps have in common. Only what is above it is agreement about the image.",
+        "Wang et al. 2004, doi:10.1109/TIP.2003.819861; the study's way: " + STUDY,
+    ),
+    "regions": Help(
+        "Concentration is log2 of a region's share of the map's mass over its share of the image: "
+        "0 is even, 1 twice as much as even. Its q asks if other groups of the same label differ. "
+        "Change is that of a fake less that of its real frame, and its q asks if it is 0.",
+        "ours; exchanges: Chung and Romano 2013, doi:10.1214/13-AOS1090",
+    ),
+    "sample_scores": Help(
+        "The logit that each detector gives this image, among those that it gives the other test "
+        "images of the dataset. Above 0, P(fake) is above 0.5. Strokes: other images, evenly "
+        "thinned by rank.",
+        "the scores behind the zero-shot matrix",
+    ),
+    "sample_units": Help(
+        "Activation of a unit less the median of the dataset's real images, over 1.4826 × their "
+        "median absolute deviation (the standard deviation where half of them share one value). "
+        "It describes this image and is no test: of many units some are always far out.",
+        "Rousseeuw and Croux 1993, doi:10.1080/01621459.1993.10476408, for the deviation",
+    ),
+    "sample_measured": Help(
+        "Each measurement of this image less the median of the dataset's real images, over 1.4826 "
+        "× their median absolute deviation. It describes one image; what holds for a dataset is on "
+        "the page Artifacts.",
+        "Rousseeuw and Croux 1993, doi:10.1080/01621459.1993.10476408, for the deviation",
+    ),
+    "sample_upload": Help(
+        "The file is decoded in memory, and its pixels alone are kept, in this dashboard's cache "
+        "folder on the machine that serves it, readable by its user only. They are removed by "
+        "Remove, or when newer results need the room. Name and metadata of the file are not kept.",
+        "ours",
+    ),
+    # Overview: what stands behind the numbers.
+    "audit": Help(
+        "Leaks between splits, duplicates, wrong labels, and how well the label can be told from "
+        "what is no forgery, such as file size. An error makes results wrong; a warning may.",
+        "ours; see `probe audit`",
+    ),
+    # Compare, and the matrix against a reference.
+    "paired": Help(
+        "The metric of the first detector less that of the second on the same images. The interval "
+        "resamples whole identities (else videos), both detectors together, so that what is hard "
+        "for both cancels. p inverts the interval; q is the false discovery rate over datasets.",
+        "Davison and Hinkley 1997, Bootstrap Methods, ch. 5; Field and Welsh 2007, "
+        "doi:10.1111/j.1467-9868.2007.00593.x; Benjamini and Hochberg 1995",
+    ),
+    "changed_images": Help(
+        "Images ordered by the difference of P(fake), at most one frame a video. They were picked "
+        "for their difference, so they show how the two differ where they do, not how often.",
+        "ours",
+    ),
+    "same_units": Help(
+        "Fine-tuning keeps a unit's place, so the same number is the same unit with other weights. "
+        "The overlap of two lists is set beside that of random lists of the same sizes "
+        "(hypergeometric); contributions are compared by rank.",
+        "ours; rank correlation: Spearman 1904, doi:10.2307/1412159",
+    ),
+    "pair_features": Help(
+        "Debiased linear CKA of the features of the same images, layer by layer; 1 is the same, "
+        "about 0 nothing in common, whatever rotation and scale. Intervals: jackknife over people.",
+        "Kornblith et al. 2019, arXiv:1905.00414; Nguyen et al. 2021, arXiv:2010.15327",
+    ),
+    "pair_layers": Help(
+        "AUROC of a linear probe on each layer of both detectors, scored on people that it was not "
+        "fitted on. The intervals are of each probe by itself: where two do not overlap the "
+        "difference is more than noise; where they do, it may still be.",
+        "Alain and Bengio 2016, arXiv:1610.01644; Schenker and Gentleman 2001, "
+        "doi:10.1198/000313001317097960, for overlap",
+    ),
+    "pair_maps": Help(
+        "Structural similarity of the heatmaps that two variants have of one image. The null "
+        "compares maps of different images of other people, which are alike wherever maps are "
+        "smooth or centred. Intervals resample people.",
+        "Wang et al. 2004, doi:10.1109/TIP.2003.819861; " + STUDY,
+    ),
+    "made_of": Help(
+        "What the two were made of. Whatever differs here may be the reason for a difference "
+        "above; two trainings differ by their seed even where nothing else does.",
+        "manifest, score table and provenance of the runs",
     ),
 }
 

@@ -10,7 +10,8 @@ from dash import html
 from app.components.card import help_mark
 from app.components.help import MEASURE_HELP
 from app.components.tables import figures_table, interval_text, level_text, number_text
-from app.queries.pictures import KINDS, PictureView
+from app.figures.knowledge import drawn_units
+from app.queries.pictures import KINDS, PictureView, is_dense
 from app.queries.separability import Answered, KnowledgeView, LayerView, SpecificView
 from app.selection import MEASURES
 
@@ -159,13 +160,19 @@ def knowledge_text(view: KnowledgeView) -> str:
         f"{more} of {int(known.sum())} units that know something know more of the method than of "
         f"real or fake; {len(view.unit)} units in all."
     )
+    drawn = int(drawn_units(view).sum())
+    if drawn < len(view.unit):
+        text += f" {drawn:,} are drawn: universal ones, those that know most, others at random."
     if view.universal is None:
         return f"{text} Universal units are not marked: that test is not of this layer."
     return f"{text} A click on a unit colours the picture by it."
 
 
-def picture_text(view: PictureView) -> Any:
-    """State how far a picture can be believed before anything is read off it."""
+def picture_text(view: PictureView, seen: int) -> Any:
+    """State how far a picture can be believed before anything is read off it, and how it is drawn.
+
+    Where many are `seen`, their density is drawn.
+    """
     name = KINDS.get(view.kind, view.kind)
     near = f" of {view.neighbours}" if view.neighbours else ""
     words: list[Any] = [
@@ -177,10 +184,14 @@ def picture_text(view: PictureView) -> Any:
         ". ",
         html.Span("A picture, no measurement: the numbers are above.", className="muted"),
     ]
-    drawn = len(view.row)
     notes = []
-    if drawn < view.total:
-        notes.append(f"{drawn:,} of {view.total:,} samples are drawn, chosen at random.")
+    if is_dense(seen):
+        notes.append(
+            f"{seen:,} samples, drawn as density: stronger where more lie, with symbols for lone "
+            "and for some other samples. Zoom in to see single samples."
+        )
+    elif seen < view.total:
+        notes.append(f"{seen:,} of {view.total:,} samples are in view. Double click to see all.")
     if view.n_fitted < view.total:
         notes.append(
             f"Fitted on {view.n_fitted:,} samples; the other {view.total - view.n_fitted:,} were "

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from dash import html
+from dash import dcc, html
 
+from app.components.sample import sample_link
 from app.components.tables import number_text
 from app.queries.pictures import Picked
+from app.selection import Selection
 
 __all__ = ["nothing_picked", "picked_image"]
 
@@ -18,8 +20,8 @@ def nothing_picked() -> Any:
     return html.Div("Click on a point to see its image.", className="picked-empty")
 
 
-def picked_image(found: Picked) -> Any:
-    """Show an image with what is known of it."""
+def picked_image(found: Picked, chosen: Selection | None = None) -> Any:
+    """Show an image with what is known of it; it leads to its page, with the selection kept."""
     shown = found.shown
     kind = "fake" if shown.label else "real"
     about = f"{shown.sample}: {kind}, video {shown.video}, frame {shown.frame}"
@@ -37,5 +39,12 @@ def picked_image(found: Picked) -> Any:
         lines.append((f"Unit {found.unit}", number_text(shown.activation)))
     pairs = [part for name, value in lines for part in (html.Dt(name), html.Dd(value))]
     return html.Div(
-        [html.Div(layers, className="frame", title=about), html.Dl(pairs, className="facts tight")]
+        [
+            dcc.Link(
+                html.Div(layers, className="frame", title=about),
+                href=sample_link(shown.token, chosen),
+                className="frame-link",
+            ),
+            html.Dl(pairs, className="facts tight"),
+        ]
     )

@@ -39,6 +39,7 @@ def shell(title: str) -> Any:
         [
             dcc.Location(id=ids.URL, refresh="callback-nav"),
             dcc.Store(id=ids.SCHEME),
+            dcc.Store(id=ids.RENDERED, data=0),
             dmc.AppShell(
                 [
                     dmc.AppShellHeader(_head(title), className="head"),

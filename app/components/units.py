@@ -8,9 +8,15 @@ import dash_ag_grid as dag
 from dash import html
 
 from app import ids
-from app.queries.neurons import CountsView, UnitsView, UnitView
+from app.queries.neurons import CountsView, UnitView
+from app.queries.units import UnitsView
 
-__all__ = ["columns", "counts_text", "unit_text", "units_grid", "units_note"]
+__all__ = ["columns", "counts_text", "unit_text", "units_grid", "units_note", "units_place"]
+
+#: Rows that are fetched at once.
+BLOCK = 100
+
+_FILTER = {"buttons": ["reset"], "inRangeInclusive": True, "debounceMs": 300}
 
 #: The grid takes its colours from the page, so that both schemes need no second definition.
 _GRID_THEME = (
@@ -26,11 +32,11 @@ _GRID_THEME = (
 
 
 def units_grid(view: UnitsView, unit: int | None) -> Any:
-    """Show all units, sortable and filterable; one row can be selected."""
+    """Show all units, sortable and filterable; rows come in blocks, and one can be selected."""
     return dag.AgGrid(
         id=ids.UNITS,
         columnDefs=columns(view),
-        rowData=view.rows,
+        rowModelType="infinite",
         selectedRows={"ids": [] if unit is None else [str(unit)]},
         getRowId="params.data.unit.toString()",
         columnSize="responsiveSizeToFit",
@@ -45,6 +51,12 @@ def units_grid(view: UnitsView, unit: int | None) -> Any:
             "suppressCellFocus": False,
             "animateRows": False,
             "tooltipShowDelay": 300,
+            "cacheBlockSize": BLOCK,
+            "maxBlocksInCache": 20,
+            "infiniteInitialRowCount": len(view.order),
+            # The component remembers one request at a time.
+            "maxConcurrentDatasourceRequests": 1,
+            "blockLoadDebounceMillis": 60,
         },
         style={"height": "100%", "width": "100%"},
         dangerously_allow_code=False,
@@ -53,7 +65,7 @@ def units_grid(view: UnitsView, unit: int | None) -> Any:
 
 def columns(view: UnitsView) -> list[dict[str, Any]]:
     """Define the columns: the unit, its count and mean effect, its effect in each dataset."""
-    shown = _format(max(row["mean_effect"] for row in view.rows))
+    shown = _format(float(view.columns["mean_effect"].max()))
     out: list[dict[str, Any]] = [
         _number("unit", "unit", "Number of the unit in its layer"),
         _adjusted(),
@@ -71,9 +83,19 @@ def columns(view: UnitsView) -> list[dict[str, Any]]:
 def units_note(view: UnitsView) -> str:
     """Say what the numbers of the table are."""
     return (
-        f"{len(view.rows)} units of layer {view.layer}. Effects on the {view.output}. Bold: among "
+        f"{len(view.order):,} units of layer {view.layer}. Effects on the {view.output}. Bold: among "
         f"the {view.kept} strongest of that dataset."
     )
+
+
+def units_place(view: UnitsView, unit: int | None, place: int | None, total: int) -> str:
+    """Say where the marked unit stands, and how many units pass the filters."""
+    passed = "" if total == len(view.order) else f"{total:,} units pass the filter. "
+    if unit is None:
+        return passed
+    if place is None:
+        return f"{passed}Unit {unit} does not pass it."
+    return f"{passed}Unit {unit} stands in row {place + 1:,}."
 
 
 def counts_text(view: CountsView) -> Any:
@@ -152,7 +174,7 @@ def _number(field: str, title: str, tip: str) -> dict[str, Any]:
     width = 26 + 7 * max(4, len(title))
     return {
         "field": field, "headerName": title, "headerTooltip": tip, "minWidth": width,
-        "type": "rightAligned", "filter": "agNumberColumnFilter", "sortingOrder": ["desc", "asc"],
+        "type": "rightAligned", "filter": "agNumberColumnFilter", "filterParams": _FILTER, "sortingOrder": ["desc", "asc"],
     }  # fmt: skip
 
 
@@ -160,7 +182,7 @@ def _adjusted() -> dict[str, Any]:
     """Define the column of q-values, the small ones bold."""
     out = _number("q", "q", "Adjusted p-value: contributes to detection in all datasets")
     out["valueFormatter"] = {
-        "function": "params.value == null ? '–' : d3.format('.3f')(params.value)"
+        "function": "!params.data ? '' : params.value == null ? '–' : d3.format('.3f')(params.value)"
     }
     out["cellClassRules"] = {"in-list": "params.value != null && params.value <= 0.05"}
     return out | {"sortingOrder": ["asc", "desc"]}
@@ -168,10 +190,12 @@ def _adjusted() -> dict[str, Any]:
 
 def _effect(field: str, title: str, flag: str, shown: str, tip: str) -> dict[str, Any]:
     out = _number(field, title, tip)
-    out["valueFormatter"] = {"function": f"d3.format('{shown}')(params.value)"}
+    # Rows that are still on their way have no values.
+    formatted = f"params.value == null ? '' : d3.format('{shown}')(params.value)"
+    out["valueFormatter"] = {"function": formatted}
     if flag:
-        condition = f"params.data.{flag}"
-        out["cellClassRules"] = {"in-list": condition, "not-in-list": f"!{condition}"}
+        condition = f"params.data && params.data.{flag}"
+        out["cellClassRules"] = {"in-list": condition, "not-in-list": f"!({condition})"}
     return out
 
 

@@ -93,7 +93,7 @@ def short(value: float) -> str:
         return "—"
     if value >= 0.995:
         return "1.0" if value < 1.05 else f"{value:.1f}"
-    text = f"{abs(value):.2f}".replace("0.", ".", 1)
+    text = f"{abs(value):.2f}".removeprefix("0")
     return f"\N{MINUS SIGN}{text}" if value <= -0.005 else text
 
 

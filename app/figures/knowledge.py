@@ -10,7 +10,10 @@ from app.figures.heat import level
 from app.figures.theme import Theme, theme_of
 from app.queries.separability import KnowledgeView
 
-__all__ = ["knowledge_figure"]
+__all__ = ["drawn_units", "knowledge_figure"]
+
+#: Units that are drawn at most: those that know most, and others at random.
+MOST = 2000
 
 #: False discovery rate below which a unit counts as knowing something.
 ALPHA = 0.05
@@ -21,6 +24,7 @@ def knowledge_figure(
 ) -> go.Figure:
     """Draw units by what they know of the method (x) and of the label (y); one can be ringed."""
     theme = theme_of(scheme)
+    drawn = drawn_units(view)
     universal = np.zeros(len(view.unit), bool) if view.universal is None else view.universal
     knows = np.minimum(view.label_q, view.method_q) <= ALPHA
     figure = go.Figure(_ring(view, theme, unit))
@@ -30,7 +34,9 @@ def knowledge_figure(
         ("neither (q > 0.05)", ~universal & ~knows,
          {"symbol": "circle-open", "size": 8, "color": theme.muted}),
     )  # fmt: skip
-    figure.add_traces([_units(view, name, rows, mark) for name, rows, mark in reversed(groups)])
+    figure.add_traces(
+        [_units(view, name, rows & drawn, mark) for name, rows, mark in reversed(groups)]
+    )
     top = 1.06 * max(0.02, float(np.nanmax([0.02, *view.label])))
     right = 1.06 * max(0.02, float(np.nanmax([0.02, *view.method])))
     end = min(top, right)
@@ -52,6 +58,27 @@ def knowledge_figure(
         )
     )  # fmt: skip
     return figure
+
+
+def drawn_units(view: KnowledgeView) -> NDArray[np.bool_]:
+    """Choose the units to draw: all, or universal ones, those that know most, and some others.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (unit,).
+    """
+    n = len(view.unit)
+    if n <= MOST:
+        return np.ones(n, dtype=bool)
+    knows = np.nan_to_num(np.maximum(view.label, view.method))
+    universal = np.zeros(n, bool) if view.universal is None else view.universal
+    best = np.lexsort((-knows, ~universal))
+    half = MOST // 2
+    others = np.random.default_rng(0).choice(best[half:], MOST - half, replace=False)
+    drawn = np.zeros(n, dtype=bool)
+    drawn[best[:half]] = drawn[others] = True
+    return drawn
 
 
 def _units(

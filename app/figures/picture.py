@@ -1,4 +1,4 @@
-"""A layer's samples in two dimensions."""
+"""A layer's samples in two dimensions, one by one or as density."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from app.figures.density import density_trace
 from app.figures.theme import SYMBOLS, Theme, clean, theme_of
-from app.queries.pictures import KINDS, Colouring, PictureView
+from app.queries.density import density_of
+from app.queries.lasso import Lasso, outline_of
+from app.queries.pictures import KINDS, Colouring, PictureView, Window, is_dense
 
-__all__ = ["RING", "picture_figure"]
+__all__ = ["RING", "outlines", "picture_figure"]
 
-#: Place of the trace that rings the picked point, below all points.
-RING = 0
+#: Place of the trace that rings the picked point, below all points, and of the one that keeps the
+#: corners of the picture.
+RING, CORNERS = 0, 1
 
 #: What sample tables call the method of real images, which is none.
 REAL = "real"
@@ -25,8 +29,13 @@ def picture_figure(
     colour: Colouring,
     at: tuple[float, float] | None = None,
     scheme: str | None = None,
+    *,
+    window: Window | None = None,
+    lasso: Lasso | None = None,
+    revision: str = "",
+    drag: str = "zoom",
 ) -> go.Figure:
-    """Draw the samples of a picture.
+    """Draw the samples of a picture: points, or their density where there are too many.
 
     Parameters
     ----------
@@ -38,84 +47,153 @@ def picture_figure(
         Where the point lies that is picked.
     scheme : str, optional
         "light" or "dark".
+    window : tuple of float, optional
+        Part of the picture that is in view; all of it if not given.
+    lasso : Lasso, optional
+        What is selected, to be outlined.
+    revision : str, optional
+        Changes where the outline that a visitor drew is to be replaced.
+    drag : str, default "zoom"
+        What dragging does: "zoom", "select" (a box) or "lasso".
     """
-    theme = theme_of(scheme)
-    figure = go.Figure(_ring(theme, at))
-    figure.add_traces(
-        _groups(view, theme, colour) if colour.names else [_numbers(view, theme, colour)]
-    )
+    theme, rows = theme_of(scheme), view.seen(window)
+    figure = go.Figure([_ring(theme, at), _corners(view)])
+    if not is_dense(len(rows)):
+        size = 8 if len(rows) <= 800 else 6 if len(rows) <= 3000 else 4
+        figure.add_traces(_marks(view, theme, colour, rows, size))
+    else:
+        density = density_of(view, colour, rows, window)
+        hues = [_style(theme, colour, i)[0] for i in range(len(colour.names))] or list(
+            _scale(theme, colour)
+        )
+        figure.add_trace(density_trace(density, colour, theme, hues, _span(colour)))
+        # A rim of ground colour lets the symbols stand out from the cells.
+        rim = {"width": 0.7, "color": theme.ground}
+        figure.add_traces(_marks(view, theme, colour, density.lone, 5, rim))
     name = KINDS.get(view.kind, clean(view.kind))
-    hidden = {"showticklabels": False, "showgrid": False, "fixedrange": False}
+    hidden: dict[str, Any] = {"showticklabels": False, "showgrid": False, "fixedrange": False}
+    # Without a range an axis shows all that its traces hold: the corners, whatever is drawn.
+    ranges: list[dict[str, Any]] = (
+        [{"range": pair} for pair in (window[:2], window[2:])] if window else [{}, {}]
+    )
     figure.update_layout(
         **theme.layout(
             showlegend=bool(colour.names),
             legend=theme.top_legend(itemsizing="constant"),
             margin={"l": 26, "r": 8, "t": 62, "b": 26},
-            dragmode="zoom",
+            dragmode=drag,
             # Another colouring keeps what was zoomed to; another picture does not.
             uirevision=f"{view.layer} {view.kind}",
-            xaxis=theme.axis(f"{name} 1", **hidden) | {"title": _title(f"{name} 1", theme)},
-            yaxis=theme.axis(f"{name} 2", **hidden) | {"title": _title(f"{name} 2", theme)},
+            xaxis=theme.axis(**hidden, **ranges[0]) | {"title": _title(f"{name} 1", theme)},
+            yaxis=theme.axis(**hidden, **ranges[1]) | {"title": _title(f"{name} 2", theme)},
+            selections=outlines(lasso, scheme),
+            selectionrevision=revision,
+            newselection={"line": _line(theme)},
+            activeselection={"fillcolor": "rgba(0,0,0,0)", "opacity": 1},
         )
     )  # fmt: skip
     return figure
+
+
+def outlines(lasso: Lasso | None, scheme: str | None = None) -> list[dict[str, Any]]:
+    """Outline a selection, as plotly's selections; nothing for a rule."""
+    line = _line(theme_of(scheme))
+    return [{**one, "line": line, "opacity": 1} for one in outline_of(lasso)]
+
+
+def _line(theme: Theme) -> dict[str, Any]:
+    return {"color": theme.ink, "width": 1.5, "dash": "dot"}
 
 
 def _title(text: str, theme: Theme) -> dict[str, Any]:
     return {"text": text, "standoff": 4, "font": {"size": 11, "color": theme.muted}}
 
 
-def _groups(view: PictureView, theme: Theme, colour: Colouring) -> list[go.Scatter]:
-    return [_group(view, theme, colour, i) for i in range(len(colour.names))]
-
-
-def _group(view: PictureView, theme: Theme, colour: Colouring, i: int) -> go.Scatter:
-    rows = np.flatnonzero(colour.code == i)
-    shade, symbol = theme.series[i % len(theme.series)], SYMBOLS[i % len(SYMBOLS)]
+def _style(theme: Theme, colour: Colouring, i: int) -> tuple[str, str]:
+    """Return colour and symbol of a group."""
     if colour.by == "label":
-        shade, symbol = (theme.accent, "circle") if i == 0 else (theme.warm, "square")
+        return (theme.accent, "circle") if i == 0 else (theme.warm, "square")
     if colour.by == "method" and colour.names[i] == REAL:
-        shade, symbol = theme.muted, "circle-open"
-    mark = {"size": _size(view), "color": shade, "symbol": symbol, "opacity": 0.75}
-    return _points(view, rows, mark, clean(colour.names[i]))
+        return theme.muted, "circle-open"
+    return theme.series[i % len(theme.series)], SYMBOLS[i % len(SYMBOLS)]
 
 
-def _numbers(view: PictureView, theme: Theme, colour: Colouring) -> go.Scatter:
-    score = colour.by == "score"
-    shades = theme.points if score else theme.ramp
+def _scale(theme: Theme, colour: Colouring) -> tuple[str, ...]:
+    return theme.points if colour.by == "score" else theme.ramp
+
+
+def _span(colour: Colouring) -> tuple[float, float]:
+    """Return the numbers at the ends of the scale; of all samples, so that zooming keeps it."""
+    if colour.by == "score" or not len(colour.value):
+        return 0.0, 1.0
+    return float(np.nanmin(colour.value)), float(np.nanmax(colour.value))
+
+
+def _marks(
+    view: PictureView,
+    theme: Theme,
+    colour: Colouring,
+    rows: NDArray[np.int64],
+    size: int,
+    rim: dict[str, Any] | None = None,
+) -> list[go.Scatter]:
+    """Draw samples by symbols of their groups, or coloured by their numbers."""
+    if not colour.names:
+        return [_numbers(view, theme, colour, rows, size, rim)]
+    out = []
+    for i, name in enumerate(colour.names):
+        shade, symbol = _style(theme, colour, i)
+        mark = {"size": size, "color": shade, "symbol": symbol, "opacity": 0.75}
+        out.append(_points(view, rows[colour.code[rows] == i], mark, clean(name), rim))
+    return out
+
+
+def _numbers(
+    view: PictureView,
+    theme: Theme,
+    colour: Colouring,
+    rows: NDArray[np.int64],
+    size: int,
+    rim: dict[str, Any] | None,
+) -> go.Scatter:
+    shades, (low, high) = _scale(theme, colour), _span(colour)
     bar = {
         "title": {"text": clean(colour.title), "side": "right",
                   "font": {"size": 12, "color": theme.muted}},
-        "orientation": "h", "thickness": 8, "len": 0.36, "x": 0, "xanchor": "left", "y": 1.02,
-        "yanchor": "bottom", "tickfont": {"size": 11, "color": theme.muted}, "outlinewidth": 0,
-        "nticks": 4,
+        "orientation": "h", "thickness": 8, "len": 0.36, "x": 0, "xanchor": "left", "y": 1,
+        "yref": "container", "yanchor": "top", "outlinewidth": 0, "nticks": 4,
+        "tickfont": {"size": 11, "color": theme.muted},
     }  # fmt: skip
-    mark: dict[str, Any] = {
-        "size": _size(view), "color": colour.value, "opacity": 0.85, "symbol": "circle",
-        "colorscale": [[i / (len(shades) - 1), shade] for i, shade in enumerate(shades)],
-        "colorbar": bar,
-    }  # fmt: skip
-    if score:
-        mark |= {"cmin": 0, "cmax": 1}
+    if colour.by == "score":
         bar |= {"tickvals": [0, 0.5, 1]}
-    return _points(view, np.arange(len(view.row)), mark, clean(colour.title))
+    mark: dict[str, Any] = {
+        "size": size, "color": colour.value[rows], "opacity": 0.85, "symbol": "circle",
+        "colorscale": [[i / (len(shades) - 1), shade] for i, shade in enumerate(shades)],
+        "colorbar": bar, "cmin": low, "cmax": high, "showscale": True,
+    }  # fmt: skip
+    return _points(view, rows, mark, clean(colour.title), rim)
 
 
 def _points(
-    view: PictureView, rows: NDArray[np.int64], mark: dict[str, Any], name: str
+    view: PictureView,
+    rows: NDArray[np.int64],
+    mark: dict[str, Any],
+    name: str,
+    rim: dict[str, Any] | None = None,
 ) -> go.Scatter:
     """Draw points as SVG: WebGL's library compiles code, which the server's policy forbids."""
     part = view.samples.iloc[rows]
     kinds = np.where(part["label"] == 1, "fake", "real")
-    about = np.stack(
-        [view.row[rows], kinds, part["dataset"].map(clean), part["method"].map(clean)], axis=1
-    )
+    about = np.stack([rows, kinds, part["dataset"].map(clean), part["method"].map(clean)], axis=1)
+    line = {"width": 1.3} if "open" in mark["symbol"] else rim or {"width": 0}
+    # A group without points keeps its place in the legend by a point that lies nowhere.
+    there = bool(len(rows))
     return go.Scatter(
-        x=view.position[rows, 0],
-        y=view.position[rows, 1],
+        x=view.position[rows, 0] if there else [None],
+        y=view.position[rows, 1] if there else [None],
         mode="markers",
         name=name,
-        marker={**mark, "line": {"width": 1.3 if "open" in mark["symbol"] else 0}},
+        marker={**mark, "line": line},
         customdata=about,
         hovertemplate="%{customdata[1]}, %{customdata[2]}, %{customdata[3]}"
         "<br>click to see the image<extra></extra>",
@@ -130,8 +208,20 @@ def _ring(theme: Theme, at: tuple[float, float] | None) -> go.Scatter:
         showlegend=False,
         hoverinfo="skip",
         marker={"symbol": "circle-open", "size": 20, "color": theme.ink, "line": {"width": 2.5}},
+        unselected={"marker": {"opacity": 1}},
     )
 
 
-def _size(view: PictureView) -> int:
-    return 8 if len(view.row) <= 800 else 6 if len(view.row) <= 3000 else 4
+def _corners(view: PictureView) -> go.Scatter:
+    """Keep the axes' range to all samples, whatever is drawn of them, and be there to select."""
+    x0, x1, y0, y1 = view.extent
+    return go.Scatter(
+        x=[x0, x1],
+        y=[y0, y1],
+        mode="markers",
+        showlegend=False,
+        hoverinfo="skip",
+        marker={"opacity": 0, "size": 8},
+        selected={"marker": {"opacity": 0}},
+        unselected={"marker": {"opacity": 0}},
+    )

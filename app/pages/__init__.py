@@ -14,6 +14,7 @@ from app.pages import (
     compare,
     neurons,
     overview,
+    progress,
     sample,
     separability,
 )
@@ -34,7 +35,11 @@ _LAYOUTS = {
 
 
 def layout(run: Run, path: str, search: str) -> Any:
-    """Return the content of a page, or why there is none."""
+    """Return the content of a page, or why there is none, and how far the run is."""
+    return progress.watched(run, path, _content(run, path, search))
+
+
+def _content(run: Run, path: str, search: str) -> Any:
     if path not in _LAYOUTS:
         return _unknown_page(search)
     try:
@@ -46,6 +51,7 @@ def layout(run: Run, path: str, search: str) -> Any:
 def register(app: Dash, run: Run) -> None:
     """Add the callbacks of all pages."""
     overview.register(app, run)
+    progress.register(app, run)
     neurons.register(app, run)
     separability.register(app, run)
     artifacts.register(app, run)

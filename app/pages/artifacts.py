@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import Dash, Input, Output, ctx, dcc, html, no_update
 
 from app import ids
 from app.components.artifacts import (
@@ -16,7 +16,7 @@ from app.components.artifacts import (
     tells_text,
 )
 from app.components.card import card, graph
-from app.components.download import csv_button, register_csv
+from app.components.download import export_menu
 from app.components.help import HELP
 from app.components.message import problem
 from app.figures import artifact_effects_figure, spectra_figure, tells_figure
@@ -26,14 +26,11 @@ from app.figures.theme import empty_figure
 from app.pages import responses
 from app.queries.artifacts import (
     balance_view,
-    effects_frame,
     effects_view,
     measured_datasets,
     measurements_of,
     named_dataset,
-    spectra_frame,
     spectra_view,
-    tells_frame,
     tells_view,
 )
 from app.queries.layers import known_detector
@@ -154,15 +151,6 @@ def _register_dataset(app: Dash, run: Run) -> None:
             return empty_figure(scheme), problem(error)
         return artifact_effects_figure(view, scheme), effects_text(view)
 
-    state = State(ids.ARTIFACTS_DATASET, "value")
-    register_csv(
-        app, ids.SPECTRA_CSV, "spectra", lambda name: spectra_frame(run, _known(run, name)), state
-    )
-    register_csv(
-        app, ids.ARTIFACT_EFFECTS_CSV, "artifact-effects",
-        lambda name: effects_frame(run, _known(run, name)), state,
-    )  # fmt: skip
-
 
 def _register_tells(app: Dash, run: Run) -> None:
     @app.callback(Output(ids.TELLS, "figure"), SCHEME)
@@ -172,8 +160,6 @@ def _register_tells(app: Dash, run: Run) -> None:
         except ProbeError:
             # The card above says what is wrong.
             return empty_figure(scheme)
-
-    register_csv(app, ids.TELLS_CSV, "artifact-tells", lambda: tells_frame(run))
 
 
 def _page_head(run: Run, detector: str | None, dataset: str | None) -> Any:
@@ -214,12 +200,13 @@ def _image_cards(run: Run) -> list[Any]:
         graph(ids.SPECTRA, 440, empty_figure(), "Power spectra of real and fake images"),
         html.Div(id=ids.SPECTRA_TEXT, className="reading"),
         help=HELP["spectra"],
-        controls=csv_button(ids.SPECTRA_CSV),
+        controls=export_menu("spectra"),
     )
     balance = card(
         "What else differs?",
         html.Div(id=ids.BALANCE),
         help=HELP["balance"],
+        controls=export_menu("balance"),
     )
     height = artifact_effects_height(len(measurements_of(run)))
     effects = card(
@@ -232,7 +219,7 @@ def _image_cards(run: Run) -> list[Any]:
             className="reading",
         ),
         help=HELP["artifact_effects"],
-        controls=csv_button(ids.ARTIFACT_EFFECTS_CSV),
+        controls=export_menu("artifact-effects"),
     )
     return [html.Div([spectra, balance], className="columns wide-columns"), effects]
 
@@ -244,7 +231,7 @@ def _tells_card(run: Run) -> Any:
         graph(ids.TELLS, height, empty_figure(), "Heatmap of measurements and methods"),
         html.Div(tells_text(tells_view(run)), className="reading"),
         help=HELP["tells"],
-        controls=csv_button(ids.TELLS_CSV),
+        controls=export_menu("tells"),
     )
 
 

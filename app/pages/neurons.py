@@ -9,14 +9,18 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from app import ids
 from app.components.ablation import ablation_table
+from app.components.arranging import arranging
 from app.components.card import card, graph
+from app.components.download import export_menu
 from app.components.gallery import gallery
 from app.components.help import HELP
 from app.components.message import problem
-from app.components.units import counts_text, unit_text, units_grid, units_note
+from app.components.units import counts_text, unit_text
 from app.figures import counts_figure, doses_figure, effects_figure
 from app.figures.theme import empty_figure
+from app.pages import ablating, answering, units
 from app.queries.ablation import ablation_view
+from app.queries.arranging import ArrangingError
 from app.queries.images import extremes
 from app.queries.neurons import CountsView, UnitsView, counts_view, unit_view, units_view
 from app.queries.reading import MissingTableError, Run
@@ -27,7 +31,6 @@ __all__ = ["layout", "register"]
 
 #: Images at each end of a unit: of every dataset, and of one dataset alone.
 FEW, MANY = 4, 12
-ALL = "all datasets"
 
 QUESTION = "Which units matter in every dataset, and is it more than chance?"
 
@@ -52,9 +55,11 @@ def layout(run: Run, search: str) -> Any:
 def register(app: Dash, run: Run) -> None:
     """Add the page's callbacks."""
     _register_detector(app, run)
-    _register_choices(app, run)
+    units.register(app, run)
     _register_list(app, run)
     _register_unit(app, run)
+    answering.register(app, run)
+    ablating.register(app, run)
 
 
 def _register_detector(app: Dash, run: Run) -> None:
@@ -76,39 +81,10 @@ def _register_detector(app: Dash, run: Run) -> None:
                 return no_update, no_update, no_update
             if ctx.triggered_id == ids.NEURONS_URL:
                 return _body(run, chosen, _detector(run, chosen)), named, no_update
-            chosen = chosen.but(detector=detector, layer="", unit="")
+            chosen = chosen.but(detector=detector, layer="", unit="", units="")
             return _body(run, chosen, _detector(run, chosen)), no_update, chosen.search
         except ProbeError as error:
             return problem(error), no_update, no_update
-
-
-def _register_choices(app: Dash, run: Run) -> None:
-    """Keep the unit, the dataset and the address the same, whichever was changed."""
-
-    @app.callback(
-        Output(ids.LIST_URL, "search"),
-        Output(ids.UNITS, "selectedRows"),
-        Output(ids.DATASET, "value"),
-        Input(ids.UNITS, "selectedRows"),
-        Input(ids.DATASET, "value"),
-        Input(ids.LIST_URL, "search"),
-        State(ids.DETECTOR, "value"),
-        prevent_initial_call=True,
-    )
-    def follow(rows: Any, dataset: str, search: str, detector: str) -> Any:
-        chosen = Selection.parse(search)
-        if ctx.triggered_id == ids.LIST_URL:
-            unit = _highlighted(units_view(run, detector), chosen)
-            wanted = {"ids": [] if unit is None else [str(unit)]}
-            return no_update, wanted, chosen.dataset or ALL
-        if ctx.triggered_id == ids.DATASET:
-            chosen = chosen.but(dataset="" if dataset == ALL else dataset)
-        elif isinstance(rows, list) and rows:
-            # The list also reports the row that it marks by itself; that is no choice.
-            if rows[0]["unit"] != _highlighted(units_view(run, detector), chosen):
-                chosen = chosen.but(unit=rows[0]["unit"])
-        found = chosen.search
-        return (found if found != (search or "") else no_update), no_update, no_update
 
 
 def _register_list(app: Dash, run: Run) -> None:
@@ -120,14 +96,6 @@ def _register_list(app: Dash, run: Run) -> None:
     )
     def draw(scheme: str, text: Any, detector: str) -> Any:
         return counts_figure(counts_view(run, detector), scheme)
-
-    @app.callback(
-        Output(ids.UNITS, "exportDataAsCsv"),
-        Input(ids.UNITS_CSV, "n_clicks"),
-        prevent_initial_call=True,
-    )
-    def download(clicks: int) -> bool:
-        return True
 
 
 def _register_unit(app: Dash, run: Run) -> None:
@@ -154,14 +122,18 @@ def _register_unit(app: Dash, run: Run) -> None:
 
     @app.callback(
         Output(ids.GALLERY, "children"),
+        Output(ids.GALLERY_TICK, "disabled"),
         Input(ids.URL, "search"),
         Input(ids.UNITS_NOTE, "children"),
+        Input(ids.GALLERY_TICK, "n_intervals"),
     )
-    def show(search: str, note: Any) -> Any:
+    def show(search: str, note: Any, ticks: Any) -> Any:
         try:
-            return _gallery(run, Selection.parse(search))
+            return _gallery(run, Selection.parse(search)), True
+        except ArrangingError as error:
+            return arranging(error), False
         except ProbeError as error:
-            return problem(error)
+            return problem(error), True
 
 
 def _page_head(run: Run, detector: str | None) -> Any:
@@ -187,19 +159,24 @@ def _body(run: Run, chosen: Selection, detector: str) -> Any:
     return [
         dcc.Location(id=ids.LIST_URL, refresh="callback-nav"),
         html.Div(
-            [_counts_card(counts), _units_card(view, _highlighted(view, chosen))],
+            [_counts_card(counts), units.units_card(view, units.marked_unit(view, chosen))],
             className="columns list-columns",
         ),
+        units.shares_card(view),
         card(
             "What does detection lose without them?",
             ablation_table(ablation_view(run, detector)),
             help=HELP["ablation"],
+            controls=export_menu("ablation"),
         ),
+        ablating.section(view, chosen),
         html.Div(dmc.Title("Unit", order=2, id=ids.UNIT_TITLE), className="unit-head"),
+        answering.section(),
         html.Div(_unit_cards(), className="columns"),
         card(
             "Images at both ends",
             html.Div(id=ids.GALLERY, className="gallery-room"),
+            dcc.Interval(id=ids.GALLERY_TICK, interval=1000, disabled=True),
             help=HELP["images"],
             controls=_gallery_controls(view.datasets, chosen.dataset),
         ),
@@ -212,16 +189,7 @@ def _counts_card(counts: CountsView) -> Any:
         html.Div(counts_text(counts), id=ids.COUNTS_TEXT),
         graph(ids.COUNTS, 330, empty_figure(), "Units by number of lists, beside both nulls"),
         help=HELP["counts"],
-    )
-
-
-def _units_card(view: UnitsView, unit: int | None) -> Any:
-    return card(
-        "Units",
-        html.Div(units_grid(view, unit), className="grid-room"),
-        html.Div(units_note(view), id=ids.UNITS_NOTE, className="reading"),
-        help=HELP["units"],
-        controls=[dmc.Button("CSV", id=ids.UNITS_CSV, variant="default", size="xs")],
+        controls=export_menu("universal-counts"),
     )
 
 
@@ -231,35 +199,29 @@ def _unit_cards() -> list[Any]:
             "Effect in each dataset",
             graph(ids.EFFECTS, 320, empty_figure(), "Effect of the unit by dataset"),
             help=HELP["effects"],
+            controls=export_menu("neuron-effects"),
         ),
         card(
             "Dose and response",
             graph(ids.DOSES, 320, empty_figure(), "Mean score by value of the unit"),
             help=HELP["doses"],
+            controls=export_menu("dose-response"),
         ),
     ]
-
-
-def _highlighted(view: UnitsView, chosen: Selection) -> int | None:
-    """Return the unit to mark in the list; none where the address names one that is not there."""
-    try:
-        return chosen.unit_number(view.order)
-    except ProbeError:
-        # The panel of the unit says what is wrong with it.
-        return None
 
 
 def _gallery_controls(datasets: tuple[str, ...], dataset: str) -> list[Any]:
     return [
         dmc.Select(
             id=ids.DATASET,
-            data=[ALL, *datasets],
-            value=dataset if dataset in datasets else ALL,
+            data=[units.ALL, *datasets],
+            value=dataset if dataset in datasets else units.ALL,
             allowDeselect=False,
             size="xs",
             w=170,
             **{"aria-label": "Dataset"},
-        )
+        ),
+        export_menu("unit-images"),
     ]
 
 
@@ -268,7 +230,8 @@ def _gallery(run: Run, chosen: Selection) -> Any:
     view = units_view(run, detector)
     unit, dataset = chosen.unit_number(view.order), _dataset(run, chosen, detector)
     found = extremes(run, detector, view.layer, unit, MANY if dataset else FEW)
-    return gallery([one for one in found if not dataset or one.dataset == dataset], unit)
+    shown = [one for one in found if not dataset or one.dataset == dataset]
+    return gallery(shown, unit, chosen)
 
 
 def _detector(run: Run, chosen: Selection) -> str:

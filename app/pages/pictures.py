@@ -5,12 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import dash_mantine_components as dmc
-import pandas as pd
-from dash import Dash, Input, Output, Patch, State, ctx, dcc, html, no_update
+import numpy as np
+from dash import (
+    ClientsideFunction,
+    Dash,
+    Input,
+    Output,
+    Patch,
+    State,
+    ctx,
+    dcc,
+    html,
+    no_update,
+)
 
 from app import ids
 from app.components.card import card, graph
-from app.components.download import csv_button, register_csv
+from app.components.download import export_menu
 from app.components.help import HELP
 from app.components.layers import picture_text
 from app.components.message import problem
@@ -18,13 +29,19 @@ from app.components.picked import nothing_picked, picked_image
 from app.figures import picture_figure
 from app.figures.picture import RING
 from app.figures.theme import empty_figure
+from app.pages import selecting
+from app.queries.arranging import ArrangingError
+from app.queries.density import nearest
+from app.queries.layers import first_layer
 from app.queries.pictures import (
     COLOURS,
     KINDS,
+    PictureView,
+    Window,
     colouring,
+    is_dense,
     kinds_of,
     picked,
-    picture_frame,
     picture_view,
     place_of,
     token_at,
@@ -43,6 +60,10 @@ DRAWN = (
     (ids.LAYER, "value"), (ids.EMBEDDING, "value"), (ids.COLOUR, "value"), (ids.UNIT, "value"),
 )  # fmt: skip
 DETECTOR = State(ids.SEPARABILITY_DETECTOR, "value")
+#: What dragging on the picture does, as plotly names it, and its name.
+DRAGS = {"zoom": "Zoom", "select": "Box", "lasso": "Lasso"}
+#: Milliseconds until what was not ready is asked for again.
+AGAIN = 1000
 
 
 def section(run: Run, chosen: Selection, detector: str, layer: str) -> list[Any]:
@@ -56,12 +77,14 @@ def section(run: Run, chosen: Selection, detector: str, layer: str) -> list[Any]
     return [
         dcc.Location(id=ids.PICTURE_URL, refresh="callback-nav"),
         dcc.Store(id=ids.PICKED, data=chosen.sample),
+        dcc.Store(id=ids.PICTURE_WINDOW),
+        dcc.Interval(id=ids.PICTURE_AGAIN, interval=AGAIN, disabled=True),
         card(
             TITLE,
             html.Div(id=ids.PICTURE_TEXT, className="sentence picture-note"),
             html.Div(
                 [
-                    graph(ids.PICTURE, 520, empty_figure(), "Scatter of the layer's samples"),
+                    _graph(),
                     html.Div(nothing_picked(), id=ids.PICKED_IMAGE, className="picked"),
                 ],
                 className="picture-columns",
@@ -69,6 +92,7 @@ def section(run: Run, chosen: Selection, detector: str, layer: str) -> list[Any]
             help=HELP["picture"],
             controls=_controls(kinds, kind, colour, units, chosen.unit),
         ),
+        *selecting.section(run, chosen, detector, layer, kind),
     ]
 
 
@@ -77,10 +101,7 @@ def register(app: Dash, run: Run) -> None:
     _register_choices(app, run)
     _register_picture(app, run)
     _register_picked(app, run)
-    register_csv(
-        app, ids.PICTURE_CSV, "embedding", lambda *values: _frame(run, *values),
-        *(State(*one) for one in DRAWN), DETECTOR,
-    )  # fmt: skip
+    selecting.register(app, run)
 
 
 def _register_choices(app: Dash, run: Run) -> None:
@@ -114,7 +135,9 @@ def _register_choices(app: Dash, run: Run) -> None:
             picked_now = no_update if chosen.sample == (token or "") else chosen.sample
             return no_update, *values, picked_now, no_update
         if ctx.triggered_id == ids.PICTURE and click:
-            token = token_at(run, detector, int(click["points"][0]["customdata"][0]))
+            layer = str(chosen.layer or first_layer(run, detector))
+            view = picture_view(run, detector, layer, kind)
+            token = token_at(run, detector, _clicked(view, click["points"][0]))
             return chosen.but(sample=token).search, *(no_update,) * 3, token, None
         if (kind, colour) != shown:
             chosen = chosen.but(embedding=kind, colour=colour)
@@ -134,24 +157,52 @@ def _register_choices(app: Dash, run: Run) -> None:
 
 
 def _register_picture(app: Dash, run: Run) -> None:
+    app.clientside_callback(  # type: ignore[no-untyped-call]
+        ClientsideFunction("picture", "window"),
+        Output(ids.PICTURE_WINDOW, "data"),
+        Input(ids.PICTURE, "relayoutData"),
+        State(ids.LAYER, "value"),
+        State(ids.EMBEDDING, "value"),
+        State(ids.PICTURE_WINDOW, "data"),
+        prevent_initial_call=True,
+    )
+
     @app.callback(
         Output(ids.PICTURE, "figure"),
         Output(ids.PICTURE_TEXT, "children"),
+        Output(ids.PICTURE_AGAIN, "disabled"),
         *(Input(*one) for one in DRAWN),
         Input(ids.SCHEME, "data"),
+        Input(ids.PICTURE_WINDOW, "data"),
+        Input(ids.PICTURE_AGAIN, "n_intervals"),
         State(ids.PICKED, "data"),
+        State(ids.SELECTED, "data"),
+        State(ids.DRAG, "value"),
         DETECTOR,
     )
     def draw(
-        layer: str, kind: str, by: str, unit: str, scheme: str, token: str, detector: str
-    ) -> Any:
+        layer: str, kind: str, by: str, unit: str, scheme: str, held: Any, again: int,
+        token: str, lasso: str, drag: str, detector: str,
+    ) -> Any:  # fmt: skip
         try:
             view = picture_view(run, detector, layer, kind)
+            window = window_of(view, held)
+            seen = len(view.seen(window))
+            if ctx.triggered_id == ids.PICTURE_WINDOW and not is_dense(view.total):
+                # All points are there, whatever is zoomed to.
+                return no_update, picture_text(view, seen), no_update
             colour = colouring(run, detector, view, by, _unit(run, detector, layer, unit))
             at = place_of(run, detector, layer, kind, token)
+        except ArrangingError as error:
+            return empty_figure(scheme), problem(error), False
         except ProbeError as error:
-            return empty_figure(scheme), problem(error)
-        return picture_figure(view, colour, at, scheme), picture_text(view)
+            return empty_figure(scheme), problem(error), True
+        outline = selecting.readable(detector, view, lasso)
+        figure = picture_figure(
+            view, colour, at, scheme, window=window, lasso=outline, revision=lasso or "",
+            drag=drag or "zoom",
+        )  # fmt: skip
+        return figure, picture_text(view, seen), True
 
     @app.callback(
         Output(ids.PICTURE, "figure", allow_duplicate=True),
@@ -187,9 +238,42 @@ def _register_picked(app: Dash, run: Run) -> None:
             return nothing_picked()
         try:
             number = _unit(run, detector, layer, unit) if by == "unit" else None
-            return picked_image(picked(run, detector, layer, token, number))
+            kept = Selection(detector=detector, layer=layer)
+            return picked_image(picked(run, detector, layer, token, number), kept)
         except ProbeError as error:
             return problem(error)
+
+
+def window_of(view: PictureView, held: Any) -> Window | None:
+    """Return the part of a picture that is in view; none where it is all, or of another picture."""
+    if not isinstance(held, dict) or held.get("key") != f"{view.layer} {view.kind}":
+        return None
+    try:
+        given = [None if value is None else float(value) for value in held["range"]]
+        x0, x1, y0, y1 = (
+            known if value is None else value
+            for value, known in zip(given, view.extent, strict=True)
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+    window = min(x0, x1), max(x0, x1), min(y0, y1), max(y0, y1)
+    a, b, c, d = view.extent
+    whole = window[0] <= a and window[1] >= b and window[2] <= c and window[3] >= d
+    return None if whole or not np.isfinite(window).all() else window
+
+
+def _graph() -> Any:
+    room = graph(ids.PICTURE, 520, empty_figure(), "Scatter of the layer's samples")
+    # What is zoomed to is a range of the figure, which a double click would else lead back to.
+    room.children.config = {**room.children.config, "doubleClick": "autosize"}
+    return room
+
+
+def _clicked(view: PictureView, point: dict[str, Any]) -> int:
+    """Return the row of the sample that was clicked on; in a cell, the nearest to its middle."""
+    if "customdata" in point:
+        return int(point["customdata"][0])
+    return nearest(view, float(point["x"]), float(point["y"]))
 
 
 def _controls(kinds: list[str], kind: str, colour: str, units: list[int], unit: str) -> list[Any]:
@@ -209,12 +293,19 @@ def _controls(kinds: list[str], kind: str, colour: str, units: list[int], unit: 
             value=colour,
             size="xs",
         ),
+        dmc.SegmentedControl(
+            id=ids.DRAG,
+            data=[{"value": name, "label": label} for name, label in DRAGS.items()],
+            value="zoom",
+            size="xs",
+            **{"aria-label": "What dragging on the picture does"},
+        ),
         dmc.Select(
             id=ids.UNIT, data=list(listed), value=unit or None, size="xs", w=110,
             searchable=True, allowDeselect=False, placeholder="Unit …",
             disabled=not units, limit=200, **named,
         ),
-        *csv_button(ids.PICTURE_CSV),
+        export_menu("embedding"),
     ]  # fmt: skip
 
 
@@ -228,9 +319,3 @@ def _unit(run: Run, detector: str, layer: str, unit: str | None) -> int | None:
     """
     units = units_of(run, detector, layer)
     return Selection(unit=unit or "").unit_number(units) if units else None
-
-
-def _frame(run: Run, layer: str, kind: str, by: str, unit: str, detector: str) -> pd.DataFrame:
-    view = picture_view(run, detector, layer, kind)
-    colour = colouring(run, detector, view, by, _unit(run, detector, layer, unit))
-    return picture_frame(view, colour)

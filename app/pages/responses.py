@@ -10,7 +10,7 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from app import ids
 from app.components.artifacts import answers_table, doses_text, no_doses, responses_text
 from app.components.card import card, graph
-from app.components.download import csv_button, register_csv
+from app.components.download import export_menu
 from app.components.help import HELP
 from app.components.message import problem
 from app.figures import dose_figure, responses_figure
@@ -18,13 +18,11 @@ from app.figures.grids import grid_height
 from app.figures.theme import empty_figure
 from app.queries.reading import Run
 from app.queries.responses import (
-    answers_frame,
     answers_view,
     artefacts_of,
     doses_view,
     named_artefact,
     responding_units,
-    responses_frame,
     responses_view,
 )
 from app.selection import Selection
@@ -56,7 +54,7 @@ def sections(run: Run, chosen: Selection, detector: str) -> tuple[Any, list[Any]
         ),
         html.Div(responses_text(found) if found else _no_images(), className="reading"),
         help=HELP["responses"],
-        controls=csv_button(ids.RESPONSES_CSV),
+        controls=export_menu("responses"),
     )
     return heat, [
         _choices(units, unit, artefacts, artefact),
@@ -69,12 +67,6 @@ def register(app: Dash, run: Run) -> None:
     """Add the cards' callbacks."""
     _register_choices(app, run)
     _register_figures(app, run)
-    register_csv(
-        app, ids.RESPONSES_CSV, "unit-responses", lambda name: responses_frame(run, name), DETECTOR
-    )
-    register_csv(
-        app, ids.ANSWERS_CSV, "unit-answers", lambda name: answers_frame(run, name), DETECTOR
-    )
 
 
 def _register_choices(app: Dash, run: Run) -> None:
@@ -181,12 +173,14 @@ def _doses(there: bool) -> Any:
             "Dose and logit",
             graph(ids.LOGIT_DOSES, 340, empty_figure(), "Change of the fake logit by dose"),
             help=HELP["dose"],
+            controls=export_menu("doses"),
         ),
         card(
             "Dose and unit",
             graph(ids.UNIT_DOSES, 340, empty_figure(), "Change of the unit by dose"),
             html.Div(id=ids.UNIT_DOSES_TEXT, className="reading"),
             help=HELP["dose"],
+            controls=export_menu("unit-doses"),
         ),
     ]
     if there:
@@ -204,7 +198,7 @@ def _answers(run: Run, detector: str) -> Any:
         "What does each universal unit respond to?",
         answers_table(answers_view(run, detector)),
         help=HELP["answers"],
-        controls=csv_button(ids.ANSWERS_CSV),
+        controls=export_menu("answers"),
     )
 
 

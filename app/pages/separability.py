@@ -9,7 +9,7 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from app import ids
 from app.components.card import card, graph
-from app.components.download import csv_button, register_csv
+from app.components.download import export_menu
 from app.components.help import HELP
 from app.components.layers import (
     information_text,
@@ -28,12 +28,10 @@ from app.queries.layers import first_layer, known_detector, layer_names, named_l
 from app.queries.reading import Run
 from app.queries.separability import (
     depth_view,
-    knowledge_frame,
     knowledge_view,
     layer_view,
     measures_of,
     specific_view,
-    transfer_frame,
     transfer_view,
 )
 from app.selection import MEASURES, Selection
@@ -81,7 +79,6 @@ def register(app: Dash, run: Run) -> None:
     _register_information(app, run)
     _register_layer(app, run)
     _register_knowledge(app, run)
-    _register_files(app, run)
     pictures.register(app, run)
     similarity.register(app, run)
 
@@ -248,26 +245,6 @@ def _register_knowledge(app: Dash, run: Run) -> None:
         return knowledge_figure(view, ringed, scheme), knowledge_text(view)
 
 
-def _register_files(app: Dash, run: Run) -> None:
-    layer = State(ids.LAYER, "value")
-    register_csv(
-        app, ids.MEASURES_CSV, "separability",
-        lambda detector: run.separability(detector).to_dataframe(), DETECTOR,
-    )  # fmt: skip
-    register_csv(
-        app, ids.TRANSFER_CSV, "separability-transfer",
-        lambda detector, layer: transfer_frame(run, detector, layer), DETECTOR, layer,
-    )  # fmt: skip
-    register_csv(
-        app, ids.SPECIFIC_CSV, "separability-layers",
-        lambda detector: run.separability(detector).layers(), DETECTOR,
-    )  # fmt: skip
-    register_csv(
-        app, ids.KNOWLEDGE_CSV, "separability-units",
-        lambda detector, layer: knowledge_frame(run, detector, layer), DETECTOR, layer,
-    )  # fmt: skip
-
-
 def _page_head(run: Run, detector: str | None, layers: list[str], layer: str | None) -> Any:
     title = [dmc.Title("Separability", order=1), html.Div(QUESTION, className="question")]
     selects = [
@@ -315,7 +292,7 @@ def _report(run: Run, chosen: Selection, detector: str, layer: str) -> list[Any]
             "All measures of this layer",
             html.Div(id=ids.MEASURES, className="measures-room"),
             help=HELP["measures"],
-            controls=csv_button(ids.MEASURES_CSV),
+            controls=export_menu("separability"),
         ),
         _transfer_card(matrix),
         html.Div([_knowledge_card(), _specific_card()], className="columns wide-columns"),
@@ -328,6 +305,7 @@ def _information_card(height: int) -> Any:
         html.Div(id=ids.INFORMATION_TEXT, className="text-room"),
         graph(ids.INFORMATION, height, empty_figure(), "AUROC of probe, detector and control task"),
         help=HELP["information"],
+        controls=export_menu("separability-probes"),
     )
 
 
@@ -345,7 +323,7 @@ def _depth_card(height: int, measures: list[str], measure: str) -> Any:
         "Through the layers",
         graph(ids.DEPTH, height + TEXT, empty_figure(), "One measure by layer, a line a dataset"),
         help=HELP["depth"],
-        controls=[choice],
+        controls=[choice, export_menu("depth")],
     )
 
 
@@ -356,7 +334,7 @@ def _transfer_card(height: int) -> Any:
         graph(ids.TRANSFER, height, empty_figure(), label),
         html.Div(id=ids.TRANSFER_TEXT, className="reading"),
         help=HELP["transfer"],
-        controls=csv_button(ids.TRANSFER_CSV),
+        controls=export_menu("transfer"),
     )
 
 
@@ -365,7 +343,7 @@ def _specific_card() -> Any:
         "What is specific to methods?",
         html.Div(id=ids.SPECIFIC),
         help=HELP["specific"],
-        controls=csv_button(ids.SPECIFIC_CSV),
+        controls=export_menu("specific-to-methods"),
     )
 
 
@@ -375,7 +353,7 @@ def _knowledge_card() -> Any:
         graph(ids.KNOWLEDGE, 420, empty_figure(), "Units by information on method and label"),
         html.Div(id=ids.KNOWLEDGE_TEXT, className="reading"),
         help=HELP["knowledge"],
-        controls=csv_button(ids.KNOWLEDGE_CSV),
+        controls=export_menu("unit-knowledge"),
     )
 
 

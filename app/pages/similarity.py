@@ -8,14 +8,14 @@ from dash import Dash, Input, Output, html
 
 from app import ids
 from app.components.card import card, graph
-from app.components.download import csv_button, register_csv
+from app.components.download import export_menu
 from app.components.help import HELP
 from app.components.message import problem
 from app.figures import similarity_figure
 from app.figures.similarity import similarity_height
 from app.figures.theme import empty_figure
 from app.queries.reading import Run
-from app.queries.similarity import similarity_frame, similarity_view
+from app.queries.similarity import similarity_view
 from probe.errors import ProbeError
 
 __all__ = ["register", "section"]
@@ -35,7 +35,7 @@ def section(run: Run) -> list[Any]:
             graph(ids.SIMILARITY, height, empty_figure(), "Heatmap of CKA of all detectors"),
             html.Div(id=ids.SIMILARITY_TEXT, className="reading"),
             help=HELP["similarity"],
-            controls=csv_button(ids.SIMILARITY_CSV),
+            controls=export_menu("similarity"),
         )
     ]
 
@@ -59,5 +59,3 @@ def register(app: Dash, run: Run) -> None:
             f"Small: {view.coverage:.0%} interval. Orange: alike; neutral: nothing in common."
         )
         return similarity_figure(view, scheme), text
-
-    register_csv(app, ids.SIMILARITY_CSV, "similarity", lambda: similarity_frame(run))

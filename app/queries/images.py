@@ -12,10 +12,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from app.queries.activations import column
+from app.queries.deriving import derived
 from app.queries.reading import Run, token_of
 from probe.datasets.dataset import Dataset
 from probe.errors import StoreError
 from probe.stats import sigmoid
+from probe.store import ActivationStore
 
 __all__ = ["Extremes", "Shown", "extremes", "outline", "shown_of", "thumbnail"]
 
@@ -92,25 +95,22 @@ def extremes(run: Run, label: str, layer: str, unit: int, each: int) -> tuple[Ex
 
     Raises
     ------
+    UnknownNameError
+        If the store lacks the layer.
     StoreError
-        If the store lacks the layer or unit, or holds values that are not finite.
+        If it lacks the unit, or holds values that are not finite.
+    ArrangingError
+        While a large store is being arranged by unit.
     """
     store = run.store(label)
-    tap = store[layer]["activation"]
-    if unit not in tap["unit"].values:
-        raise StoreError(
-            f"The activation store of {label} holds {tap.sizes['unit']} units of {layer!r}, and "
-            f"unit {unit} is not among them. Record the layer again."
-        )
-    values = tap.sel(unit=unit).values.astype(np.float64)
-    table = store.samples.assign(activation=values)
+    values = column(run, label, layer, unit)
     if not np.isfinite(values).all():
         raise StoreError(
             f"{int((~np.isfinite(values)).sum())} activations of unit {unit} in {layer!r} are not "
             "finite, so they have no order. Check the detector's weights and record again."
         )
-    parts = table.groupby("dataset", sort=False)
-    found = tuple(_ends(str(name), rows, each) for name, rows in parts)
+    groups = derived(_groups, (store,))
+    found = groups.ends(store.samples, values, each)
     _require_images(run, label, found)
     return found
 
@@ -126,17 +126,82 @@ def _require_images(run: Run, label: str, found: Sequence[Extremes]) -> None:
             )
 
 
-def _ends(dataset: str, rows: pd.DataFrame, each: int) -> Extremes:
-    ordered = rows.sort_values("activation", kind="stable")
+@dataclass(frozen=True)
+class _Groups:
+    """Samples by dataset and video, so that one pass finds the extreme frame of every video.
+
+    Attributes
+    ----------
+    order : numpy.ndarray
+        Samples sorted by dataset and video, shape (sample,).
+    group : numpy.ndarray
+        Video of each in that order, shape (sample,).
+    starts : numpy.ndarray
+        Where each video begins in it, shape (video,).
+    datasets : tuple of (str, int, int)
+        Name, first video and the one after the last, in the order of the sample table.
+    """
+
+    order: NDArray[np.int64]
+    group: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    datasets: tuple[tuple[str, int, int], ...]
+
+    def ends(
+        self, table: pd.DataFrame, values: NDArray[np.float32], each: int
+    ) -> tuple[Extremes, ...]:
+        """Find the images at both ends of every dataset, at most one a video."""
+        ordered = values[self.order]
+        highest, last = self._ends(ordered, np.maximum)
+        lowest, first = self._ends(ordered, np.minimum)
+        found = []
+        for name, start, stop in self.datasets:
+            part = slice(start, stop)
+            down = np.lexsort((last[part], highest[part]))[::-1][:each]
+            up = np.lexsort((first[part], lowest[part]))[:each]
+            most = _shown(table, values, last[part][down])
+            least = _shown(table, values, first[part][up])
+            found.append(Extremes(name, most, least, stop - start))
+        return tuple(found)
+
+    def _ends(
+        self, ordered: NDArray[np.float32], end: np.ufunc
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Return each video's extreme value and its sample: of equals the one at that end."""
+        value = end.reduceat(ordered, self.starts)
+        outside = -1 if end is np.maximum else len(ordered)
+        there = np.where(ordered == value[self.group], self.order, outside)
+        return value, end.reduceat(there, self.starts)
+
+
+def _groups(store: ActivationStore) -> _Groups:
+    table = store.samples
     # A video key may hold both classes where a layout names them alike.
-    key = ["method", "video", "label"]
-    least, most = (ordered.drop_duplicates(key, keep=side) for side in ("first", "last"))
-    return Extremes(
-        dataset,
-        most=tuple(map(shown_of, most[::-1].head(each).to_dict("records"))),
-        least=tuple(map(shown_of, least.head(each).to_dict("records"))),
-        n_videos=len(least),
+    names = [table[name].astype(str) for name in ("dataset", "method", "video", "label")]
+    codes = [pd.factorize(name)[0] for name in names]
+    order = np.lexsort(codes[::-1])
+    sorted_codes = np.stack([code[order] for code in codes])
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (sorted_codes[:, 1:] != sorted_codes[:, :-1]).any(axis=0)
+    starts = np.flatnonzero(new)
+    of_group = codes[0][order][starts]
+    bounds = np.searchsorted(of_group, np.arange(of_group[-1] + 2))
+    labels = pd.unique(names[0])
+    return _Groups(
+        order=order,
+        group=np.cumsum(new) - 1,
+        starts=starts,
+        datasets=tuple(
+            (str(name), int(bounds[i]), int(bounds[i + 1])) for i, name in enumerate(labels)
+        ),
     )
+
+
+def _shown(
+    table: pd.DataFrame, values: NDArray[np.float32], rows: NDArray[np.int64]
+) -> tuple[Shown, ...]:
+    taken = table.iloc[rows].assign(activation=values[rows])
+    return tuple(map(shown_of, taken.to_dict("records")))
 
 
 def shown_of(row: Mapping[Hashable, Any]) -> Shown:

@@ -1,22 +1,20 @@
-"""Units of a detector: the list, the counts beside their nulls, and one unit in full."""
+"""Units of a detector: the counts beside their nulls, and one unit in full."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.queries.deriving import derived
 from app.queries.reading import Run
-from probe.neurons import CORRECTIONS, Universality
+from app.queries.units import UnitsView, kept_of, output_of, units_view
+from probe.neurons import NeuronTable, Universality
 
 __all__ = ["CountsView", "UnitView", "UnitsView", "counts_view", "unit_view", "units_view"]
 
 Floats = NDArray[np.float64]
-
-#: Scales of the response, as they stand on axes.
-OUTPUT_NAMES = {"logit": "fake logit", "p_fake": "P(fake)", "p_real": "P(real)"}
 
 
 @dataclass(frozen=True)
@@ -73,36 +71,6 @@ class CountsView:
 
 
 @dataclass(frozen=True)
-class UnitsView:
-    """All units of a detector's table.
-
-    Attributes
-    ----------
-    datasets : tuple of str
-        Columns.
-    rows : list of dict
-        One a unit, the most universal first: ``unit``, ``q`` of the test (None without one),
-        ``contributes`` (in how many datasets by itself), ``n_datasets, mean_effect, rank`` (of the
-        mean effect), and for dataset i ``e{i}`` (effect), ``r{i}`` (rank), ``s{i}`` (in the list).
-    output, layer : str
-        Scale of the effects; tap.
-    kept : int
-        Units in each list.
-    """
-
-    datasets: tuple[str, ...]
-    rows: list[dict[str, Any]]
-    output: str
-    layer: str
-    kept: int
-
-    @property
-    def order(self) -> list[int]:
-        """Units in the order of rows."""
-        return [int(row["unit"]) for row in self.rows]
-
-
-@dataclass(frozen=True)
 class UnitView:
     """One unit.
 
@@ -155,7 +123,7 @@ def counts_view(run: Run, label: str) -> CountsView:
         low=data["independence_low"].values,
         high=data["independence_high"].values,
         untrained=data["untrained"].transpose("draw", "count").values,
-        kept=_kept(found),
+        kept=kept_of(found),
         heads=heads[:, -1],
         contributing=len(found.universal) if "q" in data else None,
         tested=len(found.tested),
@@ -166,82 +134,37 @@ def counts_view(run: Run, label: str) -> CountsView:
     )
 
 
-def units_view(run: Run, label: str) -> UnitsView:
-    """Read the list of units: smallest q first, then those in most lists, then the strongest."""
-    table, universality = run.neurons(label).data, run.universality(label)
-    data = universality.data
-    effect = table["effect"].transpose("dataset", "unit").values
-    rank = table["rank"].transpose("dataset", "unit").values
-    selected = data["selected"].transpose("dataset", "unit").values
-    mean = effect.mean(axis=0)
-    count = data["n_datasets"].values
-    q = _adjusted(universality)
-    contributes = data["significant"].transpose("dataset", "unit").values.sum(axis=0)
-    order = np.lexsort((-mean, -count, np.nan_to_num(q, nan=1.0)))
-    place = np.empty(len(mean), dtype=np.int64)
-    place[np.argsort(-mean, kind="stable")] = np.arange(1, len(mean) + 1)
-    rows = []
-    for i in order:
-        row: dict[str, Any] = {
-            "unit": int(table["unit"].values[i]),
-            "q": float(q[i]) if np.isfinite(q[i]) else None,
-            "contributes": int(contributes[i]),
-            "n_datasets": int(count[i]),
-            "mean_effect": float(mean[i]),
-            "rank": int(place[i]),
-        }
-        for d in range(len(effect)):
-            row[f"e{d}"] = float(effect[d, i])
-            row[f"r{d}"] = int(rank[d, i])
-            row[f"s{d}"] = bool(selected[d, i])
-        rows.append(row)
-    return UnitsView(
-        datasets=tuple(map(str, table["dataset"].values)),
-        rows=rows,
-        output=_output(table.attrs),
-        layer=str(table.attrs.get("layer", "")),
-        kept=_kept(universality),
-    )
-
-
 def unit_view(run: Run, label: str, unit: int) -> UnitView:
     """Read one unit; it has to be in the table."""
-    data = run.neurons(label).data
-    one, marks = data.sel(unit=unit), run.universality(label).data
-    effects = data["effect"].transpose("dataset", "unit").values
-    kept = _kept(run.universality(label))
+    neurons, universality = run.neurons(label), run.universality(label)
+    data = neurons.data
+    place = derived(_places, (neurons,))[unit]
+    one = data[["effect", "slope", "rank", "value", "response"]].isel(unit=place)
+    threshold, largest = derived(_bounds, (neurons, universality))
     return UnitView(
         unit=unit,
         datasets=tuple(map(str, data["dataset"].values)),
         effect=one["effect"].values,
         slope=one["slope"].values,
         rank=one["rank"].values,
-        selected=marks["selected"].sel(unit=unit).values,
-        threshold=np.sort(effects, axis=1)[:, -kept],
-        largest=effects.max(axis=1),
+        selected=universality.data["selected"].isel(unit=place).values,
+        threshold=threshold,
+        largest=largest,
         value=one["value"].transpose("dataset", "dose").values,
         response=one["response"].transpose("dataset", "dose").values,
-        output=_output(data.attrs),
+        output=output_of(data.attrs),
         layer=str(data.attrs.get("layer", "")),
         n_units=data.sizes["unit"],
     )
 
 
-def _adjusted(universality: Universality) -> Floats:
-    """Return the q-value of "in all datasets" of every unit; NaN without a test."""
-    data = universality.data
-    if "q" not in data:
-        return np.full(data.sizes["unit"], np.nan)
-    name = CORRECTIONS[str(data.attrs["correction"])]
-    return np.asarray(data[name].transpose("at_least", "unit").values[-1], dtype=np.float64)
+def _places(neurons: NeuronTable) -> dict[int, int]:
+    """Find units in the table."""
+    return {int(unit): place for place, unit in enumerate(neurons.data["unit"].values)}
 
 
-def _kept(universality: Universality) -> int:
-    """Units in each list; tables that do not note it tell by their first list."""
-    noted = universality.data.attrs.get("kept")
-    return int(noted if noted is not None else universality.data["selected"][0].sum())
-
-
-def _output(attrs: dict[Any, Any]) -> str:
-    given = str(attrs.get("output", "logit"))
-    return OUTPUT_NAMES.get(given, given)
+def _bounds(neurons: NeuronTable, universality: Universality) -> tuple[Floats, Floats]:
+    """Return the smallest effect in each dataset's list and the largest of all units."""
+    effects = neurons.data["effect"].transpose("dataset", "unit").values
+    kept = kept_of(universality)
+    return np.partition(effects, -kept, axis=1)[:, -kept], effects.max(axis=1)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from app.queries.activations import column, stored_units
+from app.queries.deriving import derived
 from app.queries.images import Shown, shown_of
 from app.queries.reading import Run, token_of
+from probe.embed.table import Embeddings
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.stats import sigmoid
+from probe.store import ActivationStore
 
 __all__ = [
     "COLOURS",
@@ -19,7 +24,9 @@ __all__ = [
     "Colouring",
     "Picked",
     "PictureView",
+    "Window",
     "colouring",
+    "is_dense",
     "kinds_of",
     "picked",
     "picture_frame",
@@ -31,6 +38,9 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
+#: Part of a picture: lowest and highest first coordinate, lowest and highest second.
+Window = tuple[float, float, float, float]
+
 #: Kinds of picture to their names.
 KINDS = {"pca": "PCA", "umap": "UMAP", "tsne": "t-SNE"}
 
@@ -40,7 +50,7 @@ COLOURS = {
 }  # fmt: skip
 
 #: Points that a browser draws at ease without WebGL, whose library the server's policy forbids
-#: to compile its programs. More than these overlap anyway.
+#: to compile its programs. Where more lie in view their density is drawn.
 MOST = 8000
 
 
@@ -53,31 +63,43 @@ class PictureView:
     layer, kind : str
         Of what, and by which method; see `KINDS`.
     position : numpy.ndarray
-        Shape (drawn, 2), in arbitrary units.
-    row : numpy.ndarray
-        Rows of the samples that are drawn in the table of embeddings, shape (drawn,).
+        Shape (sample, 2), in arbitrary units.
     samples : pandas.DataFrame
-        The drawn samples: ``sample, dataset, label, method, video, logit``.
-    total : int
-        Samples in the table.
+        The store's sample table in the order of the table of embeddings, with ``logit`` and
+        ``place``, a sample's row in the store.
     trustworthiness, preservation : float
-        How far the picture can be believed; see `probe.embed.table.Embeddings`.
-    neighbours : int
-        Of both; 0 where the table does not note it.
-    n_fitted : int
-        Samples that the picture was fitted on; the others were projected into it.
+        How far the picture can be believed, see `probe.embed.table.Embeddings`.
+    neighbours, n_fitted : int
+        Neighbours that both are about; samples that the picture was fitted on.
     """
 
     layer: str
     kind: str
     position: Floats
-    row: NDArray[np.int64]
     samples: pd.DataFrame
-    total: int
     trustworthiness: float
     preservation: float
     neighbours: int
     n_fitted: int
+
+    @property
+    def total(self) -> int:
+        """How many samples there are."""
+        return len(self.position)
+
+    @cached_property
+    def extent(self) -> Window:
+        """The smallest window that shows all samples."""
+        low, high = self.position.min(axis=0), self.position.max(axis=0)
+        return float(low[0]), float(high[0]), float(low[1]), float(high[1])
+
+    def seen(self, window: Window | None) -> NDArray[np.int64]:
+        """Return the rows of samples in a window; all where there is none."""
+        if window is None:
+            return np.arange(self.total)
+        x, y = self.position.T
+        inside = (x >= window[0]) & (x <= window[1]) & (y >= window[2]) & (y <= window[3])
+        return np.flatnonzero(inside)
 
 
 @dataclass(frozen=True)
@@ -93,9 +115,9 @@ class Colouring:
     names : tuple of str
         Of groups; empty for numbers.
     code : numpy.ndarray
-        Group of each point, shape (drawn,); empty for numbers.
+        Group of each sample, shape (sample,); empty for numbers.
     value : numpy.ndarray
-        Number of each point, shape (drawn,); empty for groups.
+        Number of each sample, shape (sample,); empty for groups.
     """
 
     by: str
@@ -129,10 +151,15 @@ def kinds_of(run: Run, label: str) -> list[str]:
     return [str(name) for name in run.embeddings(label).data["method"].values]
 
 
+def is_dense(seen: int) -> bool:
+    """Say whether so many samples are drawn as density, and not one by one."""
+    return seen > MOST
+
+
 def units_of(run: Run, label: str, layer: str) -> list[int]:
     """List the units of a layer in the activation store; none where there is no such store."""
     try:
-        return [int(unit) for unit in run.store(label)[layer]["unit"].values]
+        return [int(unit) for unit in stored_units(run, label, layer)]
     except ProbeError:
         return []
 
@@ -147,25 +174,26 @@ def picture_view(run: Run, label: str, layer: str, kind: str) -> PictureView:
     StoreError
         If the activation store does not hold a sample of the picture.
     """
-    data = run.embeddings(label).data
+    embeddings = run.embeddings(label)
     for dim, name in (("layer", layer), ("method", kind)):
-        allowed = [str(value) for value in data[dim].values]
+        allowed = [str(value) for value in embeddings.data[dim].values]
         if name not in allowed:
             raise UnknownNameError(
                 dim, name, allowed, where=f"the embeddings of {label}",
                 remedy="Choose one of them above.",
             )  # fmt: skip
+    return derived(_view, (embeddings, _samples(run, label)), layer, kind)
+
+
+def _view(embeddings: Embeddings, samples: pd.DataFrame, layer: str, kind: str) -> PictureView:
+    data = embeddings.data
     # By a mapping: "method" is also a keyword of its own.
     one = data.sel({"layer": layer, "method": kind})
-    row = _drawn(one.sizes["sample"])
-    samples = _samples(run, label, data["sample"].values[row])
     return PictureView(
         layer=layer,
         kind=kind,
-        position=one["position"].transpose("sample", "axis").values[row].astype(np.float64),
-        row=row,
+        position=one["position"].transpose("sample", "axis").values.astype(np.float64),
         samples=samples,
-        total=one.sizes["sample"],
         trustworthiness=float(one["trustworthiness"]),
         preservation=float(one["preservation"]),
         neighbours=int(data.attrs.get("neighbours", 0)),
@@ -181,24 +209,35 @@ def colouring(run: Run, label: str, view: PictureView, by: str, unit: int | None
     UnknownNameError
         If there is nothing of that name.
     ProbeError
-        If the unit is not in the activation store.
+        If the unit is not in the activation store, or while the store is being arranged.
     """
+    if by == "unit":
+        return Colouring(
+            by, f"unit {unit}", (), np.empty(0, dtype=np.int64),
+            _activation(run, label, view.layer, unit)[view.samples["place"].to_numpy()].astype(
+                np.float64
+            ),
+        )  # fmt: skip
+    if by not in COLOURS:
+        raise UnknownNameError("colour", by, COLOURS, remedy="Choose one on the page.")
+    datasets = tuple(str(name) for name in run.manifest.get("datasets", []))
+    return derived(_of_table, (view.samples,), by, datasets)
+
+
+def _of_table(samples: pd.DataFrame, by: str, datasets: tuple[str, ...]) -> Colouring:
+    """Colour by a column of the sample table, datasets in the order that all figures have."""
     none, numberless = np.empty(0), np.empty(0, dtype=np.int64)
-    samples = view.samples
     if by == "label":
         code = samples["label"].to_numpy().astype(np.int64)
         return Colouring(by, "label", ("real", "fake"), code, none)
-    if by in ("dataset", "method"):
-        names = _ordered(run, samples[by].astype(str))
-        code = pd.Index(names).get_indexer(pd.Index(samples[by].astype(str)))
-        return Colouring(by, by, tuple(names), code.astype(np.int64), none)
     if by == "score":
         score = np.asarray(sigmoid(samples["logit"].to_numpy(dtype=np.float64)))
         return Colouring(by, "P(fake)", (), numberless, score)
-    if by == "unit":
-        value = _activation(run, label, view.layer, unit, samples["place"].to_numpy())
-        return Colouring(by, f"unit {unit}", (), numberless, value)
-    raise UnknownNameError("colour", by, COLOURS, remedy="Choose one on the page.")
+    codes, found = pd.factorize(samples[by].astype(str))
+    there = [str(name) for name in found]
+    names = [n for n in datasets if n in there] + [n for n in there if n not in datasets]
+    code = np.array([names.index(name) for name in there], dtype=np.int64)[codes]
+    return Colouring(by, by, tuple(names), code, none)
 
 
 def picked(run: Run, label: str, layer: str, token: str, unit: int | None) -> Picked:
@@ -215,11 +254,13 @@ def picked(run: Run, label: str, layer: str, token: str, unit: int | None) -> Pi
             "The address names an image that is not in this run. Click on a point of the picture."
         )
     sample = str(run.data.samples.table["sample"].iloc[row])
-    found = _samples(run, label, np.array([sample], dtype=object)).iloc[0]
-    place = np.array([found["place"]])
-    value = np.nan if unit is None else _activation(run, label, layer, unit, place)[0]
-    columns = found.to_dict() | {"activation": value}
-    return Picked(shown_of(columns), str(found["dataset"]), unit)
+    store = run.store(label)
+    place = int(derived(_places, (store,)).get_indexer(pd.Index([sample]))[0])
+    if place < 0:
+        raise _lost(label, sample)
+    value = np.nan if unit is None else _activation(run, label, layer, unit)[place]
+    columns = store.samples.iloc[place].to_dict() | {"activation": value}
+    return Picked(shown_of(columns), str(columns["dataset"]), unit)
 
 
 def picture_frame(view: PictureView, colour: Colouring) -> pd.DataFrame:
@@ -240,66 +281,62 @@ def token_at(run: Run, label: str, row: int) -> str:
     return token_of(str(samples[row])) if 0 <= row < len(samples) else ""
 
 
-def _ordered(run: Run, values: pd.Series[str]) -> list[str]:
-    """Return the names that occur, those of datasets in the order that all figures have."""
-    datasets = [str(name) for name in run.manifest.get("datasets", [])]
-    there = list(dict.fromkeys(values))
-    return [n for n in datasets if n in there] + [n for n in there if n not in datasets]
-
-
 def place_of(run: Run, label: str, layer: str, kind: str, token: str) -> tuple[float, float] | None:
     """Return where a picture has an image, by its token; None where it does not have it."""
     row = run.rows.get(token) if token else None
     if row is None:
         return None
-    data = run.embeddings(label).data
+    embeddings = run.embeddings(label)
     sample = str(run.data.samples.table["sample"].iloc[row])
-    names = [str(name) for name in data["sample"].values]
-    if sample not in names:
+    place = int(derived(_drawn, (embeddings,)).get_indexer(pd.Index([sample]))[0])
+    if place < 0:
         return None
-    one = data["position"].sel({"layer": layer, "method": kind}).isel(sample=names.index(sample))
+    one = embeddings.data["position"].sel({"layer": layer, "method": kind}).isel(sample=place)
     x, y = one.transpose("axis").values
     return float(x), float(y)
 
 
-def _drawn(total: int) -> NDArray[np.int64]:
-    """Choose the rows to draw: all, or as many at random as a browser bears."""
-    if total <= MOST:
-        return np.arange(total)
-    chosen = np.random.default_rng(0).choice(total, MOST, replace=False)
-    return np.sort(chosen).astype(np.int64)
+def _samples(run: Run, label: str) -> pd.DataFrame:
+    """Return the store's sample table in the order of the embeddings, with ``place`` in it."""
+    return derived(_joined, (run.embeddings(label), run.store(label)), label)
 
 
-def _samples(run: Run, label: str, names: NDArray[np.object_]) -> pd.DataFrame:
-    """Return the rows of the store's sample table by id, and their ``place`` in the store."""
-    table = run.store(label).samples
-    place = pd.Index(table["sample"].astype(str)).get_indexer(
-        pd.Index([str(name) for name in names])
-    )
+def _joined(embeddings: Embeddings, store: ActivationStore, label: str) -> pd.DataFrame:
+    names = derived(_drawn, (embeddings,))
+    place = derived(_places, (store,)).get_indexer(names)
     if (place < 0).any():
-        lost = str(names[int(np.argmin(place))])
-        raise StoreError(
-            f"The activation store of {label} holds no sample {lost!r}: the picture was made from "
-            "other recordings. Compute the embeddings again."
-        )
-    return table.iloc[place].assign(place=place).reset_index(drop=True)
+        raise _lost(label, str(names[int(np.argmin(place))]))
+    return store.samples.iloc[place].assign(place=place).reset_index(drop=True)
 
 
-def _activation(
-    run: Run, label: str, layer: str, unit: int | None, place: NDArray[np.int64]
-) -> Floats:
-    store = run.store(label)
-    if layer not in store.layers:
+def _drawn(embeddings: Embeddings) -> pd.Index[str]:
+    """Index the samples of the embeddings."""
+    return pd.Index([str(name) for name in embeddings.data["sample"].values])
+
+
+def _places(store: ActivationStore) -> pd.Index[str]:
+    """Index the samples of the store."""
+    return pd.Index(store.samples["sample"].astype(str))
+
+
+def _lost(label: str, sample: str) -> StoreError:
+    return StoreError(
+        f"The activation store of {label} holds no sample {sample!r}: the picture was made from "
+        "other recordings. Compute the embeddings again."
+    )
+
+
+def _activation(run: Run, label: str, layer: str, unit: int | None) -> NDArray[np.float32]:
+    """Return a unit's activations in the order of the store."""
+    if layer not in run.store(label).layers:
         raise ProbeError(
             f"The activations of {layer!r} were not kept for {label}, so its units cannot be "
             "shown. Colour the points by something else."
         )
-    tap = store[layer]["activation"]
-    units = tap["unit"].values
+    units = stored_units(run, label, layer)
     if unit is None or unit not in units:
         raise ProbeError(
             f"Unit {unit} is not in the activation store of {label}, which holds the "
             f"{len(units)} units {units.min()} to {units.max()} of {layer!r}. Choose one above."
         )
-    values: Floats = tap.sel(unit=unit).values[place].astype(np.float64)
-    return values
+    return column(run, label, layer, unit)

@@ -26,7 +26,7 @@ from probe.separability.report import SeparabilityReport, Similarity
 from probe.store import ActivationStore
 from probe.tables import open_table
 
-__all__ = ["MAP_MODES", "MissingTableError", "Run", "token_of"]
+__all__ = ["MAP_MODES", "MissingTableError", "Run", "stamp_of", "token_of"]
 
 T = TypeVar("T")
 
@@ -47,6 +47,7 @@ _ARTIFACTS = (
     "reason", "measurement_unit", "measurement_source", "measurement_about", "n_samples",
     "n_clusters",
 )  # fmt: skip
+_MEASUREMENTS = ("value", "dataset", "label", "measurement_about", "measurement_unit")
 _ANSWERS: tuple[str, ...] = ("answer", "answer_kind", "answer_effect", "answer_q")
 _CORRELATIONS = ("rho", "p", "q")
 _DOSES = (
@@ -75,9 +76,12 @@ class Run:
     ----------
     folder : RunFolder
         Where everything lies.
+    others : tuple of (str, Run)
+        Further runs to compare with, by unique names.
     """
 
     folder: RunFolder
+    others: tuple[tuple[str, Run], ...] = ()
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -170,13 +174,16 @@ class Run:
         return found
 
     def maps(self, label: str, method: str) -> AttributionMap:
-        """Attribution maps of a detector by a method, see `map_methods`."""
+        """Attribution maps of a detector by a method, see `map_methods`.
+
+        The maps themselves stay on disk until some of them are asked for.
+        """
         if method not in (known := self.map_methods(label)):
             if not known:
                 raise MissingTableError(f"attribution maps of {label}", self.command)
             raise UnknownNameError("method", method, known, where=f"the maps of {label}")
         path = self.folder.maps(label, method)
-        return _kept(AttributionMap.open, path, _stamp(path / "zarr.json"))
+        return _kept(_read_maps, path, _stamp(path / "zarr.json"))
 
     def map_methods(self, label: str) -> list[str]:
         """Names of the methods that a detector's maps are there of, by name."""
@@ -218,6 +225,17 @@ class Run:
         path = self._there(self.folder.artifacts, "artifact report")
         data = _kept(ArtifactReport.open, path, _stamp(path / "zarr.json")).data
         _require(data, _ARTIFACTS, path)
+        return data
+
+    @property
+    def measurements(self) -> xr.Dataset:
+        """Measurements of every image, see `probe.artifacts.ArtifactMeasurements`.
+
+        Values stay on disk until some of them are asked for.
+        """
+        path = self._there(self.folder.measurements, "measurements")
+        data = _kept(_read_measurements, path, _stamp(path / "zarr.json"))
+        _require(data, _MEASUREMENTS, path)
         return data
 
     @property
@@ -273,6 +291,11 @@ def _stamp(file: Path) -> int:
         return 0
 
 
+def stamp_of(file: Path) -> int:
+    """When a file was last written; 0 where there is none. For what is kept until it changes."""
+    return _stamp(file)
+
+
 def token_of(sample: str) -> str:
     """Name a sample in addresses: a hash of its id, so that no id or path stands in a request."""
     return hashlib.blake2b(sample.encode(), digest_size=12).hexdigest()
@@ -294,6 +317,14 @@ def _read_manifest(root: Path) -> dict[str, Any]:
     except AttributeError as error:
         raise StoreError(f"The manifest in {str(root)!r} is damaged: it is no table.") from error
     return found
+
+
+def _read_maps(path: Path) -> AttributionMap:
+    return AttributionMap.open(path, lazy=True)
+
+
+def _read_measurements(path: Path) -> xr.Dataset:
+    return open_table(path, lazy=True)
 
 
 def _read_scores(path: Path) -> pd.DataFrame:

@@ -18,6 +18,7 @@ __all__ = [
     "AnswersView",
     "DosesView",
     "ResponsesView",
+    "answer_of",
     "answers_frame",
     "answers_view",
     "artefacts_of",
@@ -256,6 +257,18 @@ def answers_view(run: Run, label: str) -> AnswersView:
         has_doses=report.has_doses,
         alpha=_alpha(report),
     )
+
+
+def answer_of(run: Run, label: str, unit: int) -> AnswerRow:
+    """Read what one unit responds to.
+
+    Raises
+    ------
+    ProbeError
+        If the run's responses do not hold the unit.
+    """
+    report = run.responses(label)
+    return _answer(report, Selection(unit=str(unit)).unit_number(responding_units(run, label)))
 
 
 def responses_frame(run: Run, label: str) -> pd.DataFrame:

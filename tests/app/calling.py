@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from typing import Any
 
+import pandas as pd
 from flask.testing import FlaskClient
 
 from app import ids
@@ -37,6 +39,13 @@ def call(
     answer = client.post("/_dash-update-component", json=body)
     assert answer.status_code == 200, answer.text[:500]
     return answer.get_json()
+
+
+def exported(client: FlaskClient, name: str, search: str = "") -> pd.DataFrame:
+    """What an entry of a card's menu gives as CSV."""
+    answer = client.get(f"/export/{name}.csv{search}")
+    assert answer.status_code == 200, answer.text[:500]
+    return pd.read_csv(BytesIO(answer.data))
 
 
 def said(client: FlaskClient, path: str, search: str = "") -> str:

@@ -20,6 +20,8 @@ from probe.neurons.table import TABLE
 from probe.run import RunFolder
 from probe.store import StoreWriter
 from tests.app.drawing import write_reports
+from tests.app.drawing_maps import write_maps
+from tests.app.drawing_sample import write_measurements
 
 DATASETS = ("alpha", "beta", "gamma")
 DETECTORS = ("meso4/base", "meso4/shallow")
@@ -63,6 +65,8 @@ def make_run(root: Path, *, seed: int = 0, reports: bool = True, **manifest: Any
     if reports:
         samples = [str(name) for name in data.samples.table["sample"]]
         write_reports(folder, rng, DETECTORS, DATASETS, samples, LAYERS, UNITS)
+        write_maps(folder, rng, DETECTORS, data)
+        write_measurements(folder, data, seed)
     write_manifest(folder, **manifest)
     return MadeRun(folder, data, activations, logits, tables)
 

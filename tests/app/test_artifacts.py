@@ -43,11 +43,11 @@ from probe.artifacts.report import ArtifactReport
 from probe.errors import UnknownNameError
 from probe.responses.report import ResponseReport, answered
 from probe.tables import open_table
-from tests.app.calling import call, said
+from tests.app.calling import call, exported, said
 from tests.app.conftest import client_of
 from tests.app.drawing import ARTEFACTS, COVARIATES, FEW, MEASUREMENTS
 from tests.app.making import DATASETS, DETECTORS, LAYER, UNITS, MadeRun
-from tests.app.test_separability import csv, words
+from tests.app.test_separability import words
 
 SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark", None])
 LABEL, NO_DOSES = DETECTORS
@@ -342,7 +342,7 @@ def test_the_page_is_laid_out(client: FlaskClient) -> None:
     for title in ("Spectra", "What else differs?", "real against fake", "which method",
                   "go along with it", "Dose and logit", "each universal unit respond"):  # fmt: skip
         assert title in text
-    assert "Grad-CAM" in text and "attribution page" in text
+    assert "Grad-CAM" in text and "/attribution" in text
     assert "Not computed yet" not in text
 
 
@@ -429,15 +429,15 @@ def test_another_dataset_goes_to_the_address_and_another_detector_is_laid_out(
 
 
 def test_what_is_shown_can_be_had_as_files(client: FlaskClient, made: MadeRun) -> None:
-    spectra = csv(client, ids.SPECTRA_CSV, state())
+    spectra = exported(client, "spectra")
     assert len(spectra) == 2 * 24 and set(spectra["dataset"]) == {"alpha"}
-    effects = csv(client, ids.ARTIFACT_EFFECTS_CSV, state())
+    effects = exported(client, "artifact-effects")
     assert list(effects["rank"]) == list(range(1, len(MEASUREMENTS) + 1))
     wanted = ArtifactReport.open(made.folder.artifacts).to_dataframe()
     assert set(effects.columns) == set(wanted.columns)
-    tells = csv(client, ids.TELLS_CSV, state())
+    tells = exported(client, "tells")
     assert len(tells) == len(DATASETS) * len(MEASUREMENTS)
-    found = csv(client, ids.RESPONSES_CSV, state())
+    found = exported(client, "responses")
     assert len(found) == UNITS * len(MEASUREMENTS)
-    answers = csv(client, ids.ANSWERS_CSV, state())
+    answers = exported(client, "answers")
     assert list(answers["unit"][answers["universal"]]) == UNIVERSAL

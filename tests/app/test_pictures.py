@@ -13,7 +13,7 @@ from app import ids
 from app.figures import picture_figure
 from app.figures.picture import RING
 from app.figures.theme import DARK, LIGHT, Theme
-from app.queries import pictures
+from app.pages.pictures import window_of
 from app.queries.pictures import (
     COLOURS,
     colouring,
@@ -29,11 +29,10 @@ from app.queries.reading import Run, token_of
 from app.selection import Selection
 from probe.embed.table import Embeddings
 from probe.errors import ProbeError, StoreError, UnknownNameError
-from tests.app.calling import call, said
+from tests.app.calling import call, exported, said
 from tests.app.drawing import KINDS, make_embeddings
 from tests.app.making import DATASETS, DETECTORS, LAYER, LAYERS, UNITS, MadeRun
 from tests.app.test_figures import contrast
-from tests.app.test_separability import csv
 
 LABEL = DETECTORS[0]
 
@@ -98,16 +97,41 @@ def test_units_are_shown_only_of_layers_that_were_kept(run: Run) -> None:
         colouring(run, LABEL, view, "colour", None)
 
 
-def test_more_points_than_a_browser_bears_are_drawn_at_random(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pictures, "MOST", 20)
-    view, again = (picture_view(run, LABEL, LAYER, "pca") for _ in range(2))
-    assert len(view.row) == len(view.samples) == len(view.position) == 20 < view.total
-    assert list(view.row) == sorted(set(view.row)) and list(view.row) == list(again.row)
-    # The clicked row is that of the table, whatever was left out.
-    for row, sample in zip(view.row, view.samples["sample"], strict=True):
-        assert token_at(run, LABEL, int(row)) == token_of(sample)
+def test_a_row_names_the_sample_that_is_drawn_there(run: Run) -> None:
+    view = picture_view(run, LABEL, LAYER, "pca")
+    for row, sample in enumerate(view.samples["sample"]):
+        assert token_at(run, LABEL, row) == token_of(sample)
+
+
+def test_a_window_shows_what_lies_in_it(run: Run) -> None:
+    view = picture_view(run, LABEL, LAYER, "pca")
+    x, y = view.position.T
+    window = (float(np.median(x)), float(x.max()), float(y.min()), float(np.median(y)))
+    wanted = [i for i in range(view.total) if x[i] >= window[0] and y[i] <= window[3]]
+    assert list(view.seen(window)) == wanted and 0 < len(wanted) < view.total
+    assert len(view.seen(None)) == len(view.seen(view.extent)) == view.total
+
+
+def test_what_is_in_view_is_read_from_what_the_browser_holds(run: Run) -> None:
+    view = picture_view(run, LABEL, LAYER, "pca")
+    x0, x1, y0, y1 = view.extent
+    half = (x0 + x1) / 2
+    key = f"{LAYER} pca"
+    assert window_of(view, {"key": key, "range": [x0, half, y0, y1]}) == (x0, half, y0, y1)
+    # A zoom along one axis alone, and an axis that was turned round.
+    assert window_of(view, {"key": key, "range": [half, x0, None, None]}) == (x0, half, y0, y1)
+    assert window_of(view, {"key": key, "range": [x0 - 1, x1 + 1, y0, y1]}) is None
+    assert window_of(view, {"key": f"{LAYER} umap", "range": [x0, half, y0, y1]}) is None
+    for forged in (
+        None,
+        3,
+        {},
+        {"key": key},
+        {"key": key, "range": ["a"]},
+        {"key": key, "range": [1, 2]},
+        {"key": key, "range": [float("nan")] * 4},
+    ):
+        assert window_of(view, forged) is None  # fmt: skip
 
 
 @pytest.mark.parametrize("row", [-1, 10**9])
@@ -150,14 +174,15 @@ def test_every_sample_is_drawn_once(run: Run, by: str, scheme: str | None) -> No
     view = picture_view(run, LABEL, LAYER, "tsne")
     colour = colouring(run, LABEL, view, by, 2)
     figure = picture_figure(view, colour, (0.25, -0.5), scheme)
-    ring, *groups = figure.data
+    ring, corners, *groups = figure.data
+    assert (list(corners.x), list(corners.y)) == (list(view.extent[:2]), list(view.extent[2:]))
     assert figure.data[RING] is ring and (list(ring.x), list(ring.y)) == ([0.25], [-0.5])
     drawn = {
         int(row[0]): (x, y)
         for t in groups
         for row, x, y in zip(t.customdata, t.x, t.y, strict=True)
     }
-    assert drawn == {int(r): tuple(p) for r, p in zip(view.row, view.position, strict=True)}
+    assert drawn == {int(r): tuple(p) for r, p in enumerate(view.position)}
     if colour.names:
         # No group is told from another by colour alone.
         assert len({t.marker.symbol for t in groups}) == len(groups)
@@ -241,8 +266,7 @@ def test_a_unit_that_is_not_there_is_answered_with_a_message(client: FlaskClient
 
 
 def test_the_points_can_be_had_as_a_file(client: FlaskClient, run: Run, made: MadeRun) -> None:
-    frame = csv(client, ids.PICTURE_CSV, state() | {f"{ids.COLOUR}.value": "unit",
-                                                    f"{ids.UNIT}.value": "2"})  # fmt: skip
+    frame = exported(client, "embedding", "?embedding=pca&colour=unit&unit=2")
     view = picture_view(run, LABEL, LAYER, "pca")
     wanted = picture_frame(view, colouring(run, LABEL, view, "unit", 2))
     assert list(frame["sample"]) == list(wanted["sample"]) == list(view.samples["sample"])

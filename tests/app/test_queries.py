@@ -39,7 +39,7 @@ def test_units_are_those_of_the_tables_most_universal_first(made: MadeRun, run: 
     assert view.kept == UNITS // 2
     assert sorted(view.order) == list(range(UNITS))
     keys = []
-    for row in view.rows:
+    for row in view.records():
         effects = data["effect"].sel(unit=row["unit"]).values
         assert row["mean_effect"] == pytest.approx(sum(effects) / len(DATASETS))
         assert [row[f"e{i}"] for i in range(3)] == pytest.approx(list(effects))
@@ -53,7 +53,7 @@ def test_units_are_those_of_the_tables_most_universal_first(made: MadeRun, run: 
 
 
 def test_rows_are_plain_data_that_json_takes(run: Run) -> None:
-    rows = units_view(run, DETECTORS[0]).rows
+    rows = units_view(run, DETECTORS[0]).records()
     assert json.loads(json.dumps(rows)) == rows
 
 
@@ -265,6 +265,6 @@ def test_units_come_by_their_q(run: Run) -> None:
     view, counts = units_view(run, DETECTORS[0]), counts_view(run, DETECTORS[0])
     found = run.universality(DETECTORS[0])
     assert counts.contributing == len(found.universal) > 0
-    first = {row["unit"] for row in view.rows[: counts.contributing]}
+    first = set(view.order[: counts.contributing])
     assert first == set(found.universal.tolist())
-    assert all(row["q"] <= 0.05 for row in view.rows[: counts.contributing])
+    assert all(row["q"] <= 0.05 for row in view.records(slice(counts.contributing)))

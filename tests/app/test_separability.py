@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from io import StringIO
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.colors as pc
 import pytest
 from flask.testing import FlaskClient
@@ -40,7 +38,7 @@ from app.selection import Selection
 from probe.errors import StoreError, UnknownNameError
 from probe.separability.report import SeparabilityReport, Similarity
 from probe.tables import open_table
-from tests.app.calling import call, said
+from tests.app.calling import call, exported, said
 from tests.app.conftest import client_of
 from tests.app.drawing import FEW, MEASURES
 from tests.app.making import DATASETS, DETECTORS, LAYER, LAYERS, UNITS, MadeRun
@@ -381,21 +379,16 @@ def test_a_layer_that_is_not_there_is_answered_with_a_message(
     assert "is not known" in json.dumps(call(client, output, state("../../etc/passwd")))
 
 
-def csv(client: FlaskClient, button: str, values: dict[str, Any]) -> pd.DataFrame:
-    answer = call(client, f"{ids.file_of(button)}.data", {f"{button}.n_clicks": 1, **values})
-    return pd.read_csv(StringIO(answer["response"][ids.file_of(button)]["data"]["content"]))
-
-
 def test_what_is_shown_can_be_had_as_files(client: FlaskClient, made: MadeRun) -> None:
-    measures = csv(client, ids.MEASURES_CSV, state())
-    assert len(measures) == len(MEASURES) * len(LAYERS) * len(DATASETS)
+    measures = exported(client, "separability")
+    assert len(measures) == len(MEASURES) * len(DATASETS) and set(measures["layer"]) == {LAYER}
     assert set(measures["reason"].dropna()) == {"3 clusters; an interval takes 5"}
-    transfer = csv(client, ids.TRANSFER_CSV, state())
+    transfer = exported(client, "transfer")
     assert len(transfer) == len(DATASETS) ** 2 and set(transfer["layer"]) == {LAYER}
-    assert list(csv(client, ids.SPECIFIC_CSV, state())["layer"]) == list(LAYERS)
-    units = csv(client, ids.KNOWLEDGE_CSV, state())
+    assert list(exported(client, "specific-to-methods")["layer"]) == list(LAYERS)
+    units = exported(client, "unit-knowledge")
     assert list(units["unit"]) == list(range(UNITS)) and "universal" in units
-    alike = csv(client, ids.SIMILARITY_CSV, state())
+    alike = exported(client, "similarity")
     assert len(alike) == 1 and alike["layer"].iloc[0] == LAYER
 
 

@@ -19,7 +19,9 @@ PAGES = {
     "overview": ("/", 1560),
     "neurons": ("/neurons", 1700),
     "separability": ("/separability?embedding=umap", 3000),
+    "attribution": ("/attribution?images=missed", 2300),
     "artifacts": ("/artifacts?dataset=face2face", 2640),
+    "sample": ("/sample", 2550),
 }
 WIDTH = 1280
 

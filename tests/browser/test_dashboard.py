@@ -48,7 +48,8 @@ def test_from_the_matrix_to_the_images_of_a_unit(
     )
     page.wait_for_url(re.compile("metric=eer"))
     with page.expect_download() as download:
-        page.get_by_text("CSV", exact=True).first.click()
+        page.get_by_role("button", name="Export zero shot matrix").click()
+        page.get_by_role("menuitem", name="CSV").click()
     table = tmp_path / "matrix.csv"
     download.value.save_as(table)
     assert table.read_text().startswith("detector,dataset,level,metric,value,low,high,n_samples")
@@ -67,9 +68,17 @@ def test_from_the_matrix_to_the_images_of_a_unit(
     page.wait_for_function(
         "() => [...document.querySelectorAll('img')].every(i => i.complete && i.naturalWidth > 0)"
     )
-    assert page.locator(".js-plotly-plot").count() == 3
+    assert page.locator(".js-plotly-plot").count() == 4
     sources = [image.get_attribute("src") for image in images.all()]
     assert len(sources) == len(DATASETS) * 2 * 4
+
+    # The figure for the paper, and the fourth click of the story.
+    page.get_by_role("button", name="Export dose response").click()
+    with page.expect_download() as download:
+        page.get_by_role("menuitem", name="PDF").click()
+    assert download.value.suggested_filename == "dose-response-7.pdf"
+    download.value.save_as(tmp_path / "unit.pdf")
+    assert (tmp_path / "unit.pdf").read_bytes().startswith(b"%PDF")
 
     # A link reproduces the view, in another browser session.
     link = page.url

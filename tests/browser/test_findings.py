@@ -53,9 +53,10 @@ def choose(page: Page, select: str, option: str) -> None:
     page.get_by_role("option", name=option, exact=True).click()
 
 
-def saved(page: Page, button: str, out: Path) -> str:
+def saved(page: Page, name: str, out: Path) -> str:
+    page.locator(f"[data-menu='{name}']").click()
     with page.expect_download() as download:
-        page.locator(f"#{button}").click()
+        page.get_by_role("menuitem", name="CSV").click()
     download.value.save_as(out)
     return out.read_text()
 
@@ -99,9 +100,9 @@ def test_from_a_point_to_its_image_and_back_by_a_link(
     assert other.locator("#separability-unit").input_value() == unit
     other.get_by_text("UMAP of leaky", exact=False).wait_for()
 
-    text = saved(page, "separability-measures-csv", tmp_path / "measures.csv")
+    text = saved(page, "separability", tmp_path / "measures.csv")
     assert text.startswith("layer,dataset,measure,value,low,high,p,q,n_samples")
-    text = saved(page, "separability-picture-csv", tmp_path / "picture.csv")
+    text = saved(page, "embedding", tmp_path / "picture.csv")
     assert f"unit_{unit}" in text.splitlines()[0]
     assert watch.complaints == [] and watch.hosts == {"127.0.0.1"}
 
@@ -161,7 +162,7 @@ def test_artifacts_from_a_dataset_to_the_dose_of_a_unit(
     assert other.locator("#artifacts-artefact").input_value() == "blending"
     assert other.locator("#artifacts-unit").input_value() == unit
 
-    text = saved(page, "artifacts-effects-csv", tmp_path / "effects.csv")
+    text = saved(page, "artifact-effects", tmp_path / "effects.csv")
     assert set(re.findall(r"^\w+", text, re.M)[1:]) == {"beta"}
 
     # A detector that was not dosed says so, in place of empty figures.

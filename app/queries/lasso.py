@@ -1,0 +1,219 @@
+"""Selections in a picture, as text short enough for an address: a polygon, a box or a rule."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlencode
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.queries.pictures import PictureView
+from probe.errors import ProbeError
+from probe.stats import sigmoid
+
+__all__ = ["Lasso", "Rule", "drawn", "outline_of", "read", "ruled", "selected_by"]
+
+Floats = NDArray[np.float64]
+
+#: Corners that a polygon keeps, so that it fits into an address.
+CORNERS = 24
+#: Coordinates are counted in so many steps over the extent of a picture and a margin of it.
+STEPS, MARGIN = 36**3 - 1, 0.1
+#: Characters that an address may give to a selection.
+LONGEST = 200
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_FORM = re.compile(r"[pb][0-9a-f]{4}((?:[0-9a-z]{6}){2,24})")
+_FIELDS = ("dataset", "label", "method", "low", "high")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What selects samples without a mouse; all of it has to hold, and empty texts always do.
+
+    Attributes
+    ----------
+    dataset, label, method : str
+        Values of columns; a label is "real" or "fake".
+    low, high : float
+        Bounds of P(fake), inclusive.
+    """
+
+    dataset: str = ""
+    label: str = ""
+    method: str = ""
+    low: float = 0.0
+    high: float = 1.0
+
+
+@dataclass(frozen=True)
+class Lasso:
+    """A selection.
+
+    Attributes
+    ----------
+    corners : numpy.ndarray
+        Of a polygon in the picture, shape (corner, 2); empty for a rule.
+    box : bool
+        Whether the polygon is a box.
+    rule : Rule or None
+        Instead of a polygon.
+    """
+
+    corners: Floats
+    box: bool = False
+    rule: Rule | None = None
+
+
+def drawn(label: str, view: PictureView, event: Mapping[str, Any] | None) -> str:
+    """Write what plotly reports of a lasso or a box as text; empty if it reports neither."""
+    event = event or {}
+    loop, span = event.get("lassoPoints"), event.get("range")
+    if loop and len(loop.get("x", ())) >= 3:
+        corners, kind = np.stack([loop["x"], loop["y"]], axis=1).astype(np.float64), "p"
+    elif span and len(span.get("x", ())) == 2:
+        (x0, x1), (y0, y1) = sorted(span["x"]), sorted(span["y"])
+        corners, kind = np.array([[x0, y0], [x1, y1]], dtype=np.float64), "b"
+    else:
+        return ""
+    origin, size = _frame(view)
+    steps = np.rint(np.clip((corners - origin) / size, 0, 1) * STEPS).astype(np.int64)
+    if kind == "p":
+        steps = _simplified(steps)
+        if len(steps) < 3:
+            return ""
+    return kind + _key(label, view) + "".join(_digits(int(n)) for n in steps.ravel())
+
+
+def ruled(rule: Rule) -> str:
+    """Write a rule as text; empty if it selects everything.
+
+    Raises
+    ------
+    ProbeError
+        If it is too long for an address.
+    """
+    given = {
+        name: str(value) for name, value in vars(rule).items() if value != getattr(Rule(), name)
+    }
+    text = "r" + urlencode(given) if given else ""
+    if len(text) > LONGEST:
+        raise ProbeError("The names in this rule are too long for an address. Draw a box instead.")
+    return text
+
+
+def read(label: str, view: PictureView, text: str) -> Lasso | None:
+    """Read what `drawn` or `ruled` wrote; None where it is empty or of another picture.
+
+    Raises
+    ------
+    ProbeError
+        If it is neither.
+    """
+    if not text:
+        return None
+    if text[0] == "r":
+        return Lasso(np.empty((0, 2)), rule=_rule(text[1:]))
+    form = _FORM.fullmatch(text)
+    if form is None or (text[0] == "b") != (len(form[1]) == 12):
+        raise ProbeError("The address holds no selection that can be read. Draw one anew.")
+    if text[1:5] != _key(label, view):
+        return None
+    steps = np.array([int(form[1][i : i + 3], 36) for i in range(0, len(form[1]), 3)])
+    origin, size = _frame(view)
+    corners = steps.reshape(-1, 2) / STEPS * size + origin
+    if text[0] == "b":
+        (x0, y0), (x1, y1) = corners
+        return Lasso(np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]), box=True)
+    return Lasso(corners)
+
+
+def selected_by(view: PictureView, lasso: Lasso) -> NDArray[np.bool_]:
+    """Say which samples a selection holds, shape (sample,)."""
+    if lasso.rule is None:
+        return _inside(view.position, lasso.corners)
+    rule, samples = lasso.rule, view.samples
+    found = np.ones(view.total, dtype=bool)
+    for name in ("dataset", "method"):
+        if value := getattr(rule, name):
+            found &= (samples[name] == value).to_numpy()
+    if rule.label:
+        found &= (samples["label"] == int(rule.label == "fake")).to_numpy()
+    if (rule.low, rule.high) != (0, 1):
+        score = sigmoid(samples["logit"].to_numpy(dtype=np.float64))
+        found &= (score >= rule.low) & (score <= rule.high)
+    return found
+
+
+def outline_of(lasso: Lasso | None) -> list[dict[str, Any]]:
+    """Give the outline as plotly's selections; none for a rule."""
+    if lasso is None or not len(lasso.corners):
+        return []
+    axes = {"xref": "x", "yref": "y"}
+    if lasso.box:
+        (x0, y0), (x1, y1) = lasso.corners[0], lasso.corners[2]
+        return [{"type": "rect", "x0": x0, "y0": y0, "x1": x1, "y1": y1, **axes}]
+    path = "L".join(f"{x:.10g},{y:.10g}" for x, y in lasso.corners)
+    return [{"type": "path", "path": f"M{path}Z", **axes}]
+
+
+def _rule(text: str) -> Rule:
+    try:
+        found = parse_qs(text, strict_parsing=True, max_num_fields=len(_FIELDS))
+        values: dict[str, Any] = {name: found[name][-1] for name in _FIELDS if name in found}
+        for bound in ("low", "high"):
+            if bound in values:
+                values[bound] = float(values[bound])
+        if not values:
+            raise ValueError("it selects nothing")
+    except ValueError as error:
+        raise ProbeError(f"The address holds no rule that can be read ({error}).") from error
+    if values.get("label", "real") not in ("real", "fake"):
+        raise ProbeError("The rule in the address names a label other than real and fake.")
+    return Rule(**values)
+
+
+def _key(label: str, view: PictureView) -> str:
+    """Name a picture, so that a polygon is not laid over another one."""
+    name = "\n".join((label, view.layer, view.kind))
+    return hashlib.blake2b(name.encode(), digest_size=2).hexdigest()
+
+
+def _frame(view: PictureView) -> tuple[Floats, Floats]:
+    x0, x1, y0, y1 = view.extent
+    size = np.array([(x1 - x0) or 1.0, (y1 - y0) or 1.0])
+    return np.array([x0, y0]) - MARGIN * size, size * (1 + 2 * MARGIN)
+
+
+def _digits(number: int) -> str:
+    return _DIGITS[number // 1296] + _DIGITS[number // 36 % 36] + _DIGITS[number % 36]
+
+
+def _simplified(corners: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Leave out the corners that change the area least (Visvalingam and Whyatt 1993)."""
+    corners = corners[(corners != np.roll(corners, 1, axis=0)).any(axis=1)]
+    while len(corners) > CORNERS:
+        before, after = np.roll(corners, 1, axis=0), np.roll(corners, -1, axis=0)
+        (ax, ay), (bx, by) = (corners - before).T, (after - before).T
+        corners = np.delete(corners, int(np.argmin(np.abs(ax * by - ay * bx))), axis=0)
+    return corners
+
+
+def _inside(points: Floats, corners: Floats) -> NDArray[np.bool_]:
+    """Whether points lie in a polygon, by the number of its edges that a ray crosses."""
+    near = ((points >= corners.min(axis=0)) & (points <= corners.max(axis=0))).all(axis=1)
+    rows = np.flatnonzero(near)
+    x, y = points[rows].T
+    odd = np.zeros(len(rows), dtype=bool)
+    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        if y0 != y1:
+            crossed = ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+            odd ^= crossed
+    out = np.zeros(len(points), dtype=bool)
+    out[rows[odd]] = True
+    return out
