@@ -76,6 +76,7 @@ def create_app(
         update_title="",
         assets_folder=str(Path(__file__).parent / "assets"),
         serve_locally=True,
+        eager_loading=True,
         suppress_callback_exceptions=True,
         use_pages=False,
         add_log_handler=False,

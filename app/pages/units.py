@@ -117,19 +117,22 @@ def _register_choices(app: Dash, run: Run) -> None:
             return (no_update,) * 4
         unit = marked_unit(view, chosen)
         to: Any = no_update
-        if ctx.triggered_id == ids.LIST_URL:
+        # What changes while an earlier change is being answered comes together with it.
+        changed = set(ctx.triggered_prop_ids.values())
+        clicked_now = ids.SHARES in changed and click is not None
+        if ids.LIST_URL in changed and not clicked_now:
             if unit not in (None, marked):
                 to = _scroll(view, request, unit)
             return no_update, chosen.dataset or ALL, to, no_update
-        if ctx.triggered_id == ids.UNITS_SHOW:
+        if ids.UNITS_SHOW in changed and not clicked_now:
             return no_update, no_update, _scroll(view, request, unit), no_update
         clicked: Any = no_update
-        if ctx.triggered_id == ids.DATASET:
-            chosen = chosen.but(dataset="" if dataset == ALL else dataset)
-        elif ctx.triggered_id == ids.SHARES:
+        if clicked_now:
             number, clicked = _clicked(click, view), None
             if number is not None:
                 chosen, to = chosen.but(unit=number), _scroll(view, request, number)
+        elif ids.DATASET in changed:
+            chosen = chosen.but(dataset="" if dataset == ALL else dataset)
         elif isinstance(rows, list) and rows and isinstance(rows[0], dict):
             # The list also reports the row that it marks by itself; that is no choice.
             if rows[0].get("unit") not in (None, unit):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from app.queries.compare import NotComparableError, Pair, Side, siblings
+from app.queries.deriving import shared
 from app.queries.reading import Run, stamp_of
 from app.queries.runs import evaluation_notes
 from probe.errors import ProbeError
@@ -154,7 +154,7 @@ def difference_of(pair: Pair, metric: str, level: str) -> tuple[xr.Dataset, tupl
     return _differing(pair, stamps, metric, level, coverage, seed)
 
 
-@lru_cache(maxsize=256)
+@shared(maxsize=256)
 def _differing(
     pair: Pair, stamps: tuple[int, int], metric: str, level: str, coverage: float, seed: int
 ) -> tuple[xr.Dataset, tuple[str, ...]]:
@@ -172,7 +172,7 @@ def _differing(
     return differences(drawn[0], drawn[1], coverage), left_out
 
 
-@lru_cache(maxsize=512)
+@shared(maxsize=512)
 def _drawn(side: Side, stamp: int, metric: str, level: str, seed: int) -> xr.Dataset:
     """Resample one detector on all its images; every pair that it is in shares the draws."""
     return resample_scores(_scores(side, stamp), metrics=[metric], levels=[level], seed=seed)
@@ -199,7 +199,7 @@ def paired_scores(
     return _pairing(pair, (_stamp(pair.one.run), _stamp(pair.other.run)))
 
 
-@lru_cache(maxsize=4)
+@shared(maxsize=4)
 def _pairing(
     pair: Pair, stamps: tuple[int, int]
 ) -> tuple[pd.DataFrame, pd.DataFrame, tuple[str, ...], tuple[str, ...]]:
@@ -277,7 +277,7 @@ def _digests(run: Run, samples: list[str]) -> dict[str, str]:
     return out
 
 
-@lru_cache(maxsize=6)
+@shared(maxsize=6)
 def _scores(side: Side, stamp: int) -> pd.DataFrame:
     scores = side.run.scores
     found: pd.DataFrame = scores[scores["detector"].to_numpy() == side.label].reset_index(drop=True)

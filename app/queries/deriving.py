@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from functools import lru_cache, wraps
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["derived"]
+__all__ = ["derived", "shared"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 #: Results that stay in memory. What is large holds its tables' columns and few copies of them.
 MOST = 256
@@ -25,6 +27,31 @@ class _Entry:
         self.sources = sources
         self.lock = threading.Lock()
         self.result: list[Any] = []
+
+
+def shared(maxsize: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Keep results by arguments as `functools.lru_cache` does, and work each out only once.
+
+    Visitors who ask for the same at the same time wait for the first; otherwise each would take
+    the time and the memory.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        kept: Any = lru_cache(maxsize=maxsize)(function)
+        locks = lru_cache(maxsize=4 * maxsize)(lambda *given: threading.RLock())
+
+        @wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> T:
+            with _LOCK:
+                lock = locks(*args, *kwargs.items())
+            with lock:
+                found: T = kept(*args, **kwargs)
+            return found
+
+        call.__dict__["cache_clear"] = kept.cache_clear
+        return call
+
+    return decorate
 
 
 def derived(make: Callable[..., T], sources: tuple[Any, ...], *settings: Hashable) -> T:

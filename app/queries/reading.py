@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 import xarray as xr
 
+from app.queries.deriving import shared
 from probe.artifacts import ArtifactReport
 from probe.attribution.findings import MapSimilarity, RegionAttention
 from probe.attribution.maps import AttributionMap
@@ -268,7 +268,7 @@ def _kept(read: Callable[[Path], T], path: Path, stamp: object) -> T:
     return found
 
 
-@lru_cache(maxsize=128)
+@shared(maxsize=128)
 def _cached(read: Callable[[Path], Any], path: Path, stamp: object) -> Any:
     return read(path)
 

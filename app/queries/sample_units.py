@@ -6,7 +6,6 @@ Everything here describes one image. It is no test: of many units some are alway
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from app.queries.deriving import shared
 from app.queries.layers import unit_layer
 from app.queries.reading import Run, stamp_of
 from app.queries.sample import SampleView
@@ -236,7 +236,7 @@ def spread_of(run: Run, label: str, layer: str, dataset: str = "") -> Spread:
 
 
 # The stamp is part of what is looked up, so that a table that was made again is read again.
-@lru_cache(maxsize=64)
+@shared(maxsize=64)
 def _stored_spread(run: Run, label: str, layer: str, dataset: str, stamp: int) -> Spread:
     store = run.store(label)
     table = store.samples
@@ -260,7 +260,7 @@ def _stored_spread(run: Run, label: str, layer: str, dataset: str, stamp: int) -
     return _spread(np.concatenate(parts), int(real.sum()))
 
 
-@lru_cache(maxsize=32)
+@shared(maxsize=32)
 def _measured_spread(run: Run, dataset: str, stamp: int) -> Spread:
     data = run.measurements
     real = data["label"].values == 0

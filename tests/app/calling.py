@@ -13,7 +13,7 @@ from app import ids
 
 
 def call(
-    client: FlaskClient, output: str, values: dict[str, Any], changed: str | None = None
+    client: FlaskClient, output: str, values: dict[str, Any], changed: str | None = None, *also: str
 ) -> Any:
     """Answer of the callback with this output; inputs are given as {"id.property": value}.
 
@@ -34,7 +34,7 @@ def call(
         "outputs": outputs if len(outputs) > 1 else outputs[0],
         "inputs": inputs,
         "state": state,
-        "changedPropIds": [changed or f"{inputs[0]['id']}.{inputs[0]['property']}"],
+        "changedPropIds": [*also, changed or f"{inputs[0]['id']}.{inputs[0]['property']}"],
     }
     answer = client.post("/_dash-update-component", json=body)
     assert answer.status_code == 200, answer.text[:500]

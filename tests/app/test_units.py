@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from app.queries import activations, arranging, units
 from app.queries.activations import column, stored_units
 from app.queries.arranging import ArrangingError
 from app.queries.asking import Asked
-from app.queries.deriving import derived
+from app.queries.deriving import derived, shared
 from app.queries.reading import Run
 from app.queries.units import UnitsView, shares_view, units_block, units_view
 from probe.errors import ProbeError, StoreError, UnknownNameError
@@ -166,8 +167,10 @@ def test_a_choice_in_the_list_or_the_heatmap_goes_into_the_address(client: Flask
 
     def follow(changed: str, value: Any, **more: Any) -> dict[str, Any]:
         given = base | {changed: value} | more
-        answer: dict[str, Any] = call(client, f"{ids.LIST_URL}.search", given, changed)["response"]
-        return answer
+        rows = [name for name in more if name.endswith("selectedRows")]
+        answer = call(client, f"{ids.LIST_URL}.search", given, changed, *rows)
+        found: dict[str, Any] = answer["response"]
+        return found
 
     chosen = follow(f"{ids.UNITS}.selectedRows", [{"unit": 5}])
     assert chosen == {ids.LIST_URL: {"search": "?detector=meso4%2Fbase&unit=5"}}
@@ -176,6 +179,9 @@ def test_a_choice_in_the_list_or_the_heatmap_goes_into_the_address(client: Flask
     assert click[ids.UNITS]["scrollTo"] == {"rowIndex": 7, "rowPosition": "middle"}
     for bad in ({"points": [{"x": "99"}]}, {"points": [{"y": 1}]}):
         assert ids.LIST_URL not in follow(f"{ids.SHARES}.clickData", bad)
+    # A click that comes together with what the list reports of itself is not lost.
+    both = {f"{ids.UNITS}.selectedRows": [{"unit": 1}]}
+    assert follow(f"{ids.SHARES}.clickData", {"points": [{"x": "7"}]}, **both) == click
     moved = follow(f"{ids.LIST_URL}.search", "?unit=9", **{f"{ids.UNITS_MARKED}.data": 3})
     assert moved[ids.UNITS]["scrollTo"]["rowIndex"] == 9
 
@@ -310,6 +316,28 @@ def test_what_is_derived_is_made_once_for_the_same_tables() -> None:
     one, two = [1, 2], [1, 2]
     assert derived(make, (one,), 2) == derived(make, (one,), 2) == 4 and len(made) == 1
     assert derived(make, (one,), 3) == 6 and derived(make, (two,), 2) == 4 and len(made) == 3
+
+
+def test_visitors_who_ask_at_once_wait_for_one_of_them() -> None:
+    made: list[int] = []
+    begun = threading.Barrier(4)
+
+    @shared(maxsize=2)
+    def slow(number: int) -> int:
+        made.append(number)
+        time.sleep(0.05)
+        return 2 * number
+
+    def ask() -> None:
+        begun.wait()
+        assert slow(3) == 6
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [3] and slow(3) == 6 and slow(4) == 8 and made == [3, 4]
 
 
 def test_a_list_of_many_units_is_not_in_the_page(client: FlaskClient) -> None:
