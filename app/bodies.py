@@ -8,6 +8,8 @@ from typing import Any
 from flask import Flask, abort, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from app.arguments import are_arguments, are_changes
+
 __all__ = ["LARGEST", "bound"]
 
 #: Bytes of a request that carries an uploaded file, a third more than the file in Base64.
@@ -93,6 +95,10 @@ def _callback(body: Any, callbacks: Mapping[str, Any]) -> Mapping[str, Any]:
         for item, wanted in zip(items, found[kind], strict=True):
             if not _fits(item, wanted["property"]):
                 abort(400, f"The request gives no proper {wanted['property']}.")
+    if not are_changes(changed, found["inputs"]):
+        abort(400, "The request does not say what has changed.")
+    if not are_arguments(found["callback"], [_value(item) for part in given for item in part]):
+        abort(400, "The request gives what the callback does not take.")
     return found
 
 
@@ -123,6 +129,11 @@ def _fits(item: Any, name: str) -> bool:
     if name in _POINTS:
         return _are_points(item["value"].get("points"), may_be_none=name == "selectedData")
     return name != "value" or not isinstance(value, str) or len(value) <= _LONGEST
+
+
+def _value(item: Any) -> Any:
+    """Return an input's value; a pattern's is the list of those of its components."""
+    return [_value(one) for one in item] if isinstance(item, list) else item.get("value")
 
 
 def _are_points(given: Any, *, may_be_none: bool) -> bool:

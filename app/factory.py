@@ -8,6 +8,7 @@ from pathlib import Path
 from dash import ClientsideFunction, Dash, Input, Output, State
 
 from app import ids, pages
+from app.answers import write_fast
 from app.bodies import bound
 from app.components.shell import navigation, shell
 from app.downloads import add_downloads
@@ -15,6 +16,7 @@ from app.heatmaps import add_map_route
 from app.login import require_token
 from app.queries.reading import Run
 from app.queries.runs import open_others
+from app.scripts import Page
 from app.security import guard
 from app.thumbs import add_routes
 from probe.errors import ProbeError, StoreError
@@ -70,7 +72,7 @@ def create_app(
             "`probe demo`."
         )
     run = Run(RunFolder(root.resolve()), open_others(others, root))
-    app = Dash(
+    app = Page(
         "app",
         title="probe",
         update_title="",
@@ -81,6 +83,7 @@ def create_app(
         use_pages=False,
         add_log_handler=False,
     )
+    write_fast()
     app.index_string = _PAGE
     app.layout = lambda: shell(_title(run))
     _route(app, run)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 from probe.datasets.dataset import Dataset, write_native
@@ -16,6 +17,10 @@ from probe.datasets.samples import Samples
 
 # One thread each: several test processes on two cores slow each other down many times over.
 torch.set_num_threads(1)
+
+# Examples take as long as other processes on the machine let them.
+settings.register_profile("probe", deadline=None)
+settings.load_profile("probe")
 
 
 def make_images(

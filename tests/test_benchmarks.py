@@ -11,8 +11,11 @@ from click.testing import CliRunner
 from benchmarks import attribution, ingest, suffixes, sweep
 from benchmarks.__main__ import NAMES, main
 
+# The dashboard's opens every page of a run, which takes longer than what it would find is worth.
+SLOW = {"dashboard": pytest.mark.slow}
 
-@pytest.mark.parametrize("name", NAMES)
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SLOW.get(name, ())) for name in NAMES])
 def test_a_benchmark_runs(name: str) -> None:
     done = CliRunner().invoke(main, [name, "--tiny"], catch_exceptions=False)
     assert done.exit_code == 0 and "ratio" in done.output

@@ -190,7 +190,7 @@ HELP = {
         "ours",
     ),
     "maps": Help(
-        "What in the image moves the logit of \"fake\". All maps of one method have one scale of "
+        'What in the image moves the logit of "fake". All maps of one method have one scale of '
         "colours, which ends at the largest of the detectors' 99.5th percentiles of magnitude (of "
         "up to 64 of a detector's maps, evenly spaced); what is beyond has the colour of the end.",
         "the method's paper is at its name",

@@ -14,7 +14,7 @@ from app.components.sample import sample_link
 from app.components.tables import figures_table, interval_text, number_text
 from app.queries.images import Shown
 from app.queries.lasso import Rule
-from app.queries.selected import Group, SelectedView, TellingView
+from app.queries.selected import CANDIDATES, Group, SelectedView, TellingView
 from app.selection import Selection
 
 __all__ = ["nothing_selected", "rule_form", "selected_images", "selected_text", "telling_table"]
@@ -134,6 +134,7 @@ def _notes(view: TellingView, attrs: dict[Any, Any]) -> list[Any]:
     lines = [
         f"The strongest {view.table.sizes['unit']} of {view.n_units:,} units; {selected:,} "
         f"selected samples ({people}) against {rest:,} others{drawn}.",
+        *_first_look(view),
         "The selection was made after looking at these activations, and the strongest of many "
         "units are listed, so no p-value would mean anything: read this as a description.",
     ]
@@ -154,6 +155,17 @@ def _notes(view: TellingView, attrs: dict[Any, Any]) -> list[Any]:
             "separate completely."
         )
     return [html.Div(line) for line in lines]
+
+
+def _first_look(view: TellingView) -> list[str]:
+    """Say how units were chosen to be measured, where that was by fewer samples."""
+    if not view.screened:
+        return []
+    return [
+        f"All units were looked at with {view.screened:,} samples drawn at random, and only the "
+        f"{min(CANDIDATES, view.n_units)} best of this first look were measured: a unit that it "
+        "missed is not listed."
+    ]
 
 
 def _unit_button(number: int, chosen: bool) -> Any:

@@ -28,7 +28,23 @@ PAGES = {
 _THEME = {
     "fontFamily": FONT,
     "fontFamilyMonospace": 'ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace',
-    "primaryColor": "blue",
+    # White text has a contrast of 5.2 on the shade of the light scheme, 6.5 on the dark one's.
+    "colors": {
+        "accent": [
+            "#e8f4fb",
+            "#d0e7f5",
+            "#a3d0ec",
+            "#73b8e3",
+            "#4ba4db",
+            "#2b90cf",
+            "#0072b2",
+            "#00639b",
+            "#005585",
+            "#00466e",
+        ]
+    },
+    "primaryColor": "accent",
+    "primaryShade": {"light": 6, "dark": 7},
     "defaultRadius": "md",
 }
 

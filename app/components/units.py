@@ -83,8 +83,8 @@ def columns(view: UnitsView) -> list[dict[str, Any]]:
 def units_note(view: UnitsView) -> str:
     """Say what the numbers of the table are."""
     return (
-        f"{len(view.order):,} units of layer {view.layer}. Effects on the {view.output}. Bold: among "
-        f"the {view.kept} strongest of that dataset."
+        f"{len(view.order):,} units of layer {view.layer}. Effects on the {view.output}. Bold: "
+        f"among the {view.kept} strongest of that dataset."
     )
 
 
@@ -174,7 +174,8 @@ def _number(field: str, title: str, tip: str) -> dict[str, Any]:
     width = 26 + 7 * max(4, len(title))
     return {
         "field": field, "headerName": title, "headerTooltip": tip, "minWidth": width,
-        "type": "rightAligned", "filter": "agNumberColumnFilter", "filterParams": _FILTER, "sortingOrder": ["desc", "asc"],
+        "type": "rightAligned", "filter": "agNumberColumnFilter", "filterParams": _FILTER,
+        "sortingOrder": ["desc", "asc"],
     }  # fmt: skip
 
 
@@ -182,7 +183,8 @@ def _adjusted() -> dict[str, Any]:
     """Define the column of q-values, the small ones bold."""
     out = _number("q", "q", "Adjusted p-value: contributes to detection in all datasets")
     out["valueFormatter"] = {
-        "function": "!params.data ? '' : params.value == null ? '–' : d3.format('.3f')(params.value)"
+        "function": "!params.data ? '' : params.value == null ? '–' : "
+        "d3.format('.3f')(params.value)"
     }
     out["cellClassRules"] = {"in-list": "params.value != null && params.value <= 0.05"}
     return out | {"sortingOrder": ["asc", "desc"]}

@@ -132,7 +132,9 @@ EXPORTS = {
         about=("metric", "level"),
     ),
     "matrix-against": Export(
-        _against, _against_figure, attrs=lambda run, chosen: run.evaluation.attrs,
+        _against,
+        _against_figure,
+        attrs=lambda run, chosen: run.evaluation.attrs,
         about=("other", "metric", "level"),
     ),
     "runs": Export(_runs, about=()),

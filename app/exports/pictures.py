@@ -12,6 +12,7 @@ from scipy.special import expit
 
 from app.exports.export import Export
 from app.exports.script import script
+from app.queries.activations import column
 from app.queries.layers import known_detector, named_layer
 from app.queries.pictures import COLOURS, kinds_of, units_of
 from app.queries.reading import Run
@@ -28,17 +29,17 @@ MOST = 10_000
 _COLUMNS = ["sample", "dataset", "label", "method", "video"]
 
 
-def _shown(run: Run, chosen: Selection) -> tuple[str, str, str, int | None]:
-    """Return detector, layer, kind of picture and the unit that colours it, if one does."""
+def _shown(run: Run, chosen: Selection) -> tuple[str, str, str, str, int | None]:
+    """Return detector, layer, kind of picture, what colours it, and the unit if one does."""
     label = known_detector(run, chosen)
     layer, kind = named_layer(run, label, chosen), chosen.named("embedding", kinds_of(run, label))
     known = [str(name) for name in run.embeddings(label).data["layer"].values]
     if layer not in known:
         raise UnknownNameError("layer", layer, known, where=f"the embeddings of {label}")
-    unit = None
-    if chosen.named("colour", list(COLOURS)) == "unit" and (units := units_of(run, label, layer)):
+    unit, by = None, chosen.named("colour", list(COLOURS))
+    if by == "unit" and (units := units_of(run, label, layer)):
         unit = chosen.unit_number(units)
-    return label, layer, kind, unit
+    return label, layer, kind, by, unit
 
 
 def _samples(run: Run, label: str) -> pd.DataFrame:
@@ -56,28 +57,35 @@ def _samples(run: Run, label: str) -> pd.DataFrame:
 
 
 def _picture(run: Run, chosen: Selection) -> pd.DataFrame:
-    label, layer, kind, unit = _shown(run, chosen)
+    label, layer, kind, _, unit = _shown(run, chosen)
     samples = _samples(run, label)
     one = run.embeddings(label).data["position"].sel({"layer": layer, "method": kind})
     place = one.transpose("sample", "axis").values
     frame = samples[_COLUMNS].assign(p_fake=expit(samples["logit"]), x=place[:, 0], y=place[:, 1])
     if unit is not None:
-        values = run.store(label)[layer]["activation"].sel(unit=unit).values
-        frame[f"unit_{unit}"] = values[samples["place"]]
+        frame[f"unit_{unit}"] = column(run, label, layer, unit)[samples["place"]]
     return frame
 
 
 def _picture_figure(run: Run, chosen: Selection) -> Figure:
-    label, layer, kind, _ = _shown(run, chosen)
+    label, layer, kind, by, unit = _shown(run, chosen)
     found, samples = run.embeddings(label), _samples(run, label)
     if len(samples) > MOST:
         some = np.random.default_rng(0).permutation(len(samples))[:MOST]
         found, samples = Embeddings(found.data.isel(sample=some)), samples.iloc[some]
-    return embedding_figure(found, samples, layer, kind)
+    coloured: dict[str, Any] = {}
+    if unit is not None:
+        values = column(run, label, layer, unit)[samples["place"]]
+        coloured = {"by": f"activation of unit {unit}", "value": values}
+    elif by == "score":
+        coloured = {"by": "P(fake)", "value": expit(samples["logit"])}
+    elif by == "method":
+        coloured = {"by": "method"}
+    return embedding_figure(found, samples, layer, kind, **coloured)
 
 
 def _picture_code(run: Run, chosen: Selection) -> str:
-    label, layer, kind, unit = _shown(run, chosen)
+    label, layer, kind, by, unit = _shown(run, chosen)
     table = [
         f"found = Embeddings.open(run.embeddings({label!r}))",
         f"store = ActivationStore.open(run.store({label!r}))",
@@ -90,10 +98,18 @@ def _picture_code(run: Run, chosen: Selection) -> str:
     ]
     if unit is not None:
         table += [
-            f'values = store[{layer!r}]["activation"].sel(unit={unit}).values',
+            f'values = store[{layer!r}]["activation"].sel(unit={unit}).values.astype("float32")',
             f'table[{f"unit_{unit}"!r}] = values[samples["place"]]',
         ]
-    figure = [f"figure = embedding_figure(found, samples, {layer!r}, {kind!r})"]
+    coloured = ""
+    if unit is not None:
+        name = f"activation of unit {unit}"
+        coloured = f', by={name!r}, value=values[samples["place"]]'
+    elif by == "score":
+        coloured = ', by="P(fake)", value=expit(samples["logit"])'
+    elif by == "method":
+        coloured = ', by="method"'
+    figure = [f"figure = embedding_figure(found, samples, {layer!r}, {kind!r}{coloured})"]
     imports = ["from probe import ActivationStore, Embeddings", "from scipy.special import expit"]
     if run.embeddings(label).data.sizes["sample"] > MOST:
         imports.append("import numpy as np")

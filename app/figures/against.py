@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.heat import cell, colourbar, heatmap, level, short, signed
 from app.figures.matrix import FOOT, HEAD, columns_axis, rows_axis
 from app.figures.theme import Theme, clean, theme_of
@@ -19,7 +19,7 @@ __all__ = ["against_figure"]
 LEAST = 0.1
 
 
-def against_figure(view: AgainstView, height: int, scheme: str | None = None) -> go.Figure:
+def against_figure(view: AgainstView, height: int, scheme: str | None = None) -> plot.Figure:
     """Draw detectors × datasets, difference and interval in each cell.
 
     Orange is better than the reference and purple worse, whatever the metric. A diamond stands in
@@ -33,8 +33,8 @@ def against_figure(view: AgainstView, height: int, scheme: str | None = None) ->
     # Written in the order of the colours, from worse to better.
     first = f"+{end:.2f}" if view.metric == "eer" else f"\N{MINUS SIGN}{end:.2f}"
     last = f"\N{MINUS SIGN}{end:.2f}" if view.metric == "eer" else f"+{end:.2f}"
-    figure = go.Figure(
-        go.Heatmap(
+    figure = plot.Figure(
+        plot.heatmap(
             **heatmap(
                 theme, better / end, _hovers(view), x=columns, y=rows,
                 colorbar=colourbar(theme, [first, "0", last]),

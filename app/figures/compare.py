@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from app.figures import plot
 from app.figures.heat import level
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.compare_images import ImagesView
@@ -29,7 +29,7 @@ def forest_height(n_rows: int) -> int:
     return _ROW * n_rows + _HEAD + _FOOT
 
 
-def forest_figure(view: ScoresView, scheme: str | None = None) -> go.Figure:
+def forest_figure(view: ScoresView, scheme: str | None = None) -> plot.Figure:
     """Draw both detectors at the left and their paired difference with its interval at the right.
 
     Differences that are more than noise are filled diamonds, the others open circles. Small
@@ -37,7 +37,7 @@ def forest_figure(view: ScoresView, scheme: str | None = None) -> go.Figure:
     """
     theme = theme_of(scheme)
     n = len(view.datasets)
-    figure = go.Figure(_both(view, theme))
+    figure = plot.Figure(_both(view, theme))
     figure.add_traces([_differences(view, theme, changed) for changed in (True, False)])
     if len(view.seeds):
         figure.add_trace(_seeds(view, theme))
@@ -100,10 +100,12 @@ def interval_bars(value: Floats, low: Floats, high: Floats, theme: Theme) -> dic
     }  # fmt: skip
 
 
-def points_figure(view: ImagesView, names: tuple[str, str], scheme: str | None = None) -> go.Figure:
+def points_figure(
+    view: ImagesView, names: tuple[str, str], scheme: str | None = None
+) -> plot.Figure:
     """Draw every image at the logits that both gave it."""
     theme = theme_of(scheme)
-    figure = go.Figure()
+    figure = plot.Figure()
     kinds = ((0, "real", theme.accent, "circle"), (1, "fake", theme.warm, "square"))
     for label, name, colour, symbol in kinds:
         kept = view.label == label
@@ -139,18 +141,18 @@ def points_figure(view: ImagesView, names: tuple[str, str], scheme: str | None =
     return figure
 
 
-def _both(view: ScoresView, theme: Theme) -> list[go.Scatter]:
+def _both(view: ScoresView, theme: Theme) -> list[plot.Trace]:
     rows = np.arange(len(view.datasets))
     shared: dict[str, Any] = {"mode": "markers", "xaxis": "x", "yaxis": "y"}
     text = f"{METRICS[view.metric]} %{{x:.3f}}"
     return [
-        go.Scatter(
+        plot.scatter(
             x=view.value, y=rows, name=clean(view.one), **shared,
             marker={"symbol": "circle", "size": 12, "color": theme.accent,
                     "line": {"width": 1, "color": theme.ground}},
             hovertemplate=f"{text}<extra>{clean(view.one)}</extra>",
         ),
-        go.Scatter(
+        plot.scatter(
             x=view.reference, y=rows, name=clean(view.other), **shared,
             marker={"symbol": "diamond-open", "size": 11, "color": theme.warm,
                     "line": {"width": 2}},
@@ -159,10 +161,10 @@ def _both(view: ScoresView, theme: Theme) -> list[go.Scatter]:
     ]  # fmt: skip
 
 
-def _differences(view: ScoresView, theme: Theme, changed: bool) -> go.Scatter:
+def _differences(view: ScoresView, theme: Theme, changed: bool) -> plot.Trace:
     """Draw the rows whose difference is more than noise, or the others."""
     rows = np.flatnonzero((view.changed == changed) & np.isfinite(view.difference))
-    return go.Scatter(
+    return plot.scatter(
         x=view.difference[rows],
         y=rows,
         error_x=interval_bars(view.difference[rows], view.low[rows], view.high[rows], theme),
@@ -181,9 +183,9 @@ def _differences(view: ScoresView, theme: Theme, changed: bool) -> go.Scatter:
     )
 
 
-def _seeds(view: ScoresView, theme: Theme) -> go.Scatter:
+def _seeds(view: ScoresView, theme: Theme) -> plot.Trace:
     n = len(view.seeds)
-    return go.Scatter(
+    return plot.scatter(
         x=view.seeds.ravel(),
         y=np.tile(np.arange(len(view.datasets)) + 0.26, n),
         mode="markers",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.compare import interval_bars, row_names
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.compare_parts import FeaturesView, LayersView, MapsView, UnitsView
@@ -26,10 +26,10 @@ COLUMNS, PANEL = 3, 210
 _ROW, _HEAD, _FOOT = 44, 36, 52
 
 
-def units_figure(view: UnitsView, names: tuple[str, str], scheme: str | None = None) -> go.Figure:
+def units_figure(view: UnitsView, names: tuple[str, str], scheme: str | None = None) -> plot.Figure:
     """Draw every unit at its mean effect in both variants."""
     theme = theme_of(scheme)
-    figure = go.Figure()
+    figure = plot.Figure()
     both = view.in_one & view.in_other
     kinds = (
         ("in neither list", ~(view.in_one | view.in_other), "circle-open", theme.muted),
@@ -69,7 +69,7 @@ def features_height(n_layers: int) -> int:
     return _ROW * n_layers + 16 + _FOOT
 
 
-def features_figure(view: FeaturesView, scheme: str | None = None) -> go.Figure:
+def features_figure(view: FeaturesView, scheme: str | None = None) -> plot.Figure:
     """Draw debiased CKA of two detectors, layer by layer."""
     theme = theme_of(scheme)
     n = len(view.layers)
@@ -77,8 +77,8 @@ def features_figure(view: FeaturesView, scheme: str | None = None) -> go.Figure:
         f"{low:.2f} to {high:.2f}" if np.isfinite(low) else "no interval"
         for low, high in zip(view.low, view.high, strict=True)
     ]
-    figure = go.Figure(
-        go.Scatter(
+    figure = plot.Figure(
+        plot.scatter(
             x=view.value, y=np.arange(n), mode="markers", customdata=texts,
             error_x=interval_bars(view.value, view.low, view.high, theme),
             marker={"symbol": "circle", "size": 12, "color": theme.accent},
@@ -102,10 +102,10 @@ def layers_height(n_datasets: int) -> int:
     return -(-n_datasets // COLUMNS) * PANEL + _HEAD
 
 
-def layers_figure(view: LayersView, scheme: str | None = None) -> go.Figure:
+def layers_figure(view: LayersView, scheme: str | None = None) -> plot.Figure:
     """Draw the probes' AUROC of both through the layers, a panel a dataset."""
     theme = theme_of(scheme)
-    figure, axes, titles = go.Figure(), dict[str, Any](), []
+    figure, axes, titles = plot.Figure(), dict[str, Any](), []
     lines = -(-len(view.datasets) // COLUMNS)
     for i, name in enumerate(view.datasets):
         r, c = divmod(i, COLUMNS)
@@ -148,11 +148,11 @@ def maps_height(n_datasets: int) -> int:
     return _ROW * n_datasets + _HEAD + _FOOT
 
 
-def maps_figure(view: MapsView, scheme: str | None = None) -> go.Figure:
+def maps_figure(view: MapsView, scheme: str | None = None) -> plot.Figure:
     """Draw the similarity of maps of the same image beside that of different images."""
     theme = theme_of(scheme)
     n = len(view.datasets)
-    figure = go.Figure()
+    figure = plot.Figure()
     parts = (
         ("two variants, the same image", view.value, view.low, view.high, -0.13, "circle",
          theme.accent),
@@ -181,10 +181,10 @@ def maps_figure(view: MapsView, scheme: str | None = None) -> go.Figure:
     return figure
 
 
-def _through(view: LayersView, k: int, dataset: int, mark: str, theme: Theme) -> go.Scatter:
+def _through(view: LayersView, k: int, dataset: int, mark: str, theme: Theme) -> plot.Trace:
     colour = (theme.accent, theme.warm)[k]
     value, low, high = (array[k, :, dataset] for array in (view.value, view.low, view.high))
-    return go.Scatter(
+    return plot.scatter(
         x=np.arange(len(view.layers)) + (0.06, -0.06)[k],
         y=value,
         error_y={

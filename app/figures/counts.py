@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.theme import Theme, theme_of
 from app.queries.neurons import CountsView
 
 __all__ = ["counts_figure"]
 
 
-def counts_figure(view: CountsView, scheme: str | None = None) -> go.Figure:
+def counts_figure(view: CountsView, scheme: str | None = None) -> plot.Figure:
     """Draw observed counts as bars, the independence null with its range, untrained draws."""
     theme = theme_of(scheme)
-    figure = go.Figure([_observed(view, theme), _independent(view, theme)])
+    figure = plot.Figure([_observed(view, theme), _independent(view, theme)])
     figure.add_traces([_untrained(view, theme, draw) for draw in range(len(view.untrained))])
     figure.update_layout(
         **theme.layout(
@@ -35,8 +35,8 @@ def counts_figure(view: CountsView, scheme: str | None = None) -> go.Figure:
     return figure
 
 
-def _observed(view: CountsView, theme: Theme) -> go.Bar:
-    return go.Bar(
+def _observed(view: CountsView, theme: Theme) -> plot.Trace:
+    return plot.bar(
         x=view.count - 0.2,
         y=view.observed,
         width=0.36,
@@ -50,7 +50,7 @@ def _observed(view: CountsView, theme: Theme) -> go.Bar:
     )
 
 
-def _independent(view: CountsView, theme: Theme) -> go.Scatter:
+def _independent(view: CountsView, theme: Theme) -> plot.Trace:
     bars = {
         "type": "data",
         "symmetric": False,
@@ -60,7 +60,7 @@ def _independent(view: CountsView, theme: Theme) -> go.Scatter:
         "thickness": 1.4,
         "width": 4,
     }
-    return go.Scatter(
+    return plot.scatter(
         x=view.count + 0.12,
         y=view.expected,
         mode="markers",
@@ -74,8 +74,8 @@ def _independent(view: CountsView, theme: Theme) -> go.Scatter:
     )
 
 
-def _untrained(view: CountsView, theme: Theme, draw: int) -> go.Scatter:
-    return go.Scatter(
+def _untrained(view: CountsView, theme: Theme, draw: int) -> plot.Trace:
+    return plot.scatter(
         x=view.count + 0.32,
         y=view.untrained[draw],
         mode="markers",

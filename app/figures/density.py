@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from app.figures import plot
 from app.figures.theme import Theme, clean
 from app.queries.density import Density
 from app.queries.pictures import Colouring
@@ -24,7 +24,7 @@ FAINT = 0.3
 
 def density_trace(
     density: Density, colour: Colouring, theme: Theme, hues: list[str], span: tuple[float, float]
-) -> go.Heatmap:
+) -> plot.Trace:
     """Draw the cells of a density.
 
     The colour of a cell is its group, or its mean on the scale; its opacity is the logarithm of
@@ -57,7 +57,7 @@ def density_trace(
     ]
     x0, x1, y0, y1 = density.window
     up, across = density.count.shape
-    return go.Heatmap(
+    return plot.heatmap(
         z=cell.astype(np.uint8),
         x0=x0 + (x1 - x0) / across / 2, dx=((x1 - x0) or 1) / across,
         y0=y0 + (y1 - y0) / up / 2, dy=((y1 - y0) or 1) / up,

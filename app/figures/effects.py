@@ -6,8 +6,8 @@ import textwrap
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.heat import level
 from app.figures.information import bars
 from app.figures.theme import Theme, clean, theme_of
@@ -27,10 +27,10 @@ def artifact_effects_height(n_measurements: int) -> int:
     return _ROW * n_measurements + _HEAD + _FOOT
 
 
-def artifact_effects_figure(view: EffectsView, scheme: str | None = None) -> go.Figure:
+def artifact_effects_figure(view: EffectsView, scheme: str | None = None) -> plot.Figure:
     """Draw effects with intervals, a row a measurement, a mark a control; filled: q ≤ 0.05."""
     theme = theme_of(scheme)
-    figure = go.Figure([_marks(view, theme, i) for i in range(len(view.controls))])
+    figure = plot.Figure([_marks(view, theme, i) for i in range(len(view.controls))])
     figure.add_vline(x=0, line={"color": theme.muted, "width": 1})
     rows = len(view.measurements)
     for row in range(1, rows, 2):
@@ -76,12 +76,12 @@ def _undefined(view: EffectsView, theme: Theme) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _marks(view: EffectsView, theme: Theme, i: int) -> go.Scatter:
+def _marks(view: EffectsView, theme: Theme, i: int) -> plot.Trace:
     colour = (theme.ink, theme.accent, theme.warm)[i % 3]
     shift = 0.28 * (i - (len(view.controls) - 1) / 2)
     symbols = [_SYMBOLS[i % 3] + ("" if found else "-open") for found in view.significant[i]]
     name = CONTROLS.get(view.controls[i], clean(view.controls[i]))
-    return go.Scatter(
+    return plot.scatter(
         x=view.effect[i],
         y=np.arange(len(view.measurements)) + shift,
         mode="markers",

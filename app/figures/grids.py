@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.effects import about_lines
 from app.figures.heat import cell, colourbar, heatmap, level, short
 from app.figures.theme import Theme, clean, theme_of
@@ -26,7 +26,7 @@ def grid_height(n_rows: int) -> int:
     return _ROW * n_rows + _HEAD + _FOOT
 
 
-def tells_figure(view: TellsView, scheme: str | None = None) -> go.Figure:
+def tells_figure(view: TellsView, scheme: str | None = None) -> plot.Figure:
     """Draw how well each measurement (row) tells each method (column) from the others.
 
     Neutral is 0.5; bold where the interval leaves 0.5 out.
@@ -54,7 +54,7 @@ def tells_figure(view: TellsView, scheme: str | None = None) -> go.Figure:
 
 def responses_figure(
     view: ResponsesView, unit: int | None = None, scheme: str | None = None
-) -> go.Figure:
+) -> plot.Figure:
     """Draw partial rank correlations of measurements (rows) and units (columns); dots: q small."""
     theme = theme_of(scheme)
     rows, columns = len(view.measurements), len(view.unit)
@@ -85,12 +85,12 @@ def _grid(
     columns: list[str],
     rows: list[str],
     ends: list[str],
-) -> go.Figure:
+) -> plot.Figure:
     x, y = list(range(len(columns))), list(range(len(rows)))
     gap = 2 if len(columns) > ROOM else 3
     bar = colourbar(theme, ends)
-    figure = go.Figure(
-        go.Heatmap(**heatmap(theme, z, hovers, x=x, y=y, xgap=gap, ygap=gap, colorbar=bar))
+    figure = plot.Figure(
+        plot.heatmap(**heatmap(theme, z, hovers, x=x, y=y, xgap=gap, ygap=gap, colorbar=bar))
     )
     ink = {"size": 12, "color": theme.ink}
     figure.update_layout(

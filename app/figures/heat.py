@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
     "short",
     "signed",
     "span",
+    "text_at",
     "text_on",
 ]
 
@@ -67,15 +69,30 @@ def colourbar(theme: Theme, ends: list[str], **more: Any) -> dict[str, Any]:
 
 def cell(theme: Theme, x: float, y: float, skill: float, text: str, size: float) -> dict[str, Any]:
     """Return the text of a cell whose colour stands for `skill`, from −1 to 1."""
-    colour = text_on(colour_at(theme, skill)) if np.isfinite(skill) else theme.muted
+    colour = text_at(theme, skill) if np.isfinite(skill) else theme.muted
     return {
         "x": x, "y": y, "text": text, "showarrow": False, "font": {"size": size, "color": colour},
     }  # fmt: skip
 
 
+def text_at(theme: Theme, skill: float) -> str:
+    """Choose black or white for text on the colour of a value from −1 to 1."""
+    # A step of the scale is less than a step of the 8 bits that a colour is shown in.
+    return _text_at(theme.diverging, round(min(max(skill, -1.0), 1.0) * 1024))
+
+
+@lru_cache(maxsize=8192)
+def _text_at(diverging: tuple[str, ...], step: int) -> str:
+    return text_on(_between(diverging, step / 1024))
+
+
 def colour_at(theme: Theme, skill: float) -> Floats:
     """Return the colour of a value from −1 to 1, red, green and blue in [0, 1]."""
-    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in theme.diverging]) / 255
+    return _between(theme.diverging, skill)
+
+
+def _between(diverging: tuple[str, ...], skill: float) -> Floats:
+    stops = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in diverging]) / 255
     places = np.linspace(-1, 1, len(stops))
     return np.array([np.interp(skill, places, stops[:, i]) for i in range(3)])
 

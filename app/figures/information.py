@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from app.figures import plot
 from app.figures.heat import short, signed, span
 from app.figures.theme import SYMBOLS, Theme, clean, theme_of
 from app.queries.separability import DepthView, LayerView
@@ -28,7 +28,7 @@ def information_height(view: LayerView) -> int:
     return _ROW * len(view.datasets) + _HEAD + _FOOT
 
 
-def information_figure(view: LayerView, scheme: str | None = None) -> go.Figure:
+def information_figure(view: LayerView, scheme: str | None = None) -> plot.Figure:
     """Draw the probe, the detector and the control task of each dataset, and what the head misses.
 
     The right column is the AUROC of the probe less that of the detector.
@@ -41,7 +41,7 @@ def information_figure(view: LayerView, scheme: str | None = None) -> go.Figure:
         (0.2, "control task: random labels", view.measure("control_auroc"), "square-open",
          theme.muted),
     )  # fmt: skip
-    figure = go.Figure([_marks(view, theme, *one) for one in series])
+    figure = plot.Figure([_marks(view, theme, *one) for one in series])
     lowest = min(
         0.45, *(float(np.nanmin([0.5, *np.r_[v, low]])) for _, _, (v, low, _), *_ in series)
     )
@@ -68,13 +68,13 @@ def _marks(
     numbers: tuple[Floats, Floats, Floats],
     symbol: str,
     colour: str,
-) -> go.Scatter:
+) -> plot.Trace:
     value, low, high = numbers
     spans = [
         f"{view.coverage:.0%} interval {a:.3f} to {b:.3f}" if np.isfinite(a) else "no interval"
         for a, b in zip(low, high, strict=True)
     ]
-    return go.Scatter(
+    return plot.scatter(
         x=value,
         y=np.arange(len(view.datasets)) + shift,
         mode="markers",
@@ -137,10 +137,10 @@ def _signed_span(low: float, high: float) -> str:
     return f"{signed(low)} to {signed(high)}" if np.isfinite(low) else span(low, high)
 
 
-def depth_figure(view: DepthView, layer: str, scheme: str | None = None) -> go.Figure:
+def depth_figure(view: DepthView, layer: str, scheme: str | None = None) -> plot.Figure:
     """Draw one measure through the layers, a line a dataset; the chosen layer stands out."""
     theme = theme_of(scheme)
-    figure = go.Figure([_line(view, theme, i) for i in range(len(view.datasets))])
+    figure = plot.Figure([_line(view, theme, i) for i in range(len(view.datasets))])
     if layer in view.layers:
         at = view.layers.index(layer)
         figure.add_vrect(
@@ -168,7 +168,7 @@ def depth_figure(view: DepthView, layer: str, scheme: str | None = None) -> go.F
     return figure
 
 
-def _line(view: DepthView, theme: Theme, i: int) -> go.Scatter:
+def _line(view: DepthView, theme: Theme, i: int) -> plot.Trace:
     colour = theme.series[i % len(theme.series)]
     value, low, high = view.value[:, i], view.low[:, i], view.high[:, i]
     # Side by side, so that intervals of datasets do not hide each other.
@@ -177,7 +177,7 @@ def _line(view: DepthView, theme: Theme, i: int) -> go.Scatter:
         f"{short(a)} to {short(b)}" if np.isfinite(a) else "no interval"
         for a, b in zip(low, high, strict=True)
     ]
-    return go.Scatter(
+    return plot.scatter(
         x=np.arange(len(view.layers)) + shift,
         y=value,
         mode="lines+markers",

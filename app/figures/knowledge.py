@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from app.figures import plot
 from app.figures.heat import level
 from app.figures.theme import Theme, theme_of
 from app.queries.separability import KnowledgeView
@@ -21,13 +21,13 @@ ALPHA = 0.05
 
 def knowledge_figure(
     view: KnowledgeView, unit: int | None = None, scheme: str | None = None
-) -> go.Figure:
+) -> plot.Figure:
     """Draw units by what they know of the method (x) and of the label (y); one can be ringed."""
     theme = theme_of(scheme)
     drawn = drawn_units(view)
     universal = np.zeros(len(view.unit), bool) if view.universal is None else view.universal
     knows = np.minimum(view.label_q, view.method_q) <= ALPHA
-    figure = go.Figure(_ring(view, theme, unit))
+    figure = plot.Figure(_ring(view, theme, unit))
     groups = (
         ("universal", universal, {"symbol": "diamond", "size": 11, "color": theme.warm}),
         ("other units", ~universal & knows, {"symbol": "circle", "size": 8, "color": theme.accent}),
@@ -83,8 +83,8 @@ def drawn_units(view: KnowledgeView) -> NDArray[np.bool_]:
 
 def _units(
     view: KnowledgeView, name: str, rows: NDArray[np.bool_], mark: dict[str, object]
-) -> go.Scatter:
-    return go.Scatter(
+) -> plot.Trace:
+    return plot.scatter(
         x=view.method[rows],
         y=view.label[rows],
         mode="markers",
@@ -102,9 +102,9 @@ def _units(
     )
 
 
-def _ring(view: KnowledgeView, theme: Theme, unit: int | None) -> go.Scatter:
+def _ring(view: KnowledgeView, theme: Theme, unit: int | None) -> plot.Trace:
     at = view.unit == (-1 if unit is None else unit)
-    return go.Scatter(
+    return plot.scatter(
         x=view.method[at],
         y=view.label[at],
         mode="markers",

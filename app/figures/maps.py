@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.heat import level
 from app.figures.information import bars
 from app.figures.theme import Theme, clean, theme_of
@@ -22,7 +22,7 @@ def variants_height(n_datasets: int) -> int:
     return _ROW * n_datasets + _HEAD + _FOOT
 
 
-def variants_figure(view: VariantsView, scheme: str | None = None) -> go.Figure:
+def variants_figure(view: VariantsView, scheme: str | None = None) -> plot.Figure:
     """Draw similarity, null and retrained with intervals, a row a dataset."""
     theme, rows = theme_of(scheme), len(view.datasets)
     kinds = [
@@ -31,7 +31,7 @@ def variants_figure(view: VariantsView, scheme: str | None = None) -> go.Figure:
     ]
     if np.isfinite(view.retrained.value).any():
         kinds.append(("other seeds, same image", view.retrained, theme.warm, "square-open", 0.3))
-    figure = go.Figure([_marks(view, theme, *kind) for kind in kinds])
+    figure = plot.Figure([_marks(view, theme, *kind) for kind in kinds])
     for row in range(1, rows, 2):
         figure.add_hrect(
             y0=row - 0.5, y1=row + 0.5, layer="below", line={"width": 0},
@@ -59,8 +59,8 @@ def variants_figure(view: VariantsView, scheme: str | None = None) -> go.Figure:
 
 def _marks(
     view: VariantsView, theme: Theme, name: str, of: Bounded, colour: str, symbol: str, shift: float
-) -> go.Scatter:
-    return go.Scatter(
+) -> plot.Trace:
+    return plot.scatter(
         x=of.value,
         y=np.arange(len(view.datasets)) + shift,
         mode="markers",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.heat import cell, colourbar, heatmap, short
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.against import AgainstView
@@ -24,7 +24,7 @@ def matrix_height(view: MatrixView) -> int:
     return _ROW * len(view.detectors) + HEAD + FOOT
 
 
-def matrix_figure(view: MatrixView, scheme: str | None = None) -> go.Figure:
+def matrix_figure(view: MatrixView, scheme: str | None = None) -> plot.Figure:
     """Draw detectors × datasets, value and interval in each cell.
 
     Colour runs from −1 (always wrong) over 0 (chance) to 1 (perfect), whatever the metric. Cells
@@ -32,8 +32,8 @@ def matrix_figure(view: MatrixView, scheme: str | None = None) -> go.Figure:
     """
     theme = theme_of(scheme)
     columns, rows = list(range(len(view.datasets))), list(range(len(view.detectors)))
-    figure = go.Figure(
-        go.Heatmap(
+    figure = plot.Figure(
+        plot.heatmap(
             **heatmap(
                 theme,
                 np.where(np.isfinite(view.value), view.skill, np.nan),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from app.figures import plot
 from app.figures.density import density_trace
 from app.figures.theme import SYMBOLS, Theme, clean, theme_of
 from app.queries.density import density_of
@@ -34,7 +34,7 @@ def picture_figure(
     lasso: Lasso | None = None,
     revision: str = "",
     drag: str = "zoom",
-) -> go.Figure:
+) -> plot.Figure:
     """Draw the samples of a picture: points, or their density where there are too many.
 
     Parameters
@@ -57,7 +57,7 @@ def picture_figure(
         What dragging does: "zoom", "select" (a box) or "lasso".
     """
     theme, rows = theme_of(scheme), view.seen(window)
-    figure = go.Figure([_ring(theme, at), _corners(view)])
+    figure = plot.Figure([_ring(theme, at), _corners(view)])
     if not is_dense(len(rows)):
         size = 8 if len(rows) <= 800 else 6 if len(rows) <= 3000 else 4
         figure.add_traces(_marks(view, theme, colour, rows, size))
@@ -136,7 +136,7 @@ def _marks(
     rows: NDArray[np.int64],
     size: int,
     rim: dict[str, Any] | None = None,
-) -> list[go.Scatter]:
+) -> list[plot.Trace]:
     """Draw samples by symbols of their groups, or coloured by their numbers."""
     if not colour.names:
         return [_numbers(view, theme, colour, rows, size, rim)]
@@ -155,7 +155,7 @@ def _numbers(
     rows: NDArray[np.int64],
     size: int,
     rim: dict[str, Any] | None,
-) -> go.Scatter:
+) -> plot.Trace:
     shades, (low, high) = _scale(theme, colour), _span(colour)
     bar = {
         "title": {"text": clean(colour.title), "side": "right",
@@ -180,7 +180,7 @@ def _points(
     mark: dict[str, Any],
     name: str,
     rim: dict[str, Any] | None = None,
-) -> go.Scatter:
+) -> plot.Trace:
     """Draw points as SVG: WebGL's library compiles code, which the server's policy forbids."""
     part = view.samples.iloc[rows]
     kinds = np.where(part["label"] == 1, "fake", "real")
@@ -188,7 +188,7 @@ def _points(
     line = {"width": 1.3} if "open" in mark["symbol"] else rim or {"width": 0}
     # A group without points keeps its place in the legend by a point that lies nowhere.
     there = bool(len(rows))
-    return go.Scatter(
+    return plot.scatter(
         x=view.position[rows, 0] if there else [None],
         y=view.position[rows, 1] if there else [None],
         mode="markers",
@@ -200,8 +200,8 @@ def _points(
     )
 
 
-def _ring(theme: Theme, at: tuple[float, float] | None) -> go.Scatter:
-    return go.Scatter(
+def _ring(theme: Theme, at: tuple[float, float] | None) -> plot.Trace:
+    return plot.scatter(
         x=[at[0]] if at else [],
         y=[at[1]] if at else [],
         mode="markers",
@@ -212,10 +212,10 @@ def _ring(theme: Theme, at: tuple[float, float] | None) -> go.Scatter:
     )
 
 
-def _corners(view: PictureView) -> go.Scatter:
+def _corners(view: PictureView) -> plot.Trace:
     """Keep the axes' range to all samples, whatever is drawn of them, and be there to select."""
     x0, x1, y0, y1 = view.extent
-    return go.Scatter(
+    return plot.scatter(
         x=[x0, x1],
         y=[y0, y1],
         mode="markers",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.heat import cell, colourbar, heatmap, level
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.attribution_findings import WHAT, RegionsView
@@ -26,13 +26,13 @@ def regions_height(n_groups: int) -> int:
     return _ROW * max(1, n_groups) + _HEAD + _FOOT
 
 
-def regions_figure(view: RegionsView, scheme: str | None = None) -> go.Figure:
+def regions_figure(view: RegionsView, scheme: str | None = None) -> plot.Figure:
     """Draw log2 concentrations or their changes, with intervals; a dot where q ≤ 0.05."""
     theme = theme_of(scheme)
     rows, columns = list(range(len(view.groups))), list(range(len(view.regions)))
     ends = [f"−{ENDS:g}", "0", f"+{ENDS:g}"]
-    figure = go.Figure(
-        go.Heatmap(
+    figure = plot.Figure(
+        plot.heatmap(
             **heatmap(
                 theme, view.value / ENDS, _hovers(view), x=columns, y=rows,
                 colorbar=colourbar(theme, ends),

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.theme import SYMBOLS, Theme, clean, theme_of
 from app.queries.responses import DosesView
 
 __all__ = ["dose_figure"]
 
 
-def dose_figure(view: DosesView, scheme: str | None = None) -> go.Figure:
+def dose_figure(view: DosesView, scheme: str | None = None) -> plot.Figure:
     """Draw the mean change from dose 0, a line a dataset, with intervals."""
     theme = theme_of(scheme)
-    figure = go.Figure([_line(view, theme, i) for i in range(len(view.datasets))])
+    figure = plot.Figure([_line(view, theme, i) for i in range(len(view.datasets))])
     figure.add_hline(y=0, line={"color": theme.muted, "width": 1})
     unit_of = f" ({view.unit_of})" if view.unit_of else ""
     figure.update_layout(
@@ -29,7 +29,7 @@ def dose_figure(view: DosesView, scheme: str | None = None) -> go.Figure:
     return figure
 
 
-def _line(view: DosesView, theme: Theme, i: int) -> go.Scatter:
+def _line(view: DosesView, theme: Theme, i: int) -> plot.Trace:
     place = view.place[i]
     colour = theme.series[place % len(theme.series)]
     value, low, high = view.value[i], view.low[i], view.high[i]
@@ -39,7 +39,7 @@ def _line(view: DosesView, theme: Theme, i: int) -> go.Scatter:
         f"{a:+.3g} to {b:+.3g}" if np.isfinite(a) else "no interval"
         for a, b in zip(low, high, strict=True)
     ]
-    return go.Scatter(
+    return plot.scatter(
         x=view.dose + shift,
         y=value,
         mode="lines+markers",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import textwrap
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.sample_units import FAR, Deviation, DeviationsView
 
@@ -23,11 +23,11 @@ def deviations_height(rows: int) -> int:
     return _ROW * max(rows, 1) + _HEAD + _FOOT
 
 
-def deviations_figure(view: DeviationsView, scheme: str | None = None) -> go.Figure:
+def deviations_figure(view: DeviationsView, scheme: str | None = None) -> plot.Figure:
     """Draw a row a measurement, the most unusual first; filled beyond `FAR` deviations."""
     theme = theme_of(scheme)
     rows = len(view.rows)
-    figure = go.Figure([_stems(view, theme), _marks(view, theme)])
+    figure = plot.Figure([_stems(view, theme), _marks(view, theme)])
     figure.add_vrect(
         x0=-FAR, x1=FAR, layer="below", line={"width": 0}, fillcolor=theme.faded(theme.muted, 0.1)
     )
@@ -61,19 +61,19 @@ def _at(row: Deviation) -> float:
     return float(np.clip(row.deviations, -_END, _END))
 
 
-def _stems(view: DeviationsView, theme: Theme) -> go.Scatter:
+def _stems(view: DeviationsView, theme: Theme) -> plot.Trace:
     x: list[float | None] = []
     y: list[float | None] = []
     for i, row in enumerate(view.rows):
         x += [0.0, _at(row), None]
         y += [i, i, None]
-    return go.Scatter(
+    return plot.scatter(
         x=x, y=y, mode="lines", hoverinfo="skip", line={"color": theme.line, "width": 2}
     )
 
 
-def _marks(view: DeviationsView, theme: Theme) -> go.Scatter:
-    return go.Scatter(
+def _marks(view: DeviationsView, theme: Theme) -> plot.Trace:
+    return plot.scatter(
         x=[_at(row) for row in view.rows],
         y=list(range(len(view.rows))),
         mode="markers",

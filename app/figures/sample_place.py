@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.theme import Theme, theme_of
 from app.queries.pictures import KINDS
 from app.queries.sample_place import PlaceView
@@ -14,12 +14,12 @@ from app.queries.sample_place import PlaceView
 __all__ = ["place_figure"]
 
 
-def place_figure(view: PlaceView, scheme: str | None = None) -> go.Figure:
+def place_figure(view: PlaceView, scheme: str | None = None) -> plot.Figure:
     """Draw the image's own point ringed, others of its dataset strong and the rest faint."""
     theme = theme_of(scheme)
     kind = KINDS.get(view.kind, view.kind)
     hidden: dict[str, Any] = {"showticklabels": False, "showgrid": False}
-    figure = go.Figure([_others(view, theme), *(_group(view, theme, i) for i in (0, 1))])
+    figure = plot.Figure([_others(view, theme), *(_group(view, theme, i) for i in (0, 1))])
     figure.add_trace(_own(view, theme))
     figure.update_layout(
         **theme.layout(
@@ -37,12 +37,12 @@ def _title(text: str, theme: Theme) -> dict[str, Any]:
     return {"text": text, "standoff": 4, "font": {"size": 11, "color": theme.muted}}
 
 
-def _others(view: PlaceView, theme: Theme) -> go.Scatter:
+def _others(view: PlaceView, theme: Theme) -> plot.Trace:
     rows = np.flatnonzero(~view.inside)
     return _points(view, rows, "other datasets", theme.faded(theme.muted, 0.35), "circle", 4)
 
 
-def _group(view: PlaceView, theme: Theme, label: int) -> go.Scatter:
+def _group(view: PlaceView, theme: Theme, label: int) -> plot.Trace:
     rows = np.flatnonzero(view.inside & (view.label == label))
     colour, symbol = ((theme.accent, "circle"), (theme.warm, "square"))[label]
     name = f"{('real', 'fake')[label]}, same dataset"
@@ -51,17 +51,17 @@ def _group(view: PlaceView, theme: Theme, label: int) -> go.Scatter:
 
 def _points(
     view: PlaceView, rows: np.ndarray[Any, Any], name: str, colour: str, symbol: str, size: int
-) -> go.Scatter:
+) -> plot.Trace:
     # Four digits place a point to a fraction of a pixel, and travel lighter.
     x, y = np.round(view.position[rows], 4).T
-    return go.Scatter(
+    return plot.scatter(
         x=x, y=y, mode="markers", name=name, hoverinfo="skip",
         marker={"size": size, "color": colour, "symbol": symbol, "line": {"width": 0}},
     )  # fmt: skip
 
 
-def _own(view: PlaceView, theme: Theme) -> go.Scatter:
-    return go.Scatter(
+def _own(view: PlaceView, theme: Theme) -> plot.Trace:
+    return plot.scatter(
         x=[view.x, view.x], y=[view.y, view.y], mode="markers", name="this image",
         hoverinfo="skip",
         marker={

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.sample_scores import Score, ScoresView
 
@@ -23,10 +23,10 @@ def scores_height(n_detectors: int) -> int:
     return _ROW * max(n_detectors, 1) + _HEAD + _FOOT
 
 
-def scores_figure(view: ScoresView, scheme: str | None = None) -> go.Figure:
+def scores_figure(view: ScoresView, scheme: str | None = None) -> plot.Figure:
     """Draw a row a detector: real images above, fakes below, the image's own score on the line."""
     theme = theme_of(scheme)
-    figure = go.Figure([_rug(view, theme, 0), _rug(view, theme, 1), _own(view, theme)])
+    figure = plot.Figure([_rug(view, theme, 0), _rug(view, theme, 1), _own(view, theme)])
     figure.add_vline(x=0, line={"color": theme.muted, "width": 1, "dash": "dot"})
     rows = len(view.scores)
     low, high = _range(view)
@@ -64,7 +64,7 @@ def _range(view: ScoresView) -> tuple[float, float]:
     return float(low - room), float(high + room)
 
 
-def _rug(view: ScoresView, theme: Theme, label: int) -> go.Scatter:
+def _rug(view: ScoresView, theme: Theme, label: int) -> plot.Trace:
     """Draw the images of one label as short strokes on all rows."""
     x: list[float | None] = []
     y: list[float | None] = []
@@ -76,14 +76,14 @@ def _rug(view: ScoresView, theme: Theme, label: int) -> go.Scatter:
     name, n = ("fake", view.n_fakes) if label else ("real", view.n_reals)
     place = "below" if label else "above"
     colour = theme.warm if label else theme.accent
-    return go.Scatter(
+    return plot.scatter(
         x=x, y=y, mode="lines", name=f"{name} ({n:,}), {place} the line", hoverinfo="skip",
         line={"color": theme.faded(colour, 0.55), "width": 1.2},
     )  # fmt: skip
 
 
-def _own(view: ScoresView, theme: Theme) -> go.Scatter:
-    return go.Scatter(
+def _own(view: ScoresView, theme: Theme) -> plot.Trace:
+    return plot.scatter(
         x=[one.logit for one in view.scores],
         y=list(range(len(view.scores))),
         mode="markers",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.heat import cell, colourbar, heatmap, short, span
 from app.figures.theme import clean, theme_of
 from app.queries.similarity import SimilarityView
@@ -21,14 +21,14 @@ def similarity_height(n_detectors: int) -> int:
     return _ROW * n_detectors + _HEAD + _FOOT
 
 
-def similarity_figure(view: SimilarityView, scheme: str | None = None) -> go.Figure:
+def similarity_figure(view: SimilarityView, scheme: str | None = None) -> plot.Figure:
     """Draw debiased CKA of all pairs; neutral is 0, nothing in common, and orange 1, the same."""
     theme = theme_of(scheme)
     n = len(view.detectors)
     places = list(range(n))
     bar = colourbar(theme, ["−1", "0", "1"])
-    figure = go.Figure(
-        go.Heatmap(**heatmap(theme, view.value, _hovers(view), x=places, y=places, colorbar=bar))
+    figure = plot.Figure(
+        plot.heatmap(**heatmap(theme, view.value, _hovers(view), x=places, y=places, colorbar=bar))
     )
     names = [clean(name) for name in view.detectors]
     axis: dict[str, Any] = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from app.figures import plot
 from app.figures.heat import cell, colourbar, heatmap, short, span
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.separability import TransferView
@@ -27,7 +27,7 @@ def transfer_height(view: TransferView) -> int:
     return round(_ROW * (len(view.datasets) + 1 + _GAP)) + _HEAD + _FOOT
 
 
-def transfer_figure(view: TransferView, scheme: str | None = None) -> go.Figure:
+def transfer_figure(view: TransferView, scheme: str | None = None) -> plot.Figure:
     """Draw AUROC by dataset fitted on (rows) and scored on (columns), and the detector below.
 
     Both parts have one scale, from −1 (always wrong) over 0 (chance) to 1. Framed: the probe was
@@ -46,7 +46,7 @@ def transfer_figure(view: TransferView, scheme: str | None = None) -> go.Figure:
             showscale=False,
         ),
     ]  # fmt: skip
-    figure = go.Figure([go.Heatmap(**part) for part in parts])
+    figure = plot.Figure([plot.heatmap(**part) for part in parts])
     rows = [*columns, below]
     names = [f"{clean(name)}  " for name in view.datasets] + ["<b>the detector</b>  "]
     figure.update_layout(

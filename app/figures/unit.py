@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-import plotly.graph_objects as go
 
+from app.figures import plot
 from app.figures.theme import SYMBOLS, Theme, clean, theme_of
 from app.queries.neurons import UnitView
 
 __all__ = ["doses_figure", "effects_figure"]
 
 
-def effects_figure(view: UnitView, scheme: str | None = None) -> go.Figure:
+def effects_figure(view: UnitView, scheme: str | None = None) -> plot.Figure:
     """Draw the unit's effect in each dataset beside what it takes to be in the list."""
     theme = theme_of(scheme)
     rows = np.arange(len(view.datasets))
-    figure = go.Figure(_thresholds(view, theme))
+    figure = plot.Figure(_thresholds(view, theme))
     figure.add_traces([_effects(view, theme, raises) for raises in (True, False)])
     for row, largest in zip(rows, view.largest, strict=True):
         figure.add_shape(
@@ -44,8 +44,8 @@ def effects_figure(view: UnitView, scheme: str | None = None) -> go.Figure:
     return figure
 
 
-def _thresholds(view: UnitView, theme: Theme) -> go.Scatter:
-    return go.Scatter(
+def _thresholds(view: UnitView, theme: Theme) -> plot.Trace:
+    return plot.scatter(
         x=view.threshold,
         y=np.arange(len(view.datasets)),
         mode="markers",
@@ -55,10 +55,10 @@ def _thresholds(view: UnitView, theme: Theme) -> go.Scatter:
     )
 
 
-def _effects(view: UnitView, theme: Theme, raises: bool) -> go.Scatter:
+def _effects(view: UnitView, theme: Theme, raises: bool) -> plot.Trace:
     """Draw the datasets where the unit raises the score, or those where it lowers it."""
     chosen = (view.slope >= 0) == raises
-    return go.Scatter(
+    return plot.scatter(
         x=view.effect[chosen],
         y=np.flatnonzero(chosen),
         mode="markers",
@@ -75,7 +75,7 @@ def _effects(view: UnitView, theme: Theme, raises: bool) -> go.Scatter:
     )
 
 
-def doses_figure(view: UnitView, scheme: str | None = None, marked: str = "") -> go.Figure:
+def doses_figure(view: UnitView, scheme: str | None = None, marked: str = "") -> plot.Figure:
     """Draw mean score against the value that the unit is set to, a line a dataset.
 
     Parameters
@@ -88,7 +88,7 @@ def doses_figure(view: UnitView, scheme: str | None = None, marked: str = "") ->
         Dataset whose line stands out; the others fade.
     """
     theme = theme_of(scheme)
-    figure = go.Figure()
+    figure = plot.Figure()
     for i, name in enumerate(view.datasets):
         faded = bool(marked) and name != marked
         colour = theme.series[i % len(theme.series)]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
-from app.figures.heat import colour_at, colourbar, heatmap, short, text_on
+from app.figures import plot
+from app.figures.heat import colourbar, heatmap, short, text_at
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.units import ShareView
 
@@ -21,7 +21,9 @@ def shares_height(n_datasets: int) -> int:
     return _ROW * n_datasets + _HEAD + _FOOT
 
 
-def shares_figure(view: ShareView, unit: int | None = None, scheme: str | None = None) -> go.Figure:
+def shares_figure(
+    view: ShareView, unit: int | None = None, scheme: str | None = None
+) -> plot.Figure:
     """Draw effects as shares of each dataset's largest: datasets in rows, units in columns.
 
     Parameters
@@ -40,7 +42,7 @@ def shares_figure(view: ShareView, unit: int | None = None, scheme: str | None =
     hovers = [[_hover(view, r, c) for c in range(len(columns))] for r in rows]
     bar = colourbar(theme, ["−1", "0", "1"], len=0.24, ypad=8)
     cells = heatmap(theme, view.share, hovers, x=columns, y=rows, xgap=2, ygap=2, colorbar=bar)
-    figure = go.Figure([go.Heatmap(**cells), _marks(view, theme, columns)])
+    figure = plot.Figure([plot.heatmap(**cells), _marks(view, theme, columns)])
     long = len(columns) > 20 and max(map(len, columns)) > 3
     figure.update_layout(
         **theme.layout(
@@ -62,11 +64,11 @@ def shares_figure(view: ShareView, unit: int | None = None, scheme: str | None =
     return figure
 
 
-def _marks(view: ShareView, theme: Theme, columns: list[str]) -> go.Scatter:
+def _marks(view: ShareView, theme: Theme, columns: list[str]) -> plot.Trace:
     """Put a dot on cells whose unit is in the dataset's list."""
     places = np.argwhere(view.selected)
-    colours = [text_on(colour_at(theme, float(view.share[r, c]))) for r, c in places]
-    return go.Scatter(
+    colours = [text_at(theme, float(view.share[r, c])) for r, c in places]
+    return plot.scatter(
         x=[columns[c] for _, c in places],
         y=[int(r) for r, _ in places],
         mode="markers",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from app.jobs.locks import is_held, locked, take
+from app.jobs.locks import is_held, is_locked, locked, take
 from app.jobs.state import ABSENT, CANCELLED, DONE, FAILED, RUNNING, WAITING, JobState
 from app.jobs.task import Task, checked
 from probe.errors import ProbeError, StoreError
@@ -114,13 +114,17 @@ class Jobs:
         if not self.root.is_dir():
             return JobState(ABSENT)
         with self._mutex():
-            state = self._look(folder)
-            if state.is_open:
-                folder.cancelled.touch()
-                folder.waiting.unlink(missing_ok=True)
-                if is_held(folder.lock):
-                    self._end(folder)
+            self._break(folder)
             return self._look(folder)
+
+    def remove(self, fingerprint: str) -> None:
+        """Remove a job and all that was made of it; one that waits or runs is broken off."""
+        folder = self._folder(fingerprint)
+        if not folder.root.is_dir():
+            return
+        with self._mutex():
+            self._break(folder)
+            _discard(folder.root)
 
     def result(self, fingerprint: str) -> Path:
         """Return the folder that holds what a finished job made.
@@ -160,6 +164,14 @@ class Jobs:
             return JobState(RUNNING, folder.read_progress())
         text, expected = folder.read_error() or (_DIED, True)
         return JobState(FAILED, None, text, expected)
+
+    def _break(self, folder: JobFolder) -> None:
+        """Break a job off if it is open; with the mutex held."""
+        if self._look(folder).is_open:
+            folder.cancelled.touch()
+            folder.waiting.unlink(missing_ok=True)
+            if is_held(folder.lock):
+                self._end(folder)
 
     def _queue(self, folder: JobFolder, task: Task) -> None:
         if len(self._waiting()) >= MOST_WAITING:
@@ -237,11 +249,13 @@ class Jobs:
         """End the group of a process whose lock is held, so that its id is its own."""
         try:
             group = int(folder.pid.read_text(encoding="utf-8"))
+            # Opened now: the folder may be removed before the process has ended.
+            lock = os.open(folder.lock, os.O_RDWR)
         except (OSError, ValueError):
             return
         with suppress(ProcessLookupError):
             os.killpg(group, signal.SIGTERM)
-        threading.Thread(target=_insist, args=(folder, group), daemon=True).start()
+        threading.Thread(target=_insist, args=(lock, group), daemon=True).start()
 
     def _prune(self, keep: str) -> None:
         """Remove what was used longest ago, until the rest fits; never what is open."""
@@ -258,21 +272,31 @@ class Jobs:
             if total <= self.limit:
                 return
             if path.name != keep:
-                gone = path.with_name(f"{path.name}.old")
-                path.rename(gone)
-                shutil.rmtree(gone, ignore_errors=True)
+                _discard(path)
                 total -= size
 
 
-def _insist(folder: JobFolder, group: int) -> None:
-    """Kill what has not ended in time."""
-    until = time.monotonic() + GRACE
-    while time.monotonic() < until:
-        if not is_held(folder.lock):
-            return
-        time.sleep(0.05)
-    with suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
+def _insist(lock: int, group: int) -> None:
+    """Kill what has not ended in time, told by its lock, which is closed then."""
+    try:
+        until = time.monotonic() + GRACE
+        while time.monotonic() < until:
+            if not is_locked(lock):
+                return
+            time.sleep(0.05)
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+    finally:
+        os.close(lock)
+
+
+def _discard(path: Path) -> None:
+    """Remove a folder, in one step out of sight: whoever still writes there finds it gone."""
+    gone = path.with_name(f"{path.name}.old")
+    shutil.rmtree(gone, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        path.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _bytes_of(path: Path) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["is_held", "locked", "take"]
+__all__ = ["is_held", "is_locked", "locked", "take"]
 
 
 def take(file: Path) -> int | None:
@@ -41,11 +41,19 @@ def is_held(file: Path) -> bool:
     except OSError:
         return False
     try:
+        return is_locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(descriptor: int) -> bool:
+    """Whether a process holds the lock of a file that is open, also if it was removed since."""
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    finally:
-        os.close(descriptor)
+    # A shared one would keep the next job from starting.
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
     return False
 
 

@@ -57,7 +57,7 @@ def layout(run: Run, search: str) -> Any:
         detector, dataset, body = _named(run, chosen), None, problem(error)
     return html.Div(
         [
-            dcc.Location(id=ids.ARTIFACTS_URL, refresh="callback-nav"),
+            dcc.Location(id=ids.ARTIFACTS_URL, refresh="callback-nav", search=search),
             _page_head(run, detector, dataset),
             html.Div(body, id=ids.ARTIFACTS_BODY),
         ]

@@ -95,8 +95,11 @@ def _register_list(app: Dash, run: Run) -> None:
         Input(ids.ATTRIBUTION_LIST_URL, "search"),
         prevent_initial_call=True,
     )
-    def follow(*given: Any) -> Any:
-        *now, _, search = given
+    def follow(
+        images: str | None, dataset: str | None, forgery: str | None, page: int | None,
+        clicks: list[int | None], search: str,
+    ) -> Any:  # fmt: skip
+        now = [images, dataset, forgery, page]
         still: list[Any] = [no_update] * len(now)
         try:
             chosen = Selection.parse(search)
@@ -166,8 +169,14 @@ def _images(run: Run, chosen: Selection, search: str) -> list[Any]:
     datasets = [str(name) for name in run.manifest.get("datasets", [])]
     datasets = list(dict.fromkeys([*datasets, *frame["dataset"]]))
     named: dict[str, Any] = {"aria-label": "Parts of the list"}
+    # Its arrows have no names that screen readers could say.
     pages = dmc.Pagination(
-        id=ids.ATTRIBUTION_PAGE, total=1, value=_read(chosen, "page"), size="sm", **named
+        withControls=False,
+        id=ids.ATTRIBUTION_PAGE,
+        total=1,
+        value=_read(chosen, "page"),
+        size="sm",
+        **named,
     )
     return [
         dcc.Location(id=ids.ATTRIBUTION_LIST_URL, refresh="callback-nav", search=search),

@@ -62,7 +62,7 @@ def section(run: Run, chosen: Selection, search: str) -> list[Any]:
 
 def register(app: Dash, run: Run) -> None:
     """Add the cards' callbacks."""
-    _register_choices(app)
+    _register_choices(app, run)
 
     @app.callback(
         Output(ids.MAP_SIMILARITY, "children"),
@@ -98,7 +98,7 @@ def register(app: Dash, run: Run) -> None:
         return [regions_text(view), drawn]
 
 
-def _register_choices(app: Dash) -> None:
+def _register_choices(app: Dash, run: Run) -> None:
     """Keep the switches and the address the same, whichever was changed."""
 
     @app.callback(
@@ -106,17 +106,15 @@ def _register_choices(app: Dash) -> None:
         *(Output(*one) for one in CONTROLS),
         *(Input(*one) for one in CONTROLS),
         Input(ids.LOOKING_URL, "search"),
-        *(State(id, "data") for id, _ in CONTROLS),
         prevent_initial_call=True,
     )
-    def follow(*given: Any) -> Any:
-        n = len(CONTROLS)
-        now, search, listed = given[:n], given[n], given[n + 1 :]
+    def follow(mode: str, part: str, what: str, search: str) -> Any:
+        now, n = (mode, part, what), len(CONTROLS)
         try:
             chosen = Selection.parse(search)
+            first = [next(iter(MODES)), _parts(run)[0], next(iter(WHAT))]
         except ProbeError:
             return (no_update,) * (1 + n)
-        first = [options[0]["value"] for options in listed]
         fields = list(CONTROLS.values())
         shown = [getattr(chosen, field) or one for field, one in zip(fields, first, strict=True)]
         if ctx.triggered_id == ids.LOOKING_URL:

@@ -22,7 +22,7 @@ from app.pages import ablating, answering, units
 from app.queries.ablation import ablation_view
 from app.queries.arranging import ArrangingError
 from app.queries.images import extremes
-from app.queries.neurons import CountsView, UnitsView, counts_view, unit_view, units_view
+from app.queries.neurons import CountsView, counts_view, unit_view, units_view
 from app.queries.reading import MissingTableError, Run
 from app.selection import Selection
 from probe.errors import ProbeError, UnknownNameError
@@ -45,7 +45,7 @@ def layout(run: Run, search: str) -> Any:
         detector, body = None, problem(error)
     return html.Div(
         [
-            dcc.Location(id=ids.NEURONS_URL, refresh="callback-nav"),
+            dcc.Location(id=ids.NEURONS_URL, refresh="callback-nav", search=search),
             _page_head(run, detector),
             html.Div(body, id=ids.BODY),
         ]

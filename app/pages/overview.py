@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, ctx, dcc, html, no_update
+from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from app import ids
 from app.components.card import card, graph
+from app.components.clicked import place_of
 from app.components.download import export_menu
 from app.components.help import HELP
 from app.components.holdings import audit_body, gaps_body, not_done_body, runs_table
@@ -25,6 +26,7 @@ from app.queries.matrix import MatrixView, matrix_view
 from app.queries.reading import Run
 from app.queries.runs import run_rows
 from app.queries.summary import summary
+from app.scheme import asked_scheme
 from app.selection import LEVELS, METRICS, Selection
 from probe.errors import ProbeError
 
@@ -97,7 +99,8 @@ def register(app: Dash, run: Run) -> None:
         shown = chosen.metric or FIRST[0], chosen.level or FIRST[1], chosen.against or VALUES
         if ctx.triggered_id == ids.MATRIX and click:
             page = "/neurons" if shown[2] == VALUES else "/compare"
-            return _opened(run, chosen, click["points"][0]), page, *(no_update,) * 3
+            found = _opened(run, chosen, click)
+            return (no_update,) * 5 if found is None else (found, page, *(no_update,) * 3)
         if ctx.triggered_id == ids.OVERVIEW_URL:
             return no_update, no_update, *shown
         if (metric, level, reference or VALUES) == shown:
@@ -114,17 +117,25 @@ def register(app: Dash, run: Run) -> None:
         Input(ids.LEVEL, "value"),
         Input(ids.SCHEME, "data"),
         Input(ids.REFERENCE, "value"),
+        State(ids.MATRIX_DRAWN, "data"),
     )
-    def draw(metric: str, level: str, scheme: str, reference: str | None) -> Any:
+    def draw(metric: str, level: str, scheme: str, reference: str | None, drawn: Any = None) -> Any:
+        if ctx.triggered_id is None and drawn == [metric, level, scheme, reference or VALUES]:
+            # The page came with it.
+            return (no_update,) * 3
         try:
-            view = _view(run, Selection(metric=metric, level=level))
-            if (reference or VALUES) == VALUES:
-                return matrix_figure(view, scheme), _reading(view), export_menu("zero-shot-matrix")
-            less = against_view(run, str(reference), view.metric, view.level)
+            return _drawn(run, _view(run, Selection(metric=metric, level=level)), reference, scheme)
         except ProbeError as error:
             return no_update, problem(error), no_update
-        figure = against_figure(less, matrix_height(view), scheme)
-        return figure, _reading_against(less), export_menu("matrix-against")
+
+
+def _drawn(run: Run, view: MatrixView, reference: str | None, scheme: str) -> tuple[Any, Any, Any]:
+    """Return the matrix or the differences, what they say, and the menu to take them away."""
+    if (reference or VALUES) == VALUES:
+        return matrix_figure(view, scheme), _reading(view), export_menu("zero-shot-matrix")
+    less = against_view(run, str(reference), view.metric, view.level)
+    figure = against_figure(less, matrix_height(view), scheme)
+    return figure, _reading_against(less), export_menu("matrix-against")
 
 
 def _view(run: Run, chosen: Selection) -> MatrixView:
@@ -132,10 +143,14 @@ def _view(run: Run, chosen: Selection) -> MatrixView:
     return matrix_view(run, metric, level)
 
 
-def _opened(run: Run, chosen: Selection, point: dict[str, Any]) -> str:
-    """Return the address's query with the detector and dataset of a cell."""
+def _opened(run: Run, chosen: Selection, click: Any) -> str | None:
+    """Return the address's query with the detector and dataset of a cell; None where it is none."""
     view = _view(run, chosen)
-    detector, dataset = view.detectors[int(point["y"])], view.datasets[int(point["x"])]
+    row = place_of(click, "y", len(view.detectors))
+    column = place_of(click, "x", len(view.datasets))
+    if row is None or column is None:
+        return None
+    detector, dataset = view.detectors[row], view.datasets[column]
     found = chosen.but(detector=detector, dataset=dataset, unit="")
     return (found.but(other=chosen.against) if chosen.against else found).search
 
@@ -146,18 +161,27 @@ def _matrix_section(run: Run, search: str) -> Any:
         view = _view(run, Selection.parse(search))
     except ProbeError as error:
         return card(title, problem(error), help=HELP["matrix"])
+    reference, scheme = Selection.parse(search).against or VALUES, asked_scheme()
+    drawn: list[str] | None = [view.metric, view.level, scheme, reference]
+    try:
+        figure, text, menu = _drawn(run, view, reference, scheme)
+    except ProbeError as error:
+        figure, text, menu = empty_figure(), problem(error), export_menu("zero-shot-matrix")
+        drawn = None
     label = "Heatmap of detectors and datasets; the same numbers are in the CSV file of the menu"
     return card(
         title,
-        dcc.Location(id=ids.OVERVIEW_URL, refresh="callback-nav"),
-        graph(ids.MATRIX, matrix_height(view), empty_figure(), label),
-        html.Div(_reading(view), id=ids.MATRIX_TEXT, className="reading matrix-reading"),
+        # With its query, since it would else report it, which all else would wait for.
+        dcc.Location(id=ids.OVERVIEW_URL, refresh="callback-nav", search=search),
+        dcc.Store(id=ids.MATRIX_DRAWN, data=drawn),
+        graph(ids.MATRIX, matrix_height(view), figure, label),
+        html.Div(text, id=ids.MATRIX_TEXT, className="reading matrix-reading"),
         help=HELP["matrix"],
-        controls=_controls(run, view, Selection.parse(search).against or VALUES),
+        controls=_controls(run, view, reference, menu),
     )
 
 
-def _controls(run: Run, view: MatrixView, reference: str) -> list[Any]:
+def _controls(run: Run, view: MatrixView, reference: str, menu: Any) -> list[Any]:
     shown: dict[str, Any] = {"aria-label": "Values, or differences to a detector"}
     against = choices(run, "Against ")
     return [
@@ -167,7 +191,7 @@ def _controls(run: Run, view: MatrixView, reference: str) -> list[Any]:
         ),
         _switch(ids.METRIC, METRICS, view.metric, "Metric"),
         _switch(ids.LEVEL, LEVELS, view.level, "Level"),
-        html.Div(export_menu("zero-shot-matrix"), id=ids.MATRIX_MENU),
+        html.Div(menu, id=ids.MATRIX_MENU),
     ]  # fmt: skip
 
 

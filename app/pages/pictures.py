@@ -21,6 +21,7 @@ from dash import (
 
 from app import ids
 from app.components.card import card, graph
+from app.components.clicked import coordinate_of, customdata_of
 from app.components.download import export_menu
 from app.components.help import HELP
 from app.components.layers import picture_text
@@ -137,7 +138,10 @@ def _register_choices(app: Dash, run: Run) -> None:
         if ctx.triggered_id == ids.PICTURE and click:
             layer = str(chosen.layer or first_layer(run, detector))
             view = picture_view(run, detector, layer, kind)
-            token = token_at(run, detector, _clicked(view, click["points"][0]))
+            row = _clicked(view, click)
+            if row is None:
+                return (no_update,) * 6
+            token = token_at(run, detector, row)
             return chosen.but(sample=token).search, *(no_update,) * 3, token, None
         if (kind, colour) != shown:
             chosen = chosen.but(embedding=kind, colour=colour)
@@ -200,7 +204,7 @@ def _register_picture(app: Dash, run: Run) -> None:
         outline = selecting.readable(detector, view, lasso)
         figure = picture_figure(
             view, colour, at, scheme, window=window, lasso=outline, revision=lasso or "",
-            drag=drag or "zoom",
+            drag=drag if drag in DRAGS else "zoom",
         )  # fmt: skip
         return figure, picture_text(view, seen), True
 
@@ -269,11 +273,12 @@ def _graph() -> Any:
     return room
 
 
-def _clicked(view: PictureView, point: dict[str, Any]) -> int:
+def _clicked(view: PictureView, click: Any) -> int | None:
     """Return the row of the sample that was clicked on; in a cell, the nearest to its middle."""
-    if "customdata" in point:
-        return int(point["customdata"][0])
-    return nearest(view, float(point["x"]), float(point["y"]))
+    row, x, y = customdata_of(click, 0, int), coordinate_of(click, "x"), coordinate_of(click, "y")
+    if row is not None:
+        return row
+    return None if x is None or y is None else nearest(view, x, y)
 
 
 def _controls(kinds: list[str], kind: str, colour: str, units: list[int], unit: str) -> list[Any]:

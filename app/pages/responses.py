@@ -10,6 +10,7 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from app import ids
 from app.components.artifacts import answers_table, doses_text, no_doses, responses_text
 from app.components.card import card, graph
+from app.components.clicked import place_of
 from app.components.download import export_menu
 from app.components.help import HELP
 from app.components.message import problem
@@ -98,7 +99,8 @@ def _register_choices(app: Dash, run: Run) -> None:
             return no_update, *values, no_update
         if ctx.triggered_id == ids.RESPONSES and click:
             view = responses_view(run, name)
-            number = str(view.unit[int(click["points"][0]["x"])]) if view else unit
+            place = place_of(click, "x", len(view.unit)) if view else None
+            number = unit if view is None or place is None else str(view.unit[place])
             return chosen.but(unit=number).search, no_update, number, None
         if (artefact, unit) == shown:
             return (no_update,) * 4

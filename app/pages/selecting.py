@@ -113,8 +113,8 @@ def _register_choices(app: Dash, run: Run) -> None:
     )
     def follow(
         event: Any, apply: int, clear: int, clicks: list[Any], search: str, dataset: str,
-        label: str, method: str, low: Any, high: Any, layer: str, kind: str, held: str,
-        detector: str,
+        label: str, method: str, low: float | str, high: float | str, layer: str, kind: str,
+        held: str, detector: str,
     ) -> Any:  # fmt: skip
         chosen, source = Selection.parse(search), ctx.triggered_id
         if source == ids.SELECTING_URL:

@@ -9,6 +9,7 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from app import ids
 from app.components.card import card, graph
+from app.components.clicked import customdata_of
 from app.components.download import export_menu
 from app.components.help import HELP
 from app.components.layers import (
@@ -65,7 +66,7 @@ def layout(run: Run, search: str) -> Any:
         body = problem(error)
     return html.Div(
         [
-            dcc.Location(id=ids.SEPARABILITY_URL, refresh="callback-nav"),
+            dcc.Location(id=ids.SEPARABILITY_URL, refresh="callback-nav", search=search),
             _page_head(run, detector, layers, layer),
             html.Div(body, id=ids.SEPARABILITY_BODY),
         ]
@@ -162,12 +163,13 @@ def _register_choices(app: Dash, run: Run) -> None:
         if ctx.triggered_id == ids.REPORT_URL:
             return no_update, shown, no_update, no_update
         if ctx.triggered_id == ids.DEPTH and depth:
-            layer = str(depth["points"][0]["customdata"][0])
+            layer = customdata_of(depth, 0, str) or chosen.layer
             layer = "" if layer == first_layer(run, detector) else layer
             if layer != chosen.layer:
                 chosen = chosen.but(layer=layer, unit="")
         elif ctx.triggered_id == ids.KNOWLEDGE and unit:
-            chosen = chosen.but(unit=int(unit["points"][0]["customdata"][0]), colour="unit")
+            number = customdata_of(unit, 0, int)
+            chosen = chosen if number is None else chosen.but(unit=number, colour="unit")
         elif measure != shown:
             chosen = chosen.but(measure=measure)
         found = chosen.search

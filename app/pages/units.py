@@ -9,6 +9,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html,
 
 from app import ids
 from app.components.card import card, graph
+from app.components.clicked import coordinate_of
 from app.components.download import export_menu
 from app.components.help import HELP
 from app.components.units import units_grid, units_note, units_place
@@ -108,7 +109,7 @@ def _register_choices(app: Dash, run: Run) -> None:
     )
     def follow(
         rows: Any, click: Any, shown: Any, dataset: str, search: str,
-        request: Any, marked: Any, detector: str,
+        request: Any, marked: int | None, detector: str,
     ) -> Any:  # fmt: skip
         try:
             chosen, view = Selection.parse(search), units_view(run, detector)
@@ -167,7 +168,7 @@ def _register_rows(app: Dash, run: Run) -> None:
         State(ids.DETECTOR, "value"),
         prevent_initial_call=True,
     )
-    def place(search: str, request: Any, marked: Any, detector: str) -> Any:
+    def place(search: str, request: Any, marked: int | None, detector: str) -> Any:
         try:
             view = units_view(run, detector)
             unit = marked_unit(view, Selection.parse(search))
@@ -212,7 +213,7 @@ def _register_shares(app: Dash, run: Run) -> None:
         Input(ids.SCHEME, "data"),
         State(ids.DETECTOR, "value"),
     )
-    def draw(order: Any, unit: Any, scheme: str, detector: str) -> Any:
+    def draw(order: Any, unit: int | None, scheme: str, detector: str) -> Any:
         try:
             view = shares_view(units_view(run, detector), order)
         except ProbeError as error:
@@ -237,8 +238,5 @@ def _scroll(view: UnitsView, request: Any, unit: int | None) -> Any:
 
 def _clicked(click: Any, view: UnitsView) -> int | None:
     """Return the unit whose column was clicked."""
-    try:
-        number = int(click["points"][0]["x"])
-    except (KeyError, IndexError, TypeError, ValueError):
-        return None
-    return number if number in view.positions else None
+    number = coordinate_of(click, "x")
+    return int(number) if number is not None and int(number) in view.positions else None

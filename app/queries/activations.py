@@ -15,7 +15,7 @@ import zarr
 from numpy.typing import NDArray
 
 from app.queries.arranging import arranged
-from app.queries.reading import Run, stamp_of
+from app.queries.reading import Run, from_disk, stamp_of
 from probe.errors import StoreError, UnknownNameError
 
 __all__ = ["column", "rows_by_unit", "stored_units"]
@@ -163,8 +163,9 @@ def rows_by_unit(
     if array.nbytes > SMALL:
         copy = arranged(array, (str(tap.store), tap.stamp, tap.name))
     if copy is None:
-        for block in [slice(None)] if places is None else [places]:
-            yield _rows_of_chunks(array, rows, block)
+        with from_disk(tap.store):
+            found = _rows_of_chunks(array, rows, slice(None) if places is None else places)
+        yield found
         return
     dtype = np.dtype(array.dtype)
     if places is None:
@@ -203,10 +204,11 @@ def _tap_of(run: Run, label: str, layer: str) -> Tap:
 
 @lru_cache(maxsize=64)
 def _tap(store: Path, stamp: int, name: str) -> Tap:
-    group = zarr.open_group(store / name, mode="r")
-    array, units = group["activation"], group["unit"]
-    assert isinstance(array, zarr.Array) and isinstance(units, zarr.Array)
-    return Tap(store, stamp, name, array, np.asarray(units[:], dtype=np.int64))
+    with from_disk(store):
+        group = zarr.open_group(store / name, mode="r")
+        array, units = group["activation"], group["unit"]
+        assert isinstance(array, zarr.Array) and isinstance(units, zarr.Array)
+        return Tap(store, stamp, name, array, np.asarray(units[:], dtype=np.int64))
 
 
 def _read(tap: Tap, place: int) -> Floats32:
@@ -216,7 +218,8 @@ def _read(tap: Tap, place: int) -> Floats32:
     if array.nbytes > SMALL:
         copy = arranged(array, (str(tap.store), tap.stamp, tap.name))
     if copy is None:
-        return np.asarray(array[:, place], dtype=np.float32)
+        with from_disk(tap.store):
+            return np.asarray(array[:, place], dtype=np.float32)
     dtype, n = np.dtype(array.dtype), array.shape[0]
     # Read, not mapped: mapped pages would count as memory of this process.
     values = np.fromfile(copy, dtype, count=n, offset=place * n * dtype.itemsize)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.queries.images import SIDE
-from app.queries.reading import Run, stamp_of, token_of
+from app.queries.reading import Run, from_disk, stamp_of, token_of
 from probe.attribution.maps import AttributionMap
 from probe.errors import ProbeError, StoreError
 from probe.figures.attributions import LOGIT, target_of
@@ -40,6 +40,7 @@ LEVELS = 255
 class MapFile:
     """Maps of one file, and what is looked up in them again and again."""
 
+    path: Path
     maps: AttributionMap
 
     @cached_property
@@ -69,12 +70,8 @@ class MapFile:
         StoreError
             If they cannot be read.
         """
-        try:
+        with from_disk(self.path):
             found = self.maps.data["attribution"].isel(sample=rows).values
-        except (OSError, ValueError, RuntimeError) as error:
-            raise StoreError(
-                f"Maps by {self.maps.method} are damaged ({error}). Remove them, make them again."
-            ) from error
         return np.asarray(found, dtype=np.float64)
 
 
@@ -210,4 +207,5 @@ def map_file(run: Run, label: str, method: str) -> MapFile:
 @lru_cache(maxsize=512)
 def _opened(path: Path, stamp: int) -> MapFile:
     """Open a file of maps once until it changes, for what is looked up in it."""
-    return MapFile(AttributionMap.open(path, lazy=True))
+    with from_disk(path):
+        return MapFile(path, AttributionMap.open(path, lazy=True))

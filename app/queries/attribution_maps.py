@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +12,7 @@ import numpy as np
 from app.queries.attribution import Explained, mapped_detectors
 from app.queries.attribution_files import files_of, limit_for, map_file, version_of
 from app.queries.attribution_trust import Badge, badge_of
-from app.queries.reading import Run, token_of
+from app.queries.reading import Run, token_of, typed
 from app.selection import Selection
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.figures.attributions import LOGIT, ends_for, target_of
@@ -219,13 +221,15 @@ def _absent(run: Run, label: str, method: str, refused: dict[str, str]) -> Cell:
     why = refused.get(f"{label} {method}", "")
     if why:
         return Cell(reason=why)
-    root, place = run.folder.root.name, run.folder.maps(label, method).stem
-    own = place.removesuffix(f"-{method}")
-    command = (
-        f"probe attribute {root}/data -d {root}/detectors/{own} -m {method} "
-        f"--out {root}/maps/{place}.zarr"
-    )
-    return Cell(reason="Not in this run.", command=command)
+    folder, known = run.folder, files_of(run, method)[0].maps.data
+    # As many images a dataset as other detectors have maps of, which are then the same ones.
+    each = max(Counter(map(str, known["dataset"].values)).values())
+    words = [
+        "probe", "attribute", typed(folder.data), "-d", typed(folder.detector(label)),
+        "-m", method, "--most", str(each), "--seed", str(int(known.attrs.get("seed", 0))),
+        "--out", typed(folder.maps(label, method)),
+    ]  # fmt: skip
+    return Cell(reason="Not in this run.", command=shlex.join(words))
 
 
 def _column(run: Run, method: str) -> Column:

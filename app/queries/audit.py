@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from app.queries.reading import MissingTableError, Run, stamp_of
+from app.queries.reading import MissingTableError, Run, stamp_of, typed
 from app.queries.runs import provenance_of
 from probe.errors import StoreError
 
@@ -76,10 +77,8 @@ def audit_view(run: Run) -> AuditView:
     """
     file = run.folder.root / AUDIT_FILE
     if not stamp_of(file):
-        name = run.folder.root.name
-        raise MissingTableError(
-            "audit of its data", f"probe audit {name}/data --json {name}/{AUDIT_FILE}"
-        )
+        words = ["probe", "audit", typed(run.folder.data), "--json", typed(file)]
+        raise MissingTableError("audit of its data", shlex.join(words))
     try:
         found: Any = json.loads(file.read_text(encoding="utf-8"))
         return AuditView(

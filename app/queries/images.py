@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -154,15 +155,18 @@ class _Groups:
         ordered = values[self.order]
         highest, last = self._ends(ordered, np.maximum)
         lowest, first = self._ends(ordered, np.minimum)
-        found = []
-        for name, start, stop in self.datasets:
+        ends: list[NDArray[np.int64]] = []
+        for _, start, stop in self.datasets:
             part = slice(start, stop)
             down = np.lexsort((last[part], highest[part]))[::-1][:each]
             up = np.lexsort((first[part], lowest[part]))[:each]
-            most = _shown(table, values, last[part][down])
-            least = _shown(table, values, first[part][up])
-            found.append(Extremes(name, most, least, stop - start))
-        return tuple(found)
+            ends += [last[part][down], first[part][up]]
+        shown = iter(_shown(table, values, np.concatenate([*ends, self.order[:0]])))
+        sides = [tuple(islice(shown, len(rows))) for rows in ends]
+        return tuple(
+            Extremes(name, sides[2 * i], sides[2 * i + 1], stop - start)
+            for i, (name, start, stop) in enumerate(self.datasets)
+        )
 
     def _ends(
         self, ordered: NDArray[np.float32], end: np.ufunc

@@ -73,12 +73,11 @@ class Lasso:
 def drawn(label: str, view: PictureView, event: Mapping[str, Any] | None) -> str:
     """Write what plotly reports of a lasso or a box as text; empty if it reports neither."""
     event = event or {}
-    loop, span = event.get("lassoPoints"), event.get("range")
-    if loop and len(loop.get("x", ())) >= 3:
-        corners, kind = np.stack([loop["x"], loop["y"]], axis=1).astype(np.float64), "p"
-    elif span and len(span.get("x", ())) == 2:
-        (x0, x1), (y0, y1) = sorted(span["x"]), sorted(span["y"])
-        corners, kind = np.array([[x0, y0], [x1, y1]], dtype=np.float64), "b"
+    loop, span = _places(event.get("lassoPoints")), _places(event.get("range"))
+    if len(loop) >= 3:
+        corners, kind = loop, "p"
+    elif len(span) == 2:
+        corners, kind = np.sort(span, axis=0), "b"
     else:
         return ""
     origin, size = _frame(view)
@@ -160,6 +159,18 @@ def outline_of(lasso: Lasso | None) -> list[dict[str, Any]]:
         return [{"type": "rect", "x0": x0, "y0": y0, "x1": x1, "y1": y1, **axes}]
     path = "L".join(f"{x:.10g},{y:.10g}" for x, y in lasso.corners)
     return [{"type": "path", "path": f"M{path}Z", **axes}]
+
+
+def _places(given: Any) -> Floats:
+    """Read places as plotly reports them, shape (place, 2); none where these are not places."""
+    none = np.empty((0, 2))
+    if not isinstance(given, dict):
+        return none
+    try:
+        found = np.array([given.get("x"), given.get("y")], dtype=np.float64)
+    except (OverflowError, TypeError, ValueError):
+        return none
+    return found.T if found.ndim == 2 and np.isfinite(found).all() else none
 
 
 def _rule(text: str) -> Rule:

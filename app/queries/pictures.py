@@ -29,7 +29,6 @@ __all__ = [
     "is_dense",
     "kinds_of",
     "picked",
-    "picture_frame",
     "picture_view",
     "place_of",
     "token_at",
@@ -261,18 +260,6 @@ def picked(run: Run, label: str, layer: str, token: str, unit: int | None) -> Pi
     value = np.nan if unit is None else _activation(run, label, layer, unit)[place]
     columns = store.samples.iloc[place].to_dict() | {"activation": value}
     return Picked(shown_of(columns), str(columns["dataset"]), unit)
-
-
-def picture_frame(view: PictureView, colour: Colouring) -> pd.DataFrame:
-    """Return what a picture shows, one row a point."""
-    frame = view.samples[["sample", "dataset", "label", "method", "video"]].assign(
-        p_fake=sigmoid(view.samples["logit"].to_numpy(dtype=np.float64)),
-        x=view.position[:, 0],
-        y=view.position[:, 1],
-    )
-    if colour.by == "unit":
-        frame[colour.title.replace(" ", "_")] = colour.value
-    return frame
 
 
 def token_at(run: Run, label: str, row: int) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +20,7 @@ from probe.attribution.maps import AttributionMap
 from probe.attribution.trust.report import TrustReport
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE, Dataset, read_native
 from probe.embed.table import Embeddings
-from probe.errors import StoreError, UnknownNameError
+from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.neurons import Ablation, NeuronTable, Universality
 from probe.responses.report import ResponseReport
 from probe.run import MANIFEST_FILE, RunFolder
@@ -26,7 +28,7 @@ from probe.separability.report import SeparabilityReport, Similarity
 from probe.store import ActivationStore
 from probe.tables import open_table
 
-__all__ = ["MAP_MODES", "MissingTableError", "Run", "stamp_of", "token_of"]
+__all__ = ["MAP_MODES", "MissingTableError", "Run", "from_disk", "stamp_of", "token_of", "typed"]
 
 T = TypeVar("T")
 
@@ -103,7 +105,8 @@ class Run:
     @property
     def command(self) -> str:
         """Command line that makes, or completes, this run."""
-        return str(self.manifest.get("command", "")) or f"probe demo --out {self.folder.root.name}"
+        made = str(self.manifest.get("command", ""))
+        return made or f"probe demo --out {shlex.quote(typed(self.folder.root))}"
 
     @property
     def data(self) -> Dataset:
@@ -291,9 +294,39 @@ def _stamp(file: Path) -> int:
         return 0
 
 
+@contextmanager
+def from_disk(path: Path) -> Iterator[None]:
+    """Say what is damaged where values of a file that was opened before are read only now.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The table or store.
+
+    Raises
+    ------
+    StoreError
+        In place of what libraries raise, such as of a chunk that is cut off.
+    """
+    try:
+        yield
+    except ProbeError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StoreError(
+            f"{str(path)!r} is damaged ({error}). Remove it and compute it again."
+        ) from error
+
+
 def stamp_of(file: Path) -> int:
     """When a file was last written; 0 where there is none. For what is kept until it changes."""
     return _stamp(file)
+
+
+def typed(path: Path) -> str:
+    """Return a path as it is typed in the folder where the dashboard was started."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def token_of(sample: str) -> str:
@@ -320,11 +353,17 @@ def _read_manifest(root: Path) -> dict[str, Any]:
 
 
 def _read_maps(path: Path) -> AttributionMap:
-    return AttributionMap.open(path, lazy=True)
+    with from_disk(path):
+        return AttributionMap.open(path, lazy=True)
 
 
 def _read_measurements(path: Path) -> xr.Dataset:
-    return open_table(path, lazy=True)
+    data = open_table(path, lazy=True)
+    with from_disk(path):
+        for name, variable in data.variables.items():
+            if name != "value":
+                variable.load()
+    return data
 
 
 def _read_scores(path: Path) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from app.queries.deriving import derived
 from app.queries.reading import Run
 from app.selection import Selection
 from probe.errors import UnknownNameError
@@ -185,10 +186,13 @@ def responses_view(run: Run, label: str) -> ResponsesView | None:
 
 def responding_units(run: Run, label: str) -> list[int]:
     """List the units of a report, universal ones first."""
-    report = run.responses(label)
+    return list(derived(_responding, (run.responses(label),)))
+
+
+def _responding(report: ResponseReport) -> tuple[int, ...]:
     units = report.data["unit"].values.astype(np.int64)
     order = np.argsort(~np.isin(units, report.universal), kind="stable")
-    return [int(unit) for unit in units[order]]
+    return tuple(units[order].tolist())
 
 
 def artefacts_of(run: Run, label: str) -> list[str]:
@@ -245,8 +249,11 @@ def doses_view(run: Run, label: str, artefact: str, unit: int | None = None) -> 
 
 def answers_view(run: Run, label: str) -> AnswersView:
     """Read what each universal unit responds to, and others as far as there is room."""
-    report = run.responses(label)
-    units = responding_units(run, label)
+    return derived(_answers, (run.responses(label),))
+
+
+def _answers(report: ResponseReport) -> AnswersView:
+    units = _responding(report)
     n_universal = len(report.universal)
     shown = units[: max(MOST_ANSWERS, min(n_universal, MOST_UNIVERSAL))]
     return AnswersView(

@@ -13,9 +13,10 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from app.queries.activations import stored_units
 from app.queries.deriving import shared
 from app.queries.layers import unit_layer
-from app.queries.reading import Run, stamp_of
+from app.queries.reading import Run, from_disk, stamp_of
 from app.queries.sample import SampleView
 from probe.errors import ProbeError
 
@@ -162,7 +163,8 @@ def units_of_sample(run: Run, label: str, layer: str, view: SampleView) -> Devia
             f"The activations of this image were not recorded for {label}: it is of the split "
             f"{view.split!r}. Choose a test image, or record it."
         )
-    values = store[layer]["activation"].isel(sample=int(place[0])).values.astype(np.float64)
+    with from_disk(store.path):
+        values = store[layer]["activation"].isel(sample=int(place[0])).values.astype(np.float64)
     return units_against(run, label, layer, values, view.dataset)
 
 
@@ -177,7 +179,7 @@ def units_against(
         If there is no such real image in the store, or it has another number of units.
     """
     spread = spread_of(run, label, layer, dataset)
-    units = run.store(label)[layer]["unit"].values
+    units = stored_units(run, label, layer)
     if len(units) != len(values):
         raise ProbeError(
             f"The store of {label} holds {len(units)} units of {layer!r}, and the image gave "
@@ -211,7 +213,7 @@ def measurements_view(
     """
     data = run.measurements
     names = [str(name) for name in data["measurement"].values]
-    values = _given(names, given) if given is not None else _measured(data, sample)
+    values = _given(names, given) if given is not None else _measured(run, data, sample)
     spread = _measured_spread(run, dataset, stamp_of(run.folder.measurements / "zarr.json"))
     about = _texts(data, "about", names), _texts(data, "unit", names)
     rows = _rows(names, values, spread, set(), *about)
@@ -256,7 +258,8 @@ def _stored_spread(run: Run, label: str, layer: str, dataset: str, stamp: int) -
     parts = []
     for chunk in chunks:
         rows = slice(chunk * size, (chunk + 1) * size)
-        parts.append(tap.isel(sample=rows).values[real[rows]].astype(np.float64))
+        with from_disk(store.path):
+            parts.append(tap.isel(sample=rows).values[real[rows]].astype(np.float64))
     return _spread(np.concatenate(parts), int(real.sum()))
 
 
@@ -269,7 +272,7 @@ def _measured_spread(run: Run, dataset: str, stamp: int) -> Spread:
     if not real.any():
         raise ProbeError(f"No real image of {dataset or 'this run'} was measured.")
     rows = np.flatnonzero(real)
-    return _spread(_table(data.isel(sample=rows)), len(rows))
+    return _spread(_table(run, data.isel(sample=rows)), len(rows))
 
 
 def _spread(values: Floats, total: int) -> Spread:
@@ -313,19 +316,21 @@ def _universal(run: Run, label: str, layer: str) -> set[int]:
         return set()
 
 
-def _measured(data: xr.Dataset, sample: str) -> Floats:
+def _measured(run: Run, data: xr.Dataset, sample: str) -> Floats:
     place = np.flatnonzero(data["sample"].values == sample)
     if not len(place):
         raise ProbeError("This image was not measured. Measurements are of test images.")
-    return np.asarray(_table(data.isel(sample=place[:1]))[0])
+    return np.asarray(_table(run, data.isel(sample=place[:1]))[0])
 
 
 def _given(names: list[str], given: dict[str, float]) -> Floats:
     return np.array([given.get(name, np.nan) for name in names], dtype=np.float64)
 
 
-def _table(data: xr.Dataset) -> Floats:
-    return np.asarray(data["value"].transpose("sample", "measurement").values, dtype=np.float64)
+def _table(run: Run, data: xr.Dataset) -> Floats:
+    with from_disk(run.folder.measurements):
+        values = data["value"].transpose("sample", "measurement").values
+    return np.asarray(values, dtype=np.float64)
 
 
 def _texts(data: xr.Dataset, what: str, names: list[str]) -> list[str]:

@@ -85,11 +85,15 @@ class TellingView:
         How many they were chosen from.
     drawn : bool
         Whether only a part of the samples was looked at, chosen at random.
+    screened : int
+        Samples of a first look, which left `CANDIDATES` units to be measured; 0 if it had all
+        that were measured.
     """
 
     table: xr.Dataset
     n_units: int
     drawn: bool
+    screened: int = 0
 
 
 def selected_view(run: Run, label: str, view: PictureView, lasso: Lasso) -> SelectedView:
@@ -151,7 +155,8 @@ def _telling(run: Run, view: PictureView, label: str, text: str) -> TellingView:
     clusters, strata = derived(_codes, (view.samples,))
     table = tell_apart(values, inside[rows], clusters[rows], strata[rows], numbers[best].tolist())
     listed = _strongest(table["auroc"].values)[:LISTED]
-    return TellingView(table.isel(unit=listed), len(rough), len(rows) < view.total)
+    fewer = len(first) if len(first) < len(rows) else 0
+    return TellingView(table.isel(unit=listed), len(rough), len(rows) < view.total, fewer)
 
 
 def _strongest(auroc: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -6,7 +6,6 @@ import base64
 import binascii
 import io
 import json
-import shutil
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -285,13 +284,7 @@ def forget(run: Run, fingerprint: str) -> None:
         return
     if folder.job.is_file() and folder.read_job().get("kind") != "score":
         raise ProbeError("This names no image that was dropped, so nothing was removed.")
-    jobs.cancel(fingerprint)
-    # In one step out of sight: whoever still writes there finds its folder gone.
-    gone = folder.root.with_name(f"{folder.root.name}.old")
-    shutil.rmtree(gone, ignore_errors=True)
-    with suppress(FileNotFoundError):
-        folder.root.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+    jobs.remove(fingerprint)
 
 
 def _bytes_of(contents: object) -> bytes:

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib import patheffects
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
 from probe.embed.table import Embeddings
 from probe.figures import STYLE
+from probe.figures.colours import colours_of
 
 __all__ = ["embedding_figure", "figures_of"]
 
@@ -40,8 +42,16 @@ def figures_of(found: Embeddings, samples: pd.DataFrame) -> dict[str, Figure]:
     }
 
 
-def embedding_figure(found: Embeddings, samples: pd.DataFrame, layer: str, method: str) -> Figure:
-    """Draw one picture twice: by label, with density of either, and by dataset.
+def embedding_figure(
+    found: Embeddings,
+    samples: pd.DataFrame,
+    layer: str,
+    method: str,
+    *,
+    by: str = "dataset",
+    value: NDArray[np.floating[Any]] | None = None,
+) -> Figure:
+    """Draw one picture twice: by label, with density of either, and by dataset or what is asked.
 
     Parameters
     ----------
@@ -51,6 +61,10 @@ def embedding_figure(found: Embeddings, samples: pd.DataFrame, layer: str, metho
         The store's sample table, in the same order.
     layer, method : str
         Which picture.
+    by : str, default "dataset"
+        What the second one is coloured by: a column of the sample table, or the name of `value`.
+    value : numpy.ndarray, optional
+        A number of each sample, shape (sample,), instead of a column.
     """
     one = found.data.sel({"layer": layer, "method": method})
     places = one["position"].values
@@ -60,10 +74,16 @@ def embedding_figure(found: Embeddings, samples: pd.DataFrame, layer: str, metho
         figure = Figure(figsize=(6.4, 3.35), layout="constrained")
         left, right = figure.subplots(1, 2)
         _by_label(left, places, samples["label"].to_numpy(), shown)
-        _by_dataset(right, places, samples["dataset"].to_numpy(object), shown)
+        if value is None:
+            _by_name(right, places, samples[by].to_numpy(object), shown)
+        else:
+            _by_value(right, places, np.asarray(value), shown, by)
         for axes in (left, right):
             axes.set(xticks=[], yticks=[])
             axes.set_aspect("equal", adjustable="datalim")
+            if axes is right and value is not None:
+                # A scale of colours stands in place of a legend.
+                continue
             axes.legend(
                 loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, frameon=False,
                 fontsize=6.5, handletextpad=0.2, columnspacing=0.9, markerscale=1.6,
@@ -95,11 +115,23 @@ def _points(
     axes.scatter(*places.T, s=6, marker=marker, alpha=0.75, label=label, **look)
 
 
-def _by_dataset(axes: Any, places: Any, datasets: Any, shown: Any) -> None:
-    for i, name in enumerate(dict.fromkeys(datasets)):
+def _by_name(axes: Any, places: Any, names: Any, shown: Any) -> None:
+    for i, name in enumerate(dict.fromkeys(names)):
         colour, marker = DATASETS[i % len(DATASETS)]
-        part = shown[datasets[shown] == name]
+        part = shown[names[shown] == name]
         _points(axes, places[part], colour, marker, bool(i % 2), str(name))
+
+
+def _by_value(axes: Any, places: Any, value: Any, shown: Any, name: str) -> None:
+    points = axes.scatter(
+        *places[shown].T, c=value[shown], cmap=colours_of(False), s=6, lw=0, alpha=0.9
+    )
+    bar = axes.figure.colorbar(
+        points, ax=axes, orientation="horizontal", shrink=0.7, aspect=30, pad=0.03
+    )
+    bar.set_label(name, fontsize=6.5)
+    bar.ax.tick_params(labelsize=6.5)
+    bar.outline.set_visible(False)
 
 
 def _density(axes: Any, places: Any, colour: str, line: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,6 +65,9 @@ def hostile_bodies(callback: dict[str, Any], turn: int) -> Iterator[dict[str, An
 
 
 def _good(one: dict[str, Any]) -> Any:
+    if one["property"] == "data" and one["id"].endswith("-detector"):
+        # What a select offers.
+        return list(DETECTORS)
     for end in (one["property"], one["id"].rsplit("-", 1)[-1]):
         if end in _GOOD:
             return _GOOD[end]
@@ -77,7 +81,8 @@ def _body(
     given = []
     for one, value, many in zip(wanted, values, several, strict=True):
         item = {"id": one["id"], "property": one["property"], "value": value}
-        given.append([{**item, "id": {"type": "x", "index": 0}}] if many else item)
+        # Buttons that are many are given as a list; here it has one.
+        given.append([{**item, "id": json.loads(_one(one["id"]))}] if many else item)
     n = len(callback["inputs"])
     first = wanted[changed if changed < n else 0]
     return {
@@ -85,8 +90,13 @@ def _body(
         "outputs": outputs_of(callback),
         "inputs": given[:n],
         "state": given[n:],
-        "changedPropIds": [f"{first['id']}.{first['property']}"],
+        "changedPropIds": [f"{_one(first['id'])}.{first['property']}"],
     }
+
+
+def _one(id: str) -> str:
+    """Name one of the components that a pattern stands for."""
+    return id.replace('["ALL"]', f'"{DETECTORS[0]}"')
 
 
 def leaks(answer: TestResponse) -> bool:

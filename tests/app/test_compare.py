@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,8 @@ def test_images_at_the_ends_differ_most_one_frame_a_video(made: MadeRun, pair: P
 
 def test_many_images_are_thinned(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.queries.compare_images.MOST", 10)
+    # Another test may have left the view of all images.
+    monkeypatch.setattr("app.queries.deriving._FOUND", OrderedDict())
     view = images_view(pair, "")
     assert len(view.one) == len(view.label) == 10 and view.total == 72
 

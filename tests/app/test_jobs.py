@@ -166,6 +166,23 @@ def test_one_that_does_not_listen_is_killed(jobs: Jobs, monkeypatch: pytest.Monk
     assert ended(pid)
 
 
+def test_a_removed_job_is_gone_and_ends_even_if_it_does_not_listen(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GRACE", 0.3)
+    fingerprint = jobs.submit(fake_task("deaf", seconds=60, stubborn=True))
+    while not starts(jobs.root):
+        time.sleep(0.01)
+    pid = pid_of(jobs, fingerprint)
+    jobs.remove(fingerprint)
+    assert jobs.state(fingerprint).name == ABSENT
+    assert not jobs.job(fingerprint).root.exists() and not list(jobs.root.glob("*.old"))
+    assert not gone(pid) and ended(pid)
+    jobs.remove(fingerprint)
+    # The place is free again.
+    until(jobs, jobs.submit(fake_task("next")), DONE)
+
+
 def test_a_cancelled_job_can_be_started_again(jobs: Jobs) -> None:
     fingerprint = jobs.submit(fake_task("again", seconds=0.5))
     jobs.cancel(fingerprint)

@@ -133,7 +133,9 @@ def test_the_audit_is_shown_gravest_first(own: MadeRun) -> None:
     run = Run(own.folder)
     with pytest.raises(MissingTableError) as missing:
         audit_view(run)
-    assert missing.value.command == "probe audit run/data --json run/audit.json"
+    # From the folder where the dashboard was started, here another one.
+    root = own.folder.root
+    assert missing.value.command == f"probe audit {root}/data --json {root}/audit.json"
     found = (
         Finding("leaked-identity", "error", "alpha", "A person <b>is</b> in two splits.", 3),
         Finding("label-balance", "note", "beta", "Half are fakes."),

@@ -242,7 +242,7 @@ def test_pages_elsewhere_cannot_ask(
 
 def body_of(client: FlaskClient, output: str, size: int) -> bytes:
     one = next(found for found in callbacks(client) if output in found["output"])
-    items = [[{**item, "value": ""} for item in one[kind]] for kind in ("inputs", "state")]
+    items = [[{**item, "value": None} for item in one[kind]] for kind in ("inputs", "state")]
     body = {"output": one["output"], "outputs": outputs_of(one), "inputs": items[0],
             "state": items[1], "changedPropIds": []}  # fmt: skip
     start = json.dumps(body)[:-1]
@@ -296,25 +296,17 @@ def test_a_malformed_request_is_a_bad_one(client: FlaskClient, body: Any) -> Non
 # --- Hostile values everywhere ----------------------------------------------------------------
 
 
-def attack(client: FlaskClient, every: int) -> dict[str, int]:
-    """Call callbacks with hostile values; count those that failed, by their outputs."""
-    failed: dict[str, int] = {}
+def attack(client: FlaskClient, every: int) -> None:
+    """Call callbacks with hostile values; each is answered, or refused as a bad request."""
     for turn, callback in enumerate(callbacks(client)):
         for body in list(hostile_bodies(callback, turn))[turn % every :: every]:
             answer = client.post(UPDATE, json=body)
             assert not leaks(answer), (body, answer.text[:500])
-            assert answer.status_code in (200, 204, 400, 500), body
-            if answer.status_code == 500:
-                assert answer.mimetype == "text/plain"
-                assert "Something failed in this dashboard" in answer.text
-                failed[callback["output"]] = failed.get(callback["output"], 0) + 1
-    return failed
+            assert answer.status_code in (200, 204, 400), body
 
 
 def test_callbacks_bear_hostile_values(client: FlaskClient) -> None:
-    failed = attack(client, every=6)
-    # Clicks that no figure sends may fail; they tell nothing and end nothing.
-    assert sum(failed.values()) <= 20, failed
+    attack(client, every=6)
     assert "Zero-shot matrix" in said(client, "/")
 
 
@@ -450,8 +442,29 @@ def test_truncated_tables_take_away_their_own_cards(own: MadeRun) -> None:
         shown = said(client, path)
         assert "Traceback" not in shown
     assert "is damaged" in said(client, "/")
-    failed = attack(client, every=12)
-    assert sum(failed.values()) <= 20, failed
+    attack(client, every=12)
+
+
+def test_chunks_that_are_read_late_take_away_their_own_cards(own: MadeRun) -> None:
+    """Of maps, measurements and activations, only what is read when it is asked for is cut off."""
+    for late in ("stores/*/*/activation", "maps/*/attribution", "tables/measure*/value"):
+        files = [file for file in own.root.glob(f"{late}/c/**/*") if file.is_file()]
+        assert files, late
+        for file in files:
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    client = client_of(own.root)
+    attack(client, every=12)
+    values = {f"{ids.URL}.search": "?unit=3", f"{ids.SAMPLE_URL}.search": ""}
+    for output, name in (
+        (ids.GALLERY, "stores"), (ids.SAMPLE_UNITS, "stores"), (ids.SAMPLE_MEASURED_TEXT, "tables"),
+    ):  # fmt: skip
+        shown = json.dumps(call(client, f"{output}.children", values))
+        assert "is damaged" in shown and f"{own.root / name}" in shown, output
+    for path in client.application.url_map.iter_rules():
+        if path.rule.startswith("/map/"):
+            token = token_of(own.data.samples.table["sample"][0])
+            answer = client.get(f"/map/{token}/{token_of(DETECTORS[0])}/gradcam")
+            assert answer.status_code in (400, 404)
 
 
 def test_a_run_without_tables_says_what_makes_them(own: MadeRun) -> None:

@@ -21,6 +21,7 @@ PAGES = {
     "separability": ("/separability?embedding=umap", 3000),
     "attribution": ("/attribution?images=missed", 2300),
     "artifacts": ("/artifacts?dataset=face2face", 2640),
+    "compare": ("/compare?detector=mesoinception4/deep&other=mesoinception4/base", 2900),
     "sample": ("/sample", 2550),
 }
 WIDTH = 1280

@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page
 from app.components.shell import PAGES
 from tests.browser.conftest import Watch, served
 from tests.browser.test_accessibility import violations
+from tests.browser.test_findings import click_on
 
 #: A run folder that `make demo` made.
 DEMO = os.environ.get("PROBE_DEMO_RUN", "")
@@ -69,9 +70,7 @@ def test_from_a_poor_score_to_the_artefact_in_four_clicks(
     cells = page.locator("#overview-matrix .annotation")
     scores = [_first_number(text) for text in cells.all_text_contents()]
     worst = min((score, i) for i, score in enumerate(scores) if score is not None)[1]
-    box = cells.nth(worst).bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    click_on(page, cells.nth(worst))
     page.wait_for_url(re.compile(r"/neurons\?.*dataset="))
 
     # Two: the most universal unit; its images and what moves it stand below.

@@ -1,0 +1,58 @@
+"""Answers and figures are written fast, and say the same; unused scripts stay away."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from dash import html
+from flask.testing import FlaskClient
+
+from app.answers import as_json
+from app.figures import plot
+from app.scheme import asked_scheme
+
+
+def test_what_orjson_does_not_know_is_written_too() -> None:
+    value = {"a": np.arange(2), 1: [np.nan, np.float32(0.5)], "c": html.B("x", id="y"),
+             "o": np.array(["p", None], dtype=object)}  # fmt: skip
+    found = json.loads(as_json(value))
+    assert (found["a"], found["1"], found["o"]) == ([0, 1], [None, 0.5], ["p", None])
+    assert found["c"]["props"] == {"children": "x", "id": "y"}
+    with pytest.raises(TypeError):
+        as_json(object())
+
+
+def test_a_figure_says_what_plotlys_own_says() -> None:
+    x, y = np.arange(300), np.linspace(0, 1, 300)
+    own = plot.Figure(plot.scatter(x=x, y=y, mode="lines"))
+    own.add_vline(x=2, line={"width": 1})
+    own.update_layout(xaxis={"title": {"text": "a"}}, shapes=[{"type": "line", "x0": 1}])
+    own.update_layout(xaxis={"title": {"font": {"size": 9}}})
+    theirs = go.Figure(go.Scatter(x=x, y=y, mode="lines"))
+    sent, wanted = json.loads(as_json(own))["data"], json.loads(theirs.to_json())["data"]
+    assert sent == wanted
+    assert len(own.layout.shapes) == 2
+    assert own.layout.xaxis.title.text == "a" and own.layout.xaxis.title.font.size == 9
+    with pytest.raises(ValueError):
+        plot.Figure(plot.scatter(nothing=1)).checked  # noqa: B018
+
+
+def test_unused_scripts_are_not_loaded(client: FlaskClient) -> None:
+    scripts = re.findall(r'<script src="([^"]+)"', client.get("/").text)
+    text = " ".join(scripts)
+    assert "plotly.min.js" in text and "async-graph" in text and "async-community" in text
+    for name in ("dash_table", "mathjax", "async-enterprise", "charts-shared"):
+        assert name not in text
+    assert sum(len(client.get(path).data) for path in scripts) < 11e6
+
+
+def test_the_scheme_is_one_of_two(client: FlaskClient) -> None:
+    assert asked_scheme() == "light"
+    with client.application.test_request_context(headers={"Cookie": "scheme=dark"}):
+        assert asked_scheme() == "dark"
+    with client.application.test_request_context(headers={"Cookie": "scheme=<b>"}):
+        assert asked_scheme() == "light"
