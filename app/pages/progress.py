@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dash import ClientsideFunction, Dash, Input, Output, State, ctx, html, no_update
+from dash import ClientsideFunction, Dash, Input, Output, State, html, no_update
 
 from app import ids
 from app.components.progress import NEWS, NO_NEWS, progress_text, waiting, watch
@@ -43,15 +43,12 @@ def register(app: Dash, run: Run) -> None:
         Output(ids.PROGRESS_TICK, "disabled"),
         Output(ids.RENDERED, "data"),
         Input(ids.PROGRESS_ASK, "data"),
-        Input(ids.PROGRESS_SHOW, "n_clicks"),
         State(ids.PROGRESS_SEEN, "data"),
         State(ids.RENDERED, "data"),
         prevent_initial_call=True,
     )
-    def look(asked: int, clicks: int, seen: Any, rendered: Any) -> Any:
+    def look(asked: int, seen: Any, rendered: Any) -> Any:
         again = rendered + 1 if isinstance(rendered, int) else 1
-        if ctx.triggered_id == ids.PROGRESS_SHOW:
-            return no_update, no_update, no_update, again if clicks else no_update
         found = progress(run)
         known = seen if isinstance(seen, dict) else {}
         changed = found.results != known.get("results")
@@ -61,3 +58,16 @@ def register(app: Dash, run: Run) -> None:
         # What is complete has to be shown anew once more, for the notice to go.
         news = NEWS if not found.problem and (changed or found.complete) else NO_NEWS
         return text, news, found.complete, no_update
+
+    # By itself: of two questions of one callback browsers take the later answer alone, and a look
+    # that comes right after the click would undo it.
+    @app.callback(
+        Output(ids.RENDERED, "data", allow_duplicate=True),
+        Input(ids.PROGRESS_SHOW, "n_clicks"),
+        State(ids.RENDERED, "data"),
+        prevent_initial_call=True,
+    )
+    def show(clicks: int | None, rendered: Any) -> Any:
+        if not clicks:
+            return no_update
+        return rendered + 1 if isinstance(rendered, int) else 1

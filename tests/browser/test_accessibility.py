@@ -25,6 +25,8 @@ def violations(page: Page) -> list[str]:
     ]
 
 
+# The same is asked of the demo's run by `make tour`.
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", list(PAGES))
 def test_no_serious_violation(address: str, browser: Browser, path: str, scheme: str) -> None:

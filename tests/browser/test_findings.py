@@ -202,6 +202,7 @@ def test_a_link_to_what_is_not_there_says_so(
     assert watch.complaints == []
 
 
+@pytest.mark.slow
 def test_a_wrong_link_is_mended_by_a_choice(address: str, browser: Browser) -> None:
     watch = Watch()
     page = watch.over(browser.new_page())
@@ -218,6 +219,7 @@ def test_a_wrong_link_is_mended_by_a_choice(address: str, browser: Browser) -> N
     assert watch.complaints == []
 
 
+@pytest.mark.slow
 def test_a_run_without_these_tables_says_what_makes_them(browser: Browser, tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", reports=False)
     watch = Watch()
