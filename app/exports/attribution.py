@@ -86,29 +86,44 @@ def _maps_code(run: Run, chosen: Selection) -> str:
         for row, cell in zip(view.rows, cells, strict=True)
         if cell.source
     ]  # fmt: skip
-    kind = "overlay" if chosen.overlay == "overlay" else "map"
-    masks = "" if chosen.outline == "off" else "[data.mask(row)]"
+    methods = {
+        one.method: (one.title, bool(one.signed), (one.low, one.high)) for one in view.columns
+    }
+    outlined = view.image.has_mask and chosen.outline != "off"
     return script(
         run,
         "attribution-maps",
         ["import pandas as pd", "import numpy as np", "from probe import AttributionMap",
-         "from probe.datasets import read_native", "from probe.figures import attribution_figure"],
+         "from probe.datasets import read_native", "from probe.figures import Cell, grid_figure"],
         [
             f"sample = {view.image.sample!r}",
+            f"detectors = {[row.detector for row in view.rows]!r}",
+            "# Title, whether signed, and what the ends of the scale mean.",
+            f"methods = {methods!r}",
             f"shown = {there!r}",
             "maps = {}",
             "for detector, method in shown:",
             "    found = AttributionMap.open(run.maps(detector, method))",
             '    names = [str(name) for name in found.data["sample"].values]',
-            '    maps[f"{detector} {method}"] = found.take([names.index(sample)])',
+            "    maps[detector, method] = found.take([names.index(sample)])",
             "table = pd.concat([one.to_dataframe() for one in maps.values()], keys=maps)",
-            'table = table.reset_index(level=0, names="map")',
+            'table = table.reset_index(level=[0, 1], names=["detector", "method"])',
         ],
         [
             "data = read_native(run.data)",
             'row = int(np.flatnonzero(data.samples.table["sample"] == sample)[0])',
-            f"figure = attribution_figure(maps, [data.image(row)], {masks or 'None'}, "
-            f"kind={kind!r})",
+            f"image, mask = data.image(row), {'data.mask(row)' if outlined else 'None'}",
+            f"below = {'image' if chosen.overlay == 'overlay' else 'None'}",
+            "cells = []",
+            "for method, (title, signed, ends) in methods.items():",
+            "    line = [None if cells else Cell(image, mask=mask)]",
+            "    for detector in detectors:",
+            "        one = maps.get((detector, method))",
+            "        cell = one and Cell(below, one.values[0], mask, signed, ends)",
+            "        line.append(cell)",
+            "    cells.append(line)",
+            "titles = [title for title, _, _ in methods.values()]",
+            'figure = grid_figure(cells, ["image", *detectors], titles, scale="row")',
         ],
     )  # fmt: skip
 

@@ -67,7 +67,9 @@ def _scores_code(run: Run, chosen: Selection) -> str:
         ],
         [
             "groups = [scores[scores['detector'] == one] for one in table['detector']]",
-            "reals, fakes = ([g['logit'][g['label'] == k] for g in groups] for k in (0, 1))",
+            "reals, fakes = (",
+            "    [sorted(g['logit'][g['label'] == label]) for g in groups] for label in (0, 1)",
+            ")",
             "figure = image_scores_figure(list(table['detector']), table['logit'], reals, fakes)",
         ],
     )
@@ -101,7 +103,8 @@ def _units_code(run: Run, chosen: Selection) -> str:
             *_DRAW,
         ],
         [f"first = table.head({MOST})",
-         "figure = image_deviations_figure(list(first['unit']), first['deviations'])"],
+         "names = [f'unit {unit}' for unit in first['unit']]",
+         "figure = image_deviations_figure(names, first['deviations'])"],
     )  # fmt: skip
 
 
