@@ -148,7 +148,7 @@ def test_nothing_reaches_beyond_the_window(address: str, browser: Browser, path:
     for width in (1920, 1280, 1024):
         page.set_viewport_size({"width": width, "height": 800})
         # Figures follow the window in a moment; then it fits, or never.
-        page.wait_for_function("document.documentElement.scrollWidth <= window.innerWidth")
+        page.wait_for_function("() => document.documentElement.scrollWidth <= window.innerWidth")
 
 
 def test_a_link_to_what_is_not_there_says_so(address: str, browser: Browser) -> None:
