@@ -182,6 +182,8 @@ def _number(field: str, title: str, tip: str) -> dict[str, Any]:
 def _adjusted() -> dict[str, Any]:
     """Define the column of q-values, the small ones bold."""
     out = _number("q", "q", "Adjusted p-value: contributes to detection in all datasets")
+    # Room for three decimals, of which the name knows nothing.
+    out["minWidth"] = 68
     out["valueFormatter"] = {
         "function": "!params.data ? '' : params.value == null ? '–' : "
         "d3.format('.3f')(params.value)"

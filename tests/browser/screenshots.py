@@ -17,7 +17,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-ne
 #: Page to its address and the height in pixels that is shown, from the top.
 PAGES = {
     "overview": ("/", 1560),
-    "neurons": ("/neurons", 1700),
+    "neurons": ("/neurons", 2500),
     "separability": ("/separability?embedding=umap", 3000),
     "attribution": ("/attribution?images=missed", 2300),
     "artifacts": ("/artifacts?dataset=face2face", 2640),
