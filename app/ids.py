@@ -171,6 +171,9 @@ SAMPLE_MEASURED_TEXT = "sample-measured-text"
 SAMPLE_PLACE = "sample-place"
 SAMPLE_PLACE_TEXT = "sample-place-text"
 SAMPLE_MAPS = "sample-maps"
+#: A map that is made on request; its buttons and its room have longer names.
+MADE_MAP = "sample-made"
+MADE_MAP_METHOD = "sample-made-method"
 # An image from elsewhere; the last one tells the cards above that its scores are there.
 UPLOAD_URL = "sample-upload-url"
 UPLOAD = "sample-upload"

@@ -19,7 +19,7 @@ from app.queries.attribution_maps import Cell, Column, MapsView, Row
 from app.queries.attribution_trust import Badge
 from probe.figures.colours import colours_of, number, overlay
 
-__all__ = ["maps_grid", "trust_help"]
+__all__ = ["maps_grid", "scale_bar", "trust_help"]
 
 #: Rows by their kind, for people.
 _KINDS = {"chosen": "chosen detector", "variant": "variant", "other": "other detector"}
@@ -42,7 +42,7 @@ def maps_grid(view: MapsView, laid: bool, outline: bool) -> Any:
     outlined = outline and view.image.has_mask
     cells: list[Any] = [html.Div(className="maps-corner"), *(_head(row) for row in view.rows)]
     for i, column in enumerate(view.columns):
-        cells.append(_scale(column, laid))
+        cells.append(scale_bar(column, laid))
         cells += [_cell(row.cells[i], row.detector, column, view.image, laid, outlined)
                   for row in view.rows]  # fmt: skip
     grid = html.Div(
@@ -78,7 +78,7 @@ def _original(one: Explained) -> Any:
     )
 
 
-def _scale(column: Column, laid: bool) -> Any:
+def scale_bar(column: Column, laid: bool) -> Any:
     """Name a method, and say what its colours mean and where they end."""
     limit = number(column.limit)
     ends = (f"−{limit}", f"+{limit}") if column.signed else ("0", limit)

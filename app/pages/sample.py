@@ -34,7 +34,7 @@ from app.figures.sample_place import place_figure
 from app.figures.sample_scores import scores_figure, scores_height
 from app.figures.theme import empty_figure
 from app.large import add_large
-from app.pages import upload
+from app.pages import making_maps, upload
 from app.queries.layers import known_detector
 from app.queries.reading import Run
 from app.queries.sample import find_samples, links_of, worst_error
@@ -97,6 +97,7 @@ def register(app: Dash, run: Run) -> None:
     _register_figures(app, run)
     _register_tables(app, run)
     upload.register(app, run)
+    making_maps.register(app, run)
     add_large(app.server, run)
 
 
@@ -238,6 +239,7 @@ def _body(run: Run, chosen: Selection, detector: str) -> list[Any]:
         ),
         html.Div([_units_card(), _measured_card(run)], className="columns"),
         html.Div([_place_card(), _maps_card()], className="columns"),
+        making_maps.section(),
     ]  # fmt: skip
 
 

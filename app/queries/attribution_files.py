@@ -22,6 +22,7 @@ __all__ = [
     "SAMPLED",
     "MapFile",
     "detector_of",
+    "draw_alone",
     "files_of",
     "limit_for",
     "map_file",
@@ -119,6 +120,14 @@ def map_image(run: Run, label: str, method: str, token: str, laid: bool) -> tupl
     if laid:
         return _overlaid(image, values, limit, signed, size), "image/webp"
     return _drawn(values, limit, signed, size), "image/png"
+
+
+def draw_alone(
+    values: NDArray[np.float64], signed: bool, width: int, height: int
+) -> tuple[bytes, float]:
+    """Draw a map on a scale of its own, in the shape of its image: PNG, and the scale's end."""
+    limit = limit_of([values])
+    return _drawn(values, limit, signed, _size(width, height, values.shape)), limit
 
 
 def _size(width: int, height: int, shape: tuple[int, ...]) -> tuple[int, int]:

@@ -14,16 +14,18 @@ from app.queries.attribution_files import files_of, limit_for, map_file, version
 from app.queries.attribution_trust import Badge, badge_of
 from app.queries.reading import Run, token_of, typed
 from app.selection import Selection
+from probe.attribution.maps import AttributionMap
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.figures.attributions import LOGIT, ends_for, target_of
 
 __all__ = [
-    "MOST_DETECTORS",
-    "MOST_METHODS",
     "Cell",
     "Column",
+    "MOST_DETECTORS",
+    "MOST_METHODS",
     "MapsView",
     "Row",
+    "column_of",
     "maps_view",
     "method_names",
     "shown_methods",
@@ -234,18 +236,22 @@ def _absent(run: Run, label: str, method: str, refused: dict[str, str]) -> Cell:
 
 def _column(run: Run, method: str) -> Column:
     first = files_of(run, method)[0]
-    attrs, (low, high) = first.maps.data.attrs, ends_for(first.maps)
-    signed = first.maps.signed
+    return column_of(first.maps, limit_for(run, method, first.unit))
+
+
+def column_of(maps: AttributionMap, limit: float) -> Column:
+    """Say what maps are of, on a scale that ends at `limit`."""
+    attrs, (low, high) = maps.data.attrs, ends_for(maps)
     return Column(
-        method=method,
-        title=str(attrs.get("title", method)),
+        method=maps.method,
+        title=str(attrs.get("title", maps.method)),
         paper=str(attrs.get("paper", "")),
-        low=low if signed else "none",
-        high=high if signed else "strong",
-        unit="logits" if attrs.get("complete") and target_of(first.maps) == LOGIT
+        low=low if maps.signed else "none",
+        high=high if maps.signed else "strong",
+        unit="logits" if attrs.get("complete") and target_of(maps) == LOGIT
         else "in the method's unit",
-        limit=limit_for(run, method, first.unit),
-        signed=signed,
+        limit=limit,
+        signed=maps.signed,
     )  # fmt: skip
 
 
