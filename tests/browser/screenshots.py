@@ -22,7 +22,7 @@ PAGES = {
     "attribution": ("/attribution?images=missed", 2300),
     "artifacts": ("/artifacts?dataset=face2face", 2640),
     "compare": ("/compare?detector=mesoinception4/deep&other=mesoinception4/base", 2900),
-    "sample": ("/sample", 2550),
+    "sample": ("/sample", 2800),
 }
 WIDTH = 1280
 
