@@ -11,7 +11,8 @@ from dash import dcc, html
 from app.components.tables import figures_table, interval_text, level_text, number_text
 from app.queries.compare import Pair
 from app.queries.compare_images import Changed, ImagesView
-from app.queries.compare_parts import FeaturesView, LayersView, MapsView, UnitsView
+from app.queries.compare_maps import MapsView
+from app.queries.compare_parts import FeaturesView, LayersView, UnitsView
 from app.queries.compare_scores import ScoresView
 from app.queries.runs import Line
 from app.selection import METRICS, Selection

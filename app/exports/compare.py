@@ -12,13 +12,12 @@ from app.exports.export import Export
 from app.exports.script import script
 from app.queries.compare import Pair, lines, pair_of
 from app.queries.compare_images import images_frame
+from app.queries.compare_maps import maps_frame, maps_view
 from app.queries.compare_parts import (
     features_frame,
     features_view,
     layers_frame,
     layers_view,
-    maps_frame,
-    maps_view,
     units_frame,
     units_view,
 )

@@ -9,7 +9,8 @@ import numpy as np
 from app.figures import plot
 from app.figures.compare import interval_bars, row_names
 from app.figures.theme import Theme, clean, theme_of
-from app.queries.compare_parts import FeaturesView, LayersView, MapsView, UnitsView
+from app.queries.compare_maps import MapsView
+from app.queries.compare_parts import FeaturesView, LayersView, UnitsView
 
 __all__ = [
     "features_figure",

@@ -12,7 +12,6 @@ from app.figures.theme import Theme
 
 __all__ = [
     "cell",
-    "colour_at",
     "colourbar",
     "heatmap",
     "level",
@@ -84,11 +83,6 @@ def text_at(theme: Theme, skill: float) -> str:
 @lru_cache(maxsize=8192)
 def _text_at(diverging: tuple[str, ...], step: int) -> str:
     return text_on(_between(diverging, step / 1024))
-
-
-def colour_at(theme: Theme, skill: float) -> Floats:
-    """Return the colour of a value from −1 to 1, red, green and blue in [0, 1]."""
-    return _between(theme.diverging, skill)
 
 
 def _between(diverging: tuple[str, ...], skill: float) -> Floats:

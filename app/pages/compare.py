@@ -17,7 +17,8 @@ from app.figures.theme import empty_figure
 from app.pages.compare_cards import ALL, body, measured
 from app.queries.compare import NothingToCompareError, Pair, choices, pair_of
 from app.queries.compare_images import images_view
-from app.queries.compare_parts import features_view, layers_view, maps_view, units_view
+from app.queries.compare_maps import maps_view
+from app.queries.compare_parts import features_view, layers_view, units_view
 from app.queries.compare_scores import scores_view
 from app.queries.reading import Run
 from app.selection import LEVELS, METRICS, Selection

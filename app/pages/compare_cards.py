@@ -26,10 +26,10 @@ from app.figures.compare_parts import features_height, layers_height, maps_heigh
 from app.figures.theme import empty_figure
 from app.queries.compare import NotComparableError, Pair, lines
 from app.queries.compare_images import images_view
+from app.queries.compare_maps import maps_view
 from app.queries.compare_parts import (
     features_view,
     layers_view,
-    maps_view,
     units_view,
 )
 from app.queries.compare_scores import paired_scores, scores_view

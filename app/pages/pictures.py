@@ -101,6 +101,7 @@ def register(app: Dash, run: Run) -> None:
     """Add the card's callbacks."""
     _register_choices(app, run)
     _register_picture(app, run)
+    _register_ring(app, run)
     _register_picked(app, run)
     selecting.register(app, run)
 
@@ -161,6 +162,7 @@ def _register_choices(app: Dash, run: Run) -> None:
 
 
 def _register_picture(app: Dash, run: Run) -> None:
+    """Draw the points, or their density, of the window that is zoomed to."""
     app.clientside_callback(  # type: ignore[no-untyped-call]
         ClientsideFunction("picture", "window"),
         Output(ids.PICTURE_WINDOW, "data"),
@@ -207,6 +209,10 @@ def _register_picture(app: Dash, run: Run) -> None:
             drag=drag if drag in DRAGS else "zoom",
         )  # fmt: skip
         return figure, picture_text(view, seen), True
+
+
+def _register_ring(app: Dash, run: Run) -> None:
+    """Ring the picked point."""
 
     @app.callback(
         Output(ids.PICTURE, "figure", allow_duplicate=True),

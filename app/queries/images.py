@@ -223,8 +223,8 @@ def shown_of(row: Mapping[Hashable, Any]) -> Shown:
     )
 
 
-def thumbnail(data: Dataset, row: int) -> bytes:
-    """Decode an image and encode it small, as WebP.
+def thumbnail(data: Dataset, row: int, side: int = SIDE, quality: int = 88) -> bytes:
+    """Decode an image and encode it at no more than `side` pixels a side, as WebP.
 
     Raises
     ------
@@ -232,9 +232,9 @@ def thumbnail(data: Dataset, row: int) -> bytes:
         If the image cannot be read.
     """
     image = Image.fromarray(data.image(row))
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
     out = BytesIO()
-    image.save(out, "WEBP", quality=88)
+    image.save(out, "WEBP", quality=quality)
     return out.getvalue()
 
 

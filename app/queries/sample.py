@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from PIL import Image
 
 from app.queries.deriving import derived
+from app.queries.images import thumbnail
 from app.queries.reading import Run, token_of
 from app.selection import Selection
 from probe.datasets.dataset import Dataset
@@ -218,11 +217,7 @@ def large_image(data: Dataset, row: int) -> bytes:
     ImageError
         If the image cannot be read.
     """
-    image = Image.fromarray(data.image(row))
-    image.thumbnail((LARGE, LARGE), Image.Resampling.LANCZOS)
-    out = BytesIO()
-    image.save(out, "WEBP", quality=92)
-    return out.getvalue()
+    return thumbnail(data, row, LARGE, quality=92)
 
 
 def _paired(data: Dataset, view: SampleView) -> str:

@@ -25,7 +25,8 @@ from app.queries.compare import (
     siblings,
 )
 from app.queries.compare_images import images_frame, images_view
-from app.queries.compare_parts import features_view, layers_view, maps_view, units_view
+from app.queries.compare_maps import maps_view
+from app.queries.compare_parts import features_view, layers_view, units_view
 from app.queries.compare_scores import scores_view
 from app.queries.reading import Run
 from app.queries.runs import open_others, run_rows
