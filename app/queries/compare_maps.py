@@ -105,22 +105,25 @@ def _mapped(run: Run, name: str, pair: str, stamp: int) -> MapsView:
     datasets = tuple(dict.fromkeys(of))
     level, seed = (found.data.attrs.get(k, d) for k, d in (("level", 0.95), ("seed", 0)))
     columns: dict[str, list[float]] = {}
+    counts: list[tuple[int, int]] = []
     for dataset in datasets:
         rows = of == dataset
         for prefix, values in (("value", own), ("null", null), ("over", own - null)):
             one = mean_by_cluster(values[rows], cluster[rows], level=float(level), seed=int(seed))
+            if prefix == "value":
+                # Of maps that could be compared: NaN do not count.
+                counts.append((one.n_samples, one.n_clusters))
             bounds = "" if prefix == "value" else f"{prefix}_"
             for key, number in ((prefix, one.estimate), (f"{bounds}low", one.low),
                                 (f"{bounds}high", one.high)):  # fmt: skip
                 columns.setdefault(key, []).append(number)
-    count = [len(np.unique(cluster[of == dataset])) for dataset in datasets]
     arrays: dict[str, Any] = {key: np.array(values) for key, values in columns.items()}
     return MapsView(
         method=str(found.data.attrs.get("method", "")),
         rule=str(found.data.attrs.get("rule", "")),
         datasets=datasets,
-        n_samples=np.array([int((of == dataset).sum()) for dataset in datasets]),
-        n_clusters=np.array(count),
+        n_samples=np.array([n for n, _ in counts]),
+        n_clusters=np.array([n for _, n in counts]),
         coverage=float(level),
         **arrays,
     )
