@@ -14,6 +14,11 @@ from probe.errors import DatasetError
 
 __all__ = ["worker_pool"]
 
+_NO_GUARD = (
+    'The script that called this lacks `if __name__ == "__main__":`, without which its workers '
+    "cannot start."
+)
+
 
 @contextmanager
 def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
@@ -34,6 +39,11 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     DatasetError
         If a worker was ended from outside, or could not start.
     """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker that imports a script without a main guard comes here. Refused before a
+        # semaphore is made: the caller ends this process, and what it held would be reported
+        # as leaked, after the message that says what to do.
+        raise DatasetError(f"{_NO_GUARD} Add that line to the script.")
     # Spawned, not forked: a fork of a process with threads (torch, BLAS) can hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
@@ -41,9 +51,8 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BrokenProcessPool as error:
         raise DatasetError(
-            "A worker process was ended from outside, perhaps for lack of memory, or the script "
-            'that called this lacks `if __name__ == "__main__":`, without which its workers '
-            "cannot start. Finished videos are kept: run it again with that line, or with "
+            "A worker process was ended from outside, perhaps for lack of memory, or: "
+            f"{_NO_GUARD} Finished videos are kept: run it again with that line, or with "
             "workers=1."
         ) from error
     finally:
