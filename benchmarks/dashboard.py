@@ -191,7 +191,7 @@ def in_chromium(port: int) -> float:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         began = time.perf_counter()
         page.goto(f"http://127.0.0.1:{port}/")
-        page.locator(".js-plotly-plot .annotation").first.wait_for()
+        page.locator(".matrix-cell").first.wait_for()
         took = time.perf_counter() - began
         browser.close()
     return took

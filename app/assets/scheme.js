@@ -7,22 +7,10 @@
   const attribute = "data-mantine-color-scheme";
   const scheme = () => root.getAttribute(attribute) || "light";
 
-  // The server draws a page's first figures before Mantine has set the attribute.
-  const keep = (value) => { document.cookie = `scheme=${value}; path=/; SameSite=Strict`; };
-  let chosen = null;
-  try {
-    chosen = localStorage.getItem("mantine-color-scheme-value");
-  } catch (error) {
-    // Without storage there is no choice of an earlier visit.
-  }
-  const prefersDark = window.matchMedia("(prefers-color-scheme: dark)").matches;
-  keep(chosen === "dark" || chosen === "light" ? chosen : prefersDark ? "dark" : "light");
-
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.probe = Object.assign(window.dash_clientside.probe || {}, { scheme });
 
   new MutationObserver(function () {
-    keep(scheme());
     // Before the page is laid out there is nothing to tell; the callback above reads it then.
     if (document.getElementById("page")) {
       window.dash_clientside.set_props("scheme", { data: scheme() });

@@ -5,7 +5,6 @@ from app.figures.effects import artifact_effects_figure
 from app.figures.grids import responses_figure, tells_figure
 from app.figures.information import depth_figure, information_figure
 from app.figures.knowledge import knowledge_figure
-from app.figures.matrix import matrix_figure
 from app.figures.picture import picture_figure
 from app.figures.responses import dose_figure
 from app.figures.similarity import similarity_figure
@@ -22,7 +21,6 @@ __all__ = [
     "effects_figure",
     "information_figure",
     "knowledge_figure",
-    "matrix_figure",
     "picture_figure",
     "responses_figure",
     "similarity_figure",

@@ -12,6 +12,7 @@ from app.figures.theme import Theme
 
 __all__ = [
     "cell",
+    "colour_at",
     "colourbar",
     "heatmap",
     "level",
@@ -74,6 +75,12 @@ def cell(theme: Theme, x: float, y: float, skill: float, text: str, size: float)
     }  # fmt: skip
 
 
+def colour_at(theme: Theme, skill: float) -> str:
+    """Return the colour of a value from −1 to 1, as ``#rrggbb``."""
+    parts = np.round(_between(theme.diverging, min(max(skill, -1.0), 1.0)) * 255).astype(int)
+    return "#" + "".join(f"{part:02x}" for part in parts)
+
+
 def text_at(theme: Theme, skill: float) -> str:
     """Choose black or white for text on the colour of a value from −1 to 1."""
     # A step of the scale is less than a step of the 8 bits that a colour is shown in.
@@ -92,10 +99,10 @@ def _between(diverging: tuple[str, ...], skill: float) -> Floats:
 
 
 def text_on(colour: Floats) -> str:
-    """Choose black or white, whichever has more contrast (WCAG 2.1, relative luminance)."""
+    """Choose black or white, whichever has more contrast: 4.58 or more (WCAG 2.1)."""
     linear = np.where(colour <= 0.03928, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ [0.2126, 0.7152, 0.0722])
-    return "#111111" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
+    return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
 
 
 def short(value: float) -> str:

@@ -8,16 +8,13 @@ import dash_mantine_components as dmc
 from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 
 from app import ids
-from app.components.card import card, graph
-from app.components.clicked import place_of
+from app.components.card import card
 from app.components.download import export_menu
 from app.components.help import HELP
 from app.components.holdings import audit_body, gaps_body, not_done_body, runs_table
+from app.components.matrix import against_table, matrix_table
 from app.components.message import problem
 from app.components.overview import contents, datasets_table, facts, notices, provenance
-from app.figures.against import against_figure
-from app.figures.matrix import matrix_figure, matrix_height
-from app.figures.theme import empty_figure
 from app.queries.against import AgainstView, against_view
 from app.queries.audit import audit_view, not_done
 from app.queries.compare import choices
@@ -26,7 +23,6 @@ from app.queries.matrix import MatrixView, matrix_view
 from app.queries.reading import Run
 from app.queries.runs import run_rows
 from app.queries.summary import summary
-from app.scheme import asked_scheme
 from app.selection import LEVELS, METRICS, Selection
 from probe.errors import ProbeError
 
@@ -83,59 +79,56 @@ def register(app: Dash, run: Run) -> None:
 
     @app.callback(
         Output(ids.OVERVIEW_URL, "search"),
-        Output(ids.OVERVIEW_URL, "pathname"),
         Output(ids.METRIC, "value"),
         Output(ids.LEVEL, "value"),
         Output(ids.REFERENCE, "value"),
         Input(ids.METRIC, "value"),
         Input(ids.LEVEL, "value"),
         Input(ids.REFERENCE, "value"),
-        Input(ids.MATRIX, "clickData"),
         Input(ids.OVERVIEW_URL, "search"),
         prevent_initial_call=True,
     )
-    def follow(metric: str, level: str, reference: str, click: Any, search: str) -> Any:
+    def follow(metric: str, level: str, reference: str, search: str) -> Any:
         chosen = Selection.parse(search)
         shown = chosen.metric or FIRST[0], chosen.level or FIRST[1], chosen.against or VALUES
-        if ctx.triggered_id == ids.MATRIX and click:
-            page = "/neurons" if shown[2] == VALUES else "/compare"
-            found = _opened(run, chosen, click)
-            return (no_update,) * 5 if found is None else (found, page, *(no_update,) * 3)
         if ctx.triggered_id == ids.OVERVIEW_URL:
-            return no_update, no_update, *shown
+            return no_update, *shown
         if (metric, level, reference or VALUES) == shown:
-            return (no_update,) * 5
-        against = "" if reference == VALUES else reference
-        found = chosen.but(metric=metric, level=level, against=against).search
-        return found, *(no_update,) * 4
+            return (no_update,) * 4
+        return _asked(search, metric, level, reference).search, *(no_update,) * 3
 
     @app.callback(
-        Output(ids.MATRIX, "figure"),
+        Output(ids.MATRIX, "children"),
         Output(ids.MATRIX_TEXT, "children"),
         Output(ids.MATRIX_MENU, "children"),
         Input(ids.METRIC, "value"),
         Input(ids.LEVEL, "value"),
-        Input(ids.SCHEME, "data"),
         Input(ids.REFERENCE, "value"),
+        State(ids.OVERVIEW_URL, "search"),
         State(ids.MATRIX_DRAWN, "data"),
     )
-    def draw(metric: str, level: str, scheme: str, reference: str | None, drawn: Any = None) -> Any:
-        if ctx.triggered_id is None and drawn == [metric, level, scheme, reference or VALUES]:
+    def draw(metric: str, level: str, reference: str | None, search: str, drawn: Any = None) -> Any:
+        if ctx.triggered_id is None and drawn == [metric, level, reference or VALUES]:
             # The page came with it.
             return (no_update,) * 3
         try:
-            return _drawn(run, _view(run, Selection(metric=metric, level=level)), reference, scheme)
+            chosen = _asked(search, metric, level, reference)
+            return _drawn(run, _view(run, chosen), chosen)
         except ProbeError as error:
             return no_update, problem(error), no_update
 
 
-def _drawn(run: Run, view: MatrixView, reference: str | None, scheme: str) -> tuple[Any, Any, Any]:
+def _asked(search: str, metric: str, level: str, reference: str | None) -> Selection:
+    against = "" if (reference or VALUES) == VALUES else str(reference)
+    return Selection.parse(search).but(metric=metric, level=level, against=against)
+
+
+def _drawn(run: Run, view: MatrixView, chosen: Selection) -> tuple[Any, Any, Any]:
     """Return the matrix or the differences, what they say, and the menu to take them away."""
-    if (reference or VALUES) == VALUES:
-        return matrix_figure(view, scheme), _reading(view), export_menu("zero-shot-matrix")
-    less = against_view(run, str(reference), view.metric, view.level)
-    figure = against_figure(less, matrix_height(view), scheme)
-    return figure, _reading_against(less), export_menu("matrix-against")
+    if not chosen.against:
+        return matrix_table(view, chosen), _reading(view), export_menu("zero-shot-matrix")
+    less = against_view(run, chosen.against, view.metric, view.level)
+    return against_table(less, chosen), _reading_against(less), export_menu("matrix-against")
 
 
 def _view(run: Run, chosen: Selection) -> MatrixView:
@@ -143,38 +136,26 @@ def _view(run: Run, chosen: Selection) -> MatrixView:
     return matrix_view(run, metric, level)
 
 
-def _opened(run: Run, chosen: Selection, click: Any) -> str | None:
-    """Return the address's query with the detector and dataset of a cell; None where it is none."""
-    view = _view(run, chosen)
-    row = place_of(click, "y", len(view.detectors))
-    column = place_of(click, "x", len(view.datasets))
-    if row is None or column is None:
-        return None
-    detector, dataset = view.detectors[row], view.datasets[column]
-    found = chosen.but(detector=detector, dataset=dataset, unit="")
-    return (found.but(other=chosen.against) if chosen.against else found).search
-
-
 def _matrix_section(run: Run, search: str) -> Any:
     title = "Zero-shot matrix"
     try:
-        view = _view(run, Selection.parse(search))
+        chosen = Selection.parse(search)
+        view = _view(run, chosen)
     except ProbeError as error:
         return card(title, problem(error), help=HELP["matrix"])
-    reference, scheme = Selection.parse(search).against or VALUES, asked_scheme()
-    drawn: list[str] | None = [view.metric, view.level, scheme, reference]
+    reference = chosen.against or VALUES
+    drawn: list[str] | None = [view.metric, view.level, reference]
     try:
-        figure, text, menu = _drawn(run, view, reference, scheme)
+        table, text, menu = _drawn(run, view, chosen)
     except ProbeError as error:
-        figure, text, menu = empty_figure(), problem(error), export_menu("zero-shot-matrix")
+        table, text, menu = None, problem(error), export_menu("zero-shot-matrix")
         drawn = None
-    label = "Heatmap of detectors and datasets; the same numbers are in the CSV file of the menu"
     return card(
         title,
         # With its query, since it would else report it, which all else would wait for.
         dcc.Location(id=ids.OVERVIEW_URL, refresh="callback-nav", search=search),
         dcc.Store(id=ids.MATRIX_DRAWN, data=drawn),
-        graph(ids.MATRIX, matrix_height(view), figure, label),
+        html.Div(table, id=ids.MATRIX),
         html.Div(text, id=ids.MATRIX_TEXT, className="reading matrix-reading"),
         help=HELP["matrix"],
         controls=_controls(run, view, reference, menu),

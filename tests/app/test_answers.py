@@ -13,7 +13,6 @@ from flask.testing import FlaskClient
 
 from app.answers import as_json
 from app.figures import plot
-from app.scheme import asked_scheme
 
 
 def test_what_orjson_does_not_know_is_written_too() -> None:
@@ -42,17 +41,17 @@ def test_a_figure_says_what_plotlys_own_says() -> None:
 
 
 def test_unused_scripts_are_not_loaded(client: FlaskClient) -> None:
-    scripts = re.findall(r'<script src="([^"]+)"', client.get("/").text)
-    text = " ".join(scripts)
-    assert "package_data/plotly" in text and "async-graph" in text and "async-community" in text
+    pages = {path: client.get(path).text for path in ("/", "/neurons", "/sample")}
+    scripts = {path: re.findall(r'<script src="([^"]+)"', text) for path, text in pages.items()}
+    ahead = re.findall(r'<link rel="prefetch" as="script" href="([^"]+)"', pages["/"])
+    later = ("package_data/plotly", "async-graph", "async-community", "async-upload")
+    for name in later:
+        assert name not in " ".join(scripts["/"]) and name in " ".join(ahead)
+        assert name in " ".join(scripts["/neurons"]) and name in " ".join(scripts["/sample"])
+    assert all(client.get(path).status_code == 200 for path in ahead)
+    assert "/_dash-component-suites/plotly/package_data/plotly.min.js" in ahead
+    assert "prefetch" not in pages["/neurons"]
     for name in ("dash_table", "mathjax", "async-enterprise", "charts-shared"):
-        assert name not in text
-    assert sum(len(client.get(path).data) for path in scripts) < 11e6
-
-
-def test_the_scheme_is_one_of_two(client: FlaskClient) -> None:
-    assert asked_scheme() == "light"
-    with client.application.test_request_context(headers={"Cookie": "scheme=dark"}):
-        assert asked_scheme() == "dark"
-    with client.application.test_request_context(headers={"Cookie": "scheme=<b>"}):
-        assert asked_scheme() == "light"
+        assert not any(name in " ".join(paths) for paths in (*scripts.values(), ahead))
+    assert sum(len(client.get(path).data) for path in scripts["/"]) < 5e6
+    assert sum(len(client.get(path).data) for path in scripts["/neurons"]) < 11e6

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
@@ -16,7 +15,6 @@ from app.queries.lasso import drawn
 from app.queries.pictures import picture_view
 from app.queries.reading import Run
 from tests.app.attacking import callbacks, outputs_of
-from tests.app.calling import call
 from tests.app.making import DETECTORS, LAYER, MadeRun
 
 ODD: list[Any] = [
@@ -112,12 +110,3 @@ def test_a_button_that_no_page_has_is_refused(client: FlaskClient) -> None:
 def test_an_outline_that_no_figure_draws_selects_nothing(made: MadeRun, event: Any) -> None:
     view = picture_view(Run(made.folder), DETECTORS[0], LAYER, "pca")
     assert drawn(DETECTORS[0], view, event) == ""
-
-
-def test_a_click_beside_the_cells_leads_nowhere(client: FlaskClient) -> None:
-    changed = f"{ids.MATRIX}.clickData"
-    for x, y, there in ((0, 0, True), (99, 0, False), (0, -1, False), (np.nan, 0, False)):
-        values = {changed: {"points": [{"x": x, "y": y}]}, f"{ids.OVERVIEW_URL}.search": ""}
-        answer = call(client, f"{ids.OVERVIEW_URL}.search", values, changed)
-        # Where nothing changes, there is no answer.
-        assert ("detector=" in json.dumps(answer)) == there

@@ -59,7 +59,7 @@ def _take_one(browser: Browser, address: str, height: int, scheme: str, file: Pa
         color_scheme="dark" if scheme == "dark" else "light",
     )
     page.goto(address)
-    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    page.locator(".js-plotly-plot .main-svg, .matrix-cell").first.wait_for()
     page.wait_for_load_state("networkidle")
     page.evaluate(LOAD_ALL)
     # Figures fade and grids settle for a moment after the last request.

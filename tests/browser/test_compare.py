@@ -24,19 +24,13 @@ def test_from_the_matrix_to_the_images_that_differ(address: str, browser: Browse
     watch = Watch()
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = open_page(context, watch, f"{address}/")
-    page.locator("#overview-matrix .annotation-text").first.wait_for()
+    page.locator("#overview-matrix .matrix-cell").first.wait_for()
     choose(page, "overview-reference", f"Against {BASE}")
     page.wait_for_url(re.compile("against=meso4%2Fbase"))
-    page.locator("#overview-matrix .annotation-text", has_text="reference").first.wait_for()
+    page.locator("#overview-matrix .matrix-cell", has_text="reference").first.wait_for()
     page.get_by_text("AUROC less that of meso4/base").wait_for()
 
-    cell = page.locator("#overview-matrix .nsewdrag").bounding_box()
-    assert cell is not None
-    x, y = cell["x"] + cell["width"] / 2, cell["y"] + cell["height"] * 0.75
-    page.mouse.move(x - 4, y)
-    page.mouse.move(x, y)
-    page.wait_for_timeout(250)
-    page.mouse.click(x, y)
+    page.locator("#overview-matrix a.matrix-cell").nth(1).click()
     page.wait_for_url(re.compile("/compare.*detector=meso4%2Fshallow.*dataset=beta"))
     heading(page, "of 3 datasets")
     assert page.locator("#compare-dataset").input_value() == "beta"

@@ -38,12 +38,12 @@ def test_from_the_matrix_to_the_images_of_a_unit(
     # Overview: the matrix, another metric, the table as a file.
     page.goto(address)
     page.get_by_text("Zero-shot matrix").wait_for()
-    page.locator(".js-plotly-plot .annotation").first.wait_for()
-    assert page.locator(".js-plotly-plot .annotation").count() == len(DETECTORS) * len(DATASETS)
-    before = page.locator(".js-plotly-plot .annotation").first.text_content()
+    page.locator("a.matrix-cell").first.wait_for()
+    assert page.locator("a.matrix-cell").count() == len(DETECTORS) * len(DATASETS)
+    before = page.locator("a.matrix-cell").first.text_content()
     page.get_by_text("EER", exact=True).first.click()
     page.wait_for_function(
-        "before => document.querySelector('.js-plotly-plot .annotation').textContent !== before",
+        "before => document.querySelector('a.matrix-cell').textContent !== before",
         arg=before,
     )
     page.wait_for_url(re.compile("metric=eer"))
@@ -144,7 +144,7 @@ def test_both_schemes_by_switch_and_by_preference(
 def test_nothing_reaches_beyond_the_window(address: str, browser: Browser, path: str) -> None:
     page = browser.new_context(viewport={"width": 1920, "height": 1080}).new_page()
     page.goto(address + path)
-    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    page.locator(".js-plotly-plot .main-svg, .matrix-cell").first.wait_for()
     for width in (1920, 1280, 1024):
         page.set_viewport_size({"width": width, "height": 800})
         # Figures follow the window in a moment; then it fits, or never.
@@ -172,3 +172,39 @@ def test_the_keyboard_reaches_the_pages_the_switch_and_the_list(
         )
         reached.add(page.evaluate("document.activeElement.getAttribute('aria-label') || ''"))
     assert {"NAV", "DIV", "Switch between light and dark"} <= reached
+
+
+def test_cells_are_links_in_both_schemes(address: str, browser: Browser) -> None:
+    watch = Watch()
+    page = watch.over(browser.new_context(color_scheme="dark").new_page())
+    page.goto(address)
+    cell = page.locator("a.matrix-cell").first
+    cell.wait_for()
+    for scheme in ("dark", "light"):
+        page.wait_for_selector(f"html[data-mantine-color-scheme='{scheme}']")
+        # What the cell asks for, and what it has.
+        for name, kind in (("", "backgroundColor"), ("-ink", "color")):
+            asked, has = cell.evaluate(
+                """(e, [name, kind]) => {
+                  const probe = document.createElement('i');
+                  probe.style.color = e.style.getPropertyValue(name);
+                  document.body.append(probe);
+                  return [getComputedStyle(probe).color, getComputedStyle(e)[kind]];
+                }""",
+                [f"--{scheme}{name}", kind],
+            )
+            assert asked == has
+        page.get_by_role("button", name="Switch between light and dark").click()
+
+    # No figure stands on this page; the next one loads what it needs.
+    assert page.evaluate("() => typeof window.Plotly") == "undefined"
+    address_of = str(cell.get_attribute("href"))
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.classList.contains('matrix-cell')"):
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"{address}{address_of}")
+    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    page.locator(".ag-row").first.wait_for()
+    assert watch.complaints == [] and watch.hosts == {"127.0.0.1"}

@@ -13,7 +13,6 @@ from playwright.sync_api import Browser, Page
 from app.components.shell import PAGES
 from tests.browser.conftest import Watch, served
 from tests.browser.test_accessibility import violations
-from tests.browser.test_findings import click_on
 
 #: A run folder that `make demo` made.
 DEMO = os.environ.get("PROBE_DEMO_RUN", "")
@@ -67,10 +66,10 @@ def test_from_a_poor_score_to_the_artefact_in_four_clicks(
     settled(page)
 
     # One: the cell of the worst AUROC, where the question begins.
-    cells = page.locator("#overview-matrix .annotation")
+    cells = page.locator("#overview-matrix a.matrix-cell")
     scores = [_first_number(text) for text in cells.all_text_contents()]
     worst = min((score, i) for i, score in enumerate(scores) if score is not None)[1]
-    click_on(page, cells.nth(worst))
+    cells.nth(worst).click()
     page.wait_for_url(re.compile(r"/neurons\?.*dataset="))
 
     # Two: a unit near the top of the list; its images and what moves it stand below.

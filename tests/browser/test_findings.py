@@ -25,7 +25,7 @@ SHIFTED = """() => new Promise(done => {
 def open_page(context: BrowserContext, watch: Watch, address: str) -> Page:
     page = watch.over(context.new_page())
     page.goto(address)
-    page.locator(".js-plotly-plot .main-svg").first.wait_for()
+    page.locator(".js-plotly-plot .main-svg, .matrix-cell").first.wait_for()
     page.wait_for_load_state("networkidle")
     return page
 
