@@ -15,6 +15,9 @@ from probe.schema import SCHEMA_VERSION
 
 __all__ = ["export_frame", "open_table", "parsed", "plain", "save_table"]
 
+#: Attribute of a stored group that holds the order of its variables, which Zarr does not keep.
+_ORDER = "variable_order"
+
 
 def save_table(data: xr.Dataset, path: Path) -> None:
     """Write a labelled table as Zarr; the path holds the old table or the new one, never half.
@@ -32,6 +35,7 @@ def save_table(data: xr.Dataset, path: Path) -> None:
     for variable in data.variables.values():
         # What was read from another file would otherwise bring that file's chunks along.
         variable.encoding.clear()
+    attrs[_ORDER] = json.dumps([str(name) for name in data.variables])
     data.assign_attrs(attrs).to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
     # Out of the way in one step: half a removed table would read as one with missing values.
     old = path.with_name(path.name + ".old")
@@ -61,9 +65,9 @@ def open_table(path: Path, *, lazy: bool = False) -> xr.Dataset:
         raise StoreError(f"There is no table at {str(path)!r}. Run the step that computes it.")
     try:
         opened = xr.open_zarr(path, consolidated=False, chunks=None)
-        data: xr.Dataset = opened if lazy else opened.load()
+        data = _ordered(opened if lazy else opened.load())
     # A chunk that is cut off is a RuntimeError of its decompressor.
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise StoreError(
             f"The table {str(path)!r} is damaged ({error}). Remove it and compute it again."
         ) from error
@@ -74,6 +78,18 @@ def open_table(path: Path, *, lazy: bool = False) -> xr.Dataset:
             f"{SCHEMA_VERSION}. Compute it again, or install the version that wrote it."
         )
     return data
+
+
+def _ordered(data: xr.Dataset) -> xr.Dataset:
+    """Return the variables in the order in which they were written; where unknown, by name.
+
+    Zarr lists a group's arrays in whatever order the file system does, and columns of frames that
+    are made of the table would follow it.
+    """
+    noted = json.loads(data.attrs.pop(_ORDER, "[]"))
+    places = {name: i for i, name in enumerate(noted)}
+    names = sorted(data.variables, key=lambda name: (places.get(str(name), len(places)), str(name)))
+    return data[names]
 
 
 def plain(value: object) -> object:

@@ -36,6 +36,32 @@ def test_a_table_round_trips_with_labels_nan_and_attributes(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.zarr"]
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_variables_keep_their_order(tmp_path: Path, lazy: bool) -> None:
+    """Zarr lists arrays as the file system does: ten of them stand in no order by chance."""
+    names = [f"{letter}{i}" for i, letter in enumerate("zaymbxncwd")]
+    table = xr.Dataset({name: ("unit", [0.5]) for name in names})
+    table = table.assign_coords(unit=[3], label=("unit", ["a"]))
+    save_table(table, tmp_path / "table.zarr")
+    opened = open_table(tmp_path / "table.zarr", lazy=lazy)
+    assert list(opened.variables) == list(table.variables)
+    assert list(opened.data_vars) == names and set(opened.coords) == {"unit", "label"}
+    assert "variable_order" not in opened.attrs
+    xr.testing.assert_equal(opened.load(), table)
+
+    # As tables had it that were written before the order was noted.
+    note = tmp_path / "table.zarr" / "zarr.json"
+    content = json.loads(note.read_text())
+    del content["attributes"]["variable_order"]
+    note.write_text(json.dumps(content))
+    assert list(open_table(tmp_path / "table.zarr", lazy=lazy).data_vars) == sorted(names)
+    for damaged in ("[[1]]", "{", "5"):
+        content["attributes"]["variable_order"] = damaged
+        note.write_text(json.dumps(content))
+        with pytest.raises(StoreError, match="is damaged"):
+            open_table(tmp_path / "table.zarr", lazy=lazy)
+
+
 def test_missing_damaged_and_foreign_tables_are_refused(data: xr.Dataset, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="There is no table at"):
         open_table(tmp_path / "none.zarr")
