@@ -48,7 +48,8 @@ class Page(Dash):
         """Return the page without the tags of those scripts."""
         scripts = _UNUSED_TAG.sub("", parts.pop("scripts", ""))
         if has_request_context() and request.path == _FIRST:
-            later = [_VERSION.sub(r"\1\2", tag[1]) for tag in _LATER_TAG.finditer(scripts)]
+            paths = (_VERSION.sub(r"\1\2", tag[1]) for tag in _LATER_TAG.finditer(scripts))
+            later = dict.fromkeys(paths)
             scripts = _LATER_TAG.sub("", scripts)
             links = (f'<link rel="prefetch" as="script" href="{path}">' for path in later)
             parts["css"] = "\n".join([parts.get("css", ""), *links])

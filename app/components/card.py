@@ -7,6 +7,7 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
+from app.components.fixed import fixed
 from app.components.help import Help
 
 __all__ = ["card", "graph", "help_mark"]
@@ -42,7 +43,7 @@ def card(
 
 def help_mark(help: Help) -> Any:
     """Show a definition and its source on hover or on focus by keyboard."""
-    return dmc.Tooltip(
+    mark = dmc.Tooltip(
         dmc.ActionIcon(
             "?", variant="default", size=18, radius="xl", className="help-mark",
             **{"aria-label": f"{help.text} Source: {help.source}"},
@@ -55,6 +56,7 @@ def help_mark(help: Help) -> Any:
         withArrow=True,
         events={"hover": True, "focus": True, "touch": True},
     )  # fmt: skip
+    return fixed(mark)
 
 
 def graph(id: str, height: int, figure: Any = None, label: str = "") -> Any:

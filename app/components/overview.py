@@ -6,6 +6,7 @@ from typing import Any
 
 from dash import html
 
+from app.components.fixed import fixed
 from app.components.message import command_line, problem
 from app.components.progress import stage_chip
 from app.components.tables import figures_table
@@ -101,8 +102,8 @@ def contents(run: Run, about: Summary) -> Any:
     return html.Div(
         [
             html.Div(figures_table(head, body, numeric_from=99), className="dense"),
-            html.Div(common, className="reading"),
-            html.Div([stage_chip(stage) for stage in stages], className="stages"),
+            fixed(html.Div(common, className="reading")),
+            fixed(html.Div([stage_chip(stage) for stage in stages], className="stages")),
         ]
     )
 

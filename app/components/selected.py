@@ -103,7 +103,10 @@ def telling_table(view: TellingView, unit: str) -> Any:
         ])  # fmt: skip
     head = ["Unit", "In selection", "AUROC", "95 % interval", "Same dataset, label",
             "95 % interval"]  # fmt: skip
-    return [figures_table(head, body, 2), html.Div(_notes(view, attrs), className="reading")]
+    return [
+        figures_table(head, body, 2, asked=True),
+        html.Div(_notes(view, attrs), className="reading"),
+    ]
 
 
 def _image(shown: Shown, chosen: Selection | None) -> Any:

@@ -8,16 +8,30 @@ import dash_mantine_components as dmc
 import numpy as np
 from dash import html
 
+from app.components.fixed import fixed
+
 __all__ = ["figures_table", "interval_text", "level_text", "number_text"]
 
 
-def figures_table(head: list[Any], body: list[list[Any]], numeric_from: int) -> Any:
-    """Lay out a table whose columns from one on are numbers."""
+def figures_table(
+    head: list[Any], body: list[list[Any]], numeric_from: int, asked: bool = False
+) -> Any:
+    """Lay out a table whose columns from one on are numbers.
+
+    Parameters
+    ----------
+    head, body : list
+        Names of columns, and rows.
+    numeric_from : int
+        First column of numbers.
+    asked : bool, default False
+        Whether cells hold what a page asks for, such as buttons.
+    """
 
     def kind(i: int) -> str:
         return "number" if i >= numeric_from else ""
 
-    return html.Div(
+    table = html.Div(
         dmc.Table(
             [
                 dmc.TableThead(
@@ -36,6 +50,7 @@ def figures_table(head: list[Any], body: list[list[Any]], numeric_from: int) -> 
         ),
         className="scroll",
     )
+    return table if asked else fixed(table)
 
 
 def number_text(value: float) -> str:

@@ -12,6 +12,7 @@ from app.components.ablation import ablation_table
 from app.components.arranging import arranging
 from app.components.card import card, graph
 from app.components.download import export_menu
+from app.components.fixed import fixed
 from app.components.gallery import gallery
 from app.components.help import HELP
 from app.components.message import problem
@@ -231,7 +232,7 @@ def _gallery(run: Run, chosen: Selection) -> Any:
     unit, dataset = chosen.unit_number(view.order), _dataset(run, chosen, detector)
     found = extremes(run, detector, view.layer, unit, MANY if dataset else FEW)
     shown = [one for one in found if not dataset or one.dataset == dataset]
-    return gallery(shown, unit, chosen)
+    return fixed(gallery(shown, unit, chosen))
 
 
 def _detector(run: Run, chosen: Selection) -> str:

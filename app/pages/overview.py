@@ -10,6 +10,7 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from app import ids
 from app.components.card import card
 from app.components.download import export_menu
+from app.components.fixed import fixed
 from app.components.help import HELP
 from app.components.holdings import audit_body, gaps_body, not_done_body, runs_table
 from app.components.matrix import against_table, matrix_table
@@ -54,7 +55,7 @@ def layout(run: Run, search: str) -> Any:
                 className="page-head",
             ),
             *notices(about),
-            facts(run, about),
+            fixed(facts(run, about)),
             _matrix_section(run, search),
             html.Div(
                 [
@@ -126,9 +127,11 @@ def _asked(search: str, metric: str, level: str, reference: str | None) -> Selec
 def _drawn(run: Run, view: MatrixView, chosen: Selection) -> tuple[Any, Any, Any]:
     """Return the matrix or the differences, what they say, and the menu to take them away."""
     if not chosen.against:
-        return matrix_table(view, chosen), _reading(view), export_menu("zero-shot-matrix")
+        table = fixed(matrix_table(view, chosen))
+        return table, _reading(view), export_menu("zero-shot-matrix")
     less = against_view(run, chosen.against, view.metric, view.level)
-    return against_table(less, chosen), _reading_against(less), export_menu("matrix-against")
+    table = fixed(against_table(less, chosen))
+    return table, _reading_against(less), export_menu("matrix-against")
 
 
 def _view(run: Run, chosen: Selection) -> MatrixView:
@@ -225,7 +228,7 @@ def _runs_section(run: Run) -> list[Any]:
 def _audit_card(run: Run) -> Any:
     title, help = "What is wrong with the data?", HELP["audit"]
     try:
-        body: list[Any] = [audit_body(audit_view(run))]
+        body: list[Any] = [fixed(audit_body(audit_view(run)))]
         menu: Any = export_menu("audit")
     except ProbeError as error:
         body, menu = [problem(error)], None

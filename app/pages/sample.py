@@ -11,6 +11,7 @@ from dash import Dash, Input, Output, ctx, dcc, html, no_update
 from app import ids
 from app.components.card import card, graph
 from app.components.download import export_menu
+from app.components.fixed import fixed
 from app.components.help import HELP
 from app.components.message import problem
 from app.components.sample import (
@@ -170,7 +171,7 @@ def _register_search(app: Dash, run: Run) -> None:
                 className="muted",
             )
         try:
-            return hits_list(find_samples(run, text), Selection.parse(search))
+            return fixed(hits_list(find_samples(run, text), Selection.parse(search)))
         except ProbeError as error:
             return problem(error)
 
@@ -209,7 +210,7 @@ def _register_tables(app: Dash, run: Run) -> None:
         return units_table(units_shown(run, chosen), with_defaults(run, chosen))
 
     def maps(chosen: Selection) -> Any:
-        return maps_row(maps_shown(run, chosen), with_defaults(run, chosen))
+        return fixed(maps_row(maps_shown(run, chosen), with_defaults(run, chosen)))
 
     follow(ids.SAMPLE_UNITS, units)
     follow(ids.SAMPLE_MAPS, maps)

@@ -9,6 +9,7 @@ from dash import ALL, Dash, Input, Output, Patch, State, ctx, dcc, html, no_upda
 from app import ids
 from app.components.card import card
 from app.components.download import export_menu
+from app.components.fixed import fixed
 from app.components.help import HELP
 from app.components.message import problem
 from app.components.selected import (
@@ -200,9 +201,8 @@ def _register_selected(app: Dash, run: Run) -> None:
             found = selected_view(run, detector, view, lasso)
         except ProbeError as error:
             return problem(error), None
-        return selected_text(found), selected_images(
-            found, Selection(detector=detector, layer=layer)
-        )
+        images = selected_images(found, Selection(detector=detector, layer=layer))
+        return selected_text(found), fixed(images)
 
     @app.callback(
         Output(ids.TELLING, "children"),

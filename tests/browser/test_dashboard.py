@@ -196,8 +196,8 @@ def test_cells_are_links_in_both_schemes(address: str, browser: Browser) -> None
             assert asked == has
         page.get_by_role("button", name="Switch between light and dark").click()
 
-    # No figure stands on this page; the next one loads what it needs.
-    assert page.evaluate("() => typeof window.Plotly") == "undefined"
+    # No figure stands on this page; what draws them is read ahead of the next one.
+    page.wait_for_function("() => typeof window.Plotly === 'object'")
     address_of = str(cell.get_attribute("href"))
     for _ in range(60):
         page.keyboard.press("Tab")
