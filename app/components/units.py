@@ -27,7 +27,7 @@ _GRID_THEME = (
     "oddRowBackgroundColor: 'var(--card)', accentColor: 'var(--accent)', "
     "menuBackgroundColor: 'var(--card)', inputBackgroundColor: 'var(--card)', "
     "fontFamily: 'inherit', headerFontFamily: 'inherit', fontSize: 13, headerFontSize: 12, "
-    "rowHeight: 34, headerHeight: 34, cellHorizontalPadding: 9, wrapperBorderRadius: 0})"
+    "rowHeight: 34, headerHeight: 34, cellHorizontalPadding: 7, wrapperBorderRadius: 0})"
 )
 
 
@@ -170,8 +170,9 @@ def _format(largest: float) -> str:
 
 
 def _number(field: str, title: str, tip: str) -> dict[str, Any]:
-    # Names of datasets are single words and cannot wrap: room is made for them.
-    width = 26 + 7 * max(4, len(title))
+    # Names of datasets are single words and cannot wrap: room is made for them, and beyond it
+    # they end in an ellipsis, so that six stand beside each other on a small screen.
+    width = 22 + 7 * min(max(4, len(title)), 9)
     return {
         "field": field, "headerName": title, "headerTooltip": tip, "minWidth": width,
         "type": "rightAligned", "filter": "agNumberColumnFilter", "filterParams": _FILTER,
@@ -183,7 +184,7 @@ def _adjusted() -> dict[str, Any]:
     """Define the column of q-values, the small ones bold."""
     out = _number("q", "q", "Adjusted p-value: contributes to detection in all datasets")
     # Room for three decimals, of which the name knows nothing.
-    out["minWidth"] = 68
+    out["minWidth"] = 58
     out["valueFormatter"] = {
         "function": "!params.data ? '' : params.value == null ? '–' : "
         "d3.format('.3f')(params.value)"
