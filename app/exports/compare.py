@@ -8,8 +8,15 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from app.exports.compare_code import (
+    features_code,
+    images_code,
+    layers_code,
+    maps_code,
+    scores_code,
+    units_code,
+)
 from app.exports.export import Export
-from app.exports.script import script
 from app.queries.compare import Pair, lines, pair_of
 from app.queries.compare_images import images_frame
 from app.queries.compare_maps import maps_frame, maps_view
@@ -54,39 +61,11 @@ def _scores_figure(run: Run, chosen: Selection) -> Figure:
 
 
 def _scores_code(run: Run, chosen: Selection) -> str:
-    pair, (metric, level) = pair_of(run, chosen), _measured(chosen)
-    places = [str(side.run.folder.root) for side in (pair.one, pair.other)]
-    second = [] if pair.same_run else [f"second = RunFolder(Path({places[1]!r}))"]
-    name = "run" if pair.same_run else "second"
-    about = f"difference in {METRICS[metric]}\n{pair.one.title} less {pair.other.title}"
-    return script(
-        run,
-        "compare-scores",
-        [
-            "from probe import ZeroShotMatrix",
-            "from probe.paired import score_differences",
-            "from probe.figures.pairs import forest_figure",
-        ],
-        [
-            *second,
-            "one = ZeroShotMatrix.open(run.evaluation).scores",
-            f"other = ZeroShotMatrix.open({name}.evaluation).scores",
-            "found = score_differences(",
-            f'    one[one["detector"] == {pair.one.label!r}],',
-            f'    other[other["detector"] == {pair.other.label!r}],',
-            f"    metrics=[{metric!r}], levels=[{level!r}],",
-            ").squeeze()",
-            "table = found.to_dataframe().reset_index()",
-        ],
-        [
-            "figure = forest_figure(",
-            '    found["dataset"].values, found["difference"].values,',
-            '    found["low"].values, found["high"].values,',
-            '    marked=found["q"].values <= 0.05,',
-            f"    label={about!r}",
-            ")",
-        ],
-    )
+    return scores_code(pair_of(run, chosen), *_measured(chosen))
+
+
+def _images_code(run: Run, chosen: Selection) -> str:
+    return images_code(pair_of(run, chosen), chosen.dataset)
 
 
 def _attrs(run: Run, chosen: Selection) -> Mapping[Any, Any]:
@@ -159,14 +138,23 @@ def _of(frame: Callable[[Pair], pd.DataFrame]) -> Callable[[Run, Selection], pd.
     return lambda run, chosen: frame(pair_of(run, chosen))
 
 
+def _told(code: Callable[[Pair], str]) -> Callable[[Run, Selection], str]:
+    """Make a script of a pair one of the selection."""
+    return lambda run, chosen: code(pair_of(run, chosen))
+
+
 EXPORTS = {
     "compare-scores": Export(
         _scores, _scores_figure, _scores_code, attrs=_attrs, about=(*ABOUT, "metric", "level")
     ),
-    "compare-images": Export(_images, _images_figure, attrs=_attrs, about=(*ABOUT, "dataset")),
-    "compare-units": Export(_of(units_frame), _units_figure, about=ABOUT),
-    "compare-features": Export(_of(features_frame), _features_figure, about=ABOUT),
-    "compare-layers": Export(_of(layers_frame), _layers_figure, about=ABOUT),
-    "compare-maps": Export(_of(maps_frame), _maps_figure, about=ABOUT),
+    "compare-images": Export(
+        _images, _images_figure, _images_code, attrs=_attrs, about=(*ABOUT, "dataset")
+    ),
+    "compare-units": Export(_of(units_frame), _units_figure, _told(units_code), about=ABOUT),
+    "compare-features": Export(
+        _of(features_frame), _features_figure, _told(features_code), about=ABOUT
+    ),
+    "compare-layers": Export(_of(layers_frame), _layers_figure, _told(layers_code), about=ABOUT),
+    "compare-maps": Export(_of(maps_frame), _maps_figure, _told(maps_code), about=ABOUT),
     "compare-made-of": Export(_made_of, about=ABOUT),
 }

@@ -7,9 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from app.exports.export import Export
-from app.exports.script import script
-from app.queries.against import against_frame, against_view
+from app.exports.script import place_of_run, script
+from app.queries.against import against_frame, against_view, reference_side
 from app.queries.audit import audit_view
+from app.queries.compare import Pair, Side
+from app.queries.compare_scores import measured_with
 from app.queries.lacking import gaps
 from app.queries.matrix import matrix_frame
 from app.queries.reading import Run
@@ -107,6 +109,58 @@ def _against_figure(run: Run, chosen: Selection) -> Figure:
     )  # fmt: skip
 
 
+def _against_code(run: Run, chosen: Selection) -> str:
+    metric, level = _shown(chosen)
+    view, other = (
+        against_view(run, chosen.against, metric, level),
+        reference_side(run, chosen.against),
+    )
+    coverage, seed = measured_with(Pair(Side(run, run.detectors[0]), other))
+    name, second = "run", []
+    if other.place:
+        name, there = "second", np.isfinite(view.difference)
+        kept = [one for i, one in enumerate(view.datasets) if there[:, i].any()]
+        second = [
+            f"second = RunFolder(Path({place_of_run(other.run.folder.root)!r}))",
+            "# Datasets whose images are the same in both.",
+            f'scores = scores[scores["dataset"].isin({kept!r})]',
+        ]
+    columns = ["detector", "dataset", "compared_with", "metric", "level", "difference", "low",
+               "high", "p", "n_samples", "n_clusters", "reason"]  # fmt: skip
+    about = f"{METRICS[metric]} less that of\n{other.title}"
+    return script(
+        run,
+        "matrix-against",
+        ["import pandas as pd", "from probe.paired import score_differences",
+         "from probe.figures.pairs import forest_figure"],
+        [
+            'scores = pd.read_parquet(run.evaluation.with_suffix(".scores.parquet"))',
+            *second,
+            f'others = pd.read_parquet({name}.evaluation.with_suffix(".scores.parquet"))',
+            f'other = others[others["detector"] == {other.label!r}]',
+            "parts = []",
+            'for detector, one in scores.groupby("detector", sort=False):',
+            *([] if other.place else [f"    if detector == {other.label!r}:", "        continue"]),
+            "    found = score_differences(",
+            f"        one, other, metrics=[{metric!r}], levels=[{level!r}], level={coverage!r},"
+            f" seed={seed!r}",
+            f"    ).sel(metric={metric!r}, level={level!r})",
+            "    parts.append(found.to_dataframe().reset_index().assign(detector=detector))",
+            f"table = pd.concat(parts, ignore_index=True).assign(compared_with={other.title!r})",
+            f"table = table[{columns!r}]",
+        ],
+        [
+            'drawn = table[table["difference"].notna()]',
+            "figure = forest_figure(",
+            '    drawn["detector"] + " on " + drawn["dataset"],',
+            '    drawn["difference"], drawn["low"], drawn["high"],',
+            '    marked=(drawn["low"] > 0) | (drawn["high"] < 0),',
+            f"    label={about!r},",
+            ")",
+        ],
+    )  # fmt: skip
+
+
 def _runs(run: Run, chosen: Selection) -> pd.DataFrame:
     rows = [vars(one) for one in run_rows(run)]
     return pd.DataFrame(
@@ -134,6 +188,7 @@ EXPORTS = {
     "matrix-against": Export(
         _against,
         _against_figure,
+        _against_code,
         attrs=lambda run, chosen: run.evaluation.attrs,
         about=("other", "metric", "level"),
     ),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.queries.reading import Run
 
-__all__ = ["script"]
+__all__ = ["place_of_run", "script"]
 
 
 def script(
@@ -44,7 +44,7 @@ def script(
     lines = [*imports, "from pathlib import Path", "from probe.run import RunFolder"]
     lines += ["from probe.figures import save_figure"] if drawn else []
     body = [
-        f"run = RunFolder(Path({_place(run.folder.root)!r}))",
+        f"run = RunFolder(Path({place_of_run(run.folder.root)!r}))",
         "",
         *table,
         f"table.to_csv({f'{name}.csv'!r}, index=False)",
@@ -54,7 +54,7 @@ def script(
     return "\n".join([_made(run), *_sorted(lines), "", *body, ""])
 
 
-def _place(root: Path) -> str:
+def place_of_run(root: Path) -> str:
     """Name the run as a person would who stands where the dashboard was started."""
     here = Path(os.getcwd())
     return str(root.relative_to(here)) if root.is_relative_to(here) else str(root)

@@ -13,7 +13,7 @@ from app.queries.compare_scores import difference_of
 from app.queries.reading import Run
 from probe.errors import ProbeError, UnknownNameError
 
-__all__ = ["AgainstView", "against_frame", "against_view"]
+__all__ = ["AgainstView", "against_frame", "against_view", "reference_side"]
 
 Floats = NDArray[np.float64]
 
@@ -63,6 +63,24 @@ class AgainstView:
         return (np.nan_to_num(self.low) > 0) | (np.nan_to_num(self.high) < 0)
 
 
+def reference_side(run: Run, reference: str) -> Side:
+    """Return who the matrix is shown less of, as ``DETECTOR`` or ``RUN:DETECTOR`` names it.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such detector.
+    """
+    sides = known_sides(run)
+    other = next((side for side in sides if side.key == reference), None)
+    if other is None:
+        raise UnknownNameError(
+            "detector", reference, [side.key for side in sides], where="the runs that are open",
+            remedy="Choose one above the matrix.",
+        )  # fmt: skip
+    return other
+
+
 def against_view(run: Run, reference: str, metric: str, level: str) -> AgainstView:
     """Subtract a reference from all detectors of the run.
 
@@ -82,13 +100,7 @@ def against_view(run: Run, reference: str, metric: str, level: str) -> AgainstVi
     ProbeError
         If a score table is missing.
     """
-    sides = known_sides(run)
-    other = next((side for side in sides if side.key == reference), None)
-    if other is None:
-        raise UnknownNameError(
-            "detector", reference, [side.key for side in sides], where="the runs that are open",
-            remedy="Choose one above the matrix.",
-        )  # fmt: skip
+    other = reference_side(run, reference)
     data = run.evaluation
     detectors = tuple(map(str, data["detector"].values))
     datasets = tuple(map(str, data["dataset"].values))

@@ -15,7 +15,7 @@ from app.queries.reading import MAP_MODES, Run, stamp_of
 from probe.attribution.findings import MapSimilarity
 from probe.paired import mean_by_cluster
 
-__all__ = ["MapsView", "maps_frame", "maps_view"]
+__all__ = ["MapsView", "compared_pair", "maps_frame", "maps_view"]
 
 Floats = NDArray[np.float64]
 
@@ -67,6 +67,20 @@ def maps_view(pair: Pair) -> MapsView:
     ProbeError
         If the table is missing.
     """
+    run, name = pair.one.run, pair.one.architecture
+    found = compared_pair(pair)
+    stamp = stamp_of(run.folder.map_similarity(name, MAP_MODES[0]) / "zarr.json")
+    return _mapped(run, name, found, stamp)
+
+
+def compared_pair(pair: Pair) -> str:
+    """Return what the table of similarity calls two variants.
+
+    Raises
+    ------
+    NotComparableError, ProbeError
+        As for `maps_view`.
+    """
     if not pair.same_run or pair.one.architecture != pair.other.architecture:
         raise NotComparableError(
             "Maps are compared image by image between variants of one architecture in one run."
@@ -83,8 +97,7 @@ def maps_view(pair: Pair) -> MapsView:
             f"The maps of {labels[0]} and {labels[1]} were not compared; "
             f"{', '.join(one.replace('|', ' with ') for one in known)} were."
         )
-    stamp = stamp_of(run.folder.map_similarity(name, MAP_MODES[0]) / "zarr.json")
-    return _mapped(run, name, named[0], stamp)
+    return named[0]
 
 
 def maps_frame(pair: Pair) -> pd.DataFrame:

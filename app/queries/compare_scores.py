@@ -21,6 +21,7 @@ __all__ = [
     "ALPHA",
     "ScoresView",
     "difference_of",
+    "measured_with",
     "paired_scores",
     "scores_frame",
     "scores_view",
@@ -149,9 +150,13 @@ def difference_of(pair: Pair, metric: str, level: str) -> tuple[xr.Dataset, tupl
     stamps = _stamp(pair.one.run), _stamp(pair.other.run)
     # What is missing is said by whoever reads it.
     _ = pair.one.run.scores, pair.other.run.scores
-    coverage = float(pair.one.run.evaluation.attrs.get("level", 0.95))
-    seed = int(pair.one.run.evaluation.attrs.get("seed", 0))
-    return _differing(pair, stamps, metric, level, coverage, seed)
+    return _differing(pair, stamps, metric, level, *measured_with(pair))
+
+
+def measured_with(pair: Pair) -> tuple[float, int]:
+    """Return coverage of the intervals, and seed of the resamples, of the first's run."""
+    attrs = pair.one.run.evaluation.attrs
+    return float(attrs.get("level", 0.95)), int(attrs.get("seed", 0))
 
 
 @shared(maxsize=256)

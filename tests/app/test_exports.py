@@ -62,7 +62,7 @@ CODES = [name for name, one in EXPORTS.items() if one.code]
 #: Its code computes anew what a job found, which takes a detector's weights.
 TOLD = [name for name in CODES if name != "taken-out"]
 #: Scripts whose tables have fewer columns than the page's, which joins what several tables say.
-NARROWER = {"sample-scores", "sample-units", "sample-measurements", "compare-scores"}
+NARROWER = {"sample-scores", "sample-units", "sample-measurements"}
 #: Its script leaves the maps themselves, and the page's table what is known of them.
 PIXELS = "attribution-maps"
 
