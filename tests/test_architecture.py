@@ -41,6 +41,7 @@ ALLOWED = {
     | {"figures", "tables", "store", "neurons", "artifacts", "datasets", "hooks", "detectors"},
     "recording": BASE | {"store", "hooks", "detectors", "datasets"},
     "paired": BASE,
+    "one_image": BASE | {"store"},
     "figures": BASE | {"tables"},
 }
 TOP = {"__init__", "__main__", "cli", "report", "demo", "doctor", "study", "jobs"}
@@ -60,6 +61,7 @@ NO_TORCH = (
     "artifacts",
     "figures",
     "paired",
+    "one_image",
 )
 
 

@@ -18,7 +18,7 @@ from app.queries.sample_shown import (
     shown_image,
     units_shown,
 )
-from app.queries.sample_units import DeviationsView, deviations_frame
+from app.queries.sample_units import MOST_CHUNKS, DeviationsView, deviations_frame
 from app.queries.uploads import Dropped
 from app.selection import Selection
 from probe.errors import ProbeError
@@ -28,17 +28,6 @@ __all__ = ["EXPORTS"]
 
 #: Rows of a figure of units.
 MOST = 20
-
-#: Lines that turn ``value`` (of the image) and ``reals`` (of others) into deviations.
-_DEVIATIONS = [
-    "centre = np.median(reals, axis=0)",
-    "scale = 1.4826 * np.median(np.abs(reals - centre), axis=0)",
-    "scale = np.where(scale > 0, scale, reals.std(axis=0))",
-    "deviations = (value - centre) / scale",
-]
-_DRAW = [
-    "table = table.sort_values('deviations', key=abs, ascending=False, ignore_index=True)",
-]
 
 
 def _scores(run: Run, chosen: Selection) -> pd.DataFrame:
@@ -59,11 +48,15 @@ def _scores_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "sample-scores",
-        ["import pandas as pd", "from probe.figures.one_image import image_scores_figure"],
+        [
+            "import pandas as pd",
+            "from probe.one_image import image_scores",
+            "from probe.figures.one_image import image_scores_figure",
+        ],
         [
             "scores = pd.read_parquet(run.evaluation.with_suffix('.scores.parquet'))",
             f"scores = scores[scores['dataset'] == {dataset!r}]",
-            f"table = scores[scores['sample'] == {name!r}][['detector', 'logit']]",
+            f"table = image_scores(scores, {name!r}, {dataset!r})",
         ],
         [
             "groups = [scores[scores['detector'] == one] for one in table['detector']]",
@@ -85,22 +78,20 @@ def _units_figure(run: Run, chosen: Selection) -> Figure:
 
 def _units_code(run: Run, chosen: Selection) -> str:
     name, dataset = _named(run, chosen)
-    label, layer = known_detector(run, chosen), units_shown(run, chosen).layer
+    label, view = known_detector(run, chosen), units_shown(run, chosen)
+    marked = [int(row.name) for row in view.marked]
     return script(
         run,
         "sample-units",
-        ["import numpy as np", "import pandas as pd", "from probe import ActivationStore",
+        ["from probe import ActivationStore", "from probe.one_image import image_activations",
          "from probe.figures.one_image import image_deviations_figure"],
         [
             f"store = ActivationStore.open(run.store({label!r}))",
-            f"tap, samples = store[{layer!r}], store.samples",
-            f"value = tap['activation'].sel(sample={name!r}).values.astype(float)",
-            f"real = (samples['label'] == 0) & (samples['dataset'] == {dataset!r})",
-            "# The page reads at most 24 chunks of a large store; this reads all of it.",
-            "reals = tap['activation'].values[real].astype(float)",
-            *_DEVIATIONS,
-            "table = pd.DataFrame({'unit': tap['unit'].values, 'deviations': deviations})",
-            *_DRAW,
+            f"universal = {marked!r}",
+            "table = image_activations(",
+            f"    store, {view.layer!r}, {name!r}, dataset={dataset!r}, universal=universal,",
+            f"    max_chunks={MOST_CHUNKS},  # of a large store; None reads all of it",
+            ")",
         ],
         [f"first = table.head({MOST})",
          "names = [f'unit {unit}' for unit in first['unit']]",
@@ -121,22 +112,12 @@ def _measurements_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "sample-measurements",
-        ["import numpy as np", "import pandas as pd",
-         "from probe.artifacts import ArtifactMeasurements",
+        ["from probe.artifacts import ArtifactMeasurements",
+         "from probe.one_image import image_measurements",
          "from probe.figures.one_image import image_deviations_figure"],
         [
             "data = ArtifactMeasurements.open(run.measurements).data",
-            "names = data['measurement'].values",
-            f"value = data['value'].values[data['sample'].values == {name!r}][0]",
-            f"real = (data['label'].values == 0) & (data['dataset'].values == {dataset!r})",
-            "reals = data['value'].values[real]",
-            "reals = np.ma.masked_invalid(reals)",
-            "centre = np.ma.median(reals, axis=0)",
-            "scale = 1.4826 * np.ma.median(abs(reals - centre), axis=0)",
-            "scale = np.where(scale > 0, scale, reals.std(axis=0))",
-            "deviations = (value - centre) / np.where(scale > 0, scale, np.nan)",
-            "table = pd.DataFrame({'measurement': names, 'deviations': deviations}).dropna()",
-            *_DRAW,
+            f"table = image_measurements(data, {name!r}, dataset={dataset!r})",
         ],
         ["figure = image_deviations_figure(list(table['measurement']), table['deviations'])"],
     )  # fmt: skip

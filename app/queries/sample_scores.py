@@ -13,6 +13,7 @@ from app.queries.deriving import derived
 from app.queries.reading import MissingTableError, Run
 from app.queries.sample import SampleView
 from probe.errors import ProbeError
+from probe.one_image import share_below
 from probe.stats import sigmoid
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "among_all",
     "scores_frame",
     "scores_view",
-    "share_below",
 ]
 
 Floats = NDArray[np.float64]
@@ -139,13 +139,6 @@ def scores_frame(view: ScoresView) -> pd.DataFrame:
     """Return one row a detector."""
     columns = ("detector", "logit", "p_fake", "right", "above_reals", "above_fakes")
     return pd.DataFrame([{name: getattr(one, name) for name in columns} for one in view.scores])
-
-
-def share_below(value: float, others: Floats) -> float:
-    """Return the share of numbers that are lower, ties counting one half; NaN of none."""
-    if not len(others):
-        return float("nan")
-    return float(((others < value).sum() + (others == value).sum() / 2) / len(others))
 
 
 def _score(label: str, logit: float, truth: int | None, own: pd.DataFrame) -> Score:

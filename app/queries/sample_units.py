@@ -1,7 +1,4 @@
-"""How unusual one image's activations and measurements are among real images.
-
-Everything here describes one image. It is no test: of many units some are always far out.
-"""
+"""How unusual one image's activations and measurements are, see `probe.one_image`."""
 
 from __future__ import annotations
 
@@ -19,12 +16,13 @@ from app.queries.layers import unit_layer
 from app.queries.reading import Run, from_disk, stamp_of
 from app.queries.sample import SampleView
 from probe.errors import ProbeError
+from probe.one_image import Spread, most_unusual, spread_of_reals
 
 __all__ = [
     "FAR",
+    "MOST_CHUNKS",
     "Deviation",
     "DeviationsView",
-    "Spread",
     "deviations_frame",
     "measurements_view",
     "spread_of",
@@ -40,34 +38,6 @@ FAR = 3.0
 
 #: Real images' activations are read in whole chunks, at most so many, evenly spaced.
 MOST_CHUNKS = 24
-
-#: The deviation of a normal distribution is this many times its median absolute deviation.
-_MAD = 1.4826
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Where real images lie, and how far apart, value by value.
-
-    Attributes
-    ----------
-    centre, scale : numpy.ndarray
-        Median; 1.4826 × median absolute deviation, or the standard deviation where half of the
-        images share one value. NaN where all do. Shape (value,).
-    n : int
-        Images it rests on.
-    total : int
-        Real images there are.
-    """
-
-    centre: Floats
-    scale: Floats
-    n: int
-    total: int
-
-    def deviations(self, values: Floats) -> Floats:
-        """Return how far values lie from the centre, in deviations."""
-        return np.asarray((values - self.centre) / self.scale)
 
 
 @dataclass(frozen=True)
@@ -241,26 +211,8 @@ def spread_of(run: Run, label: str, layer: str, dataset: str = "") -> Spread:
 @shared(maxsize=64)
 def _stored_spread(run: Run, label: str, layer: str, dataset: str, stamp: int) -> Spread:
     store = run.store(label)
-    table = store.samples
-    real = (table["label"] == 0).to_numpy()
-    if dataset:
-        real = real & (table["dataset"] == dataset).to_numpy()
-    if not real.any():
-        raise ProbeError(
-            f"The activation store of {label} holds no real image of "
-            f"{dataset or 'any dataset'}, so nothing can be compared with them."
-        )
-    tap = store[layer]["activation"]
-    size = int((tap.encoding.get("chunks") or (64,))[0])
-    chunks = np.unique(np.flatnonzero(real) // size)
-    if len(chunks) > MOST_CHUNKS:
-        chunks = chunks[np.linspace(0, len(chunks) - 1, MOST_CHUNKS).round().astype(int)]
-    parts = []
-    for chunk in chunks:
-        rows = slice(chunk * size, (chunk + 1) * size)
-        with from_disk(store.path):
-            parts.append(tap.isel(sample=rows).values[real[rows]].astype(np.float64))
-    return _spread(np.concatenate(parts), int(real.sum()))
+    with from_disk(store.path):
+        return spread_of_reals(store, layer, dataset, max_chunks=MOST_CHUNKS)
 
 
 @shared(maxsize=32)
@@ -272,21 +224,7 @@ def _measured_spread(run: Run, dataset: str, stamp: int) -> Spread:
     if not real.any():
         raise ProbeError(f"No real image of {dataset or 'this run'} was measured.")
     rows = np.flatnonzero(real)
-    return _spread(_table(run, data.isel(sample=rows)), len(rows))
-
-
-def _spread(values: Floats, total: int) -> Spread:
-    """Take median and robust deviation of columns; what is not a number is left out."""
-    with np.errstate(all="ignore"):
-        known = np.isfinite(values)
-        masked = np.where(known, values, np.nan)
-        empty = ~known.any(axis=0)
-        masked[:, empty] = 0
-        centre = np.nanmedian(masked, axis=0)
-        scale = _MAD * np.nanmedian(np.abs(masked - centre), axis=0)
-        scale = np.where(scale > 0, scale, np.nanstd(masked, axis=0))
-    scale = np.where((scale > 0) & ~empty, scale, np.nan)
-    return Spread(np.where(empty, np.nan, centre), scale, len(values), total)
+    return Spread.of(_table(run, data.isel(sample=rows)))
 
 
 def _rows(
@@ -294,15 +232,13 @@ def _rows(
     about: list[str] | None = None, unit: list[str] | None = None,
 ) -> tuple[Deviation, ...]:  # fmt: skip
     z = spread.deviations(values)
-    order = [int(i) for i in np.argsort(-np.abs(np.nan_to_num(z)), kind="stable")]
     return tuple(
         Deviation(
             names[i], float(values[i]), float(spread.centre[i]), float(z[i]),
             bool(marked) and int(names[i]) in marked,
             about[i] if about else "", unit[i] if unit else "",
         )
-        for i in order
-        if np.isfinite(z[i])
+        for i in map(int, most_unusual(z))
     )  # fmt: skip
 
 

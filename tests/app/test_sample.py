@@ -30,6 +30,7 @@ from app.queries.sample_scores import scores_view
 from app.queries.sample_units import measurements_view, units_of_sample
 from app.selection import Selection
 from probe.errors import ProbeError
+from probe.one_image import Spread
 from tests.app.calling import call, exported, said
 from tests.app.conftest import client_of
 from tests.app.drawing import MEASUREMENTS
@@ -139,7 +140,7 @@ def test_measurements_deviate_as_defined_and_say_what_is_not(made: MadeRun, run:
 
 def test_a_value_that_half_of_the_reals_share_has_their_deviation() -> None:
     values = np.array([[0.0, 1.0], [0.0, 1.0], [0.0, 1.0], [2.0, 1.0]])
-    found = sample_units._spread(values, 4)
+    found = Spread.of(values)
     assert found.scale[0] == pytest.approx(values[:, 0].std()) and np.isnan(found.scale[1])
 
 

@@ -1,0 +1,306 @@
+"""One image among others: what detectors say of it, and how unusual it is inside.
+
+Everything here describes one image. It is no test: of many units some are always far out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import ArrayLike, NDArray
+
+from probe.errors import ProbeError
+from probe.stats import sigmoid
+from probe.store import ActivationStore
+
+__all__ = [
+    "Spread",
+    "image_activations",
+    "image_measurements",
+    "image_scores",
+    "most_unusual",
+    "share_below",
+    "spread_of_reals",
+]
+
+Floats = NDArray[np.float64]
+
+#: The deviation of a normal distribution is this many times its median absolute deviation.
+_MAD = 1.4826
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Where values lie, and how far apart, column by column.
+
+    Attributes
+    ----------
+    centre, scale : numpy.ndarray
+        Median; 1.4826 × median absolute deviation [1]_, or the standard deviation where half of
+        the rows share one value. NaN where all do. Shape (value,).
+    n : int
+        Rows it rests on.
+    total : int
+        Rows there are.
+
+    References
+    ----------
+    .. [1] P. J. Rousseeuw, C. Croux, "Alternatives to the median absolute deviation", JASA 1993.
+    """
+
+    centre: Floats
+    scale: Floats
+    n: int
+    total: int
+
+    @classmethod
+    def of(cls, values: ArrayLike, total: int | None = None) -> Spread:
+        """Take median and robust deviation of columns; what is not a number is left out.
+
+        Parameters
+        ----------
+        values : array_like
+            Shape (row, value).
+        total : int, optional
+            Rows there are, where `values` holds some of them.
+        """
+        table = np.asarray(values, dtype=np.float64)
+        known = np.isfinite(table)
+        empty = ~known.any(axis=0)
+        with np.errstate(all="ignore"):
+            masked = np.where(known, table, np.nan)
+            masked[:, empty] = 0
+            centre = np.nanmedian(masked, axis=0)
+            scale = _MAD * np.nanmedian(np.abs(masked - centre), axis=0)
+            scale = np.where(scale > 0, scale, np.nanstd(masked, axis=0))
+        scale = np.where((scale > 0) & ~empty, scale, np.nan)
+        n = len(table)
+        return cls(np.where(empty, np.nan, centre), scale, n, n if total is None else total)
+
+    def deviations(self, values: ArrayLike) -> Floats:
+        """Return how far values lie from the centre, in deviations, shape (value,)."""
+        return np.asarray((np.asarray(values, dtype=np.float64) - self.centre) / self.scale)
+
+
+def spread_of_reals(
+    store: ActivationStore, layer: str, dataset: str = "", *, max_chunks: int | None = None
+) -> Spread:
+    """Return where a layer's activations of real images lie.
+
+    Parameters
+    ----------
+    store : ActivationStore
+        Of one detector.
+    layer : str
+        A recorded layer.
+    dataset : str, optional
+        Whose real images; those of all datasets by default.
+    max_chunks : int, optional
+        Chunks of the store that are read, evenly spaced; all by default.
+
+    Raises
+    ------
+    ProbeError
+        If the store holds no such image.
+    """
+    table = store.samples
+    real = (table["label"] == 0).to_numpy()
+    if dataset:
+        real = real & (table["dataset"] == dataset).to_numpy()
+    if not real.any():
+        raise ProbeError(
+            f"The activation store {store.path.name!r} holds no real image of "
+            f"{dataset or 'any dataset'}, so nothing can be compared with them. Record some."
+        )
+    tap = store[layer]["activation"]
+    size = int((tap.encoding.get("chunks") or (64,))[0])
+    chunks = np.unique(np.flatnonzero(real) // size)
+    if max_chunks is not None and len(chunks) > max_chunks:
+        chunks = chunks[np.linspace(0, len(chunks) - 1, max_chunks).round().astype(int)]
+    parts = []
+    for chunk in chunks:
+        rows = slice(chunk * size, (chunk + 1) * size)
+        parts.append(tap.isel(sample=rows).values[real[rows]].astype(np.float64))
+    return Spread.of(np.concatenate(parts), int(real.sum()))
+
+
+def image_activations(
+    store: ActivationStore,
+    layer: str,
+    sample: str,
+    *,
+    dataset: str = "",
+    universal: Collection[int] = (),
+    max_chunks: int | None = None,
+) -> pd.DataFrame:
+    """Compare an image's activations with those of real images, unit by unit.
+
+    Parameters
+    ----------
+    store : ActivationStore
+        Of one detector.
+    layer : str
+        A recorded layer.
+    sample : str
+        Id of the image.
+    dataset : str, optional
+        Whose real images; those of all datasets by default.
+    universal : collection of int
+        Units to mark, such as ``Universality.universal``.
+    max_chunks : int, optional
+        As in `spread_of_reals`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``unit, deviations, value, median_of_reals, universal, among, n_reals``; the most unusual
+        first. Units that do not vary among the real images are left out.
+
+    Raises
+    ------
+    ProbeError
+        If the image was not recorded, or there is no real image to compare it with.
+
+    Examples
+    --------
+    >>> store = ActivationStore.open("runs/demo/stores/meso4-base.zarr")
+    >>> image_activations(store, "leaky", store.samples["sample"][0]).head()
+    """
+    place = np.flatnonzero((store.samples["sample"] == sample).to_numpy())
+    if not len(place):
+        raise ProbeError(
+            f"The activations of {sample!r} are not in the store {store.path.name!r}. Choose one "
+            "of store.samples, or record it."
+        )
+    tap = store[layer]
+    values = tap["activation"].isel(sample=int(place[0])).values.astype(np.float64)
+    spread = spread_of_reals(store, layer, dataset, max_chunks=max_chunks)
+    units = tap["unit"].values
+    frame = _frame("unit", units, values, spread, dataset)
+    return frame.assign(universal=np.isin(frame["unit"], list(universal)))[
+        ["unit", "deviations", "value", "median_of_reals", "universal", "among", "n_reals"]
+    ]
+
+
+def image_measurements(data: xr.Dataset, sample: str, *, dataset: str = "") -> pd.DataFrame:
+    """Compare an image's measurements of artefacts with those of real images.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        Of `probe.artifacts.ArtifactMeasurements`.
+    sample : str
+        Id of the image.
+    dataset : str, optional
+        Whose real images; those of all datasets by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``measurement, deviations, value, median_of_reals, unit_of_value, among, n_reals``; the
+        most unusual first. Measurements that are not defined for the image, or do not vary among
+        the real images, are left out.
+
+    Raises
+    ------
+    ProbeError
+        If the image was not measured, or no real image was.
+    """
+    place = np.flatnonzero(data["sample"].values == sample)
+    if not len(place):
+        raise ProbeError(f"{sample!r} was not measured. Measurements are of test images.")
+    real = data["label"].values == 0
+    if dataset:
+        real = real & (data["dataset"].values == dataset)
+    if not real.any():
+        raise ProbeError(f"No real image of {dataset or 'any dataset'} was measured.")
+    values = data["value"].transpose("sample", "measurement")
+    spread = Spread.of(values.isel(sample=np.flatnonzero(real)).values)
+    names = np.array(list(map(str, data["measurement"].values)), dtype=object)
+    frame = _frame("measurement", names, values.isel(sample=int(place[0])).values, spread, dataset)
+    texts = data.get("measurement_unit")
+    known = {} if texts is None else dict(zip(names, map(str, texts.values), strict=True))
+    units = [known.get(name, "") for name in frame["measurement"]]
+    frame.insert(4, "unit_of_value", units)
+    return frame
+
+
+def image_scores(scores: pd.DataFrame, sample: str, dataset: str) -> pd.DataFrame:
+    """Place what every detector says of an image among its dataset's other images.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        ``ZeroShotMatrix.scores``: ``detector, dataset, sample, label, logit``.
+    sample, dataset : str
+        Id of the image, and the dataset among whose images it is placed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``detector, logit, p_fake, right, above_reals, above_fakes``, one row a detector that
+        scored it. ``right``: on its label's side of P(fake) = 0.5. ``above_…``: share of real or
+        fake images that score lower, ties counting one half, in [0, 1]; NaN where there are none.
+
+    Raises
+    ------
+    ProbeError
+        If no detector scored it.
+    """
+    part = scores[(scores["dataset"] == dataset).to_numpy()]
+    rows = []
+    for detector, own in part.groupby("detector", sort=False):
+        mine = own[(own["sample"] == sample).to_numpy()]
+        if not len(mine):
+            continue
+        logit, truth = float(mine["logit"].iloc[0]), bool(mine["label"].iloc[0])
+        fake = own["label"].to_numpy() == 1
+        others = own["logit"].to_numpy(dtype=np.float64)
+        rows.append(
+            {
+                "detector": detector, "logit": logit, "p_fake": float(sigmoid(logit)),
+                "right": (logit > 0) == truth, "above_reals": share_below(logit, others[~fake]),
+                "above_fakes": share_below(logit, others[fake]),
+            }
+        )  # fmt: skip
+    if not rows:
+        raise ProbeError(
+            f"No detector scored {sample!r} of {dataset!r}. Scores are of test images."
+        )
+    return pd.DataFrame(rows)
+
+
+def share_below(value: float, others: ArrayLike) -> float:
+    """Return the share of numbers that are lower, ties counting one half; NaN of none."""
+    numbers = np.asarray(others)
+    if not len(numbers):
+        return float("nan")
+    return float(((numbers < value).sum() + (numbers == value).sum() / 2) / len(numbers))
+
+
+def most_unusual(deviations: ArrayLike) -> NDArray[np.int64]:
+    """Order values by how unusual they are, either way; those that are not defined are left out."""
+    z = np.asarray(deviations, dtype=np.float64)
+    order = np.argsort(-np.abs(np.nan_to_num(z)), kind="stable")
+    return np.asarray(order[np.isfinite(z[order])])
+
+
+def _frame(
+    what: str, names: NDArray[np.generic], values: Floats, spread: Spread, dataset: str
+) -> pd.DataFrame:
+    z = spread.deviations(values)
+    order = most_unusual(z)
+    return pd.DataFrame(
+        {
+            what: names[order],
+            "deviations": z[order],
+            "value": np.asarray(values, dtype=np.float64)[order],
+            "median_of_reals": spread.centre[order],
+            "among": f"real images of {dataset or 'all datasets'}",
+            "n_reals": spread.n,
+        }
+    )
