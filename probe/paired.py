@@ -19,6 +19,7 @@ from probe.stats import (
     adjust_together,
     cluster_bootstrap,
     cluster_counts,
+    inverted_level,
     sigmoid,
 )
 
@@ -201,7 +202,7 @@ def differences(one: xr.Dataset, other: xr.Dataset, level: float = 0.95) -> xr.D
     value = one["value"].values
     difference = value - other["value"].values
     draws = one["draw"].values - other["draw"].values
-    bounds, p = _bounds(draws, level), _level(draws)
+    bounds, p = _bounds(draws, level), inverted_level(draws)
     lacking = ~np.isfinite(difference)
     bounds[:, lacking] = p[lacking] = np.nan
     q = np.full(p.shape, np.nan)
@@ -289,15 +290,6 @@ def _bounds(draws: Floats, level: float) -> Floats:
         if len(kept):
             out[(slice(None), *at)] = np.percentile(kept, [tail, 100 - tail])
     return out
-
-
-def _level(draws: Floats) -> Floats:
-    """Give the two-sided p at which the interval would just touch 0."""
-    there = np.isfinite(draws)
-    n = there.sum(axis=-1)
-    below, above = ((there & side).sum(axis=-1) for side in (draws <= 0, draws >= 0))
-    p = np.minimum(2 * (np.minimum(below, above) + 1) / (n + 1), 1.0)
-    return np.where(n > 0, p, np.nan)
 
 
 def _reasons(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from probe.lazy import lazily
+from probe.separability.probes import probe_differences
 from probe.separability.report import SeparabilityReport, Similarity
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "Similarity",
     "compare_features",
     "measure_separability",
+    "probe_differences",
 ]
 
 # Reports are read without what computes them: scikit-learn.

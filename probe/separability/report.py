@@ -31,6 +31,9 @@ class SeparabilityReport:
         - ``value(measure, layer, dataset)`` with ``low`` and ``high`` (interval over clusters; NaN
           below five), ``p`` (one-sided, labels exchanged over clusters) and ``q`` (BH over layers
           and datasets); NaN where something is not defined;
+        - ``probe_draw(layer, dataset, resample)``: ``probe_auroc`` on the resamples that its
+          interval is of; `probe.separability.probe_differences` subtracts them. NaN below five
+          clusters; not there in reports of earlier versions, or without resamples;
         - ``transfer(layer, dataset, scored)``: AUROC of the probe fitted on ``dataset`` and scored
           on ``scored``, never on people it was fitted on; with ``transfer_low``, ``transfer_high``.
           The diagonal is the cross-validated probe;

@@ -11,7 +11,17 @@ from scipy.stats import rankdata
 
 from probe.stats import MIN_CLUSTERS, Floats, cluster_counts, percentile_bounds
 
-__all__ = ["Pairs", "Spread", "Tally", "bounds", "columns_auroc", "pairs_of", "spread_of", "tally"]
+__all__ = [
+    "Pairs",
+    "Spread",
+    "Tally",
+    "bounds",
+    "columns_auroc",
+    "pairs_of",
+    "resampled",
+    "spread_of",
+    "tally",
+]
 
 
 @dataclass(frozen=True)
@@ -169,12 +179,23 @@ def spread_of(
     return Spread(np.stack(sums).reshape(3, *shape).astype(np.float64))
 
 
+def resampled(statistic: Any, n_clusters: int, n_resamples: int, seed: int) -> Floats:
+    """Take a statistic of cluster counts on resamples; NaN below five clusters.
+
+    The same number of clusters and the same seed give the same resamples, so that what two
+    detectors score on the same samples can be subtracted draw by draw.
+    """
+    if n_clusters < MIN_CLUSTERS or not n_resamples:
+        return np.full(n_resamples, np.nan)
+    return np.asarray(statistic(cluster_counts(n_clusters, n_resamples, seed)))
+
+
 def bounds(
     statistic: Any, n_clusters: int, n_resamples: int, level: float, seed: int
 ) -> tuple[float, float]:
     """Percentile interval of a statistic of cluster counts; NaN below five clusters."""
-    if n_clusters < MIN_CLUSTERS or not n_resamples:
+    draws = resampled(statistic, n_clusters, n_resamples, seed)
+    if not np.isfinite(draws).any():
         return np.nan, np.nan
-    draws = statistic(cluster_counts(n_clusters, n_resamples, seed))
     low, high = percentile_bounds(draws, level)
     return float(low), float(high)

@@ -41,7 +41,7 @@ from probe.separability.realfake import (
     measure_dataset,
 )
 from probe.separability.report import SEPARABILITY, SeparabilityReport
-from probe.separability.scoring import Pairs, bounds, pairs_of
+from probe.separability.scoring import Pairs, bounds, pairs_of, resampled
 from probe.stats import (
     Floats,
     adjust_together,
@@ -171,6 +171,7 @@ def _layer(features: Features, settings: Settings) -> xr.Dataset:
         name: (dims, table[:, None, :, i]) for i, name in enumerate(("value", "low", "high", "p"))
     }
     found |= moved | answers | shared | units | _blind(parts, fitted, settings)
+    found |= _draws(parts, fitted, settings)
     return xr.Dataset(
         found,
         coords={
@@ -224,6 +225,19 @@ def _blind(parts: Sequence[Part], fitted: Sequence[Fitted], settings: Settings) 
         rows.append((float(gap(np.ones((1, part.n_clusters)))[0]), *ends))
     dims = ("layer", "dataset")
     return {f"blind{end}": (dims, [[row[i] for row in rows]]) for i, end in enumerate(BOUNDS)}
+
+
+def _draws(parts: Sequence[Part], fitted: Sequence[Fitted], settings: Settings) -> dict[str, Any]:
+    """Keep the probes' AUROC on the resamples, for differences of two detectors."""
+    if not settings.n_resamples:
+        return {}
+    n, seed = settings.n_resamples, settings.seed
+    rows = [
+        resampled(fit.pairs.auroc, part.n_clusters, n, seed)
+        for part, fit in zip(parts, fitted, strict=True)
+    ]
+    table = np.array(rows, dtype=np.float32)[None]
+    return {"probe_draw": (("layer", "dataset", "resample"), table)}
 
 
 def _answers(features: Features, settings: Settings) -> dict[str, Any]:

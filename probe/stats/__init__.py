@@ -6,6 +6,7 @@ from probe.stats.bootstrap import (
     cluster_bootstrap,
     cluster_counts,
     cluster_weights,
+    inverted_level,
     percentile_bounds,
 )
 from probe.stats.metrics import (
@@ -49,6 +50,7 @@ __all__ = [
     "equal_error_rate",
     "exchange_labels",
     "independence_counts",
+    "inverted_level",
     "partial_conjunction",
     "percentile_bounds",
     "permutation_test",

@@ -82,6 +82,30 @@ def percentile_bounds(draws: Floats, level: float = 0.95) -> tuple[Floats, Float
     return np.asarray(low), np.asarray(high)
 
 
+def inverted_level(draws: Floats) -> Floats:
+    """Give the two-sided p at which a percentile interval would just touch 0.
+
+    Parameters
+    ----------
+    draws : numpy.ndarray
+        Of a difference, shape (..., resamples); NaN do not count.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (...), above 0 and at most 1: one draw is added on either side. NaN of no draws.
+
+    References
+    ----------
+    Davison and Hinkley 1997, Bootstrap Methods and their Application, ch. 5.
+    """
+    there = np.isfinite(draws)
+    n = there.sum(axis=-1)
+    below, above = ((there & side).sum(axis=-1) for side in (draws <= 0, draws >= 0))
+    p = np.minimum(2 * (np.minimum(below, above) + 1) / (n + 1), 1.0)
+    return np.where(n > 0, p, np.nan)
+
+
 def cluster_bootstrap(
     metric: Metric,
     labels: ArrayLike,
