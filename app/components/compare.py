@@ -9,10 +9,11 @@ import numpy as np
 from dash import dcc, html
 
 from app.components.tables import figures_table, interval_text, level_text, number_text
+from app.figures.heat import short
 from app.queries.compare import Pair
 from app.queries.compare_images import Changed, ImagesView
 from app.queries.compare_maps import MapsView
-from app.queries.compare_parts import FeaturesView, LayersView, UnitsView
+from app.queries.compare_parts import ALPHA, FeaturesView, LayersView, UnitsView
 from app.queries.compare_scores import ScoresView
 from app.queries.runs import Line
 from app.selection import METRICS, Selection
@@ -189,28 +190,48 @@ def features_text(view: FeaturesView) -> Any:
 
 
 def layers_text(view: LayersView) -> Any:
-    """Say where the intervals of two probes do not overlap."""
+    """Say where two probes differ by more than noise, and how that was judged."""
     found = np.argwhere(view.apart != 0)
     some = [
         f"{view.layers[r]} on {view.datasets[c]} ({view.names[0 if view.apart[r, c] > 0 else 1]} "
-        "above)"
+        f"above{_by_how_much(view, r, c)})"
         for r, c in found[:6]
     ]
     more = f" and {len(found) - 6} more" if len(found) > 6 else ""
-    sentence = (
-        f"The intervals do not overlap at {', '.join(some)}{more}."
-        if some
-        else "The intervals overlap at every layer and dataset, so none of these differences is "
-        "shown to be more than noise."
-    )
-    note = (
-        "No paired interval is stored for probes. Intervals that do not overlap are a stricter "
-        "test than a paired one, so small differences may be missed."
-    )
+    if view.unpaired:
+        sentence = (
+            f"The intervals do not overlap at {', '.join(some)}{more}."
+            if some
+            else "The intervals overlap at every layer and dataset, so none of these differences "
+            "is shown to be more than noise."
+        )
+        note = (
+            f"No paired interval: {view.unpaired} Intervals that do not overlap are a stricter "
+            "test than a paired one, so small differences may be missed."
+        )
+    else:
+        tested = int(np.isfinite(view.p).sum())
+        sentence = (
+            f"More than noise over people at {len(found)} of {tested}: {', '.join(some)}{more}."
+            if some
+            else f"None of {tested} differences is more than noise over people (q ≤ {ALPHA:g})."
+            if tested
+            else "No difference has an interval: fewer than five people or videos in every dataset."
+        )
+        note = (
+            f"◆: q ≤ {ALPHA:g} over all layers and datasets, the same people resampled for both, "
+            "other people to fit on allowed for. Bars are of each probe by itself and may overlap."
+        )
     return [
         html.Div(sentence, className="sentence"),
         html.Div(note, className="reading"),
     ]
+
+
+def _by_how_much(view: LayersView, r: int, c: int) -> str:
+    if view.unpaired:
+        return ""
+    return f" by {short(abs(float(view.difference[r, c])))}"
 
 
 def maps_text(view: MapsView) -> Any:

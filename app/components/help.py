@@ -270,10 +270,11 @@ HELP = {
     ),
     "pair_layers": Help(
         "AUROC of a linear probe on each layer of both detectors, scored on people that it was not "
-        "fitted on. The intervals are of each probe by itself: where two do not overlap the "
-        "difference is more than noise; where they do, it may still be.",
-        "Alain and Bengio 2016, arXiv:1610.01644; Schenker and Gentleman 2001, "
-        "doi:10.1198/000313001317097960, for overlap",
+        "fitted on. Bars are of each probe by itself. Differences are of the same people, "
+        "resampled for both together, and widened for probes that are not fitted again.",
+        "Alain and Bengio 2016, arXiv:1610.01644; Nadeau and Bengio 2003, "
+        "doi:10.1023/A:1024068626366; Schenker and Gentleman 2001, "
+        "doi:10.1198/000313001317097960, where intervals are not paired",
     ),
     "pair_maps": Help(
         "Structural similarity of the heatmaps that two variants have of one image. The null "

@@ -111,7 +111,7 @@ def _layers_figure(run: Run, chosen: Selection) -> Figure:
     view = layers_view(pair_of(run, chosen))
     return panels_figure(
         view.names, view.layers, view.datasets, view.value, view.low, view.high,
-        label="AUROC of probes",
+        label="AUROC of probes", marked=None if view.unpaired else view.apart != 0,
     )  # fmt: skip
 
 

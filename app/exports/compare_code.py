@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from app.exports.script import place_of_run, script
 from app.queries.compare import Pair, Side
 from app.queries.compare_maps import compared_pair
-from app.queries.compare_parts import layers_view
+from app.queries.compare_parts import ALPHA, LayersView, layers_view
 from app.queries.compare_scores import measured_with, paired_scores
 from app.queries.reading import MAP_MODES
 from app.selection import METRICS
@@ -163,10 +163,13 @@ def layers_code(pair: Pair) -> str:
     """Write the script of the probes of two detectors, layer by layer."""
     view = layers_view(pair)
     other = "run" if pair.same_run else "second"
+    marked = 'table["more_than_noise"].to_numpy().reshape(len(layers), -1) != 0'
+    marked = "None" if view.unpaired else marked
     return script(
         pair.one.run,
         "compare-layers",
         ["import numpy as np", _PANDAS, "from probe import SeparabilityReport",
+         *([] if view.unpaired else ["from probe.separability import probe_differences"]),
          "from probe.figures.pairs import panels_figure"],
         [
             *_second(pair),
@@ -184,18 +187,38 @@ def layers_code(pair: Pair) -> str:
             'for k, name in enumerate(("one", "other")):',
             '    for what, values in (("value", value), ("low", low), ("high", high)):',
             '        table[f"{name}_{what}"] = values[k].ravel()',
-            "# 1 or -1: the interval of the first, or of the other, lies wholly above.",
-            'table["intervals_apart"] = (',
-            "    (low[0] > high[1]).astype(int) - (high[0] < low[1]).astype(int)",
-            ").ravel()",
+            *_judged(view),
         ],
         [
             f"names = {view.names!r}",
             "figure = panels_figure(",
-            '    names, layers, datasets, value, low, high, label="AUROC of probes"',
+            '    names, layers, datasets, value, low, high, label="AUROC of probes",',
+            f"    marked={marked},",
             ")",
         ],
     )  # fmt: skip
+
+
+def _judged(view: LayersView) -> list[str]:
+    """Say where the two differ by more than noise, as the page judges it."""
+    if view.unpaired:
+        return [
+            "# 1 or -1: the interval of the first, or of the other, lies wholly above.",
+            'table["more_than_noise"] = (',
+            "    (low[0] > high[1]).astype(int) - (high[0] < low[1]).astype(int)",
+            ").ravel()",
+        ]
+    return [
+        f"found = probe_differences(*reports, level={view.coverage!r})",
+        "found = found.sel(layer=layers, dataset=datasets)",
+        'columns = {"difference": "difference", "low": "difference_low",',
+        '           "high": "difference_high", "p": "p", "q": "q"}',
+        "for name, column in columns.items():",
+        "    table[column] = found[name].values.ravel()",
+        "# 1 or -1: the first, or the other, is above by more than noise over people.",
+        f'sure = table["q"] <= {ALPHA!r}',
+        'table["more_than_noise"] = np.sign(table["difference"]).where(sure, 0).astype(int)',
+    ]
 
 
 def maps_code(pair: Pair) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from app.figures import plot
 from app.figures.compare import interval_bars, row_names
+from app.figures.heat import level
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.compare_maps import MapsView
 from app.queries.compare_parts import FeaturesView, LayersView, UnitsView
@@ -116,6 +117,7 @@ def layers_figure(view: LayersView, scheme: str | None = None) -> plot.Figure:
         x, y = [left + 0.04, left + width - 0.01], [low + 0.17 / lines * 1.3, high - 0.1 / lines]
         for k in (0, 1):
             figure.add_trace(_through(view, k, i, mark, theme))
+        titles += _marks(view, i, mark, theme)
         axes[f"xaxis{mark}"] = theme.axis(
             domain=x, anchor=f"y{mark}", tickvals=list(range(len(view.layers))),
             ticktext=[clean(layer) for layer in view.layers],
@@ -202,14 +204,43 @@ def _through(view: LayersView, k: int, dataset: int, mark: str, theme: Theme) ->
         line={"color": colour, "width": 1.5, "dash": ("solid", "dash")[k]},
         marker={"symbol": ("circle", "diamond-open")[k], "size": 8, "color": colour,
                 "line": {"width": 1.5}},
-        hovertemplate=f"AUROC %{{y:.3f}}<extra>{clean(view.names[k])}</extra>",
+        customdata=_said(view, dataset),
+        hovertemplate=f"AUROC %{{y:.3f}}%{{customdata}}<extra>{clean(view.names[k])}</extra>",
     )  # fmt: skip
+
+
+def _marks(view: LayersView, dataset: int, mark: str, theme: Theme) -> list[dict[str, Any]]:
+    """Put a diamond above layers whose difference is more than noise, where that was tested."""
+    if view.unpaired:
+        return []
+    tops = np.nanmax(np.stack([view.value, np.nan_to_num(view.high)]), axis=(0, 1))
+    return [
+        {"text": "◆", "x": int(r), "xref": f"x{mark}", "y": float(tops[r, dataset]),
+         "yref": f"y{mark}", "yanchor": "bottom", "showarrow": False,
+         "font": {"size": 12, "color": theme.ink}}
+        for r in np.flatnonzero(view.apart[:, dataset])
+    ]  # fmt: skip
+
+
+def _said(view: LayersView, dataset: int) -> list[str]:
+    """Write the difference of each layer for who points at it."""
+    out = []
+    for r in range(len(view.layers)):
+        low, high = view.difference_low[r, dataset], view.difference_high[r, dataset]
+        out.append(
+            f"<br>difference {view.difference[r, dataset]:+.3f} ({low:+.3f} to {high:+.3f}), "
+            f"q {level(float(view.q[r, dataset]))}"
+            if np.isfinite(low)
+            else ""
+        )
+    return out
 
 
 def _span(view: LayersView) -> list[float]:
     every = np.r_[view.value.ravel(), view.low.ravel(), view.high.ravel(), 0.5]
     every = every[np.isfinite(every)]
-    return [float(every.min()) - 0.03, min(1.02, float(every.max()) + 0.03)]
+    # Room for a mark above the highest.
+    return [float(every.min()) - 0.03, float(every.max()) + 0.07]
 
 
 def _rows(texts: list[str], theme: Theme) -> dict[str, Any]:

@@ -12,9 +12,13 @@ from numpy.typing import NDArray
 from app.queries.compare import NotComparableError, Pair
 from app.queries.runs import evaluation_notes
 from app.queries.units import OUTPUT_NAMES
+from probe.errors import ProbeError
 from probe.neurons import compare_neurons
+from probe.separability import SeparabilityReport, probe_differences
 
 __all__ = [
+    "ALPHA",
+    "PAIRED",
     "FeaturesView",
     "LayersView",
     "UnitsView",
@@ -27,6 +31,12 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+
+#: False discovery rate at which a difference is called more than noise.
+ALPHA = 0.05
+
+#: Columns of a difference on the same people.
+PAIRED = ("difference", "difference_low", "difference_high", "p", "q")
 
 #: Units that a scatter shows; of more, the strongest.
 MOST = 4000
@@ -103,9 +113,14 @@ class LayersView:
         That both have, in the order of the first.
     value, low, high : numpy.ndarray
         Shape (2, layer, dataset).
+    difference, difference_low, difference_high, p, q : numpy.ndarray
+        The first less the other on the same people, see `probe.separability.probe_differences`;
+        shape (layer, dataset). NaN where `unpaired` says why.
     apart : numpy.ndarray
-        −1, 0 or 1, shape (layer, dataset): where the two intervals do not overlap, and which is
-        above; 0 where they do, or there is none.
+        −1, 0 or 1, shape (layer, dataset): where they differ by more than noise over people, and
+        which is above. By q ≤ `ALPHA`, or where nothing is paired by intervals that do not overlap.
+    unpaired : str
+        Why no difference has an interval; else empty.
     coverage : float
         Of the intervals.
     """
@@ -116,7 +131,13 @@ class LayersView:
     value: Floats
     low: Floats
     high: Floats
+    difference: Floats
+    difference_low: Floats
+    difference_high: Floats
+    p: Floats
+    q: Floats
     apart: NDArray[np.int64]
+    unpaired: str
     coverage: float
 
 
@@ -225,7 +246,8 @@ def layers_view(pair: Pair) -> LayersView:
     ProbeError
         If a report is missing.
     """
-    data = [side.run.separability(side.label).data for side in (pair.one, pair.other)]
+    reports = [side.run.separability(side.label) for side in (pair.one, pair.other)]
+    data = [one.data for one in reports]
     layers, datasets = (_common(*(one[name].values for one in data)) for name in
                         ("layer", "dataset"))  # fmt: skip
     if not layers or not datasets:
@@ -240,7 +262,13 @@ def layers_view(pair: Pair) -> LayersView:
         np.stack([part[name].transpose("layer", "dataset").values for part in parts])
         for name in ("value", "low", "high")
     )
-    above, below = low[0] > high[1], high[0] < low[1]
+    coverage = float(data[0].attrs.get("level", 0.95))
+    paired, unpaired = _paired(reports, layers, datasets, coverage)
+    if unpaired:
+        above, below = low[0] > high[1], high[0] < low[1]
+    else:
+        sure = np.nan_to_num(paired["q"], nan=1.0) <= ALPHA
+        above, below = sure & (paired["difference"] > 0), sure & (paired["difference"] < 0)
     return LayersView(
         names=(pair.one.title, pair.other.title),
         layers=tuple(layers),
@@ -249,8 +277,25 @@ def layers_view(pair: Pair) -> LayersView:
         low=low,
         high=high,
         apart=above.astype(np.int64) - below.astype(np.int64),
-        coverage=float(data[0].attrs.get("level", 0.95)),
+        unpaired=unpaired,
+        coverage=coverage,
+        **paired,
     )
+
+
+def _paired(
+    reports: list[SeparabilityReport], layers: list[str], datasets: list[str], coverage: float
+) -> tuple[dict[str, Floats], str]:
+    """Take differences on the same people; NaN, and why, where the reports are of others."""
+    names = {"difference": "difference", "difference_low": "low", "difference_high": "high",
+             "p": "p", "q": "q"}  # fmt: skip
+    try:
+        found = probe_differences(reports[0], reports[1], coverage)
+    except ProbeError as error:
+        nothing = np.full((len(layers), len(datasets)), np.nan)
+        return dict.fromkeys(names, nothing), str(error)
+    part = found.sel(layer=layers, dataset=datasets)
+    return {name: part[known].values for name, known in names.items()}, ""
 
 
 def layers_frame(pair: Pair) -> pd.DataFrame:
@@ -261,7 +306,10 @@ def layers_frame(pair: Pair) -> pd.DataFrame:
     for k, name in enumerate(("one", "other")):
         for what in ("value", "low", "high"):
             frame[f"{name}_{what}"] = getattr(view, what)[k].ravel()
-    return frame.assign(intervals_apart=view.apart.ravel())
+    if not view.unpaired:
+        for what in PAIRED:
+            frame[what] = getattr(view, what).ravel()
+    return frame.assign(more_than_noise=view.apart.ravel())
 
 
 def _require_related(pair: Pair) -> None:

@@ -17,6 +17,7 @@ __all__ = ["forest_figure", "panels_figure", "scatter_figure"]
 #: Blue, orange, black and grey, and markers, so that none is told by colour alone.
 COLOURS, MARKERS = ("#0072b2", "#d55e00", "#000000"), ("o", "s", "D")
 MUTED = "#777777"
+INK = "#222222"
 #: Panels beside one another.
 COLUMNS = 3
 
@@ -118,6 +119,7 @@ def panels_figure(
     *,
     label: str,
     zero: float = 0.5,
+    marked: ArrayLike | None = None,
 ) -> Figure:
     """Draw values with intervals at places in order, a panel for each title.
 
@@ -133,7 +135,10 @@ def panels_figure(
         Of the values.
     zero : float, default 0.5
         Where chance is.
+    marked : array_like of bool, optional
+        Shape (place, title): a diamond stands above, such as for differences beyond noise.
     """
+    marks = np.zeros((len(places), len(titles)), bool) if marked is None else np.asarray(marked)
     arrays = [np.asarray(a, dtype=float) for a in (value, low, high)]
     lines, columns = -(-len(titles) // COLUMNS), min(COLUMNS, len(titles))
     with mpl.rc_context(STYLE):
@@ -152,6 +157,9 @@ def panels_figure(
                     fmt=MARKERS[k % 3], ls=("-", "--")[k % 2], lw=0.9, ms=3.5, capsize=1.5,
                     color=COLOURS[k % 3], mfc="none" if k else COLOURS[0], label=name,
                 )  # fmt: skip
+            for r in np.flatnonzero(marks[:, i]):
+                top = np.nanmax([arrays[0][:, r, i], np.nan_to_num(arrays[2][:, r, i])])
+                axes.plot([r], [top + 0.035], marker="D", ms=3, color=INK, lw=0, clip_on=False)
             axes.set_xticks(range(len(places)), places)
             axes.set_xlim(-0.5, len(places) - 0.5)
             axes.set_title(titles[i])

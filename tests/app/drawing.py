@@ -67,6 +67,7 @@ def make_separability(
         "own": ("dataset", own), **bounds(("dataset",), own, few, "own_"),
         "blind": (pairs[:2], blind), **bounds(pairs[:2], blind, few, "blind_"),
         **_counts(datasets, few), **_layer_answers(rng, layers), **_rows(rng, layers, units),
+        "probe_draw": ((*pairs[:2], "resample"), _draws(rng, value[0], few)),
         "n_fakes": ("dataset", np.full(len(datasets), 12)),
         "sampled": ("dataset", np.full(len(datasets), 24)),
     }  # fmt: skip
@@ -74,8 +75,16 @@ def make_separability(
         "layer": list(layers), "dataset": list(datasets), "scored": list(datasets),
         "measure": list(MEASURES), "question": ["method", "domain"],
     }  # fmt: skip
-    attrs = {"table": SEPARABILITY, "level": 0.95, "seed": 0, "n_folds": 5, "label": "drawn"}
+    attrs = {"table": SEPARABILITY, "level": 0.95, "seed": 0, "n_folds": 5, "label": "drawn",
+             "dataset": "data", "n_resamples": 200}  # fmt: skip
     return SeparabilityReport(xr.Dataset(data, coords=coords, attrs=attrs))
+
+
+def _draws(rng: Rng, value: np.ndarray, few: np.ndarray) -> np.ndarray:
+    """Draw resamples around values, none where people are few."""
+    draws = value[..., None] + rng.normal(0, 0.03, (*value.shape, 200))
+    draws[:, few] = np.nan
+    return draws.astype(np.float32)
 
 
 def bounds(

@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from dash._utils import to_json
 from flask.testing import FlaskClient
 from scipy import stats
 
 from app import create_app, ids
+from app.components.compare import layers_text
 from app.exports import EXPORTS
+from app.exports.compare_code import layers_code
 from app.queries.compare import (
     NotComparableError,
     NothingToCompareError,
@@ -26,13 +29,14 @@ from app.queries.compare import (
 )
 from app.queries.compare_images import images_frame, images_view
 from app.queries.compare_maps import maps_view
-from app.queries.compare_parts import features_view, layers_view, units_view
+from app.queries.compare_parts import features_view, layers_frame, layers_view, units_view
 from app.queries.compare_scores import scores_view
 from app.queries.reading import Run
 from app.queries.runs import open_others, run_rows
 from app.selection import Selection
 from probe.errors import ProbeError, UnknownNameError
 from probe.run import RunFolder
+from probe.separability import SeparabilityReport, probe_differences
 from probe.stats import METRICS, adjust_together, cluster_weights, sigmoid
 from tests.app.calling import call, said
 from tests.app.making import DATASETS, DETECTORS, MadeRun, make_scores, write_manifest
@@ -163,8 +167,30 @@ def test_features_are_the_row_of_the_similarity_table(run: Run, pair: Pair) -> N
     np.testing.assert_array_equal(view.value, part["cka"].sel(layer=list(view.layers)).values)
 
 
-def test_probes_are_apart_where_intervals_do_not_overlap(run: Run, pair: Pair) -> None:
+def test_probes_differ_beyond_noise_over_the_same_people(run: Run, pair: Pair) -> None:
     view = layers_view(pair)
+    one, other = (run.separability(label) for label in (ONE, OTHER))
+    found = probe_differences(one, other)
+    assert view.unpaired == "" and (view.apart != 0).any() and (view.apart == 0).any()
+    for r, layer in enumerate(view.layers):
+        for c, dataset in enumerate(view.datasets):
+            cell = found.sel(layer=layer, dataset=dataset)
+            assert view.difference[r, c] == float(cell["difference"])
+            assert view.apart[r, c] == np.sign(view.difference[r, c]) * (float(cell["q"]) <= 0.05)
+    said = to_json(layers_text(view))
+    assert f"at {(view.apart != 0).sum()} of {np.isfinite(view.q).sum()}" in said
+    frame = layers_frame(pair)
+    assert list(frame["q"]) == pytest.approx(list(found["q"].values.ravel()), nan_ok=True)
+
+
+def test_probes_of_earlier_reports_are_apart_where_intervals_do_not_overlap(own: MadeRun) -> None:
+    for label in (ONE, OTHER):
+        report = SeparabilityReport.open(own.folder.separability(label))
+        SeparabilityReport(report.data.drop_vars("probe_draw")).save(own.folder.separability(label))
+    run = Run(own.folder)
+    pair = Pair(Side(run, ONE), Side(run, OTHER))
+    view = layers_view(pair)
+    assert "holds no resamples" in view.unpaired and np.isnan(view.difference).all()
     for r, layer in enumerate(view.layers):
         for c, dataset in enumerate(view.datasets):
             at = {"measure": "probe_auroc", "layer": layer, "dataset": dataset}
@@ -174,6 +200,12 @@ def test_probes_are_apart_where_intervals_do_not_overlap(run: Run, pair: Pair) -
             )
             assert view.apart[r, c] == wanted
     assert (view.apart != 0).any() and (view.apart == 0).any()
+    said = to_json(layers_text(view))
+    assert "No paired interval" in said and "do not overlap at" in said
+    assert "difference" not in layers_frame(pair) and "more_than_noise" in layers_frame(pair)
+    code = layers_code(pair)
+    assert "probe_differences(" not in code and "lies wholly above" in code
+    compile(code, "layers", "exec")
 
 
 def test_maps_are_compared_image_by_image(run: Run, pair: Pair) -> None:
