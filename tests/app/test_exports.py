@@ -121,6 +121,10 @@ def test_every_table_is_had_as_csv_and_latex(client: FlaskClient, name: str) -> 
     assert r"\toprule" in rest and rest.count(r"\\") >= len(frame) + 1
 
 
+def test_every_figure_is_had_as_python() -> None:
+    assert [name for name in FIGURES if name not in CODES] == []
+
+
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_is_had_for_print(client: FlaskClient, name: str) -> None:
     pdf = get(client, name, ".pdf")
