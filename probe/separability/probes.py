@@ -24,8 +24,8 @@ def probe_differences(
     both, so what is hard for both cancels. The probes are not fitted anew on resamples. What other
     people to fit them on would change is allowed for as Nadeau and Bengio [1]_ do: deviations of
     the resamples from the estimate are widened by √(1 + k / (k − 1)) for k folds. Without it two
-    detectors that tell the same were called different in 11 to 20 % of draws at 5 %; with it in 1
-    to 7 % (docs/separability.md).
+    detectors that tell the same were called different in 7 to 21 % of draws at 5 %; with it in 1
+    to 6 % (docs/separability.md).
 
     Parameters
     ----------
