@@ -41,7 +41,7 @@ class Page(Dash):
 
     Those of components that are loaded in parts are still served, and loaded when one is shown.
     On the first page the browser fetches those of the other pages when it has nothing to do, and
-    does not read them.
+    ``assets/ahead.js`` reads them once that page is drawn.
     """
 
     def interpolate_index(self, **parts: Any) -> str:  # type: ignore[override]
