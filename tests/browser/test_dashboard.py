@@ -140,7 +140,15 @@ def test_both_schemes_by_switch_and_by_preference(
     assert watch.complaints == []
 
 
-@pytest.mark.parametrize("path", ["/", "/neurons", "/separability", "/artifacts"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/neurons",
+        pytest.param("/separability", marks=pytest.mark.slow),
+        pytest.param("/artifacts", marks=pytest.mark.slow),
+    ],
+)
 def test_nothing_reaches_beyond_the_window(address: str, browser: Browser, path: str) -> None:
     page = browser.new_context(viewport={"width": 1920, "height": 1080}).new_page()
     page.goto(address + path)

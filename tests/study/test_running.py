@@ -113,6 +113,7 @@ def test_another_study_does_not_write_into_it(done: Path) -> None:
         run_study(other)
 
 
+@pytest.mark.slow
 def test_several_seeds_stand_beside_each_other(done: Path, tmp_path: Path) -> None:
     text = TEXT.replace("seeds = [3]", "seeds = [3, 5]").replace('["base", "deep"]', '["base"]')
     outcome = run_study(parse_study(text, done / "tiny.toml", tmp_path / "out"))
@@ -275,6 +276,7 @@ def test_weights_may_have_a_label(done: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_with_the_same_tables(done: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "tests.study.killed", str(done / "tiny.toml"), str(out), "7"]
