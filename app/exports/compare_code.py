@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from app.exports.script import place_of_run, script
 from app.queries.compare import Pair, Side
 from app.queries.compare_maps import compared_pair
-from app.queries.compare_parts import ALPHA, LayersView, layers_view
+from app.queries.compare_parts import ALPHA, PAIRED, LayersView, layers_view
 from app.queries.compare_scores import measured_with, paired_scores
 from app.queries.reading import MAP_MODES
 from app.selection import METRICS
@@ -211,8 +211,7 @@ def _judged(view: LayersView) -> list[str]:
     return [
         f"found = probe_differences(*reports, level={view.coverage!r})",
         "found = found.sel(layer=layers, dataset=datasets)",
-        'columns = {"difference": "difference", "low": "difference_low",',
-        '           "high": "difference_high", "p": "p", "q": "q"}',
+        f"columns = {PAIRED!r}",
         "for name, column in columns.items():",
         "    table[column] = found[name].values.ravel()",
         "# 1 or -1: the first, or the other, is above by more than noise over people.",

@@ -35,8 +35,11 @@ Floats = NDArray[np.float64]
 #: False discovery rate at which a difference is called more than noise.
 ALPHA = 0.05
 
-#: Columns of a difference on the same people.
-PAIRED = ("difference", "difference_low", "difference_high", "p", "q")
+#: Columns of a difference on the same people, by what `probe_differences` calls them.
+PAIRED = {
+    "difference": "difference", "low": "difference_low", "high": "difference_high",
+    "p": "p", "q": "q",
+}  # fmt: skip
 
 #: Units that a scatter shows; of more, the strongest.
 MOST = 4000
@@ -287,15 +290,13 @@ def _paired(
     reports: list[SeparabilityReport], layers: list[str], datasets: list[str], coverage: float
 ) -> tuple[dict[str, Floats], str]:
     """Take differences on the same people; NaN, and why, where the reports are of others."""
-    names = {"difference": "difference", "difference_low": "low", "difference_high": "high",
-             "p": "p", "q": "q"}  # fmt: skip
     try:
         found = probe_differences(reports[0], reports[1], coverage)
     except ProbeError as error:
         nothing = np.full((len(layers), len(datasets)), np.nan)
-        return dict.fromkeys(names, nothing), str(error)
+        return dict.fromkeys(PAIRED.values(), nothing), str(error)
     part = found.sel(layer=layers, dataset=datasets)
-    return {name: part[known].values for name, known in names.items()}, ""
+    return {column: part[name].values for name, column in PAIRED.items()}, ""
 
 
 def layers_frame(pair: Pair) -> pd.DataFrame:
@@ -307,7 +308,7 @@ def layers_frame(pair: Pair) -> pd.DataFrame:
         for what in ("value", "low", "high"):
             frame[f"{name}_{what}"] = getattr(view, what)[k].ravel()
     if not view.unpaired:
-        for what in PAIRED:
+        for what in PAIRED.values():
             frame[what] = getattr(view, what).ravel()
     return frame.assign(more_than_noise=view.apart.ravel())
 

@@ -64,7 +64,8 @@ def probe_differences(
                 if name in other.data["dataset"].values]  # fmt: skip
     if not layers or not datasets:
         raise ProbeError(
-            "The two reports have no layer of the same name, or no dataset, in common."
+            "The two reports have no layer of the same name, or no dataset, in common. Measure "
+            "layers that both detectors have, on the same datasets."
         )
     where = {"layer": layers, "dataset": datasets}
     parts = [
