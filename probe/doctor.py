@@ -7,12 +7,12 @@ import os
 import platform
 import shutil
 import sys
-from pathlib import Path
 
 import torch
 
 from probe.datasets.cache import cache_folder
 from probe.study.provenance import versions
+from probe.study.usage import folder_size
 
 __all__ = ["examine"]
 
@@ -75,21 +75,10 @@ def _extra(name: str) -> str:
 def _places() -> dict[str, str]:
     cache = cache_folder()
     there = cache if cache.is_dir() else next(one for one in cache.parents if one.is_dir())
-    free = shutil.disk_usage(there).free / _GIB
+    free, held = shutil.disk_usage(there).free / _GIB, folder_size(cache) / _GIB
     return {
-        "cache": f"{cache} ({_size(cache) / _GIB:.2f} GiB; the variable PROBE_CACHE moves it)",
+        "cache": f"{cache} ({held:.2f} GiB; the variable PROBE_CACHE moves it)",
         "free there": f"{free:.1f} GiB",
         "PROBE_REAL_DATA": os.environ.get("PROBE_REAL_DATA")
         or "unset: tests on real video are skipped",
     }
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for where, _, names in os.walk(folder):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(where, name)).st_size
-            except OSError:
-                continue
-    return total

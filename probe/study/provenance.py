@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from probe.study.usage import Usage
+
 __all__ = ["PROVENANCE_FILE", "Provenance", "devices", "versions"]
 
 PROVENANCE_FILE = "provenance.json"
@@ -35,7 +37,8 @@ class Provenance:
         ``command``, ``study`` (all its values, and their hash), ``data`` (fingerprint by dataset
         and split), ``weights`` (fingerprint by detector), ``seeds``, ``versions``, ``python``,
         ``platform``, ``devices``, ``stages`` (name to wall seconds, summed over the runs that
-        were needed) and ``runs`` (how often it was begun).
+        were needed), ``peak_memory`` (name to the most bytes that were held at once), ``disk``
+        (name to the bytes by which the run folder grew) and ``runs`` (how often it was begun).
     """
 
     folder: Path
@@ -58,17 +61,22 @@ class Provenance:
             "platform": platform.platform(),
             "devices": devices(),
             "stages": dict(earlier.get("stages", {})) if same else {},
+            "peak_memory": dict(earlier.get("peak_memory", {})) if same else {},
+            "disk": dict(earlier.get("disk", {})) if same else {},
             "runs": 1 + (int(earlier.get("runs", 0)) if same else 0),
         }
         record = cls(folder, content)
         record.write()
         return record
 
-    def add_seconds(self, stage: str, seconds: float) -> None:
-        """Add the time that a stage took in this run, also if it was broken off."""
+    def add_usage(self, stage: str, usage: Usage) -> None:
+        """Add what a stage took in this run, also if it was broken off."""
         stages = self.content["stages"]
-        stages[stage] = round(stages.get(stage, 0.0) + seconds, 3)
+        stages[stage] = round(stages.get(stage, 0.0) + usage.seconds, 3)
         self.content["wall_seconds"] = round(sum(stages.values()), 3)
+        memory, disk = self.content["peak_memory"], self.content["disk"]
+        memory[stage] = max(memory.get(stage, 0), usage.memory)
+        disk[stage] = disk.get(stage, 0) + usage.disk
 
     def write(self) -> None:
         """Write it, whole or not at all."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -36,6 +35,7 @@ from probe.study.layers import in_order, require_layers
 from probe.study.plan import Study, layer_of, variant_of
 from probe.study.provenance import Provenance
 from probe.study.stages import AUDIT_FILE, places_of, stages_of
+from probe.study.usage import measured
 
 __all__ = ["Outcome", "run_study"]
 
@@ -165,18 +165,17 @@ class _Run:
             )
 
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
-        """Run one stage, and note how long it took, also if it is broken off."""
-        start = time.monotonic()
+        """Run one stage, and note what it took, also if it is broken off."""
         self.stages.append({"name": name, "done": False, "seconds": 0.0})
         self._write(complete=False)
         try:
-            result = work()
+            with measured(self.folder.root) as usage:
+                result = work()
         finally:
-            seconds = time.monotonic() - start
-            self.provenance.add_seconds(name, seconds)
+            self.provenance.add_usage(name, usage)
             self.provenance.write()
         # A stage that was reused shows what it took when it was computed.
-        shown = max(seconds, self.earlier.get(name, 0.0))
+        shown = max(usage.seconds, self.earlier.get(name, 0.0))
         self.stages[-1] = {"name": name, "done": True, "seconds": shown}
         self._write(complete=False)
         return result
