@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,7 +21,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-__all__ = ["listening", "progress_bar", "track"]
+__all__ = ["listening", "note", "progress_bar", "track"]
 
 T = TypeVar("T")
 
@@ -38,6 +39,11 @@ def listening(listener: Listener) -> Iterator[None]:
         yield
     finally:
         _listener.reset(token)
+
+
+def note(text: str) -> None:
+    """Say on stderr, in one line, what whoever waits should know."""
+    Console(stderr=True, soft_wrap=True).print(escape(text), highlight=False)
 
 
 class _RateColumn(ProgressColumn):

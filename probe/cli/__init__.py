@@ -191,7 +191,7 @@ def lab_make(out: Path, size: int, identities: int | None, seed: int, workers: i
 @click.option("--seed", default=0, show_default=True, help="Of splits that are not official.")
 @click.option("--compression", help="Which copies, where there are several.  [default: c23]")
 @click.option("--reals", type=FOLDER, help="Where the real videos are, for layouts without.")
-@click.option("--images", type=FOLDER, help="Folder that the paths of a list are relative to.")
+@click.option("--image-root", type=FOLDER, help="Folder that the paths of a list start from.")
 @click.option("--fake-label", help="Value that means fake in a table where that is not 1.")
 @click.option("--video-pattern", metavar="REGEX", help="Groups video, identity, source, frame.")
 @click.option("--strict", is_flag=True, help="Exit with 2 if anything could not be taken.")

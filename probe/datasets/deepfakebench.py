@@ -143,7 +143,7 @@ def _listed(
     good = [one for one in found if _is_video(one[4], f"{one[0]}/{one[3]}", left_out)]
     if not good:
         return
-    base = _base(file, options.images, [one[4]["frames"][0] for one in islice(good, 20)])
+    base = _base(file, options.image_root, [one[4]["frames"][0] for one in islice(good, 20)])
     for where, group, split, name, video in good:
         yield _Listed(
             f"{where}/{name}", group.lower(), split, name,
@@ -220,7 +220,7 @@ def _base(file: Path, images: Path | None, samples: list[str]) -> Path:
     raise DatasetError(
         f"None of the first frames of {str(file)!r}, such as {samples[0]!r}, is on disk. Tried: "
         f"{', '.join(map(str, tried))}. Give the folder that the paths start from as the option "
-        "images."
+        "image_root."
     )
 
 
@@ -342,7 +342,7 @@ DEEPFAKEBENCH = LAYOUTS.register("deepfakebench")(
         read=_read,
         recognise=_recognise,
         shape="a DeepfakeBench JSON list, perhaps in dataset_json or preprocessing/dataset_json",
-        takes=frozenset({"compression", "images"}),
+        takes=frozenset({"compression", "image_root"}),
         takes_file=True,
         may_lie=True,
     )

@@ -53,7 +53,7 @@ def ingest(
     seed: int = 0,
     compression: str | None = None,
     reals: str | Path | None = None,
-    images: str | Path | None = None,
+    image_root: str | Path | None = None,
     fake_label: str | None = None,
     video_pattern: str | None = None,
     strict: bool = False,
@@ -95,7 +95,7 @@ def ingest(
         See `assign_splits`.
     seed : int, default 0
         Seed of splits that are not official.
-    compression, reals, images, fake_label, video_pattern
+    compression, reals, image_root, fake_label, video_pattern
         What a layout may have to be told, see `LayoutOptions`.
     strict : bool, default False
         Whether anything that is not taken is an error; what could be made is written all the
@@ -123,7 +123,7 @@ def ingest(
     _require_finder(finder)
     if workers is not None and not 1 <= workers <= 1024:
         raise DatasetError(f"workers={workers} was given; allowed are 1 to 1,024.")
-    options = LayoutOptions(compression, _path(reals), _path(images), fake_label, video_pattern)
+    options = LayoutOptions(compression, _path(reals), _path(image_root), fake_label, video_pattern)
     found = assign_splits(kind.inventory(root, options), splits, seed)
     given = CutRule(frames, every, True, size, margin, BOXES if boxes else finder, align)
     rule = plan_rule(found, given, crop)
@@ -184,7 +184,7 @@ def lying(kind: Layout, root: Path, options: Mapping[str, Any]) -> Dataset | Non
     if not kind.may_lie or set(options) - _LAYOUT_OPTIONS - {"splits", "seed"}:
         return None
     own = {key: value for key, value in options.items() if key in _LAYOUT_OPTIONS}
-    paths = {key: Path(value) for key, value in own.items() if key in ("reals", "images")}
+    paths = {key: Path(value) for key, value in own.items() if key in ("reals", "image_root")}
     found = kind.inventory(root, LayoutOptions(**{**own, **paths}))
     if not all(isinstance(one.media, ImageFiles) for one in found.videos):
         return None

@@ -101,7 +101,7 @@ class LayoutOptions:
         Which copies of the videos, where the layout has several ("c23").
     reals : pathlib.Path or None
         Where the real videos are, for layouts that come without ("FaceForensics++ root").
-    images : pathlib.Path or None
+    image_root : pathlib.Path or None
         Folder that the paths of a list are relative to.
     fake_label : str or None
         The value that means fake in a table whose convention is not fake = 1.
@@ -112,7 +112,7 @@ class LayoutOptions:
 
     compression: str | None = None
     reals: Path | None = None
-    images: Path | None = None
+    image_root: Path | None = None
     fake_label: str | None = None
     video_pattern: str | None = None
 

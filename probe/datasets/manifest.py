@@ -67,7 +67,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     folder = table_file.parent
     labels, convention = _labels(table, table_file, options.fake_label)
     left_out: dict[str, str] = {}
-    rows = list(_rows(table, labels, options.images or folder, left_out))
+    rows = list(_rows(table, labels, options.image_root or folder, left_out))
     _require_one_label(rows)
     groups = _groups(rows, folder, left_out)
     videos = list(_entries(groups))
@@ -336,7 +336,7 @@ MANIFEST = LAYOUTS.register("manifest")(
         read=_read,
         recognise=_recognise,
         shape=f"one of {', '.join(NAMES)}, with the columns path and label",
-        takes=frozenset({"images", "fake_label"}),
+        takes=frozenset({"image_root", "fake_label"}),
         generic=True,
         takes_file=True,
         may_lie=True,

@@ -56,7 +56,7 @@ def open_data(study: Study, folder: Path) -> Dataset:
     """
     if _is_lab_alone(study):
         entry = study.datasets[0]
-        return within_budget(_lab(entry, folder / "data", study.budget), study)
+        return within_budget(_lab(entry, folder / "data", study.budget), entry, study)
     parts: dict[str, Dataset] = {}
     for entry in study.datasets:
         for part in _parts(entry, folder / SOURCES, study.budget):
@@ -65,8 +65,8 @@ def open_data(study: Study, folder: Path) -> Dataset:
                     f"Two datasets of the study are called {part.name!r}. Give one of them "
                     "another name."
                 )
-            parts[part.name] = part
-    joined = _joined([within_budget(part, study) for part in parts.values()], JOINED)
+            parts[part.name] = within_budget(part, entry, study)
+    joined = _joined(list(parts.values()), JOINED)
     joined = replace(joined, root=folder / "data")
     write_native(joined)
     return joined
@@ -166,18 +166,19 @@ def _renamed(part: Dataset, name: str) -> Dataset:
     return replace(part, name=name, samples=Samples(table))
 
 
-def within_budget(data: Dataset, study: Study) -> Dataset:
-    """Draw whole videos until the budget of images a dataset and split is used.
+def within_budget(data: Dataset, entry: DatasetEntry, study: Study) -> Dataset:
+    """Draw whole videos until the images that a dataset and split may have are used.
 
     Videos are drawn by the study's first seed, classes in turn, so that both stay. The last video
     may go a few images beyond.
     """
-    if study.budget.images is None:
-        return data
     table = data.samples.table
     kept: list[int] = []
-    for _, rows in table.groupby(["dataset", "split"], sort=False):
-        kept += _drawn(rows, study.budget.images, study.seeds[0])
+    for (_, split), rows in table.groupby(["dataset", "split"], sort=False):
+        cap = entry.cap(str(split), study.budget.images)
+        kept += rows.index.tolist() if cap is None else _drawn(rows, cap, study.seeds[0])
+    if len(kept) == len(table):
+        return data
     return replace(data, samples=Samples(table.iloc[sorted(kept)]))
 
 

@@ -17,7 +17,7 @@ from probe.study.plan import Study
 __all__ = ["load_study", "parse_study"]
 
 #: Keys that hold paths: the environment is filled in, and they are relative to the study file.
-PATHS = ("root", "reals", "images", "file", "open")
+PATHS = ("root", "reals", "image_root", "file", "open")
 
 
 def load_study(file: str | Path, out: str | Path | None = None) -> Study:
@@ -158,7 +158,7 @@ def _missing(study: Study) -> list[str]:
     """Name all data that are not where the study says."""
     out = []
     for i, entry in enumerate(study.datasets):
-        for key in ("root", "reals", "images"):
+        for key in ("root", "reals", "image_root"):
             value = getattr(entry, key)
             if value is not None and not (_is_unset(value) or Path(value).exists()):
                 out.append(f"datasets[{i}].{key} = {value!r} is not there")

@@ -264,7 +264,8 @@ class Budget(Part):
     Attributes
     ----------
     images : int or None
-        Images a dataset and split, drawn as whole videos; all by default.
+        Images a dataset and split, drawn as whole videos, where a dataset does not say so itself;
+        all by default.
     workers : int or None
         Processes for ingest and audit; one a core by default.
     """

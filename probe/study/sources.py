@@ -5,19 +5,33 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, model_validator
 
 from probe.datasets import LAYOUTS
 from probe.datasets.ingestion import AUTO
 from probe.datasets.layouts import LayoutOptions
 from probe.datasets.rules import CutRule
 from probe.datasets.splits import SPLIT_CHOICES
-from probe.schema import DATASETS
+from probe.schema import DATASETS, SPLITS
 from probe.study.values import Part, Positive, Seed, known
 
 __all__ = ["LAB", "DatasetEntry"]
 
 LAB = "lab"
+
+
+def _count(value: Any) -> Any:
+    if isinstance(value, str):
+        raise ValueError(
+            "give the number of images that may be used, or numbers by split; the folder that "
+            "the paths of a list start from is image_root"
+        )
+    return value
+
+
+Split = Annotated[str, AfterValidator(lambda v: known(v, SPLITS))]
+#: At most so many images of each split, or of those that are named.
+Cap = Annotated[Positive | dict[Split, Positive], BeforeValidator(_count)]
 
 
 class DatasetEntry(Part):
@@ -33,12 +47,15 @@ class DatasetEntry(Part):
         Of a layout with several datasets, one of them.
     name : str or None
         What the dataset is called here; only for one.
+    images : int, mapping or None
+        At most so many images of each of its datasets and splits, drawn as whole videos; by split
+        where it is a mapping, and a split that is not named has all. By default `[budget]`'s.
     size, seed
         Side of the lab's images or of crops in pixels; seed of the lab or of splits.
     counts : mapping or None
         Of the lab: images a dataset, by split.
-    frames, every, margin, finder, align, crop, splits, compression, reals, images, fake_label,
-    video_pattern
+    frames, every, margin, finder, align, crop, splits, compression, reals, image_root,
+    fake_label, video_pattern
         As in `probe.datasets.ingest`.
     """
 
@@ -47,6 +64,7 @@ class DatasetEntry(Part):
     root: str | None = None
     part: str | None = None
     name: str | None = None
+    images: Cap | None = None
     size: Positive | None = None
     seed: Seed = 0
     counts: dict[str, Positive] | None = None
@@ -59,7 +77,7 @@ class DatasetEntry(Part):
     splits: Annotated[str, AfterValidator(lambda v: known(v, SPLIT_CHOICES))] = "official"
     compression: str | None = None
     reals: str | None = None
-    images: str | None = None
+    image_root: str | None = None
     fake_label: str | None = None
     video_pattern: str | None = None
 
@@ -114,6 +132,12 @@ class DatasetEntry(Part):
         values = {key: getattr(self, key) for key in _INGEST}
         return {key: value for key, value in values.items() if value is not None}
 
+    def cap(self, split: str, default: int | None = None) -> int | None:
+        """Return how many images of a split may be used, or None for all."""
+        if self.images is None:
+            return default
+        return self.images.get(split) if isinstance(self.images, dict) else self.images
+
     def known_names(self) -> list[str] | None:
         """Return the names of its datasets, or None where only the files tell."""
         if self.name:
@@ -125,11 +149,11 @@ class DatasetEntry(Part):
 
 _INGEST = (
     "size", "seed", "frames", "every", "margin", "finder", "align", "crop", "splits",
-    "compression", "reals", "images", "fake_label", "video_pattern",
+    "compression", "reals", "image_root", "fake_label", "video_pattern",
 )  # fmt: skip
 
 _TAKES = {
-    "lab": {"open", "name", "size", "seed", "counts"},
-    "folder": {"open", "name"},
-    "layout": {"layout", "root", "part", "name", *_INGEST},
+    "lab": {"open", "name", "images", "size", "seed", "counts"},
+    "folder": {"open", "name", "images"},
+    "layout": {"layout", "root", "part", "name", "images", *_INGEST},
 }

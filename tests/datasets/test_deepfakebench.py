@@ -197,17 +197,17 @@ def test_where_frames_start(tmp_path: Path) -> None:
     root.mkdir()
     write(root, celeb(train=("id1_0000",)), skip=("id1_0000/0.png",))
     with pytest.raises(
-        DatasetError, match=r"such as 'id1_0000/0.png', is on disk. Tried: .*images"
+        DatasetError, match=r"such as 'id1_0000/0.png', is on disk. Tried: .*image_root"
     ):
         read(root)
     for place in ("elsewhere", "datasets/rgb"):
         (tmp_path / place / "id1_0000").mkdir(parents=True)
         (tmp_path / place / "id1_0000/0.png").touch()
-        options = {"images": tmp_path / place} if place == "elsewhere" else {}
+        options = {"image_root": tmp_path / place} if place == "elsewhere" else {}
         (one,) = read(root, **options).videos
         assert one.media == ImageFiles((tmp_path / place / "id1_0000/0.png",), (0,))
     with pytest.raises(DatasetError, match=r"Tried: .*wrong"):
-        read(root, images=tmp_path / "wrong")
+        read(root, image_root=tmp_path / "wrong")
 
 
 def test_absolute_paths_are_taken(tmp_path: Path) -> None:

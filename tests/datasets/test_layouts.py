@@ -203,7 +203,7 @@ def test_a_loop_of_links_ends(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_options_it_does_not_take_are_refused(name: str, trees: dict[str, Path]) -> None:
     options = {
-        "compression": "c23", "reals": trees[name], "images": trees[name],
+        "compression": "c23", "reals": trees[name], "image_root": trees[name],
         "fake_label": "1", "video_pattern": "(?P<video>.+)",
     }  # fmt: skip
     for option in options.keys() - LAYOUTS[name].takes:

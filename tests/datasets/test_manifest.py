@@ -134,7 +134,7 @@ def test_absolute_paths_are_taken_where_they_lie(tmp_path: Path) -> None:
     assert found.videos[0].media == ImageFiles((tmp_path / "else/a.png",))
 
 
-def test_the_option_images_and_a_table_given_itself(tmp_path: Path) -> None:
+def test_the_option_image_root_and_a_table_given_itself(tmp_path: Path) -> None:
     images = tmp_path / "images"
     images.mkdir()
     (images / "a.png").touch()
@@ -142,7 +142,7 @@ def test_the_option_images_and_a_table_given_itself(tmp_path: Path) -> None:
     table.parent.mkdir()
     table.write_text("path,label\na.png,1\n")
     (tmp_path / "lists/other.txt").touch()
-    found = read(table, images=images)
+    found = read(table, image_root=images)
     assert found.videos[0].media == ImageFiles((images / "a.png",))
     assert not found.left_out
     assert MANIFEST.recognise(table) == "it is a table, any name.csv"

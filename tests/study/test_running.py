@@ -143,7 +143,8 @@ def test_detectors_may_be_brought(done: Path, tmp_path: Path) -> None:
 def test_a_budget_draws_whole_videos_of_both_classes(done: Path) -> None:
     data = open_data(load_study(done / "tiny.toml"), done / "budget")
     study = parse_study(TEXT + "[budget]\nimages = 10\n", done / "tiny.toml")
-    small = within_budget(data, study).samples.table
+    entry = study.datasets[0]
+    small = within_budget(data, entry, study).samples.table
     whole = data.samples.table
     for (name, split), rows in small.groupby(["dataset", "split"]):
         assert 10 <= len(rows) < 12 and set(rows["label"]) == {0, 1}
@@ -152,7 +153,12 @@ def test_a_budget_draws_whole_videos_of_both_classes(done: Path) -> None:
             assert len(frames) == len(
                 same[(same["method"] == video[0]) & (same["video"] == video[1])]
             )
-    pd.testing.assert_frame_equal(small, within_budget(data, study).samples.table)
+    pd.testing.assert_frame_equal(small, within_budget(data, entry, study).samples.table)
+    own = entry.model_copy(update={"images": {"train": 6, "test": 4}})
+    counts = within_budget(data, own, study).samples.table.groupby(["dataset", "split"]).size()
+    whole_counts = whole.groupby(["dataset", "split"]).size()
+    assert (counts[:, "train"] == 6).all() and (counts[:, "test"] == 4).all()
+    assert counts[:, "val"].equals(whole_counts[:, "val"])
 
 
 def test_a_source_that_is_not_in_the_data(done: Path, tmp_path: Path) -> None:
