@@ -16,6 +16,7 @@ from probe.datasets.ingestion import find_layout, lying
 from probe.datasets.lab import make
 from probe.datasets.opening import open_layout, part_of
 from probe.datasets.splits import SPLIT_CHOICES
+from probe.datasets.subset import draw_videos
 from probe.errors import DatasetError, ProbeError
 from probe.progress import track
 from probe.schema import DATASETS
@@ -173,24 +174,10 @@ def within_budget(data: Dataset, entry: DatasetEntry, study: Study) -> Dataset:
     may go a few images beyond.
     """
     table = data.samples.table
-    kept: list[int] = []
-    for (_, split), rows in table.groupby(["dataset", "split"], sort=False):
+    kept = []
+    for (_, split), where in table.groupby(["dataset", "split"], sort=False).indices.items():
         cap = entry.cap(str(split), study.budget.images)
-        kept += rows.index.tolist() if cap is None else _drawn(rows, cap, study.seeds[0])
-    if len(kept) == len(table):
-        return data
-    return replace(data, samples=Samples(table.iloc[sorted(kept)]))
-
-
-def _drawn(rows: pd.DataFrame, images: int, seed: int) -> list[int]:
-    rng = np.random.default_rng(seed)
-    queues = []
-    for _, part in rows.groupby("label"):
-        videos = [group.index.tolist() for _, group in part.groupby(["method", "video"])]
-        queues.append([videos[k] for k in rng.permutation(len(videos))])
-    kept: list[int] = []
-    for turn in range(max(map(len, queues))):
-        for queue in queues:
-            if turn < len(queue) and len(kept) < images:
-                kept += queue[turn]
-    return kept
+        rows = table.iloc[where]
+        kept.append(where if cap is None else where[draw_videos(rows, cap, study.seeds[0])])
+    drawn = np.sort(np.concatenate(kept))
+    return data if len(drawn) == len(data) else data.take(drawn)

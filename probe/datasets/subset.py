@@ -1,0 +1,204 @@
+"""Subsets of images: drawn by seed over classes, people and videos, never the first rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from probe.errors import ProbeError, UnknownNameError
+
+if TYPE_CHECKING:
+    from probe.datasets.dataset import Dataset
+
+__all__ = ["ORDERS", "draw", "draw_rows", "draw_videos", "video_order"]
+
+Integers = NDArray[np.int64]
+
+#: How rows are taken: drawn by seed, or the first as they stand, which may all be of one class.
+ORDERS = ("drawn", "first")
+
+#: What tells videos apart: a name alone may stand in several datasets and methods.
+VIDEO = ["dataset", "label", "method", "video"]
+
+
+def draw(data: Dataset, n: int | None, seed: int = 0, order: str = "drawn") -> Dataset:
+    """Draw images of each dataset that the data are composed of.
+
+    The rule, for one dataset: fakes and real images come in turn, so that each class has half;
+    where one has fewer, all of it stays and the other fills up. Within a class every video gives
+    one image before any gives a second, and the first video of every person comes before anyone's
+    second. A hash of the seed and the name decides which person, video and frame comes first.
+
+    So a draw depends on neither the order of rows nor the rest of the table: a smaller one is part
+    of a larger one, reals and fakes are of the same people, and originals that several datasets
+    share are drawn alike in each.
+
+    Parameters
+    ----------
+    data : Dataset
+        Images.
+    n : int or None
+        Images of each dataset, at least 1; all where there are no more, or for None.
+    seed : int, default 0
+        Seed of the draw.
+    order : {"drawn", "first"}
+        ``first`` takes the first rows instead.
+
+    Returns
+    -------
+    Dataset
+        What is kept, in the order of the table.
+
+    Raises
+    ------
+    UnknownNameError
+        If the order is not known.
+    ProbeError
+        If `n` is below 1.
+
+    Examples
+    --------
+    >>> draw(data, 30 * 64, seed=0)  # doctest: +SKIP
+    """
+    table = data.samples.table
+    parts = table.groupby("dataset", sort=False).indices.values()
+    drawn = [where[draw_rows(table.iloc[where], n, seed, order)] for where in parts]
+    kept = np.concatenate([np.zeros(0, dtype=np.int64), *drawn])
+    return data if len(kept) == len(data) else data.take(np.sort(kept))
+
+
+def draw_rows(
+    table: pd.DataFrame,
+    n: int | None,
+    seed: int = 0,
+    order: str = "drawn",
+    turns: Sequence[str] = ("label",),
+) -> Integers:
+    """Draw rows of a sample table by the rule of `draw`, over all its datasets together.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With the columns of `Samples`.
+    n, seed, order
+        As in `draw`, but `n` rows of the whole table.
+    turns : sequence of str, default ("label",)
+        Columns whose values come in turn: with ``("dataset", "label")`` each class of each dataset
+        gives as many rows, as far as it has them.
+
+    Returns
+    -------
+    numpy.ndarray
+        Positions, ascending.
+    """
+    if order not in ORDERS:
+        raise UnknownNameError("order", order, ORDERS)
+    if n is not None and n < 1:
+        raise ProbeError(f"A draw of {n} images was asked for; it has at least 1.")
+    if n is None or n >= len(table):
+        return np.arange(len(table))
+    if order == "first":
+        return np.arange(n)
+    codes, videos = _videos(table)
+    frames = _places(seed, (table["method"], table["video"], table["frame"]))
+    turn = _ranks(codes, frames, _codes(table["sample"]))
+    stratum = _groups(table, turns)
+    place = _ranks(stratum, turn, _video_places(videos, seed, turns)[codes])
+    return np.sort(_in_turn(table, stratum, place)[:n])
+
+
+def draw_videos(table: pd.DataFrame, images: int, seed: int = 0) -> Integers:
+    """Draw whole videos until there are so many images; the last may go a few beyond.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With the columns of `Samples`, of one dataset and split.
+    images : int
+        Images that are wanted.
+    seed : int, default 0
+        Seed of the draw.
+
+    Returns
+    -------
+    numpy.ndarray
+        Positions, ascending. Of a larger number they hold those of a smaller one.
+    """
+    codes, videos = _videos(table)
+    order = video_order(videos, seed)
+    before = np.r_[0, np.cumsum(np.bincount(codes)[order])[:-1]]
+    return np.flatnonzero(np.isin(codes, order[before < images]))
+
+
+def video_order(videos: pd.DataFrame, seed: int = 0) -> Integers:
+    """Say in which order videos are drawn: classes in turn, and people before their second video.
+
+    Parameters
+    ----------
+    videos : pandas.DataFrame
+        One row a video, with the columns ``dataset``, ``label``, ``method``, ``video`` and
+        ``identity``.
+    seed : int, default 0
+        Seed of the draw.
+
+    Returns
+    -------
+    numpy.ndarray
+        Positions, the first to be drawn first; independent of the order of rows.
+    """
+    turns = ("label",)
+    return _in_turn(videos, _groups(videos, turns), _video_places(videos, seed, turns))
+
+
+def _videos(table: pd.DataFrame) -> tuple[Integers, pd.DataFrame]:
+    """Return the code of each row's video, and one row a video."""
+    codes = _groups(table, VIDEO)
+    return codes, table[[*VIDEO, "identity"]].iloc[np.unique(codes, return_index=True)[1]]
+
+
+def _video_places(videos: pd.DataFrame, seed: int, turns: Sequence[str]) -> Integers:
+    """Give each video its place in its stratum, in the order in which they are drawn."""
+    stratum = _groups(videos, turns)
+    person = videos["identity"].where(videos["identity"] != "", videos["video"])
+    mine = _places(seed, (videos["method"], videos["video"]))
+    people = _codes(person)
+    number = _ranks(stratum * len(videos) + people, mine, _codes(videos["dataset"]))
+    return _ranks(stratum, number, _places(seed, (person,)), people)
+
+
+def _in_turn(table: pd.DataFrame, stratum: Integers, place: Integers) -> Integers:
+    """Order rows by their place, and at each place by stratum; fakes first."""
+    return np.lexsort((stratum, -table["label"].to_numpy(np.int64), place))
+
+
+def _groups(table: pd.DataFrame, columns: Sequence[str]) -> Integers:
+    return np.asarray(table.groupby(list(columns)).ngroup(), dtype=np.int64)
+
+
+def _codes(values: pd.Series) -> Integers:
+    """Encode names in alphabetical order, which no order of rows changes."""
+    return np.asarray(pd.factorize(values, sort=True)[0], dtype=np.int64)
+
+
+def _places(seed: int, columns: Sequence[pd.Series]) -> NDArray[np.uint64]:
+    """Hash names with the seed: a random number that a name has in every table."""
+    found = [
+        hashlib.blake2b("\x1f".join(map(str, (seed, *name))).encode(), digest_size=8).digest()
+        for name in zip(*(column.tolist() for column in columns), strict=True)
+    ]
+    return np.frombuffer(b"".join(found), dtype="<u8")
+
+
+def _ranks(group: Integers, *keys: NDArray[np.generic]) -> Integers:
+    """Rank the rows of each group, from 0, by the keys."""
+    order = np.lexsort((*reversed(keys), group))
+    first = np.r_[True, np.diff(group[order]) != 0] if len(group) else np.zeros(0, dtype=bool)
+    starts = np.flatnonzero(first)
+    ranks = np.empty(len(group), dtype=np.int64)
+    ranks[order] = np.arange(len(group)) - np.repeat(starts, np.diff(np.r_[starts, len(group)]))
+    return ranks
