@@ -175,9 +175,9 @@ def within_budget(data: Dataset, entry: DatasetEntry, study: Study) -> Dataset:
     """
     table = data.samples.table
     kept = []
-    for (_, split), where in table.groupby(["dataset", "split"], sort=False).indices.items():
-        cap = entry.cap(str(split), study.budget.images)
+    for where in table.groupby(["dataset", "split"], sort=False).indices.values():
         rows = table.iloc[where]
+        cap = entry.cap(rows["split"].iloc[0], study.budget.images)
         kept.append(where if cap is None else where[draw_videos(rows, cap, study.seeds[0])])
     drawn = np.sort(np.concatenate(kept))
     return data if len(drawn) == len(data) else data.take(drawn)
