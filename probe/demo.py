@@ -6,11 +6,12 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from probe.compute import AUTO
 from probe.detectors import ARCHITECTURES
 from probe.errors import ProbeError
 from probe.schema import VARIANTS
 from probe.study import Study, run_study
-from probe.study.plan import DetectorPlan, Training
+from probe.study.plan import Compute, DetectorPlan, Training
 from probe.study.running import Outcome
 from probe.study.sources import DatasetEntry
 
@@ -43,12 +44,15 @@ class DemoPlan:
         Lab dataset that `base` is trained on.
     seed : int
         Seed of the lab and of all trainings.
+    device : str
+        Where it runs, as in `probe.compute.resolve_device`.
     """
 
     out: Path
     detectors: tuple[str, ...]
     source: str = "deepfakes"
     seed: int = 0
+    device: str = AUTO
 
     @staticmethod
     def parse(text: str) -> tuple[str, ...]:
@@ -71,6 +75,7 @@ class DemoPlan:
         """Command line that repeats this run."""
         words = ["probe", "demo", "--out", str(self.out), "--detectors", ",".join(self.detectors)]
         words += ["--source", self.source, "--seed", str(self.seed)]
+        words += ["--device", self.device] if self.device != AUTO else []
         return shlex.join(words)
 
     def study(self) -> Study:
@@ -90,6 +95,7 @@ class DemoPlan:
                 base=Training(epochs=BASE_EPOCHS),
                 tuned=Training(epochs=TUNED_EPOCHS, steps=TUNED_STEPS, batch_size=TUNED_BATCH),
             ),
+            compute=Compute(device=self.device),
         )
 
 

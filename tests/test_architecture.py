@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 BASE = {"errors", "registry", "schema", "stats", "progress", "lazy", "budget"}
+#: What runs networks.
+RUNS = {"compute"}
 #: What each part may import from probe; parts not named here stand on top and may import all.
 ALLOWED = {
     "errors": set(),
@@ -21,25 +23,30 @@ ALLOWED = {
     "progress": set(),
     "lazy": set(),
     "budget": {"errors"},
+    "compute": {"errors", "progress"},
     "tables": BASE,
     "run": BASE,
     "datasets": BASE | {"datasets"},
-    "detectors": BASE | {"detectors", "datasets", "tables"},
-    "hooks": BASE | {"hooks", "detectors"},
-    "attribution": BASE | {"attribution", "figures", "tables", "datasets", "detectors", "hooks"},
+    "detectors": BASE | RUNS | {"detectors", "datasets", "tables"},
+    "hooks": BASE | RUNS | {"hooks", "detectors"},
+    "attribution": BASE
+    | RUNS
+    | {"attribution", "figures", "tables", "datasets", "detectors", "hooks"},
     "store": BASE | {"tables"},
     "neurons": BASE | {"tables", "store"},
-    "importance": BASE | {"tables", "neurons", "hooks", "detectors", "datasets"},
-    "ablation": BASE | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
+    "importance": BASE | RUNS | {"tables", "neurons", "hooks", "detectors", "datasets"},
+    "ablation": BASE | RUNS | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
     "calibration": BASE
+    | RUNS
     | {"figures", "tables", "neurons", "importance", "hooks", "detectors", "datasets"},
-    "transfer": BASE | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
+    "transfer": BASE | RUNS | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
     "separability": BASE | {"figures", "tables", "store"},
     "embed": BASE | {"figures", "tables", "store", "separability"},
     "artifacts": BASE | {"figures", "tables", "datasets"},
     "responses": BASE
+    | RUNS
     | {"figures", "tables", "store", "neurons", "artifacts", "datasets", "hooks", "detectors"},
-    "recording": BASE | {"store", "hooks", "detectors", "datasets"},
+    "recording": BASE | RUNS | {"store", "hooks", "detectors", "datasets"},
     "paired": BASE,
     "one_image": BASE | {"store"},
     "figures": BASE | {"tables"},

@@ -89,7 +89,7 @@ def _smoothgrad(problem: Problem, x: Tensor, baseline: Tensor | None, first: int
     tunnel = NoiseTunnel(Saliency(problem.program.module))
     found = []
     for i in range(len(x)):
-        with seeded(problem.seed, first + i):
+        with seeded(problem.seed, first + i, x.device):
             found.append(
                 tunnel.attribute(
                     x[i : i + 1], nt_type="smoothgrad", nt_samples=draws,
@@ -122,7 +122,7 @@ def _gradient_shap(problem: Problem, x: Tensor, baseline: Tensor | None, first: 
     found = []
     for i in range(len(x)):
         total = torch.zeros_like(x[i : i + 1])
-        with seeded(problem.seed, first + i):
+        with seeded(problem.seed, first + i, x.device):
             for start in range(0, draws, rows):
                 part = min(rows, draws - start)
                 total += part * shap.attribute(

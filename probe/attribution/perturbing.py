@@ -132,7 +132,7 @@ def _by_part(
             change = value_of(problem, x[i : i + 1]) - value_of(problem, baseline[i : i + 1])
             found.append((change / sizes).expand(x.shape[-2:])[None])
             continue
-        with seeded(problem.seed, first + i), torch.no_grad():
+        with seeded(problem.seed, first + i, x.device), torch.no_grad():
             effects = explain(x[i : i + 1], baseline[i : i + 1], parts[None, None], rows)
         found.append(effects[:, 0] / sizes[parts])
     return Explained(torch.cat(found), value_of(problem, x))

@@ -192,13 +192,14 @@ def register(method: Method) -> Method:
 
 
 @contextmanager
-def seeded(seed: int, position: int) -> Iterator[None]:
+def seeded(seed: int, position: int, device: torch.device) -> Iterator[None]:
     """Draw by seed and position of an image, whatever else is drawn and in which batches.
 
-    captum draws from the global generators of torch and numpy; both are left as they were.
+    captum draws from the global generators of torch and numpy, on the device of the images; all
+    are left as they were. Another device draws other numbers, as another seed would.
     """
     before = np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng():
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed * 1_000_003 + position)
         np.random.seed((seed * 1_000_003 + position) % (1 << 32))  # noqa: NPY002
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from probe.calibration.rules import RULES, Draw, Verdict
@@ -65,6 +66,7 @@ def calibrate(
     clusters: int = 25,
     rules: Sequence[str] | None = None,
     seed: int = 0,
+    device: str | torch.device = "cpu",
 ) -> Calibration:
     """Judge rules that call units universal by planted detectors.
 
@@ -86,6 +88,8 @@ def calibrate(
         Of `RULES`; all by default.
     seed : int, default 0
         Seed of the first draw.
+    device : str or torch.device, default "cpu"
+        Where the filter bank and the planted detectors run.
 
     Returns
     -------
@@ -105,12 +109,15 @@ def calibrate(
             "1 draw, 5 clusters and 1 setting are needed."
         )
     chosen = {name: RULES[name] for name in (rules or RULES)}
-    population = data if isinstance(data, Population) else measure_population(data)
+    if not isinstance(data, Population):
+        data = measure_population(data, device=device)
+    population = data
     rows = []
     with progress_bar("calibrate", draws * len(settings) * len(chosen)) as advance:
         for units, effect in settings:
             for number in range(draws):
                 planted = plant(population, units, effect, seed + number)
+                planted.detector.to(device)
                 draw = Draw.of(planted, population, clusters, seed + number)
                 for name, rule in chosen.items():
                     began = time.perf_counter()

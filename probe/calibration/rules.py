@@ -113,14 +113,18 @@ class Draw:
         """Every dataset at the units."""
         net: Any = self.planted.detector.module
         with torch.inference_mode():
-            return [State(net.relu(net.fc1(torch.from_numpy(one)))) for one in self.features]
+            return [State(net.relu(net.fc1(self.on_device(one)))) for one in self.features]
+
+    def on_device(self, features: NDArray[np.float32]) -> torch.Tensor:
+        """Put features where the planted detector is."""
+        return torch.from_numpy(features).to(self.planted.detector.device)
 
     @cached_property
     def contributions(self) -> list[Floats]:
         """Logit less the logit without the unit (set to its mean), by dataset, (n, units)."""
         out = []
         for state in self.states:
-            mean = state.value.mean(dim=0).double().numpy()
+            mean = state.value.mean(dim=0).cpu().double().numpy()
             empty = np.zeros((1, len(mean)), dtype=bool)
             full = self.program.ablate_sets(state, empty, mean)
             out.append(np.asarray(full - self.program.sweep(state, mean[:, None])[:, :, 0], float))
@@ -140,7 +144,7 @@ class Draw:
         out = []
         rows = zip(self.states, self.labels, self.clusters, self.contributions, strict=True)
         for state, labels, clusters, part in rows:
-            values = state.value.numpy()
+            values = state.value.cpu().numpy()
             logits = values.astype(float) @ program.weight.numpy() + program.bias
             out.append(
                 Evidence(
@@ -155,7 +159,7 @@ class Draw:
         """Ranges of the mean responses over four values, shape (dataset, unit)."""
         out = []
         for state in self.states:
-            low, high = (side.double().numpy() for side in torch.aminmax(state.value, dim=0))
+            low, high = (side.cpu().double().numpy() for side in torch.aminmax(state.value, dim=0))
             if clamp:
                 low, high = np.minimum(low, 1.0), np.maximum(high, 0.0)
             values = np.linspace(low, high, 4, axis=1)
@@ -262,7 +266,7 @@ def _selective_test(draw: Draw) -> Verdict:
     signs = np.sign(sum(_gap(s, y) for s, y in zip(draw.states, draw.labels, strict=True)))
     p = np.stack(
         [
-            permutation_test(state.value.numpy() * signs, y, c, PERMUTATIONS, draw.seed).p
+            permutation_test(state.value.cpu().numpy() * signs, y, c, PERMUTATIONS, draw.seed).p
             for state, y, c in zip(draw.states, draw.labels, draw.clusters, strict=True)
         ]
     )
@@ -271,7 +275,7 @@ def _selective_test(draw: Draw) -> Verdict:
 
 
 def _gap(state: State, labels: NDArray[np.int8]) -> Any:
-    values = state.value.numpy()
+    values = state.value.cpu().numpy()
     return values[labels == 1].mean(axis=0) - values[labels == 0].mean(axis=0)
 
 
@@ -279,6 +283,6 @@ def _attributed(draw: Draw, attribute: Callable[[torch.Tensor], Any]) -> Floats:
     rows = []
     for one in draw.features:
         step = max(1, len(one) // CAPTUM_IMAGES)
-        found = attribute(torch.from_numpy(one[::step]))
-        rows.append(found.detach().abs().mean(dim=0).numpy())
+        found = attribute(draw.on_device(one[::step]))
+        rows.append(found.detach().abs().mean(dim=0).cpu().numpy())
     return np.asarray(rows, dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import report
-from probe.cli.naming import detector_of
+from probe.cli.naming import DEVICE, detector_of, detectors_of, taken
+from probe.compute import DEVICE_VARIABLE
 from probe.errors import ProbeError
 from probe.schema import DATASETS, SPLITS
 
@@ -82,28 +84,47 @@ def cli() -> None:
 @click.option("--source", default="deepfakes", show_default=True, type=click.Choice(DATASETS))
 @click.option("--seed", default=0, show_default=True)
 @click.option("--no-serve", is_flag=True, help="End instead of serving the dashboard.")
+@DEVICE
 @_serving
-def demo(out: Path, detectors: str, source: str, seed: int, no_serve: bool, **serving: Any) -> None:
+def demo(
+    out: Path,
+    detectors: str,
+    source: str,
+    seed: int,
+    no_serve: bool,
+    device: str,
+    **serving: Any,
+) -> None:
     """Run the whole study on the embedded lab dataset and show it in the browser."""
     from probe.demo import DemoPlan, run_demo
 
-    report.outcome(run_demo(DemoPlan(out, DemoPlan.parse(detectors), source, seed)))
+    plan = DemoPlan(out, DemoPlan.parse(detectors), source, seed, device)
+    taken(device)
+    report.outcome(run_demo(plan))
     if not no_serve:
-        _serve(out, **serving)
+        _serve(out, device, **serving)
 
 
 @cli.command()
 @click.argument("file", type=FILE)
 @click.option("--out", type=FOLDER, help="Run folder, instead of the file's.")
 @click.option("--dry-run", is_flag=True, help="Only say what is done and what is left.")
-def run(file: Path, out: Path | None, dry_run: bool) -> None:
+@click.option(
+    "--device",
+    envvar=DEVICE_VARIABLE,
+    metavar="auto|cpu|cuda|cuda:1|mps",
+    help="Where networks run, instead of the file's.",
+)
+def run(file: Path, out: Path | None, dry_run: bool, device: str | None) -> None:
     """Run the study that FILE describes; resumes."""
     from probe.study import load_study, run_study, stages_of
 
-    study = load_study(file, out)
+    study = load_study(file, out, device)
     report.stages(stages_of(study))
     if not dry_run:
+        taken(study.compute.device)
         words = ["probe", "run", str(file), *(["--out", str(out)] if out else [])]
+        words += ["--device", device] if device else []
         report.outcome(run_study(study, shlex.join(words)))
 
 
@@ -137,19 +158,23 @@ def doctor(as_json: bool) -> None:
 @cli.command()
 @click.argument("run", type=FOLDER)
 @click.argument("others", type=FOLDER, nargs=-1)
+@DEVICE
 @_serving
-def dashboard(run: Path, **serving: Any) -> None:
+def dashboard(run: Path, device: str, **serving: Any) -> None:
     """Serve the dashboard of a run folder; OTHERS are further runs to compare it with.
 
     On this machine only, unless --host says otherwise: then a token is asked for. Traffic is not
     encrypted.
     """
-    _serve(run, **serving)
+    taken(device)
+    _serve(run, device, **serving)
 
 
-def _serve(run: Path, **serving: Any) -> None:
+def _serve(run: Path, device: str, **serving: Any) -> None:
     import importlib
 
+    # What pages ask for is computed by processes of their own, which inherit this.
+    os.environ[DEVICE_VARIABLE] = device
     # The app stands on top of probe; probe finds it by name and never imports it.
     importlib.import_module("app").serve(run, **serving)
 
@@ -282,8 +307,15 @@ def layers(name: str, input_size: int | None) -> None:
 @click.option("--base", type=FOLDER, help="Trained base detector to tune.")
 @click.option("--target", help="Dataset mixed in for tuning.")
 @click.option("--audit/--no-audit", "audited", default=True, help="Audit the data first (cached).")
+@DEVICE
 def train(
-    name: str, source: str, out: Path, target: str | None, audited: bool, **options: Any
+    name: str,
+    source: str,
+    out: Path,
+    target: str | None,
+    audited: bool,
+    device: str,
+    **options: Any,
 ) -> None:
     """Train detector NAME on dataset SOURCE into OUT."""
     from probe.datasets import open_dataset
@@ -291,9 +323,10 @@ def train(
 
     mixed = open_dataset(target) if target else None
     variant, data = options.pop("variant"), open_dataset(source)
+    place = taken(device)
     if audited:
         _audit([data] + ([mixed] if mixed else []), [source] + ([target] if target else []))
-    done = train_variant(name, variant, data, out, target=mixed, **options)
+    done = train_variant(name, variant, data, out, target=mixed, device=place, **options)
     report.trained(done, out)
 
 
@@ -308,6 +341,7 @@ def train(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv .parquet .tex .md"
 )
 @click.option("--audit/--no-audit", "audited", default=True, help="Audit the data first (cached).")
+@DEVICE
 def evaluate(
     datasets: tuple[str, ...],
     names: tuple[str, ...],
@@ -315,13 +349,14 @@ def evaluate(
     per_video: bool,
     out: Path | None,
     audited: bool,
+    device: str,
 ) -> None:
     """Measure detectors on datasets: accuracy, AUROC, AP, EER with clustered intervals."""
     from probe.datasets import open_dataset, parts_of
     from probe.detectors.evaluation import evaluate as measure
     from probe.detectors.evaluation import suspect_polarity
 
-    those = [detector_of(name) for name in names]
+    those = detectors_of(names, device)
     opened = [open_dataset(name) for name in datasets]
     chosen = [data.select(split=split) for data in opened]
     if audited:
@@ -342,14 +377,21 @@ def evaluate(
 @click.option("--out", type=FOLDER, required=True, help="The store, ending in .zarr.")
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float32")
+@DEVICE
 def record(
-    datasets: tuple[str, ...], name: str, layers: tuple[str, ...], out: Path, split: str, dtype: str
+    datasets: tuple[str, ...],
+    name: str,
+    layers: tuple[str, ...],
+    out: Path,
+    split: str,
+    dtype: str,
+    device: str,
 ) -> None:
     """Record activations of a detector on datasets into a store; resumes."""
     from probe.recording import record as record_store
 
-    data = _joined(datasets, split)
-    record_store(detector_of(name), data, out, layers=list(layers), dtype=dtype)
+    detector, data = detector_of(name, device), _joined(datasets, split)
+    record_store(detector, data, out, layers=list(layers), dtype=dtype)
     report.written(out)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from probe import report
-from probe.cli.naming import DETECTOR, detector_of
+from probe.cli.naming import DETECTOR, DEVICE, detectors_of
 from probe.cli.writing import check_out, write_table
 from probe.errors import ProbeError
 from probe.schema import SPLITS
@@ -68,6 +68,7 @@ def _list_methods(context: click.Context, _: click.Parameter, asked: bool) -> No
 )  # fmt: skip
 @click.option("--regions", is_flag=True, help="Say where in the face the detectors look.")
 @click.option("--table", type=PLACE, help="What is found: .csv .parquet .tex .md .zarr")
+@DEVICE
 def attribute(datasets: tuple[str, ...], **options: Any) -> None:
     r"""Explain what detectors say of images by heatmaps, and check whether to trust them.
 
@@ -79,7 +80,7 @@ def attribute(datasets: tuple[str, ...], **options: Any) -> None:
     from probe.report.maps import print_maps
 
     check_out(options["table"])
-    those = [detector_of(name) for name in options["names"]]
+    those = detectors_of(options["names"], options["device"])
     everything, data = _images(datasets, options)
     names = method_names(options["methods"] or ["gradcam"])
     settings = {

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from probe import report
-from probe.cli.naming import DETECTOR, detector_of
+from probe.cli.naming import DETECTOR, DEVICE, detector_of, taken
 from probe.schema import SPLITS
 
 __all__ = ["COMMANDS"]
@@ -37,17 +37,18 @@ ONE = click.option("--detector", "-d", "name", required=True, metavar=DETECTOR)
 @SPLIT
 @click.option("--seed", default=0, show_default=True)
 @OUT
+@DEVICE
 def neurons(
     datasets: tuple[str, ...], name: str, layer: str | None, measure: str, mode: str,
     positions: bool, top: float, alpha: float, correction: str, ablated: bool, split: str,
-    seed: int, out: Path | None,
+    seed: int, out: Path | None, device: str,
 ) -> None:  # fmt: skip
     """Test which units contribute to detection in every dataset; count them beside nulls."""
     from probe.ablation import NoSetsError, ablate_universal
     from probe.importance import neuron_importance
     from probe.neurons import universal_neurons
 
-    parts, detector = _parts(datasets, split), detector_of(name)
+    detector, parts = detector_of(name, device), _parts(datasets, split)
     table = neuron_importance(
         detector, parts, layer, measure, mode=mode, positions=positions, seed=seed
     )
@@ -58,15 +59,15 @@ def neurons(
         report.written(found.export(out.with_name(f"{out.stem}-universality{out.suffix}")))
     if ablated and not positions:
         try:
-            taken = ablate_universal(
+            without = ablate_universal(
                 detector, parts, layer, top=top, alpha=alpha, correction=correction, seed=seed
             )
         except NoSetsError as error:
             report.note(str(error))
             return
-        report.ablation(taken)
+        report.ablation(without)
         if out:
-            report.written(taken.export(out.with_name(f"{out.stem}-ablation{out.suffix}")))
+            report.written(without.export(out.with_name(f"{out.stem}-ablation{out.suffix}")))
 
 
 @click.command()
@@ -79,16 +80,17 @@ def neurons(
 @SPLIT
 @click.option("--seed", default=0, show_default=True)
 @OUT
+@DEVICE
 def ablate(
     datasets: tuple[str, ...], name: str, layer: str | None, sets: tuple[str, ...], values: str,
-    n_random: int, split: str, seed: int, out: Path | None,
+    n_random: int, split: str, seed: int, out: Path | None, device: str,
 ) -> None:  # fmt: skip
     """Take sets of units out and measure detection, against matched random sets."""
     from probe.ablation import ablate as take_out
 
     units = dict(_set(text) for text in sets)
     found = take_out(
-        detector_of(name), units, _parts(datasets, split), layer, values=values,
+        detector_of(name, device), units, _parts(datasets, split), layer, values=values,
         n_random=n_random, seed=seed,
     )  # fmt: skip
     report.ablation(found)
@@ -105,23 +107,25 @@ def ablate(
 @click.option("--random", "n_random", default=100, show_default=True, help="Random sets of units.")
 @click.option("--seed", default=0, show_default=True)
 @OUT
+@DEVICE
 def heads(
     datasets: tuple[str, ...], name: str, layer: str | None, held_out: str | None,
-    at_least: int | None, n_random: int, seed: int, out: Path | None,
+    at_least: int | None, n_random: int, seed: int, out: Path | None, device: str,
 ) -> None:  # fmt: skip
     """Refit heads on units universal elsewhere; measure them on a dataset held out."""
     from probe.errors import UnknownNameError
     from probe.transfer import leave_one_out, universal_head
 
+    detector = detector_of(name, device)
     parts = {part.name: part for part in _parts(datasets, None)}
     options: dict[str, Any] = {"at_least": at_least, "n_random": n_random, "seed": seed}
     if held_out is None:
-        found = leave_one_out(detector_of(name), list(parts.values()), layer, **options)
+        found = leave_one_out(detector, list(parts.values()), layer, **options)
     else:
         if held_out not in parts:
             raise UnknownNameError("dataset", held_out, parts)
         rest = [part for other, part in parts.items() if other != held_out]
-        found = universal_head(detector_of(name), rest, parts[held_out], layer, **options)
+        found = universal_head(detector, rest, parts[held_out], layer, **options)
     report.heads(found)
     if out:
         report.written(found.export(out))
@@ -136,9 +140,10 @@ def heads(
 @click.option("--seed", default=0, show_default=True)
 @click.option("--figure", type=TABLE, help="Also draw it: .pdf .png .svg")
 @OUT
+@DEVICE
 def calibrate(
     dataset: str, draws: int, units: tuple[int, ...], effect: tuple[float, ...], clusters: int,
-    seed: int, figure: Path | None, out: Path | None,
+    seed: int, figure: Path | None, out: Path | None, device: str,
 ) -> None:  # fmt: skip
     """Judge every rule that calls units universal on detectors whose truth is planted."""
     from probe.calibration import calibrate as run
@@ -150,7 +155,7 @@ def calibrate(
     settings = [(u, e) for u in units or (256,) for e in effect or (1.0,)]
     found = run(
         open_dataset(dataset), draws=draws, clusters=clusters, seed=seed,
-        settings=settings if units or effect else SETTINGS,
+        settings=settings if units or effect else SETTINGS, device=taken(device),
     )  # fmt: skip
     report.calibration(found)
     if out:

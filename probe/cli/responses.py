@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from probe import report
-from probe.cli.naming import DETECTOR, detector_of
+from probe.cli.naming import DETECTOR, DEVICE, detector_of
 from probe.cli.writing import check_out, write_table
 from probe.report.responses import responses as print_responses
 from probe.schema import SPLITS
@@ -45,11 +45,12 @@ OUT = click.Path(path_type=Path)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--figure", type=TABLE, help="Also draw it: .pdf .png .svg")
 @click.option("--out", type=OUT, help=".csv .parquet .tex .md .zarr")
+@DEVICE
 def responses(
     store: Path, layer: str, measurements: Path | None, datasets: tuple[str, ...],
     covariates: tuple[str, ...], name: str | None, others: str, videos: int,
     universal: tuple[int, ...], permutations: int, split: str, seed: int, figure: Path | None,
-    out: Path | None,
+    out: Path | None, device: str,
 ) -> None:  # fmt: skip
     """Say what each unit of a recorded layer responds to."""
     from probe.responses import dose_response, relate, render_doses
@@ -58,6 +59,7 @@ def responses(
     if bool(measurements) == bool(datasets) and (measurements or not name):
         raise click.UsageError("Give --measurements or --datasets, or --detector for doses alone.")
     check_out(out)
+    detector = detector_of(name, device) if name else None
     recorded = ActivationStore.open(store)
     parts = []
     if measurements or datasets:
@@ -67,14 +69,12 @@ def responses(
                 recorded, layer, data, covariates, universal, n_permutations=permutations, seed=seed
             )
         )
-    if name:
+    if detector is not None:
         images = render_doses(others=others, split=split, videos=videos)
         full = recorded.attrs["layers"].get(layer, layer)
         reducer = recorded.attrs["reducer"]
         parts.append(
-            dose_response(
-                detector_of(name), full, images, reducer=reducer, universal=universal, seed=seed
-            )
+            dose_response(detector, full, images, reducer=reducer, universal=universal, seed=seed)
         )
     found = parts[0] if len(parts) == 1 else parts[0].joined(parts[1])
     print_responses(found)

@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from probe.compute import resolve_device
+
 __all__ = ["Detector", "DetectorSpec", "FakeLogit", "Normalize", "weights_hash"]
 
 
@@ -133,6 +135,30 @@ class Detector:
     def device(self) -> torch.device:
         """Device that the weights are on."""
         return next(self.module.parameters()).device
+
+    def to(self, device: str | torch.device) -> Detector:
+        """Move the weights to a device, in place as `torch.nn.Module.to` does.
+
+        Everything that takes a detector runs where it is. What was traced or compiled of it before
+        is to be made anew.
+
+        Parameters
+        ----------
+        device : str or torch.device
+            As in `probe.compute.resolve_device`.
+
+        Returns
+        -------
+        Detector
+            The same.
+
+        Raises
+        ------
+        ProbeError
+            If there is no such device here.
+        """
+        self.module.to(resolve_device(device))
+        return self
 
     def logits(self, images: NDArray[np.float32] | Tensor) -> NDArray[np.float32]:
         """Score images.

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from probe.compute import resolve_device
 from probe.datasets.dataset import Dataset
 from probe.detectors.detector import Detector, DetectorSpec, FakeLogit, Normalize
 from probe.errors import ProbeError
@@ -186,7 +187,11 @@ class Planted:
 
 
 def measure_population(
-    data: Dataset, *, size: int | None = None, batch_size: int = 64
+    data: Dataset,
+    *,
+    size: int | None = None,
+    batch_size: int = 64,
+    device: str | torch.device = "cpu",
 ) -> Population:
     """Run the filter bank over datasets, all splits, once for any number of planted detectors.
 
@@ -198,22 +203,25 @@ def measure_population(
         Side of the images in pixels; the lab's own (128) by default.
     batch_size : int, default 64
         Images a batch.
+    device : str or torch.device, default "cpu"
+        Where the bank runs.
 
     Raises
     ------
     ProbeError
-        If there is one dataset only, or an identity lacks one of the two labels.
+        If there is no such device, one dataset only, or an identity lacks one of the two labels.
     """
     names = tuple(dict.fromkeys(data.samples.table["dataset"]))
     if len(names) < 2:
         raise ProbeError(
             f"{data.name!r} is one dataset; units are universal over two or more. Use the lab."
         )
-    bank, side = FilterBank().eval(), size or 128
+    where_to = resolve_device(device)
+    bank, side = FilterBank().eval().to(where_to), size or 128
     rows = np.empty((len(data), bank.features), dtype=np.float32)
     with progress_bar("features", len(data)) as advance, torch.inference_mode():
         for where, images in data.batches(side, batch_size):
-            rows[where] = bank(torch.from_numpy(images)).numpy()
+            rows[where] = bank(torch.from_numpy(images).to(where_to)).cpu().numpy()
             advance(where.stop - where.start)
     mean, std = rows.mean(axis=0, dtype=float), rows.std(axis=0, dtype=float) + 1e-6
     features = ((rows - mean) / std).astype(np.float32)

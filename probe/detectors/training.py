@@ -75,10 +75,9 @@ def train(
     out: Path,
     plan: TrainingPlan,
     *,
-    accelerator: str = "auto",
     devices: int | str = 1,
 ) -> Detector:
-    """Train a detector and keep the weights of the best validation epoch.
+    """Train a detector where it is, and keep the weights of the best validation epoch.
 
     A finished training of the same plan, data and starting weights in `out` is loaded instead of
     repeated; an interrupted one goes on at the epoch where it stopped, to the same weights.
@@ -86,7 +85,7 @@ def train(
     Parameters
     ----------
     detector : Detector
-        Where to start; left as it is.
+        Where to start; left as it is. The training runs on its device.
     sources : sequence of Dataset
         Training data. Of several, batches alternate.
     validation : Dataset
@@ -95,13 +94,13 @@ def train(
         Folder for weights (safetensors), card and history.
     plan : TrainingPlan
         How.
-    accelerator, devices
-        As in Lightning Fabric; on several devices each step's batch is divided among them.
+    devices : int or str, default 1
+        As in Lightning Fabric: how many of that kind; each step's batch is divided among them.
 
     Returns
     -------
     Detector
-        The trained copy, on the CPU.
+        The trained copy, on the same device.
 
     Raises
     ------
@@ -113,10 +112,10 @@ def train(
     for data in (*sources, validation):
         _require_two_classes(data)
     identity = _identity(detector, sources, validation, plan)
-    finished = _finished(out, identity)
+    finished = _finished(out, identity, detector.device)
     if finished is not None:
         return finished
-    run = _Run(detector, sources, validation, out, plan, identity, accelerator, devices)
+    run = _Run(detector, sources, validation, out, plan, identity, devices)
     return run.complete()
 
 
@@ -131,13 +130,12 @@ class _Run:
         out: Path,
         plan: TrainingPlan,
         identity: dict[str, Any],
-        accelerator: str,
         devices: int | str,
     ) -> None:
         self.plan, self.out, self.identity, self.start = plan, out, identity, detector
         self.fabric = lightning_fabric.Fabric(
-            accelerator=accelerator,
-            devices=devices,
+            accelerator=detector.device.type,
+            devices=_those(detector.device, devices),
             precision=plan.precision,  # type: ignore[arg-type]  # Fabric checks the text itself
         )
         self.fabric.launch()
@@ -244,6 +242,7 @@ class _Run:
     def _finish(self) -> Detector:
         module = _copy(self.start)
         module.load_state_dict(self.best)
+        module.to(self.start.device)
         module.to(memory_format=torch.channels_last)
         result = Detector(module, replace(self.start.spec, origin="trained"))
         if self.fabric.is_global_zero:
@@ -256,6 +255,11 @@ class _Run:
             save_detector(result, self.out, extra)
             (self.out / RESUME_FILE).unlink(missing_ok=True)
         return result
+
+
+def _those(device: torch.device, count: int | str) -> int | str | list[int]:
+    """Name the devices as Fabric does: the detector's own where one is asked for."""
+    return [device.index] if count == 1 and device.index is not None else count
 
 
 def _copy(detector: Detector) -> nn.Module:
@@ -329,7 +333,7 @@ def _identity(
     }
 
 
-def _finished(out: Path, identity: dict[str, Any]) -> Detector | None:
+def _finished(out: Path, identity: dict[str, Any], device: torch.device) -> Detector | None:
     file = out / CARD_FILE
     if not file.is_file():
         return None
@@ -340,7 +344,7 @@ def _finished(out: Path, identity: dict[str, Any]) -> Detector | None:
             f"{str(out)!r} holds a finished training that differs in {', '.join(keys)}. Choose "
             "another folder, or remove this one to train again."
         )
-    return load_detector(out)
+    return load_detector(out, device=device)
 
 
 def _versions() -> dict[str, str]:

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from probe.datasets.dataset import Dataset
 from probe.detectors.architectures import find_architecture
 from probe.detectors.detector import Detector
@@ -78,6 +80,7 @@ def train_base(
     *,
     input_size: int | None = None,
     plan: TrainingPlan | None = None,
+    device: str | torch.device = "cpu",
 ) -> Detector:
     """Train variant `base` from random weights on the train split of one dataset.
 
@@ -93,9 +96,11 @@ def train_base(
         Side of the images in pixels; the architecture's own by default.
     plan : TrainingPlan, optional
         The study's by default.
+    device : str or torch.device, default "cpu"
+        Where; the result stays there.
     """
     plan = plan or plan_base(name)
-    start = load_detector(name, input_size=input_size, seed=plan.seed)
+    start = load_detector(name, input_size=input_size, seed=plan.seed, device=device)
     start = Detector(start.module, replace(start.spec, variant="base", notes=_notes(source)))
     return train(start, [source.select(split="train")], source.select(split="val"), out, plan)
 
@@ -114,7 +119,7 @@ def train_tuned(
     Parameters
     ----------
     base : Detector
-        Where to start.
+        Where to start; trained on its device.
     variant : {"shallow", "deep"}
         The last layers, or every layer.
     source, target : Dataset
@@ -140,6 +145,7 @@ def train_variant(
     base: Path | None = None,
     target: Dataset | None = None,
     input_size: int | None = None,
+    device: str | torch.device = "cpu",
     **plan: int | None,
 ) -> Detector:
     """Train any of the three variants; what `probe train` calls.
@@ -160,6 +166,8 @@ def train_variant(
         Dataset mixed in; needed to tune.
     input_size : int, optional
         Side of the images in pixels, for `base`; tuning keeps the base's.
+    device : str or torch.device, default "cpu"
+        Where; the result stays there.
     **plan : int, optional
         ``epochs``, ``batch_size``, ``seed``; the study's where None.
 
@@ -170,13 +178,14 @@ def train_variant(
     """
     given: dict[str, Any] = {key: value for key, value in plan.items() if value is not None}
     if variant == "base":
-        return train_base(name, source, out, input_size=input_size, plan=plan_base(name, **given))
+        planned = plan_base(name, **given)
+        return train_base(name, source, out, input_size=input_size, plan=planned, device=device)
     if base is None or target is None:
         raise ProbeError(
             f"Variant {variant!r} tunes a trained base on a second dataset. Give both: the "
             "folder of the base and the target dataset (--base, --target)."
         )
-    start = load_detector(base)
+    start = load_detector(base, device=device)
     if start.spec.name != name:
         raise ProbeError(
             f"The base in {str(base)!r} is {start.spec.name}, not {name}. Name the same "

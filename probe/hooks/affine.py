@@ -133,7 +133,7 @@ def _batchnorm(module: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
 
 
 def _exact(value: Tensor) -> Tensor:
-    return value.detach().double().cpu()
+    return value.detach().cpu().double()
 
 
 def _getitem(node: fx.Node, known: dict[fx.Node, Affine]) -> Affine | None:

@@ -114,7 +114,7 @@ class AffineProgram:
         return np.asarray((self._logit(state)[:, None] + change @ member).float().numpy())
 
     def _asked(self, state: State, units: NDArray[np.int64] | None) -> tuple[Tensor, Tensor]:
-        h, weight = state.value.double().cpu(), self.weight.cpu()
+        h, weight = state.value.cpu().double(), self.weight.cpu()
         if units is None:
             return h, weight
         chosen = torch.from_numpy(asked_units(self.units, units))
@@ -125,7 +125,7 @@ class AffineProgram:
         return np.asarray((each.sigmoid() if probability else each).sum(dim=0).numpy())
 
     def _logit(self, state: State) -> Tensor:
-        return state.value.double().cpu() @ self.weight.cpu() + self.bias
+        return state.value.cpu().double() @ self.weight.cpu() + self.bias
 
     def explain(self) -> str:
         """Say what was composed."""

@@ -92,7 +92,7 @@ class LocalProgram:
 
     def state(self, images: Any) -> State:
         """Run images up to the tap, and keep what later questions share."""
-        return run_prefix(self.prefix, images)
+        return run_prefix(self.prefix, images, self.suffix)
 
     def base(self, state: State) -> dict[fx.Node, Tensor]:
         """Name the untouched values that a state holds."""
@@ -103,7 +103,7 @@ class LocalProgram:
     ) -> NDArray[np.float32]:
         """Set units to values, shape (units, v) or (n, units, v); give logits (n, units, v)."""
         asked = asked_units(self.units, units)
-        given = check_values(values, len(asked), len(state.value)).to(state.value)
+        given = check_values(values, len(asked), len(state.value), state.value)
         each = given.ndim == 3
         new = given.permute(1, 2, 0) if each else given[:, :, None]
         new = new.reshape(*new.shape, *[1] * len(self.place.extent))
@@ -139,7 +139,8 @@ class LocalProgram:
     ) -> NDArray[np.float32]:
         """Set all units of each set, shape (sets, units), at once; fake logits (n, sets)."""
         device, base = state.value.device, self.base(state)
-        spread = self._mask(torch.as_tensor(values).to(state.value)[None])
+        like = torch.as_tensor(values).to(state.value.dtype).to(device)
+        spread = self._mask(like[None])
         out = np.empty((len(state.value), len(sets)), dtype=np.float32)
         for block in _blocks(len(sets), 1, len(state.value), self.plain_rows):
             mask = self._mask(torch.from_numpy(sets[block.units]).to(device))

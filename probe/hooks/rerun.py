@@ -54,14 +54,14 @@ class Rerun:
 
     def state(self, images: Any) -> State:
         """Run images up to the tap."""
-        return run_prefix(self.prefix, images)
+        return run_prefix(self.prefix, images, self.suffix)
 
     def sweep(
         self, state: State, values: NDArray[np.float64], units: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
         """Set units to values, shape (units, v) or (n, units, v); give logits (n, units, v)."""
         n, asked = len(state.value), asked_units(self.units, units)
-        given = check_values(values, len(asked), n).to(state.value)
+        given = check_values(values, len(asked), n, state.value)
         out = np.empty((n, len(asked), given.shape[-1]), dtype=np.float32)
         for i, k in np.ndindex(*out.shape[1:]):
             some = given[..., i, k].expand(n)

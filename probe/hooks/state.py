@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,9 +34,14 @@ class State:
         return sum(item.element_size() * item.nelement() for item in held)
 
 
-def run_prefix(prefix: fx.GraphModule, images: Any) -> State:
-    """Run images, shape (n, 3, h, w), up to the tap."""
-    device = next(prefix.parameters()).device if any(True for _ in prefix.parameters()) else "cpu"
+def run_prefix(prefix: fx.GraphModule, images: Any, suffix: fx.GraphModule | None = None) -> State:
+    """Run images, shape (n, 3, h, w), up to the tap, on the device of the weights.
+
+    A tap before all weights has a prefix without any; then the suffix says where they are.
+    """
+    modules = [prefix] if suffix is None else [prefix, suffix]
+    held = (t for one in modules for t in itertools.chain(one.parameters(), one.buffers()))
+    device = next((tensor.device for tensor in held), torch.device("cpu"))
     with torch.inference_mode():
         value, *bypass = prefix(torch.as_tensor(images).to(device))
     return State(value, tuple(bypass))

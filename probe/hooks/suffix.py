@@ -245,7 +245,7 @@ def intervene(
     """
     traced = trace(detector) if isinstance(detector, Detector) else detector
     prefix, suffix = split(traced, layer)
-    state = run_prefix(prefix, images)
+    state = run_prefix(prefix, images, suffix)
     value = state.value
     with torch.inference_mode():
         for unit, to in units.items():

@@ -152,8 +152,10 @@ def asked_units(count: int, units: NDArray[np.int64] | None) -> NDArray[np.int64
     return asked.astype(np.int64)
 
 
-def check_values(values: NDArray[np.float64], units: int, samples: int) -> Tensor:
-    """Give doses as a tensor of doubles.
+def check_values(
+    values: NDArray[np.float64], units: int, samples: int, like: Tensor | None = None
+) -> Tensor:
+    """Give doses as a tensor of doubles, or of the kind and on the device of another.
 
     Raises
     ------
@@ -166,4 +168,6 @@ def check_values(values: NDArray[np.float64], units: int, samples: int) -> Tenso
             f"Values of shape {given.shape} were given; allowed are ({units}, v) and, a value a "
             f"sample, ({samples}, {units}, v)."
         )
-    return torch.from_numpy(given)
+    doses = torch.from_numpy(given)
+    # The kind first: not every device has doubles.
+    return doses if like is None else doses.to(like.dtype).to(like.device)

@@ -21,11 +21,13 @@ def untrained(detector: Detector, count: int, seed: int) -> Iterator[Detector]:
     """Make detectors of the same architecture with weights as initialised, seed by seed."""
     for draw in range(count):
         spec = detector.spec
-        fresh = load_detector(
-            spec.name, input_size=spec.input_size, seed=seed + 1000 + draw, options=spec.options
+        yield load_detector(
+            spec.name,
+            input_size=spec.input_size,
+            seed=seed + 1000 + draw,
+            options=spec.options,
+            device=detector.device,
         )
-        fresh.module.to(detector.device)
-        yield fresh
 
 
 def random_heads(

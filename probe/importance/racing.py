@@ -200,7 +200,7 @@ def top_units(
         for where, images in shuffled.batches(program.input_size, batch_size):
             state = program.state(images)
             if reference is None:
-                reference = unit_values(program, state).mean(dim=(0, 2)).double().cpu().numpy()
+                reference = unit_values(program, state).mean(dim=(0, 2)).cpu().double().numpy()
             which = race.open
             without = program.sweep(state, reference[which][:, None], which)[:, :, 0]
             lost = sigmoid(base_logits(program, state))[:, None] - sigmoid(without)

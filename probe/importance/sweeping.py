@@ -229,7 +229,7 @@ def gather(
     parts = {kind: _attributed(cut, states, kind) for kind in wanted}
     weight = np.full(len(values), np.nan)
     if isinstance(program, AffineProgram):
-        weight = program.weight.double().cpu().numpy()
+        weight = program.weight.cpu().double().numpy()
     elif "gradient" in parts:
         weight = parts["gradient"].mean(axis=0, dtype=np.float64)
     return Evidence(
@@ -265,8 +265,8 @@ class Seen:
         activation: Any = None
         for where, state in states.numbered():
             flat = unit_values(program, state)
-            low = np.minimum(low, flat.amin(dim=(0, 2)).double().cpu().numpy())
-            high = np.maximum(high, flat.amax(dim=(0, 2)).double().cpu().numpy())
+            low = np.minimum(low, flat.amin(dim=(0, 2)).cpu().double().numpy())
+            high = np.maximum(high, flat.amax(dim=(0, 2)).cpu().double().numpy())
             if activation is None:
                 activation = table((len(states), flat.shape[1]))
             activation[where] = flat.mean(dim=2).float().cpu().numpy()

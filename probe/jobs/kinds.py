@@ -43,11 +43,14 @@ class Request:
         The run; only read.
     files : pathlib.Path
         Folder of what was handed over.
+    device : str
+        Where detectors run, as in `probe.compute.resolve_device`.
     """
 
     params: dict[str, Any]
     run: RunFolder
     files: Path
+    device: str = "cpu"
 
     @cached_property
     def data(self) -> Dataset:
@@ -67,7 +70,7 @@ class Request:
         """Load a detector of the run by its label, such as "meso4/base"."""
         from probe.jobs.opening import detector_of
 
-        return detector_of(self.run, label)
+        return detector_of(self.run, label, self.device)
 
 
 def work_of(kind: str) -> Callable[[Request, Path], None]:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from probe.datasets.dataset import Dataset, read_native
 from probe.detectors.detector import Detector
 from probe.detectors.loading import CARD_FILE, load_detector
@@ -29,8 +31,8 @@ def measured_on(run: RunFolder) -> Dataset:
     return data_of(run).select(split=str(plan.get("split", "test")))
 
 
-def detector_of(run: RunFolder, label: str) -> Detector:
-    """Load a detector of a run: one that it trained, or one whose weights were brought.
+def detector_of(run: RunFolder, label: str, device: str | torch.device = "cpu") -> Detector:
+    """Load a detector of a run onto a device: one that it trained, or whose weights were brought.
 
     Raises
     ------
@@ -44,7 +46,7 @@ def detector_of(run: RunFolder, label: str) -> Detector:
         raise UnknownNameError("detector", label, known, where="this run")
     folder = run.detector(label)
     if (folder / CARD_FILE).is_file():
-        return _called(load_detector(folder), label)
+        return _called(load_detector(folder, device=device), label)
     brought = brought_file(run, label)
     if brought is None or not brought.is_file():
         where = f"and {str(brought)!r}, where they were, is gone" if brought else ""
@@ -54,7 +56,12 @@ def detector_of(run: RunFolder, label: str) -> Detector:
         )
     plan = _provenance(run)["study"]["detectors"]
     found = _called(
-        load_detector(label.rpartition("/")[0], weights=brought, input_size=plan.get("input_size")),
+        load_detector(
+            label.rpartition("/")[0],
+            weights=brought,
+            input_size=plan.get("input_size"),
+            device=device,
+        ),
         label,
     )
     noted = _provenance(run).get("weights", {}).get(label)

@@ -8,6 +8,7 @@ import time
 import traceback
 from pathlib import Path
 
+from probe.compute import AUTO, DEVICE_VARIABLE, described, resolve_device
 from probe.errors import ProbeError
 from probe.jobs.folder import JobFolder, Progress
 from probe.jobs.kinds import Request, work_of
@@ -40,7 +41,10 @@ def work(root: Path) -> int:
         job = folder.read_job()
         do = work_of(str(job["kind"]))
         _limit_threads()
-        request = Request(dict(job["params"]), RunFolder(Path(str(job["run"]))), folder.files)
+        device = resolve_device(os.environ.get(DEVICE_VARIABLE, AUTO))
+        print(described(device), flush=True)
+        run = RunFolder(Path(str(job["run"])))
+        request = Request(dict(job["params"]), run, folder.files, str(device))
         shutil.rmtree(folder.partial, ignore_errors=True)
         folder.partial.mkdir()
         with listening(notes):

@@ -127,8 +127,8 @@ def _values(recorder: Recorder, images: NDArray[np.uint8], batch_size: int) -> F
             some = images[start : start + batch_size]
             batch = np.stack([resize(image, size) for image in some]).transpose(0, 3, 1, 2)
             values, logits = recorder(np.ascontiguousarray(batch, dtype=np.float32) / 255)
-            units = values[recorder.names[0]].double().cpu().numpy()
-            rows.append(np.column_stack([logits.double().cpu().numpy(), units]))
+            units = values[recorder.names[0]].cpu().double().numpy()
+            rows.append(np.column_stack([logits.cpu().double().numpy(), units]))
             advance(len(some))
     return np.concatenate(rows)
 

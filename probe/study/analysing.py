@@ -114,7 +114,7 @@ def measure(
         measured = ArtifactMeasurements.open(place)
     else:
         parts = list(test.by_dataset().values())
-        measured = measure_artifacts(parts, workers=study.budget.workers)
+        measured = measure_artifacts(parts, workers=study.compute.n_workers)
         measured.save(place)
     level, seed = study.evaluation.level, study.seeds[0]
     wanted = {"dataset": data, "level": level, "seed": seed, "caliper": plan.caliper}
@@ -210,5 +210,6 @@ def _rendered(study: Study) -> DosedImages:
     lab = study.datasets[0]
     return render_doses(
         study.known_names, size=lab.size or 128, seed=lab.seed,
-        split=study.evaluation.split, videos=study.artifacts.videos, workers=study.budget.workers,
+        split=study.evaluation.split, videos=study.artifacts.videos,
+        workers=study.compute.n_workers,
     )  # fmt: skip

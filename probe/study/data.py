@@ -20,7 +20,7 @@ from probe.datasets.subset import draw_videos
 from probe.errors import DatasetError, ProbeError
 from probe.progress import track
 from probe.schema import DATASETS
-from probe.study.plan import Budget, Study
+from probe.study.plan import Study
 from probe.study.sources import DatasetEntry
 
 __all__ = ["open_data", "within_budget"]
@@ -57,10 +57,10 @@ def open_data(study: Study, folder: Path) -> Dataset:
     """
     if _is_lab_alone(study):
         entry = study.datasets[0]
-        return within_budget(_lab(entry, folder / "data", study.budget), entry, study)
+        return within_budget(_lab(entry, folder / "data", study.compute.n_workers), entry, study)
     parts: dict[str, Dataset] = {}
     for entry in study.datasets:
-        for part in _parts(entry, folder / SOURCES, study.budget):
+        for part in _parts(entry, folder / SOURCES, study.compute.n_workers):
             if part.name in parts:
                 raise ProbeError(
                     f"Two datasets of the study are called {part.name!r}. Give one of them "
@@ -108,16 +108,16 @@ def _is_lab_alone(study: Study) -> bool:
     return len(study.datasets) == 1 and first.is_lab and not first.lab_part
 
 
-def _parts(entry: DatasetEntry, sources: Path, budget: Budget) -> list[Dataset]:
+def _parts(entry: DatasetEntry, sources: Path, n_workers: int | None) -> list[Dataset]:
     """Open one source and take it apart; named as the study names it."""
     if entry.is_lab:
-        whole = _lab(entry, sources / _mark(entry, "lab"), budget)
+        whole = _lab(entry, sources / _mark(entry, "lab"), n_workers)
         names = [entry.lab_part] if entry.lab_part else list(DATASETS)
         parts = [whole.by_dataset()[name] for name in names]
     elif entry.open is not None:
         parts = parts_of(open_dataset(entry.open))
     else:
-        parts = _of_layout(entry, sources, budget)
+        parts = _of_layout(entry, sources, n_workers)
     if entry.name is None:
         return [replace(part, name=_only_name(part)) for part in parts]
     if len(parts) > 1:
@@ -129,14 +129,14 @@ def _parts(entry: DatasetEntry, sources: Path, budget: Budget) -> list[Dataset]:
     return [_renamed(parts[0], entry.name)]
 
 
-def _lab(entry: DatasetEntry, folder: Path, budget: Budget) -> Dataset:
+def _lab(entry: DatasetEntry, folder: Path, n_workers: int | None) -> Dataset:
     return make(
         folder, size=entry.size or 128, seed=entry.seed, counts=entry.counts,
-        workers=budget.workers,
+        workers=n_workers,
     )  # fmt: skip
 
 
-def _of_layout(entry: DatasetEntry, sources: Path, budget: Budget) -> list[Dataset]:
+def _of_layout(entry: DatasetEntry, sources: Path, n_workers: int | None) -> list[Dataset]:
     assert entry.layout is not None and entry.root is not None
     options = entry.ingest_options()
     if entry.splits == SPLIT_CHOICES[0]:
@@ -147,7 +147,7 @@ def _of_layout(entry: DatasetEntry, sources: Path, budget: Budget) -> list[Datas
     found = lying(find_layout(entry.layout, root)[0], root, options)
     if found is None:
         place = sources / _mark(entry, entry.layout)
-        found = open_layout(entry.layout, root=root, out=place, workers=budget.workers, **options)
+        found = open_layout(entry.layout, root=root, out=place, workers=n_workers, **options)
     return [part_of(found, entry.part)] if entry.part else parts_of(found)
 
 

@@ -20,7 +20,7 @@ __all__ = ["load_study", "parse_study"]
 PATHS = ("root", "reals", "image_root", "file", "open")
 
 
-def load_study(file: str | Path, out: str | Path | None = None) -> Study:
+def load_study(file: str | Path, out: str | Path | None = None, device: str | None = None) -> Study:
     """Read a study file.
 
     Parameters
@@ -29,6 +29,8 @@ def load_study(file: str | Path, out: str | Path | None = None) -> Study:
         TOML. Paths in it are relative to its folder; ``${NAME}`` is taken from the environment.
     out : path, optional
         Run folder instead of the file's ``out`` (``runs/<name of the file>`` without one).
+    device : str, optional
+        Device instead of the file's ``compute.device``.
 
     Returns
     -------
@@ -49,10 +51,12 @@ def load_study(file: str | Path, out: str | Path | None = None) -> Study:
             f"The study file {str(file)!r} cannot be read ({error}). Write one with `probe study "
             "init`."
         ) from error
-    return parse_study(text, file, out)
+    return parse_study(text, file, out, device)
 
 
-def parse_study(text: str, file: Path, out: str | Path | None = None) -> Study:
+def parse_study(
+    text: str, file: Path, out: str | Path | None = None, device: str | None = None
+) -> Study:
     """Read a study from its text; see `load_study`."""
     try:
         content = tomllib.loads(text)
@@ -63,6 +67,8 @@ def parse_study(text: str, file: Path, out: str | Path | None = None) -> Study:
     if out is not None:
         content["out"] = str(out)
     content.setdefault("out", f"runs/{file.stem}")
+    if device is not None and isinstance(content.setdefault("compute", {}), dict):
+        content["compute"]["device"] = device
     try:
         study = Study.model_validate(content)
     except ValidationError as error:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
+from probe.compute import AUTO, DEVICE_PATTERN
 from probe.detectors import ARCHITECTURES, find_architecture
 from probe.detectors.architectures import TIMM_PREFIX
 from probe.importance import MEASURES, MODES
@@ -20,6 +22,7 @@ from probe.study.values import Part, Positive, Seed, known
 
 __all__ = [
     "Budget",
+    "Compute",
     "DetectorPlan",
     "EvaluationPlan",
     "FigurePlan",
@@ -33,6 +36,13 @@ __all__ = [
 
 def _detector(value: str) -> str:
     return value if value.startswith(TIMM_PREFIX) else known(value, ARCHITECTURES)
+
+
+def _device(value: str) -> str:
+    """Take the name of a device, whether it is here or not: that is seen when the study runs."""
+    if not re.fullmatch(DEVICE_PATTERN, value):
+        raise ValueError("give auto, cpu, mps, cuda, or cuda:1 for the second of several")
+    return value
 
 
 DetectorName = Annotated[str, AfterValidator(_detector)]
@@ -266,12 +276,28 @@ class Budget(Part):
     images : int or None
         Images a dataset and split, drawn as whole videos, where a dataset does not say so itself;
         all by default.
-    workers : int or None
-        Processes for ingest and audit; one a core by default.
     """
 
     images: Positive | None = None
-    workers: Positive | None = None
+
+
+class Compute(Part):
+    """What the study is computed on.
+
+    Attributes
+    ----------
+    device : str
+        Where every network runs: "auto" prefers CUDA, then MPS, then the CPU; or "cpu", "cuda",
+        "cuda:1", "mps".
+    precision : str
+        In which networks run forward.
+    n_workers : int or None
+        Processes that read and make images; one a core by default.
+    """
+
+    device: Annotated[str, AfterValidator(_device)] = AUTO
+    precision: Literal["float32"] = "float32"
+    n_workers: Positive | None = None
 
 
 class Study(Part):
@@ -287,7 +313,8 @@ class Study(Part):
         Each detector is trained once a seed; the first is also that of every other draw.
     datasets : tuple of DatasetEntry
         In the order of tables and figures.
-    detectors, evaluation, record, neurons, separability, artifacts, attribution, figures, budget
+    detectors, evaluation, record, neurons, separability, artifacts, attribution, figures, budget,
+    compute
         The stages.
     """
 
@@ -304,6 +331,7 @@ class Study(Part):
     attribution: AttributionPlan = AttributionPlan()
     figures: FigurePlan = FigurePlan()
     budget: Budget = Budget()
+    compute: Compute = Compute()
 
     @model_validator(mode="after")
     def _names_fit(self) -> Study:
@@ -359,7 +387,7 @@ class Study(Part):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that decides tables; not of place, title, figures and processes."""
+        """Hash of all that decides tables; not of place, title, figures, device and processes."""
         aside: dict[str, Any] = dict.fromkeys(("out", "title", "figures"), True)
-        text = self.model_dump_json(exclude=aside | {"budget": {"workers"}})
+        text = self.model_dump_json(exclude=aside | {"compute": {"device", "n_workers"}})
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

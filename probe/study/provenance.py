@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from probe.compute import devices
 from probe.study.usage import Usage
 
-__all__ = ["PROVENANCE_FILE", "Provenance", "devices", "versions"]
+__all__ = ["PROVENANCE_FILE", "Provenance", "versions"]
 
 PROVENANCE_FILE = "provenance.json"
 
@@ -36,9 +35,10 @@ class Provenance:
     content : dict
         ``command``, ``study`` (all its values, and their hash), ``data`` (fingerprint by dataset
         and split), ``weights`` (fingerprint by detector), ``seeds``, ``versions``, ``python``,
-        ``platform``, ``devices``, ``stages`` (name to wall seconds, summed over the runs that
-        were needed), ``peak_memory`` (name to the most bytes that were held at once), ``disk``
-        (name to the bytes by which the run folder grew) and ``runs`` (how often it was begun).
+        ``platform``, ``devices`` (that were there), ``device`` (that was taken), ``stages`` (name
+        to wall seconds, summed over the runs that were needed), ``peak_memory`` (name to the most
+        bytes that were held at once), ``disk`` (name to the bytes by which the run folder grew)
+        and ``runs`` (how often it was begun).
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class Provenance:
             "versions": versions(),
             "python": sys.version.split()[0],
             "platform": platform.platform(),
-            "devices": devices(),
+            "devices": [f"{name} ({what})" for name, what in devices().items()],
             "stages": dict(earlier.get("stages", {})) if same else {},
             "peak_memory": dict(earlier.get("peak_memory", {})) if same else {},
             "disk": dict(earlier.get("disk", {})) if same else {},
@@ -103,13 +103,4 @@ def versions() -> dict[str, str]:
             out[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             out[name] = "not installed"
-    return out
-
-
-def devices() -> list[str]:
-    """Name what torch can compute on."""
-    out = [f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"]
-    out += [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
-    if torch.backends.mps.is_available():
-        out.append("mps")
     return out

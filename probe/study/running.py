@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from probe.ablation import NoSetsError, ablate_universal
 from probe.artifacts import ArtifactReport
+from probe.compute import resolve_device
 from probe.datasets import Dataset
 from probe.datasets.audit import AuditReport, audit
 from probe.detectors import Detector, load_detector
@@ -97,8 +100,9 @@ def run_study(study: Study, command: str = "") -> Outcome:
     ProbeError
         If something it needs is missing or does not fit.
     """
+    device = resolve_device(study.compute.device)
     require_layers(study)
-    run = _Run(study, command)
+    run = _Run(study, command, device)
     data = run.stage("data", run.open_data)
     found = run.stage("audit", lambda: run.audit(data))
     detectors = run.stage("detectors", lambda: run.detectors(data))
@@ -126,8 +130,8 @@ def run_study(study: Study, command: str = "") -> Outcome:
 class _Run:
     """The stages of a run, the manifest that the dashboard reads, and the provenance."""
 
-    def __init__(self, study: Study, command: str) -> None:
-        self.study, self.command = study, command
+    def __init__(self, study: Study, command: str, device: torch.device) -> None:
+        self.study, self.command, self.device = study, command, device
         self.folder = RunFolder(study.out)
         self.seed = study.seeds[0]
         self.stages: list[dict[str, Any]] = []
@@ -140,6 +144,7 @@ class _Run:
         self.provenance = Provenance.begin(
             study.out, command, study.model_dump(mode="json"), study.fingerprint
         )
+        self.provenance.content["device"] = str(device)
         self._write(complete=False)
 
     def _require_folder(self) -> None:
@@ -205,7 +210,7 @@ class _Run:
                 data.select(dataset=name).select(split=split)
 
     def audit(self, data: Dataset) -> AuditReport:
-        found = audit(data, workers=self.study.budget.workers)
+        found = audit(data, workers=self.study.compute.n_workers)
         found.save(self.folder.root / AUDIT_FILE)
         return found
 
@@ -214,7 +219,10 @@ class _Run:
         out = [one for seed in self.study.seeds for one in self._trained(data, seed)]
         out += [
             _called(
-                load_detector(one.name, weights=one.file, input_size=plan.input_size), one.variant
+                load_detector(
+                    one.name, weights=one.file, input_size=plan.input_size, device=self.device
+                ),
+                one.variant,
             )
             for one in plan.weights
         ]
@@ -230,7 +238,7 @@ class _Run:
             ))  # fmt: skip
             base = train_base(
                 name, source, self._place(name, VARIANTS[0], seed),
-                input_size=plan.input_size, plan=base_plan,
+                input_size=plan.input_size, plan=base_plan, device=self.device,
             )  # fmt: skip
             for variant in plan.variants:
                 if variant == VARIANTS[0]:

@@ -249,8 +249,8 @@ def _activations(recorder: Recorder, part: Dataset, batch_size: int) -> tuple[Fl
     with progress_bar(f"activations on {part.name}", len(part)) as advance:
         for where, images in part.batches(size, batch_size):
             values, out = recorder(images)
-            rows.append(values[recorder.names[0]].double().cpu().numpy())
-            logits.append(out.double().cpu().numpy())
+            rows.append(values[recorder.names[0]].cpu().double().numpy())
+            logits.append(out.cpu().double().numpy())
             advance(where.stop - where.start)
     return np.concatenate(rows), np.concatenate(logits)
 

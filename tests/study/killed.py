@@ -19,7 +19,7 @@ import torch
 from probe.errors import StoreError
 from probe.run import MANIFEST_FILE, RunFolder
 from probe.study import Study, load_study, run_study, stages_of
-from probe.study.plan import Budget
+from probe.study.plan import Compute
 
 #: Kills that aim at each stage. Those of the first stages are over before the last is begun.
 EACH = 2
@@ -78,7 +78,7 @@ def killed(study: Study, stage: str, delay: float) -> str | None:
 if __name__ == "__main__":
     study = load_study(Path(sys.argv[1]), Path(sys.argv[2]))
     # In this process: workers would be processes of their own, each importing everything.
-    study = study.model_copy(update={"budget": Budget(workers=1)})
+    study = study.model_copy(update={"compute": Compute(n_workers=1)})
     draw = random.Random(int(sys.argv[3]))
     aims = [one.name for one in stages_of(study) for _ in range(EACH)]
     hit = [killed(study, stage, draw.uniform(0, LONGEST)) for stage in aims]

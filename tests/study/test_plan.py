@@ -30,7 +30,7 @@ def test_paths_are_relative_to_the_file(file: Path) -> None:
 
 def test_the_place_and_the_processes_do_not_count_as_another_study(file: Path) -> None:
     same = load_study(file, "elsewhere")
-    more = parse_study(TEXT + "[budget]\nworkers = 3\n", file)
+    more = parse_study(TEXT + '[compute]\nn_workers = 3\ndevice = "cpu"\n', file)
     other = parse_study(TEXT.replace("epochs = 3", "epochs = 4"), file)
     assert same.fingerprint == load_study(file).fingerprint == more.fingerprint
     assert other.fingerprint != same.fingerprint
@@ -157,7 +157,7 @@ def test_the_template_names_every_key() -> None:
             assert key in text, key
 
 
-PARTS = ("detectors", "evaluation", "record", "neurons", "figures", "budget")
+PARTS = ("detectors", "evaluation", "record", "neurons", "figures", "budget", "compute")
 
 
 def load_demo() -> Study:

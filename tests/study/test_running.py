@@ -184,7 +184,7 @@ def test_sources_with_different_columns_are_joined(done: Path, tmp_path: Path) -
     text = TEXT.replace(
         'open = "data:one"', 'open = "lab"\nsize = 32\ncounts = { train = 8, val = 8, test = 8 }'
     ).replace('source = "one"', 'source = "dfd"')  # fmt: skip
-    study = parse_study(text + "[budget]\nworkers = 1\n", done / "tiny.toml", tmp_path / "out")
+    study = parse_study(text + "[compute]\nn_workers = 1\n", done / "tiny.toml", tmp_path / "out")
     make_images(tmp_path / "data", size=32)
     second = study.datasets[1].model_copy(update={"open": f"{tmp_path}/data:two"})
     study = study.model_copy(update={"datasets": (study.datasets[0], second)})
@@ -215,7 +215,7 @@ def test_the_dashboard_shows_images_of_joined_sources(done: Path, tmp_path: Path
     text = (
         entry.format("dfd") + entry.format("faceswap") + "[detectors]\ninput_size = 32\n"
         f'[[detectors.weights]]\nname = "meso4"\nfile = "{weights}"\n'
-        "[neurons]\nuntrained = 1\n[evaluation]\nresamples = 100\n[budget]\nworkers = 1\n"
+        "[neurons]\nuntrained = 1\n[evaluation]\nresamples = 100\n[compute]\nn_workers = 1\n"
     )  # fmt: skip
     out = tmp_path / "out"
     run_study(parse_study(text, tmp_path / "two.toml", out))

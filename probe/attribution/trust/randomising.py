@@ -129,23 +129,27 @@ def parameter_modules(module: nn.Module, image: NDArray[np.float32]) -> list[str
 def redraw(module: nn.Module, names: Sequence[str], seed: int) -> None:
     """Draw the own parameters of modules anew, in place; the caller's random state stays.
 
+    Draws are made on the CPU, wherever the module is, so that weights do not depend on the device.
+
     By ``reset_parameters`` where a module has it, as it was initialised before training (this
     includes running statistics). Else by permuting the elements of each parameter, which keeps
     their distribution; a parameter of one value stays.
     """
     modules: dict[str, nn.Module] = dict(module.named_modules())
     device = next(module.parameters()).device
-    with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.no_grad():
+    module.cpu()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         # Not the seed itself: a network initialised with it would be drawn again as it is.
-        torch.manual_seed(seed * 1_000_003 + OFFSET)
+        torch.default_generator.manual_seed(seed * 1_000_003 + OFFSET)
         for name in names:
             own: Any = modules[name]
             if hasattr(own, "reset_parameters"):
                 own.reset_parameters()
                 continue
             for parameter in own.parameters(recurse=False):
-                order = torch.randperm(parameter.numel()).to(device)
+                order = torch.randperm(parameter.numel())
                 parameter.copy_(parameter.flatten()[order].view_as(parameter))
+    module.to(device)
 
 
 def random_detector(detector: Detector, image: NDArray[np.float32], seed: int) -> Detector:
