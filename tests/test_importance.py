@@ -5,17 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
+from probe.datasets import Samples
 from probe.datasets.dataset import Dataset
 from probe.detectors import Detector, load_detector
 from probe.errors import ProbeError, UnknownNameError
 from probe.importance import neuron_importance
 from probe.neurons import NeuronTable, Universality, ranks, universal_neurons
+from probe.report.neurons import test_sentence as sentence
 
 
 def hidden_of(detector: Detector, part: Dataset, layer: str) -> torch.Tensor:
@@ -240,3 +244,122 @@ def table_of(effects: np.ndarray, null: np.ndarray | None = None) -> NeuronTable
             },
         )
     )
+
+
+@pytest.fixture(scope="module")
+def reals_first(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Two datasets of FaceForensics++'s row counts over 64 files: 4,480 reals, then as many fakes.
+
+    A video has 32 frames; its frames and those of other videos share files.
+    """
+    root, rng = tmp_path_factory.mktemp("reals-first"), np.random.default_rng(0)
+    rows = []
+    for dataset in ("one", "two"):
+        for label in (0, 1):
+            for k in range(16):
+                pixels = rng.integers(0, 200, (32, 32, 3)) + 50 * label * (k % 3)
+                file = root / f"{dataset}-{label}-{k}.png"
+                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(file)
+            rows += [
+                {
+                    "sample": f"{dataset}/{label}/{video:03d}/{frame:02d}",
+                    "dataset": dataset,
+                    "split": "test",
+                    "label": label,
+                    "method": dataset if label else "real",
+                    "video": f"{video:03d}",
+                    "identity": f"{video:03d}",
+                    "source": "",
+                    "frame": frame,
+                    "path": f"{dataset}-{label}-{(7 * video + frame) % 16}.png",
+                    "mask": "",
+                    "digest": f"{dataset}-{label}-{(7 * video + frame) % 16}",
+                }
+                for video in range(140)
+                for frame in range(32)
+            ]
+    return Dataset("ff", Samples(pd.DataFrame(rows)), root)
+
+
+def test_authors_mode_draws_from_both_classes_where_tables_list_reals_first(
+    reals_first: Dataset,
+) -> None:
+    detector = load_detector("meso4", input_size=32, seed=4)
+    table = neuron_importance(
+        detector,
+        reals_first,
+        mode="authors",
+        n_untrained=0,
+        n_random=0,
+        n_resamples=20,
+        n_permutations=499,
+    ).data
+    for name, part in reals_first.by_dataset().items():
+        assert part.labels[:4480].sum() == 0 and part.labels[4480:].all()
+        at = table.sel(dataset=name)
+        drawn = part.select(sample=[str(one) for one in at["sample"].values])
+        rows = drawn.samples.table
+        assert len(drawn) == 30 * 64 and int(drawn.labels.sum()) == 960
+        assert set(rows.groupby(["label", "video"]).size()) == {6, 7}
+        hidden = hidden_of(detector, drawn, "leaky").double()
+        varies = np.ptp(hidden.numpy(), axis=0) > 0
+        assert varies.sum() > 8
+        assert np.isfinite(at["p"].values[varies]).all()
+        assert np.isfinite(at["contribution"].values).all()
+        effect, contribution = slow_scores(detector, hidden, drawn.labels == 1)
+        np.testing.assert_allclose(at["effect"], effect, atol=1e-6, rtol=0)
+        np.testing.assert_allclose(at["contribution"], contribution, atol=1e-6, rtol=0)
+        assert np.abs(contribution).max() > 1e-3
+
+
+def slow_scores(
+    detector: Detector, hidden: torch.Tensor, fake: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score Meso4's units in plain loops: the authors' range, and what detection gains by each."""
+    weight, bias = (value.detach().double() for value in detector.module.fc2.parameters())
+
+    def gap(values: torch.Tensor) -> float:
+        logits = (values @ weight[0] + bias).numpy()
+        return float(logits[fake].mean() - logits[~fake].mean())
+
+    effects, contributions = [], []
+    for unit in range(hidden.shape[1]):
+        own, means = hidden[:, unit], []
+        for value in np.linspace(min(float(own.min()), 1.0), max(float(own.max()), 0.0), 4):
+            changed = hidden.clone()
+            changed[:, unit] = value
+            means.append(float(torch.sigmoid(-(changed @ weight[0] + bias)).mean()))
+        effects.append(max(means) - min(means))
+        without = hidden.clone()
+        without[:, unit] = own.mean()
+        contributions.append(gap(hidden) - gap(without))
+    return np.array(effects), np.array(contributions)
+
+
+def test_the_first_rows_are_an_option_that_says_what_they_lack(reals_first: Dataset) -> None:
+    detector = load_detector("meso4", input_size=32, seed=4)
+    options = {"mode": "authors", "order": "first", "n_untrained": 0, "n_random": 0}
+    table = neuron_importance(detector, reals_first, n_resamples=0, **options)
+    assert table.data["sample"].values[1].tolist() == [
+        f"two/0/{row // 32:03d}/{row % 32:02d}" for row in range(30 * 64)
+    ]
+    assert np.isfinite(table.data["effect"]).all() and np.isnan(table.data["p"]).all()
+    said = sentence(universal_neurons(table))
+    for name in ("one", "two"):
+        assert f"the first 1,920 rows of dataset '{name}', of 8,960, are all real" in said
+    with pytest.raises(ProbeError) as caught:
+        neuron_importance(detector, reals_first, measure="delta_logit", **options)
+    assert "'one'" in str(caught.value) and "'two', of 8,960, are all real" in str(caught.value)
+    with pytest.raises(UnknownNameError, match="drawn, first"):
+        neuron_importance(detector, reals_first, order="last")
+
+
+def test_a_table_says_where_a_dataset_has_one_class(noise: Dataset) -> None:
+    detector = load_detector("meso4", input_size=32, seed=4)
+    test = noise.select(split="test")
+    rows = np.flatnonzero((test.samples.table["dataset"] == "one") | (test.labels == 1))
+    table = neuron_importance(detector, test.take(rows), n_untrained=0, n_random=0)
+    assert table.data.attrs["one_class"] == {"two": "dataset 'two' holds no real image"}
+    assert "sample" not in table.data
+    said = sentence(universal_neurons(table))
+    assert "of 1 of 2 datasets" in said and "dataset 'two' holds no real image" in said

@@ -26,6 +26,10 @@ ONE = click.option("--detector", "-d", "name", required=True, metavar=DETECTOR)
 @LAYER
 @click.option("--measure", default="ace", show_default=True, help="ace, slope, delta_auroc, …")
 @click.option("--mode", type=click.Choice(["default", "authors"]), default="default")
+@click.option(
+    "--order", type=click.Choice(["drawn", "first"]), default="drawn", show_default=True,
+    help="Which images authors mode takes: drawn over classes and videos, or the first rows.",
+)  # fmt: skip
 @click.option("--positions", is_flag=True, help="Every position of a map is a unit of its own.")
 @click.option("--top", default=0.5, show_default=True, help="Share of units counted a dataset.")
 @click.option("--alpha", default=0.05, show_default=True, help="False discovery rate of the test.")
@@ -40,8 +44,8 @@ ONE = click.option("--detector", "-d", "name", required=True, metavar=DETECTOR)
 @DEVICE
 def neurons(
     datasets: tuple[str, ...], name: str, layer: str | None, measure: str, mode: str,
-    positions: bool, top: float, alpha: float, correction: str, ablated: bool, split: str,
-    seed: int, out: Path | None, device: str,
+    order: str, positions: bool, top: float, alpha: float, correction: str, ablated: bool,
+    split: str, seed: int, out: Path | None, device: str,
 ) -> None:  # fmt: skip
     """Test which units contribute to detection in every dataset; count them beside nulls."""
     from probe.ablation import NoSetsError, ablate_universal
@@ -50,7 +54,7 @@ def neurons(
 
     detector, parts = detector_of(name, device), _parts(datasets, split)
     table = neuron_importance(
-        detector, parts, layer, measure, mode=mode, positions=positions, seed=seed
+        detector, parts, layer, measure, mode=mode, order=order, positions=positions, seed=seed
     )
     found = universal_neurons(table, top, alpha=alpha, correction=correction)
     report.universality(found)

@@ -66,7 +66,7 @@ class Mode:
     clamp : bool
         Whether the lowest dose is at most 1 and the highest at least 0, as the study has it.
     most : int or None
-        Use at most this many images a dataset, in order.
+        Use at most this many images a dataset; see `probe.datasets.subset.draw`.
     batch_size : int
         Images a batch.
     """
@@ -118,15 +118,6 @@ class Sweep:
         ):
             if given not in allowed:
                 raise UnknownNameError(kind, given, allowed)
-
-    def length(self, part: Dataset) -> int:
-        """Images that are used."""
-        return min(len(part), self.mode.most or len(part))
-
-    def used(self, part: Dataset) -> Dataset:
-        """Keep the images that are used."""
-        length = self.length(part)
-        return part if length == len(part) else part.take(range(length))
 
 
 class States:

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from numpy.typing import NDArray
 
 from probe.datasets.dataset import Dataset, by_name
+from probe.datasets.subset import draw
 from probe.detectors.architectures import find_architecture
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
@@ -23,6 +26,7 @@ from probe.importance.sweeping import MODES, States, Sweep, gather
 from probe.neurons import NeuronTable, ranks
 from probe.neurons.table import TABLE
 from probe.progress import progress_bar
+from probe.schema import FAKE
 from probe.stats import (
     MIN_CLUSTERS,
     Floats,
@@ -51,6 +55,7 @@ def neuron_importance(
     *,
     n_values: int = 4,
     mode: str = "default",
+    order: str = "drawn",
     output: str | None = None,
     ablation: str = "mean",
     grid: str = "even",
@@ -88,8 +93,12 @@ def neuron_importance(
     n_values : int, default 4
         Doses a unit, at least 2.
     mode : {"default", "authors"}
-        ``authors`` follows the study as released: the first 30 batches of 64 images, range
+        ``authors`` follows the study as released: 30 batches of 64 images a dataset, range
         [min(lowest, 1), max(highest, 0)], response on P(real).
+    order : {"drawn", "first"}
+        Which images these are: drawn by the seed over classes, people and videos
+        (`probe.datasets.subset.draw`), or the first rows, to the letter of the study. A table that
+        lists reals before fakes has one class only among its first rows.
     output : {"logit", "p_fake", "p_real"}, optional
         Scale of the response; the mode's by default (fake logit, or P(real) for the authors').
     ablation : {"mean", "zero", "resample"}
@@ -127,15 +136,16 @@ def neuron_importance(
     -------
     NeuronTable
         Effects with intervals and ranks, dose-responses, contributions with p-values, the trivial
-        explanation, and the effects in detectors that cannot have learnt anything.
+        explanation, and the effects in detectors that cannot have learnt anything; and which
+        images were used.
 
     Raises
     ------
     UnknownNameError
-        If the layer, a measure, mode, output, ablation or grid is not known.
+        If the layer, a measure, mode, order, output, ablation or grid is not known.
     ProbeError
         If there are fewer than two doses, no default layer, or the measure needs both classes and
-        a dataset has one.
+        the images used of a dataset are of one.
     """
     reading = MODES[mode]
     for name in (measure, *also):
@@ -146,8 +156,10 @@ def neuron_importance(
         reading, output or reading.output, n_values, grid, ablation,
         batch_size or reading.batch_size, seed,
     )  # fmt: skip
-    parts = {name: sweep.used(part) for name, part in by_name(datasets).items()}
-    _require_classes(parts, measure)
+    given = by_name(datasets)
+    parts = {name: draw(part, reading.most, seed, order) for name, part in given.items()}
+    one_class = {name: why for name in parts if (why := _one_class(parts[name], given[name]))}
+    _require_classes(one_class, measure)
     traced = trace(detector)
     path = traced.resolve(layer or default_layer(detector))
     program = _compiled(traced, path, positions)
@@ -174,6 +186,8 @@ def neuron_importance(
         ("shuffled_effect", "shuffled", taught),
     ):  # fmt: skip
         data[name] = ((dim, "dataset", "unit"), np.reshape(draws, (len(draws), *shape)))
+    if any(len(part) < len(given[name]) for name, part in parts.items()):
+        data["sample"] = (("dataset", "image"), _sample_names(parts))
     return NeuronTable(
         data.assign_attrs(
             {
@@ -183,7 +197,9 @@ def neuron_importance(
                 "level": level,
                 "program": program.explain(), "detector": detector.fingerprint,
                 "label": detector.name, "spec": detector.spec.to_dict(),
-                "dataset": {name: part.fingerprint for name, part in parts.items()},
+                "dataset": {name: part.fingerprint for name, part in given.items()},
+                "order": order, "one_class": one_class,
+                "n_available": {name: len(part) for name, part in given.items()},
                 "seed": seed, "null_key": asked, "n_permutations": n_permutations,
                 "n_resamples": n_resamples,
                 "cards": {name: dict(part.card) for name, part in parts.items()},
@@ -387,14 +403,32 @@ def _where(defined: bool, values: Floats) -> Floats:
     return values if defined else np.full_like(values, np.nan)
 
 
-def _require_classes(parts: dict[str, Dataset], measure: str) -> None:
-    for name, part in parts.items():
-        if MEASURES[measure].labels and len(np.unique(part.labels)) < 2:
-            raise ProbeError(
-                f"Measure {measure!r} compares fakes with reals, and dataset {name!r} holds one "
-                "class only. Leave the dataset out, or choose a measure without labels: "
-                f"{', '.join(one for one in MEASURES if not MEASURES[one].labels)}."
-            )
+def _one_class(used: Dataset, given: Dataset) -> str:
+    """Say that the images used of a dataset are of one class, and why; empty if of both."""
+    if len(np.unique(used.labels)) != 1:
+        return ""
+    one, other = ("fake", "real") if used.labels[0] == FAKE else ("real", "fake")
+    if not (given.labels != used.labels[0]).any():
+        return f"dataset {given.name!r} holds no {other} image"
+    return (
+        f"the first {len(used):,} rows of dataset {given.name!r}, of {len(given):,}, are all {one} "
+        "(order='drawn' draws from both classes)"
+    )
+
+
+def _require_classes(one_class: dict[str, str], measure: str) -> None:
+    if one_class and MEASURES[measure].labels:
+        raise ProbeError(
+            f"Measure {measure!r} compares fakes with reals, but {'; '.join(one_class.values())}. "
+            "Leave that out, or choose a measure without labels: "
+            f"{', '.join(one for one in MEASURES if not MEASURES[one].labels)}."
+        )
+
+
+def _sample_names(parts: dict[str, Dataset]) -> NDArray[np.str_]:
+    """Name the images used of each dataset, shape (dataset, image); empty text fills up."""
+    names = pd.DataFrame([part.samples.table["sample"].tolist() for part in parts.values()])
+    return names.fillna("").to_numpy(str)
 
 
 def _null_key(

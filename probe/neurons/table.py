@@ -51,10 +51,14 @@ class NeuronTable:
         - ``response(dataset, unit, dose)``: mean score of the samples under do(unit = value);
         - ``resampled(resample, dataset, unit)``: bootstrapped effects, for intervals on counts;
         - ``null_effect(draw, dataset, unit)``, ``head_effect(head, dataset, unit)`` and
-          ``shuffled_effect(shuffled, dataset, unit)``: effects in detectors that cannot know.
+          ``shuffled_effect(shuffled, dataset, unit)``: effects in detectors that cannot know;
+        - ``sample(dataset, image)``: ids of the images used, "" beyond the last; only where these
+          are not all that were given.
 
-        Attributes: ``measure, mode, output, ablation, grid, layer, splits, detector, program``,
-        fingerprints and numbers of samples and clusters.
+        Attributes: ``measure, mode, order, output, ablation, grid, layer, splits, detector,
+        program``, fingerprints of the detector and of the data given, numbers of samples given
+        (``n_available``), used (``n_samples``) and of their clusters, and ``one_class``: dataset
+        to the reason why its images are of one class, and contributions NaN.
     """
 
     data: xr.Dataset

@@ -8,6 +8,7 @@ import numpy as np
 from rich.table import Table
 
 from probe.report.console import out, plain
+from probe.tables import parsed
 
 if TYPE_CHECKING:
     from probe.calibration import Calibration
@@ -72,9 +73,11 @@ def test_sentence(found: Universality) -> str:
     data, attrs = found.data, found.data.attrs
     tested = len(found.tested)
     if "q" not in data:
+        reasons = parsed(attrs.get("one_class", "{}"))
+        why = "; ".join(reasons.values()) if isinstance(reasons, dict) else ""
         return (
-            f"No test: {tested} of {data.sizes['dataset']} datasets hold both fakes and reals, and "
-            "two are needed."
+            f"No test: both fakes and reals were used of {tested} of {data.sizes['dataset']} "
+            f"datasets, and two are needed{f' ({why})' if why else ''}."
         )
     name = {"bh": "Benjamini-Hochberg", "by": "Benjamini-Yekutieli"}[str(attrs["correction"])]
     each = ", ".join(

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from probe.compute import AUTO, DEVICE_PATTERN
+from probe.datasets.subset import ORDERS
 from probe.detectors import ARCHITECTURES, find_architecture
 from probe.detectors.architectures import TIMM_PREFIX
 from probe.importance import MEASURES, MODES
@@ -218,7 +219,7 @@ class NeuronPlan(Part):
     ----------
     layer : str
         ``units``, ``last_conv`` or a module path.
-    measure, mode : str
+    measure, mode, order : str
         As in `neuron_importance`.
     values : int
         Doses a unit.
@@ -237,6 +238,7 @@ class NeuronPlan(Part):
     layer: str = NAMED_LAYERS[0]
     measure: Annotated[str, AfterValidator(lambda v: known(v, MEASURES))] = "ace"
     mode: Annotated[str, AfterValidator(lambda v: known(v, MODES))] = "default"
+    order: Annotated[str, AfterValidator(lambda v: known(v, ORDERS))] = "drawn"
     values: Annotated[int, Field(ge=2)] = 4
     top: Share = 0.5
     untrained: Positive = 3

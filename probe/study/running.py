@@ -344,6 +344,8 @@ class _Run:
             "dataset": {name: part.fingerprint for name, part in test.by_dataset().items()},
             "layer": _layer(detector, plan.layer),
             "mode": plan.mode,
+            "order": plan.order,
+            "seed": self.seed,
             "measure": plan.measure,
             "table": TABLE,
         }
@@ -351,7 +353,8 @@ class _Run:
             return exported(NeuronTable.open(place), place)
         table = neuron_importance(
             detector, test, _layer(detector, plan.layer), plan.measure, n_values=plan.values,
-            mode=plan.mode, n_untrained=plan.untrained, null_of=null_of, seed=self.seed,
+            mode=plan.mode, order=plan.order, n_untrained=plan.untrained, null_of=null_of,
+            seed=self.seed,
         )  # fmt: skip
         return kept(table, place)
 
