@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -17,15 +17,14 @@ from probe.errors import ProbeError, UnknownNameError
 from probe.hooks import compile_suffix, trace
 from probe.importance import default_layer, neuron_importance
 from probe.importance.attributions import Cut
-from probe.importance.sweeping import MODES, States, Sweep, base_logits, gather
+from probe.importance.sweeping import States, base_logits, mean_weight, table
 from probe.neurons import Ablation, universal_neurons
 from probe.neurons.ablated import MEAN
 from probe.progress import progress_bar
 from probe.stats import (
     MIN_CLUSTERS,
     Floats,
-    accuracy,
-    auroc,
+    Ranked,
     cluster_counts,
     percentile_bounds,
     sigmoid,
@@ -42,6 +41,9 @@ METRICS = ("accuracy", "auroc")
 
 #: A random set takes each unit from among this many that are nearest in |weight| × range.
 NEIGHBOURS = 8
+
+#: Bytes of states at the tap that are held, of all datasets together.
+MEMORY = 1 << 28
 
 #: Resamples in which random sets are measured too; each costs as many metrics as there are sets.
 RANDOM_RESAMPLES = 200
@@ -109,12 +111,12 @@ def ablate(
     path = traced.resolve(layer or default_layer(detector))
     program = compile_suffix(traced, path)
     parts = by_name(datasets)
-    sweep = Sweep(MODES["default"], "logit", 2, "even", values, batch_size, seed)
     wanted = dict(units) if isinstance(units, Mapping) else {"units": units}
-    with progress_bar(f"ablate {detector.name} {path}", 3 * sum(map(len, parts.values()))) as go:
+    with progress_bar(f"ablate {detector.name} {path}", 2 * sum(map(len, parts.values()))) as go:
         cut = Cut(traced, path)
-        states = {name: States(program, part, batch_size) for name, part in parts.items()}
-        sizes = np.stack([_weight_range(program, one, sweep, cut, go) for one in states.values()])
+        memory = MEMORY // len(parts)
+        states = {name: States(program, part, batch_size, memory) for name, part in parts.items()}
+        sizes = np.stack([_weight_range(program, one, cut, go) for one in states.values()])
         size = sizes.mean(axis=0)
         sets = {name: _mask(name, one, len(size)) for name, one in wanted.items()}
         rng = np.random.default_rng(seed)
@@ -231,25 +233,98 @@ def matched_sets(
         Shape (count, units), bool. In random order each chosen unit is replaced by one of its
         nearest neighbours in log size that are not chosen and not taken. Where fewer units are
         left than chosen, chosen ones may be drawn too, which makes the comparison conservative.
+        Of units that are equally near, those of lower number come first.
     """
     place = np.log(size + 1e-9 * max(float(size.max()), 1e-300))
-    free = np.ones_like(chosen) if 2 * chosen.sum() > len(chosen) else ~chosen
+    free = np.flatnonzero(np.ones_like(chosen) if 2 * chosen.sum() > len(chosen) else ~chosen)
+    each = np.flatnonzero(chosen)
+    # How many are left to choose from is known before any is drawn, so draws come at once.
+    left = np.minimum(NEIGHBOURS, len(free) - np.arange(len(each)))
+    sides = [_Side(place, free, each, sign) for sign in (-1, 1)]
     out = np.zeros((count, len(chosen)), dtype=bool)
     for row in out:
-        for unit in rng.permutation(np.flatnonzero(chosen)):
-            open_ = np.flatnonzero(free & ~row)
-            near = np.argsort(np.abs(place[open_] - place[unit]), kind="stable")[:NEIGHBOURS]
-            row[open_[rng.choice(near)]] = True
+        for side in sides:
+            side.reopen()
+        order = rng.permutation(len(each))
+        for at, rank in zip(order.tolist(), rng.integers(0, left).tolist(), strict=True):
+            row[_take(sides, at, rank)] = True
     return out
+
+
+class _Side:
+    """Units that may be drawn and lie above a place (sign 1) or below it (−1), outwards from it.
+
+    Attributes
+    ----------
+    units : list
+        The free units by their place, times the sign; equals by their number.
+    away : list
+        Their places, times the sign.
+    where : dict
+        Unit to its position in those.
+    starts, origins : list
+        By chosen unit: the position from which on units are this side of it, and its own place,
+        times the sign.
+    after : list
+        By position, one at or after it; itself where it is open. A chain of these ends at the next
+        open position, and is shortened where it is walked.
+    """
+
+    def __init__(
+        self, place: Floats, free: NDArray[np.int64], each: NDArray[np.int64], sign: int
+    ) -> None:
+        ordered = free[np.argsort(sign * place[free], kind="stable")]
+        away, origins = sign * place[ordered], sign * place[each]
+        side: Literal["left", "right"] = "left" if sign > 0 else "right"
+        self.units: list[int] = [*ordered.tolist(), len(place)]
+        self.away: list[float] = [*away.tolist(), np.inf]
+        self.where = {unit: i for i, unit in enumerate(self.units)}
+        self.starts: list[int] = np.searchsorted(away, origins, side).tolist()
+        self.origins: list[float] = origins.tolist()
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Give back what was taken."""
+        self.after = list(range(len(self.units)))
+
+    def open_from(self, at: int) -> int:
+        """Find the next position, from `at` on, whose unit is not taken."""
+        after = self.after
+        while after[at] != at:
+            after[at] = after[after[at]]
+            at = after[at]
+        return at
+
+    def close(self, unit: int) -> None:
+        """Mark a unit as taken."""
+        at = self.where[unit]
+        self.after[at] = at + 1
+
+
+def _take(sides: Sequence[_Side], chosen: int, rank: int) -> int:
+    """Take the open unit that is so many places from the nearest to a chosen one."""
+    at = [side.open_from(side.starts[chosen]) for side in sides]
+    while True:
+        _, unit, k = min(
+            (side.away[i] - side.origins[chosen], side.units[i], k)
+            for k, (side, i) in enumerate(zip(sides, at, strict=True))
+        )
+        if not rank:
+            break
+        rank -= 1
+        at[k] = sides[k].open_from(at[k] + 1)
+    for side in sides:
+        side.close(unit)
+    return unit
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """Logits of one dataset without each of the sets; the first column has all units."""
+    """Logits of one dataset, shape (1 + sets, n): with all units, then without each set."""
 
     labels: NDArray[np.int8]
     clusters: NDArray[np.int64]
-    logits: Floats
+    logits: NDArray[np.float32]
 
     @classmethod
     def of(
@@ -257,29 +332,31 @@ class _Measured:
     ) -> _Measured:
         program, mean = states.program, states.seen().mean
         to = mean if values == "mean" else np.zeros_like(mean)
-        out = np.empty((len(states), 1 + len(masks)))
+        out = table((1 + len(masks), len(states)))
         for where, state in states.numbered():
-            out[where, 0] = base_logits(program, state)
-            out[where, 1:] = program.ablate_sets(state, masks, to)
+            out[0, where] = base_logits(program, state)
+            out[1:, where] = program.ablate_sets(state, masks, to).T
             advance(len(state.value))
         return cls(states.part.labels, states.part.samples.clusters, out)
 
     def metrics(self, columns: NDArray[np.int64], weights: Floats) -> Floats:
         """Give accuracy and AUROC, shape (metric, resamples, columns)."""
-        each = weights[:, self.clusters]
-        rows = [
-            [accuracy(self.labels, sigmoid(self.logits[:, c]), each) for c in columns],
-            [auroc(self.labels, self.logits[:, c], each) for c in columns],
-        ]
-        return np.asarray(rows).transpose(0, 2, 1)
+        sizes = np.bincount(self.clusters, minlength=weights.shape[1])
+        out = np.empty((len(METRICS), len(weights), len(columns)))
+        for k, column in enumerate(columns):
+            logits = self.logits[column].astype(np.float64)
+            right = (sigmoid(logits) >= 0.5) == self.labels
+            counted = np.bincount(self.clusters, right, minlength=weights.shape[1])
+            out[0, :, k] = (weights @ counted) / (weights @ sizes)
+            ranked = Ranked.of(self.labels, logits)
+            out[1, :, k] = ranked.measured(["auroc"], self.clusters, weights)[0]
+        return out
 
 
-def _weight_range(
-    program: Any, states: States, sweep: Sweep, cut: Cut, advance: Callable[[int], None]
-) -> Floats:
-    none = np.zeros(len(states), dtype=np.int64)
-    found = gather(program, states, sweep, frozenset({"weight"}), none, advance, cut)
-    return np.asarray(np.abs(found.weight) * found.span)
+def _weight_range(program: Any, states: States, cut: Cut, advance: Callable[[int], None]) -> Floats:
+    """Multiply each unit's |weight|, shape (units,), by the range of its values."""
+    seen = states.seen(advance, rows=False)
+    return np.asarray(np.abs(mean_weight(program, states, cut)) * (seen.high - seen.low))
 
 
 def _mask(name: str, units: ArrayLike, count: int) -> NDArray[np.bool_]:

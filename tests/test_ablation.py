@@ -7,14 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from torch import nn
 
-from probe.ablation import NoSetsError, ablate, ablate_universal, matched_sets
+from probe.ablation import NEIGHBOURS, NoSetsError, ablate, ablate_universal, matched_sets
 from probe.datasets.dataset import Dataset
 from probe.datasets.halving import halve
 from probe.datasets.shuffling import shuffle_labels
 from probe.detectors import Detector, load_detector
 from probe.errors import DatasetError, ProbeError
+from probe.hooks import compile_suffix
+from probe.importance.sweeping import States
 from probe.neurons import Ablation
 from probe.stats import accuracy, auroc, cluster_bootstrap, sigmoid
 
@@ -101,6 +106,49 @@ def test_random_sets_match_in_size_and_leave_the_chosen_out() -> None:
     assert abs(matched - np.log(size[chosen]).mean()) < 0.5
     assert abs(np.log(size).mean() - np.log(size[chosen]).mean()) > 2
     assert len(np.unique(drawn, axis=0)) > 45
+
+
+def slowly_matched(
+    chosen: np.ndarray, size: np.ndarray, count: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Sort all open units anew for each chosen one, as 0.2.0 did."""
+    place = np.log(size + 1e-9 * max(float(size.max()), 1e-300))
+    free = np.ones_like(chosen) if 2 * chosen.sum() > len(chosen) else ~chosen
+    out = np.zeros((count, len(chosen)), dtype=bool)
+    for row in out:
+        for unit in rng.permutation(np.flatnonzero(chosen)):
+            open_ = np.flatnonzero(free & ~row)
+            near = np.argsort(np.abs(place[open_] - place[unit]), kind="stable")[:NEIGHBOURS]
+            row[open_[rng.choice(near)]] = True
+    return out
+
+
+@given(
+    hnp.arrays(bool, st.integers(3, 60)).filter(lambda one: 0 < one.sum() < len(one)),
+    st.integers(0, 2**31),
+    st.sampled_from(["even", "whole", "powers", "dead"]),
+)
+def test_matched_sets_are_those_of_sorting_anew(chosen: np.ndarray, seed: int, kind: str) -> None:
+    rng = np.random.default_rng(seed)
+    size = {
+        "even": np.exp(rng.normal(0, 2, len(chosen))),
+        "whole": rng.integers(0, 4, len(chosen)).astype(float),
+        "powers": 2.0 ** rng.integers(-3, 4, len(chosen)),
+        "dead": np.zeros(len(chosen)),
+    }[kind]
+    one, other = (
+        f(chosen, size, 4, np.random.default_rng(seed + 1)) for f in (matched_sets, slowly_matched)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+def test_first_pass_without_rows_sees_the_same(detector: Detector, test: Dataset) -> None:
+    program = compile_suffix(detector, "leaky")
+    kept, without = (States(program, test, 7).seen(rows=rows) for rows in (True, False))
+    np.testing.assert_array_equal(kept.mean, kept.activation.mean(axis=0, dtype=np.float64))
+    assert len(kept.activation) == len(test) and not len(without.activation)
+    for name in ("low", "high", "mean"):
+        np.testing.assert_array_equal(getattr(kept, name), getattr(without, name))
 
 
 def test_halves_share_nobody(noise: Dataset) -> None:

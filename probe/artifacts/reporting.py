@@ -30,9 +30,6 @@ __all__ = ["artifact_report"]
 #: Covariates that tell the label better than this leave nothing of it to regress on.
 COLLINEAR = 0.99
 
-#: Weights (resample × image) that are held at once.
-BLOCK = 1 << 25
-
 
 @dataclass(frozen=True)
 class _Plan:
@@ -268,9 +265,9 @@ def _fake_share(codes: Doubles, labels: NDArray[np.int8]) -> Doubles:
 def _interval(
     labels: NDArray[Any], scores: Doubles, clusters: NDArray[Any], plan: _Plan
 ) -> tuple[float, float, float]:
-    resamples = int(np.clip(BLOCK // len(labels), 200, plan.n_resamples))
+    count, level, seed = plan.n_resamples, plan.level, plan.seed
     found = cluster_bootstrap(
-        auroc, labels, scores, clusters, n_resamples=resamples, level=plan.level, seed=plan.seed
+        auroc, labels, scores, clusters, n_resamples=count, level=level, seed=seed
     )
     return found.estimate, found.low, found.high
 

@@ -16,7 +16,7 @@ from probe.datasets.dataset import Dataset, by_name, concatenate
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
 from probe.progress import progress_bar
-from probe.stats import METRICS, Interval, cluster_bootstrap, sigmoid
+from probe.stats import METRICS, Interval, bootstrap_metrics, sigmoid
 from probe.tables import export_frame, open_table, parsed, save_table
 
 __all__ = ["LEVELS", "ZeroShotMatrix", "evaluate", "predict", "suspect_polarity"]
@@ -253,18 +253,15 @@ def _at_level(rows: pd.DataFrame, level: str) -> pd.DataFrame:
 def _intervals(
     rows: pd.DataFrame, n_resamples: int, level: float, seed: int
 ) -> Mapping[str, Interval]:
-    return {
-        name: cluster_bootstrap(
-            metric,
-            rows["label"].to_numpy(),
-            rows["score"].to_numpy(),
-            rows["cluster"].to_numpy(),
-            n_resamples=n_resamples,
-            level=level,
-            seed=seed,
-        )
-        for name, metric in METRICS.items()
-    }
+    return bootstrap_metrics(
+        list(METRICS),
+        rows["label"].to_numpy(),
+        rows["score"].to_numpy(),
+        rows["cluster"].to_numpy(),
+        n_resamples=n_resamples,
+        level=level,
+        seed=seed,
+    )
 
 
 def _provenance(

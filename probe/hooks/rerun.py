@@ -96,8 +96,10 @@ class Rerun:
         out = np.empty((len(state.value), len(sets)), dtype=np.float32)
         for i, chosen in enumerate(sets):
             value = state.value.clone(memory_format=torch.contiguous_format)
-            for unit in np.flatnonzero(chosen).tolist():
-                self._by_unit(value)[:, unit] = float(values[unit])
+            units = torch.from_numpy(np.flatnonzero(chosen)).to(value.device)
+            by_unit = self._by_unit(value)
+            to = torch.from_numpy(values[chosen]).to(value.dtype).to(value.device)
+            by_unit[:, units] = to.view(-1, *[1] * (by_unit.ndim - 2))
             out[:, i] = self._run(state, value)
         return out
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from probe.importance.evidence import Evidence
 from probe.neurons.table import strength
 from probe.registry import Registry
-from probe.stats import Floats, auroc, sigmoid
+from probe.stats import Floats, Ranked, sigmoid
 
 __all__ = ["MEASURES", "Measure"]
 
@@ -94,10 +95,8 @@ def _delta_logit(found: Evidence, weights: Floats) -> Floats:
 @_register("delta_auroc", "ablated", one_sided=True, labels=True)
 def _delta_auroc(found: Evidence, weights: Floats) -> Floats:
     """AUROC, less the AUROC without the unit. Positive: the unit helps."""
-    each = weights[:, found.clusters]
-    full = auroc(found.labels, found.logits, each)
-    without = [auroc(found.labels, column, each) for column in found.ablated.T]
-    return np.asarray(full[:, None] - np.stack(without, axis=1))
+    full, without = (_auroc(found, one, weights) for one in (found.logits[:, None], found.ablated))
+    return full - without
 
 
 @_register("delta_logloss", "ablated", one_sided=True, labels=True)
@@ -133,8 +132,13 @@ def _conductance(found: Evidence, weights: Floats) -> Floats:
 @_register("auroc", neutral=0.5, causal=False, labels=True)
 def _selectivity(found: Evidence, weights: Floats) -> Floats:
     """AUROC of the unit's activation: selectivity, a correlation. Above 0.5: larger on fakes."""
-    each = weights[:, found.clusters]
-    return np.stack([auroc(found.labels, one, each) for one in found.activation.T], axis=1)
+    return _auroc(found, found.activation, weights)
+
+
+def _auroc(found: Evidence, values: Any, weights: Floats) -> Floats:
+    """AUROC of each column of values, shape (n, columns): (resamples, columns)."""
+    each = (Ranked.of(found.labels, one) for one in values.T)
+    return np.concatenate([one.measured(["auroc"], found.clusters, weights) for one in each]).T
 
 
 @_register("dprime", causal=False, labels=True)

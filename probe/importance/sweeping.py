@@ -32,6 +32,7 @@ __all__ = [
     "Sweep",
     "base_logits",
     "gather",
+    "mean_weight",
     "table",
     "unit_values",
 ]
@@ -131,10 +132,15 @@ class States:
         On what.
     batch_size : int
         Images a batch.
+    memory : int, optional
+        Bytes of states that are held.
     """
 
-    def __init__(self, program: SuffixProgram, part: Dataset, batch_size: int) -> None:
+    def __init__(
+        self, program: SuffixProgram, part: Dataset, batch_size: int, memory: int = MEMORY
+    ) -> None:
         self.program, self.part, self.batch_size = program, part, batch_size
+        self.memory = memory
         self._held: list[State] = []
         self._bytes = 0
         self._seen: Seen | None = None
@@ -154,15 +160,15 @@ class States:
         for _, images in rest.batches(self.program.input_size, self.batch_size):
             state = self.program.state(images)
             self._bytes += 0 if full else state.nbytes
-            full = full or self._bytes > MEMORY
+            full = full or self._bytes > self.memory
             if not full:
                 self._held.append(state)
             yield state
 
-    def seen(self, advance: Callable[[int], None] | None = None) -> Seen:
-        """Take the first pass, once."""
-        if self._seen is None:
-            self._seen = Seen.of(self.program, self, advance)
+    def seen(self, advance: Callable[[int], None] | None = None, *, rows: bool = True) -> Seen:
+        """Take the first pass, once; without `rows` activations of single samples are not kept."""
+        if self._seen is None or (rows and not len(self._seen.activation)):
+            self._seen = Seen.of(self.program, self, advance, rows=rows)
         return self._seen
 
     def numbered(self) -> Iterator[tuple[slice, State]]:
@@ -215,14 +221,12 @@ def gather(
     codes, values = _merged(codes), seen.doses(sweep)
     swept = _Swept.of(program, states, sweep, needs, values, seen.reference(sweep), codes, advance)
     wanted = sorted(needs & {"gradient", "conductance"})
-    if "weight" in needs and not isinstance(program, AffineProgram):
-        wanted = sorted({*wanted, "gradient"})
     parts = {kind: _attributed(cut, states, kind) for kind in wanted}
     weight = np.full(len(values), np.nan)
-    if isinstance(program, AffineProgram):
-        weight = program.weight.cpu().double().numpy()
-    elif "gradient" in parts:
+    if "gradient" in parts and not isinstance(program, AffineProgram):
         weight = parts["gradient"].mean(axis=0, dtype=np.float64)
+    elif "weight" in needs or isinstance(program, AffineProgram):
+        weight = mean_weight(program, states, cut)
     return Evidence(
         states.part.labels, codes, swept.logits, values, swept.sums, swept.ablated, seen.activation,
         seen.high - seen.low, weight, parts,
@@ -238,7 +242,7 @@ class Seen:
     low, high, mean : numpy.ndarray
         Shape (unit,), over samples and positions.
     activation : numpy.ndarray
-        Shape (n, unit), mean over positions.
+        Shape (n, unit), mean over positions; (0, unit) where rows are not kept.
     """
 
     low: Floats
@@ -248,22 +252,33 @@ class Seen:
 
     @classmethod
     def of(
-        cls, program: SuffixProgram, states: States, advance: Callable[[int], None] | None = None
+        cls,
+        program: SuffixProgram,
+        states: States,
+        advance: Callable[[int], None] | None = None,
+        *,
+        rows: bool = True,
     ) -> Seen:
         """Look at every batch once."""
         low: Any = np.inf
         high: Any = -np.inf
+        total: Any = None
         activation: Any = None
         for where, state in states.numbered():
             flat = unit_values(program, state)
             low = np.minimum(low, flat.amin(dim=(0, 2)).cpu().double().numpy())
             high = np.maximum(high, flat.amax(dim=(0, 2)).cpu().double().numpy())
             if activation is None:
-                activation = table((len(states), flat.shape[1]))
-            activation[where] = flat.mean(dim=2).float().cpu().numpy()
+                activation = table((len(states) if rows else 0, flat.shape[1]))
+                total = np.zeros(flat.shape[1])
+            means = flat.mean(dim=2).float().cpu().numpy()
+            if rows:
+                activation[where] = means
+            # Row after row, so that the sum does not depend on the batches.
+            total = np.add.reduce(np.concatenate([total[None], means]), axis=0)
             if advance is not None:
                 advance(len(state.value))
-        return cls(low, high, activation.mean(axis=0, dtype=np.float64), activation)
+        return cls(low, high, total / len(states), activation)
 
     def doses(self, sweep: Sweep) -> Floats:
         """Choose what units are set to, shape (unit, dose)."""
@@ -348,12 +363,30 @@ def _donors(states: States, sweep: Sweep) -> Iterator[State]:
     yield from States(states.program, states.part.take(donor), states.batch_size)
 
 
-def _attributed(cut: Cut | None, states: States, kind: str) -> NDArray[np.float32]:
+def mean_weight(program: SuffixProgram, states: States, cut: Cut | None) -> Floats:
+    """Mean gradient of the logit by unit, shape (unit,); behind an affine suffix its weight."""
+    if isinstance(program, AffineProgram):
+        return np.asarray(program.weight.cpu().double().numpy())
+    total: Any = 0.0
+    for _, rows in _attributions(cut, states, "gradient"):
+        total = np.add.reduce(np.concatenate([np.broadcast_to(total, rows[:1].shape), rows]), 0)
+    return np.asarray(total / len(states), dtype=np.float64)
+
+
+def _attributions(
+    cut: Cut | None, states: States, kind: str
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     assert cut is not None  # the caller makes one where attributions are needed
-    part, rows = states.part, []
-    for _, images in part.batches(states.program.input_size, states.batch_size):
-        rows.append(attributions(cut, images, kind))
-    return np.concatenate(rows)
+    for where, images in states.part.batches(states.program.input_size, states.batch_size):
+        yield where, attributions(cut, images, kind)
+
+
+def _attributed(cut: Cut | None, states: States, kind: str) -> NDArray[np.float32]:
+    out: Any = None
+    for where, rows in _attributions(cut, states, kind):
+        out = table((len(states), rows.shape[1])) if out is None else out
+        out[where] = rows
+    return np.asarray(out)
 
 
 def _merged(codes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from probe.stats.metrics import Floats, Metric
+from probe.stats.metrics import BLOCK, METRICS, Floats, Metric, Ranked
 
 __all__ = [
     "MIN_CLUSTERS",
     "Interval",
+    "bootstrap_metrics",
     "cluster_bootstrap",
     "cluster_counts",
     "cluster_weights",
@@ -21,6 +24,9 @@ __all__ = [
 
 #: With fewer clusters than this a bootstrap interval is not believable, and none is given.
 MIN_CLUSTERS = 5
+
+#: Weights of samples, doubles, that a metric which is not in `METRICS` is given at once.
+ROWS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -67,9 +73,16 @@ def cluster_weights(clusters: ArrayLike, n_resamples: int, seed: int) -> Floats:
 
 def cluster_counts(n_clusters: int, n_resamples: int, seed: int) -> Floats:
     """Draw how often each cluster counts; shape (n_resamples, n_clusters), whole numbers."""
+    return np.concatenate([*_count_blocks(n_clusters, n_resamples, seed, n_resamples)])
+
+
+def _count_blocks(n_clusters: int, n_resamples: int, seed: int, step: int) -> Iterator[Floats]:
+    """Draw what `cluster_counts` draws, at most `step` resamples at a time."""
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(n_clusters, np.full(n_clusters, 1.0 / n_clusters), size=n_resamples)
-    return drawn.astype(np.float64)
+    share = np.full(n_clusters, 1.0 / n_clusters)
+    for start in range(0, max(n_resamples, 1), max(step, 1)):
+        size = min(step, n_resamples - start)
+        yield rng.multinomial(n_clusters, share, size=size).astype(np.float64)
 
 
 def percentile_bounds(draws: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
@@ -106,6 +119,50 @@ def inverted_level(draws: Floats) -> Floats:
     return np.where(n > 0, p, np.nan)
 
 
+def bootstrap_metrics(
+    metrics: Sequence[str],
+    labels: ArrayLike,
+    scores: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Estimate several metrics with percentile intervals over the same resampled clusters.
+
+    Scores are sorted once, and weights of samples are held for some resamples at a time: memory
+    grows with the samples, not with samples × resamples. The bounds are those of
+    `cluster_bootstrap`, to the last bit.
+
+    Parameters
+    ----------
+    metrics : sequence of str
+        Names in `METRICS`.
+    labels, scores, clusters
+        As in `cluster_bootstrap`.
+    n_resamples, level, seed
+        As in `cluster_bootstrap`.
+
+    Returns
+    -------
+    dict of str to Interval
+        By metric; without bounds (NaN) if there are fewer than `MIN_CLUSTERS` clusters.
+    """
+    names, codes = np.unique(np.asarray(clusters), return_inverse=True)
+    ranked = Ranked.of(labels, scores)
+    # Without weights each sample is a resample's only cluster.
+    values = ranked.measured(metrics, np.zeros_like(codes), np.ones((1, 1)))
+    draws = np.empty((len(metrics), 0))
+    if len(names) >= MIN_CLUSTERS:
+        blocks = _count_blocks(len(names), n_resamples, seed, max(1, BLOCK // len(names)))
+        draws = np.concatenate([ranked.measured(metrics, codes, one) for one in blocks], axis=1)
+    return {
+        name: _interval(float(value), drawn, level, len(codes), len(names))
+        for name, value, drawn in zip(metrics, values[:, 0], draws, strict=True)
+    }
+
+
 def cluster_bootstrap(
     metric: Metric,
     labels: ArrayLike,
@@ -119,7 +176,8 @@ def cluster_bootstrap(
     """Estimate a metric with a percentile interval over resampled clusters.
 
     Frames of one video, and videos of one identity, are not independent, so clusters are drawn,
-    not samples (Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x).
+    not samples (Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x). Weights of samples
+    are held for some resamples at a time.
 
     Parameters
     ----------
@@ -141,15 +199,25 @@ def cluster_bootstrap(
     Interval
         Without bounds (NaN) if there are fewer than `MIN_CLUSTERS` clusters.
     """
-    groups = np.asarray(clusters)
-    n_clusters = len(np.unique(groups))
+    options: dict[str, Any] = {"n_resamples": n_resamples, "level": level, "seed": seed}
+    for name, known in METRICS.items():
+        if metric is known:
+            return bootstrap_metrics([name], labels, scores, clusters, **options)[name]
+    names, codes = np.unique(np.asarray(clusters), return_inverse=True)
     estimate = float(metric(labels, scores, None)[0])
-    if n_clusters < MIN_CLUSTERS:
-        return Interval(estimate, np.nan, np.nan, len(groups), n_clusters)
-    values = metric(labels, scores, cluster_weights(groups, n_resamples, seed))
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return Interval(estimate, np.nan, np.nan, len(groups), n_clusters)
+    draws = np.empty(0)
+    if len(names) >= MIN_CLUSTERS:
+        blocks = _count_blocks(len(names), n_resamples, seed, max(1, ROWS // len(codes)))
+        draws = np.concatenate([metric(labels, scores, one[:, codes]) for one in blocks])
+    return _interval(estimate, draws, level, len(codes), len(names))
+
+
+def _interval(
+    estimate: float, draws: Floats, level: float, n_samples: int, n_clusters: int
+) -> Interval:
+    draws = draws[np.isfinite(draws)]
+    if not len(draws):
+        return Interval(estimate, np.nan, np.nan, n_samples, n_clusters)
     tail = 100 * (1 - level) / 2
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return Interval(estimate, float(low), float(high), len(groups), n_clusters)
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return Interval(estimate, float(low), float(high), n_samples, n_clusters)

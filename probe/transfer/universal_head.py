@@ -19,7 +19,7 @@ from probe.hooks import Recorder, Tap, trace
 from probe.importance import default_layer, neuron_importance
 from probe.neurons import universal_neurons
 from probe.progress import progress_bar
-from probe.stats import MIN_CLUSTERS, Floats, auroc, cluster_weights, percentile_bounds
+from probe.stats import MIN_CLUSTERS, Floats, Ranked, auroc, cluster_counts, percentile_bounds
 from probe.tables import export_frame
 from probe.transfer.heads import HEADS, Examples, choose_penalty, fit_on
 
@@ -284,13 +284,14 @@ def _measured(
     scores: Mapping[str, Floats], test: Examples, n_resamples: int, level: float, seed: int
 ) -> list[dict[str, Any]]:
     few = len(np.unique(test.clusters)) < MIN_CLUSTERS
-    weights = cluster_weights(test.clusters, n_resamples, seed)
+    codes = np.unique(test.clusters, return_inverse=True)[1]
+    counts = cluster_counts(int(codes.max()) + 1, n_resamples, seed)
     points, draws = {}, {}
     for name, columns in scores.items():
         points[name] = np.mean([auroc(test.labels, c)[0] for c in columns.T])
-        each = [
-            auroc(test.labels, c, weights[: 200 if name == RANDOM else None]) for c in columns.T
-        ]
+        some = counts[: 200 if name == RANDOM else None]
+        ranked = [Ranked.of(test.labels, c) for c in columns.T]
+        each = [one.measured(["auroc"], codes, some)[0] for one in ranked]
         draws[name] = np.full(1, np.nan) if few else np.mean(each, axis=0)
     rows = []
     for name in scores:
