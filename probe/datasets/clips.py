@@ -8,7 +8,7 @@ import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -30,7 +30,9 @@ __all__ = [
     "cut_clip",
     "one_thread",
     "read_clip",
+    "remove_clip",
     "safe_name",
+    "sound_clip",
     "take_clip",
 ]
 
@@ -54,12 +56,15 @@ class ClipTask:
         Which frames, and what is cut out of them.
     boxes : mapping or None
         Given face boxes by frame, where the rule asks for them.
+    stamp : str
+        Of an entry of the crop cache: the state of the files whose content names the folder.
     """
 
     entry: VideoEntry
     folder: Path
     rule: CutRule
     boxes: Mapping[int, Face] | None = None
+    stamp: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,15 @@ class Clip:
         ``source_bitrate``, ``source_fps``.
     source_bytes : int
         Size of what it was made from.
+    files : dict
+        From each file that was written to its size and its digest.
     """
 
     report: VideoReport
     rows: tuple[dict[str, Any], ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
     source_bytes: int = 0
+    files: dict[str, list[Any]] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Clip:
@@ -95,7 +103,8 @@ class Clip:
         }
         report["conversions"] = {k: tuple(v) for k, v in report["conversions"].items()}
         rows, source = tuple(found["rows"]), dict(found["source"])
-        return cls(VideoReport(**report), rows, source, int(found["source_bytes"]))
+        files = dict(found.get("files", {}))
+        return cls(VideoReport(**report), rows, source, int(found["source_bytes"]), files)
 
 
 def safe_name(name: str) -> str:
@@ -149,10 +158,28 @@ def cut_clip(task: ClipTask) -> Clip:
     if not clip.report.decoded:
         shutil.rmtree(partial)
         return clip
+    clip = replace(clip, files={one.name: _written(one) for one in sorted(partial.iterdir())})
     text = json.dumps(asdict(clip), indent=1)
     (partial / CLIP_FILE).write_text(text + "\n", encoding="utf-8")
+    old = task.folder.with_name(f".{task.folder.name}.old")
+    if task.folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        task.folder.rename(old)
     partial.replace(task.folder)
+    shutil.rmtree(old, ignore_errors=True)
     return clip
+
+
+def _written(file: Path) -> list[Any]:
+    content = file.read_bytes()
+    return [len(content), hashlib.blake2b(content, digest_size=16).hexdigest()]
+
+
+def remove_clip(task: ClipTask, why: str) -> Clip:
+    """Take a finished video away again; returns one that holds nothing but the reason."""
+    shutil.rmtree(task.folder, ignore_errors=True)
+    entry = task.entry
+    return Clip(VideoReport(entry.dataset, entry.video, entry.split, error=why))
 
 
 def take_clip(task: ClipTask) -> Clip:
@@ -208,6 +235,34 @@ def read_clip(folder: Path) -> Clip | None:
             f"The record {str(file)!r} is damaged ({error}). Remove its folder and run again; "
             "only that video is cut anew."
         ) from error
+
+
+def sound_clip(folder: Path) -> Clip | None:
+    """Read back a finished video, and see whether its files are as they were written.
+
+    A file is read again only where it has changed after the record was written.
+
+    Raises
+    ------
+    DatasetError
+        If a file is missing or another.
+    """
+    clip = read_clip(folder)
+    if clip is None:
+        return None
+    written = (folder / CLIP_FILE).stat().st_mtime_ns
+    for name, (size, digest) in clip.files.items():
+        file = folder / name
+        try:
+            found = file.stat()
+            same = found.st_size == size
+            if same and found.st_mtime_ns > written:
+                same = _written(file)[1] == digest
+        except OSError:
+            same = False
+        if not same:
+            raise DatasetError(f"The file {str(file)!r} is missing or not as it was written.")
+    return clip
 
 
 @contextmanager

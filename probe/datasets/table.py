@@ -50,8 +50,10 @@ def sample_table(
     rows: list[dict[str, Any]] = []
     reports = []
     for entry, placed in zip(entries, clips, strict=True):
-        # The split may have been chosen anew since the video was cut.
-        reports.append(replace(placed.clip.report, split=entry.split))
+        # Since the video was cut its split may have been chosen anew, and in the cache its names
+        # are those of whoever asked first.
+        report = placed.clip.report
+        reports.append(replace(report, dataset=entry.dataset, video=entry.video, split=entry.split))
         rows += _rows(entry, placed)
         if len(rows) >= CHUNK:
             frames.append(_columns(rows))

@@ -16,7 +16,7 @@ from probe.datasets.media import ImageFiles, TarImages
 from probe.datasets.rules import BOXES, CutRule
 from probe.datasets.workers import worker_pool
 from probe.errors import DatasetError
-from probe.progress import progress_bar
+from probe.progress import note, progress_bar
 
 if TYPE_CHECKING:
     from probe.datasets.clips import Clip, ClipTask
@@ -57,11 +57,15 @@ class Job:
     record : pathlib.Path or None
         For images used as they lie, the file that keeps what was found, for the whole job; such
         a job writes nothing else.
+    shared : bool
+        Whether it makes entries of the crop cache: several processes may want the same at once,
+        and what is there is looked through.
     """
 
     first: int
     tasks: tuple[ClipTask, ...]
     record: Path | None = None
+    shared: bool = False
 
     @classmethod
     def plan(
@@ -74,7 +78,7 @@ class Job:
         """Divide the videos into jobs, in their order."""
         from probe.datasets.clips import ClipTask, safe_name
 
-        crops, jobs = out / CROPS_FOLDER, []
+        crops = out / CROPS_FOLDER
         tasks = [
             ClipTask(
                 entry,
@@ -84,29 +88,41 @@ class Job:
             )
             for entry in videos
         ]
-        for first, last in _groups(videos, rule):
+        return cls.of(tasks, out)
+
+    @classmethod
+    def of(cls, tasks: Sequence[ClipTask], out: Path, shared: bool = False) -> list[Job]:
+        """Divide tasks into jobs, in their order; records of images as they lie go to `out`."""
+        jobs = []
+        for first, last in _groups(tasks):
             those = tuple(tasks[first:last])
-            lie = not rule.crop and isinstance(videos[first].media, ImageFiles)
-            jobs.append(cls(first, those, _record(out, those) if lie else None))
+            record = _record(out, those) if _lies(those[0]) else None
+            jobs.append(cls(first, those, record, shared))
         return jobs
 
 
-def _groups(videos: Sequence[VideoEntry], rule: CutRule) -> Iterator[tuple[int, int]]:
+def _lies(task: ClipTask) -> bool:
+    """Whether it is of images that are used as they lie."""
+    return not task.rule.crop and isinstance(task.entry.media, ImageFiles)
+
+
+def _groups(tasks: Sequence[ClipTask]) -> Iterator[tuple[int, int]]:
     """Yield first and last position, exclusive, of videos that belong into one job."""
     first, images = 0, 0
-    for i, entry in enumerate(videos):
-        before = videos[i - 1].media if i > first else None
+    for i, task in enumerate(tasks):
+        media = task.entry.media
+        before = tasks[i - 1].entry.media if i > first else None
         together = False
-        if isinstance(entry.media, TarImages):
-            together = isinstance(before, TarImages) and before.archive == entry.media.archive
-        elif isinstance(entry.media, ImageFiles) and not rule.crop:
+        if isinstance(media, TarImages):
+            together = isinstance(before, TarImages) and before.archive == media.archive
+        elif _lies(task):
             together = isinstance(before, ImageFiles) and images < IMAGES_A_JOB
         if i > first and not together:
             yield first, i
             first, images = i, 0
-        images += len(entry.media.files) if isinstance(entry.media, ImageFiles) else 0
-    if videos:
-        yield first, len(videos)
+        images += len(media.files) if isinstance(media, ImageFiles) else 0
+    if tasks:
+        yield first, len(tasks)
 
 
 def _record(out: Path, tasks: Sequence[ClipTask]) -> Path:
@@ -167,16 +183,31 @@ def run_jobs(jobs: Sequence[Job], workers: int, text: str) -> Iterator[Placed]:
                 raise DatasetError(
                     f"The folder {str(task.folder)!r} was removed while it was needed. Run again."
                 )
-            parts = task.folder.parts[-3:]
-            yield Placed(clip, "/".join(parts))
+            # Entries of the cache lie outside of the dataset that uses them.
+            yield Placed(clip, str(task.folder) if job.shared else "/".join(task.folder.parts[-3:]))
 
 
 def _is_done(job: Job) -> bool:
     from probe.datasets.clips import CLIP_FILE
 
+    if job.shared:
+        return _is_sound(job)
     if job.record is not None:
         return job.record.is_file()
     return all((task.folder / CLIP_FILE).is_file() for task in job.tasks)
+
+
+def _is_sound(job: Job) -> bool:
+    """Whether all of a job is in the cache; what is damaged is said, and made again."""
+    from probe.datasets.clips import sound_clip
+
+    try:
+        if job.record is not None:
+            return job.record.is_file() and bool(_read_record(job.record))
+        return all([sound_clip(task.folder) is not None for task in job.tasks])
+    except DatasetError as why:
+        note(f"{why} It is made again.")
+        return False
 
 
 def _run(pending: Sequence[Job], workers: int) -> Iterator[tuple[Job, list[Clip]]]:
@@ -205,11 +236,14 @@ def _collect(
 
 def _do(job: Job) -> list[Clip]:
     from probe.datasets.clips import cut_clip, one_thread, read_clip, take_clip
+    from probe.datasets.crops import make_once
     from probe.datasets.frames import close_archive
 
     with one_thread():
         if job.record is None:
             try:
+                if job.shared:
+                    return [make_once(task) for task in job.tasks]
                 return [read_clip(task.folder) or cut_clip(task) for task in job.tasks]
             finally:
                 close_archive()

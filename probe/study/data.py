@@ -12,9 +12,9 @@ import pandas as pd
 
 from probe.datasets import Dataset, Samples, open_dataset, parts_of
 from probe.datasets.dataset import concatenate, write_native
-from probe.datasets.ingestion import find_layout, lying
+from probe.datasets.ingestion import plan_ingest
 from probe.datasets.lab import make
-from probe.datasets.opening import open_layout, part_of
+from probe.datasets.opening import part_of
 from probe.datasets.splits import SPLIT_CHOICES
 from probe.datasets.subset import draw_videos
 from probe.errors import DatasetError, ProbeError
@@ -143,17 +143,14 @@ def _of_layout(entry: DatasetEntry, sources: Path, n_workers: int | None) -> lis
         options.pop("splits")
     if not entry.seed:
         options.pop("seed")
-    root = Path(entry.root)
-    found = lying(find_layout(entry.layout, root)[0], root, options)
-    if found is None:
-        place = sources / _mark(entry, entry.layout)
-        found = open_layout(entry.layout, root=root, out=place, workers=n_workers, **options)
+    plan = plan_ingest(entry.layout, entry.root, **options)
+    found, _ = plan.open(sources / _mark(entry, entry.layout), n_workers)
     return [part_of(found, entry.part)] if entry.part else parts_of(found)
 
 
 def _mark(entry: DatasetEntry, kind: str) -> str:
     """Name the folder of a source: one for all parts of the same root and options."""
-    text = entry.model_dump_json(exclude={"name", "part", "open"})
+    text = entry.model_dump_json(exclude={"name", "part", "open", "images"})
     return f"{kind}-{hashlib.blake2b(text.encode(), digest_size=5).hexdigest()}"
 
 
