@@ -11,6 +11,7 @@ import sys
 import torch
 
 from probe.datasets.cache import cache_folder
+from probe.datasets.crops import crops_folder
 from probe.study.provenance import versions
 from probe.study.usage import folder_size
 
@@ -76,8 +77,12 @@ def _places() -> dict[str, str]:
     cache = cache_folder()
     there = cache if cache.is_dir() else next(one for one in cache.parents if one.is_dir())
     free, held = shutil.disk_usage(there).free / _GIB, folder_size(cache) / _GIB
+    crops = crops_folder()
+    videos = sum(1 for _ in crops.glob("*/??/*/clip.json"))
     return {
         "cache": f"{cache} ({held:.2f} GiB; the variable PROBE_CACHE moves it)",
+        "crops": f"{crops} ({folder_size(crops) / _GIB:.2f} GiB of {videos:,} videos; may be removed, "
+        "and is made again by what needs it)",
         "free there": f"{free:.1f} GiB",
         "PROBE_REAL_DATA": os.environ.get("PROBE_REAL_DATA")
         or "unset: tests on real video are skipped",

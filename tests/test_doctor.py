@@ -18,6 +18,12 @@ def test_it_names_what_is_there(
     assert set(found) == {"system", "packages", "devices", "extras", "places"}
     assert found["packages"]["torch"][0].isdigit() and "cpu" in found["devices"]
     assert str(tmp_path / "cache") in found["places"]["cache"]
+    entry = tmp_path / "cache/crops/3frames-48px-0/ab/abc"
+    entry.mkdir(parents=True)
+    (entry / "clip.json").write_text("{}")
+    assert run("doctor", "--json") == 0
+    crops = json.loads(capsys.readouterr().out)["places"]["crops"]
+    assert str(tmp_path / "cache/crops") in crops and "of 1 videos" in crops
     assert run("doctor") == 0
     printed = capsys.readouterr().out
     assert "torch" in printed and "PROBE_REAL_DATA" in printed
