@@ -81,8 +81,8 @@ def _places() -> dict[str, str]:
     videos = sum(1 for _ in crops.glob("*/??/*/clip.json"))
     return {
         "cache": f"{cache} ({held:.2f} GiB; the variable PROBE_CACHE moves it)",
-        "crops": f"{crops} ({folder_size(crops) / _GIB:.2f} GiB of {videos:,} videos; may be removed, "
-        "and is made again by what needs it)",
+        "crops": f"{crops} ({folder_size(crops) / _GIB:.2f} GiB of {videos:,} videos; may be "
+        "removed, and is made again by what needs it)",
         "free there": f"{free:.1f} GiB",
         "PROBE_REAL_DATA": os.environ.get("PROBE_REAL_DATA")
         or "unset: tests on real video are skipped",
