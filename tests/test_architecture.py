@@ -40,8 +40,8 @@ ALLOWED = {
     | RUNS
     | {"figures", "tables", "neurons", "importance", "hooks", "detectors", "datasets"},
     "transfer": BASE | RUNS | {"tables", "neurons", "importance", "hooks", "detectors", "datasets"},
-    "separability": BASE | {"figures", "tables", "store"},
-    "embed": BASE | {"figures", "tables", "store", "separability"},
+    "separability": BASE | {"figures", "tables", "store", "datasets"},
+    "embed": BASE | {"figures", "tables", "store", "separability", "datasets"},
     "artifacts": BASE | {"figures", "tables", "datasets"},
     "responses": BASE
     | RUNS
@@ -49,7 +49,7 @@ ALLOWED = {
     "recording": BASE | RUNS | {"store", "hooks", "detectors", "datasets"},
     "paired": BASE,
     "one_image": BASE | {"store"},
-    "figures": BASE | {"tables"},
+    "figures": BASE | {"tables", "datasets"},
 }
 TOP = {"__init__", "__main__", "cli", "report", "demo", "doctor", "study", "jobs"}
 #: Parts that the app reads with, and the app itself.

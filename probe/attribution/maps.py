@@ -101,7 +101,7 @@ class AttributionMap:
         kind : {"map", "overlay"}, default "map"
             "overlay" lays the maps over the images.
         rows : sequence of int, optional
-            Positions of the samples to draw; by default the first `most`.
+            Positions of the samples to draw; by default `most`, drawn over datasets and classes.
         scale : {"figure", "row", "cell"}, default "figure"
             Which maps share a scale of colours, which the colour bar says.
         style : str, optional

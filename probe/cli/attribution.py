@@ -45,7 +45,7 @@ def _list_methods(context: click.Context, _: click.Parameter, asked: bool) -> No
 )  # fmt: skip
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--label", type=click.Choice(["real", "fake"]), help="Only these images.")
-@click.option("--most", type=click.IntRange(1), help="Images a dataset, spread over people.")
+@click.option("--most", type=click.IntRange(1), help="Images a dataset, drawn over people.")
 @click.option(
     "--target", default="logit", show_default=True, metavar="logit|LAYER:UNIT[,UNIT]",
     help="What is explained.",
@@ -98,9 +98,9 @@ def attribute(datasets: tuple[str, ...], **options: Any) -> None:
 
 def _images(datasets: tuple[str, ...], options: Any) -> tuple[Any, Any]:
     """Return all images of the split, and those that are asked for."""
-    from probe.attribution.trust.reporting import spread_over_clusters
     from probe.datasets import open_dataset
     from probe.datasets.dataset import concatenate
+    from probe.datasets.subset import draw
     from probe.schema import FAKE, REAL
 
     opened = [open_dataset(name, split=options["split"]) for name in datasets]
@@ -108,7 +108,7 @@ def _images(datasets: tuple[str, ...], options: Any) -> tuple[Any, Any]:
     chosen = everything
     if options["label"]:
         chosen = chosen.select(label=FAKE if options["label"] == "fake" else REAL)
-    return everything, spread_over_clusters(chosen, options["most"], options["seed"])
+    return everything, draw(chosen, options["most"], options["seed"])
 
 
 def _target(options: Any) -> Any:
@@ -131,19 +131,20 @@ def _target(options: Any) -> Any:
 
 
 def _draw(found: Any, data: Any, everything: Any, options: Any) -> None:
-    """Draw the first samples: what fakes were made of, images, maps."""
+    """Draw six samples, drawn over datasets and classes: what fakes were made of, images, maps."""
     if not options["figure"]:
         return
     from probe.cli.figures import typed
     from probe.datasets.originals import original_positions
+    from probe.datasets.subset import draw_rows
     from probe.figures import FORMATS, attribution_figure, caption_draft, provenance_of
     from probe.figures import write_figure as write
     from probe.figures.drawing import scale_of
 
-    rows = range(min(6, len(data)))
-    maps = {title: one.take(list(rows)) for title, one in found.titled.items()}
+    rows = draw_rows(data.samples.table, 6, options["seed"], turns=("dataset", "label")).tolist()
+    maps = {title: one.take(rows) for title, one in found.titled.items()}
     images, masks = ([take(i) for i in rows] for take in (data.image, data.mask))
-    places = original_positions(data.take(list(rows)), everything)
+    places = original_positions(data.take(rows), everything)
     originals = [everything.image(int(i)) if i >= 0 else None for i in places]
     drawn = attribution_figure(
         maps, images, masks, style=options["style"],

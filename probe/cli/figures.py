@@ -125,7 +125,7 @@ def _chosen(
 ) -> list[int]:
     """Return the positions of the samples that are drawn; the same in all maps."""
     from probe.errors import UnknownNameError
-    from probe.figures.attributions import same_samples
+    from probe.figures.attributions import drawn_samples, same_samples
     from probe.figures.drawing import FIGURES
 
     same_samples({str(i): one for i, one in enumerate(opened, start=1)})
@@ -135,7 +135,7 @@ def _chosen(
             raise UnknownNameError("sample", name, known, where="the maps")
     if samples:
         return [known[name] for name in samples]
-    return list(range(min(len(known), rows or FIGURES[kind] or len(known))))
+    return drawn_samples(opened[0], rows or FIGURES[kind] or len(known))
 
 
 def _pictures(

@@ -15,7 +15,7 @@ from probe.errors import ProbeError, UnknownNameError
 if TYPE_CHECKING:
     from probe.datasets.dataset import Dataset
 
-__all__ = ["ORDERS", "draw", "draw_rows", "draw_videos", "video_order"]
+__all__ = ["ORDERS", "draw", "draw_rows", "draw_videos", "quota", "spread", "video_order"]
 
 Integers = NDArray[np.int64]
 
@@ -153,6 +153,45 @@ def video_order(videos: pd.DataFrame, seed: int = 0) -> Integers:
     """
     turns = ("label",)
     return _in_turn(videos, _groups(videos, turns), _video_places(videos, seed, turns))
+
+
+def spread(groups: NDArray[np.generic], n: int, seed: int = 0) -> Integers:
+    """Draw at most `n` positions of groups that nothing else is known of.
+
+    Groups are thinned alike: each keeps the same number, as far as it has so many, and some that
+    are drawn one more. Where even one of each is too many, groups are drawn.
+
+    Parameters
+    ----------
+    groups : numpy.ndarray
+        Shape (rows,), what must not be preferred one to another, such as person and label.
+    n : int
+        How many, at least 1.
+    seed : int, default 0
+        Seed of the draw.
+
+    Returns
+    -------
+    numpy.ndarray
+        Positions, ascending.
+    """
+    if len(groups) <= n:
+        return np.arange(len(groups))
+    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    rng = np.random.default_rng(seed)
+    kept = np.minimum(sizes, quota(sizes, n))
+    larger = np.flatnonzero(sizes > kept)
+    kept[rng.permutation(larger)[: n - kept.sum()]] += 1
+    return np.flatnonzero(_ranks(codes, rng.permutation(len(codes))) < kept[codes])
+
+
+def quota(sizes: Integers, n: int) -> int:
+    """Return the largest k with Σ min(size, k) ≤ n."""
+    low, high = 0, int(sizes.max())
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if np.minimum(sizes, middle).sum() <= n else (low, middle - 1)
+    return low
 
 
 def _videos(table: pd.DataFrame) -> tuple[Integers, pd.DataFrame]:

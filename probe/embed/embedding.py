@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
+from probe.datasets.subset import spread
 from probe.embed.methods import METHODS, Floats, Picture
 from probe.embed.table import EMBEDDINGS, Embeddings
 from probe.errors import ProbeError, StoreError
 from probe.progress import progress_bar
-from probe.separability.features import people_of, spread
+from probe.separability.features import people_of
 from probe.store import ActivationStore
 
 __all__ = ["Projector", "embed_layers", "preservation", "projector"]

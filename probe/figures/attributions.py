@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from probe.datasets.subset import draw_rows
 from probe.errors import ProbeError, UnknownNameError
 from probe.figures.cells import ENDS, Cell
 from probe.figures.grids import grid_figure
 
 __all__ = [
     "KINDS", "LOGIT", "Images", "Maps", "Masks", "attribution_figure", "common_unit",
-    "default_scale", "ends_for", "heading_of", "maps_figure", "name_of", "need_images",
-    "same_samples", "target_of", "title_of", "unit_of",
+    "default_scale", "drawn_samples", "ends_for", "heading_of", "maps_figure", "name_of",
+    "need_images", "same_samples", "target_of", "title_of", "unit_of",
 ]  # fmt: skip
 
 #: How a map is drawn: alone, or over its image.
@@ -24,6 +26,12 @@ KINDS = ("map", "overlay")
 
 #: What is explained by default.
 LOGIT = "fake logit"
+
+#: Columns that samples are drawn by, and what maps call them.
+COLUMNS = {
+    "dataset": "dataset", "label": "label", "method": "forgery", "video": "video",
+    "identity": "cluster",
+}  # fmt: skip
 
 Images = NDArray[Any] | Sequence[NDArray[Any]]
 Masks = Sequence[NDArray[Any] | None] | NDArray[Any]
@@ -70,7 +78,7 @@ def maps_figure(
     kind : {"map", "overlay"}, default "map"
         "overlay" lays the maps over the images, which become grey and lose contrast.
     rows : sequence of int, optional
-        Positions of the samples to draw; by default the first `most`.
+        Positions of the samples to draw; by default `most`, by a draw over datasets and classes.
     scale : {"figure", "row", "cell"}, default "figure"
         Which maps share a scale of colours.
     style : str, optional
@@ -269,9 +277,21 @@ def _cell(found: Maps, i: int, images: Images | None, masks: Masks | None, kind:
     return Cell(image, values, mask, found.signed, ends_for(found))
 
 
+def drawn_samples(found: Maps, n: int, seed: int = 0) -> list[int]:
+    """Draw positions of samples, datasets and classes in turn, by what the maps say of them."""
+    data, total = found.data, int(found.data.sizes["sample"])
+    columns = {
+        column: data[name].values.tolist() if name in data.coords else [0] * total
+        for column, name in COLUMNS.items()
+    }
+    names = [str(name) for name in data["sample"].values]
+    table = pd.DataFrame({**columns, "sample": names, "frame": names})
+    return [int(row) for row in draw_rows(table, n, seed, turns=("dataset", "label"))]
+
+
 def _chosen(found: Maps, rows: Sequence[int] | None, most: int) -> list[int]:
     n = int(found.data.sizes["sample"])
-    chosen = list(range(min(most, n))) if rows is None else [int(i) for i in rows]
+    chosen = drawn_samples(found, most) if rows is None else [int(i) for i in rows]
     if not chosen or not all(0 <= i < n for i in chosen):
         raise ProbeError(
             f"Rows {chosen} of {n} maps were asked for. Give positions from 0 to {n - 1}, at "

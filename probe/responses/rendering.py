@@ -133,7 +133,8 @@ def render_doses(
     split : {"train", "val", "test"}
         Whose people.
     videos : int or None, default 12
-        Videos a dataset, each of another identity; None for all of the split (25 in test). With 12
+        Videos a dataset, each of another identity; None for all of the split (25 in test). The lab
+        draws each of its own seed, so that none is like the one before it, and any will do. With 12
         and all six datasets, 1,248 images are rendered where all others are at nought.
     frames : sequence of int
         Which frames of each video, from 0 to 3.

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from probe.datasets.subset import spread
 from probe.errors import ProbeError
 from probe.progress import progress_bar
-from probe.separability.features import PAIRWISE, people_of, spread
+from probe.separability.features import PAIRWISE, people_of
 from probe.separability.report import SIMILARITY, Similarity
 from probe.separability.similarity import Gram, cka, gram_of
 from probe.store import ActivationStore

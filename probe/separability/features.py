@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
+from probe.datasets.subset import quota, spread
 from probe.errors import ProbeError, StoreError
 from probe.progress import progress_bar
 from probe.store import ActivationStore
@@ -23,7 +24,6 @@ __all__ = [
     "choose_samples",
     "people_of",
     "read_features",
-    "spread",
 ]
 
 Floats = NDArray[np.float32]
@@ -124,52 +124,6 @@ class Features:
         return Features(self.layer, (left * sizes).astype(np.float32), self.sampled, self.units)
 
 
-def spread(groups: NDArray[Any], most: int, seed: int) -> Integers:
-    """Choose at most `most` positions, spread over groups; ascending.
-
-    Groups are thinned alike: each keeps the same number, evenly spaced, as far as it has so many,
-    and some drawn at random one more. Where even one of each is too many, groups are drawn.
-
-    Parameters
-    ----------
-    groups : numpy.ndarray
-        Shape (n,), what must not be preferred one to another, such as person and label.
-    most : int
-        How many, at least 1.
-    seed : int
-        Seed of the draw of groups.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (at most `most`,).
-    """
-    n = len(groups)
-    if n <= most:
-        return np.arange(n)
-    _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    order = np.argsort(codes, kind="stable")
-    starts = np.r_[0, np.cumsum(sizes)[:-1]]
-    counts = np.minimum(sizes, _quota(sizes, most))
-    larger = np.flatnonzero(sizes > counts)
-    counts[np.random.default_rng(seed).permutation(larger)[: most - counts.sum()]] += 1
-    kept = [
-        order[start + np.floor(np.arange(k) * size / k).astype(np.int64)]
-        for start, size, k in zip(starts, sizes, counts, strict=True)
-        if k
-    ]
-    return np.sort(np.concatenate(kept))
-
-
-def _quota(sizes: Integers, most: int) -> int:
-    """Return the largest k with Σ min(size, k) ≤ most."""
-    low, high = 0, int(sizes.max())
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if np.minimum(sizes, middle).sum() <= most else (low, middle - 1)
-    return low
-
-
 def choose_samples(
     store: ActivationStore, memory: int, units: int, n_folds: int = 5, seed: int = 0
 ) -> Sampled:
@@ -196,7 +150,7 @@ def choose_samples(
     table = store.samples
     parts = _parts(table, _reals(store.attrs["dataset"].get("card", {})))
     total = np.array([len(where) for where in parts.values()])
-    each = _quota(total, _most(memory, units, int(total.sum()), n_folds))
+    each = quota(total, _most(memory, units, int(total.sum()), n_folds))
     rows = []
     for where in parts.values():
         part = table.iloc[where]

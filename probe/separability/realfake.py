@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from probe.datasets.subset import spread
 from probe.separability import distances as near
-from probe.separability.features import PAIRWISE, spread
+from probe.separability.features import PAIRWISE
 from probe.separability.probing import (
     Probe,
     auroc_criterion,

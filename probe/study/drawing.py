@@ -11,8 +11,8 @@ from probe.artifacts.drawing import draw_report
 from probe.attribution import attribute
 from probe.attribution.drawing import regions_figure, similarity_figure
 from probe.datasets import Dataset
-from probe.datasets.dataset import concatenate
 from probe.datasets.originals import original_positions
+from probe.datasets.subset import draw
 from probe.detectors import Detector
 from probe.detectors.evaluation import ZeroShotMatrix
 from probe.embed import Embeddings
@@ -49,7 +49,8 @@ def draw_figures(
     those = [one for one in detectors if one.spec.name == first]
     names, drawn = figure_names(study), dict[str, Any]()
     if study.figures.heatmaps:
-        drawn[names["heatmaps"]] = heatmaps_on(those, test, study.figures.heatmap_layer)
+        layer, seed = study.figures.heatmap_layer, study.seeds[0]
+        drawn[names["heatmaps"]] = heatmaps_on(those, test, layer, seed)
     if study.figures.matrix:
         drawn[names["matrix"]] = figures.matrix_figure(matrix.data)
     if study.figures.counts:
@@ -109,15 +110,13 @@ def draw_explanations(
             figures.save_figure(figure, folder.figures / f"{place}{suffix}")
 
 
-def heatmaps_on(detectors: list[Detector], test: Dataset, layer: str = "last_conv") -> Any:
-    """Draw the first fake of each dataset, the real image beside it, and Grad-CAM of detectors."""
-    rows = []
-    for part in test.by_dataset().values():
-        if (part.labels == FAKE).any():
-            rows.append(part.select(label=FAKE).take([0]))
-    if not rows:
+def heatmaps_on(
+    detectors: list[Detector], test: Dataset, layer: str = "last_conv", seed: int = 0
+) -> Any:
+    """Draw a fake of each dataset by seed, the real image beside it, and Grad-CAM of detectors."""
+    if not (test.labels == FAKE).any():
         raise DatasetError("No dataset of the study holds a fake to draw a heatmap of.")
-    fakes = concatenate(rows, "fakes")
+    fakes = draw(test.select(label=FAKE), 1, seed)
     path = layer_of(detectors[0].spec.name, layer)
     maps = {one.name: attribute(one, fakes, layer=path, progress=False) for one in detectors}
     images = [fakes.image(i) for i in range(len(fakes))]

@@ -15,8 +15,8 @@ from probe.attribution.findings import MapSimilarity, RegionAttention
 from probe.attribution.looking import attention_by_region
 from probe.attribution.similarity import MODES, map_similarity
 from probe.attribution.trust import TrustReport, trust_report
-from probe.attribution.trust.reporting import spread_over_clusters
 from probe.datasets import Dataset
+from probe.datasets.subset import draw
 from probe.detectors import Detector
 from probe.errors import ProbeError, StoreError
 from probe.run import RunFolder
@@ -86,12 +86,12 @@ def chosen_images(test: Dataset, images: int, seed: int) -> Dataset:
 
     Where it is not known which real image a fake was made of, as many others are taken.
     """
-    fakes = spread_over_clusters(test.select(label=FAKE), images, seed)
+    fakes = draw(test.select(label=FAKE), images, seed)
     table = test.samples.table
     if "pair" in table and set(fakes.samples.table["pair"]) <= set(table["sample"]):
         wanted = {*fakes.samples.table["sample"], *fakes.samples.table["pair"]}
     else:
-        reals = spread_over_clusters(test.select(label=1 - FAKE), images, seed)
+        reals = draw(test.select(label=1 - FAKE), images, seed)
         wanted = {*fakes.samples.table["sample"], *reals.samples.table["sample"]}
     return test.take(np.flatnonzero(table["sample"].isin(wanted).to_numpy()))
 

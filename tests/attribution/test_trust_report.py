@@ -17,9 +17,10 @@ from probe.attribution.trust.masks import fit_mask, mask_auroc, mask_mass
 from probe.attribution.trust.randomising import random_detector
 from probe.attribution.trust.references import edge_maps
 from probe.attribution.trust.replacing import deletion
-from probe.attribution.trust.reporting import spread_over_clusters, trust_report
+from probe.attribution.trust.reporting import trust_report
 from probe.attribution.trust.summarising import Bootstrap, _p
 from probe.datasets.dataset import Dataset
+from probe.datasets.subset import draw
 from probe.detectors import load_detector
 from probe.detectors.detector import weights_hash
 from probe.errors import DatasetError, ProbeError, StoreError, UnknownNameError
@@ -235,17 +236,14 @@ def test_p_is_the_share_of_sign_flips_with_as_large_a_mean(size: int) -> None:
     assert _p(gain, clusters, Bootstrap()) == pytest.approx(want)
 
 
-def test_images_are_spread_over_clusters(data: Dataset) -> None:
-    kept = spread_over_clusters(data, 6)
-    table = kept.samples.table
-    assert table.groupby("dataset").size().tolist() == [6, 6]
+def test_images_are_drawn_over_people_and_classes(stubs: None, data: Dataset) -> None:
+    found = trust_report(detector(Small(), SIZE), data, ["input_x_gradient"], most=6, **FAST)
+    kept = draw(data, 6)
     # Of each of three people a fake and a real image.
+    table = kept.samples.table
     assert table.groupby(["dataset", "identity"])["label"].sum().tolist() == [1] * 6
-    again = spread_over_clusters(data, 6).samples.table["sample"]
-    assert again.tolist() == table["sample"].tolist()
-    positions = [data.samples.table["sample"].tolist().index(name) for name in table["sample"]]
-    assert positions == sorted(positions)
-    assert len(spread_over_clusters(data, 99)) == len(spread_over_clusters(data, None)) == 24
+    parts = kept.by_dataset().items()
+    assert found.data.attrs["data_fingerprint"] == {n: part.fingerprint for n, part in parts}
 
 
 def test_real_methods_on_a_real_detector(data: Dataset, tmp_path: Path, capsys: Any) -> None:

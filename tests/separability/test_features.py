@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.budget import parse_memory
+from probe.datasets.subset import spread
 from probe.errors import ProbeError, StoreError
 from probe.separability import features as module
 from probe.separability.features import (
     Features,
     choose_samples,
     read_features,
-    spread,
 )
 from tests.separability.making import write_store
 

@@ -20,11 +20,12 @@ from probe.attribution.trust.scoring import Batch, Score, Scorer, Settings
 from probe.attribution.trust.summarising import Bootstrap, Found, summarise
 from probe.budget import parse_memory
 from probe.datasets.dataset import Dataset
+from probe.datasets.subset import draw
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError, UnknownNameError
 from probe.progress import progress_bar
 
-__all__ = ["DEFAULT_METHODS", "spread_over_clusters", "trust_report"]
+__all__ = ["DEFAULT_METHODS", "trust_report"]
 
 #: What is checked where nothing else is asked for.
 DEFAULT_METHODS = ("gradcam", "input_x_gradient")
@@ -105,7 +106,7 @@ def trust_report(
     order : {"top_down", "bottom_up"}
         Of the parameter randomisation.
     most : int, optional
-        Images of each dataset, spread over clusters; all by default.
+        Images of each dataset, drawn over classes, people and videos; all by default.
     n_resamples, n_permutations : int
         Resamples of the intervals, permutations of the tests.
     level : float, default 0.95
@@ -136,7 +137,7 @@ def trust_report(
         chosen_checks(checks), seed, n_steps, n_orders, n_shifts, n_random, n_noise, radius,
         n_stages, order, memory,
     )  # fmt: skip
-    data = spread_over_clusters(data, most, seed)
+    data = draw(data, most, seed)
     explainers = {
         name: _explainer(name, target, layer, seed, memory, dict((options or {}).get(name, {})))
         for name in names
@@ -147,26 +148,6 @@ def trust_report(
     table = summarise(found, settings.checks, bootstrap)
     attrs = _provenance(detector, data, settings, bootstrap, target, layer, options)
     return TrustReport(table.assign_attrs(attrs))
-
-
-def spread_over_clusters(data: Dataset, most: int | None, seed: int = 0) -> Dataset:
-    """Keep at most so many images of each dataset, from as many clusters as possible.
-
-    Every cluster gives one fake and one real image before any gives another; clusters come in an
-    order drawn by the seed, and images of a cluster in that of the table, which is kept.
-    """
-    if most is None:
-        return data
-    names = data.samples.table["dataset"].to_numpy()
-    clusters, labels = data.samples.clusters, data.labels
-    place = np.random.default_rng(seed).permutation(int(clusters.max()) + 1)[clusters]
-    turn = np.zeros(len(data), dtype=np.int64)
-    seen: dict[tuple[Any, ...], int] = {}
-    for row, key in enumerate(zip(names, clusters, labels, strict=True)):
-        turn[row] = seen[key] = seen.get(key, -1) + 1
-    order = np.lexsort((-labels, place, turn))
-    kept = [row for name in dict.fromkeys(names) for row in order[names[order] == name][:most]]
-    return data.take(sorted(kept))
 
 
 def _known_methods(methods: Sequence[str]) -> list[str]:

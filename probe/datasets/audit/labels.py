@@ -15,6 +15,7 @@ from probe.datasets.audit.context import Context, named
 from probe.datasets.audit.facts import contents
 from probe.datasets.audit.findings import ERROR, WARNING, Finding, Measure
 from probe.datasets.decoding import decode
+from probe.datasets.subset import draw_rows
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 
@@ -32,7 +33,7 @@ FAKE_WORDS = frozenset(
 MOST = 0.9
 FEWEST = 10
 
-#: Masks of real images that are opened, evenly spaced, to see whether they are empty.
+#: Masks of real images that are opened to see whether they are empty, drawn over videos.
 MASKS = 100
 
 
@@ -118,8 +119,7 @@ def _reals_with_traces(name: str, table: pd.DataFrame) -> Iterator[Finding]:
             len(swapped), named(swapped["sample"]),
         )  # fmt: skip
     masked = reals[reals["mask_file"] != ""]
-    step = max(1, len(masked) // MASKS)
-    chosen = masked.iloc[::step]
+    chosen = masked.iloc[draw_rows(masked, MASKS)]
     shown = chosen["sample"][[_shows(file) for file in chosen["mask_file"]]]
     if len(shown):
         yield Finding(
