@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -206,3 +207,27 @@ def test_exchanged_labels_keep_people_and_counts() -> None:
     ones = rest[:, [0, 2, 4]]
     assert (ones.sum(axis=1) == 1).all() and len(np.unique(ones, axis=0)) == 3
     assert 0.35 < both[:, 0].mean() < 0.65
+
+
+@pytest.mark.parametrize("clusters", [8, 24, 60])
+def test_blocks_draw_the_same_relabellings(clusters: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Swaps, exchanges and both: few at a time as all at once."""
+    rng = np.random.default_rng(clusters)
+    labels, groups = rng.integers(0, 2, 60), rng.integers(0, clusters, 60)
+    values = rng.normal(size=(60, 3))
+    whole = permutation_test(values, labels, groups, 200, seed=3)
+    monkeypatch.setattr("probe.stats.permutation.BLOCK", 500)
+    for one, other in zip(
+        permutation_test(values, labels, groups, 200, seed=3), whole, strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_many_clusters_are_permuted_in_bounded_memory() -> None:
+    n, rng = 4000, np.random.default_rng(0)
+    labels, values = np.tile([0, 1], n // 2), rng.normal(size=(n, 1))
+    tracemalloc.start()
+    permutation_test(values, labels, np.repeat(np.arange(n // 2), 2), 3000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # all weights are 96 MB, and their draws as much again

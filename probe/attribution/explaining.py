@@ -259,7 +259,7 @@ def _to_disk(
             writer.write(where, arrays)
             advance(where.stop - where.start)
     writer.finish(relative_gap(writer.read("gap"), writer.read("promised")))
-    return AttributionMap.open(out)
+    return AttributionMap.open(out, lazy=True)
 
 
 def _grouped(missing: list[slice], batch: int) -> Iterator[slice]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -175,7 +176,7 @@ def attention_by_region(
 
 def _positions(maps: AttributionMap, data: Dataset) -> NDArray[np.int64]:
     """Find the samples of maps in a dataset."""
-    if not np.isfinite(maps.values).all():
+    if not all(np.isfinite(some).all() for some in maps.blocks()):
         raise ProbeError("Some maps are not finite. Make them again.")
     at = pd.Index(data.samples.table["sample"].astype(str))
     names = texts(maps.data["sample"].values)
@@ -205,7 +206,7 @@ def _shares(
     n, k = len(maps), len(regions.names)
     share, area = np.full((n, len(parts), k), np.nan), np.full((n, k), np.nan)
     with progress_bar("regions of faces", n, show=show) as advance:
-        for i, one in enumerate(maps.values):
+        for i, one in enumerate(itertools.chain.from_iterable(maps.blocks())):
             found = regions.find(i, *one.shape)
             if found is not None:
                 where, values = found.ravel(), one.ravel().astype(np.float64)

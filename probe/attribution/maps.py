@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,9 @@ MAPS = 1
 #: The two conventions of sign.
 TOWARDS = "positive pushes the target up, negative down"
 MAGNITUDE = "not negative: how strongly, not which way"
+
+#: Maps that are read at once where all of them are passed over.
+BLOCK = 16
 
 #: What has a value for every pixel.
 _LARGE = ("attribution", "by_channel")
@@ -67,6 +70,16 @@ class AttributionMap:
     def values(self) -> NDArray[np.float32]:
         """The maps as a plain array, shape (sample, y, x)."""
         return np.asarray(self.data["attribution"].values, dtype=np.float32)
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Read the maps some at a time, in order; what lies on disk is not kept."""
+        for start in range(0, len(self), BLOCK):
+            yield self.read(slice(start, start + BLOCK))
+
+    def read(self, samples: slice) -> NDArray[np.float32]:
+        """Read the maps at these positions, shape (some, y, x), and no others."""
+        some = self.data["attribution"].isel(sample=samples)
+        return np.asarray(some.values, dtype=np.float32)
 
     @property
     def method(self) -> str:
@@ -135,16 +148,14 @@ class AttributionMap:
         Columns ``total, positive, negative`` are sums over pixels, ``largest`` is the largest
         magnitude, ``gap`` as in the data.
         """
-        maps = self.values.astype(np.float64)
         frame = pd.DataFrame({"sample": [str(name) for name in self.data["sample"].values]})
         for name in ABOUT:
             if name in self.data.coords:
                 frame[name] = self.data[name].values
         frame["value"] = self.data["value"].values
-        frame["total"] = maps.sum(axis=(1, 2))
-        frame["positive"] = np.maximum(maps, 0).sum(axis=(1, 2))
-        frame["negative"] = np.minimum(maps, 0).sum(axis=(1, 2))
-        frame["largest"] = np.abs(maps).max(axis=(1, 2))
+        sums = [_sums(maps.astype(np.float64)) for maps in self.blocks()]
+        for name, column in zip(SUMS, np.concatenate(sums, axis=1), strict=True):
+            frame[name] = column
         frame["gap"] = self.data["gap"].values
         return frame
 
@@ -232,3 +243,13 @@ class AttributionMap:
             if name not in _LARGE:
                 variable.load()
         return cls(data)
+
+
+SUMS = ("total", "positive", "negative", "largest")
+
+
+def _sums(maps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give `SUMS` of each map, shape (4, n)."""
+    above, below = np.maximum(maps, 0), np.minimum(maps, 0)
+    sums = [one.sum(axis=(1, 2)) for one in (maps, above, below)]
+    return np.stack([*sums, np.abs(maps).max(axis=(1, 2))])

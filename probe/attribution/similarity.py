@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from probe.attribution.contrasts import Doubles, Estimate, estimate_mean, swapped
 from probe.attribution.findings import BINS, SIMILARITY, MapSimilarity, texts
-from probe.attribution.maps import AttributionMap
+from probe.attribution.maps import BLOCK, AttributionMap
 from probe.attribution.ssim import AUTHORS, CORRECTED, SMALLEST, Compared, colour_ssim, raw_ssim
 from probe.errors import ProbeError, UnknownNameError
 from probe.progress import progress_bar
@@ -172,8 +172,8 @@ def _check(maps: Mapping[str, AttributionMap], seeds: Sequence[AttributionMap]) 
     named = [*maps.items(), *((f"seed {k}", one) for k, one in enumerate(seeds))]
     first, lead = named[0]
     for name, one in named:
-        if one.values.shape[1:] != lead.values.shape[1:]:
-            sizes = [" × ".join(map(str, m.values.shape[1:])) for m in (one, lead)]
+        if one.data["attribution"].shape[1:] != lead.data["attribution"].shape[1:]:
+            sizes = [" × ".join(map(str, m.data["attribution"].shape[1:])) for m in (one, lead)]
             raise ProbeError(
                 f"Maps of {name} are of {sizes[0]} pixels and those of {first} of {sizes[1]}. "
                 "Make both at one size of image."
@@ -186,9 +186,9 @@ def _check(maps: Mapping[str, AttributionMap], seeds: Sequence[AttributionMap]) 
                 f"Maps of {name} are not of the same samples as those of {first} ({where}). Make "
                 "both of the same images, in the same order."
             )
-        if not np.isfinite(one.values).all():
+        if not all(np.isfinite(some).all() for some in one.blocks()):
             raise ProbeError(f"Some maps of {name} are not finite. Make them again.")
-    if min(lead.values.shape[1:]) < SMALLEST:
+    if min(lead.data["attribution"].shape[1:]) < SMALLEST:
         raise ProbeError(f"SSIM takes maps of {SMALLEST} pixels a side or more.")
 
 
@@ -204,17 +204,41 @@ def _check_authors(maps: Sequence[AttributionMap]) -> None:
             )
 
 
-def _prepared(maps: Sequence[AttributionMap], plan: _Plan) -> tuple[list[NDArray[Any]], Compared]:
+def _prepared(maps: Sequence[AttributionMap], plan: _Plan) -> tuple[list[_Stack], Compared]:
     """Bring maps to the form in which they are compared."""
-    values = [one.values.astype(np.float64) for one in maps]
-    if not any(one.any() for one in values):
+
+    def blocks() -> Iterator[NDArray[np.float32]]:
+        return itertools.chain.from_iterable(one.blocks() for one in maps)
+
+    if not any(some.any() for some in blocks()):
         raise ProbeError("All maps are 0: there is nothing to compare.")
-    if plan.mode == "authors":
-        sign = -1.0 if plan.class_zero == "real" else 1.0
-        compared = colour_ssim(plan.relu)
-        return [compared.prepare(sign * one) for one in values], compared
-    compared = raw_ssim(values)
-    return [compared.prepare(one) for one in values], compared
+    authors = plan.mode == "authors"
+    sign = -1.0 if authors and plan.class_zero == "real" else 1.0
+    compared = colour_ssim(plan.relu) if authors else raw_ssim(blocks)
+    return [_Stack(one, compared, sign) for one in maps], compared
+
+
+class _Stack:
+    """Maps of one variant in the form in which they are compared, read when they are asked for."""
+
+    def __init__(self, maps: AttributionMap, compared: Compared, sign: float) -> None:
+        self.maps, self.compared, self.sign = maps, compared, sign
+        self._start, self._held = 0, np.empty(0)
+
+    def _read(self, start: int, count: int) -> NDArray[Any]:
+        some = self.maps.read(slice(start, start + count))
+        return self.compared.prepare(self.sign * some.astype(np.float64))
+
+    def one(self, i: int) -> NDArray[Any]:
+        """Read one map, whichever."""
+        held = self._start <= i < self._start + len(self._held)
+        return np.asarray(self._held[i - self._start] if held else self._read(i, 1)[0])
+
+    def following(self, i: int) -> NDArray[Any]:
+        """Read one map, and those after it that will be asked for next."""
+        if not self._start <= i < self._start + len(self._held):
+            self._start, self._held = i, self._read(i, BLOCK)
+        return np.asarray(self._held[i - self._start])
 
 
 def _about(maps: AttributionMap) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -233,6 +257,7 @@ def _other_images(
     """Draw other images for each, shape (sample, pair, draw); −1 where there is none."""
     rng = np.random.default_rng(seed)
     out = np.full((len(of), *draws), -1, dtype=np.int64)
+    of, cluster = (np.unique(one, return_inverse=True)[1] for one in (of, cluster))
     for i in range(len(of)):
         able = np.flatnonzero((of == of[i]) & (label == label[i]) & (cluster != cluster[i]))
         if len(able):
@@ -241,21 +266,23 @@ def _other_images(
 
 
 def _image(
-    i: int, variants: Sequence[NDArray[Any]], pairs: Sequence[tuple[int, int]],
+    i: int, variants: Sequence[_Stack], pairs: Sequence[tuple[int, int]],
     others: NDArray[np.int64], ssim: Compare,
 ) -> tuple[list[float], list[float]]:  # fmt: skip
     """Similarity and null of one image, by pair of variants."""
-    own = [ssim(variants[a][i], variants[b][i]) for a, b in pairs]
+    here = [one.following(i) for one in variants]
+    own = [ssim(here[a], here[b]) for a, b in pairs]
     null = [
-        float(np.mean([ssim(variants[a][i], variants[b][j]) if j >= 0 else np.nan for j in drawn]))
-        for (a, b), drawn in zip(pairs, others, strict=True)
+        float(np.mean([ssim(here[a], variants[b].one(j)) if j >= 0 else np.nan for j in drawn]))
+        for (a, b), drawn in zip(pairs, others.tolist(), strict=True)
     ]
     return own, null
 
 
-def _among(i: int, trained: Sequence[NDArray[Any]], ssim: Compare) -> float:
+def _among(i: int, trained: Sequence[_Stack], ssim: Compare) -> float:
     """Mean similarity of one image's maps over pairs of trainings."""
-    each = [ssim(one[i], other[i]) for one, other in itertools.combinations(trained, 2)]
+    here = [one.following(i) for one in trained]
+    each = [ssim(one, other) for one, other in itertools.combinations(here, 2)]
     return float(np.mean(each))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,11 +48,17 @@ class Compared:
     range: float
 
 
-def raw_ssim(stacks: Sequence[NDArray[np.float64]]) -> Compared:
-    """Compare signed maps on the scale that all of these, each of shape (n, y, x), share."""
-    magnitude = np.abs(np.concatenate([one.ravel() for one in stacks]))
+def raw_ssim(blocks: Callable[[], Iterable[NDArray[np.float32]]]) -> Compared:
+    """Compare signed maps on the scale that they share.
+
+    Parameters
+    ----------
+    blocks : callable
+        Gives all the maps, some at a time; called more than once.
+    """
+    percentile, largest = magnitudes(blocks, PERCENTILE)
     # Maps of a few hot pixels only have a percentile of 0.
-    bound = float(np.percentile(magnitude, PERCENTILE)) or float(magnitude.max())
+    bound = percentile or largest
 
     def ssim(one: NDArray[Any], other: NDArray[Any]) -> float:
         return float(
@@ -63,6 +69,45 @@ def raw_ssim(stacks: Sequence[NDArray[np.float64]]) -> Compared:
         )  # fmt: skip
 
     return Compared(lambda maps: np.clip(maps, -bound, bound), ssim, 2 * bound)
+
+
+def magnitudes(
+    blocks: Callable[[], Iterable[NDArray[np.float32]]], q: float
+) -> tuple[float, float]:
+    """Take a percentile of magnitudes, and the largest, from values that are never held at once.
+
+    Single-precision numbers that are not negative are in the order of their bits, so two passes
+    that count halves of these find any one of them. Equals `numpy.percentile` to the last bit.
+    """
+    high = np.zeros(1 << 16, dtype=np.int64)
+    for some in blocks():
+        high += np.bincount(_bits(some) >> 16, minlength=1 << 16)
+    ends = np.cumsum(high)
+    n = int(ends[-1])
+    at = (n - 1) * (q / 100)
+    ranks = [int(at), min(int(at) + 1, n - 1), n - 1]
+    halves = np.searchsorted(ends, ranks, side="right").tolist()
+    low = {half: np.zeros(1 << 16, dtype=np.int64) for half in halves}
+    for some in blocks():
+        bits = _bits(some)
+        for half, counts in low.items():
+            counts += np.bincount(bits[bits >> 16 == half] & 0xFFFF, minlength=1 << 16)
+    found = []
+    for half, rank in zip(halves, ranks, strict=True):
+        before = ends[half] - high[half]
+        within = np.searchsorted(np.cumsum(low[half]), rank - before, side="right")
+        found.append(_value(half, int(within)))
+    first, second, last = found
+    share, step = at - int(at), second - first
+    return (first + step * share if share < 0.5 else second - step * (1 - share)), last
+
+
+def _bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
+    return np.abs(values).astype(np.float32, copy=False).ravel().view(np.uint32)
+
+
+def _value(high: int, low: int) -> float:
+    return float(np.array([high << 16 | low], dtype=np.uint32).view(np.float32)[0])
 
 
 def colour_ssim(relu: bool) -> Compared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,8 +13,8 @@ from probe.stats.metrics import Floats
 
 __all__ = ["Permuted", "cluster_rows", "exchange_labels", "permutation_test"]
 
-#: Statistics (permutation × unit) that are held at once.
-BLOCK = 1 << 22
+#: Statistics (permutation × unit), and weights (permutation × row), that are held at once.
+BLOCK = 1 << 20
 
 
 class Permuted(NamedTuple):
@@ -95,7 +96,8 @@ def exchange_labels(
     """
     y = np.asarray(labels)
     rows = cluster_rows(np.zeros((len(y), 1)), y, clusters)
-    return np.asarray(_relabelled(rows, n_permutations, seed)[1:, rows.where])
+    drawn = np.concatenate([*_relabelled(rows, n_permutations, seed, n_permutations + 1)])
+    return np.asarray(drawn[1:, rows.where])
 
 
 def permutation_test(
@@ -136,21 +138,22 @@ def permutation_test(
         If shapes do not belong together, a value is not finite or there is one class only.
     """
     rows = _checked(values, labels, clusters)
-    weights = _label_weights(rows, n_permutations, seed)
     center, scale = _null_moments(rows)
     safe = np.where(scale > 0, scale, 1.0)
-    difference = weights[0] @ rows.values
+    difference = _label_weights(rows, rows.labels[None])[0] @ rows.values
     observed = np.where(scale > 0, (difference - center) / safe, 0.0)
     above, above_max = np.zeros(len(observed)), np.zeros(len(observed))
     # Sums of the same terms in another order differ in their last digits.
     bar = observed - 1e-9
-    for start in range(0, len(weights), max(1, BLOCK // len(observed))):
-        block = weights[start : start + max(1, BLOCK // len(observed))]
+    n, step = 0, max(1, BLOCK // max(rows.values.shape))
+    for labellings in _relabelled(rows, n_permutations, seed, step):
+        block = _label_weights(rows, labellings)
+        n += len(block)
         drawn = np.where(scale > 0, (block @ rows.values - center) / safe, 0.0)
         above += (drawn >= bar).sum(axis=0)
         above_max += len(drawn) - np.searchsorted(np.sort(drawn.max(axis=1)), bar)
     # Labels as observed are the first draw and count among the others.
-    return Permuted(difference, observed, above / len(weights), above_max / len(weights))
+    return Permuted(difference, observed, above / n, above_max / n)
 
 
 def _checked(values: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> _Rows:
@@ -167,31 +170,40 @@ def _checked(values: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> _Rows
     return cluster_rows(data, y, groups)
 
 
-def _label_weights(rows: _Rows, n_permutations: int, seed: int) -> Floats:
-    """Weight of every row under each relabelling, shape (draws, rows); the first is as observed."""
+def _label_weights(rows: _Rows, labellings: NDArray[np.bool_]) -> Floats:
+    """Weight of every row under each relabelling, shape (draws, rows)."""
     fake, real = rows.labels.sum(), (~rows.labels).sum()
-    drawn = _relabelled(rows, n_permutations, seed)
-    return np.asarray(np.where(drawn, 1.0 / fake, -1.0 / real), dtype=np.float64)
+    return np.asarray(np.where(labellings, 1.0 / fake, -1.0 / real), dtype=np.float64)
 
 
-def _relabelled(rows: _Rows, n_permutations: int, seed: int) -> NDArray[np.bool_]:
-    """Label of every row under each relabelling, shape (draws, rows); the first is as observed."""
+def _relabelled(
+    rows: _Rows, n_permutations: int, seed: int, step: int
+) -> Iterator[NDArray[np.bool_]]:
+    """Label of every row, shape (some, rows), under each relabelling; the first is as observed."""
     first = np.flatnonzero(rows.partner > np.arange(len(rows.labels)))
     alone = np.flatnonzero(rows.partner < 0)
     n_swaps, pure = len(first), rows.labels[alone]
-    rng = np.random.default_rng(seed)
     fixed = not len(pure) or pure.all() or not pure.any()
-    if fixed and 2**n_swaps <= n_permutations + 1:
-        swaps = (np.arange(2**n_swaps)[:, None] >> np.arange(n_swaps)) & 1 > 0
-    else:
-        swaps = rng.random((n_permutations + 1, n_swaps)) < 0.5
-        swaps[0] = False
-    drawn = np.broadcast_to(rows.labels, (len(swaps), len(rows.labels))).copy()
-    drawn[:, first] ^= swaps
-    drawn[:, rows.partner[first]] ^= swaps
-    if not fixed:
-        drawn[1:, alone] = rng.permuted(np.broadcast_to(pure, (len(drawn) - 1, len(pure))), axis=1)
-    return np.asarray(drawn, dtype=np.bool_)
+    every = bool(fixed and 2**n_swaps <= n_permutations + 1)
+    total = 2**n_swaps if every else n_permutations + 1
+    rng, others = np.random.default_rng(seed), np.random.PCG64(seed)
+    # Exchanges are drawn after all swaps, each of which takes one step of the generator.
+    mixing = np.random.Generator(others.advance(total * n_swaps))
+    for start in range(0, total, step):
+        count = min(step, total - start)
+        if every:
+            numbers = np.arange(start, start + count)[:, None]
+            swaps = (numbers >> np.arange(n_swaps)) & 1 > 0
+        else:
+            swaps = rng.random((count, n_swaps)) < 0.5
+            swaps[: start == 0] = False
+        drawn = np.broadcast_to(rows.labels, (count, len(rows.labels))).copy()
+        drawn[:, first] ^= swaps
+        drawn[:, rows.partner[first]] ^= swaps
+        if not fixed:
+            mixed = np.broadcast_to(pure, (count - (start == 0), len(pure)))
+            drawn[int(start == 0) :, alone] = mixing.permuted(mixed, axis=1)
+        yield drawn
 
 
 def _null_moments(rows: _Rows) -> tuple[Floats, Floats]:

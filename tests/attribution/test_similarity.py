@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -10,10 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 from skimage.metrics import structural_similarity
 
 from probe.attribution.findings import BINS, MapSimilarity
+from probe.attribution.maps import AttributionMap
 from probe.attribution.similarity import map_similarity
+from probe.attribution.ssim import magnitudes
+from probe.attribution.writing import MapWriter
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from tests.attribution.mapping import maps_of, smooth
 
@@ -210,6 +215,54 @@ def test_order_unit_and_pair_do_not_matter(seed: int, unit: float, mode: str) ->
         np.testing.assert_allclose(
             data["similarity"].mean("pair"), other["similarity"].mean("pair"), atol=tolerance
         )
+
+
+@given(
+    hnp.arrays(np.float32, st.integers(1, 60), elements=st.floats(-10, 10, width=32)),
+    st.integers(1, 60),
+    st.sampled_from([0.0, 37.5, 50.0, 99.5, 100.0]),
+)
+def test_magnitudes_are_numpys_percentile(values: np.ndarray, step: int, q: float) -> None:
+    blocks = [values[k : k + step] for k in range(0, len(values), step)]
+    found, largest = magnitudes(lambda: blocks, q)
+    whole = np.abs(values.astype(np.float64))
+    assert found == np.percentile(whole, q) and largest == whole.max()  # to the last bit
+
+
+def test_magnitudes_of_many_values() -> None:
+    rng = np.random.default_rng(0)
+    values = (rng.normal(size=70_001) ** 3).astype(np.float32)
+    found, _ = magnitudes(lambda: np.array_split(values, 7), 99.5)
+    assert found == np.percentile(np.abs(values.astype(np.float64)), 99.5)
+
+
+@pytest.mark.parametrize("mode", ["corrected", "authors"])
+def test_maps_on_disk_are_read_some_at_a_time(mode: str, tmp_path: Path) -> None:
+    """As from memory, whatever the blocks; eight times the maps take no more."""
+    peaks = []
+    for n in (12, 96):
+        opened, whole = {}, {}
+        for k, name in enumerate("ab"):
+            whole[name] = maps_of(smooth(n, 64, seed=k), cluster=[str(i % 6) for i in range(n)])
+            data = whole[name].data
+            coords = {
+                "sample": data["sample"].values,
+                "cluster": ("sample", data["cluster"].values),
+            }
+            file = tmp_path / f"{name}{n}.zarr"
+            writer = MapWriter.begin(file, coords, 64, False, data.attrs, 4)
+            values = {key: value.values for key, value in data.data_vars.items()}
+            writer.write(slice(0, n), values | {"promised": np.full(n, np.nan)})
+            opened[name] = AttributionMap.open(file, lazy=True)
+        tracemalloc.start()
+        found = map_similarity(opened, mode=mode, **QUICK).data
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        held = map_similarity(whole, mode=mode, **QUICK).data
+        np.testing.assert_array_equal(found["similarity"], held["similarity"])
+        np.testing.assert_array_equal(found["null"], held["null"])
+    # The maps of 96 are 3.1 MB, and were 16 MB as they were held.
+    assert peaks[1] < peaks[0] + 1e6
 
 
 def test_bad_input_says_what_to_do() -> None:
