@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from probe.datasets.dataset import Dataset, by_name
 from probe.datasets.halving import halve
+from probe.datasets.loader import Images
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError, UnknownNameError
 from probe.hooks import compile_suffix, trace
@@ -61,6 +62,7 @@ def ablate(
     level: float = 0.95,
     seed: int = 0,
     batch_size: int = 64,
+    images: Images | None = None,
 ) -> Ablation:
     """Take sets of units out and measure detection, against matched random sets.
 
@@ -91,6 +93,8 @@ def ablate(
         Seed of random sets and resamples.
     batch_size : int, default 64
         Images a batch.
+    images : Images, optional
+        Decoded images of the datasets, to share between calls; each is decoded once in any case.
 
     Returns
     -------
@@ -114,8 +118,12 @@ def ablate(
     wanted = dict(units) if isinstance(units, Mapping) else {"units": units}
     with progress_bar(f"ablate {detector.name} {path}", 2 * sum(map(len, parts.values()))) as go:
         cut = Cut(traced, path)
-        memory = MEMORY // len(parts)
-        states = {name: States(program, part, batch_size, memory) for name, part in parts.items()}
+        images = images or Images(list(parts.values()), program.input_size, keep=True)
+        memory, where = MEMORY // len(parts), detector.device
+        states = {
+            name: States(program, part, batch_size, images, where, memory)
+            for name, part in parts.items()
+        }
         sizes = np.stack([_weight_range(program, one, cut, go) for one in states.values()])
         size = sizes.mean(axis=0)
         sets = {name: _mask(name, one, len(size)) for name, one in wanted.items()}
@@ -187,11 +195,12 @@ def ablate_universal(
     """
     parts = by_name(datasets)
     halves = [halve(part, seed) for part in parts.values()]
+    images = Images(list(parts.values()), detector.spec.input_size, keep=True)
     found: list[dict[str, NDArray[np.int64]]] = []
     for side in (0, 1):
         table = neuron_importance(
             detector, [pair[side] for pair in halves], layer, n_untrained=0, n_random=0,
-            n_resamples=0, seed=seed,
+            n_resamples=0, seed=seed, images=images,
         )  # fmt: skip
         found.append(universal_neurons(table, top, alpha=alpha, correction=correction).sets())
     both = [name for name in found[0] if name in found[1]]
@@ -204,7 +213,8 @@ def ablate_universal(
     sides = [
         ablate(
             detector, {name: found[side][name] for name in both},
-            [pair[1 - side] for pair in halves], layer, seed=seed, **options,
+            [pair[1 - side] for pair in halves], layer, seed=seed,
+            images=images, **options,
         ).data
         for side in (0, 1)
     ]  # fmt: skip

@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from probe.errors import ProbeError
+from probe.progress import note
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
-__all__ = ["AUTO", "DEVICE_PATTERN", "DEVICE_VARIABLE", "described", "devices", "resolve_device"]
+Result = TypeVar("Result")
+
+__all__ = [
+    "AUTO",
+    "DEVICE_PATTERN",
+    "DEVICE_VARIABLE",
+    "described",
+    "devices",
+    "on_device",
+    "resolve_device",
+    "to_device",
+]
 
 AUTO = "auto"
 
@@ -90,6 +107,82 @@ def described(device: torch.device, asked: str = AUTO) -> str:
     else:
         why = "the first accelerator that is here"
     return f"Device: {device} ({what}), {why}."
+
+
+def to_device(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Put images on a device as detectors take them; 8-bit on the way, converted there.
+
+    Parameters
+    ----------
+    pixels : numpy.ndarray
+        Shape (n, height, width, 3), 0 to 255.
+    device : torch.device
+        Where to.
+
+    Returns
+    -------
+    Tensor
+        Shape (n, 3, height, width), in [0, 1], float32, channels last in memory; the values of
+        `Dataset.array`, on every device.
+    """
+    import torch
+
+    held = torch.from_numpy(pixels)
+    if device.type == "cuda":
+        held = held.pin_memory()
+    # Accelerators divide by a number as they multiply by its inverse, which is not the same.
+    most = torch.full((), 255.0, device=device)
+    return held.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(most)
+
+
+def on_device(
+    batches: Iterable[tuple[slice, NDArray[np.uint8]]],
+    device: torch.device,
+    run: Callable[[Tensor], Result],
+) -> Iterator[tuple[slice, Result]]:
+    """Run a network over batches of images, in smaller ones once an accelerator's memory ends.
+
+    Parameters
+    ----------
+    batches : iterable of (slice, numpy.ndarray)
+        As `probe.datasets.loader.Images.batches` gives them.
+    device : torch.device
+        Where the network is.
+    run : callable
+        From images, shape (n, 3, height, width), to what is asked of them.
+
+    Yields
+    ------
+    slice
+        Positions; a batch that was divided comes in several.
+    object
+        What `run` gave.
+
+    Raises
+    ------
+    ProbeError
+        If not one image fits.
+    """
+    import torch
+
+    most: int | None = None
+    for where, pixels in batches:
+        start = 0
+        while start < len(pixels):
+            part = pixels[start : start + (most or len(pixels))]
+            try:
+                found = run(to_device(part, device))
+            except torch.OutOfMemoryError as error:
+                if len(part) == 1:
+                    raise ProbeError(
+                        f"One image at a time is more than the memory of {device} holds. Free "
+                        "some of it, or give a smaller input size or another device."
+                    ) from error
+                most = len(part) // 2
+                note(f"The memory of {device} ended: batches of {most} images from here on.")
+                continue
+            yield slice(where.start + start, where.start + start + len(part)), found
+            start += len(part)
 
 
 def _is_first(name: str) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from probe.compute import on_device
 from probe.datasets.dataset import Dataset, concatenate
+from probe.datasets.loader import Images, first_rows
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError, UnknownNameError
 from probe.hooks import REDUCERS, Recorder, Tap, trace
@@ -18,6 +20,11 @@ from probe.progress import progress_bar
 from probe.store import DTYPES, ActivationStore, StoreWriter
 
 __all__ = ["record"]
+
+Arrays = dict[str, NDArray[Any]]
+
+#: Stands for the logits among values by layer; no layer has an empty name.
+LOGIT = ""
 
 
 def record(
@@ -94,21 +101,52 @@ def record(
 
 
 def _fill(writer: StoreWriter, recorder: Recorder, data: Dataset, names: dict[str, str]) -> None:
-    missing, size = writer.missing, recorder.detector.spec.input_size
+    """Run every image file once, and write it to all rows that name it."""
+    missing, first = writer.missing, first_rows(data)
+    rows = [np.arange(where.start, where.stop) for where in missing]
+    new = [those[first[those] == those] for those in rows]
+    images = Images(data, recorder.detector.spec.input_size).batches(
+        data,
+        [len(those) for those in new if len(those)],
+        np.concatenate([np.zeros(0, dtype=np.int64), *new]),
+    )
+    runs = on_device(images, recorder.detector.device, lambda batch: _run(recorder, batch))
     with progress_bar(f"record {recorder.detector.name}", len(data)) as advance:
-        advance(len(data) - sum(where.stop - where.start for where in missing))
-        for where in missing:
-            values, logits = _run(recorder, data.array(range(where.start, where.stop), size))
-            writer.write(where, {layer: values[name] for layer, name in names.items()}, logits)
-            advance(where.stop - where.start)
+        advance(len(data) - sum(map(len, rows)))
+        for where, those, fresh in zip(missing, rows, new, strict=True):
+            found = _taken(runs, len(fresh))
+            if len(fresh) < len(those):
+                found = _spread(found, fresh, first[those], writer)
+            logits = found.pop(LOGIT)
+            writer.write(where, {layer: found[name] for layer, name in names.items()}, logits)
+            advance(len(those))
 
 
-def _run(
-    recorder: Recorder, images: NDArray[np.float32]
-) -> tuple[dict[str, NDArray[Any]], NDArray[Any]]:
+def _taken(runs: Iterator[tuple[slice, Arrays]], count: int) -> Arrays:
+    """Take so many images of what was run; a batch may come in several parts."""
+    parts: list[Arrays] = []
+    while sum(len(part[LOGIT]) for part in parts) < count:
+        parts.append(next(runs)[1])
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]} if parts else {}
+
+
+def _spread(found: Arrays, fresh: Any, first: Any, writer: StoreWriter) -> Arrays:
+    """Give every row the values of the first row of its file, run now or written before."""
+    now = np.isin(first, fresh)
+    before = writer.read(first[~now])
+    out: Arrays = {}
+    for key, old in before.items():
+        out[key] = np.empty((len(first), *old.shape[1:]), dtype=np.float32)
+        out[key][~now] = old
+        if now.any():
+            out[key][now] = found[key][np.searchsorted(fresh, first[now])]
+    return out
+
+
+def _run(recorder: Recorder, images: Any) -> Arrays:
     values, logits = recorder(images)
     arrays = {name: value.float().cpu().numpy() for name, value in values.items()}
-    return arrays, logits.float().cpu().numpy()
+    return arrays | {LOGIT: logits.float().cpu().numpy()}
 
 
 def _recorder(detector: Detector, layers: Sequence[str], reducer: str) -> Recorder:
@@ -140,5 +178,5 @@ def _joined(datasets: list[Dataset]) -> Dataset:
 def _units(recorder: Recorder, names: dict[str, str]) -> dict[str, int]:
     """Ask one blank image how many units each layer has."""
     size = recorder.detector.spec.input_size
-    values, _ = _run(recorder, np.zeros((1, 3, size, size), dtype=np.float32))
+    values = _run(recorder, np.zeros((1, 3, size, size), dtype=np.float32))
     return {layer: values[name].shape[1] for layer, name in names.items()}

@@ -12,7 +12,9 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from probe.compute import on_device
 from probe.datasets.dataset import Dataset, by_name, concatenate
+from probe.datasets.loader import Images
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
 from probe.progress import progress_bar
@@ -93,8 +95,9 @@ def _predict(
     detector: Detector, dataset: Dataset, batch_size: int, advance: Callable[[int], None]
 ) -> NDArray[np.float32]:
     out = np.empty(len(dataset), dtype=np.float32)
-    for where, images in dataset.batches(detector.spec.input_size, batch_size):
-        out[where] = detector.logits(images)
+    images = Images(dataset, detector.spec.input_size).batches(dataset, batch_size)
+    for where, logits in on_device(images, detector.device, detector.logits):
+        out[where] = logits
         advance(where.stop - where.start)
     return out
 
@@ -175,12 +178,28 @@ def _score_all(
     first = np.unique(codes, return_index=True)[1]
     single, frames = whole.take(first), []
     with progress_bar("score", len(files) * len(detectors)) as advance:
-        for one in detectors:
-            logits = _predict(one, single, batch_size, advance)[codes]
-            ends = np.cumsum([len(part) for part in parts.values()])
-            for (name, part), end in zip(parts.items(), ends, strict=True):
-                frames.append(_scored(one, name, part, logits[end - len(part) : end]))
+        found = _predict_all(detectors, single, batch_size, advance)[:, codes]
+    ends = np.cumsum([len(part) for part in parts.values()])
+    for one, logits in zip(detectors, found, strict=True):
+        for (name, part), end in zip(parts.items(), ends, strict=True):
+            frames.append(_scored(one, name, part, logits[end - len(part) : end]))
     return pd.concat(frames, ignore_index=True)
+
+
+def _predict_all(
+    detectors: Sequence[Detector], data: Dataset, batch_size: int, advance: Callable[[int], None]
+) -> NDArray[np.float32]:
+    """Score by detectors, shape (detector, n); images are decoded once for all of one size."""
+    out = np.empty((len(detectors), len(data)), dtype=np.float32)
+    sizes = [one.spec.input_size for one in detectors]
+    for size in dict.fromkeys(sizes):
+        for where, pixels in Images(data, size).batches(data, batch_size):
+            for k in (k for k, own in enumerate(sizes) if own == size):
+                one = detectors[k]
+                for part, logits in on_device([(where, pixels)], one.device, one.logits):
+                    out[k, part] = logits
+                advance(len(pixels))
+    return out
 
 
 def _require_distinct(names: Sequence[str]) -> None:

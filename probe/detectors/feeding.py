@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,16 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from probe.datasets.dataset import Dataset, resize
+from probe.compute import to_device
+from probe.datasets.dataset import Dataset
+from probe.datasets.loader import Images
 
 __all__ = ["Feeder", "Stream"]
 
-#: Decoded images are kept up to this many bytes a dataset; beyond, each use decodes again.
+#: Decoded images are held in memory up to this many bytes a dataset; beyond, in a temporary file.
 CACHE_BYTES = 2 * 1024**3
 
 
 class Feeder:
-    """A dataset as tensors of one size.
+    """A dataset as tensors of one size; each image is decoded once, ahead of its use.
 
     Parameters
     ----------
@@ -29,36 +32,30 @@ class Feeder:
     """
 
     def __init__(self, dataset: Dataset, size: int) -> None:
-        self.dataset, self.size = dataset, size
-        self.labels = dataset.labels
-        fits = len(dataset) * 3 * size * size <= CACHE_BYTES
-        self._cache = np.empty((len(dataset), size, size, 3), np.uint8) if fits else None
-        self._filled = np.zeros(len(dataset), dtype=bool)
+        self.dataset, self.labels = dataset, dataset.labels
+        self.images = Images(dataset, size, keep=True, memory=CACHE_BYTES)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def batch(self, indices: NDArray[np.int64], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return images, shape (n, 3, size, size) in [0, 1], and labels, shape (n,)."""
-        pixels = np.stack([self._image(int(i)) for i in indices])
-        # NHWC memory seen as NCHW: channels-last without a copy.
-        images = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float().div_(255.0)
-        labels = torch.from_numpy(self.labels[indices].astype(np.float32)).to(device)
-        return images, labels
+    def batches(
+        self,
+        batch_size: int | Sequence[int],
+        device: torch.device,
+        order: NDArray[np.int64] | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Iterate over images, shape (n, 3, size, size) in [0, 1], and labels, shape (n,).
 
-    def batches(self, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-        """Iterate once in the order of the samples."""
-        for start in range(0, len(self), batch_size):
-            yield self.batch(np.arange(start, min(start + batch_size, len(self))), device)
-
-    def _image(self, index: int) -> NDArray[np.uint8]:
-        if self._cache is None:
-            return resize(self.dataset.image(index), self.size)
-        if not self._filled[index]:
-            self._cache[index] = resize(self.dataset.image(index), self.size)
-            self._filled[index] = True
-        image: NDArray[np.uint8] = self._cache[index]
-        return image
+        Parameters
+        ----------
+        batch_size, order
+            As in `Images.batches`.
+        device : torch.device
+            Where to.
+        """
+        labels = (self.labels if order is None else self.labels[order]).astype(np.float32)
+        for where, pixels in self.images.batches(self.dataset, batch_size, order):
+            yield to_device(pixels, device), torch.from_numpy(labels[where]).to(device)
 
 
 class Stream:
@@ -95,12 +92,16 @@ class Stream:
         Of each batch, a process of rank r among w gets every w-th image from the r-th on.
         """
         rank, world = shard
-        orders = [self._order(number, epoch) for number in range(len(self.feeders))]
+        mine = len(range(rank, self.batch_size, world))
+        batches = []
+        for number, feeder in enumerate(self.feeders):
+            count = len(range(number, self._steps, len(self.feeders)))
+            order = itertools.islice(self._order(number, epoch), count * self.batch_size)
+            own = np.fromiter(order, dtype=np.int64).reshape(count, -1)[:, rank::world]
+            batches.append(feeder.batches([mine] * count, device, own.ravel()))
         coin = np.random.default_rng((self.seed, epoch, 2))
         for step in range(self._steps):
-            number = step % len(self.feeders)
-            indices = np.array([next(orders[number]) for _ in range(self.batch_size)])
-            images, labels = self.feeders[number].batch(indices[rank::world], device)
+            images, labels = next(batches[step % len(self.feeders)])
             if flip and coin.random() < 0.5:
                 images = images.flip(-1)
             yield images, labels

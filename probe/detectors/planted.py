@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from probe.compute import resolve_device
+from probe.compute import on_device, resolve_device
 from probe.datasets.dataset import Dataset
+from probe.datasets.loader import Images
 from probe.detectors.detector import Detector, DetectorSpec, FakeLogit, Normalize
 from probe.errors import ProbeError
 from probe.progress import progress_bar
@@ -220,8 +221,9 @@ def measure_population(
     bank, side = FilterBank().eval().to(where_to), size or 128
     rows = np.empty((len(data), bank.features), dtype=np.float32)
     with progress_bar("features", len(data)) as advance, torch.inference_mode():
-        for where, images in data.batches(side, batch_size):
-            rows[where] = bank(torch.from_numpy(images).to(where_to)).cpu().numpy()
+        images = Images(data, side).batches(data, batch_size)
+        for where, found in on_device(images, where_to, bank):
+            rows[where] = found.cpu().numpy()
             advance(where.stop - where.start)
     mean, std = rows.mean(axis=0, dtype=float), rows.std(axis=0, dtype=float) + 1e-6
     features = ((rows - mean) / std).astype(np.float32)

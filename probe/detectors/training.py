@@ -12,9 +12,11 @@ from typing import Any
 import lightning_fabric
 import numpy as np
 import torch
+from lightning_fabric.strategies import SingleDeviceStrategy
 from torch import Tensor, nn
 
 from probe.datasets.dataset import Dataset
+from probe.datasets.subset import draw
 from probe.detectors.architectures import Recipe, find_architecture
 from probe.detectors.detector import Detector
 from probe.detectors.feeding import Feeder, Stream
@@ -53,7 +55,10 @@ class TrainingPlan:
     patience : int or None
         Stop after this many epochs without a better validation AUROC.
     precision : str
-        Lightning Fabric's precision, such as "32-true" or "bf16-mixed".
+        Lightning Fabric's precision, such as "32-true" or "bf16-mixed"; of training alone.
+    max_validation : int or None
+        Images of each validation dataset that the best epoch is picked by, drawn once by the seed
+        over classes, people and videos; None for all.
     """
 
     epochs: int
@@ -66,6 +71,7 @@ class TrainingPlan:
     flip: bool = False
     patience: int | None = None
     precision: str = "32-true"
+    max_validation: int | None = None
 
 
 def train(
@@ -136,6 +142,7 @@ class _Run:
         self.fabric = lightning_fabric.Fabric(
             accelerator=detector.device.type,
             devices=_those(detector.device, devices),
+            strategy=SingleDeviceStrategy(detector.device) if devices == 1 else "auto",
             precision=plan.precision,  # type: ignore[arg-type]  # Fabric checks the text itself
         )
         self.fabric.launch()
@@ -153,7 +160,7 @@ class _Run:
         self.stream = Stream(
             [Feeder(data, size) for data in sources], plan.batch_size, plan.steps, plan.seed
         )
-        self.validation = Feeder(validation, size)
+        self.validation = Feeder(draw(validation, plan.max_validation, plan.seed), size)
         self.history: list[dict[str, float]] = []
         self.best: dict[str, Tensor] = _weights(self.module)
         self.best_auroc = -1.0
@@ -324,12 +331,15 @@ def _require_two_classes(data: Dataset) -> None:
 def _identity(
     detector: Detector, sources: Sequence[Dataset], validation: Dataset, plan: TrainingPlan
 ) -> dict[str, Any]:
+    planned = asdict(plan)
+    if plan.max_validation is None:
+        del planned["max_validation"]  # as trainings before there was a choice
     return {
         "start": detector.fingerprint,
         "variant": detector.spec.variant,
         "sources": [{"name": one.name, "fingerprint": one.fingerprint} for one in sources],
         "validation": {"name": validation.name, "fingerprint": validation.fingerprint},
-        "plan": json.loads(json.dumps(asdict(plan))),
+        "plan": json.loads(json.dumps(planned)),
     }
 
 

@@ -24,10 +24,16 @@ STUDY_TUNED = (50, 64, 62)
 
 
 def plan_base(
-    name: str, *, epochs: int = STUDY_BASE[0], batch_size: int = STUDY_BASE[1], seed: int = 0
+    name: str,
+    *,
+    epochs: int = STUDY_BASE[0],
+    batch_size: int = STUDY_BASE[1],
+    seed: int = 0,
+    max_validation: int | None = None,
 ) -> TrainingPlan:
     """Plan the training of variant `base` as the study has it."""
-    return TrainingPlan(epochs, batch_size, find_architecture(name).recipe, seed)
+    recipe = find_architecture(name).recipe
+    return TrainingPlan(epochs, batch_size, recipe, seed, max_validation=max_validation)
 
 
 def plan_tuned(
@@ -39,6 +45,7 @@ def plan_tuned(
     steps: int = STUDY_TUNED[2],
     seed: int = 0,
     freeze_batchnorm: bool = True,
+    max_validation: int | None = None,
 ) -> TrainingPlan:
     """Plan the fine-tuning of variant `shallow` (last layers) or `deep` (every layer).
 
@@ -55,6 +62,8 @@ def plan_tuned(
     freeze_batchnorm : bool, default True
         The intended reading: BatchNorm stays as it is, also inside the trained layers. False is
         the released code's effect, where the freezing does nothing.
+    max_validation : int, optional
+        As in `TrainingPlan`; all by default.
 
     Raises
     ------
@@ -69,7 +78,14 @@ def plan_tuned(
     architecture = find_architecture(name)
     last = architecture.last_layers if variant == "shallow" else None
     return TrainingPlan(
-        epochs, batch_size, architecture.tuned_recipe, seed, steps, last, freeze_batchnorm
+        epochs,
+        batch_size,
+        architecture.tuned_recipe,
+        seed,
+        steps,
+        last,
+        freeze_batchnorm,
+        max_validation=max_validation,
     )
 
 

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from probe.compute import on_device
 from probe.datasets.dataset import Dataset
+from probe.datasets.loader import Images
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
 from probe.hooks import compile_suffix, trace
@@ -197,8 +199,8 @@ def top_units(
     reference: Any = None
     signs = np.where(shuffled.labels == 1, 1.0, -1.0)
     with progress_bar(f"race {detector.name} {path}", len(dataset)) as advance:
-        for where, images in shuffled.batches(program.input_size, batch_size):
-            state = program.state(images)
+        images = Images(shuffled, program.input_size).batches(shuffled, batch_size)
+        for where, state in on_device(images, detector.device, program.state):
             if reference is None:
                 reference = unit_values(program, state).mean(dim=(0, 2)).cpu().double().numpy()
             which = race.open

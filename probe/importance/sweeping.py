@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from probe.compute import on_device
 from probe.datasets.dataset import Dataset
+from probe.datasets.loader import Images
 from probe.errors import UnknownNameError
 from probe.hooks import AffineProgram, State, SuffixProgram
 from probe.hooks.values import units_first
@@ -132,15 +134,25 @@ class States:
         On what.
     batch_size : int
         Images a batch.
+    images : Images
+        Decoded images of the dataset, for any number of programs.
+    device : torch.device
+        Where the program runs.
     memory : int, optional
         Bytes of states that are held.
     """
 
     def __init__(
-        self, program: SuffixProgram, part: Dataset, batch_size: int, memory: int = MEMORY
+        self,
+        program: SuffixProgram,
+        part: Dataset,
+        batch_size: int,
+        images: Images,
+        device: torch.device,
+        memory: int = MEMORY,
     ) -> None:
         self.program, self.part, self.batch_size = program, part, batch_size
-        self.memory = memory
+        self.images, self.device, self.memory = images, device, memory
         self._held: list[State] = []
         self._bytes = 0
         self._seen: Seen | None = None
@@ -157,8 +169,8 @@ class States:
             return
         rest = self.part.take(range(done, len(self.part))) if done else self.part
         full = False
-        for _, images in rest.batches(self.program.input_size, self.batch_size):
-            state = self.program.state(images)
+        batches = self.images.batches(rest, self.batch_size)
+        for _, state in on_device(batches, self.device, self.program.state):
             self._bytes += 0 if full else state.nbytes
             full = full or self._bytes > self.memory
             if not full:
@@ -170,6 +182,11 @@ class States:
         if self._seen is None or (rows and not len(self._seen.activation)):
             self._seen = Seen.of(self.program, self, advance, rows=rows)
         return self._seen
+
+    def of(self, part: Dataset, program: SuffixProgram | None = None) -> States:
+        """Return the batches of other samples of the same images, or of another program."""
+        own = program or self.program
+        return States(own, part, self.batch_size, self.images, self.device, self.memory)
 
     def numbered(self) -> Iterator[tuple[slice, State]]:
         """Iterate with the positions of each batch's samples."""
@@ -360,7 +377,7 @@ def _donors(states: States, sweep: Sweep) -> Iterator[State]:
     # A cyclic shift of a random order gives every image another one, and each is used once.
     donor = np.empty(n, dtype=np.int64)
     donor[order] = np.roll(order, 1)
-    yield from States(states.program, states.part.take(donor), states.batch_size)
+    yield from states.of(states.part.take(donor))
 
 
 def mean_weight(program: SuffixProgram, states: States, cut: Cut | None) -> Floats:
@@ -377,8 +394,8 @@ def _attributions(
     cut: Cut | None, states: States, kind: str
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
     assert cut is not None  # the caller makes one where attributions are needed
-    for where, images in states.part.batches(states.program.input_size, states.batch_size):
-        yield where, attributions(cut, images, kind)
+    batches = states.images.batches(states.part, states.batch_size)
+    return on_device(batches, states.device, lambda x: attributions(cut, x, kind))
 
 
 def _attributed(cut: Cut | None, states: States, kind: str) -> NDArray[np.float32]:

@@ -13,6 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from probe.datasets.dataset import Dataset, by_name
+from probe.datasets.loader import Images
 from probe.datasets.subset import draw
 from probe.detectors.architectures import find_architecture
 from probe.detectors.detector import Detector
@@ -70,6 +71,7 @@ def neuron_importance(
     null_of: NeuronTable | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    images: Images | None = None,
 ) -> NeuronTable:
     """Measure what each unit does to the fake score, dataset by dataset.
 
@@ -131,6 +133,8 @@ def neuron_importance(
         Seed of permutations, resamples, donors, random heads, and of the first untrained detector.
     batch_size : int, optional
         Images a batch; the mode's by default. The result does not depend on it.
+    images : Images, optional
+        Decoded images of the datasets, to share between calls; each is decoded once in any case.
 
     Returns
     -------
@@ -164,15 +168,16 @@ def neuron_importance(
     path = traced.resolve(layer or default_layer(detector))
     program = _compiled(traced, path, positions)
     heads = _heads(n_random, program, measure)
+    decoded = images or Images(list(parts.values()), program.input_size, keep=True)
     asking = _Asking(
-        sweep, measure, tuple(also), positions, n_permutations, n_resamples, level, seed
+        sweep, measure, tuple(also), positions, n_permutations, n_resamples, level, seed, decoded
     )
     asked = _null_key(detector, path, asking, parts, n_untrained)
     reused = null_of is not None and null_of.data.attrs.get("null_key") == asked
     fresh = list(untrained(detector, 0 if reused else n_untrained, seed))
-    images = sum(len(part) for part in parts.values())
+    total = sum(len(part) for part in parts.values())
     passes = 2 + heads + 2 * (len(fresh) + len(shuffled))
-    with progress_bar(f"sweep {detector.name} {path}", passes * images) as advance:
+    with progress_bar(f"sweep {detector.name} {path}", passes * total) as advance:
         found = [asking.about(traced, program, part, advance) for part in parts.values()]
         random = _random_effects(detector, program, found, asking, heads, advance)
         nulls = [asking.effects_of(one, path, parts, advance) for one in fresh]
@@ -233,11 +238,15 @@ class _Asking:
     n_resamples: int
     level: float
     seed: int
+    images: Images
 
     @property
     def chosen(self) -> Measure:
         """The measure of the effect."""
         return MEASURES[self.measure]
+
+    def _states(self, program: SuffixProgram, part: Dataset, detector: Detector) -> States:
+        return States(program, part, self.sweep.batch_size, self.images, detector.device)
 
     def about(
         self, traced: TracedDetector, program: SuffixProgram, part: Dataset,
@@ -248,7 +257,7 @@ class _Asking:
             *(MEASURES[name].needs for name in (self.measure, *self.also))
         )
         clusters = np.asarray(part.samples.clusters)
-        states = States(program, part, self.sweep.batch_size)
+        states = self._states(program, part, traced.detector)
         cut = Cut(traced, program.layer, self.positions)
         evidence = gather(program, states, self.sweep, needs, clusters, advance, cut)
         columns, resampled = self._columns(evidence, clusters)
@@ -308,7 +317,7 @@ class _Asking:
         cut = Cut(traced, path, self.positions)
         rows = []
         for part in parts.values():
-            states = States(program, part, self.sweep.batch_size)
+            states = self._states(program, part, detector)
             rows.append(self.effect(program, states, advance, cut))
         return np.stack(rows)
 
@@ -335,7 +344,7 @@ def _random_effects(
             states = one.states
             if not isinstance(head, AffineProgram):
                 # Other weights leave other values behind the tap, which states may carry.
-                states = States(head, states.part, states.batch_size)
+                states = states.of(states.part, head)
             rows.append(asking.effect(head, states, advance))
         out.append(np.stack(rows))
     return out

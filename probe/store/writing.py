@@ -139,6 +139,31 @@ class StoreWriter:
         self._array("logit")[where] = logits
         self._array("written")[where] = True
 
+    def read(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Read rows that are written: activations by tap's layer, and the logit as "".
+
+        Parameters
+        ----------
+        rows : numpy.ndarray
+            Positions of samples, in any order.
+        """
+        ordered, inverse = np.unique(rows, return_inverse=True)
+        layers: Mapping[str, str] = self.group.attrs["layers"]  # type: ignore[assignment]
+        places = {full: f"{layer}/activation" for layer, full in layers.items()} | {"": "logit"}
+        out = {}
+        for name, place in places.items():
+            array = self._array(place)
+            chunks = array.chunks[0]
+            blocks = [
+                np.asarray(array[start : start + chunks])[
+                    ordered[(ordered >= start) & (ordered < start + chunks)] - start
+                ]
+                for start in np.unique(ordered // chunks) * chunks
+            ]
+            found = np.concatenate(blocks) if blocks else np.empty((0, *array.shape[1:]))
+            out[name] = found[inverse]
+        return out
+
     def finish(self) -> None:
         """Take the moments in one pass over the chunks, and mark the store as complete."""
         root = xr.open_zarr(self.path, consolidated=False)

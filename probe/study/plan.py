@@ -59,6 +59,9 @@ class Training(Part):
         For all detectors, or by name with ``other`` for the rest.
     steps, batch_size : int or None
         Batches an epoch (tuned variants only), and images a batch.
+    validation : int or None
+        Images of each validation dataset that the best epoch is picked by, drawn over classes,
+        people and videos; all by default.
     freeze_batchnorm : bool
         Which of the two readings of the study's freezing; see `plan_tuned`.
     """
@@ -66,6 +69,7 @@ class Training(Part):
     epochs: Positive | dict[str, Positive] | None = None
     steps: Positive | None = None
     batch_size: Positive | None = None
+    validation: Positive | None = None
     freeze_batchnorm: bool = True
 
     @model_validator(mode="after")

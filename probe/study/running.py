@@ -16,6 +16,7 @@ from probe.artifacts import ArtifactReport
 from probe.compute import resolve_device
 from probe.datasets import Dataset
 from probe.datasets.audit import AuditReport, audit
+from probe.datasets.loader import decoding_by
 from probe.detectors import Detector, load_detector
 from probe.detectors.evaluation import ZeroShotMatrix, evaluate
 from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
@@ -100,7 +101,11 @@ def run_study(study: Study, command: str = "") -> Outcome:
     ProbeError
         If something it needs is missing or does not fit.
     """
-    device = resolve_device(study.compute.device)
+    with decoding_by(study.compute.n_workers):
+        return _run_study(study, command, resolve_device(study.compute.device))
+
+
+def _run_study(study: Study, command: str, device: torch.device) -> Outcome:
     require_layers(study)
     run = _Run(study, command, device)
     data = run.stage("data", run.open_data)
@@ -234,7 +239,8 @@ class _Run:
         for name in plan.names:
             source = data.select(dataset=plan.source)
             base_plan = plan_base(name, seed=seed, **_given(
-                epochs=plan.base.epochs_of(name), batch_size=plan.base.batch_size
+                epochs=plan.base.epochs_of(name), batch_size=plan.base.batch_size,
+                max_validation=plan.base.validation,
             ))  # fmt: skip
             base = train_base(
                 name, source, self._place(name, VARIANTS[0], seed),
@@ -247,7 +253,8 @@ class _Run:
                 tuned_plan = plan_tuned(
                     name, variant, seed=seed, freeze_batchnorm=plan.tuned.freeze_batchnorm,
                     **_given(epochs=plan.tuned.epochs_of(name), steps=plan.tuned.steps,
-                             batch_size=plan.tuned.batch_size),
+                             batch_size=plan.tuned.batch_size,
+                             max_validation=plan.tuned.validation),
                 )  # fmt: skip
                 target = data.select(dataset=list(plan.target))
                 place = self._place(name, variant, seed)

@@ -12,7 +12,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from probe.compute import on_device
 from probe.datasets.dataset import Dataset, by_name
+from probe.datasets.loader import Images
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
 from probe.hooks import Recorder, Tap, trace
@@ -247,8 +249,8 @@ def _examples(
 def _activations(recorder: Recorder, part: Dataset, batch_size: int) -> tuple[Floats, Floats]:
     size, rows, logits = recorder.detector.spec.input_size, [], []
     with progress_bar(f"activations on {part.name}", len(part)) as advance:
-        for where, images in part.batches(size, batch_size):
-            values, out = recorder(images)
+        images = Images(part, size).batches(part, batch_size)
+        for where, (values, out) in on_device(images, recorder.detector.device, recorder):
             rows.append(values[recorder.names[0]].cpu().double().numpy())
             logits.append(out.cpu().double().numpy())
             advance(where.stop - where.start)

@@ -1,0 +1,298 @@
+"""`Images`: the images of datasets as detectors take them, decoded ahead of whoever computes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import signal
+import tempfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from probe.datasets.dataset import Dataset, resize
+from probe.datasets.decoding import read_image
+from probe.errors import DatasetError
+from probe.progress import note
+
+__all__ = ["Images", "decoding_by", "first_rows"]
+
+Pixels = NDArray[np.uint8]
+
+#: An array, or the file and the shape of one that is mapped.
+_Place = Pixels | tuple[str, tuple[int, ...]]
+
+#: Bytes of decoded images that are held in memory; more lie in a temporary file.
+MEMORY = 1024**3
+
+#: Images that a worker decodes at a time, and portions that wait for each worker.
+PORTION, AHEAD = 16, 4
+
+#: Pixels below which threads decode: processes take a second or two to begin.
+FEW = 1 << 28
+
+#: Seconds after which idle processes end.
+IDLE = 60
+
+_n_workers: ContextVar[int | None] = ContextVar("n_workers", default=None)
+
+
+@contextmanager
+def decoding_by(n_workers: int | None) -> Iterator[None]:
+    """Decode by so many workers while the context is open; one a core for None."""
+    token = _n_workers.set(n_workers)
+    try:
+        yield
+    finally:
+        _n_workers.reset(token)
+
+
+class Images:
+    """The images of some datasets at one size, decoded by workers ahead of whoever takes them.
+
+    Values and order are those of `Dataset.array`. A file that several samples or datasets name is
+    one image. Many images are decoded by processes, which import no script of the caller's; few by
+    threads.
+
+    Parameters
+    ----------
+    datasets : Dataset or sequence of Dataset
+        Whose images; batches can be taken of any part of them.
+    size : int
+        Side of the square that they are resized to.
+    keep : bool, default False
+        Whether decoded images are kept, so that each is decoded once however often it is taken:
+        in memory where they are few, else in a temporary file.
+    n_workers : int, optional
+        How many decode; as `decoding_by` says, else one a core, by default.
+    memory : int, default 1 GiB
+        Bytes of kept images above which they lie in a temporary file.
+
+    Examples
+    --------
+    >>> images = Images(data, 256)  # doctest: +SKIP
+    >>> for where, pixels in images.batches(data, 64):  # doctest: +SKIP
+    ...     print(where, pixels.shape)
+    """
+
+    def __init__(
+        self,
+        datasets: Dataset | Sequence[Dataset],
+        size: int,
+        *,
+        keep: bool = False,
+        n_workers: int | None = None,
+        memory: int = MEMORY,
+    ) -> None:
+        those = [datasets] if isinstance(datasets, Dataset) else list(datasets)
+        self.size, self.n_workers = size, n_workers or _n_workers.get() or os.cpu_count() or 1
+        self._files = list(dict.fromkeys(file for one in those for file in _files(one)))
+        self._rows = {file: i for i, file in enumerate(self._files)}
+        self._many = self.n_workers > 1 and len(self._files) * size * size > FEW
+        self._kept: _Space | None = None
+        if keep and _fits(len(self._files), size, memory):
+            self._kept = _Space(len(self._files), size, self._many, memory)
+            self._filled = np.zeros(len(self._files), dtype=bool)
+
+    def batches(
+        self,
+        data: Dataset,
+        batch_size: int | Sequence[int],
+        order: NDArray[np.int64] | None = None,
+    ) -> Iterator[tuple[slice, Pixels]]:
+        """Iterate over images.
+
+        Parameters
+        ----------
+        data : Dataset
+            Of the datasets, or a part of them.
+        batch_size : int or sequence of int
+            Images a batch, of which the last may be smaller; or images of each batch in turn.
+        order : numpy.ndarray, optional
+            Positions in `data`, in the order in which they are wanted; all by default.
+
+        Yields
+        ------
+        slice
+            Positions in the order.
+        numpy.ndarray
+            Shape (batch, size, size, 3), RGB, 0 to 255; the caller's own.
+
+        Raises
+        ------
+        ImageError
+            If an image cannot be read; it is named.
+        DatasetError
+            If a worker was ended from outside.
+        """
+        rows = np.array([self._rows[file] for file in _files(data)], dtype=np.int64)
+        rows = rows if order is None else rows[order]
+        if isinstance(batch_size, int):
+            ends = [*range(batch_size, len(rows), batch_size), len(rows)] if len(rows) else []
+        else:
+            ends = list(itertools.accumulate(batch_size))
+        wheres = list(map(slice, [0, *ends], ends))
+        take = self._passing if self._kept is None else self._keeping
+        return take(rows, wheres)
+
+    def _keeping(
+        self, rows: NDArray[np.int64], wheres: list[slice]
+    ) -> Iterator[tuple[slice, Pixels]]:
+        """Decode what is not there yet, and take all from where it is kept."""
+        assert self._kept is not None
+        space, filled = self._kept, self._filled
+        todo = np.fromiter(dict.fromkeys(rows[~filled[rows]].tolist()), dtype=np.int64)
+        step = _portion(wheres)
+        with self._ahead(space, ((part, part) for part in _portions(todo, step)), step) as next_one:
+            for where in wheres:
+                while not filled[rows[where]].all():
+                    filled[next_one(None)] = True
+                yield where, space.take(rows[where])
+
+    def _passing(
+        self, rows: NDArray[np.int64], wheres: list[slice]
+    ) -> Iterator[tuple[slice, Pixels]]:
+        """Decode through a ring that holds what was decoded ahead."""
+        batch, step = max((one.stop - one.start for one in wheres), default=0), _portion(wheres)
+        room = -(-batch // step) + 1 + AHEAD * self.n_workers
+        room = min(room, -(-len(rows) // step)) * step
+        space = _Space(room, self.size, self._many)
+        places = np.arange(len(rows)) % max(len(space), 1)
+        portions = ((part, rows[part]) for part in _portions(np.arange(len(rows)), step))
+        targets = ((places[part], those) for part, those in portions)
+        done = 0
+        with self._ahead(space, targets, step) as next_one:
+            for where in wheres:
+                while done < where.stop:
+                    # No place is written to before what it held was taken.
+                    done += len(next_one(where.start + len(space) - done))
+                yield where, space.take(places[where])
+
+    @contextmanager
+    def _ahead(
+        self,
+        space: _Space,
+        portions: Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]],
+        step: int,
+    ) -> Iterator[Callable[[int | None], NDArray[np.int64]]]:
+        """Decode portions ahead, in order; gives a function that waits for the next of them."""
+        waiting: deque[tuple[Future[None], NDArray[np.int64]]] = deque()
+        with _workers(self.n_workers, self._many) as pool:
+
+            def next_one(room: int | None) -> NDArray[np.int64]:
+                most = AHEAD * self.n_workers
+                if room is not None:
+                    most = max(1, min(most, room // step))
+                for targets, rows in itertools.islice(portions, max(0, most - len(waiting))):
+                    files = [self._files[row] for row in rows]
+                    waiting.append(
+                        (pool.submit(_decode, space.place, targets, files, self.size), targets)
+                    )
+                future, targets = waiting.popleft()
+                try:
+                    future.result()
+                except (CancelledError, BrokenExecutor) as error:
+                    raise DatasetError(
+                        "A worker that decodes images was ended from outside, perhaps for lack "
+                        "of memory. Run again, with n_workers=1 if it happens again."
+                    ) from error
+                return targets
+
+            try:
+                yield next_one
+            finally:
+                for future, _ in waiting:
+                    future.cancel()
+
+
+class _Space:
+    """Room for decoded images: an array, or a file where processes write or it is large."""
+
+    def __init__(self, count: int, size: int, shared: bool, memory: int = MEMORY) -> None:
+        shape = (count, size, size, 3)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self.place: _Place
+        if count and (shared or count * size * size * 3 > memory):
+            self._folder = tempfile.TemporaryDirectory(prefix="probe-images-")
+            file = str(Path(self._folder.name) / "pixels")
+            self._pixels: Pixels = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+            self.place = (file, shape)
+        else:
+            self.place = self._pixels = np.empty(shape, dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def take(self, rows: NDArray[np.int64]) -> Pixels:
+        """Copy some images out."""
+        return np.asarray(self._pixels[rows])
+
+
+def _decode(place: _Place, targets: NDArray[np.int64], files: list[str], size: int) -> None:
+    """Decode files into an array, or into a file that is mapped."""
+    if isinstance(place, tuple):
+        place = np.memmap(place[0], dtype=np.uint8, mode="r+", shape=place[1])
+    for target, file in zip(targets, files, strict=True):
+        place[target] = resize(read_image(Path(file)).pixels, size)
+
+
+@contextmanager
+def _workers(count: int, processes: bool) -> Iterator[Executor]:
+    if not processes:
+        with ThreadPoolExecutor(count) as threads:
+            yield threads
+        return
+    # Imported where it is used: most calls have few images.
+    from loky import get_reusable_executor
+
+    # Fresh programs that import no script of the caller's; the next call finds them running.
+    yield get_reusable_executor(max_workers=count, timeout=IDLE, initializer=_begin)
+
+
+def _begin() -> None:
+    # Who interrupts the program has its main process end what it began.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def first_rows(data: Dataset) -> NDArray[np.int64]:
+    """Return for each sample the first one of the same file, shape (n,)."""
+    codes, files = pd.factorize(np.array(_files(data), dtype=object))
+    first = np.full(len(files), len(codes))
+    np.minimum.at(first, codes, np.arange(len(codes)))
+    return np.asarray(first[codes])
+
+
+def _portions(rows: NDArray[np.int64], step: int) -> Iterator[NDArray[np.int64]]:
+    return (rows[start : start + step] for start in range(0, len(rows), step))
+
+
+def _portion(wheres: Sequence[slice]) -> int:
+    """Images of a portion: no more than of a batch, which an unreadable one then stops alone."""
+    return min(PORTION, max((one.stop - one.start for one in wheres), default=1))
+
+
+def _files(data: Dataset) -> list[str]:
+    root = os.path.abspath(data.root)
+    return [os.path.join(root, str(path)) for path in data.samples.table["path"]]
+
+
+def _fits(count: int, size: int, memory: int) -> bool:
+    """Whether decoded images can be kept; says so where the disk has no room for them."""
+    need = count * size * size * 3
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if need <= memory or need < 0.8 * free:
+        return True
+    note(
+        f"{count} decoded images take {need / 1e9:.1f} GB, and {tempfile.gettempdir()} has "
+        f"{free / 1e9:.1f} GB free: they are decoded again for each pass. The variable TMPDIR "
+        "names another folder."
+    )
+    return False
