@@ -15,6 +15,7 @@ from torch import nn
 from probe.ablation import NEIGHBOURS, NoSetsError, ablate, ablate_universal, matched_sets
 from probe.datasets.dataset import Dataset
 from probe.datasets.halving import halve
+from probe.datasets.loader import Images
 from probe.datasets.shuffling import shuffle_labels
 from probe.detectors import Detector, load_detector
 from probe.errors import DatasetError, ProbeError
@@ -144,7 +145,10 @@ def test_matched_sets_are_those_of_sorting_anew(chosen: np.ndarray, seed: int, k
 
 def test_first_pass_without_rows_sees_the_same(detector: Detector, test: Dataset) -> None:
     program = compile_suffix(detector, "leaky")
-    kept, without = (States(program, test, 7).seen(rows=rows) for rows in (True, False))
+    images = Images(test, program.input_size)
+    kept, without = (
+        States(program, test, 7, images, detector.device).seen(rows=rows) for rows in (True, False)
+    )
     np.testing.assert_array_equal(kept.mean, kept.activation.mean(axis=0, dtype=np.float64))
     assert len(kept.activation) == len(test) and not len(without.activation)
     for name in ("low", "high", "mean"):
