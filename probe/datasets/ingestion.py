@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 from probe.datasets.crops import crops_folder, cut_once
 from probe.datasets.dataset import CARD_FILE, Dataset, write_native
 from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
-from probe.datasets.media import ImageFiles, VideoFile
+from probe.datasets.media import ImageFiles, TarImages, VideoFile
 from probe.datasets.recognising import recognise
 from probe.datasets.report import REPORT_FILE, IngestReport
 from probe.datasets.rules import BOXES, CutRule, version_of
 from probe.datasets.samples import Samples
 from probe.datasets.splits import assign_splits
 from probe.datasets.table import lying_table, sample_table
+from probe.datasets.video import announced_frames
 from probe.datasets.work import Job, Placed, foreign_clip, run_jobs
 from probe.errors import DatasetError
 
@@ -284,6 +285,17 @@ class IngestPlan:
         """Name of the dataset; not that of a folder, since bytes must not depend on the place."""
         level = self.options.compression or ("c23" if "compression" in self.layout.takes else "")
         return f"{self.layout.name}-{level}" if level else self.layout.name
+
+    def images_of(self, video: VideoEntry) -> int:
+        """Say how many images of a video are planned; its file says how many frames it has."""
+        media = video.media
+        if isinstance(media, ImageFiles):
+            return len(self.rule.positions(len(media.files)))
+        if isinstance(media, TarImages):
+            return len(self.rule.positions(len(media.members)))
+        if self.rule.frames is not None:
+            return self.rule.frames
+        return max(1, len(self.rule.positions(announced_frames(media.file) or FRAMES)))
 
     def only(self, keys: Container[str]) -> IngestPlan:
         """Keep the videos with these keys."""

@@ -13,14 +13,13 @@ import pandas as pd
 from probe.datasets.cache import cache_folder
 from probe.datasets.dataset import Dataset, read_native
 from probe.datasets.ingestion import AUTO, ingest, plan_ingest
-from probe.datasets.layouts import LAYOUTS
-from probe.datasets.report import REPORT_FILE
+from probe.datasets.layouts import LAYOUTS, Inventory, VideoEntry
 from probe.datasets.samples import Samples
 from probe.errors import DatasetError, UnknownNameError
 from probe.progress import note
 from probe.schema import DATASETS, REAL, SPLITS
 
-__all__ = ["open_dataset", "open_layout", "part_of", "parts_of"]
+__all__ = ["open_dataset", "open_layout", "part_of", "parts_of", "videos_of"]
 
 LAB = "lab"
 
@@ -148,14 +147,10 @@ def open_layout(
     # Whoever is strict wants every image looked into.
     plan = replace(plan, lies=plan.lies and not strict)
     dataset, report = plan.open(_reports(plan.layout.name, Path(root), options), workers)
-    if report is not None and (report.incomplete or report.left_out):
-        said = (
-            f"Of {len(report.videos)} videos of {str(root)!r}, {len(report.incomplete)} lack "
-            f"images, and {len(report.left_out)} files were left out; "
-            f"{str(report.out / REPORT_FILE)!r} names every one."
-        )
-        if strict:
-            raise DatasetError(f"strict was asked for. {said}")
+    said = report.gaps(root) if report is not None else ""
+    if said and strict:
+        raise DatasetError(f"strict was asked for. {said}")
+    if said:
         note(said)
     return dataset
 
@@ -202,6 +197,39 @@ def part_of(dataset: Dataset, name: str) -> Dataset:
         reals = reals.assign(dataset=name, sample=f"{name}/" + reals["sample"])
         own = pd.concat([reals, own], ignore_index=True)
     return replace(dataset, name=name, samples=Samples(own))
+
+
+def videos_of(found: Inventory, part: str | None = None) -> dict[str, list[VideoEntry]]:
+    """Take an inventory apart as `parts_of` takes what is made of it, before anything is cut.
+
+    Parameters
+    ----------
+    found : Inventory
+        What a source holds.
+    part : str, optional
+        Only this one of its datasets.
+
+    Returns
+    -------
+    dict
+        From the name of a dataset to its videos, those of its originals first.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of the name that was given.
+    """
+    own: dict[str, list[VideoEntry]] = {}
+    for video in found.videos:
+        own.setdefault(video.dataset, []).append(video)
+    reals = {fake: real for fake, real in found.reals.items() if fake in own and real in own}
+    if part is not None and part not in own:
+        raise UnknownNameError("dataset", part, own)
+    names = [*reals, *(name for name in own if name not in {*reals, *reals.values()})]
+    return {
+        name: [one for one in own.get(reals.get(name, ""), []) if one.label == REAL] + own[name]
+        for name in ([part] if part is not None else names)
+    }
 
 
 def parts_of(dataset: Dataset) -> list[Dataset]:

@@ -138,6 +138,16 @@ class IngestReport:
     def _count(self, name: str) -> int:
         return sum(len(getattr(video, name)) for video in self.videos)
 
+    def gaps(self, source: Path | str) -> str:
+        """Say in a sentence what of a source is not there; empty if all is."""
+        if not (self.incomplete or self.left_out):
+            return ""
+        return (
+            f"Of {len(self.videos)} videos of {str(source)!r}, {len(self.incomplete)} lack "
+            f"images, and {len(self.left_out)} files were left out; "
+            f"{str(self.out / REPORT_FILE)!r} names every one."
+        )
+
     def conversions(self) -> dict[str, int]:
         """Count the images that had to be converted to 8-bit RGB, by how."""
         counts: dict[str, int] = {}

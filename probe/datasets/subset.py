@@ -15,7 +15,16 @@ from probe.errors import ProbeError, UnknownNameError
 if TYPE_CHECKING:
     from probe.datasets.dataset import Dataset
 
-__all__ = ["ORDERS", "draw", "draw_rows", "draw_videos", "quota", "spread", "video_order"]
+__all__ = [
+    "ORDERS",
+    "draw",
+    "draw_rows",
+    "draw_videos",
+    "first_videos",
+    "quota",
+    "spread",
+    "video_order",
+]
 
 Integers = NDArray[np.int64]
 
@@ -130,9 +139,36 @@ def draw_videos(table: pd.DataFrame, images: int, seed: int = 0) -> Integers:
         Positions, ascending. Of a larger number they hold those of a smaller one.
     """
     codes, videos = _videos(table)
+    kept = first_videos(videos, np.bincount(codes), images, seed)
+    return np.flatnonzero(np.isin(codes, kept))
+
+
+def first_videos(videos: pd.DataFrame, counts: Integers, images: int, seed: int = 0) -> Integers:
+    """Draw videos until they have so many images together, one of each class at least.
+
+    Parameters
+    ----------
+    videos : pandas.DataFrame
+        As in `video_order`.
+    counts : numpy.ndarray
+        Images of each, or as many as are planned where they are not cut yet.
+    images : int
+        Images that are wanted.
+    seed : int, default 0
+        Seed of the draw.
+
+    Returns
+    -------
+    numpy.ndarray
+        Positions, ascending. Of a larger number they hold those of a smaller one.
+    """
     order = video_order(videos, seed)
-    before = np.r_[0, np.cumsum(np.bincount(codes)[order])[:-1]]
-    return np.flatnonzero(np.isin(codes, order[before < images]))
+    before = np.r_[0, np.cumsum(np.asarray(counts)[order])[:-1]]
+    labels = videos["label"].to_numpy()[order]
+    enough = before < images
+    # Where one video has more images than are wanted, the other class would be missing.
+    enough[np.unique(labels, return_index=True)[1]] = True
+    return np.sort(order[enough])
 
 
 def video_order(videos: pd.DataFrame, seed: int = 0) -> Integers:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from probe.errors import DatasetError
 
-__all__ = ["Frame", "Timeline", "evenly_spaced", "read_frames", "read_timeline"]
+__all__ = ["Frame", "Timeline", "announced_frames", "evenly_spaced", "read_frames", "read_timeline"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,15 @@ def evenly_spaced(available: int, wanted: int) -> NDArray[np.int64]:
     """
     count = min(available, wanted)
     return (2 * np.arange(count, dtype=np.int64) + 1) * available // max(2 * count, 1)
+
+
+def announced_frames(file: Path) -> int:
+    """Return how many frames a video's container says it has; 0 where it does not."""
+    try:
+        with av.open(str(file)) as container:
+            return int(container.streams.video[0].frames) if container.streams.video else 0
+    except (av.FFmpegError, OSError):
+        return 0
 
 
 def read_timeline(file: Path) -> Timeline:

@@ -25,13 +25,14 @@ from probe.hooks import trace
 from probe.importance import neuron_importance
 from probe.neurons import Ablation, NeuronTable, Universality, universal_neurons
 from probe.neurons.table import TABLE
+from probe.progress import note
 from probe.recording import record
 from probe.responses import ResponseReport
 from probe.run import RunFolder
 from probe.schema import VARIANTS
 from probe.separability import SeparabilityReport
 from probe.study.analysing import measure, respond, separate
-from probe.study.data import open_data
+from probe.study.data import dominating, open_data
 from probe.study.drawing import draw_analyses, draw_explanations, draw_figures
 from probe.study.explaining import Explanations, explain
 from probe.study.keeping import exported, holds, kept
@@ -198,6 +199,9 @@ class _Run:
         data = open_data(self.study, self.folder.root)
         self.datasets = list(data.by_dataset())
         self._require_splits(data)
+        if said := dominating(data, self.study.evaluation.split):
+            note(said)
+        self.provenance.content["dominating"] = said
         self.provenance.content["data"] = {
             f"{name}/{split}": part.select(split=split).fingerprint
             for name, part in data.by_dataset().items()

@@ -130,7 +130,9 @@ class DatasetEntry(Part):
     def ingest_options(self) -> dict[str, Any]:
         """Return the options of `ingest` that were given."""
         values = {key: getattr(self, key) for key in _INGEST}
-        return {key: value for key, value in values.items() if value is not None}
+        # What is as it is anyway leaves images where they lie.
+        usual = {"splits": SPLIT_CHOICES[0], "seed": 0}
+        return {k: v for k, v in values.items() if v is not None and v != usual.get(k)}
 
     def cap(self, split: str, default: int | None = None) -> int | None:
         """Return how many images of a split may be used, or None for all."""
