@@ -133,7 +133,10 @@ def test_videos_are_drawn_whole_until_there_are_enough_images(table: pd.DataFram
     last = video_order(table.drop_duplicates(key), 0)[len(drawn) - 1]
     name = table.drop_duplicates(key).iloc[last]
     without = len(kept) - sizes[(name["label"], name["video"])]
-    assert without < n and (len(kept) >= n or len(kept) == len(table))
+    # One video of each class stays, however few images are wanted.
+    assert without < n or drawn.groupby("label").size().tolist() == [1, 1]
+    assert set(drawn.index.get_level_values("label")) == set(table["label"])
+    assert len(kept) >= n or len(kept) == len(table)
 
 
 def test_few_images_are_of_many_people_and_the_same_ones_in_both_classes() -> None:
