@@ -7,10 +7,14 @@ ARGS ?=
 # Two processes, each with whole files: fixtures of a file are made once, in the order of names.
 PARALLEL ?= -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test slow tour screenshots lint types bench clean
+.PHONY: demo paper test slow tour screenshots lint types bench clean
 
 demo: $(STAMP)
 	$(BIN)/python -m probe demo $(ARGS)
+
+# The study in its whole shape and short lengths, on official trees made of the lab.
+paper: $(STAMP)
+	$(BIN)/python -m tools.short_paper runs/short-paper $(ARGS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) $(ARGS)
