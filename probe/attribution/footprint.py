@@ -109,7 +109,7 @@ def measure_footprint(module: fx.GraphModule, image: Tensor) -> Footprint:
         nonlocal largest
         if not isinstance(tensor, nn.Parameter):
             size = tensor.numel() * tensor.element_size()
-            kept[tensor.untyped_storage().data_ptr()] = size
+            kept[tensor.untyped_storage()._cdata] = size
             largest = max(largest, size)
         return tensor
 
