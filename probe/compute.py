@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.errors import ProbeError
+from probe.errors import ProbeError, UnknownNameError
 from probe.progress import note
 
 if TYPE_CHECKING:
@@ -22,14 +23,28 @@ __all__ = [
     "AUTO",
     "DEVICE_PATTERN",
     "DEVICE_VARIABLE",
+    "FLOAT32",
+    "MEASURED_ON",
+    "PRECISIONS",
+    "check_precision",
     "described",
+    "deviation",
     "devices",
     "on_device",
+    "reduced",
     "resolve_device",
     "to_device",
 ]
 
 AUTO = "auto"
+
+FLOAT32 = "float32"
+
+#: In what networks run forward; all but the first is measured against it where it is used.
+PRECISIONS = (FLOAT32, "bfloat16", "float16")
+
+#: Images of each dataset on which a precision is measured.
+MEASURED_ON = 64
 
 #: Environment variable that names the device where ``--device`` does not.
 DEVICE_VARIABLE = "PROBE_DEVICE"
@@ -139,6 +154,7 @@ def on_device(
     batches: Iterable[tuple[slice, NDArray[np.uint8]]],
     device: torch.device,
     run: Callable[[Tensor], Result],
+    precision: str = FLOAT32,
 ) -> Iterator[tuple[slice, Result]]:
     """Run a network over batches of images, in smaller ones once an accelerator's memory ends.
 
@@ -150,6 +166,8 @@ def on_device(
         Where the network is.
     run : callable
         From images, shape (n, 3, height, width), to what is asked of them.
+    precision : str, default "float32"
+        In which it runs; see `reduced`.
 
     Yields
     ------
@@ -171,7 +189,8 @@ def on_device(
         while start < len(pixels):
             part = pixels[start : start + (most or len(pixels))]
             try:
-                found = run(to_device(part, device))
+                with reduced(precision, device):
+                    found = run(to_device(part, device))
             except torch.OutOfMemoryError as error:
                 if len(part) == 1:
                     raise ProbeError(
@@ -183,6 +202,88 @@ def on_device(
                 continue
             yield slice(where.start + start, where.start + start + len(part)), found
             start += len(part)
+
+
+@contextmanager
+def reduced(precision: str, device: torch.device) -> Iterator[None]:
+    """Run networks in another precision while the context is open, by PyTorch's autocast.
+
+    Parameters
+    ----------
+    precision : {"float32", "bfloat16", "float16"}
+        Convolutions and products run in it; what loses most by it stays in float32.
+    device : torch.device
+        Where they run.
+
+    Raises
+    ------
+    ProbeError
+        If the precision is not known, or the device has it not.
+    """
+    import torch
+
+    check_precision(precision, device)
+    if precision == FLOAT32:
+        yield
+        return
+    with torch.autocast(device.type, getattr(torch, precision)):
+        yield
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raise `ProbeError` for a precision that is not known, or that a device has not."""
+    import torch
+
+    if precision not in PRECISIONS:
+        raise UnknownNameError("precision", precision, PRECISIONS)
+    if (
+        precision == "bfloat16"
+        and device.type == "cuda"
+        and not torch.cuda.is_bf16_supported(including_emulation=False)
+    ):
+        raise ProbeError(
+            f"precision='bfloat16' was given, which {device} has not. Give float16 or float32."
+        )
+
+
+def deviation(
+    run: Callable[[Tensor], dict[str, NDArray[np.float32]]],
+    batches: Callable[[], Iterable[tuple[slice, NDArray[np.uint8]]]],
+    device: torch.device,
+    precision: str,
+) -> dict[str, Any]:
+    """Measure how far a network's answers in another precision are from those in float32.
+
+    Parameters
+    ----------
+    run : callable
+        From images to named arrays, samples on axis 0: what is asked of the network.
+    batches : callable
+        Gives the images that it is measured on, each time from the first.
+    device : torch.device
+        Where the network is.
+    precision : str
+        As in `reduced`.
+
+    Returns
+    -------
+    dict
+        ``precision``, ``images`` (how many), and by name ``largest`` and ``mean``: of the absolute
+        differences, in standard deviations of the array's column over these images in float32 (of
+        a column that is constant, as they are).
+    """
+    both = []
+    for one in (FLOAT32, precision):
+        parts = [found for _, found in on_device(batches(), device, run, one)]
+        both.append({key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
+    out: dict[str, Any] = {"precision": precision}
+    for key, exact in both[0].items():
+        rows = exact.reshape(len(exact), -1).astype(np.float64)
+        spread = rows.std(axis=0)
+        off = np.abs(both[1][key].reshape(rows.shape) - rows) / np.where(spread > 0, spread, 1.0)
+        out["images"] = len(rows)
+        out[key] = {"largest": float(off.max()), "mean": float(off.mean())}
+    return out
 
 
 def _is_first(name: str) -> bool:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.compute import on_device
+from probe.compute import FLOAT32, MEASURED_ON, check_precision, deviation, on_device
 from probe.datasets.dataset import Dataset, concatenate
 from probe.datasets.loader import Images, first_rows
+from probe.datasets.subset import draw
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError, UnknownNameError
 from probe.hooks import REDUCERS, Recorder, Tap, trace
@@ -36,6 +37,7 @@ def record(
     batch_size: int = 64,
     dtype: str = "float32",
     reducer: str = "mean",
+    precision: str = FLOAT32,
 ) -> ActivationStore:
     """Record the activations of layers, and the fake logit, of every sample.
 
@@ -60,6 +62,10 @@ def record(
     reducer : str, default "mean"
         Registered reducer, from maps or tokens to one value a unit; ``full`` keeps every position
         as a unit of its own.
+    precision : {"float32", "bfloat16", "float16"}
+        In which the detector runs. How far values then are from those in float32, in standard
+        deviations over images that are drawn, stands in the store's attribute ``deviation``, by
+        layer and for the logit.
 
     Returns
     -------
@@ -77,6 +83,7 @@ def record(
     """
     recorder = _recorder(detector, layers, reducer)
     _check(batch_size, dtype)
+    check_precision(precision, detector.device)
     data = dataset if isinstance(dataset, Dataset) else _joined(list(dataset))
     names = dict(zip(layers, recorder.names, strict=True))
     attrs = {
@@ -92,15 +99,32 @@ def record(
         "batch_size": batch_size,
         "versions": {name: importlib.metadata.version(name) for name in ("torch", "timm", "zarr")},
     }
+    if precision != FLOAT32:
+        attrs["precision"] = precision
+        attrs["deviation"] = _deviation(recorder, data, precision)
     units = _units(recorder, names)
     writer = StoreWriter.begin(Path(out), data.samples.table, units, attrs)
     if not writer.complete:
-        _fill(writer, recorder, data, names)
+        _fill(writer, recorder, data, names, precision)
         writer.finish()
     return ActivationStore.open(out)
 
 
-def _fill(writer: StoreWriter, recorder: Recorder, data: Dataset, names: dict[str, str]) -> None:
+def _deviation(recorder: Recorder, data: Dataset, precision: str) -> dict[str, Any]:
+    drawn = draw(data, MEASURED_ON)
+    images = Images(drawn, recorder.detector.spec.input_size, keep=True)
+
+    def run(batch: Any) -> Arrays:
+        found = _run(recorder, batch)
+        return {"logit": found.pop(LOGIT), **found}
+
+    place = recorder.detector.device
+    return deviation(run, lambda: images.batches(drawn, MEASURED_ON), place, precision)
+
+
+def _fill(
+    writer: StoreWriter, recorder: Recorder, data: Dataset, names: dict[str, str], precision: str
+) -> None:
     """Run every image file once, and write it to all rows that name it."""
     missing, first = writer.missing, first_rows(data)
     rows = [np.arange(where.start, where.stop) for where in missing]
@@ -110,7 +134,8 @@ def _fill(writer: StoreWriter, recorder: Recorder, data: Dataset, names: dict[st
         [len(those) for those in new if len(those)],
         np.concatenate([np.zeros(0, dtype=np.int64), *new]),
     )
-    runs = on_device(images, recorder.detector.device, lambda batch: _run(recorder, batch))
+    place = recorder.detector.device
+    runs = on_device(images, place, lambda batch: _run(recorder, batch), precision)
     with progress_bar(f"record {recorder.detector.name}", len(data)) as advance:
         advance(len(data) - sum(map(len, rows)))
         for where, those, fresh in zip(missing, rows, new, strict=True):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import report
-from probe.cli.naming import DEVICE, detector_of, detectors_of, taken
+from probe.cli.naming import DEVICE, PRECISION, detector_of, detectors_of, say_deviation, taken
 from probe.compute import DEVICE_VARIABLE
 from probe.errors import ProbeError
 from probe.schema import DATASETS, SPLITS
@@ -342,6 +342,7 @@ def train(
 )
 @click.option("--audit/--no-audit", "audited", default=True, help="Audit the data first (cached).")
 @DEVICE
+@PRECISION
 def evaluate(
     datasets: tuple[str, ...],
     names: tuple[str, ...],
@@ -350,6 +351,7 @@ def evaluate(
     out: Path | None,
     audited: bool,
     device: str,
+    precision: str,
 ) -> None:
     """Measure detectors on datasets: accuracy, AUROC, AP, EER with clustered intervals."""
     from probe.datasets import open_dataset, parts_of
@@ -361,8 +363,10 @@ def evaluate(
     chosen = [data.select(split=split) for data in opened]
     if audited:
         _audit(opened, datasets)
-    matrix = measure(those, [part for data in chosen for part in parts_of(data)])
+    parts = [part for data in chosen for part in parts_of(data)]
+    matrix = measure(those, parts, precision=precision)
     report.matrix(matrix)
+    say_deviation(matrix.data.attrs)
     report.polarity(suspect_polarity(matrix))
     if per_video:
         report.videos(matrix)
@@ -378,6 +382,7 @@ def evaluate(
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float32")
 @DEVICE
+@PRECISION
 def record(
     datasets: tuple[str, ...],
     name: str,
@@ -386,12 +391,14 @@ def record(
     split: str,
     dtype: str,
     device: str,
+    precision: str,
 ) -> None:
     """Record activations of a detector on datasets into a store; resumes."""
     from probe.recording import record as record_store
 
     detector, data = detector_of(name, device), _joined(datasets, split)
-    record_store(detector, data, out, layers=list(layers), dtype=dtype)
+    store = record_store(detector, data, out, layers=list(layers), dtype=dtype, precision=precision)
+    say_deviation(store.attrs)
     report.written(out)
 
 

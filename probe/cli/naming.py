@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from probe import report
-from probe.compute import AUTO, DEVICE_VARIABLE, described, resolve_device
+from probe.compute import AUTO, DEVICE_VARIABLE, FLOAT32, PRECISIONS, described, resolve_device
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["DETECTOR", "DEVICE", "detector_of", "detectors_of", "taken"]
+__all__ = [
+    "DETECTOR",
+    "DEVICE",
+    "PRECISION",
+    "detector_of",
+    "detectors_of",
+    "say_deviation",
+    "taken",
+]
 
 DETECTOR = "NAME|FOLDER|NAME=WEIGHTS"
 
@@ -25,6 +33,28 @@ DEVICE = click.option(
     metavar="auto|cpu|cuda|cuda:1|mps",
     help="Where networks run; auto prefers an accelerator.",
 )
+
+PRECISION = click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default=FLOAT32,
+    show_default=True,
+    help="In which networks run; what it changes is measured and said.",
+)
+
+
+def say_deviation(attrs: Mapping[str, Any]) -> None:
+    """Say how far a result in another precision is from float32, where it is."""
+    found = attrs.get("deviation")
+    if not found:
+        return
+    each = list(found.values()) if "images" not in found else [found]
+    largest = max(one["logit"]["largest"] for one in each)
+    mean = sum(one["logit"]["mean"] for one in each) / len(each)
+    report.note(
+        f"In {attrs['precision']}, logits differ from those in float32 by {mean:.2g} standard "
+        f"deviations on average and {largest:.2g} at most, on {each[0]['images']} drawn images."
+    )
 
 
 def taken(device: str) -> torch.device:

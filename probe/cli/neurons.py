@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from probe import report
-from probe.cli.naming import DETECTOR, DEVICE, detector_of, taken
+from probe.cli.naming import DETECTOR, DEVICE, PRECISION, detector_of, say_deviation, taken
 from probe.schema import SPLITS
 
 __all__ = ["COMMANDS"]
@@ -42,10 +42,11 @@ ONE = click.option("--detector", "-d", "name", required=True, metavar=DETECTOR)
 @click.option("--seed", default=0, show_default=True)
 @OUT
 @DEVICE
+@PRECISION
 def neurons(
     datasets: tuple[str, ...], name: str, layer: str | None, measure: str, mode: str,
     order: str, positions: bool, top: float, alpha: float, correction: str, ablated: bool,
-    split: str, seed: int, out: Path | None, device: str,
+    split: str, seed: int, out: Path | None, device: str, precision: str,
 ) -> None:  # fmt: skip
     """Test which units contribute to detection in every dataset; count them beside nulls."""
     from probe.ablation import NoSetsError, ablate_universal
@@ -54,8 +55,10 @@ def neurons(
 
     detector, parts = detector_of(name, device), _parts(datasets, split)
     table = neuron_importance(
-        detector, parts, layer, measure, mode=mode, order=order, positions=positions, seed=seed
-    )
+        detector, parts, layer, measure, mode=mode, order=order, positions=positions, seed=seed,
+        precision=precision,
+    )  # fmt: skip
+    say_deviation(table.data.attrs)
     found = universal_neurons(table, top, alpha=alpha, correction=correction)
     report.universality(found)
     if out:

@@ -12,9 +12,10 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from probe.compute import on_device
+from probe.compute import FLOAT32, MEASURED_ON, check_precision, deviation, on_device
 from probe.datasets.dataset import Dataset, by_name, concatenate
 from probe.datasets.loader import Images
+from probe.datasets.subset import draw
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
 from probe.progress import progress_bar
@@ -110,6 +111,7 @@ def evaluate(
     level: float = 0.95,
     seed: int = 0,
     batch_size: int = 64,
+    precision: str = FLOAT32,
 ) -> ZeroShotMatrix:
     """Measure detectors on datasets, per frame and per video.
 
@@ -127,6 +129,9 @@ def evaluate(
         Seed of the bootstrap.
     batch_size : int, default 64
         Images scored at once.
+    precision : {"float32", "bfloat16", "float16"}
+        In which detectors run. How far logits then are from those in float32, in standard
+        deviations over images that are drawn, stands in ``attrs["deviation"]`` by detector.
 
     Returns
     -------
@@ -136,9 +141,26 @@ def evaluate(
     those = [detectors] if isinstance(detectors, Detector) else list(detectors)
     parts = by_name(datasets)
     _require_distinct([one.name for one in those])
-    scores = _score_all(those, parts, batch_size)
+    for one in those:
+        check_precision(precision, one.device)
+    scores = _score_all(those, parts, batch_size, precision)
     data = _measured(scores, n_resamples, level, seed)
-    return ZeroShotMatrix(data.assign_attrs(_provenance(those, parts, level, seed)), scores)
+    attrs = _provenance(those, parts, level, seed)
+    if precision != FLOAT32:
+        drawn = concatenate([draw(part, MEASURED_ON, seed) for part in parts.values()], "drawn")
+        attrs["precision"] = precision
+        attrs["deviation"] = {one.name: _deviation(one, drawn, precision) for one in those}
+    return ZeroShotMatrix(data.assign_attrs(attrs), scores)
+
+
+def _deviation(detector: Detector, drawn: Dataset, precision: str) -> dict[str, Any]:
+    images = Images(drawn, detector.spec.input_size, keep=True)
+    return deviation(
+        lambda x: {"logit": detector.logits(x)},
+        lambda: images.batches(drawn, MEASURED_ON),
+        detector.device,
+        precision,
+    )
 
 
 def suspect_polarity(matrix: ZeroShotMatrix) -> list[str]:
@@ -170,7 +192,7 @@ def suspect_polarity(matrix: ZeroShotMatrix) -> list[str]:
 
 
 def _score_all(
-    detectors: Sequence[Detector], parts: Mapping[str, Dataset], batch_size: int
+    detectors: Sequence[Detector], parts: Mapping[str, Dataset], batch_size: int, precision: str
 ) -> pd.DataFrame:
     """Score each image file once a detector, also where several parts share their originals."""
     whole = concatenate(list(parts.values()), "all")
@@ -178,7 +200,7 @@ def _score_all(
     first = np.unique(codes, return_index=True)[1]
     single, frames = whole.take(first), []
     with progress_bar("score", len(files) * len(detectors)) as advance:
-        found = _predict_all(detectors, single, batch_size, advance)[:, codes]
+        found = _predict_all(detectors, single, batch_size, advance, precision)[:, codes]
     ends = np.cumsum([len(part) for part in parts.values()])
     for one, logits in zip(detectors, found, strict=True):
         for (name, part), end in zip(parts.items(), ends, strict=True):
@@ -187,7 +209,11 @@ def _score_all(
 
 
 def _predict_all(
-    detectors: Sequence[Detector], data: Dataset, batch_size: int, advance: Callable[[int], None]
+    detectors: Sequence[Detector],
+    data: Dataset,
+    batch_size: int,
+    advance: Callable[[int], None],
+    precision: str,
 ) -> NDArray[np.float32]:
     """Score by detectors, shape (detector, n); images are decoded once for all of one size."""
     out = np.empty((len(detectors), len(data)), dtype=np.float32)
@@ -196,7 +222,8 @@ def _predict_all(
         for where, pixels in Images(data, size).batches(data, batch_size):
             for k in (k for k, own in enumerate(sizes) if own == size):
                 one = detectors[k]
-                for part, logits in on_device([(where, pixels)], one.device, one.logits):
+                batch = [(where, pixels)]
+                for part, logits in on_device(batch, one.device, one.logits, precision):
                     out[k, part] = logits
                 advance(len(pixels))
     return out

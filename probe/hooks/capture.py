@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from probe.detectors.detector import Detector
 from probe.hooks.tracing import TracedDetector, extract, trace
-from probe.hooks.values import REDUCERS, Tap, check_rows
+from probe.hooks.values import REDUCERS, Tap, check_rows, full
 
 __all__ = ["Recorder", "capture"]
 
@@ -69,7 +69,7 @@ class Recorder:
             rows = list(zip(self.names, self.taps, values, strict=True))
             for name, _, value in rows:
                 check_rows(name, value, len(logits))
-            return {name: tap.apply(value) for name, tap, value in rows}, logits
+            return {name: tap.apply(full(value)) for name, tap, value in rows}, logits
 
 
 def capture(

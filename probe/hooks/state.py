@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from probe.hooks.values import full
+
 __all__ = ["State", "run_prefix"]
 
 
@@ -44,4 +46,5 @@ def run_prefix(prefix: fx.GraphModule, images: Any, suffix: fx.GraphModule | Non
     device = next((tensor.device for tensor in held), torch.device("cpu"))
     with torch.inference_mode():
         value, *bypass = prefix(torch.as_tensor(images).to(device))
-    return State(value, tuple(bypass))
+    # What follows runs in float32, in whatever the prefix ran.
+    return State(full(value), tuple(map(full, bypass)))

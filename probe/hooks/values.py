@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from probe.errors import ProbeError, TraceError
 from probe.registry import Registry
 
 __all__ = [
-    "REDUCERS", "Tap", "asked_units", "check_rows", "check_values", "set_unit", "unit_axis",
+    "REDUCERS", "Tap", "asked_units", "check_rows", "check_values", "full", "set_unit", "unit_axis",
     "units_first",
 ]  # fmt: skip
 
@@ -85,6 +86,12 @@ def unit_axis(value: Tensor) -> int:
         f"A value of shape {tuple(value.shape)} has no axis of units; dense values (n, unit), "
         "tokens (n, token, unit) and maps (n, channel, y, x) have. Tap another layer."
     )
+
+
+def full(value: Any) -> Any:
+    """Give a tensor of 16-bit numbers as float32; anything else as it is."""
+    half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
+    return value.float() if half else value
 
 
 def check_rows(layer: str, value: Tensor, images: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from probe.compute import on_device
+from probe.compute import FLOAT32, deviation, on_device
 from probe.datasets.dataset import Dataset
 from probe.datasets.loader import Images
 from probe.errors import UnknownNameError
@@ -34,6 +34,7 @@ __all__ = [
     "Sweep",
     "base_logits",
     "gather",
+    "prefix_deviation",
     "mean_weight",
     "table",
     "unit_values",
@@ -140,6 +141,8 @@ class States:
         Where the program runs.
     memory : int, optional
         Bytes of states that are held.
+    precision : str, optional
+        In which the program runs up to the tap; behind it everything is in float32.
     """
 
     def __init__(
@@ -150,9 +153,11 @@ class States:
         images: Images,
         device: torch.device,
         memory: int = MEMORY,
+        precision: str = FLOAT32,
     ) -> None:
         self.program, self.part, self.batch_size = program, part, batch_size
         self.images, self.device, self.memory = images, device, memory
+        self.precision = precision
         self._held: list[State] = []
         self._bytes = 0
         self._seen: Seen | None = None
@@ -170,7 +175,8 @@ class States:
         rest = self.part.take(range(done, len(self.part))) if done else self.part
         full = False
         batches = self.images.batches(rest, self.batch_size)
-        for _, state in on_device(batches, self.device, self.program.state):
+        run = self.program.state
+        for _, state in on_device(batches, self.device, run, self.precision):
             self._bytes += 0 if full else state.nbytes
             full = full or self._bytes > self.memory
             if not full:
@@ -186,7 +192,8 @@ class States:
     def of(self, part: Dataset, program: SuffixProgram | None = None) -> States:
         """Return the batches of other samples of the same images, or of another program."""
         own = program or self.program
-        return States(own, part, self.batch_size, self.images, self.device, self.memory)
+        rest = self.images, self.device, self.memory, self.precision
+        return States(own, part, self.batch_size, *rest)
 
     def numbered(self) -> Iterator[tuple[slice, State]]:
         """Iterate with the positions of each batch's samples."""
@@ -195,6 +202,19 @@ class States:
             where = slice(start, start + len(state.value))
             start = where.stop
             yield where, state
+
+
+def prefix_deviation(program: SuffixProgram, states: States) -> dict[str, Any]:
+    """Measure how far logits and units are from those of a prefix in float32."""
+
+    def run(batch: torch.Tensor) -> dict[str, NDArray[np.float32]]:
+        state = program.state(batch)
+        units = unit_values(program, state).mean(dim=2).cpu().numpy()
+        return {"logit": base_logits(program, state).astype(np.float32), "units": units}
+
+    size = states.batch_size
+    batches = lambda: states.images.batches(states.part, size)  # noqa: E731
+    return deviation(run, batches, states.device, states.precision)
 
 
 def unit_values(program: SuffixProgram, state: State) -> torch.Tensor:

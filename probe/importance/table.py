@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from probe.compute import FLOAT32, MEASURED_ON, check_precision
 from probe.datasets.dataset import Dataset, by_name
 from probe.datasets.loader import Images
 from probe.datasets.subset import draw
@@ -23,7 +24,7 @@ from probe.importance.attributions import Cut
 from probe.importance.evidence import Evidence
 from probe.importance.measures import MEASURES, Measure
 from probe.importance.nulls import random_heads, untrained
-from probe.importance.sweeping import MODES, States, Sweep, gather
+from probe.importance.sweeping import MODES, States, Sweep, gather, prefix_deviation
 from probe.neurons import NeuronTable, ranks
 from probe.neurons.table import TABLE
 from probe.progress import progress_bar
@@ -72,6 +73,7 @@ def neuron_importance(
     seed: int = 0,
     batch_size: int | None = None,
     images: Images | None = None,
+    precision: str = FLOAT32,
 ) -> NeuronTable:
     """Measure what each unit does to the fake score, dataset by dataset.
 
@@ -135,6 +137,10 @@ def neuron_importance(
         Images a batch; the mode's by default. The result does not depend on it.
     images : Images, optional
         Decoded images of the datasets, to share between calls; each is decoded once in any case.
+    precision : {"float32", "bfloat16", "float16"}
+        In which detectors run up to the tap; what is behind it runs in float32. How far units and
+        logits then are from those in float32, in standard deviations over images that are drawn,
+        stands in ``attrs["deviation"]`` by dataset.
 
     Returns
     -------
@@ -154,6 +160,7 @@ def neuron_importance(
     reading = MODES[mode]
     for name in (measure, *also):
         MEASURES[name]
+    check_precision(precision, detector.device)
     if n_values < 2:
         raise ProbeError(f"n_values={n_values} was given; a dose-response needs at least 2.")
     sweep = Sweep(
@@ -170,7 +177,16 @@ def neuron_importance(
     heads = _heads(n_random, program, measure)
     decoded = images or Images(list(parts.values()), program.input_size, keep=True)
     asking = _Asking(
-        sweep, measure, tuple(also), positions, n_permutations, n_resamples, level, seed, decoded
+        sweep,
+        measure,
+        tuple(also),
+        positions,
+        n_permutations,
+        n_resamples,
+        level,
+        seed,
+        decoded,
+        precision,
     )
     asked = _null_key(detector, path, asking, parts, n_untrained)
     reused = null_of is not None and null_of.data.attrs.get("null_key") == asked
@@ -193,6 +209,10 @@ def neuron_importance(
         data[name] = ((dim, "dataset", "unit"), np.reshape(draws, (len(draws), *shape)))
     if any(len(part) < len(given[name]) for name, part in parts.items()):
         data["sample"] = (("dataset", "image"), _sample_names(parts))
+    if precision != FLOAT32:
+        data = data.assign_attrs(
+            precision=precision, deviation=asking.deviation(program, detector, parts)
+        )
     return NeuronTable(
         data.assign_attrs(
             {
@@ -239,6 +259,7 @@ class _Asking:
     level: float
     seed: int
     images: Images
+    precision: str
 
     @property
     def chosen(self) -> Measure:
@@ -246,7 +267,24 @@ class _Asking:
         return MEASURES[self.measure]
 
     def _states(self, program: SuffixProgram, part: Dataset, detector: Detector) -> States:
-        return States(program, part, self.sweep.batch_size, self.images, detector.device)
+        return States(
+            program,
+            part,
+            self.sweep.batch_size,
+            self.images,
+            detector.device,
+            precision=self.precision,
+        )
+
+    def deviation(
+        self, program: SuffixProgram, detector: Detector, parts: dict[str, Dataset]
+    ) -> dict[str, Any]:
+        """Measure the precision on some images of every dataset."""
+        drawn = {name: draw(part, MEASURED_ON, self.seed) for name, part in parts.items()}
+        return {
+            name: prefix_deviation(program, self._states(program, part, detector))
+            for name, part in drawn.items()
+        }
 
     def about(
         self, traced: TracedDetector, program: SuffixProgram, part: Dataset,
@@ -451,6 +489,7 @@ def _null_key(
         sweep.grid, sweep.ablation, {name: part.fingerprint for name, part in parts.items()},
         draws, asking.seed,
     ]  # fmt: skip
+    key += [asking.precision] if asking.precision != FLOAT32 else []
     return json.dumps(key, default=str)
 
 

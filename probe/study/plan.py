@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from probe.compute import AUTO, DEVICE_PATTERN
+from probe.compute import AUTO, DEVICE_PATTERN, FLOAT32, PRECISIONS
 from probe.datasets.subset import ORDERS
 from probe.detectors import ARCHITECTURES, find_architecture
 from probe.detectors.architectures import TIMM_PREFIX
@@ -296,13 +296,15 @@ class Compute(Part):
         Where every network runs: "auto" prefers CUDA, then MPS, then the CPU; or "cpu", "cuda",
         "cuda:1", "mps".
     precision : str
-        In which networks run forward.
+        In which networks run forward where how far that takes results from float32 is measured
+        and written beside them: evaluation, activations, and neurons up to the tap. All else,
+        training too, is in float32.
     n_workers : int or None
         Processes that read and make images; one a core by default.
     """
 
     device: Annotated[str, AfterValidator(_device)] = AUTO
-    precision: Literal["float32"] = "float32"
+    precision: Annotated[str, AfterValidator(lambda v: known(v, PRECISIONS))] = FLOAT32
     n_workers: Positive | None = None
 
 

@@ -13,7 +13,7 @@ import torch
 
 from probe.ablation import NoSetsError, ablate_universal
 from probe.artifacts import ArtifactReport
-from probe.compute import resolve_device
+from probe.compute import FLOAT32, check_precision, resolve_device
 from probe.datasets import Dataset
 from probe.datasets.audit import AuditReport, audit
 from probe.datasets.loader import decoding_by
@@ -102,8 +102,10 @@ def run_study(study: Study, command: str = "") -> Outcome:
     ProbeError
         If something it needs is missing or does not fit.
     """
+    device = resolve_device(study.compute.device)
+    check_precision(study.compute.precision, device)
     with decoding_by(study.compute.n_workers):
-        return _run_study(study, command, resolve_device(study.compute.device))
+        return _run_study(study, command, device)
 
 
 def _run_study(study: Study, command: str, device: torch.device) -> Outcome:
@@ -278,19 +280,28 @@ class _Run:
             "datasets": {name: part.fingerprint for name, part in test.by_dataset().items()},
             "level": plan.level,
             "seed": self.seed,
+            **self._reduced(),
         }
         if holds(place, wanted):
             return exported(ZeroShotMatrix.open(place), place)
         matrix = evaluate(
-            detectors, test, n_resamples=plan.resamples, level=plan.level, seed=self.seed
-        )
+            detectors, test, n_resamples=plan.resamples, level=plan.level, seed=self.seed,
+            precision=self.study.compute.precision,
+        )  # fmt: skip
         return kept(matrix, place)
+
+    def _reduced(self) -> dict[str, str]:
+        """Give what tables say of a precision that is not the usual one."""
+        precision = self.study.compute.precision
+        return {} if precision == FLOAT32 else {"precision": precision}
 
     def record(self, detectors: list[Detector], test: Dataset) -> None:
         plan = self.study.record
         for one in detectors if plan.layers else ():
             layers = in_order(one, [_layer(one, name) for name in plan.layers])
-            record(one, test, self.folder.store(one.name), layers=layers, dtype=plan.dtype)
+            place = self.folder.store(one.name)
+            precision = self.study.compute.precision
+            record(one, test, place, layers=layers, dtype=plan.dtype, precision=precision)
 
     def count(self, detectors: list[Detector], test: Dataset) -> dict[str, Universality]:
         out: dict[str, Universality] = {}
@@ -359,6 +370,7 @@ class _Run:
             "seed": self.seed,
             "measure": plan.measure,
             "table": TABLE,
+            **self._reduced(),
         }
         if holds(place, wanted):
             return exported(NeuronTable.open(place), place)
@@ -366,6 +378,7 @@ class _Run:
             detector, test, _layer(detector, plan.layer), plan.measure, n_values=plan.values,
             mode=plan.mode, order=plan.order, n_untrained=plan.untrained, null_of=null_of,
             seed=self.seed,
+            precision=self.study.compute.precision,
         )  # fmt: skip
         return kept(table, place)
 
