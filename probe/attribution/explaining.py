@@ -111,8 +111,8 @@ def attribute(
     with progress_bar(
         f"{chosen.title}, {traced.detector.name}", len(given), show=progress
     ) as advance:
-        for one in where:
-            parts.append(_explain(problem, chosen, given, comparing, one))
+        for one, x in zip(where, given.batches(where, problem.device), strict=True):
+            parts.append(_explain(problem, chosen, given, comparing, one, x))
             advance(one.stop - one.start)
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return AttributionMap(_labelled(arrays, given.coords(), attrs))
@@ -155,10 +155,14 @@ def _head(detector: Detector, head: Any) -> Any:
 
 
 def _explain(
-    problem: Problem, method: Method, given: Given, comparing: Floats | str | None, where: slice
+    problem: Problem,
+    method: Method,
+    given: Given,
+    comparing: Floats | str | None,
+    where: slice,
+    x: torch.Tensor,
 ) -> dict[str, NDArray[Any]]:
     """Explain one batch; give plain arrays."""
-    x = torch.from_numpy(np.array(given.read(where))).to(problem.device)
     with torch.enable_grad():
         found = method.explain(
             problem, x, baselines_of(comparing, given, where, x.detach()), where.start
@@ -254,8 +258,10 @@ def _to_disk(
         f"{method.title}, {problem.traced.detector.name}", len(given), show=progress
     ) as advance:
         advance(len(given) - sum(one.stop - one.start for one in writer.missing))
-        for where in _grouped(writer.missing, batch):
-            arrays = _explain(problem, method, given, comparing, where)
+        wheres = list(_grouped(writer.missing, batch))
+        images = given.batches(wheres, problem.device) if wheres else ()
+        for where, x in zip(wheres, images, strict=True):
+            arrays = _explain(problem, method, given, comparing, where, x)
             writer.write(where, arrays)
             advance(where.stop - where.start)
     writer.finish(relative_gap(writer.read("gap"), writer.read("promised")))

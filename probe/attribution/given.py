@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from probe.attribution.baselines import BASELINES, PAIR, pair_positions
 from probe.attribution.methods import METHODS, Method
+from probe.compute import to_device
 from probe.datasets import Dataset
+from probe.datasets.loader import Images
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError, UnknownNameError
 
@@ -51,11 +54,16 @@ class Given:
         assert self.array is not None  # one of the two is given
         return self.array
 
-    def read(self, where: slice) -> Floats:
-        """Read images, shape (n, 3, h, w)."""
+    def batches(self, wheres: Sequence[slice], device: torch.device) -> Iterator[Tensor]:
+        """Yield images on a device, shape (n, 3, h, w), slice by slice; decoded ahead."""
         if self.data is None:
-            return self._array[where]
-        return self.data.array(range(where.start, where.stop), self.size)
+            for where in wheres:
+                yield torch.from_numpy(np.array(self._array[where])).to(device)
+            return
+        sizes = [where.stop - where.start for where in wheres]
+        order = np.concatenate([np.arange(where.start, where.stop) for where in wheres])
+        for _, pixels in Images(self.data, self.size).batches(self.data, sizes, order):
+            yield to_device(pixels, device).contiguous()
 
     def read_pairs(self, where: slice) -> Floats:
         """Read the real images of fakes."""
