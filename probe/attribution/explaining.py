@@ -112,7 +112,7 @@ def attribute(
         f"{chosen.title}, {traced.detector.name}", len(given), show=progress
     ) as advance:
         for one, x in zip(where, given.batches(where, problem.device), strict=True):
-            parts.append(_explain(problem, chosen, given, comparing, one, x))
+            parts.append(_explain(problem, chosen, given, comparing, x, one))
             advance(one.stop - one.start)
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return AttributionMap(_labelled(arrays, given.coords(), attrs))
@@ -159,8 +159,8 @@ def _explain(
     method: Method,
     given: Given,
     comparing: Floats | str | None,
-    where: slice,
     x: torch.Tensor,
+    where: slice,
 ) -> dict[str, NDArray[Any]]:
     """Explain one batch; give plain arrays."""
     with torch.enable_grad():
@@ -261,7 +261,7 @@ def _to_disk(
         wheres = list(_grouped(writer.missing, batch))
         images = given.batches(wheres, problem.device) if wheres else ()
         for where, x in zip(wheres, images, strict=True):
-            arrays = _explain(problem, method, given, comparing, where, x)
+            arrays = _explain(problem, method, given, comparing, x, where)
             writer.write(where, arrays)
             advance(where.stop - where.start)
     writer.finish(relative_gap(writer.read("gap"), writer.read("promised")))
