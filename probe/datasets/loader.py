@@ -223,7 +223,8 @@ class _Space:
         if count and (shared or count * size * size * 3 > memory):
             self._folder = tempfile.TemporaryDirectory(prefix="probe-images-")
             file = str(Path(self._folder.name) / "pixels")
-            self._pixels: Pixels = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+            _reserve(file, count * size * size * 3)
+            self._pixels: Pixels = np.memmap(file, dtype=np.uint8, mode="r+", shape=shape)
             self.place = (file, shape)
         else:
             self.place = self._pixels = np.empty(shape, dtype=np.uint8)
@@ -234,6 +235,21 @@ class _Space:
     def take(self, rows: NDArray[np.int64]) -> Pixels:
         """Copy some images out."""
         return np.asarray(self._pixels[rows])
+
+
+def _reserve(file: str, size: int) -> None:
+    """Make a file with room for so many bytes: a map of one without would end the process."""
+    try:
+        with open(file, "wb") as new:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(new.fileno(), 0, size)
+            else:
+                new.truncate(size)
+    except OSError as error:
+        raise DatasetError(
+            f"{size / 1e6:,.0f} MB for decoded images cannot be had in {tempfile.gettempdir()!r} "
+            f"({error.strerror}). Make room there, or name another folder by the variable TMPDIR."
+        ) from error
 
 
 def _decode(place: _Place, targets: NDArray[np.int64], files: list[str], size: int) -> None:

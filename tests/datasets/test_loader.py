@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from probe.datasets import loader
 from probe.datasets.dataset import Dataset, concatenate
 from probe.datasets.loader import Images
 from probe.datasets.samples import Samples
-from probe.errors import ImageError, ProbeError
+from probe.errors import DatasetError, ImageError, ProbeError
 
 SIZE = 24
 
@@ -103,6 +104,25 @@ def test_batches_shrink_where_memory_ends(
     assert "batches of 8 images" in said and "batches of 4 images" in said
     with pytest.raises(ProbeError, match="One image at a time is more than the memory of cpu"):
         list(on_device(Images(noise, SIZE).batches(noise, 4), torch.device("cpu"), lambda _: no()))
+
+
+def test_a_disk_without_room_is_said(
+    noise: Dataset, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(loader, "FEW", 0)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DatasetError, match="cannot be had in .*No space left on device.*TMPDIR"):
+        list(Images(noise, SIZE, n_workers=2).batches(noise, 16))
+    disk = SimpleNamespace(free=1000)
+    monkeypatch.setattr(loader.shutil, "disk_usage", lambda _: disk)
+    monkeypatch.setattr(loader, "FEW", 1 << 28)
+    again = Images(noise, SIZE, keep=True, memory=0)
+    assert len(list(again.batches(noise, 16))) == -(-len(noise) // 16)
+    assert "they are decoded again for each pass" in " ".join(capsys.readouterr().err.split())
 
 
 def no() -> None:
