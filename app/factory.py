@@ -38,6 +38,7 @@ def create_app(
     hosts: Sequence[str] = (),
     token: str | None = None,
     others: Sequence[str | Path] = (),
+    images: Sequence[str | Path] = (),
 ) -> Dash:
     """Make the dashboard of a run; its ``.server`` is a WSGI application.
 
@@ -53,6 +54,9 @@ def create_app(
         Secret that visitors have to give; without one there is no login.
     others : sequence of path
         Folders of further runs, to compare with; only read.
+    images : sequence of path
+        Folders that images may be opened from, beside those that the run was made from here; see
+        `probe.images`.
 
     Returns
     -------
@@ -63,7 +67,7 @@ def create_app(
     StoreError
         If there is no such folder.
     ProbeError
-        If the token is too short.
+        If the token is too short, or a folder of images is missing.
     """
     root = Path(run_dir)
     if not root.is_dir():
@@ -71,7 +75,8 @@ def create_app(
             f"There is no folder {str(root)!r}. Give the folder of a run, or make one with "
             "`probe demo`."
         )
-    run = Run(RunFolder(root.resolve()), open_others(others, root))
+    roots = tuple(map(_image_root, images))
+    run = Run(RunFolder(root.resolve()), open_others(others, root, roots), roots)
     app = Page(
         "app",
         title="probe",
@@ -98,6 +103,15 @@ def create_app(
         require_token(app.server, token)
     bound(app.server, app.callback_map)
     return app
+
+
+def _image_root(given: str | Path) -> Path:
+    if not Path(given).is_dir():
+        raise ProbeError(
+            f"There is no folder {str(given)!r} to open images from. Give the folder that the "
+            "images of the run lie in."
+        )
+    return Path(given).resolve()
 
 
 def _route(app: Dash, run: Run) -> None:

@@ -7,7 +7,7 @@ from flask import Flask, Response, abort
 from app.queries.reading import Run
 from app.queries.sample import large_image
 from app.queries.uploads import dropped_image
-from app.thumbs import image_response, row_of
+from app.thumbs import image_response, not_shown, row_of
 from probe.errors import ProbeError
 
 __all__ = ["add_large"]
@@ -24,9 +24,9 @@ def add_large(server: Flask, run: Run) -> None:
     def _large(token: str) -> Response:
         row = row_of(run, token)
         try:
-            return image_response(large_image(run.data, row), "image/webp")
+            return image_response(large_image(run, row), "image/webp")
         except ProbeError as error:
-            abort(404, str(error))
+            return not_shown(error)
 
     @server.get("/dropped/<fingerprint>/<any(whole, seen):part>")
     def _dropped(fingerprint: str, part: str) -> Response:

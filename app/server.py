@@ -50,6 +50,7 @@ def serve(
     token: str | None = None,
     allow_hosts: Sequence[str] = (),
     others: Sequence[str | Path] = (),
+    images: Sequence[str | Path] = (),
 ) -> None:
     """Serve the dashboard of a run until interrupted.
 
@@ -69,6 +70,8 @@ def serve(
         Names that the dashboard may be reached by, beside this machine's own.
     others : sequence of path
         Folders of further runs, to compare with; only read.
+    images : sequence of path
+        Folders that images may be opened from, beside those that the run was made from here.
 
     Raises
     ------
@@ -81,7 +84,7 @@ def serve(
     given = checked_token(token) if token is not None else None
     secret = given or (None if local else new_token())
     names = [*_names(host, local), *allow_hosts]
-    app = create_app(run_dir, hosts=names, token=secret, others=others)
+    app = create_app(run_dir, hosts=names, token=secret, others=others, images=images)
     with _listening(host, port) as listener:
         print(f"Dashboard of {run_dir}: {_address(host, port, secret, given)}", flush=True)
         for line in _remarks(run_dir, host, port, secret, local):

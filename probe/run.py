@@ -19,7 +19,7 @@ MANIFEST_FILE = "run.json"
 _KINDS: dict[str, type] = {
     "title": str, "command": str, "created": str, "source": str, "complete": bool,
     "simulated": bool, "stages": list, "planned": list, "detectors": list, "datasets": list,
-    "layers": dict, "versions": dict,
+    "layers": dict, "versions": dict, "images": str, "image_roots": list, "image_seal": str,
 }  # fmt: skip
 
 
@@ -81,6 +81,11 @@ class RunFolder:
     def evaluation(self) -> Path:
         """Table of the zero-shot matrix."""
         return self.root / "tables" / "evaluation.zarr"
+
+    @property
+    def thumbnails(self) -> Path:
+        """Small copies of images that do not lie in the run."""
+        return self.root / "thumbnails.zip"
 
     @property
     def figures(self) -> Path:
@@ -159,7 +164,8 @@ class RunFolder:
             ``schema_version``, ``title``, ``command``, ``created``, ``versions``, ``complete``,
             ``stages`` (list of ``name, done, seconds``, those begun), ``planned`` (names of all
             stages), ``detectors`` (labels), ``datasets``,
-            ``source`` (what was trained on), ``layers`` (label to tap), ``simulated``.
+            ``source`` (what was trained on), ``layers`` (label to tap), ``simulated``,
+            ``images``, ``image_roots`` and ``image_seal`` (see `probe.images`).
 
         Raises
         ------
@@ -205,7 +211,7 @@ def _wrong(manifest: Mapping[str, Any]) -> str:
     for name, kind in _KINDS.items():
         if name in manifest and not isinstance(manifest[name], kind):
             return name
-    for name in ("detectors", "datasets", "planned"):
+    for name in ("detectors", "datasets", "planned", "image_roots"):
         if not all(isinstance(one, str) for one in manifest.get(name, [])):
             return name
     for stage in manifest.get("stages", []):

@@ -26,6 +26,8 @@ ALLOWED = {
     "compute": {"errors", "progress"},
     "tables": BASE,
     "run": BASE,
+    "images": BASE | {"run", "datasets"},
+    "thumbnails": BASE | {"images", "datasets"},
     "datasets": BASE | {"datasets"},
     "detectors": BASE | RUNS | {"detectors", "datasets", "tables"},
     "hooks": BASE | RUNS | {"hooks", "detectors"},
@@ -69,6 +71,8 @@ NO_TORCH = (
     "figures",
     "paired",
     "one_image",
+    "images",
+    "thumbnails",
 )
 
 

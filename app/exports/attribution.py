@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from app.exports.export import Export
-from app.exports.script import script
+from app.exports.script import given_roots, script
 from app.queries.attribution import chosen_image, known_mapped, listed_images, mapped_detectors
-from app.queries.attribution_files import map_values
+from app.queries.attribution_files import image_under, map_values, mask_under
 from app.queries.attribution_findings import MODES, WHAT
 from app.queries.attribution_maps import MapsView, maps_view
 from app.queries.reading import MissingTableError, Run
@@ -57,14 +57,16 @@ def _maps(run: Run, chosen: Selection) -> pd.DataFrame:
 
 def _maps_figure(run: Run, chosen: Selection) -> Figure:
     """Draw the image and its maps, a row a method, a column a detector, one scale a row."""
-    view, place = _view(run, chosen), run.rows
-    image = run.data.image(place[view.image.token])
-    mask = run.data.mask(place[view.image.token]) if view.image.has_mask else None
-    mask = None if chosen.outline == "off" else mask
+    view = _view(run, chosen)
+    image, mask = image_under(run, view.image.token), None
+    if view.image.has_mask and chosen.outline != "off":
+        mask = mask_under(run, view.image.token)
     below = image if chosen.overlay == "overlay" else None
     cells: list[list[Cell | None]] = []
     for i, column in enumerate(view.columns):
-        line: list[Cell | None] = [Cell(image, mask=mask) if i == 0 else None]
+        line: list[Cell | None] = []
+        if image is not None:
+            line.append(None if i else Cell(image, mask=mask))
         for row in view.rows:
             if row.cells[i].source:
                 values = map_values(run, row.detector, column.method, view.image.token)
@@ -73,7 +75,7 @@ def _maps_figure(run: Run, chosen: Selection) -> Figure:
             else:
                 line.append(None)
         cells.append(line)
-    titles = ["image", *(row.detector for row in view.rows)]
+    titles = [*([] if image is None else ["image"]), *(row.detector for row in view.rows)]
     return grid_figure(cells, titles, [one.title for one in view.columns], scale="row")
 
 
@@ -94,7 +96,7 @@ def _maps_code(run: Run, chosen: Selection) -> str:
         run,
         "attribution-maps",
         ["import pandas as pd", "import numpy as np", "from probe import AttributionMap",
-         "from probe.datasets import read_native", "from probe.figures import Cell, grid_figure"],
+         "from probe.figures import Cell, grid_figure", "from probe.images import run_data"],
         [
             f"sample = {view.image.sample!r}",
             f"detectors = {[row.detector for row in view.rows]!r}",
@@ -110,7 +112,7 @@ def _maps_code(run: Run, chosen: Selection) -> str:
             'table = table.reset_index(level=[0, 1], names=["detector", "method"])',
         ],
         [
-            "data = read_native(run.data)",
+            f"data = run_data(run{given_roots(run)})",
             'row = int(np.flatnonzero(data.samples.table["sample"] == sample)[0])',
             f"image, mask = data.image(row), {'data.mask(row)' if outlined else 'None'}",
             f"below = {'image' if chosen.overlay == 'overlay' else 'None'}",

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from app.exports.export import Export
-from app.exports.script import script
+from app.exports.script import given_roots, script
 from app.jobs import ablation_of, jobs_of
 from app.queries.reading import Run
 from app.queries.taken import taken_task
@@ -48,7 +48,8 @@ def _code(run: Run, chosen: Selection) -> str:
             f"detector = detector_of(run, {given['detector']!r})",
             f"units = {given['units']!r}",
             "found = ablate(",
-            f"    detector, {{'chosen': units}}, measured_on(run), {given['layer']!r},",
+            f"    detector, {{'chosen': units}}, measured_on(run{given_roots(run)}),",
+            f"    {given['layer']!r},",
             f"    n_random={given['n_random']!r}, seed={given['seed']!r},",
             ")",
             "table = found.to_dataframe()",

@@ -66,7 +66,7 @@ def ablation_task(
         "detector": label, "layer": layer, "units": sorted(set(map(int, units))),
         "n_random": n_random, "seed": seed,
     }  # fmt: skip
-    return Task("ablation", params, run.folder.root, reads_of(run, label))
+    return Task("ablation", params, run.folder.root, reads_of(run, label), roots=run.roots)
 
 
 def map_task(
@@ -102,7 +102,7 @@ def map_task(
     }  # fmt: skip
     if unit is not None:
         params["target"] = [unit[0], int(unit[1])]
-    return Task("map", params, run.folder.root, reads_of(run, label))
+    return Task("map", params, run.folder.root, reads_of(run, label), roots=run.roots)
 
 
 def ablation_of(jobs: Jobs, fingerprint: str) -> Ablation:

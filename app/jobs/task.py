@@ -36,6 +36,8 @@ class Task:
         another job.
     files : mapping
         Name to content of what is handed over, such as an image; names are plain ("image.png").
+    roots : tuple of pathlib.Path
+        Folders that whoever serves the run lets images be opened from.
     """
 
     kind: str
@@ -43,6 +45,7 @@ class Task:
     run: Path
     reads: Mapping[str, Any] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    roots: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse names of files that could lead out of the job's folder."""
@@ -57,6 +60,7 @@ class Task:
             "kind": self.kind,
             "params": dict(self.params),
             "run": str(self.run),
+            "roots": [str(root) for root in self.roots],
             "reads": dict(self.reads),
             "files": {
                 name: hashlib.blake2b(content, digest_size=16).hexdigest()

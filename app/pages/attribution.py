@@ -12,6 +12,7 @@ from app.components.attribution import image_list, list_text
 from app.components.card import card
 from app.components.download import export_menu
 from app.components.help import HELP
+from app.components.lacks import lacks_note
 from app.components.message import problem
 from app.pages import heatmaps, looking
 from app.queries.attribution import (
@@ -138,7 +139,8 @@ def _register_list(app: Dash, run: Run) -> None:
         except ProbeError as error:
             return problem(error), "", 1
         token = chosen.sample or (view.images[0].token if view.images else "")
-        return image_list(view, token), list_text(view, chosen.images or "all"), view.pages
+        images = [image_list(view, token), lacks_note(run, (one.token for one in view.images))]
+        return images, list_text(view, chosen.images or "all"), view.pages
 
 
 def _read(chosen: Selection, field: str) -> Any:

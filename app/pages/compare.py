@@ -11,6 +11,7 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from app import ids
 from app.components.compare import images_strips, nothing_to_compare, scores_text
 from app.components.fixed import fixed
+from app.components.lacks import lacks_note
 from app.components.message import problem
 from app.figures.compare import forest_figure, points_figure
 from app.figures.compare_parts import features_figure, layers_figure, maps_figure, units_figure
@@ -192,7 +193,9 @@ def _register_images(app: Dash, run: Run) -> None:
         except ProbeError as error:
             return empty_figure(scheme), problem(error)
         names = pair.one.title, pair.other.title
-        return points_figure(view, names, scheme), fixed(images_strips(view, pair, chosen))
+        tokens = (one.shown.token for one in (*view.more, *view.less))
+        strips = fixed(images_strips(view, pair, chosen), lacks_note(run, tokens))
+        return points_figure(view, names, scheme), strips
 
 
 def _register_figure(app: Dash, run: Run, id: str, draw: Callable[[Pair, str], Any]) -> None:

@@ -13,6 +13,7 @@ from app.components.attribution_maps import maps_grid, trust_help
 from app.components.card import card
 from app.components.download import export_menu
 from app.components.help import HELP
+from app.components.lacks import lacks_note
 from app.components.message import problem
 from app.queries.attribution import chosen_image
 from app.queries.attribution_maps import MOST_METHODS, maps_view, method_names, shown_methods
@@ -25,6 +26,8 @@ __all__ = ["register", "section"]
 
 TITLE = "What do the maps show?"
 LAID = {"map": "Map", "overlay": "Over the image"}
+#: What becomes of maps whose image is not here.
+WITHOUT = {"map": "Its maps do not need it.", "overlay": "Its maps lie over grey."}
 
 #: Controls to what of the address they set.
 CONTROLS = {
@@ -106,7 +109,10 @@ def _register_maps(app: Dash, run: Run) -> None:
             _, laid, outline = _shown(run, chosen, detector)
         except ProbeError as error:
             return problem(error)
-        return maps_grid(view, laid == "overlay", outline)
+        return [
+            maps_grid(view, laid == "overlay", outline),
+            lacks_note(run, [view.image.token], WITHOUT[laid]),
+        ]
 
     @app.callback(
         Output(ids.ATTRIBUTION_CHECKS, "opened"),

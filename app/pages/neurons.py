@@ -15,6 +15,7 @@ from app.components.download import export_menu
 from app.components.fixed import fixed
 from app.components.gallery import gallery
 from app.components.help import HELP
+from app.components.lacks import lacks_note
 from app.components.message import problem
 from app.components.units import counts_text, unit_text
 from app.figures import counts_figure, doses_figure, effects_figure
@@ -232,7 +233,8 @@ def _gallery(run: Run, chosen: Selection) -> Any:
     unit, dataset = chosen.unit_number(view.order), _dataset(run, chosen, detector)
     found = extremes(run, detector, view.layer, unit, MANY if dataset else FEW)
     shown = [one for one in found if not dataset or one.dataset == dataset]
-    return fixed(gallery(shown, unit, chosen))
+    tokens = (image.token for one in shown for image in (*one.most, *one.least))
+    return fixed(lacks_note(run, tokens), gallery(shown, unit, chosen))
 
 
 def _detector(run: Run, chosen: Selection) -> str:

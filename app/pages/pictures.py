@@ -24,6 +24,7 @@ from app.components.card import card, graph
 from app.components.clicked import coordinate_of, customdata_of
 from app.components.download import export_menu
 from app.components.help import HELP
+from app.components.lacks import lacks_note
 from app.components.layers import picture_text
 from app.components.message import problem
 from app.components.picked import nothing_picked, picked_image
@@ -249,7 +250,8 @@ def _register_picked(app: Dash, run: Run) -> None:
         try:
             number = _unit(run, detector, layer, unit) if by == "unit" else None
             kept = Selection(detector=detector, layer=layer)
-            return picked_image(picked(run, detector, layer, token, number), kept)
+            image = picked_image(picked(run, detector, layer, token, number), kept)
+            return html.Div([image, lacks_note(run, [token])])
         except ProbeError as error:
             return problem(error)
 

@@ -13,6 +13,7 @@ from app.components.card import card, graph
 from app.components.download import export_menu
 from app.components.fixed import fixed
 from app.components.help import HELP
+from app.components.lacks import lacks_note
 from app.components.message import problem
 from app.components.sample import (
     dropped_facts,
@@ -159,7 +160,7 @@ def _image_and_facts(run: Run, chosen: Selection) -> tuple[Any, Any]:
     if not chosen.sample:
         text = f"No image is chosen yet: this is the one that {detector} gets most wrong."
         facts = [html.Div(text, className="reading"), *facts]
-    return large(image), facts
+    return [*large(image), lacks_note(run, [image.token])], facts
 
 
 def _register_search(app: Dash, run: Run) -> None:

@@ -11,6 +11,7 @@ from app.components.card import card
 from app.components.download import export_menu
 from app.components.fixed import fixed
 from app.components.help import HELP
+from app.components.lacks import lacks_note
 from app.components.message import problem
 from app.components.selected import (
     nothing_selected,
@@ -202,7 +203,8 @@ def _register_selected(app: Dash, run: Run) -> None:
         except ProbeError as error:
             return problem(error), None
         images = selected_images(found, Selection(detector=detector, layer=layer))
-        return selected_text(found), fixed(images)
+        note = lacks_note(run, (image.token for image in found.images))
+        return selected_text(found), fixed(images, note)
 
     @app.callback(
         Output(ids.TELLING, "children"),

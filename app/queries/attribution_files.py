@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.queries.images import SIDE
+from app.queries.images import mask_of, picture
 from app.queries.reading import Run, from_disk, stamp_of, token_of
 from probe.attribution.maps import AttributionMap
-from probe.errors import ProbeError, StoreError
+from probe.errors import ImageError, ProbeError, StoreError
 from probe.figures.attributions import LOGIT, target_of
 from probe.figures.colours import colours_of, limit_of, overlay
+from probe.thumbnails import SIDE
 
 __all__ = [
     "SAMPLED",
@@ -24,10 +25,12 @@ __all__ = [
     "detector_of",
     "draw_alone",
     "files_of",
+    "image_under",
     "limit_for",
     "map_file",
     "map_image",
     "map_values",
+    "mask_under",
     "version_of",
 ]
 
@@ -115,11 +118,20 @@ def map_image(run: Run, label: str, method: str, token: str, laid: bool) -> tupl
     file = map_file(run, label, method)
     values = map_values(run, label, method, token)
     limit, signed = limit_for(run, method, file.unit), file.maps.signed
-    image = run.data.image(run.rows[token])
-    size = _size(image.shape[1], image.shape[0], values.shape)
+    image = image_under(run, token)
+    height, width = values.shape if image is None else image.shape[:2]
+    size = _size(width, height, values.shape)
     if laid:
         return _overlaid(image, values, limit, signed, size), "image/webp"
     return _drawn(values, limit, signed, size), "image/png"
+
+
+def image_under(run: Run, token: str) -> NDArray[np.uint8] | None:
+    """Read the image of a map; None where it is not shown, since a map is seen without it."""
+    try:
+        return picture(run, run.rows[token])
+    except ImageError:
+        return None
 
 
 def draw_alone(
@@ -149,11 +161,21 @@ def _drawn(values: NDArray[np.float64], limit: float, signed: bool, size: tuple[
     return out.getvalue()
 
 
+def mask_under(run: Run, token: str) -> NDArray[np.uint8] | None:
+    """Read the forgery mask of a map's image; None where there is none, or it is not here."""
+    try:
+        return mask_of(run, run.rows[token])
+    except ImageError:
+        return None
+
+
 def _overlaid(
-    image: NDArray[np.uint8], values: NDArray[np.float64], limit: float, signed: bool,
+    image: NDArray[np.uint8] | None, values: NDArray[np.float64], limit: float, signed: bool,
     size: tuple[int, int],
 ) -> bytes:  # fmt: skip
-    below = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+    below = image
+    if image is not None:
+        below = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
     grown = Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
     colours = overlay(below, np.asarray(grown), limit, signed)
     out = BytesIO()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import islice
@@ -16,15 +16,16 @@ from PIL import Image
 from app.queries.activations import column
 from app.queries.deriving import derived
 from app.queries.reading import Run, token_of
-from probe.datasets.dataset import Dataset
 from probe.errors import StoreError
+from probe.images import REMEDIES, NotShownError
 from probe.stats import sigmoid
 from probe.store import ActivationStore
+from probe.thumbnails import SIDE
 
-__all__ = ["Extremes", "Shown", "extremes", "outline", "shown_of", "thumbnail"]
-
-#: Longest side of a thumbnail in pixels: twice what a page shows, for dense screens.
-SIDE = 256
+__all__ = [
+    "Extremes", "Lack", "Shown", "extremes", "lacks_of", "mask_of", "outline", "picture",
+    "shown_of", "thumbnail",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -223,7 +224,62 @@ def shown_of(row: Mapping[Hashable, Any]) -> Shown:
     )
 
 
-def thumbnail(data: Dataset, row: int, side: int = SIDE, quality: int = 88) -> bytes:
+@dataclass(frozen=True)
+class Lack:
+    """Images that are not shown as they are, for one reason.
+
+    Attributes
+    ----------
+    why, remedy : str
+        A clause, and a sentence.
+    n, small : int
+        How many images, and how many of them are shown small, by the run's thumbnails.
+    """
+
+    why: str
+    remedy: str
+    n: int
+    small: int
+
+
+def lacks_of(run: Run, tokens: Iterable[str]) -> tuple[Lack, ...]:
+    """Say which of some images are not shown as they are, the most frequent reason first.
+
+    Nothing is decoded: of an image that is damaged this does not know.
+    """
+    found: dict[str, list[bool]] = {}
+    clauses: dict[str, str] = {}
+    for token in dict.fromkeys(tokens):
+        try:
+            run.data.locate(run.rows[token])
+        except NotShownError as error:
+            small = error.kind != "none" and token in run.thumbnails
+            found.setdefault(error.kind, []).append(small)
+            clauses[error.kind] = error.why
+        except KeyError:
+            continue
+    lacks = (Lack(clauses[k], REMEDIES[k], len(v), sum(v)) for k, v in found.items())
+    return tuple(sorted(lacks, key=lambda lack: -lack.n))
+
+
+def picture(run: Run, row: int) -> NDArray[np.uint8]:
+    """Read an image, or the thumbnail that the run holds of one that is not here.
+
+    Raises
+    ------
+    ImageError
+        If there is neither, or it cannot be decoded.
+    """
+    try:
+        return run.data.image(row)
+    except NotShownError as error:
+        small = None if error.kind == "none" else run.thumbnails.image(_token(run, row))
+        if small is None:
+            raise
+        return small
+
+
+def thumbnail(run: Run, row: int, side: int = SIDE, quality: int = 88) -> bytes:
     """Decode an image and encode it at no more than `side` pixels a side, as WebP.
 
     Raises
@@ -231,14 +287,14 @@ def thumbnail(data: Dataset, row: int, side: int = SIDE, quality: int = 88) -> b
     ImageError
         If the image cannot be read.
     """
-    image = Image.fromarray(data.image(row))
+    image = Image.fromarray(picture(run, row))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     out = BytesIO()
     image.save(out, "WEBP", quality=quality)
     return out.getvalue()
 
 
-def outline(data: Dataset, row: int) -> bytes | None:
+def outline(run: Run, row: int) -> bytes | None:
     """Draw the edge of a forgery mask on transparent ground, as PNG; None where there is no mask.
 
     Raises
@@ -246,7 +302,7 @@ def outline(data: Dataset, row: int) -> bytes | None:
     ImageError
         If the mask cannot be read.
     """
-    mask = data.mask(row)
+    mask = mask_of(run, row)
     if mask is None:
         return None
     scale = SIDE / max(mask.shape)
@@ -260,6 +316,27 @@ def outline(data: Dataset, row: int) -> bytes | None:
     out = BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
     return out.getvalue()
+
+
+def mask_of(run: Run, row: int) -> NDArray[np.uint8] | None:
+    """Read a forgery mask, or the small one of the run's thumbnails; None where there is none.
+
+    Raises
+    ------
+    ImageError
+        If there is one and it cannot be read.
+    """
+    try:
+        return run.data.mask(row)
+    except NotShownError as error:
+        small = None if error.kind == "none" else run.thumbnails.mask(_token(run, row))
+        if small is None:
+            raise
+        return small
+
+
+def _token(run: Run, row: int) -> str:
+    return token_of(str(run.data.samples.table["sample"].iloc[row]))
 
 
 def _edges(inside: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

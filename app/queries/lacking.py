@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from app.queries.deriving import derived
-from app.queries.reading import Run
+from app.queries.images import lacks_of
+from app.queries.reading import Run, token_of, typed
 from probe.datasets.dataset import Dataset
 from probe.errors import ProbeError
 from probe.stats import MIN_CLUSTERS
 
 __all__ = ["Gap", "gaps"]
+
+#: Images of each dataset whose files are looked for.
+LOOKED_AT = 24
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ def gaps(run: Run) -> tuple[Gap, ...]:
     """
     _ = run.manifest
     rules: tuple[Callable[[Run], Iterator[Gap]], ...] = (
-        _datasets, _clusters, _seeds, _identities, _masks, _nulls, _tables,
+        _images, _datasets, _clusters, _seeds, _identities, _masks, _nulls, _tables,
     )  # fmt: skip
     out: list[Gap] = []
     for rule in rules:
@@ -57,6 +63,33 @@ def gaps(run: Run) -> tuple[Gap, ...]:
             # A table that is missing or damaged is said on its own card.
             continue
     return tuple(out)
+
+
+def _images(run: Run) -> Iterator[Gap]:
+    """Look for images that pages cannot show, in some of each dataset, evenly spaced."""
+    lacks: dict[tuple[str, str], list[str]] = {}
+    small = bool(len(run.thumbnails))
+    for name, tokens in derived(_some_images, (run.data,)).items():
+        for lack in lacks_of(run, tokens):
+            lacks.setdefault((lack.why, lack.remedy), []).append(name)
+    for (why, remedy), names in lacks.items():
+        place = typed(run.folder.root)
+        shown = f" {len(run.thumbnails):,} thumbnails are shown in their place." if small else ""
+        asked = f"probe dashboard {shlex.quote(place)} --images FOLDER"
+        yield Gap(
+            f"Images of {_listed(names)} are not shown: {why}.{shown} Tables and maps are whole.",
+            remedy,
+            asked if "--images" in remedy else "",
+        )
+
+
+def _some_images(data: Dataset) -> dict[str, list[str]]:
+    table = data.samples.table
+    out = {}
+    for name, rows in table.groupby("dataset", sort=False)["sample"]:
+        chosen = np.unique(np.linspace(0, len(rows) - 1, LOOKED_AT).round().astype(np.int64))
+        out[str(name)] = [token_of(str(rows.iloc[i])) for i in chosen]
+    return out
 
 
 def _seeds(run: Run) -> Iterator[Gap]:

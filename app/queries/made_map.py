@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.jobs import Jobs, Task, map_task, maps_of
-from app.queries.attribution_files import draw_alone
+from app.queries.attribution_files import draw_alone, image_under
 from app.queries.attribution_maps import Column, column_of
 from app.queries.layers import known_detector
-from app.queries.reading import Run
+from app.queries.reading import Run, token_of
 from app.queries.sample import SampleView
 from app.queries.sample_shown import shown_image
 from app.selection import Selection
@@ -75,8 +75,8 @@ def made_map(run: Run, jobs: Jobs, fingerprint: str) -> MadeMap:
     maps = maps_of(jobs, fingerprint)
     sample = str(maps.data["sample"].values[0])
     values = np.asarray(maps.values[0], dtype=np.float64)
-    names = run.data.samples.table["sample"].astype(str).to_numpy()
-    height, width = run.data.image(int(np.flatnonzero(names == sample)[0])).shape[:2]
+    image = image_under(run, token_of(sample))
+    height, width = values.shape if image is None else image.shape[:2]
     content, limit = draw_alone(values, maps.signed, width, height)
     return MadeMap(
         source="data:image/png;base64," + base64.b64encode(content).decode("ascii"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 import pandas as pd
 import xarray as xr
 
-from app.queries.deriving import shared
+from app.queries.deriving import derived, shared
 from probe.artifacts import ArtifactReport
 from probe.attribution.findings import MapSimilarity, RegionAttention
 from probe.attribution.maps import AttributionMap
@@ -21,12 +20,14 @@ from probe.attribution.trust.report import TrustReport
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE, Dataset, read_native
 from probe.embed.table import Embeddings
 from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.images import Reach, RunData, careful, token_of
 from probe.neurons import Ablation, NeuronTable, Universality
 from probe.responses.report import ResponseReport
 from probe.run import MANIFEST_FILE, RunFolder
 from probe.separability.report import SeparabilityReport, Similarity
 from probe.store import ActivationStore
 from probe.tables import open_table
+from probe.thumbnails import Thumbnails
 
 __all__ = ["MAP_MODES", "MissingTableError", "Run", "from_disk", "stamp_of", "token_of", "typed"]
 
@@ -80,10 +81,13 @@ class Run:
         Where everything lies.
     others : tuple of (str, Run)
         Further runs to compare with, by unique names.
+    roots : tuple of pathlib.Path
+        Folders that whoever serves the run lets images be opened from, see `probe.images`.
     """
 
     folder: RunFolder
     others: tuple[tuple[str, Run], ...] = ()
+    roots: tuple[Path, ...] = ()
 
     @property
     def manifest(self) -> dict[str, Any]:
@@ -109,18 +113,28 @@ class Run:
         return made or f"probe demo --out {shlex.quote(typed(self.folder.root))}"
 
     @property
-    def data(self) -> Dataset:
-        """Images and sample table."""
-        root = self.folder.data
-        if not (root / CARD_FILE).is_file():
-            raise MissingTableError("images", self.command)
-        return _kept(_read_data, root, _data_stamps(root))[0]
+    def data(self) -> RunData:
+        """Images and sample table; no image is opened but where `probe.images` lets it be."""
+        return self._data[0]
 
     @property
     def rows(self) -> dict[str, int]:
         """Positions of samples in `data` by their tokens, see `token_of`."""
+        return self._data[1]
+
+    @property
+    def _data(self) -> tuple[RunData, dict[str, int]]:
         root = self.folder.data
-        return _kept(_read_data, root, _data_stamps(root))[1] if self.data else {}
+        if not (root / CARD_FILE).is_file():
+            raise MissingTableError("images", self.command)
+        data = _kept(_read_data, root, (_stamp(root / CARD_FILE), _stamp(root / SAMPLES_FILE)))
+        return derived(_careful, (data, self.manifest), self.roots)
+
+    @property
+    def thumbnails(self) -> Thumbnails:
+        """Small copies of some images, for where the images are not; may be empty."""
+        path = self.folder.thumbnails
+        return _kept(Thumbnails, path, _stamp(path))
 
     @property
     def evaluation(self) -> xr.Dataset:
@@ -329,19 +343,16 @@ def typed(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
-def token_of(sample: str) -> str:
-    """Name a sample in addresses: a hash of its id, so that no id or path stands in a request."""
-    return hashlib.blake2b(sample.encode(), digest_size=12).hexdigest()
-
-
-def _data_stamps(root: Path) -> tuple[int, int]:
-    return _stamp(root / CARD_FILE), _stamp(root / SAMPLES_FILE)
-
-
 def _read_data(root: Path) -> tuple[Dataset, dict[str, int]]:
     data = read_native(root)
     names = data.samples.table["sample"]
     return data, {token_of(str(name)): i for i, name in enumerate(names)}
+
+
+def _careful(
+    found: tuple[Dataset, dict[str, int]], manifest: dict[str, Any], roots: tuple[Path, ...]
+) -> tuple[RunData, dict[str, int]]:
+    return careful(found[0], Reach.of(manifest, roots)), found[1]
 
 
 def _read_manifest(root: Path) -> dict[str, Any]:

@@ -71,7 +71,9 @@ class Line:
 
 
 def open_others(
-    roots: Sequence[str | Path], beside: str | Path | None = None
+    roots: Sequence[str | Path],
+    beside: str | Path | None = None,
+    images: tuple[Path, ...] = (),
 ) -> tuple[tuple[str, Run], ...]:
     """Give every further run a unique name: that of its folder, numbered where it is taken.
 
@@ -81,6 +83,8 @@ def open_others(
         Folders of the runs.
     beside : path, optional
         Folder of the run that they are compared with, whose name is taken.
+    images : tuple of pathlib.Path
+        Folders that images may be opened from.
 
     Raises
     ------
@@ -99,7 +103,7 @@ def open_others(
         name, number = root.name or "run", 2
         while name in taken | set(found):
             name, number = f"{root.name}-{number}", number + 1
-        found[name] = Run(RunFolder(root))
+        found[name] = Run(RunFolder(root), roots=images)
     return tuple(found.items())
 
 

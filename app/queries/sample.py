@@ -209,7 +209,7 @@ def find_samples(run: Run, text: str) -> Found:
     return Found(tuple(_hit(table, int(row)) for row in rows[:MOST_HITS]), len(rows))
 
 
-def large_image(data: Dataset, row: int) -> bytes:
+def large_image(run: Run, row: int) -> bytes:
     """Decode an image and encode it at no more than `LARGE` pixels a side, as WebP.
 
     Raises
@@ -217,7 +217,7 @@ def large_image(data: Dataset, row: int) -> bytes:
     ImageError
         If the image cannot be read.
     """
-    return thumbnail(data, row, LARGE, quality=92)
+    return thumbnail(run, row, LARGE, quality=92)
 
 
 def _paired(data: Dataset, view: SampleView) -> str:

@@ -159,6 +159,11 @@ def doctor(as_json: bool) -> None:
 @click.argument("run", type=FOLDER)
 @click.argument("others", type=FOLDER, nargs=-1)
 @DEVICE
+@click.option(
+    "--images", type=FOLDER, multiple=True, metavar="FOLDER",
+    help="Folder that images of the run may be opened from, where it was made elsewhere or its "
+    "images were moved; repeatable.",
+)  # fmt: skip
 @_serving
 def dashboard(run: Path, device: str, **serving: Any) -> None:
     """Serve the dashboard of a run folder; OTHERS are further runs to compare it with.

@@ -45,26 +45,29 @@ class Request:
         Folder of what was handed over.
     device : str
         Where detectors run, as in `probe.compute.resolve_device`.
+    roots : tuple of str
+        Folders that whoever serves the run lets images be opened from.
     """
 
     params: dict[str, Any]
     run: RunFolder
     files: Path
     device: str = "cpu"
+    roots: tuple[str, ...] = ()
 
     @cached_property
     def data(self) -> Dataset:
         """All images of the run."""
         from probe.jobs.opening import data_of
 
-        return data_of(self.run)
+        return data_of(self.run, self.roots)
 
     @cached_property
     def test(self) -> Dataset:
         """The images that the run was measured on."""
         from probe.jobs.opening import measured_on
 
-        return measured_on(self.run)
+        return measured_on(self.run, self.roots)
 
     def detector(self, label: str) -> Detector:
         """Load a detector of the run by its label, such as "meso4/base"."""

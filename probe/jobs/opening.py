@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from probe.datasets.dataset import Dataset, read_native
+from probe.datasets.dataset import Dataset
 from probe.detectors.detector import Detector
 from probe.detectors.loading import CARD_FILE, load_detector
 from probe.errors import CheckpointError, UnknownNameError
+from probe.images import RunData, run_data
 from probe.run import RunFolder
 
 __all__ = ["PROVENANCE_FILE", "brought_file", "data_of", "detector_of", "measured_on"]
@@ -20,15 +22,15 @@ __all__ = ["PROVENANCE_FILE", "brought_file", "data_of", "detector_of", "measure
 PROVENANCE_FILE = "provenance.json"
 
 
-def data_of(run: RunFolder) -> Dataset:
-    """Open the run's images."""
-    return read_native(run.data)
+def data_of(run: RunFolder, roots: Sequence[str] = ()) -> RunData:
+    """Open the run's images, each only where `probe.images` lets it be opened."""
+    return run_data(run, roots)
 
 
-def measured_on(run: RunFolder) -> Dataset:
+def measured_on(run: RunFolder, roots: Sequence[str] = ()) -> Dataset:
     """Return the images that the run's tables were measured on."""
     plan = _provenance(run).get("study", {}).get("evaluation", {})
-    return data_of(run).select(split=str(plan.get("split", "test")))
+    return data_of(run, roots).select(split=str(plan.get("split", "test")))
 
 
 def detector_of(run: RunFolder, label: str, device: str | torch.device = "cpu") -> Detector:

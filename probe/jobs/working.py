@@ -44,7 +44,8 @@ def work(root: Path) -> int:
         device = resolve_device(os.environ.get(DEVICE_VARIABLE, AUTO))
         print(described(device), flush=True)
         run = RunFolder(Path(str(job["run"])))
-        request = Request(dict(job["params"]), run, folder.files, str(device))
+        roots = tuple(map(str, job.get("roots", ())))
+        request = Request(dict(job["params"]), run, folder.files, str(device), roots)
         shutil.rmtree(folder.partial, ignore_errors=True)
         folder.partial.mkdir()
         with listening(notes):

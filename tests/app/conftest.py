@@ -35,7 +35,7 @@ def client(made: MadeRun) -> FlaskClient:
     return client_of(made.root)
 
 
-def client_of(root: Path, others: Sequence[Path] = ()) -> FlaskClient:
-    client = create_app(root, others=others).server.test_client()
+def client_of(root: Path, others: Sequence[Path] = (), images: Sequence[Path] = ()) -> FlaskClient:
+    client = create_app(root, others=others, images=images).server.test_client()
     client.environ_base["HTTP_HOST"] = "127.0.0.1:8050"
     return client

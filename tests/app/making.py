@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image
 from probe.datasets.dataset import Dataset, write_native
 from probe.datasets.samples import Samples
 from probe.detectors.evaluation import ZeroShotMatrix
+from probe.images import roots_note
 from probe.neurons import Ablation, NeuronTable, ranks, universal_neurons
 from probe.neurons.table import TABLE
 from probe.run import RunFolder
@@ -101,6 +103,23 @@ def make_data(root: Path, rng: np.random.Generator) -> Dataset:
     data = Dataset("drawn", Samples(pd.DataFrame(rows)), root, card)
     write_native(data)
     return data
+
+
+def take_out_images(made: MadeRun, to: Path, **manifest: Any) -> RunFolder:
+    """Move the images of a run to where a user's own would lie, sealed as a study seals them."""
+    folder, table = made.folder, made.data.samples.table.copy()
+    to.mkdir(parents=True, exist_ok=True)
+    table["digest"] = [
+        hashlib.blake2b((folder.data / path).read_bytes(), digest_size=16).hexdigest()
+        for path in table["path"]
+    ]
+    for kind in ("images", "masks"):
+        (folder.data / kind).rename(to / kind)
+    for column in ("path", "mask"):
+        table[column] = [str(to / path) if path else "" for path in table[column]]
+    write_native(Dataset(made.data.name, Samples(table), folder.data, made.data.card))
+    write_manifest(folder, **{**roots_note([to]), **manifest})
+    return folder
 
 
 def _write_sample(

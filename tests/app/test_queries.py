@@ -196,9 +196,10 @@ def test_what_is_not_there_is_not_said_to_be(own: MadeRun) -> None:
 def test_a_thumbnail_is_the_image_and_the_outline_its_masks_edge(made: MadeRun) -> None:
     table = made.data.samples.table
     fake = int(table.index[table["label"] == 1][0])
-    picture = Image.open(io.BytesIO(thumbnail(made.data, fake)))
+    run = Run(made.folder)
+    picture = Image.open(io.BytesIO(thumbnail(run, fake)))
     assert picture.size == (16, 16) and picture.format == "WEBP"
-    drawn = outline(made.data, fake)
+    drawn = outline(run, fake)
     assert drawn is not None
     alpha = np.asarray(Image.open(io.BytesIO(drawn)))[..., 3] > 0
     side = len(alpha)
@@ -206,14 +207,14 @@ def test_a_thumbnail_is_the_image_and_the_outline_its_masks_edge(made: MadeRun) 
     assert not alpha[side // 2, side // 2] and not alpha[2, 2]
     assert alpha[side // 4 - 6 : side // 4 + 6, side // 2].any()
     real = int(table.index[table["label"] == 0][0])
-    assert outline(made.data, real) is None
+    assert outline(run, real) is None
 
 
 def test_an_image_that_cannot_be_read_is_an_error(own: MadeRun) -> None:
     file = own.data.root / own.data.samples.table["path"].iloc[0]
     file.write_bytes(b"no image")
     with pytest.raises(ImageError, match="cannot be decoded"):
-        thumbnail(own.data, 0)
+        thumbnail(Run(own.folder), 0)
 
 
 def test_tables_are_read_again_when_they_change(own: MadeRun) -> None:

@@ -242,11 +242,10 @@ def test_images_are_served_large_by_token_alone(made: MadeRun, client: FlaskClie
     assert Image.open(BytesIO(answered.data)).size == (16, 16)
 
 
-def test_large_images_are_bounded(made: MadeRun, tmp_path: Path) -> None:
-    file = tmp_path / str(made.data.samples.table["path"].iloc[0])
-    file.parent.mkdir()
+def test_large_images_are_bounded(own: MadeRun) -> None:
+    file = own.data.root / str(own.data.samples.table["path"].iloc[0])
     Image.new("RGB", (3000, 1500), (9, 90, 200)).save(file)
-    shown = large_image(replace(made.data, root=tmp_path), 0)
+    shown = large_image(Run(own.folder), 0)
     assert Image.open(BytesIO(shown)).size == (1024, 512)
 
 

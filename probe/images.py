@@ -1,0 +1,384 @@
+"""The images of a run: where they lie, and which files may be opened for whoever looks at it.
+
+A run folder may come from elsewhere, and its sample table may name any file of the machine that it
+is looked at on. So a file is opened only where it lies, symbolic links followed,
+
+* below the run's own data;
+* below a root that the run was made from on this machine. The study notes the roots in the
+  manifest together with a seal, which only a key in the user's cache can make; or
+* below a root that whoever serves the run allows.
+
+Files outside of the run have to be, byte for byte, those that the run was made from: the sample
+table holds their digests. So a run shows no file that whoever wrote it did not have already.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import stat
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from probe.datasets.cache import cache_folder
+from probe.datasets.dataset import Dataset, read_native
+from probe.datasets.decoding import decode, read_image
+from probe.errors import DatasetError, ImageError
+from probe.run import RunFolder
+
+__all__ = [
+    "KEEPS", "NotShownError", "Reach", "RunData", "careful", "roots_note", "roots_of", "run_data",
+    "token_of",
+]  # fmt: skip
+
+#: How a run keeps images for those who look at it later: in place, copied, or not at all.
+KEEPS = ("link", "copy", "none")
+
+#: Below the user's cache, the key that seals roots; without it only roots that are given count.
+KEY_FILE = "image-roots.key"
+_KEY_BYTES = 32
+
+#: Folders of a path that are tried where files were moved.
+_DEPTH = 32
+
+#: Why an image is not shown, to what to do about it.
+REMEDIES = {
+    "none": 'The study was run with images = "none", and shows none by its author\'s choice.',
+    "outside": "Whoever serves the dashboard can allow a folder: --images FOLDER.",
+    "gone": "Put the files back, or say where they are now: --images FOLDER.",
+    "changed": "Put the files back that the run was made from, or make the run anew.",
+}
+
+
+CHANGED = "another file lies where the image was"
+
+
+class NotShownError(ImageError):
+    """An image of a run that is not opened.
+
+    Attributes
+    ----------
+    kind : str
+        Key of `REMEDIES`.
+    why : str
+        A clause without the file's name.
+    """
+
+    def __init__(self, kind: str, why: str) -> None:
+        self.kind, self.why = kind, why
+        super().__init__(f"This image is not shown: {why}. {REMEDIES[kind]}")
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which files a run may open as images on this machine.
+
+    Attributes
+    ----------
+    sealed : tuple of pathlib.Path
+        Roots that the run was made from on this machine, links followed.
+    given : tuple of pathlib.Path
+        Roots that whoever serves the run allows, links followed. What the run names elsewhere is
+        looked for in them, by the longest end of its path.
+    keeps : str
+        One of `KEEPS`; with "none" no image is opened at all.
+    """
+
+    sealed: tuple[Path, ...] = ()
+    given: tuple[Path, ...] = ()
+    keeps: str = KEEPS[0]
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any], given: Iterable[str | Path] = ()) -> Reach:
+        """Read what a manifest says, and believe of its roots what this machine has sealed."""
+        roots = [str(root) for root in manifest.get("image_roots", [])]
+        trusted = roots if _is_own(roots, str(manifest.get("image_seal", ""))) else []
+        return cls(
+            tuple(_real(Path(root)) for root in trusted),
+            tuple(_real(Path(root)) for root in given),
+            str(manifest.get("images", KEEPS[0])),
+        )
+
+
+@dataclass(frozen=True)
+class RunData(Dataset):
+    """The images of a run, each opened only where `reach` lets it be.
+
+    What is selected or taken from it is as careful as the whole.
+
+    Attributes
+    ----------
+    reach : Reach
+        What may be opened beside what lies below `root`.
+    """
+
+    reach: Reach = Reach()
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Read one image, shape (height, width, 3), RGB, 0 to 255.
+
+        Raises
+        ------
+        NotShownError
+            If the file may not be opened, is gone, or is not the one that the run was made from.
+        ImageError
+            If it cannot be decoded.
+        """
+        file = self._file("path", index)
+        if self.is_own(file):
+            return read_image(file).pixels
+        content = _contents(file)
+        if _digest_of(content) != self._known_digest(index):
+            raise NotShownError("changed", CHANGED)
+        return decode(content, file.name).pixels
+
+    def mask(self, index: int) -> NDArray[np.uint8] | None:
+        """Read one forgery mask, shape (height, width), 0 to 255; None where there is none."""
+        if not self.samples.table["mask"].iloc[index]:
+            return None
+        file = self._file("mask", index)
+        pixels = decode(_contents(file), file.name).pixels
+        return np.asarray(Image.fromarray(pixels).convert("L"))
+
+    def is_own(self, file: Path) -> bool:
+        """Whether a file that `locate` found lies in the run itself."""
+        return file.is_relative_to(_real(self.root))
+
+    def locate(self, index: int) -> Path:
+        """Find the file of an image, without decoding it.
+
+        Raises
+        ------
+        NotShownError
+            As for `image`.
+        """
+        file = self._file("path", index)
+        if not self.is_own(file) and not _is_same(file, self._known_digest(index)):
+            raise NotShownError("changed", CHANGED)
+        return file
+
+    def _file(self, column: str, index: int) -> Path:
+        if self.reach.keeps == "none":
+            raise NotShownError("none", "the study keeps no images for those who look at it")
+        named = str(self.samples.table[column].iloc[index])
+        own = _real(self.root)
+        file = _real(own / named)
+        if file.is_relative_to(own):
+            return _there(file)
+        if any(file.is_relative_to(root) for root in self.reach.sealed + self.reach.given):
+            if not self._known_digest(index):
+                raise NotShownError("changed", "nothing says which file the image was")
+            if _is_plain(file):
+                return file
+        moved = self._moved(column, index)
+        if moved is not None:
+            return moved
+        if any(file.is_relative_to(root) for root in self.reach.sealed + self.reach.given):
+            raise NotShownError("gone", "the file is not there any more")
+        raise NotShownError("outside", self._outside())
+
+    def _outside(self) -> str:
+        if self.reach.sealed:
+            return "its file lies outside of the folders that the run was made from"
+        return (
+            "its file lies outside of the run, and nothing on this machine says that it may be "
+            "opened: the run was made elsewhere, or by somebody else"
+        )
+
+    def _moved(self, column: str, index: int) -> Path | None:
+        """Look for a file below the roots that are given, or the run's own, by its path's end."""
+        image = PurePosixPath(str(self.samples.table["path"].iloc[index]))
+        digest = self._known_digest(index)
+        for root in (*self.reach.given, _real(self.root)) if digest else ():
+            for length, file in _candidates(image, root):
+                if _is_same(file, digest):
+                    return file if column == "path" else self._beside(image, length, root, index)
+        return None
+
+    def _beside(self, image: PurePosixPath, length: int, root: Path, index: int) -> Path | None:
+        """Find a mask by the way that its image went."""
+        before = image.parents[length - 1]
+        mask = PurePosixPath(str(self.samples.table["mask"].iloc[index]))
+        if not mask.is_relative_to(before):
+            return None
+        file = _real(root / mask.relative_to(before))
+        return file if file.is_relative_to(root) and _is_plain(file) else None
+
+    def _known_digest(self, index: int) -> str:
+        table = self.samples.table
+        return str(table["digest"].iloc[index] or "") if "digest" in table else ""
+
+
+def run_data(run: RunFolder, given: Iterable[str | Path] = ()) -> RunData:
+    """Open the images of a run folder, whoever made it.
+
+    Parameters
+    ----------
+    run : RunFolder
+        The run.
+    given : iterable of path, optional
+        Further folders whose files may be opened, see `Reach`.
+
+    Raises
+    ------
+    StoreError
+        If the manifest cannot be read.
+    DatasetError
+        If the sample table cannot be read.
+    """
+    return careful(read_native(run.data), Reach.of(run.read_manifest(), given))
+
+
+def token_of(sample: str) -> str:
+    """Name a sample in addresses: a hash of its id, so that no id or path stands in a request."""
+    return hashlib.blake2b(sample.encode(), digest_size=12).hexdigest()
+
+
+def careful(data: Dataset, reach: Reach) -> RunData:
+    """Make a dataset open its images only where `reach` lets it."""
+    return RunData(**{one.name: getattr(data, one.name) for one in fields(Dataset)}, reach=reach)
+
+
+def roots_of(data: Dataset, sources: Iterable[Path]) -> tuple[Path, ...]:
+    """Return the folders that the images of a dataset lie under, beside its own root.
+
+    Parameters
+    ----------
+    data : Dataset
+        Its paths are absolute where they lead out of its root.
+    sources : iterable of pathlib.Path
+        Folders that were opened to make it; those that hold none of its files are left out.
+
+    Returns
+    -------
+    tuple of pathlib.Path
+        Links followed, none within another. Files under no source stand for their own folders.
+    """
+    own, table = _real(data.root), data.samples.table
+    named = [path for column in ("path", "mask") for path in table[column] if path]
+    folders = {_real(data.root / path).parent for path in dict.fromkeys(named)}
+    known = [root for root in map(_real, sources) if root != root.parent]
+    found = set[Path]()
+    for folder in folders:
+        if not folder.is_relative_to(own):
+            found.add(next((root for root in known if folder.is_relative_to(root)), folder))
+    return tuple(sorted(one for one in found if not found.intersection(one.parents)))
+
+
+def roots_note(roots: Sequence[Path], keeps: str = KEEPS[0]) -> dict[str, Any]:
+    """Return what a manifest notes of a run's images, sealed by this machine's key.
+
+    Raises
+    ------
+    DatasetError
+        If the key cannot be kept in the user's cache.
+    """
+    names = [str(root) for root in roots]
+    return {"images": keeps, "image_roots": names, "image_seal": _seal(names, _made_key())}
+
+
+def _seal(roots: Sequence[str], key: bytes) -> str:
+    return hmac.new(key, json.dumps(sorted(roots)).encode(), hashlib.sha256).hexdigest()
+
+
+def _is_own(roots: Sequence[str], seal: str) -> bool:
+    """Whether this machine's key has made a seal."""
+    try:
+        key = (cache_folder() / KEY_FILE).read_bytes()
+    except OSError:
+        return False
+    made, given = _seal(roots, key).encode(), seal.encode(errors="replace")
+    return len(key) == _KEY_BYTES and hmac.compare_digest(made, given)
+
+
+def _made_key() -> bytes:
+    """Read the key; make it, for this user alone, where there is none."""
+    file = cache_folder() / KEY_FILE
+    try:
+        if not file.exists():
+            _write_key(file)
+        return file.read_bytes()
+    except OSError as error:
+        raise DatasetError(
+            f"The cache {str(file.parent)!r} cannot be written to ({error.strerror}), so nothing "
+            "can note which folders the dashboard may open images from. The variable PROBE_CACHE "
+            "can name another folder."
+        ) from error
+
+
+def _write_key(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{KEY_FILE}.{secrets.token_hex(8)}.part")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
+        out.write(secrets.token_bytes(_KEY_BYTES))
+    # A link replaces nothing: of two that come at once the first is kept.
+    with suppress(FileExistsError):
+        os.link(partial, file)
+    partial.unlink()
+
+
+def _real(path: Path) -> Path:
+    """Follow links; of what cannot be followed nothing is below any root."""
+    try:
+        return path.resolve()
+    except (OSError, ValueError, RuntimeError):
+        return Path("/")
+
+
+def _there(file: Path) -> Path:
+    if not _is_plain(file):
+        raise NotShownError("gone", "the file is not there any more")
+    return file
+
+
+def _is_plain(file: Path) -> bool:
+    """Whether this is a file, and no folder, device or pipe; also of names that none can have."""
+    return os.path.isfile(file)
+
+
+def _candidates(named: PurePosixPath, root: Path) -> Iterator[tuple[int, Path]]:
+    """Iterate over files below a root that may be the one named, the longest end first."""
+    parts = named.relative_to("/").parts if named.is_absolute() else named.parts
+    for start in range(max(0, len(parts) - _DEPTH), len(parts)):
+        file = _real(root.joinpath(*parts[start:]))
+        if file.is_relative_to(root) and _is_plain(file):
+            yield len(parts) - start, file
+
+
+def _is_same(file: Path, digest: str) -> bool:
+    """Whether a file has a digest; read once until it changes, since pages ask again and again."""
+    try:
+        found = file.stat()
+        return _kept_digest(file, found.st_mtime_ns, found.st_size) == digest
+    except (OSError, ImageError):
+        return False
+
+
+@lru_cache(maxsize=65536)
+def _kept_digest(file: Path, changed: int, size: int) -> str:
+    return _digest_of(_contents(file))
+
+
+def _contents(file: Path) -> bytes:
+    """Read a plain file: opening a pipe would wait for ever."""
+    try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise NotShownError("changed", "what lies where the image was is no plain file")
+        return file.read_bytes()
+    except OSError as error:
+        raise NotShownError("gone", f"the file cannot be read ({error.strerror})") from error
+
+
+def _digest_of(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
