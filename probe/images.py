@@ -19,10 +19,11 @@ import hmac
 import json
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,16 +35,21 @@ from PIL import Image
 from probe.datasets.cache import cache_folder
 from probe.datasets.dataset import Dataset, read_native
 from probe.datasets.decoding import decode, read_image
+from probe.datasets.samples import Samples
 from probe.errors import DatasetError, ImageError
+from probe.progress import track
 from probe.run import RunFolder
 
 __all__ = [
-    "KEEPS", "NotShownError", "Reach", "RunData", "careful", "roots_note", "roots_of", "run_data",
-    "token_of",
+    "KEEPS", "NotShownError", "Reach", "RunData", "careful", "copy_images", "own_paths",
+    "roots_note", "roots_of", "run_data", "token_of",
 ]  # fmt: skip
 
 #: How a run keeps images for those who look at it later: in place, copied, or not at all.
 KEEPS = ("link", "copy", "none")
+
+#: Below a run's data, the copies of images that lie elsewhere.
+COPIES = "copies"
 
 #: Below the user's cache, the key that seals roots; without it only roots that are given count.
 KEY_FILE = "image-roots.key"
@@ -265,15 +271,79 @@ def roots_of(data: Dataset, sources: Iterable[Path]) -> tuple[Path, ...]:
     tuple of pathlib.Path
         Links followed, none within another. Files under no source stand for their own folders.
     """
-    own, table = _real(data.root), data.samples.table
-    named = [path for column in ("path", "mask") for path in table[column] if path]
-    folders = {_real(data.root / path).parent for path in dict.fromkeys(named)}
+    own, found = _real(data.root), set[Path]()
     known = [root for root in map(_real, sources) if root != root.parent]
-    found = set[Path]()
-    for folder in folders:
+    for folder in _folders_of(data):
         if not folder.is_relative_to(own):
             found.add(next((root for root in known if folder.is_relative_to(root)), folder))
     return tuple(sorted(one for one in found if not found.intersection(one.parents)))
+
+
+def _folders_of(data: Dataset) -> set[Path]:
+    """Return the folders of all images and masks, links followed."""
+    table = data.samples.table
+    named = dict.fromkeys(path for column in ("path", "mask") for path in table[column] if path)
+    files = [os.path.join(data.root, path) for path in named]
+    folders = {_real(Path(name)) for name in dict.fromkeys(map(os.path.dirname, files))}
+    return folders | {_real(Path(file)).parent for file in files if os.path.islink(file)}
+
+
+def own_paths(data: Dataset) -> Dataset:
+    """Write paths of files below a dataset's root as relative ones, so that it may be moved."""
+    prefix, table = f"{_real(data.root)}{os.sep}", data.samples.table.copy()
+    for column in ("path", "mask"):
+        table[column] = table[column].str.removeprefix(prefix)
+    return replace(data, samples=Samples(table))
+
+
+def copy_images(data: Dataset, split: str) -> Dataset:
+    """Copy the images and masks of a split that lie elsewhere below a dataset's root.
+
+    Files are copied byte for byte, each once, and named by their digests; what was copied before
+    is kept.
+
+    Parameters
+    ----------
+    data : Dataset
+        With the digest of every image; its root is written to.
+    split : str
+        Which.
+
+    Returns
+    -------
+    Dataset
+        The same with the copies' paths.
+
+    Raises
+    ------
+    DatasetError
+        If a file cannot be read or written.
+    """
+    table = data.samples.table
+    paths, masks = (list(map(str, table[column])) for column in ("path", "mask"))
+    digests, chosen = list(map(str, table["digest"])), (table["split"] == split).to_numpy()
+    away = [row for row in np.flatnonzero(chosen) if os.path.isabs(paths[row])]
+    for row in track(away, "copy images"):
+        paths[row] = _copied(Path(paths[row]), data.root, digests[row])
+        if masks[row]:
+            masks[row] = _copied(Path(masks[row]), data.root, f"{digests[row]}-mask")
+    return replace(data, samples=Samples(table.assign(path=paths, mask=masks)))
+
+
+def _copied(file: Path, root: Path, name: str) -> str:
+    place = Path(COPIES) / name[:2] / f"{name}{file.suffix.lower()}"
+    try:
+        if not (root / place).is_file():
+            (root / place).parent.mkdir(parents=True, exist_ok=True)
+            partial = root / place.with_name(place.name + ".part")
+            shutil.copyfile(file, partial)
+            partial.replace(root / place)
+    except OSError as error:
+        raise DatasetError(
+            f"The image {str(file)!r} cannot be copied into {str(root / COPIES)!r} "
+            f'({error.strerror}). Make room, or let the study keep images = "link".'
+        ) from error
+    return place.as_posix()
 
 
 def roots_note(roots: Sequence[Path], keeps: str = KEEPS[0]) -> dict[str, Any]:

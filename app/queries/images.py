@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from probe.errors import StoreError
 from probe.images import REMEDIES, NotShownError
 from probe.stats import sigmoid
 from probe.store import ActivationStore
+from probe.store.extremes import VideoGroups
 from probe.thumbnails import SIDE
 
 __all__ = [
@@ -111,8 +111,14 @@ def extremes(run: Run, label: str, layer: str, unit: int, each: int) -> tuple[Ex
             f"{int((~np.isfinite(values)).sum())} activations of unit {unit} in {layer!r} are not "
             "finite, so they have no order. Check the detector's weights and record again."
         )
-    groups = derived(_groups, (store,))
-    found = groups.ends(store.samples, values, each)
+    table = store.samples
+    found = tuple(
+        Extremes(
+            ends.dataset, _shown(table, values, ends.most), _shown(table, values, ends.least),
+            ends.n_videos,
+        )
+        for ends in derived(_groups, (store,)).ends(values, each)
+    )  # fmt: skip
     _require_images(run, label, found)
     return found
 
@@ -128,78 +134,8 @@ def _require_images(run: Run, label: str, found: Sequence[Extremes]) -> None:
             )
 
 
-@dataclass(frozen=True)
-class _Groups:
-    """Samples by dataset and video, so that one pass finds the extreme frame of every video.
-
-    Attributes
-    ----------
-    order : numpy.ndarray
-        Samples sorted by dataset and video, shape (sample,).
-    group : numpy.ndarray
-        Video of each in that order, shape (sample,).
-    starts : numpy.ndarray
-        Where each video begins in it, shape (video,).
-    datasets : tuple of (str, int, int)
-        Name, first video and the one after the last, in the order of the sample table.
-    """
-
-    order: NDArray[np.int64]
-    group: NDArray[np.int64]
-    starts: NDArray[np.int64]
-    datasets: tuple[tuple[str, int, int], ...]
-
-    def ends(
-        self, table: pd.DataFrame, values: NDArray[np.float32], each: int
-    ) -> tuple[Extremes, ...]:
-        """Find the images at both ends of every dataset, at most one a video."""
-        ordered = values[self.order]
-        highest, last = self._ends(ordered, np.maximum)
-        lowest, first = self._ends(ordered, np.minimum)
-        ends: list[NDArray[np.int64]] = []
-        for _, start, stop in self.datasets:
-            part = slice(start, stop)
-            down = np.lexsort((last[part], highest[part]))[::-1][:each]
-            up = np.lexsort((first[part], lowest[part]))[:each]
-            ends += [last[part][down], first[part][up]]
-        shown = iter(_shown(table, values, np.concatenate([*ends, self.order[:0]])))
-        sides = [tuple(islice(shown, len(rows))) for rows in ends]
-        return tuple(
-            Extremes(name, sides[2 * i], sides[2 * i + 1], stop - start)
-            for i, (name, start, stop) in enumerate(self.datasets)
-        )
-
-    def _ends(
-        self, ordered: NDArray[np.float32], end: np.ufunc
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Return each video's extreme value and its sample: of equals the one at that end."""
-        value = end.reduceat(ordered, self.starts)
-        outside = -1 if end is np.maximum else len(ordered)
-        there = np.where(ordered == value[self.group], self.order, outside)
-        return value, end.reduceat(there, self.starts)
-
-
-def _groups(store: ActivationStore) -> _Groups:
-    table = store.samples
-    # A video key may hold both classes where a layout names them alike.
-    names = [table[name].astype(str) for name in ("dataset", "method", "video", "label")]
-    codes = [pd.factorize(name)[0] for name in names]
-    order = np.lexsort(codes[::-1])
-    sorted_codes = np.stack([code[order] for code in codes])
-    new = np.ones(len(order), dtype=bool)
-    new[1:] = (sorted_codes[:, 1:] != sorted_codes[:, :-1]).any(axis=0)
-    starts = np.flatnonzero(new)
-    of_group = codes[0][order][starts]
-    bounds = np.searchsorted(of_group, np.arange(of_group[-1] + 2))
-    labels = pd.unique(names[0])
-    return _Groups(
-        order=order,
-        group=np.cumsum(new) - 1,
-        starts=starts,
-        datasets=tuple(
-            (str(name), int(bounds[i]), int(bounds[i + 1])) for i, name in enumerate(labels)
-        ),
-    )
+def _groups(store: ActivationStore) -> VideoGroups:
+    return VideoGroups.of(store.samples)
 
 
 def _shown(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.queries.asking import Asked
 from app.queries.deriving import derived
 from app.queries.reading import Run
-from probe.neurons import CORRECTIONS, NeuronTable, Universality
+from probe.neurons import NeuronTable, Universality
 
 __all__ = [
     "OUTPUT_NAMES",
@@ -215,9 +215,9 @@ def _view(neurons: NeuronTable, universality: Universality) -> UnitsView:
     selected = data["selected"].transpose("dataset", "unit").values
     mean = effect.mean(axis=0)
     count = data["n_datasets"].values
-    q = _adjusted(universality)
+    q = universality.adjusted
     contributes = data["significant"].transpose("dataset", "unit").values.sum(axis=0)
-    order = np.lexsort((-mean, -count, np.nan_to_num(q, nan=1.0)))
+    order = universality.ranked(neurons)
     place = np.empty(len(mean), dtype=np.int64)
     place[np.argsort(-mean, kind="stable")] = np.arange(1, len(mean) + 1)
     columns = {
@@ -236,15 +236,6 @@ def _view(neurons: NeuronTable, universality: Universality) -> UnitsView:
         layer=str(table.attrs.get("layer", "")),
         kept=kept_of(universality),
     )
-
-
-def _adjusted(universality: Universality) -> Floats:
-    """Return the q-value of "in all datasets" of every unit; NaN without a test."""
-    data = universality.data
-    if "q" not in data:
-        return np.full(data.sizes["unit"], np.nan)
-    name = CORRECTIONS[str(data.attrs["correction"])]
-    return np.asarray(data[name].transpose("at_least", "unit").values[-1], dtype=np.float64)
 
 
 def kept_of(universality: Universality) -> int:

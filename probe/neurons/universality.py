@@ -114,6 +114,32 @@ class Universality:
         none = ~self.data["significant"].values.any(axis=0)
         return np.asarray(self.data["unit"].values[large & none], dtype=np.int64)
 
+    @property
+    def adjusted(self) -> Floats:
+        """q-value of "contributes in every dataset", shape (unit,); NaN without a test."""
+        if "q" not in self.data:
+            return np.full(self.data.sizes["unit"], np.nan)
+        name = CORRECTIONS[str(self.data.attrs["correction"])]
+        q = self.data[name].transpose("at_least", "unit").values[-1]
+        return np.asarray(q, dtype=np.float64)
+
+    def ranked(self, neurons: NeuronTable) -> NDArray[np.int64]:
+        """Order units as they are listed: smallest q, then most lists, then the mean effect.
+
+        Parameters
+        ----------
+        neurons : NeuronTable
+            What the counts are of.
+
+        Returns
+        -------
+        numpy.ndarray
+            Positions of units, shape (unit,).
+        """
+        mean = neurons.data["effect"].transpose("dataset", "unit").values.mean(axis=0)
+        q = np.nan_to_num(self.adjusted, nan=1.0)
+        return np.lexsort((-mean, -self.data["n_datasets"].values, q))
+
     def sets(self) -> dict[str, NDArray[np.int64]]:
         """Return sets of units to take out side by side, those that are not empty.
 

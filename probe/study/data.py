@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 
 from probe.datasets import Dataset, Samples, open_dataset, parts_of
+from probe.datasets.cache import cache_folder
 from probe.datasets.dataset import concatenate, write_native
 from probe.datasets.ingestion import IngestPlan, plan_ingest
 from probe.datasets.lab import make
 from probe.datasets.opening import part_of, videos_of
 from probe.datasets.subset import draw_videos, first_videos
 from probe.errors import DatasetError, ProbeError
+from probe.images import copy_images, own_paths
 from probe.progress import note, track
 from probe.schema import DATASETS
 from probe.study.plan import Study
@@ -28,10 +30,11 @@ __all__ = [
     "open_data",
     "plan_layouts",
     "require_classes",
+    "sources_of",
     "within_budget",
 ]
 
-#: Below the joined data, where the dashboard looks for their images and nowhere else.
+#: Below the joined data, what had to be made for it: it is moved with the run.
 SOURCES = "data/sources"
 
 #: Name of the joined data. It is kept with weights and stores, so it must not be the title.
@@ -76,9 +79,18 @@ def open_data(study: Study, folder: Path) -> Dataset:
                 )
             parts[part.name] = part
     joined = _joined(list(parts.values()), JOINED)
-    joined = replace(joined, root=folder / "data")
+    joined = own_paths(replace(joined, root=folder / "data"))
+    if study.images == "copy":
+        joined = copy_images(joined, study.evaluation.split)
     write_native(joined)
     return joined
+
+
+def sources_of(study: Study) -> list[Path]:
+    """Return the folders that a study's images are opened from, beside its run folder."""
+    named = [place for entry in study.datasets for place in entry.places()]
+    files = [Path(place) for place in named]
+    return [*(file.parent if file.is_file() else file for file in files), cache_folder() / "crops"]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from probe.compute import AUTO, DEVICE_PATTERN, FLOAT32, PRECISIONS
 from probe.datasets.subset import ORDERS
 from probe.detectors import ARCHITECTURES, find_architecture
 from probe.detectors.architectures import TIMM_PREFIX
+from probe.images import KEEPS
 from probe.importance import MEASURES, MODES
 from probe.run import slug
 from probe.schema import SPLITS, VARIANTS
@@ -321,6 +322,10 @@ class Study(Part):
         Each detector is trained once a seed; the first is also that of every other draw.
     datasets : tuple of DatasetEntry
         In the order of tables and figures.
+    images : str
+        How the run keeps images for whoever looks at it: "link" leaves them where they lie, with
+        thumbnails of some in the run; "copy" copies those that are measured into it; "none" shows
+        none.
     detectors, evaluation, record, neurons, separability, artifacts, attribution, figures, budget,
     compute
         The stages.
@@ -330,6 +335,7 @@ class Study(Part):
     out: Path
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     datasets: Annotated[tuple[DatasetEntry, ...], Field(min_length=1)]
+    images: Annotated[str, AfterValidator(lambda v: known(v, KEEPS))] = KEEPS[0]
     detectors: DetectorPlan
     evaluation: EvaluationPlan = EvaluationPlan()
     record: RecordPlan = RecordPlan()
@@ -396,6 +402,6 @@ class Study(Part):
     @property
     def fingerprint(self) -> str:
         """Hash of all that decides tables; not of place, title, figures, device and processes."""
-        aside: dict[str, Any] = dict.fromkeys(("out", "title", "figures"), True)
+        aside: dict[str, Any] = dict.fromkeys(("out", "title", "figures", "images"), True)
         text = self.model_dump_json(exclude=aside | {"compute": {"device", "n_workers"}})
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

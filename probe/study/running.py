@@ -22,6 +22,7 @@ from probe.detectors.evaluation import ZeroShotMatrix, evaluate
 from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
 from probe.errors import DatasetError, ProbeError, StoreError
 from probe.hooks import trace
+from probe.images import roots_note, roots_of
 from probe.importance import neuron_importance
 from probe.neurons import Ablation, NeuronTable, Universality, universal_neurons
 from probe.neurons.table import TABLE
@@ -32,7 +33,7 @@ from probe.run import RunFolder
 from probe.schema import VARIANTS
 from probe.separability import SeparabilityReport
 from probe.study.analysing import measure, respond, separate
-from probe.study.data import dominating, open_data
+from probe.study.data import dominating, open_data, sources_of
 from probe.study.drawing import draw_analyses, draw_explanations, draw_figures
 from probe.study.explaining import Explanations, explain
 from probe.study.keeping import exported, holds, kept
@@ -40,6 +41,7 @@ from probe.study.layers import in_order, require_layers
 from probe.study.plan import Study, layer_of, variant_of
 from probe.study.provenance import Provenance
 from probe.study.stages import AUDIT_FILE, places_of, stages_of
+from probe.study.thumbnails import keep_thumbnails
 from probe.study.usage import measured
 
 __all__ = ["Outcome", "run_study"]
@@ -128,6 +130,7 @@ def _run_study(study: Study, command: str, device: torch.device) -> Outcome:
         draw_figures(study, run.folder, detectors, test, matrix, universality)
         draw_analyses(study, run.folder, detectors[0].name, told, measured, asked)
         draw_explanations(study, run.folder, detectors[0], explained)
+        keep_thumbnails(study, run.folder, study.labels, test)
 
     run.stage("figures", draw)
     run.finish()
@@ -145,6 +148,7 @@ class _Run:
         self.stages: list[dict[str, Any]] = []
         self.planned = [stage.name for stage in stages_of(study)]
         self.datasets: list[str] = []
+        self.images: dict[str, Any] = {"images": study.images}
         self.earlier = _earlier_seconds(self.folder)
         self.created = datetime.now(UTC).isoformat(timespec="seconds")
         self._require_folder()
@@ -200,6 +204,7 @@ class _Run:
     def open_data(self) -> Dataset:
         data = open_data(self.study, self.folder.root)
         self.datasets = list(data.by_dataset())
+        self.images = roots_note(roots_of(data, sources_of(self.study)), self.study.images)
         self._require_splits(data)
         if said := dominating(data, self.study.evaluation.split):
             note(said)
@@ -402,6 +407,7 @@ class _Run:
                 "datasets": self.datasets or self.study.known_names,
                 "layers": {one: layer_of(one.split("/")[0], layer) for one in labels},
                 "versions": {name: versions[name] for name in names},
+                **self.images,
             }
         )
 

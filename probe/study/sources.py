@@ -140,6 +140,13 @@ class DatasetEntry(Part):
             return default
         return self.images.get(split) if isinstance(self.images, dict) else self.images
 
+    def places(self) -> list[str]:
+        """Return the folders and lists that its images may lie in."""
+        given = [self.root, self.image_root, self.reals]
+        if self.open is not None and not self.is_lab:
+            given += [self.open, self.open.rpartition(":")[0]]
+        return [place for place in given if place]
+
     def known_names(self) -> list[str] | None:
         """Return the names of its datasets, or None where only the files tell."""
         if self.name:

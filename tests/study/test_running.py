@@ -23,6 +23,7 @@ from probe.errors import DatasetError, ProbeError, UnknownNameError
 from probe.run import RunFolder
 from probe.study import load_study, parse_study, run_study, stages_of
 from probe.study.data import open_data, within_budget
+from probe.thumbnails import Thumbnails
 from tests.app.conftest import client_of
 from tests.conftest import make_images
 from tests.study.making import TEXT, require_same_tables, tables_of, write_study
@@ -297,3 +298,54 @@ def test_killed_at_random_moments_it_ends_with_the_same_tables(done: Path, tmp_p
     require_same_tables(done / "out", out)
     assert RunFolder(out).read_manifest()["complete"]
     assert not [file for file in out.rglob("*") if file.name.endswith((".part", ".partial"))]
+
+
+def test_images_that_lie_elsewhere_are_shown_and_kept_small(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder that the user ran the study on is noted, sealed; thumbnails go with the run."""
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(done / "out", tmp_path / "out")
+    run_study(load_study(done / "tiny.toml", tmp_path / "out"))
+    manifest = RunFolder(tmp_path / "out").read_manifest()
+    assert manifest["image_roots"] == [str(done / "data")] and manifest["images"] == "link"
+    table = read_native(tmp_path / "out/data").samples.table
+    test = [token_of(name) for name in table["sample"][table["split"] == "test"]]
+    kept = Thumbnails(tmp_path / "out/thumbnails.zip")
+    assert len(kept) == len(test) and all(token in kept for token in test)
+    train = token_of(table["sample"][table["split"] == "train"].iloc[0])
+    (tmp_path / "out").rename(tmp_path / "moved")
+    assert client_of(tmp_path / "moved").get(f"/image/{train}").status_code == 200
+    # On another machine the key is another, and what is small is shown.
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "elsewhere"))
+    client = client_of(tmp_path / "moved")
+    assert client.get(f"/image/{train}").status_code == 404
+    assert client.get(f"/image/{test[0]}").status_code == 200
+
+
+def test_images_are_copied_where_the_study_says_so(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
+    text = 'images = "copy"\n' + TEXT
+    study = parse_study(text, done / "tiny.toml", tmp_path / "out")
+    assert study.fingerprint == parse_study(TEXT, done / "tiny.toml").fingerprint
+    linked = open_data(study.model_copy(update={"images": "link"}), tmp_path / "link")
+    copied = open_data(study, tmp_path / "out")
+    assert copied.fingerprint == linked.fingerprint
+    for one, (before, after) in enumerate(
+        zip(linked.samples.table["path"], copied.samples.table["path"], strict=True)
+    ):
+        is_test = copied.samples.table["split"][one] == "test"
+        assert Path(after).is_absolute() != is_test
+        assert (copied.root / after).read_bytes() == Path(before).read_bytes()
+    files = list((copied.root / "copies").rglob("*.png"))
+    assert len(files) == int((copied.samples.table["split"] == "test").sum())
+    times = {file: file.stat().st_mtime_ns for file in files}
+    open_data(study, tmp_path / "out")
+    assert times == {file: file.stat().st_mtime_ns for file in files}
+
+
+def test_images_has_three_values(done: Path) -> None:
+    with pytest.raises(ProbeError, match="images = 'hide'.*link, copy, none"):
+        parse_study('images = "hide"\n' + TEXT, done / "tiny.toml")
