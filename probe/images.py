@@ -41,8 +41,8 @@ from probe.progress import track
 from probe.run import RunFolder
 
 __all__ = [
-    "KEEPS", "NotShownError", "Reach", "RunData", "careful", "copy_images", "own_paths",
-    "roots_note", "roots_of", "run_data", "token_of",
+    "KEEPS", "NotShownError", "Reach", "RunData", "careful", "copy_images", "key_file",
+    "own_paths", "roots_note", "roots_of", "run_data", "token_of",
 ]  # fmt: skip
 
 #: How a run keeps images for those who look at it later: in place, copied, or not at all.
@@ -358,6 +358,11 @@ def roots_note(roots: Sequence[Path], keeps: str = KEEPS[0]) -> dict[str, Any]:
     return {"images": keeps, "image_roots": names, "image_seal": _seal(names, _made_key())}
 
 
+def key_file() -> Path:
+    """Return where the key lies that seals roots; it need not be there."""
+    return cache_folder() / KEY_FILE
+
+
 def _seal(roots: Sequence[str], key: bytes) -> str:
     return hmac.new(key, json.dumps(sorted(roots)).encode(), hashlib.sha256).hexdigest()
 
@@ -365,7 +370,7 @@ def _seal(roots: Sequence[str], key: bytes) -> str:
 def _is_own(roots: Sequence[str], seal: str) -> bool:
     """Whether this machine's key has made a seal."""
     try:
-        key = (cache_folder() / KEY_FILE).read_bytes()
+        key = key_file().read_bytes()
     except OSError:
         return False
     made, given = _seal(roots, key).encode(), seal.encode(errors="replace")
@@ -374,7 +379,7 @@ def _is_own(roots: Sequence[str], seal: str) -> bool:
 
 def _made_key() -> bytes:
     """Read the key; make it, for this user alone, where there is none."""
-    file = cache_folder() / KEY_FILE
+    file = key_file()
     try:
         if not file.exists():
             _write_key(file)

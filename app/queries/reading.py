@@ -20,7 +20,7 @@ from probe.attribution.trust.report import TrustReport
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE, Dataset, read_native
 from probe.embed.table import Embeddings
 from probe.errors import ProbeError, StoreError, UnknownNameError
-from probe.images import Reach, RunData, careful, token_of
+from probe.images import Reach, RunData, careful, key_file, token_of
 from probe.neurons import Ablation, NeuronTable, Universality
 from probe.responses.report import ResponseReport
 from probe.run import MANIFEST_FILE, RunFolder
@@ -128,7 +128,9 @@ class Run:
         if not (root / CARD_FILE).is_file():
             raise MissingTableError("images", self.command)
         data = _kept(_read_data, root, (_stamp(root / CARD_FILE), _stamp(root / SAMPLES_FILE)))
-        return derived(_careful, (data, self.manifest), self.roots)
+        # Whoever takes the key away takes away what it allowed, also while pages are looked at.
+        key = key_file()
+        return derived(_careful, (data, self.manifest), self.roots, key, _stamp(key))
 
     @property
     def thumbnails(self) -> Thumbnails:
@@ -350,7 +352,11 @@ def _read_data(root: Path) -> tuple[Dataset, dict[str, int]]:
 
 
 def _careful(
-    found: tuple[Dataset, dict[str, int]], manifest: dict[str, Any], roots: tuple[Path, ...]
+    found: tuple[Dataset, dict[str, int]],
+    manifest: dict[str, Any],
+    roots: tuple[Path, ...],
+    key: Path,
+    stamp: int,
 ) -> tuple[RunData, dict[str, int]]:
     return careful(found[0], Reach.of(manifest, roots)), found[1]
 

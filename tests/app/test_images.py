@@ -85,6 +85,7 @@ def test_a_moved_run_still_finds_them(afield: RunFolder, tmp_path: Path) -> None
 
 def test_without_the_key_of_this_machine_nothing_is_opened(afield: RunFolder, cache: Path) -> None:
     key = cache / KEY_FILE
+    assert status(afield) == 200
     assert key.stat().st_mode & 0o077 == 0
     key.unlink()
     assert status(afield) == 404
