@@ -80,7 +80,7 @@ def _original(one: Explained) -> Any:
 
 def scale_bar(column: Column, laid: bool) -> Any:
     """Name a method, and say what its colours mean and where they end."""
-    limit = number(column.limit)
+    limit = number(column.limit) if not column.others else "end"
     ends = (f"−{limit}", f"+{limit}") if column.signed else ("0", limit)
     about = f"Attribution method, positive towards what raises the logit. Values {column.unit}."
     title = html.Div(
@@ -95,8 +95,17 @@ def scale_bar(column: Column, laid: bool) -> Any:
         low, high = f"← {low}", f"{high} →"
     scale = [html.Div([html.Span(ends[0]), html.Span(ends[1])], className="maps-ends numbers")]
     scale.append(html.Div([html.Span(low), html.Span(high)], className="maps-ends"))
-    unit = html.Div(column.unit, className="maps-unit muted small")
+    unit = html.Div([column.unit, *_ends(column)], className="maps-unit muted small")
     return html.Div([title, bar, *scale, unit], className="maps-scale")
+
+
+def _ends(column: Column) -> list[Any]:
+    """Say where the colours of each architecture end, where that differs."""
+    if not column.others:
+        return []
+    sign = "±" if column.signed else ""
+    ends = [(column.first, column.limit), *column.others]
+    return [html.Div(f"{name}: end {sign}{number(limit)}") for name, limit in ends]
 
 
 def _gradient(column: Column, laid: bool) -> str:

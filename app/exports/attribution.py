@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from app.exports.export import Export
 from app.exports.script import given_roots, script
 from app.queries.attribution import chosen_image, known_mapped, listed_images, mapped_detectors
-from app.queries.attribution_files import image_under, map_values, mask_under
+from app.queries.attribution_files import architecture_of, image_under, map_values, mask_under
 from app.queries.attribution_findings import MODES, WHAT
 from app.queries.attribution_maps import MapsView, maps_view
 from app.queries.reading import MissingTableError, Run
@@ -43,7 +43,7 @@ def _maps(run: Run, chosen: Selection) -> pd.DataFrame:
             "method": column.method,
             "detector": row.detector,
             "logit": row.logit,
-            "scale_end": column.limit if cell.source else np.nan,
+            "scale_end": column.limit_of(row.detector) if cell.source else np.nan,
             "gap": cell.gap,
             "relative_gap": cell.relative_gap,
             "checks_passed": cell.badge.passed if cell.badge else None,
@@ -56,12 +56,14 @@ def _maps(run: Run, chosen: Selection) -> pd.DataFrame:
 
 
 def _maps_figure(run: Run, chosen: Selection) -> Figure:
-    """Draw the image and its maps, a row a method, a column a detector, one scale a row."""
+    """Draw the image and its maps: a row a method, a column a detector, a scale an architecture."""
     view = _view(run, chosen)
     image, mask = image_under(run, view.image.token), None
     if view.image.has_mask and chosen.outline != "off":
         mask = mask_under(run, view.image.token)
     below = image if chosen.overlay == "overlay" else None
+    # With one architecture its scale stands beside each row; of several each map says its end.
+    several = len({architecture_of(row.detector) for row in view.rows}) > 1
     cells: list[list[Cell | None]] = []
     for i, column in enumerate(view.columns):
         line: list[Cell | None] = []
@@ -71,12 +73,14 @@ def _maps_figure(run: Run, chosen: Selection) -> Figure:
             if row.cells[i].source:
                 values = map_values(run, row.detector, column.method, view.image.token)
                 ends = (column.low, column.high)
-                line.append(Cell(below, values, mask, column.signed, ends))
+                group = f"{column.method} {architecture_of(row.detector)}" if several else ""
+                line.append(Cell(below, values, mask, column.signed, ends, group))
             else:
                 line.append(None)
         cells.append(line)
     titles = [*([] if image is None else ["image"]), *(row.detector for row in view.rows)]
-    return grid_figure(cells, titles, [one.title for one in view.columns], scale="row")
+    rule = "cell" if several else "row"
+    return grid_figure(cells, titles, [one.title for one in view.columns], scale=rule)
 
 
 def _maps_code(run: Run, chosen: Selection) -> str:
@@ -92,6 +96,7 @@ def _maps_code(run: Run, chosen: Selection) -> str:
         one.method: (one.title, bool(one.signed), (one.low, one.high)) for one in view.columns
     }
     outlined = view.image.has_mask and chosen.outline != "off"
+    several = len({architecture_of(row.detector) for row in view.rows}) > 1
     return script(
         run,
         "attribution-maps",
@@ -116,16 +121,21 @@ def _maps_code(run: Run, chosen: Selection) -> str:
             'row = int(np.flatnonzero(data.samples.table["sample"] == sample)[0])',
             f"image, mask = data.image(row), {'data.mask(row)' if outlined else 'None'}",
             f"below = {'image' if chosen.overlay == 'overlay' else 'None'}",
+            "# One scale an architecture.",
+            f"several = {several}",
             "cells = []",
             "for method, (title, signed, ends) in methods.items():",
             "    line = [None if cells else Cell(image, mask=mask)]",
             "    for detector in detectors:",
             "        one = maps.get((detector, method))",
-            "        cell = one and Cell(below, one.values[0], mask, signed, ends)",
+            "        kind = method + ' ' + (detector.rpartition('/')[0] or detector)",
+            "        group = kind if several else ''",
+            "        cell = one and Cell(below, one.values[0], mask, signed, ends, group)",
             "        line.append(cell)",
             "    cells.append(line)",
             "titles = [title for title, _, _ in methods.values()]",
-            'figure = grid_figure(cells, ["image", *detectors], titles, scale="row")',
+            f"rule = {'cell' if several else 'row'!r}",
+            'figure = grid_figure(cells, ["image", *detectors], titles, scale=rule)',
         ],
     )  # fmt: skip
 

@@ -21,6 +21,7 @@ from probe.thumbnails import SIDE
 
 __all__ = [
     "SAMPLED",
+    "architecture_of",
     "MapFile",
     "detector_of",
     "draw_alone",
@@ -117,7 +118,7 @@ def map_image(run: Run, label: str, method: str, token: str, laid: bool) -> tupl
     """
     file = map_file(run, label, method)
     values = map_values(run, label, method, token)
-    limit, signed = limit_for(run, method, file.unit), file.maps.signed
+    limit, signed = limit_for(run, label, method, file.unit), file.maps.signed
     image = image_under(run, token)
     height, width = values.shape if image is None else image.shape[:2]
     size = _size(width, height, values.shape)
@@ -183,16 +184,28 @@ def _overlaid(
     return out.getvalue()
 
 
-def limit_for(run: Run, method: str, unit: str) -> float:
-    """Return where colours end for a method: the largest of the detectors' own limits."""
-    limits = []
-    for file in files_of(run, method):
+def limit_for(run: Run, label: str, method: str, unit: str) -> float:
+    """Return where colours end for a method: the largest limit of a detector's variants.
+
+    Variants of one architecture are compared by their maps. Those of others may be a thousand
+    times larger or smaller, and on one scale nothing of the smaller ones would be seen.
+    """
+    limits, kin = [], architecture_of(label)
+    for one in run.detectors:
+        if architecture_of(one) != kin or method not in run.map_methods(one):
+            continue
         try:
+            file = map_file(run, one, method)
             limits += [file.limit] if file.unit == unit else []
         except StoreError:
             # Said where the map itself is asked for.
             continue
     return max(limits, default=1.0)
+
+
+def architecture_of(label: str) -> str:
+    """Return a detector's name without its variant."""
+    return label.rpartition("/")[0] or label
 
 
 def files_of(run: Run, method: str) -> list[MapFile]:

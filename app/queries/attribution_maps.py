@@ -5,12 +5,19 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from app.queries.attribution import Explained, mapped_detectors
-from app.queries.attribution_files import files_of, limit_for, map_file, version_of
+from app.queries.attribution_files import (
+    architecture_of,
+    files_of,
+    limit_for,
+    map_file,
+    version_of,
+)
 from app.queries.attribution_trust import Badge, badge_of
 from app.queries.reading import Run, token_of, typed
 from app.selection import Selection
@@ -76,9 +83,13 @@ class Column:
     unit : str
         Of its numbers.
     limit : float
-        Magnitude at which colours end.
+        Magnitude at which colours end, of the first detector shown.
     signed : bool
         Whether the scale runs below 0.
+    first : str
+        Architecture that `limit` is of.
+    others : tuple of (str, float)
+        Further architectures that are shown, whose colours end elsewhere, and where.
     """
 
     method: str
@@ -89,6 +100,12 @@ class Column:
     unit: str
     limit: float
     signed: bool
+    first: str = ""
+    others: tuple[tuple[str, float], ...] = ()
+
+    def limit_of(self, label: str) -> float:
+        """Return where the colours of a detector's maps end."""
+        return dict(self.others).get(architecture_of(label), self.limit)
 
 
 @dataclass(frozen=True)
@@ -184,16 +201,17 @@ def maps_view(run: Run, chosen: Selection, label: str, image: Explained) -> Maps
         )
         for one, kind in detectors[:MOST_DETECTORS]
     )  # fmt: skip
-    columns = tuple(_column(run, name) for name in methods)
+    shown = [row.detector for row in rows]
+    columns = tuple(_column(run, name, shown) for name in methods)
     return MapsView(image, columns, rows, max(0, len(detectors) - MOST_DETECTORS))
 
 
 def _detectors(run: Run, label: str) -> list[tuple[str, str]]:
     """List detectors with maps: the chosen one, variants of its architecture, others."""
-    kin = label.split("/")[0]
+    kin = architecture_of(label)
     found = [one for one in mapped_detectors(run) if one != label]
-    variants = [(one, "variant") for one in found if one.split("/")[0] == kin]
-    others = [(one, "other") for one in found if one.split("/")[0] != kin]
+    variants = [(one, "variant") for one in found if architecture_of(one) == kin]
+    others = [(one, "other") for one in found if architecture_of(one) != kin]
     return [(label, "chosen"), *variants, *others]
 
 
@@ -234,9 +252,15 @@ def _absent(run: Run, label: str, method: str, refused: dict[str, str]) -> Cell:
     return Cell(reason="Not in this run.", command=shlex.join(words))
 
 
-def _column(run: Run, method: str) -> Column:
+def _column(run: Run, method: str, shown: Sequence[str]) -> Column:
+    """Say what a method's maps are of, and where the colours of each architecture end."""
     first = files_of(run, method)[0]
-    return column_of(first.maps, limit_for(run, method, first.unit))
+    kinds = {architecture_of(one): one for one in reversed(shown) if method in run.map_methods(one)}
+    limits = {kind: limit_for(run, one, method, first.unit) for kind, one in kinds.items()}
+    ordered = [(kind, limits[kind]) for kind in dict.fromkeys(map(architecture_of, shown))
+               if kind in limits]  # fmt: skip
+    column = column_of(first.maps, ordered[0][1] if ordered else 1.0)
+    return replace(column, first=ordered[0][0], others=tuple(ordered[1:])) if ordered else column
 
 
 def column_of(maps: AttributionMap, limit: float) -> Column:

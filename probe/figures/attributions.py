@@ -151,7 +151,8 @@ def attribution_figure(
         As in `maps_figure`; samples are rows here, and the images the first column.
     scale : {"figure", "row", "column", "cell"}, optional
         Which maps share a scale of colours: by default those of a column where the columns
-        differ in method or target, whose units differ then, else all.
+        differ in method or target, whose units differ then, else all; and never maps of two
+        architectures, whose magnitudes may differ a thousandfold.
     originals : sequence, optional
         What each fake was made of, as `images`, or None; a column before them.
 
@@ -177,9 +178,10 @@ def attribution_figure(
     if originals is not None and images is not None:
         shown = {"original": originals, "fake": images}
     shown = {title: those for title, those in shown.items() if those is not None}
+    groups = _groups(maps) if scale is None else dict.fromkeys(maps, "")
     cells = [
         [*(_picture(those, i) for those in shown.values()),
-         *(_cell(found, i, images, masks, kind) for found in maps.values())]
+         *(_cell(found, i, images, masks, kind, groups[title]) for title, found in maps.items())]
         for i in chosen
     ]  # fmt: skip
     titles = [*shown, *maps]
@@ -188,6 +190,21 @@ def attribution_figure(
     rule = scale or default_scale(maps)
     label = common_unit(maps)
     return grid_figure(cells, titles, names, scale=rule, style=style, label=label)
+
+
+def _groups(maps: Mapping[str, Maps]) -> dict[str, str]:
+    """Say which columns share a scale where several architectures are shown; "" for the rule.
+
+    Maps of two architectures may differ a thousandfold, and on one scale the smaller ones would be
+    grey; variants of one are there to be compared.
+    """
+    names = {title: str(one.data.attrs.get("detector", "")) for title, one in maps.items()}
+    kinds = {title: name.rpartition("/")[0] or name for title, name in names.items()}
+    if len(set(kinds.values())) == 1:
+        return dict.fromkeys(maps, "")
+    return {
+        title: f"{kinds[title]} {title_of(one)} {target_of(one)}" for title, one in maps.items()
+    }
 
 
 def default_scale(maps: Mapping[str, Maps]) -> str:
@@ -270,11 +287,13 @@ def _picture(images: Any, i: int) -> Cell | None:
     return None if images[i] is None else Cell(np.asarray(images[i]))
 
 
-def _cell(found: Maps, i: int, images: Images | None, masks: Masks | None, kind: str) -> Cell:
+def _cell(
+    found: Maps, i: int, images: Images | None, masks: Masks | None, kind: str, group: str = ""
+) -> Cell:
     mask = None if masks is None or masks[i] is None else np.asarray(masks[i])
     image = np.asarray(images[i]) if kind == "overlay" and images is not None else None
     values = np.asarray(found.data["attribution"].values[i])
-    return Cell(image, values, mask, found.signed, ends_for(found))
+    return Cell(image, values, mask, found.signed, ends_for(found), group)
 
 
 def drawn_samples(found: Maps, n: int, seed: int = 0) -> list[int]:

@@ -35,6 +35,7 @@ WORDS = {
     "column": "one scale per column",
     "cell": "one scale per map, its end beneath",
     "group": "one scale per bar",
+    "beneath": "the end of each scale beneath its maps",
 }
 
 

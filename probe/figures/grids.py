@@ -112,7 +112,7 @@ def _rule(cells: Cells, scale: str) -> str:
     """Return by which words a rule is named: one map alone shares no scale."""
     maps = [cell for _, _, cell in maps_in(cells)]
     if any(cell.group for cell in maps):
-        return "group"
+        return "beneath" if scale == "cell" else "group"
     return "one" if len(maps) == 1 and scale != "cell" else scale
 
 

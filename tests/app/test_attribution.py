@@ -6,10 +6,12 @@ import json
 import shutil
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
+import pandas as pd
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
@@ -17,6 +19,7 @@ from plotly.utils import PlotlyJSONEncoder
 
 from app import ids
 from app.components.attribution_findings import checks_table
+from app.components.attribution_maps import maps_grid
 from app.figures.maps import variants_figure
 from app.figures.regions import regions_figure
 from app.queries.attribution import EACH, chosen_image, explained, list_view
@@ -33,7 +36,7 @@ from probe.run import RunFolder
 from tests.app.calling import call, said
 from tests.app.conftest import client_of
 from tests.app.drawing_maps import CHECKED, METHODS
-from tests.app.making import DETECTORS, MadeRun
+from tests.app.making import DETECTORS, MadeRun, write_manifest
 
 BASE, SHALLOW = DETECTORS
 GRADCAM, COMPLETE = METHODS
@@ -115,7 +118,7 @@ def decoded(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(BytesIO(content)).convert("RGB")).astype(int)
 
 
-def test_all_maps_of_a_method_have_one_scale(made: MadeRun, run: Run) -> None:
+def test_maps_of_an_architecture_have_one_scale(made: MadeRun, run: Run) -> None:
     files = [AttributionMap.open(made.folder.maps(label, GRADCAM)).values for label in DETECTORS]
     limit = max(np.percentile(np.abs(maps), 99.5) for maps in files)
     image = chosen_image(run, Selection(), BASE)
@@ -318,3 +321,34 @@ def test_maps_that_are_half_written_lose_their_own_place_alone(own: MadeRun) -> 
     assert view.columns[0].limit == pytest.approx(np.percentile(np.abs(maps), 99.5), rel=1e-6)
     with pytest.raises(StoreError):
         explained(run, SHALLOW)
+
+
+def test_architectures_have_scales_of_their_own(own: MadeRun, tmp_path: Path) -> None:
+    """Maps a thousandth as large are as visible; the legend and the table say where colours end."""
+    maps = AttributionMap.open(own.folder.maps(BASE, GRADCAM))
+    tiny = maps.data.assign(attribution=maps.data["attribution"] / 1000)
+    tiny = tiny.assign_attrs(detector="other/base")
+    write_manifest(own.folder, detectors=[*DETECTORS, "other/base"])
+    AttributionMap(tiny).save(own.folder.maps("other/base", GRADCAM))
+    run = Run(own.folder)
+    image = chosen_image(run, Selection(), BASE)
+    view = maps_view(run, Selection(), BASE, image)
+    column = view.columns[0]
+    (name, limit), *_ = column.others
+    # The variants of one architecture keep the scale that they share.
+    kin = [AttributionMap.open(own.folder.maps(one, GRADCAM)).values for one in DETECTORS]
+    shared = max(np.percentile(np.abs(one), 99.5) for one in kin)
+    alone = np.percentile(np.abs(tiny["attribution"].values), 99.5)
+    assert column.limit == pytest.approx(shared, rel=1e-6)
+    assert name == "other" and limit == pytest.approx(alone, rel=1e-6)
+    assert column.limit_of("other/base") == limit and column.limit_of(SHALLOW) == column.limit
+    drawn = decoded(map_image(run, "other/base", GRADCAM, image.token, laid=False)[0])
+    whole = decoded(map_image(run, BASE, GRADCAM, image.token, laid=False)[0])
+    assert drawn.std() > 0.5 * whole.std()
+    said_there = str(maps_grid(view, False, True).to_plotly_json())
+    assert "other: end ±" in said_there and "meso4: end ±" in said_there
+    answer = client_of(own.root).get("/export/attribution-maps.csv")
+    table = pd.read_csv(BytesIO(answer.data))
+    ends = table[table["method"] == GRADCAM].set_index("detector")["scale_end"]
+    assert ends["other/base"] == pytest.approx(limit) and ends[BASE] == pytest.approx(shared)
+    assert client_of(own.root).get("/export/attribution-maps.pdf").status_code == 200
