@@ -24,7 +24,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -148,6 +148,20 @@ class RunData(Dataset):
         if _digest_of(content) != self._known_digest(index):
             raise NotShownError("changed", CHANGED)
         return decode(content, file.name).pixels
+
+    def files(self) -> list[str]:
+        """Return the whole path of every image, for those who read them by themselves.
+
+        Raises
+        ------
+        NotShownError
+            As for `image`, of the first that may not be opened.
+        """
+        return self._located
+
+    @cached_property
+    def _located(self) -> list[str]:
+        return [str(self.locate(index)) for index in range(len(self))]
 
     def mask(self, index: int) -> NDArray[np.uint8] | None:
         """Read one forgery mask, shape (height, width), 0 to 255; None where there is none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -88,6 +89,11 @@ class Dataset:
         """Split into the datasets it is composed of, in order of first appearance."""
         names = list(dict.fromkeys(self.samples.table["dataset"]))
         return {name: replace(self.select(dataset=name), name=name) for name in names}
+
+    def files(self) -> list[str]:
+        """Return the whole path of every image, in the order of the samples."""
+        root = os.path.abspath(self.root)
+        return [os.path.join(root, str(path)) for path in self.samples.table["path"]]
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Read one image, shape (height, width, 3), RGB, 0 to 255, decoded by `DECODE_RULE`.

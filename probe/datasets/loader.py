@@ -94,7 +94,7 @@ class Images:
     ) -> None:
         those = [datasets] if isinstance(datasets, Dataset) else list(datasets)
         self.size, self.n_workers = size, n_workers or _n_workers.get() or os.cpu_count() or 1
-        self._files = list(dict.fromkeys(file for one in those for file in _files(one)))
+        self._files = list(dict.fromkeys(file for one in those for file in one.files()))
         self._rows = {file: i for i, file in enumerate(self._files)}
         self._many = self.n_workers > 1 and len(self._files) * size * size > FEW
         self._kept: _Space | None = None
@@ -133,7 +133,7 @@ class Images:
         DatasetError
             If a worker was ended from outside.
         """
-        rows = np.array([self._rows[file] for file in _files(data)], dtype=np.int64)
+        rows = np.array([self._rows[file] for file in data.files()], dtype=np.int64)
         rows = rows if order is None else rows[order]
         if isinstance(batch_size, int):
             ends = [*range(batch_size, len(rows), batch_size), len(rows)] if len(rows) else []
@@ -280,7 +280,7 @@ def _begin() -> None:
 
 def first_rows(data: Dataset) -> NDArray[np.int64]:
     """Return for each sample the first one of the same file, shape (n,)."""
-    codes, files = pd.factorize(np.array(_files(data), dtype=object))
+    codes, files = pd.factorize(np.array(data.files(), dtype=object))
     first = np.full(len(files), len(codes))
     np.minimum.at(first, codes, np.arange(len(codes)))
     return np.asarray(first[codes])
@@ -293,11 +293,6 @@ def _portions(rows: NDArray[np.int64], step: int) -> Iterator[NDArray[np.int64]]
 def _portion(wheres: Sequence[slice]) -> int:
     """Images of a portion: no more than of a batch, which an unreadable one then stops alone."""
     return min(PORTION, max((one.stop - one.start for one in wheres), default=1))
-
-
-def _files(data: Dataset) -> list[str]:
-    root = os.path.abspath(data.root)
-    return [os.path.join(root, str(path)) for path in data.samples.table["path"]]
 
 
 def _fits(count: int, size: int, memory: int) -> bool:

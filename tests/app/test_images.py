@@ -10,6 +10,7 @@ import io
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from PIL import Image
 from app import ids
 from app.queries.images import lacks_of
 from app.queries.reading import Run, token_of
+from probe.datasets.loader import Images
 from probe.errors import ProbeError
 from probe.images import KEY_FILE, NotShownError, run_data
 from probe.run import RunFolder
@@ -183,6 +185,11 @@ def test_what_is_taken_from_the_data_is_as_careful(afield: RunFolder) -> None:
             part.image(1)
         with pytest.raises(NotShownError):
             part.array([0, 1], 16)
+        # Those who read ahead of a network ask for the files themselves.
+        for read in (part.files, partial(Images, part, 16)):
+            with pytest.raises(NotShownError):
+                read()
+        assert part.take([0]).files() == [str(part.locate(0))]
 
 
 # --- Where the images were moved ------------------------------------------------------------------
