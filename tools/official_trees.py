@@ -200,18 +200,21 @@ def dfd(root: Path, people: int, frames: int, size: int, seed: int) -> Iterator[
 
 
 def celebdf(root: Path, people: int, frames: int, size: int, seed: int) -> Iterator[Job]:
-    """List two videos a person, a forgery each, and some of unnamed people; write the list."""
+    """List two videos a person, two forgeries each, and some of unnamed people; write the list."""
     listed = []
     for number, person in itertools.product(range(2), range(people)):
         shot = Shot("celebdf", "train", number * people + person, people, _head(size), seed, frames)
-        source = (person + 1 + 2 * number) % people
         real = f"Celeb-real/id{person}_{number:04}.mp4"
-        fake = f"Celeb-synthesis/id{person}_id{source}_{number:04}.mp4"
+        sources = [(person + step) % people for step in (1 + 2 * number, 5 + 2 * number)]
+        fakes = [f"Celeb-synthesis/id{person}_id{one}_{number:04}.mp4" for one in sources]
         # Persons hang together, and stand in training and in testing alike, as in the official.
         if (person + number) % 4 == 0:
-            listed += [f"1 {real}", f"0 {fake}"]
-        yield Job(shot, size, root / real, [("celebdf", source, root / fake, None)])
-    for number in range(people // 3):
+            listed += [f"1 {real}", *(f"0 {fake}" for fake in fakes)]
+        forged = [
+            ("celebdf", one, root / fake, None) for one, fake in zip(sources, fakes, strict=True)
+        ]
+        yield Job(shot, size, root / real, forged)
+    for number in range(people // 8):
         real = f"YouTube-real/{number:05}.mp4"
         listed += [f"1 {real}"] if number % 4 == 0 else []
         own = Shot("celebdf", "val", number, max(2, people // 3), _head(size), seed, frames)

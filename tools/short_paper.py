@@ -26,7 +26,7 @@ from tools.official_trees import make_trees
 
 STUDY = Path("studies/paper.toml")
 #: People of FaceForensics++, Celeb-DF and DFD; frames a video and the side of the frames.
-PEOPLE, FRAMES, SIZE = (48, 20, 12), 3, 288
+PEOPLE, FRAMES, SIZE = (48, 24, 12), 3, 288
 #: What is shortened: everything that only makes estimates better.
 SHORT: dict[str, Any] = {
     "title": "The study's shape in short lengths, on the lab's heads",

@@ -152,6 +152,9 @@ class _Division:
         what = f"videos of {space} without an official split"
         if split:
             what = f"videos of {space} in the official {split}"
+        if self.cut and chosen is not None and _lacks_class(part, groups, chosen):
+            # Videos of people who are in no fake would fill a split with one class.
+            chosen = None
         names = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         if chosen is not None:
             for group, name in zip(groups, chosen, strict=True):
@@ -214,6 +217,16 @@ class _Division:
     def _alone(self, i: int) -> str:
         # A video of nobody known is divided on its own.
         return f"video {self.videos[i].key}"
+
+
+def _lacks_class(
+    part: Sequence[VideoEntry], groups: Sequence[Sequence[int]], chosen: Sequence[str]
+) -> bool:
+    """Say whether a split lacks a class that the videos have."""
+    labels: dict[str, set[int]] = {}
+    for group, name in zip(groups, chosen, strict=True):
+        labels.setdefault(name, set()).update(part[k].label for k in group)
+    return any(found != {video.label for video in part} for found in labels.values())
 
 
 def _upper(text: str) -> str:
