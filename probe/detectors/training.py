@@ -25,9 +25,13 @@ from probe.errors import DatasetError, ProbeError
 from probe.progress import progress_bar
 from probe.stats import auroc
 
-__all__ = ["TrainingPlan", "train"]
+__all__ = ["OtherTrainingError", "TrainingPlan", "train"]
 
 RESUME_FILE = "resume.pt"
+
+
+class OtherTrainingError(ProbeError):
+    """A folder that holds a training of another plan, other data or other starting weights."""
 
 
 @dataclass(frozen=True)
@@ -236,7 +240,7 @@ class _Run:
             return 0
         state = torch.load(file, map_location="cpu", weights_only=True)
         if state["identity"] != json.dumps(self.identity, sort_keys=True):
-            raise ProbeError(
+            raise OtherTrainingError(
                 f"{str(self.out)!r} holds an interrupted training of another plan or other data. "
                 "Choose another folder, or remove this one."
             )
@@ -350,7 +354,7 @@ def _finished(out: Path, identity: dict[str, Any], device: torch.device) -> Dete
     found = json.loads(file.read_text(encoding="utf-8")).get("training")
     if found != identity:
         keys = [key for key in identity if not found or found.get(key) != identity[key]]
-        raise ProbeError(
+        raise OtherTrainingError(
             f"{str(out)!r} holds a finished training that differs in {', '.join(keys)}. Choose "
             "another folder, or remove this one to train again."
         )

@@ -160,6 +160,8 @@ def _compare(
             "study_detectors": {one.name: one.fingerprint for one in [*those, *bases]},
             "study_images": [str(s) for s in next(iter(fakes.values())).data["sample"].values],
             "study_layer": study.attribution.layer, "study_seed": study.seeds[0],
+            "study_data": found.maps[those[0].name].data.attrs["data_fingerprint"],
+            "level": study.evaluation.level,
         }  # fmt: skip
         for mode in MODES:
             place = folder.map_similarity(name, mode)
@@ -191,6 +193,7 @@ def _look(
     wanted = {
         "study_detector": attrs["detector_fingerprint"], "study_data": attrs["data_fingerprint"],
         "study_layer": attrs["layer"], "study_seed": study.seeds[0],
+        "level": study.evaluation.level,
     }  # fmt: skip
     if holds(place, wanted):
         found.attention[label] = exported(RegionAttention.open(place), place)

@@ -19,6 +19,7 @@ from probe.datasets.audit import AuditReport, audit
 from probe.datasets.loader import decoding_by
 from probe.detectors import Detector, load_detector
 from probe.detectors.evaluation import ZeroShotMatrix, evaluate
+from probe.detectors.training import OtherTrainingError
 from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
 from probe.errors import DatasetError, ProbeError, StoreError
 from probe.hooks import trace
@@ -33,6 +34,7 @@ from probe.run import RunFolder
 from probe.schema import VARIANTS
 from probe.separability import SeparabilityReport
 from probe.study.analysing import measure, respond, separate
+from probe.study.changes import accept, prune
 from probe.study.data import dominating, open_data, sources_of
 from probe.study.drawing import draw_analyses, draw_explanations, draw_figures
 from probe.study.explaining import Explanations, explain
@@ -152,7 +154,11 @@ class _Run:
         self.earlier = _earlier_seconds(self.folder)
         self.created = datetime.now(UTC).isoformat(timespec="seconds")
         self._require_folder()
-        self._require_own()
+        said, again = accept(study)
+        if said:
+            note(said)
+        # What a stage took with other settings is not what it takes.
+        self.earlier = {name: s for name, s in self.earlier.items() if name not in again}
         self.provenance = Provenance.begin(
             study.out, command, study.model_dump(mode="json"), study.fingerprint
         )
@@ -168,18 +174,6 @@ class _Run:
                 f"The run folder {str(self.study.out)!r} cannot be made ({error.strerror}). Give "
                 "another with --out."
             ) from error
-
-    def _require_own(self) -> None:
-        """Raise `ProbeError` if the run folder holds another study."""
-        try:
-            found = self.folder.read_manifest().get("study")
-        except StoreError:
-            return
-        if found not in (None, self.study.fingerprint):
-            raise ProbeError(
-                f"The run folder {str(self.study.out)!r} holds another study, or this one with "
-                "other settings. Give another folder with --out, or remove that one."
-            )
 
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
         """Run one stage, and note what it took, also if it is broken off."""
@@ -198,7 +192,8 @@ class _Run:
         return result
 
     def finish(self) -> None:
-        """Mark the run as complete."""
+        """Mark the run as complete, and take away what is of detectors it has no more."""
+        prune(self.study)
         self._write(complete=True)
 
     def open_data(self) -> Dataset:
@@ -253,8 +248,8 @@ class _Run:
                 epochs=plan.base.epochs_of(name), batch_size=plan.base.batch_size,
                 max_validation=plan.base.validation,
             ))  # fmt: skip
-            base = train_base(
-                name, source, self._place(name, VARIANTS[0], seed),
+            base = self._once(
+                train_base, name, source, self._place(name, VARIANTS[0], seed),
                 input_size=plan.input_size, plan=base_plan, device=self.device,
             )  # fmt: skip
             for variant in plan.variants:
@@ -269,8 +264,20 @@ class _Run:
                 )  # fmt: skip
                 target = data.select(dataset=list(plan.target))
                 place = self._place(name, variant, seed)
-                tuned = train_tuned(base, variant, source, target, place, plan=tuned_plan)
+                tuned = self._once(
+                    train_tuned, base, variant, source, target, place, plan=tuned_plan
+                )
                 yield self._labelled(tuned, variant, seed)
+
+    def _once(self, train: Callable[..., Detector], *given: Any, **options: Any) -> Detector:
+        """Train; a training of another plan or other data that lies there is replaced."""
+        try:
+            return train(*given, **options)
+        except OtherTrainingError as why:
+            place = next(one for one in given if isinstance(one, Path))
+            note(f"{str(why).split('. ')[0]}: it is trained again.")
+            shutil.rmtree(place)
+            return train(*given, **options)
 
     def _place(self, name: str, variant: str, seed: int) -> Path:
         return self.folder.detector(f"{name}/{variant_of(variant, seed, self.study.seeds)}")
@@ -305,8 +312,13 @@ class _Run:
         for one in detectors if plan.layers else ():
             layers = in_order(one, [_layer(one, name) for name in plan.layers])
             place = self.folder.store(one.name)
-            precision = self.study.compute.precision
-            record(one, test, place, layers=layers, dtype=plan.dtype, precision=precision)
+            options = {"dtype": plan.dtype, "precision": self.study.compute.precision}
+            try:
+                record(one, test, place, layers=layers, **options)
+            except StoreError:
+                # A recording of other weights or images.
+                shutil.rmtree(place, ignore_errors=True)
+                record(one, test, place, layers=layers, **options)
 
     def count(self, detectors: list[Detector], test: Dataset) -> dict[str, Universality]:
         out: dict[str, Universality] = {}

@@ -108,10 +108,33 @@ def test_another_title_and_other_figures_go_on(done: Path, tmp_path: Path) -> No
     require_same_tables(done / "out", tmp_path / "out")
 
 
-def test_another_study_does_not_write_into_it(done: Path) -> None:
-    other = parse_study(TEXT.replace("epochs = 3", "epochs = 4"), done / "tiny.toml", done / "out")
-    with pytest.raises(ProbeError, match="holds another study, or this one with other settings"):
-        run_study(other)
+def test_another_study_does_not_write_into_it(done: Path, tmp_path: Path) -> None:
+    """None of its data, and another title: that is a mistake, and trainings would be lost."""
+    make_images(tmp_path / "data", size=32)
+    text = TEXT.replace('title = "Tiny"', 'title = "Mine"')
+    with pytest.raises(ProbeError, match="holds another study, 'Tiny': none of its datasets"):
+        run_study(parse_study(text, tmp_path / "tiny.toml", done / "out"))
+
+
+def test_changed_settings_go_on_to_the_tables_of_a_new_run(
+    done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Epochs, data, level and layers at once; what is of nothing any more is gone."""
+    shutil.copytree(done / "out", tmp_path / "out")
+    text = TEXT.replace("epochs = 3", "epochs = 1").replace('["base", "deep"]', '["base"]')
+    text = text.replace("resamples = 100", "resamples = 120\nlevel = 0.9")
+    text += "[budget]\nimages = 20\n"
+    for place in ("out", "new"):
+        run_study(parse_study(text, done / "tiny.toml", tmp_path / place))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "detectors.base.epochs 3 → 1" in said and "it is trained again" in said
+    assert "data, audit, detectors, evaluation" in said
+    require_same_tables(tmp_path / "out", tmp_path / "new")
+    listed = [
+        {str(f.relative_to(tmp_path / place)) for f in (tmp_path / place).glob("*/**/*.zarr")}
+        for place in ("out", "new")
+    ]
+    assert listed[0] == listed[1]
 
 
 @pytest.mark.slow
