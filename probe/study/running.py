@@ -312,7 +312,10 @@ class _Run:
         for one in detectors if plan.layers else ():
             layers = in_order(one, [_layer(one, name) for name in plan.layers])
             place = self.folder.store(one.name)
-            options = {"dtype": plan.dtype, "precision": self.study.compute.precision}
+            options: dict[str, Any] = {
+                "dtype": plan.dtype,
+                "precision": self.study.compute.precision,
+            }
             try:
                 record(one, test, place, layers=layers, **options)
             except StoreError:
