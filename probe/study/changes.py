@@ -163,6 +163,9 @@ def prune(study: Study) -> None:
             if path.stem not in slugs:
                 _remove(path)
                 _remove(path.with_suffix(".csv"))
+    if len(study.labels) < 2:
+        _remove(folder.similarity)
+        _remove(folder.similarity.with_suffix(".csv"))
     methods = study.attribution.methods
     maps = {folder.maps(label, method) for label in study.labels for method in methods}
     for path in (folder.root / "maps").glob("*.zarr"):

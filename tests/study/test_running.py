@@ -121,7 +121,9 @@ def test_changed_settings_go_on_to_the_tables_of_a_new_run(
 ) -> None:
     """Epochs, data, level and layers at once; what is of nothing any more is gone."""
     shutil.copytree(done / "out", tmp_path / "out")
-    text = TEXT.replace("epochs = 3", "epochs = 1").replace('["base", "deep"]', '["base"]')
+    text = TEXT.replace("epochs = 3", "epochs = 1").replace(
+        '["base", "deep"]', '["base", "shallow"]'
+    )
     text = text.replace("resamples = 100", "resamples = 120\nlevel = 0.9")
     text += "[budget]\nimages = 20\n"
     for place in ("out", "new"):
