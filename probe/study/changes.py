@@ -159,10 +159,14 @@ def prune(study: Study) -> None:
         "neurons", "universality", "ablation", "separability", "embeddings", "responses", "trust",
         "attention",
     ))):  # fmt: skip
-        for path in place.glob("*.zarr"):
-            if path.stem not in slugs:
+        for path in place.glob("*"):
+            # Beside a table lie further frames: "meso4-base-units.csv".
+            mine = path.stem in slugs or (
+                path.suffix != ".zarr" and any(path.name.startswith((f"{one}.", f"{one}-"))
+                                               for one in slugs)
+            )  # fmt: skip
+            if not mine:
                 _remove(path)
-                _remove(path.with_suffix(".csv"))
     if len(study.labels) < 2:
         _remove(folder.similarity)
         _remove(folder.similarity.with_suffix(".csv"))
