@@ -108,7 +108,11 @@ def demo(
 @cli.command()
 @click.argument("file", type=FILE)
 @click.option("--out", type=FOLDER, help="Run folder, instead of the file's.")
-@click.option("--dry-run", is_flag=True, help="Only say what is done and what is left.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only say what is done and left, and what it takes: hours, disk and memory.",
+)
 @click.option(
     "--device",
     envvar=DEVICE_VARIABLE,
@@ -120,8 +124,13 @@ def run(file: Path, out: Path | None, dry_run: bool, device: str | None) -> None
     from probe.study import load_study, run_study, stages_of
 
     study = load_study(file, out, device)
-    report.stages(stages_of(study))
-    if not dry_run:
+    if dry_run:
+        from probe.study.costs import forecast
+
+        taken(study.compute.device)
+        report.forecast(stages_of(study), *forecast(study))
+    else:
+        report.stages(stages_of(study))
         taken(study.compute.device)
         words = ["probe", "run", str(file), *(["--out", str(out)] if out else [])]
         words += ["--device", device] if device else []

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from probe.detectors.architectures import Architecture
     from probe.detectors.detector import Detector
     from probe.detectors.evaluation import ZeroShotMatrix
+    from probe.study.costs import StageCost, StudySize
     from probe.study.running import Outcome
     from probe.study.stages import StageState
 
@@ -47,6 +48,7 @@ __all__ = [
     "doctor",
     "embeddings",
     "error",
+    "forecast",
     "heads",
     "ingest",
     "layers",
@@ -262,6 +264,55 @@ def stages(those: Sequence[StageState]) -> None:
         there = "not asked for" if not one.total else f"{one.done} of {one.total}"
         table.add_row(one.name, plain(one.makes), there)
     out().print(table)
+
+
+def forecast(those: Sequence[StageState], size: StudySize, costs: Sequence[StageCost]) -> None:
+    """Print what a study does, how much of that is there, and what all of it takes."""
+    table = Table("stage", "makes", "there", title="stages")
+    for name in ("time", "disk", "memory"):
+        table.add_column(name, justify="right")
+    by_stage = {one.stage: one for one in costs}
+    for one in those:
+        there = "not asked for" if not one.total else f"{one.done} of {one.total}"
+        cost = by_stage[one.name]
+        said = _cost(cost.seconds, cost.disk, cost.memory)
+        table.add_row(one.name, plain(one.makes), there, *said)
+    table.add_section()
+    seconds, disk = sum(one.seconds for one in costs), sum(one.disk for one in costs)
+    table.add_row("all", "", "", *_cost(seconds, disk, max(one.memory for one in costs)))
+    out().print(table)
+    n = size.images["dataset"].nunique()
+    held = (
+        f"{int(size.images['videos'].sum()):,} videos, {int(size.images['images'].sum()):,} images"
+    )
+    made = f"; {size.made_videos:,} videos to cut or render into {size.made_images:,} images"
+    out().print(f"{n} datasets, {held}{made if size.made_videos else ''}.", highlight=False)
+    for one in costs:
+        out().print(f"{one.stage}: {one.counts}.", highlight=False)
+    out().print(
+        "Predicted from a calibration on this machine, as if nothing were there yet.",
+        highlight=False,
+    )
+
+
+def _cost(seconds: float, disk: int, memory: int) -> tuple[str, str, str]:
+    return _duration(seconds), _bytes(disk), _bytes(memory)
+
+
+def _duration(seconds: float) -> str:
+    """Say a time as a reader would: seconds, minutes, hours or days."""
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:,.0f} s"
+
+
+def _bytes(size: float) -> str:
+    """Say a number of bytes as a reader would."""
+    for unit, length in (("GB", 1e9), ("MB", 1e6)):
+        if size >= length:
+            return f"{size / length:,.1f} {unit}"
+    return f"{size / 1e3:,.0f} kB"
 
 
 def doctor(found: Mapping[str, Mapping[str, str]]) -> None:

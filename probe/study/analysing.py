@@ -34,7 +34,7 @@ from probe.store import ActivationStore
 from probe.study.keeping import exported, holds, kept
 from probe.study.plan import Study, layer_of
 
-__all__ = ["measure", "respond", "separate"]
+__all__ = ["dosed", "measure", "respond", "separate"]
 
 
 def separate(
@@ -157,13 +157,13 @@ def respond(
         wanted = {
             "detector_fingerprint": one.fingerprint, "layer": path, "universal": chosen,
             "study_dataset": measured.data.attrs["dataset"], "study_seed": study.seeds[0],
-            "study_videos": plan.videos if _dosed(study) else 0,
+            "study_videos": plan.videos if dosed(study) else 0,
         }  # fmt: skip
         if holds(place, wanted):
             out[one.name] = exported(ResponseReport.open(place), place)
             continue
         found = _related(study, folder, one, layer, measured, covariates, chosen, notes)
-        if _dosed(study):
+        if dosed(study):
             images = images or _rendered(study)
             doses = dose_response(one, path, images, universal=chosen, seed=study.seeds[0])
             found = found.joined(doses) if found else doses
@@ -201,7 +201,7 @@ def _covariates(measured: ArtifactMeasurements) -> list[str]:
     ]
 
 
-def _dosed(study: Study) -> bool:
+def dosed(study: Study) -> bool:
     """Whether doses can be turned: on the lab alone is it known how a face would look without."""
     return study.artifacts.doses and all(entry.is_lab for entry in study.datasets)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,17 @@ from probe.study.keeping import exported, holds, kept
 from probe.study.plan import Study, heads_of, layer_of, other_seeds, seeded_bases
 from probe.study.reasons import COMPARED
 
-__all__ = ["Explanations", "chosen_images", "explain"]
+__all__ = ["TRUST_EFFORT", "Explanations", "chosen_images", "explain"]
+
+
+#: Short of what `probe attribute --check` does, for the time it takes.
+TRUST_EFFORT: Mapping[str, int] = {
+    "n_noise": 1,
+    "n_stages": 1,
+    "n_shifts": 1,
+    "n_orders": 3,
+    "n_steps": 10,
+}
 
 
 @dataclass(frozen=True)
@@ -121,7 +131,7 @@ def _layer(study: Study, one: Detector) -> str | None:
 
 
 def _trust(study: Study, folder: RunFolder, one: Detector, data: Dataset) -> TrustReport:
-    """Check maps of fakes; short of what `probe attribute --check` does, for the time it takes."""
+    """Check maps of fakes with the effort that a study has for it."""
     plan, place, seed = study.attribution, folder.trust(one.name), study.seeds[0]
     layer = _layer(study, one)
     wanted = {
@@ -133,9 +143,16 @@ def _trust(study: Study, folder: RunFolder, one: Detector, data: Dataset) -> Tru
     if holds(place, wanted):
         return exported(TrustReport.open(place), place)
     found = trust_report(
-        one, data, plan.methods, checks=plan.checks, layer=layer, seed=seed, n_random=plan.random,
-        n_noise=1, n_stages=1, n_shifts=1, n_orders=3, n_steps=10, level=study.evaluation.level,
-    )  # fmt: skip
+        one,
+        data,
+        plan.methods,
+        checks=plan.checks,
+        layer=layer,
+        seed=seed,
+        n_random=plan.random,
+        level=study.evaluation.level,
+        **TRUST_EFFORT,
+    )
     return kept(TrustReport(found.data.assign_attrs(wanted)), place)
 
 

@@ -1,0 +1,720 @@
+"""What a study will take: time, disk and memory by stage, predicted before anything is done.
+
+Networks and images are timed on this machine and device, on a few images of the study's size; how
+often a stage does what is counted from the study. Statistics and figures, which are neither, cost
+what they cost on a reference machine, times how fast this one is.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from probe.artifacts import measure_artifacts
+from probe.attribution import Refusal, attribute
+from probe.attribution.trust import trust_report
+from probe.budget import parse_memory
+from probe.compute import resolve_device
+from probe.datasets import Dataset, open_dataset, parts_of
+from probe.datasets.audit import audit
+from probe.datasets.lab import COUNTS, FRAMES, make
+from probe.detectors import Detector, find_architecture, load_detector
+from probe.detectors.feeding import CACHE_BYTES
+from probe.detectors.training import TrainingPlan, seconds_a_step
+from probe.detectors.variants import plan_base, plan_tuned
+from probe.hooks import Recorder, Tap, compile_suffix, trace
+from probe.importance import MODES, neuron_importance
+from probe.importance.sweeping import MEMORY as STATES_BYTES
+from probe.progress import listening, progress_bar
+from probe.schema import DATASETS, FAKE, VARIANTS
+from probe.study.analysing import dosed
+from probe.study.data import LayoutPlan, plan_layouts, within_budget
+from probe.study.explaining import TRUST_EFFORT
+from probe.study.plan import Study, heads_of, layer_of
+from probe.study.reasons import COMPARED
+from probe.study.sources import DatasetEntry
+from probe.study.usage import folder_size, memory_held
+
+__all__ = [
+    "Calibration",
+    "NetworkRates",
+    "StageCost",
+    "StudySize",
+    "calibrate",
+    "forecast",
+    "predict",
+    "size_of",
+]
+
+MIB = 2**20
+
+#: Images of each of two datasets on which networks are timed.
+FEW = 8
+
+#: Seconds that the reference machine takes for `_reference_work`.
+REFERENCE = 0.25
+
+#: Seconds on the reference machine for what is neither a network nor an image.
+STATISTICS = {
+    "join a row": 2e-5,
+    "audit": 1.0,
+    "bootstrap a row": 4e-7,
+    "bootstrap a cell": 0.02,
+    "write a row": 2e-4,
+    "test a dataset": 0.4,
+    "test a unit": 5e-3,
+    "ablate a dataset": 0.3,
+    "ablate a row": 4e-7,
+    "probe a dataset": 0.35,
+    "probe a value": 2e-8,
+    "picture": 2.0,
+    "picture a row": 4e-3,
+    "artifact report": 5.0,
+    "artifact a row": 2e-3,
+    "relate a detector": 2.0,
+    "relate a value": 1e-5,
+    "attention": 4.0,
+    "figures": 8.0,
+}
+
+#: Bytes on disk: a row of scores, a value of activations, a unit and dataset of the tables of
+#: neurons, an ablation, a report on features, a row of a picture, a row of measurements, a report
+#: on responses, a value of a map, figures of an architecture.
+DISK = {
+    "score": 60,
+    "activation": 0.9,
+    "unit": 2000,
+    "ablation": 3e5,
+    "separability": 8e5,
+    "picture": 500,
+    "measurement": 2500,
+    "responses": 7e5,
+    "map": 0.9,
+    "figures": 1.5e6,
+}
+
+#: Bytes of a worker process, and copies of its weights that a training holds: the network's,
+#: gradients, two moments, the best, and those that are saved.
+WORKER, COPIES = 250 * MIB, 6
+
+#: Sets of units that an ablation measures, about.
+SETS = 8
+
+#: Images rendered a video of the lab for doses, and their cost as a share of a pair with its mask.
+DOSED, DOSE_SHARE = 30, 0.5
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What a stage will take.
+
+    Attributes
+    ----------
+    stage, counts : str
+        The stage, and what it was counted from.
+    seconds : float
+        Wall time.
+    disk : int
+        Bytes that it writes.
+    memory : int
+        Most bytes held at once, with those of the workers.
+    """
+
+    stage: str
+    counts: str
+    seconds: float
+    disk: int
+    memory: int
+
+
+@dataclass(frozen=True)
+class StudySize:
+    """How much there is to do.
+
+    Attributes
+    ----------
+    images : pandas.DataFrame
+        One row a dataset and split: ``dataset, split, images, videos``.
+    side : int
+        Side of the images in pixels, as they are stored.
+    files : int
+        Files of the measured split; what several datasets share counts once.
+    made_videos, made_images : int
+        Videos that are cut, or rendered, first, and the images that come of them.
+    sources : tuple of LayoutPlan
+        Of them, those that are cut.
+    """
+
+    images: pd.DataFrame
+    side: int
+    files: int
+    made_videos: int = 0
+    made_images: int = 0
+    sources: tuple[LayoutPlan, ...] = ()
+
+    def count(self, split: str, *datasets: str, column: str = "images") -> int:
+        """Count the images of a split; of all datasets where none is named."""
+        rows = self.images[self.images["split"] == split]
+        if datasets:
+            rows = rows[rows["dataset"].isin(datasets)]
+        return int(rows[column].sum())
+
+
+@dataclass(frozen=True)
+class NetworkRates:
+    """Seconds an architecture takes on this device.
+
+    Attributes
+    ----------
+    parameters : int
+        Weights.
+    units : mapping
+        Layer to its units.
+    forward : float
+        An image scored.
+    step : mapping
+        Variant to (seconds a step, seconds an image of it).
+    sweep : float
+        An image brought to the layer, and all its units swept.
+    state : int
+        Bytes of an image at the layer.
+    maps : mapping
+        Method of attribution to seconds an image.
+    trust : tuple of float
+        Seconds an image of all checks, and of the same for each detector of random weights.
+    """
+
+    parameters: int
+    units: Mapping[str, int]
+    forward: float
+    step: Mapping[str, tuple[float, float]]
+    sweep: float
+    state: int
+    maps: Mapping[str, float]
+    trust: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was timed on this machine.
+
+    Attributes
+    ----------
+    speed : float
+        Seconds here over seconds on the reference machine.
+    make, decode, audit, measure : float
+        Seconds an image on one core: rendered or cut, decoded, audited, measured.
+    image_bytes : int
+        Of an image on disk, with its mask.
+    networks : mapping
+        By architecture.
+    base_memory : int
+        Bytes of a process that has imported what the stages need.
+    n_workers : int
+        Processes.
+    """
+
+    speed: float
+    make: float
+    decode: float
+    audit: float
+    measure: float
+    image_bytes: int
+    networks: Mapping[str, NetworkRates]
+    base_memory: int
+    n_workers: int = 1
+
+
+def _timed(work: Callable[..., Any], *given: Any, **named: Any) -> tuple[Any, float]:
+    start = time.perf_counter()
+    result = work(*given, **named)
+    return result, time.perf_counter() - start
+
+
+def _reference_work() -> None:
+    """Sort, multiply and loop: what statistics and figures are made of."""
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        np.sort(rng.random(400_000))
+        matrix = rng.random((400, 400))
+        matrix @ matrix
+        sum(i * i for i in range(200_000))
+
+
+def forecast(study: Study) -> tuple[StudySize, list[StageCost]]:
+    """Count a study, time its networks and images here, and predict what it takes.
+
+    Raises
+    ------
+    ProbeError
+        If a source is not there, or the device is not.
+    """
+    device = resolve_device(study.compute.device)
+    size = size_of(study)
+    return size, predict(study, size, calibrate(study, size, device))
+
+
+def size_of(study: Study) -> StudySize:
+    """Count the videos and images of a study; sources are listed, and nothing is cut or decoded.
+
+    Raises
+    ------
+    ProbeError
+        If a source is not there, or of another form.
+    """
+    plans = plan_layouts(study)
+    cut = tuple(plan for plan in plans.values() if not plan.ingest.lies)
+    rows, made = list[pd.DataFrame](), list[tuple[int, int]]()
+    for i, entry in enumerate(study.datasets):
+        if i in plans:
+            rows.append(_layout_rows(plans[i]))
+        elif entry.is_lab:
+            rows.append(_lab_rows(entry, study))
+            made.append(_lab_made(entry))
+        else:
+            rows.append(_opened_rows(entry, study))
+    for plan in cut:
+        videos = plan.videos.drop_duplicates("key")
+        made.append((len(videos), int(videos["images"].sum())))
+    table = pd.concat(rows, ignore_index=True)
+    measured = table[table["split"] == study.evaluation.split].drop_duplicates("file")
+    counted = table.groupby(["dataset", "split"], sort=False)
+    return StudySize(
+        counted.agg(images=("images", "sum"), videos=("file", "size")).reset_index(),
+        max(entry.size or (128 if entry.is_lab else 256) for entry in study.datasets),
+        int(measured["images"].sum()),
+        sum(videos for videos, _ in made),
+        sum(images for _, images in made),
+        cut,
+    )
+
+
+def _layout_rows(plan: LayoutPlan) -> pd.DataFrame:
+    table = plan.videos[["dataset", "split", "images"]]
+    return table.assign(file=f"{plan.ingest.root}/" + plan.videos["key"])
+
+
+def _lab_rows(entry: DatasetEntry, study: Study) -> pd.DataFrame:
+    """Count the lab's videos that are used: half a clip each, of real or of fake frames."""
+    names, rows = [entry.lab_part] if entry.lab_part else list(DATASETS), []
+    for split, count in _lab_counts(entry).items():
+        cap = entry.cap(split, study.budget.images)
+        videos = 2 * count if cap is None else min(2 * count, max(2, -(-cap // FRAMES)))
+        rows += [
+            {"dataset": entry.name or name, "split": split, "images": FRAMES}
+            for name in names
+            for _ in range(videos)
+        ]
+    table = pd.DataFrame(rows)
+    return table.assign(file=[f"lab {entry.seed} {i}" for i in range(len(table))])
+
+
+def _lab_made(entry: DatasetEntry) -> tuple[int, int]:
+    videos = len(DATASETS) * sum(2 * count for count in _lab_counts(entry).values())
+    return videos, FRAMES * videos
+
+
+def _lab_counts(entry: DatasetEntry) -> dict[str, int]:
+    """Clips of each split."""
+    return {split: -(-n // (2 * FRAMES)) for split, n in (entry.counts or COUNTS).items()}
+
+
+def _opened_rows(entry: DatasetEntry, study: Study) -> pd.DataFrame:
+    rows = []
+    for part in parts_of(open_dataset(str(entry.open))):
+        kept = within_budget(part, entry, study)
+        table = kept.samples.table
+        files = str(kept.root) + "/" + table["path"]
+        name = entry.name or table["dataset"]
+        rows.append(pd.DataFrame({"dataset": name, "split": table["split"], "file": files}))
+    return pd.concat(rows, ignore_index=True).assign(images=1)
+
+
+def calibrate(study: Study, size: StudySize, device: torch.device) -> Calibration:
+    """Time images and networks of a study on this machine: some seconds, more for large networks.
+
+    Parameters
+    ----------
+    study : Study
+        Whose networks and layers.
+    size : StudySize
+        Whose side images have.
+    device : torch.device
+        Where networks will run.
+    """
+    names, base = _architectures(study), memory_held()
+    with (
+        progress_bar("calibrate", 1 + len(names)) as advance,
+        # No bars of what is timed.
+        listening(lambda *_: None),
+        tempfile.TemporaryDirectory(prefix="probe-") as folder,
+    ):
+        given: dict[str, Any] = {"size": size.side, "counts": {"test": FEW}, "workers": 1}
+        # The first renderings bring along what is imported and compiled once.
+        make(Path(folder) / "first", datasets=DATASETS[:1], **given)
+        lab, seconds = _timed(make, Path(folder) / "lab", datasets=DATASETS[1:3], **given)
+        made = seconds / len(lab), folder_size(Path(folder) / "lab") / len(lab)
+        if size.sources:
+            made = _cut(size.sources, Path(folder))
+        decode = _each(_decode, lab)
+        audited = _each(functools.partial(audit, cache=False, workers=1), lab)
+        measured = _each(functools.partial(measure_artifacts, workers=1, show=False), lab)
+        advance(1)
+        networks = {}
+        for name in names:
+            networks[name] = _network(study, name, lab, device)
+            advance(1)
+        speed = min(_timed(_reference_work)[1] for _ in range(3)) / REFERENCE
+    workers = study.compute.n_workers or os.cpu_count() or 1
+    return Calibration(
+        speed, made[0], decode, audited, measured, int(made[1]), networks, base, workers
+    )
+
+
+def _cut(sources: Sequence[LayoutPlan], folder: Path) -> tuple[float, float]:
+    """Cut a video of each source; seconds and bytes an image, weighted by how many are cut."""
+    rates, weights = [], []
+    for i, plan in enumerate(sources):
+        first = plan.videos["key"].iloc[0]
+        out = folder / f"cut-{i}"
+        report, seconds = _timed(plan.ingest.only({first}).into, out, 1)
+        n = max(report.written, 1)
+        rates.append((seconds / n, folder_size(out) / n))
+        weights.append(int(plan.videos.drop_duplicates("key")["images"].sum()))
+    mean = np.average(np.asarray(rates), axis=0, weights=weights)
+    return float(mean[0]), float(mean[1])
+
+
+def _each(work: Callable[[Dataset], Any], data: Dataset) -> float:
+    """Seconds that each further image takes, without what is done once."""
+    few = data.take(range(0, len(data), 4))
+    work(few)
+    some, every = _timed(work, few)[1], _timed(work, data)[1]
+    return max(every - some, 0.0) / (len(data) - len(few))
+
+
+def _decode(data: Dataset) -> None:
+    for index in range(len(data)):
+        data.image(index)
+
+
+def _architectures(study: Study) -> list[str]:
+    plan = study.detectors
+    return list(dict.fromkeys([*plan.names, *(one.name for one in plan.weights)]))
+
+
+def _network(study: Study, name: str, lab: Dataset, device: torch.device) -> NetworkRates:
+    """Time an architecture with weights as initialized."""
+    one = load_detector(name, input_size=study.detectors.input_size).to(device)
+    layer = layer_of(name, study.neurons.layer)
+    images = lab.array(range(len(lab)), one.spec.input_size)
+    sweep = functools.partial(
+        neuron_importance,
+        n_values=study.neurons.values,
+        n_untrained=0,
+        n_random=0,
+        n_permutations=1,
+        n_resamples=0,
+    )
+    maps, trust = _explained(study, name, one, lab)
+    return NetworkRates(
+        sum(value.numel() for value in one.module.parameters()),
+        _units(study, one, images[:1]),
+        _each(lambda some: one.logits(images[: len(some)]), lab),
+        _steps(study, one),
+        _each(lambda some: sweep(one, some, layer, study.neurons.measure), lab),
+        compile_suffix(one, layer).state(images).nbytes // len(lab),
+        maps,
+        trust,
+    )
+
+
+def _units(study: Study, one: Detector, images: Any) -> dict[str, int]:
+    names = dict.fromkeys([*study.record.layers, study.neurons.layer])
+    layers = [layer_of(one.spec.name, name) for name in names]
+    recorder = Recorder.of(trace(one), [Tap(layer, "mean") for layer in layers])
+    values, _ = recorder(images)
+    return {layer: int(values[layer].shape[1]) for layer in recorder.names}
+
+
+def _steps(study: Study, one: Detector) -> dict[str, tuple[float, float]]:
+    """Time a step of training with few images and with more; what a variant trains decides."""
+    out = {}
+    for variant in study.detectors.variants if one.spec.name in study.detectors.names else ():
+        plan = _plan(study, one.spec.name, variant)
+        few, more = (seconds_a_step(one, plan, n) for n in (2, FEW))
+        each = max(more - few, 0.0) / (FEW - 2)
+        out[variant] = (max(more - FEW * each, 0.0), each)
+    return out
+
+
+def _plan(study: Study, name: str, variant: str) -> TrainingPlan:
+    plan = study.detectors
+    asked = plan.base if variant == VARIANTS[0] else plan.tuned
+    given = {
+        "epochs": asked.epochs_of(name), "steps": asked.steps, "batch_size": asked.batch_size
+    }  # fmt: skip
+    said = {key: value for key, value in given.items() if value is not None}
+    return plan_base(name, **said) if asked is plan.base else plan_tuned(name, variant, **said)
+
+
+def _explained(
+    study: Study, name: str, one: Detector, lab: Dataset
+) -> tuple[dict[str, float], tuple[float, float]]:
+    """Time maps and their checks on fakes."""
+    plan, fakes = study.attribution, lab.select(label=FAKE).take([0, 1])
+    if not plan.run:
+        return {}, (0.0, 0.0)
+    layer = layer_of(name, plan.layer) if plan.layer else None
+    maps: dict[str, float] = {}
+    for method in plan.methods:
+        explain = functools.partial(attribute, one, fakes, method, progress=False)
+        try:
+            maps[method] = _timed(explain, layer=layer if method == COMPARED else None)[1] / 2
+        except Refusal:
+            maps[method] = 0.0
+    check = functools.partial(
+        trust_report,
+        one,
+        fakes.take([0]),
+        plan.methods,
+        checks=plan.checks,
+        layer=layer,
+        **TRUST_EFFORT,
+        n_resamples=1,
+        n_permutations=1,
+        progress=False,
+    )
+    without, with_one = (_timed(check, n_random=n)[1] for n in (0, 1))
+    return maps, (without, max(with_one - without, 0.0))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Something that a stage does so many times; seconds and bytes are of each time."""
+
+    stage: str
+    what: str
+    count: float
+    seconds: float
+    disk: float = 0.0
+
+
+def predict(study: Study, size: StudySize, rates: Calibration) -> list[StageCost]:
+    """Predict what every stage of a study takes, as if nothing were there yet.
+
+    Parameters
+    ----------
+    study : Study
+        What is done.
+    size : StudySize
+        To how much.
+    rates : Calibration
+        On which machine.
+
+    Returns
+    -------
+    list of StageCost
+        In the order of the stages.
+    """
+    asked = _Prediction(study, size, rates)
+    out = []
+    for stage in asked.memory():
+        works = [work for work in asked.works() if work.stage == stage and work.count]
+        said = ", ".join(f"{work.count:,.0f} {work.what}" for work in works if work.what)
+        seconds = sum(work.count * work.seconds for work in works)
+        disk = sum(work.count * work.disk for work in works)
+        held = int(rates.base_memory + asked.memory()[stage]) if works else 0
+        out.append(StageCost(stage, said or "nothing", seconds, int(disk), held))
+    return out
+
+
+class _Prediction:
+    """The counts of a study, and what each of them costs."""
+
+    def __init__(self, study: Study, size: StudySize, rates: Calibration) -> None:
+        self.study, self.size, self.rates = study, size, rates
+        self.rows = size.count(study.evaluation.split)
+        self.all = int(size.images["images"].sum())
+        self.datasets = size.images["dataset"].nunique()
+        self.networks = [rates.networks[label.split("/")[0]] for label in study.labels]
+        self.units = [one.units[self._layer(label)] for label, one in self._each()]
+        self.widths = [sum(one.units.values()) for one in self.networks]
+
+    def _each(self) -> Iterator[tuple[str, NetworkRates]]:
+        yield from zip(self.study.labels, self.networks, strict=True)
+
+    def _layer(self, label: str) -> str:
+        return layer_of(label.split("/")[0], self.study.neurons.layer)
+
+    def _statistic(self, name: str) -> float:
+        return STATISTICS[name] * self.rates.speed
+
+    def _parallel(self, seconds: float) -> float:
+        return seconds / self.rates.n_workers
+
+    def works(self) -> Iterator[_Work]:
+        """All that is done, in the order of the stages."""
+        yield from self._data()
+        yield from self._detectors()
+        yield from self._scores()
+        yield from self._neurons()
+        yield from self._reasons()
+        yield from self._maps()
+
+    def _data(self) -> Iterator[_Work]:
+        rates, size = self.rates, self.size
+        made = self._parallel(rates.make)
+        yield _Work("data", "videos to cut or render", size.made_videos, 0.0)
+        yield _Work("data", "images of them", size.made_images, made, rates.image_bytes)
+        yield _Work("data", "rows", self.all, self._statistic("join a row"), DISK["score"])
+        yield _Work("audit", "images", self.all, self._parallel(rates.audit))
+        yield _Work("audit", "", 1, self._statistic("audit"))
+
+    def _detectors(self) -> Iterator[_Work]:
+        study, rates = self.study, self.rates
+        for name in study.detectors.names:
+            network = rates.networks[name]
+            for variant in study.detectors.variants:
+                plan, images, val = self._lengths(name, variant)
+                steps = plan.epochs * (plan.steps or max(1, images // plan.batch_size))
+                fixed, each = network.step[variant]
+                step = fixed + plan.batch_size * each
+                n = len(study.seeds)
+                yield _Work("detectors", "", n, 0.0, 4 * network.parameters)
+                yield _Work("detectors", f"steps of {name}/{variant}", n * steps, step)
+                yield _Work("detectors", "", n * plan.epochs * val, network.forward)
+                # Images are decoded once a training, into memory or a temporary file.
+                yield _Work("detectors", "", n * (images + val), self._parallel(rates.decode))
+
+    def _lengths(self, name: str, variant: str) -> tuple[TrainingPlan, int, int]:
+        """Count the images that a variant is trained and validated on."""
+        plan = self.study.detectors
+        of = [str(plan.source)] + ([] if variant == VARIANTS[0] else list(plan.target))
+        trained, validated = (self.size.count(split, *of) for split in ("train", "val"))
+        return _plan(self.study, name, variant), trained, validated
+
+    def _pixels(self, name: str) -> int:
+        side = self.study.detectors.input_size or find_architecture(name).input_size
+        return int(3 * side**2)
+
+    def _scores(self) -> Iterator[_Work]:
+        plan, rates, files = self.study.evaluation, self.rates, self.size.files
+        width = 2 if self.study.record.dtype == "float16" else 4
+        n, decode = len(self.networks), self._parallel(rates.decode)
+        forward = sum(one.forward for one in self.networks) / n + decode
+        resampled = n * self.rows * plan.resamples
+        yield _Work("evaluation", "images scored", n * files, forward)
+        yield _Work("evaluation", "", resampled, self._statistic("bootstrap a row"))
+        yield _Work("evaluation", "", n * self.datasets, self._statistic("bootstrap a cell"))
+        yield _Work("evaluation", "", n * self.rows, 0.0, DISK["score"])
+        if self.study.record.layers:
+            values = self.rows * sum(self.widths)
+            yield _Work("activations", "images recorded", n * files, forward)
+            yield _Work("activations", "", n * self.rows, self._statistic("write a row"))
+            yield _Work("activations", "", values, 0.0, width * DISK["activation"])
+
+    def _neurons(self) -> Iterator[_Work]:
+        plan, n = self.study.neurons, len(self.networks)
+        rows = min(self.rows, self.datasets * (MODES[plan.mode].most or self.rows))
+        firsts = [self.rates.networks[name] for name in _architectures(self.study)]
+        swept = sum(one.sweep for one in self.networks) / n
+        null = sum(one.sweep for one in firsts) / len(firsts)
+        cells = self.datasets * sum(self.units)
+        yield _Work("neurons", "images swept", n * rows, swept)
+        yield _Work("neurons", "by untrained networks", len(firsts) * plan.untrained * rows, null)
+        yield _Work("neurons", "", n * self.datasets, self._statistic("test a dataset"))
+        yield _Work("neurons", "", cells, self._statistic("test a unit"), DISK["unit"])
+        if plan.ablate:
+            scores = n * self.rows * SETS * (1 + plan.random)
+            yield _Work("ablation", "images swept and ablated", n * self.rows, 2.5 * swept)
+            yield _Work("ablation", "", scores, self._statistic("ablate a row"))
+            each = self._statistic("ablate a dataset")
+            yield _Work("ablation", "", n * self.datasets, each, DISK["ablation"] / self.datasets)
+
+    def _reasons(self) -> Iterator[_Work]:
+        study, rates, n = self.study, self.rates, len(self.networks)
+        if study.separability.run and study.record.layers:
+            plan, layers = study.separability, len(study.record.layers)
+            values = self.rows * sum(self.widths) * plan.controls
+            drawn = n * len(plan.pictures) * len(plan.picture_layers)
+            each = self._statistic("probe a dataset")
+            yield _Work("separability", "features", n * layers * self.datasets, each)
+            yield _Work("separability", "", values, self._statistic("probe a value"))
+            yield _Work("separability", "", n, 0.0, DISK["separability"])
+            yield _Work("separability", "pictures", drawn, self._statistic("picture"))
+            each = self._statistic("picture a row")
+            yield _Work("separability", "", drawn * self.rows, each, DISK["picture"])
+        if study.artifacts.run:
+            measure = self._parallel(rates.measure)
+            yield _Work("artifacts", "images", self.size.files, measure, DISK["measurement"])
+            yield _Work("artifacts", "", self.rows, self._statistic("artifact a row"))
+            yield _Work("artifacts", "", 1, self._statistic("artifact report"))
+        if study.artifacts.run and study.artifacts.responses:
+            values = self.rows * sum(self.units)
+            rendered = DOSED * study.artifacts.videos * self.datasets if dosed(study) else 0
+            each = sum(one.forward for one in self.networks)
+            each += self._parallel(rates.make * DOSE_SHARE)
+            yield _Work("responses", "images rendered", rendered, each)
+            one = self._statistic("relate a detector")
+            yield _Work("responses", "detectors", n, one, DISK["responses"])
+            yield _Work("responses", "", values, self._statistic("relate a value"))
+
+    def _maps(self) -> Iterator[_Work]:
+        study, heads = self.study, heads_of(self.study)
+        plan, pixels = study.attribution, self.size.side**2
+        fakes = plan.images * self.datasets
+        for label, one in self._each() if plan.run else ():
+            for method in plan.methods if label in heads else (COMPARED,):
+                size = 4 * pixels * DISK["map"]
+                yield _Work("attribution", "", 2 * fakes, one.maps[method], size)
+            if label in heads:
+                check = one.trust[0] + plan.random * one.trust[1]
+                yield _Work("attribution", f"fakes of {label} checked", fakes, check)
+                yield _Work("attribution", "", 1, self._statistic("attention"))
+        names = len(_architectures(study))
+        each = self._statistic("figures")
+        yield _Work("figures", "architectures", names, each, DISK["figures"])
+
+    def memory(self) -> dict[str, float]:
+        """Bytes that each stage holds beside what is imported."""
+        workers = WORKER * self.rates.n_workers
+        per_dataset = self.rows / max(self.datasets, 1)
+        states = [
+            one.state + 8 * units for one, units in zip(self.networks, self.units, strict=True)
+        ]
+        columns = SETS * (1 + self.study.neurons.random)
+        features = 16 * self.rows * max(self.widths)
+        return {
+            "data": workers,
+            "audit": workers,
+            "detectors": self._trained(),
+            "evaluation": 64 * MIB + 200 * self.rows * len(self.networks),
+            "activations": 64 * MIB,
+            "neurons": max(min(per_dataset * one, 2 * STATES_BYTES) for one in states),
+            "ablation": per_dataset * (max(states) + 16 * columns),
+            "separability": min(parse_memory(self.study.separability.memory), features),
+            "artifacts": workers,
+            "responses": 3.0 * DOSED * self.study.artifacts.videos * self.size.side**2,
+            "attribution": parse_memory("1G"),
+            "figures": 64 * MIB,
+        }
+
+    def _trained(self) -> float:
+        held = [0.0]
+        for name in self.study.detectors.names:
+            for variant in self.study.detectors.variants:
+                _, images, val = self._lengths(name, variant)
+                kept = sum(min(n * self._pixels(name), CACHE_BYTES) for n in (images, val))
+                held.append(kept + 4.0 * COPIES * self.rates.networks[name].parameters)
+        return max(held)
