@@ -13,7 +13,7 @@ from typing import Any
 import lightning_fabric
 import numpy as np
 import torch
-from lightning_fabric.strategies import SingleDeviceStrategy
+from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 from torch import Tensor, nn
 
 from probe.datasets.dataset import Dataset
@@ -285,7 +285,7 @@ def seconds_a_step(detector: Detector, plan: TrainingPlan, batch_size: int) -> f
     """
     module, size = _copy(detector), detector.spec.input_size
     _freeze(module, plan)
-    module.to(detector.device, memory_format=torch.channels_last)
+    module.to(detector.device).to(memory_format=torch.channels_last)
     optimizer = _optimizer(module, plan)
     _set_mode(module, plan)
     images = torch.rand(batch_size, 3, size, size, device=detector.device)
@@ -294,7 +294,7 @@ def seconds_a_step(detector: Detector, plan: TrainingPlan, batch_size: int) -> f
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
         loss = _loss(plan.recipe.loss, module(images), labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         # Waits for an accelerator, as the training does.
         float(loss.detach())

@@ -274,8 +274,8 @@ def forecast(those: Sequence[StageState], size: StudySize, costs: Sequence[Stage
     by_stage = {one.stage: one for one in costs}
     for one in those:
         there = "not asked for" if not one.total else f"{one.done} of {one.total}"
-        cost = by_stage[one.name]
-        said = _cost(cost.seconds, cost.disk, cost.memory)
+        taken = by_stage[one.name]
+        said = _cost(taken.seconds, taken.disk, taken.memory)
         table.add_row(one.name, plain(one.makes), there, *said)
     table.add_section()
     seconds, disk = sum(one.seconds for one in costs), sum(one.disk for one in costs)
@@ -287,8 +287,8 @@ def forecast(those: Sequence[StageState], size: StudySize, costs: Sequence[Stage
     )
     made = f"; {size.made_videos:,} videos to cut or render into {size.made_images:,} images"
     out().print(f"{n} datasets, {held}{made if size.made_videos else ''}.", highlight=False)
-    for one in costs:
-        out().print(f"{one.stage}: {one.counts}.", highlight=False)
+    for cost in costs:
+        out().print(f"{cost.stage}: {cost.counts}.", highlight=False)
     out().print(
         "Predicted from a calibration on this machine, as if nothing were there yet.",
         highlight=False,

@@ -461,7 +461,7 @@ def _steps(study: Study, one: Detector) -> dict[str, tuple[float, float]]:
 def _plan(study: Study, name: str, variant: str) -> TrainingPlan:
     plan = study.detectors
     asked = plan.base if variant == VARIANTS[0] else plan.tuned
-    given = {
+    given: dict[str, Any] = {
         "epochs": asked.epochs_of(name), "steps": asked.steps, "batch_size": asked.batch_size
     }  # fmt: skip
     said = {key: value for key, value in given.items() if value is not None}

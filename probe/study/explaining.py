@@ -29,7 +29,7 @@ __all__ = ["TRUST_EFFORT", "Explanations", "chosen_images", "explain"]
 
 
 #: Short of what `probe attribute --check` does, for the time it takes.
-TRUST_EFFORT: Mapping[str, int] = {
+TRUST_EFFORT: Mapping[str, Any] = {
     "n_noise": 1,
     "n_stages": 1,
     "n_shifts": 1,
