@@ -133,6 +133,8 @@ def specific_table(view: SpecificView) -> Any:
 
 
 def _specific_sentence(view: SpecificView) -> list[Any]:
+    if not np.isfinite(view.share) and np.isfinite(view.method.chance):
+        return ["Nothing beyond noise sets fakes apart in this layer: there is no share to tell."]
     if not np.isfinite(view.share):
         return ["Fewer than two methods: what is specific to one cannot be said."]
     return [

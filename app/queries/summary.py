@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,7 +147,20 @@ def _dataset_rows(data: Dataset) -> tuple[DatasetRow, ...]:
 
 def crop_rule(run: Run) -> str:
     """Say by which rule faces were cut, as the dataset's card states it."""
-    rule = run.data.card.get("crop")
+    card = run.data.card
+    if "crop" in card or not isinstance(card.get("parts"), dict):
+        return _crop_words(card)
+    # Of joined data every part states its own.
+    rules: dict[str, list[str]] = {}
+    for name, part in card["parts"].items():
+        rules.setdefault(_crop_words(part if isinstance(part, dict) else {}), []).append(str(name))
+    if len(rules) == 1:
+        return next(iter(rules))
+    return " | ".join(f"{', '.join(names)}: {rule}" for rule, names in rules.items())
+
+
+def _crop_words(card: Mapping[str, Any]) -> str:
+    rule = card.get("crop")
     if isinstance(rule, dict):
         return "; ".join(f"{key}: {value}" for key, value in rule.items())
     return str(rule) if rule else "not stated in the dataset's card"

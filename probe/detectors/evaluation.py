@@ -166,6 +166,10 @@ def _deviation(detector: Detector, drawn: Dataset, precision: str) -> dict[str, 
 def suspect_polarity(matrix: ZeroShotMatrix) -> list[str]:
     """Name the detectors and datasets whose frame AUROC is so low that a polarity may be wrong.
 
+    Low is an AUROC below .35 whose interval, where there is one, ends below .5. Of a detector that
+    was trained here, on labels that are known, no polarity is suspected: it is said to be worse
+    than chance.
+
     Parameters
     ----------
     matrix : ZeroShotMatrix
@@ -174,21 +178,34 @@ def suspect_polarity(matrix: ZeroShotMatrix) -> list[str]:
     Returns
     -------
     list of str
-        A sentence for each; empty where there is none below .35.
+        A sentence for each; empty where there is none.
     """
-    values = matrix.data["value"].sel(level="frame", metric="auroc")
+    found = matrix.data.sel(level="frame", metric="auroc")
+    specs = dict(matrix.data.attrs.get("specs", {}))
     out = []
-    for detector in values["detector"].values:
-        for dataset in values["dataset"].values:
-            found = float(values.sel(detector=detector, dataset=dataset))
-            if found < SUSPECT:
+    for detector in found["detector"].values:
+        notes = dict(dict(specs.get(str(detector), {})).get("notes", {}))
+        why = _REVERSED if "trained_on" in notes else _SUSPECTED
+        for dataset in found["dataset"].values:
+            one = found.sel(detector=detector, dataset=dataset)
+            value, high = float(one["value"]), float(one["high"])
+            # Too few clusters for an interval leave nothing to say against the suspicion.
+            if value < SUSPECT and not high >= 0.5:
                 out.append(
-                    f"{detector} ranks fakes below reals on {dataset}: AUROC {found:.2f}, "
-                    f"1 - AUROC = {1 - found:.2f}. Check the dataset's label convention (here "
-                    "fake is 1) and the polarity of the detector's weights; if both are right, "
-                    "the forgery lacks, or reverses, what the detector looks for."
+                    f"{detector} ranks fakes below reals on {dataset}: AUROC {value:.2f}, "
+                    f"1 - AUROC = {1 - value:.2f}. {why}"
                 )
     return out
+
+
+_SUSPECTED = (
+    "Check the dataset's label convention (here fake is 1) and the polarity of the detector's "
+    "weights; if both are right, the forgery lacks, or reverses, what the detector looks for."
+)
+_REVERSED = (
+    "It is worse than chance, though it was trained on labels of this convention (fake is 1): the "
+    "forgery lacks, or reverses, what it looks for. Check the dataset's labels if it should not."
+)
 
 
 def _score_all(

@@ -18,7 +18,7 @@ from app.queries.images import extremes, outline, thumbnail
 from app.queries.matrix import MatrixView, matrix_frame, matrix_view
 from app.queries.neurons import CountsView, counts_view, unit_view, units_view
 from app.queries.reading import MissingTableError, Run, token_of
-from app.queries.summary import common_parts, dataset_rows, parts, summary
+from app.queries.summary import common_parts, crop_rule, dataset_rows, parts, summary
 from probe.errors import ImageError, StoreError, UnknownNameError
 from probe.neurons import Ablation, universal_neurons
 from probe.tables import open_table
@@ -269,3 +269,18 @@ def test_units_come_by_their_q(run: Run) -> None:
     first = set(view.order[: counts.contributing])
     assert first == set(found.universal.tolist())
     assert all(row["q"] <= 0.05 for row in view.records(slice(counts.contributing)))
+
+
+def test_of_joined_data_the_parts_state_their_crops(own: MadeRun) -> None:
+    """The card of a joined table has no rule of its own; those of its parts are told, each once."""
+    cut, lying = {"crop": {"rule": "square", "margin": 1.3}}, {"crop": {"rule": "as they lie"}}
+    file = own.data.root / "dataset.json"
+    for joined, wanted in (
+        ({"alpha": cut, "beta": cut}, "rule: square; margin: 1.3"),
+        ({"alpha": cut, "beta": lying, "gamma": lying},
+         "alpha: rule: square; margin: 1.3 | beta, gamma: rule: as they lie"),
+        ({"alpha": {}, "beta": cut},
+         "alpha: not stated in the dataset's card | beta: rule: square; margin: 1.3"),
+    ):  # fmt: skip
+        file.write_text(json.dumps({"name": "study", "parts": joined}))
+        assert crop_rule(Run(own.folder)) == wanted

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from sklearn.metrics import roc_auc_score
 
 from probe.datasets.dataset import Dataset
 from probe.detectors import Detector, load_detector
-from probe.detectors.evaluation import ZeroShotMatrix, evaluate, predict
+from probe.detectors.evaluation import ZeroShotMatrix, evaluate, predict, suspect_polarity
 from probe.errors import DatasetError, ImageError, ProbeError, UnknownNameError
 
 
@@ -96,3 +97,28 @@ def test_an_unreadable_image_is_named(noise: Dataset, detector: Detector, tmp_pa
 
     with pytest.raises(ImageError, match=r"broken.png' cannot be decoded .* Nothing stands in"):
         predict(detector, Dataset("x", Samples(table), Path("/")))
+
+
+@pytest.mark.parametrize(
+    ("value", "high", "trained", "said"),
+    [
+        (0.31, 0.66, False, ""),
+        (0.31, 0.49, False, "polarity of the detector's weights"),
+        (0.31, 0.49, True, "worse than chance"),
+        (0.36, 0.40, False, ""),
+        (0.20, np.nan, False, "polarity of the detector's weights"),
+    ],
+)
+def test_a_polarity_is_suspected_beyond_noise_and_of_weights_that_were_brought(
+    value: float, high: float, trained: bool, said: str
+) -> None:
+    dims = ("detector", "dataset", "level", "metric")
+    notes = {"trained_on": [{"name": "x"}]} if trained else {}
+    data = xr.Dataset(
+        {name: (dims, np.full((1, 1, 1, 1), one)) for name, one in
+         (("value", value), ("low", 0.1), ("high", high))},
+        {"detector": ["meso4/a"], "dataset": ["d"], "level": ["frame"], "metric": ["auroc"]},
+        {"specs": {"meso4/a": {"notes": notes}}},
+    )  # fmt: skip
+    found = suspect_polarity(ZeroShotMatrix(data, pd.DataFrame()))
+    assert len(found) == bool(said) and all(said in one for one in found)
