@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from probe.attribution.similarity import map_similarity
     from probe.attribution.trust import TrustReport, trust_report
     from probe.calibration import Calibration, calibrate
+    from probe.claims import Claim, judge_claims
     from probe.datasets import Dataset, Samples, ingest, open_dataset
     from probe.datasets.audit import AuditReport, audit
     from probe.datasets.shuffling import shuffle_labels
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from probe.errors import ProbeError
     from probe.hooks import capture, trace
     from probe.importance import neuron_importance, top_units
+    from probe.joint import joint_tables
     from probe.neurons import (
         Ablation,
         NeuronTable,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
         universal_neurons,
     )
     from probe.recording import record
+    from probe.report.writing import write_report
     from probe.responses import ResponseReport, dose_response, relate, render_doses
     from probe.separability import (
         SeparabilityReport,
@@ -64,6 +67,7 @@ _HOMES = {
     "AttributionMap": "probe.attribution",
     "AuditReport": "probe.datasets.audit",
     "Calibration": "probe.calibration",
+    "Claim": "probe.claims",
     "Dataset": "probe.datasets",
     "Detector": "probe.detectors",
     "Embeddings": "probe.embed",
@@ -93,6 +97,8 @@ _HOMES = {
     "embed_layers": "probe.embed",
     "evaluate": "probe.detectors.evaluation",
     "ingest": "probe.datasets",
+    "joint_tables": "probe.joint",
+    "judge_claims": "probe.claims",
     "leave_one_out": "probe.transfer",
     "load_detector": "probe.detectors",
     "map_similarity": "probe.attribution.similarity",
@@ -117,6 +123,7 @@ _HOMES = {
     "trust_report": "probe.attribution.trust",
     "universal_head": "probe.transfer",
     "universal_neurons": "probe.neurons",
+    "write_report": "probe.report.writing",
 }
 
 __all__ = [
@@ -127,6 +134,7 @@ __all__ = [
     "AttributionMap",
     "AuditReport",
     "Calibration",
+    "Claim",
     "Dataset",
     "Detector",
     "Embeddings",
@@ -156,6 +164,8 @@ __all__ = [
     "embed_layers",
     "evaluate",
     "ingest",
+    "joint_tables",
+    "judge_claims",
     "leave_one_out",
     "load_detector",
     "map_similarity",
@@ -180,6 +190,7 @@ __all__ = [
     "trust_report",
     "universal_head",
     "universal_neurons",
+    "write_report",
 ]
 
 

@@ -20,7 +20,7 @@ from probe.importance import default_layer, neuron_importance
 from probe.importance.attributions import Cut
 from probe.importance.sweeping import States, base_logits, mean_weight, table
 from probe.neurons import Ablation, universal_neurons
-from probe.neurons.ablated import MEAN
+from probe.neurons.ablated import BOTH_HALVES, MEAN
 from probe.progress import progress_bar
 from probe.stats import (
     MIN_CLUSTERS,
@@ -207,7 +207,7 @@ def ablate_universal(
     alone = sorted({*found[0], *found[1]} - {*both})
     if not both:
         raise NoSetsError(
-            f"No set of units of {detector.name} was found in both halves of the identities "
+            f"No set of units of {detector.name} was found {BOTH_HALVES} "
             f"({', '.join(alone) or 'none in either'}); there is nothing to take out."
         )
     sides = [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,10 @@ from probe.stats import (
 
 __all__ = [
     "LEVELS",
+    "MEAN",
     "common_scores",
     "differences",
+    "home_and_away",
     "mean_by_cluster",
     "resample_scores",
     "score_differences",
@@ -34,6 +37,9 @@ __all__ = [
 
 #: What is measured: a frame, or a video by the mean P(fake) of its frames.
 LEVELS = ("frame", "video")
+
+#: Name of the row that averages over datasets.
+MEAN = "mean"
 
 #: Bins that scores are sorted into, where there are more distinct ones, before resampling. The
 #: order within a bin is lost to the resamples, about 1e-4 of a drawn AUROC. Estimates are exact.
@@ -219,6 +225,139 @@ def differences(one: xr.Dataset, other: xr.Dataset, level: float = 0.95) -> xr.D
         {name: (dims, array) for name, array in arrays.items()}
     )
     return found.assign_coords(metric=one["metric"]).assign_attrs({**one.attrs, "level": level})
+
+
+def home_and_away(
+    scores: pd.DataFrame,
+    home: Sequence[str],
+    *,
+    people: ArrayLike | None = None,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Compare the frame AUROC of a detector where it was trained with that on other datasets.
+
+    People are drawn with replacement once for all datasets, so that who is seen in several of them
+    is drawn in all: what they share cancels.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        Rows of one detector: ``dataset, label, cluster, logit``.
+    home : sequence of str
+        Datasets that it was trained on; their mean is what the others are held against.
+    people : array_like, optional
+        Shape (n,), who or which video is seen, by the same name in every dataset; by default
+        clusters of different datasets are different people.
+    n_resamples, level, seed
+        As in `score_differences`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row a dataset away from home, and last their `MEAN`, of those that can be resampled:
+        ``dataset``; ``home, home_low, home_high``; ``value, low, high`` (AUROC there); ``lost,
+        lost_low, lost_high`` (home less value); ``all_low, all_high`` (bounds of lost that hold for
+        all datasets at once, by Bonferroni); ``p`` (two-sided, that nothing is lost, by inverting
+        the interval); ``n_samples, n_clusters, reason``. Empty where there is no dataset away.
+
+    Raises
+    ------
+    ProbeError
+        If no row is of a home dataset.
+    """
+    names = list(dict.fromkeys(scores["dataset"].astype(str)))
+    at_home = [name for name in names if name in set(home)]
+    if not at_home:
+        raise ProbeError(
+            f"No score is of {', '.join(home) or 'a dataset that the detector was trained on'}; "
+            f"there are scores of {', '.join(names)}. Measure the detector at home too."
+        )
+    own = scores["dataset"].astype(str) + "|" + scores["cluster"].astype(str)
+    codes, found = pd.factorize(np.asarray(own if people is None else people, dtype=object))
+    weights = cluster_counts(len(found), n_resamples, seed)
+    drawn = {}
+    for name in names:
+        rows = (scores["dataset"] == name).to_numpy()
+        drawn[name] = _Drawn.of(scores[rows], codes[rows], weights)
+    away = [name for name in names if name not in at_home]
+    return _lost([drawn[name] for name in at_home], {name: drawn[name] for name in away}, level)
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """AUROC of one dataset: its value, its resamples (NaN below five people), and who is in it."""
+
+    value: float
+    draws: Floats
+    people: NDArray[np.int64]
+    n_samples: int
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, codes: NDArray[np.int64], weights: Floats) -> _Drawn:
+        label, score = rows["label"].to_numpy(), sigmoid(rows["logit"].to_numpy())
+        present, draws = np.unique(codes), np.full(len(weights), np.nan)
+        if len(present) >= MIN_CLUSTERS:
+            draws = _drawn(["auroc"], label, score, codes, weights)[0]
+        value = float(METRICS["auroc"](label, score, None)[0])
+        return cls(value, draws, present, len(rows))
+
+    @property
+    def reason(self) -> str:
+        """Why there is no value or no interval; empty where there are both."""
+        if not np.isfinite(self.value):
+            return "one class only"
+        if not np.isfinite(self.draws).any():
+            return f"{len(self.people)} clusters; an interval takes {MIN_CLUSTERS}"
+        return ""
+
+    @staticmethod
+    def mean(those: Sequence[_Drawn]) -> _Drawn:
+        """Average over datasets, resample by resample."""
+        return _Drawn(
+            float(np.mean([one.value for one in those])),
+            np.asarray(np.mean([one.draws for one in those], axis=0)),
+            np.unique(np.concatenate([one.people for one in those])),
+            sum(one.n_samples for one in those),
+        )
+
+
+def _lost(at_home: Sequence[_Drawn], away: Mapping[str, _Drawn], level: float) -> pd.DataFrame:
+    home = _Drawn.mean(at_home)
+    able = {name: one for name, one in away.items() if not one.reason}
+    rows = [_row(name, home, one, level, len(able)) for name, one in away.items()]
+    if able:
+        left = [name for name in away if name not in able]
+        row = _row(MEAN, home, _Drawn.mean(list(able.values())), level, 1)
+        said = [str(row["reason"]), f"without {', '.join(left)}" if left else ""]
+        rows.append(row | {"reason": "; ".join(part for part in said if part)})
+    return pd.DataFrame(rows, columns=_AWAY)
+
+
+#: Columns of what `home_and_away` returns.
+_AWAY = [
+    "dataset", "home", "home_low", "home_high", "value", "low", "high", "lost", "lost_low",
+    "lost_high", "all_low", "all_high", "p", "n_samples", "n_clusters", "reason",
+]  # fmt: skip
+
+
+def _row(name: str, home: _Drawn, one: _Drawn, level: float, family: int) -> dict[str, object]:
+    lost = home.draws - one.draws
+    row: dict[str, object] = {"dataset": name}
+    for key, value, draws, coverage in (
+        ("home", home.value, home.draws, level), ("value", one.value, one.draws, level),
+        ("lost", home.value - one.value, lost, level),
+        ("all", np.nan, lost, 1 - (1 - level) / max(family, 1)),
+    ):  # fmt: skip
+        low, high = _bounds(draws, coverage)
+        prefix = "" if key == "value" else f"{key}_"
+        row |= {key: value, f"{prefix}low": float(low), f"{prefix}high": float(high)}
+    reason = one.reason or (home.reason and f"at home: {home.reason}")
+    return row | {
+        "p": float(inverted_level(lost)), "n_samples": one.n_samples,
+        "n_clusters": len(one.people), "reason": reason,
+    }  # fmt: skip
 
 
 def mean_by_cluster(

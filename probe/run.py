@@ -141,6 +141,16 @@ class RunFolder:
         return self.root / "tables" / "map-similarity" / f"{slug(name)}-{mode}.zarr"
 
     @property
+    def report(self) -> Path:
+        """The report: the run told in one HTML file."""
+        return self.root / "report.html"
+
+    @property
+    def joint(self) -> Path:
+        """Folder of the joint tables of all detectors."""
+        return self.root / "tables" / "joint"
+
+    @property
     def similarity(self) -> Path:
         """Similarity of all detectors."""
         return self.root / "tables" / "similarity.zarr"

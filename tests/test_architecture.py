@@ -50,6 +50,9 @@ ALLOWED = {
     | {"figures", "tables", "store", "neurons", "artifacts", "datasets", "hooks", "detectors"},
     "recording": BASE | RUNS | {"store", "hooks", "detectors", "datasets"},
     "paired": BASE,
+    "joint": BASE
+    | {"tables", "run", "paired", "neurons", "separability", "attribution", "datasets"},
+    "claims": BASE | {"run", "tables", "joint", "neurons"},
     "one_image": BASE | {"store"},
     "figures": BASE | {"tables", "datasets"},
 }
@@ -70,6 +73,8 @@ NO_TORCH = (
     "artifacts",
     "figures",
     "paired",
+    "joint",
+    "claims",
     "one_image",
     "images",
     "thumbnails",

@@ -4,7 +4,12 @@ from probe.figures.attributions import attribution_figure, maps_figure
 from probe.figures.cells import SCALES, Cell
 from probe.figures.colours import colours_of, limit_of
 from probe.figures.drawing import draw_attributions
-from probe.figures.findings import ablation_figure, counts_figure, matrix_figure
+from probe.figures.findings import (
+    ablation_figure,
+    counts_figure,
+    counts_grid_figure,
+    matrix_figure,
+)
 from probe.figures.grids import grid_figure
 from probe.figures.saving import FORMATS, save_figure, versions
 from probe.figures.snippets import caption_draft, latex_snippet, provenance_of, write_figure
@@ -29,6 +34,7 @@ __all__ = [
     "caption_draft",
     "colours_of",
     "counts_figure",
+    "counts_grid_figure",
     "difference_figure",
     "draw_attributions",
     "grid_figure",

@@ -11,14 +11,19 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+from numpy.typing import ArrayLike
 
 from probe.figures.colours import colours_of, text_on
+from probe.figures.lettering import cut
 from probe.figures.styles import STYLE
 
-__all__ = ["ablation_figure", "counts_figure", "matrix_figure"]
+__all__ = ["ablation_figure", "counts_figure", "counts_grid_figure", "matrix_figure"]
 
 
-def matrix_figure(data: xr.Dataset, metric: str = "auroc", level: str = "frame") -> Figure:
+def matrix_figure(
+    data: xr.Dataset, metric: str = "auroc", level: str = "frame", seen: ArrayLike | None = None
+) -> Figure:
     """Draw the zero-shot matrix, detectors × datasets, with values and intervals in the cells.
 
     Parameters
@@ -27,6 +32,8 @@ def matrix_figure(data: xr.Dataset, metric: str = "auroc", level: str = "frame")
         As in `probe.detectors.evaluation.ZeroShotMatrix`.
     metric, level : str
         Which metric, per frame or per video.
+    seen : array_like of bool, optional
+        Shape (detector, dataset): cells that get a frame, such as what a detector was trained on.
     """
     part = data.sel(metric=metric, level=level)
     values = part["value"].values
@@ -38,6 +45,8 @@ def matrix_figure(data: xr.Dataset, metric: str = "auroc", level: str = "frame")
         for r in range(len(rows)):
             for c in range(len(columns)):
                 _write_cell(axes, drawn, part, r, c)
+        for r, c in np.argwhere(np.asarray(seen)) if seen is not None else ():
+            axes.add_patch(Rectangle((c - 0.46, r - 0.46), 0.92, 0.92, fill=False, lw=1.2))
         axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
         axes.set_yticks(range(len(rows)), rows)
         figure.colorbar(drawn, ax=axes, label=f"{metric.upper()} per {level}")
@@ -63,36 +72,73 @@ def counts_figure(data: xr.Dataset) -> Figure:
     data : xarray.Dataset
         As in `probe.neurons.Universality`.
     """
-    count = data["count"].values
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.5, 2.3))
         axes = figure.subplots()
-        axes.bar(count, data["observed"], width=0.62, color="#56b4e9", label="this detector")
-        expected = data["independence"].values
-        spread = [
-            np.maximum(expected - data["independence_low"].values, 0),
-            np.maximum(data["independence_high"].values - expected, 0),
-        ]
-        axes.errorbar(
-            count - 0.12, expected, yerr=spread, fmt="o", ms=3.5, color="black", lw=1,
-            capsize=2, label="independent lists, 95 %",
-        )  # fmt: skip
-        for draw, row in enumerate(data["untrained"].values):
-            label = "untrained networks" if draw == 0 else None
-            axes.plot(
-                count + 0.12, row, "D", ms=3.5, mfc="white", color="#d55e00", label=label,
-                clip_on=False, zorder=3,
-            )  # fmt: skip
+        _draw_counts(axes, data)
         axes.set(xlabel=f"datasets in whose top {float(data.attrs['top']):.0%} a unit stands")
         axes.set(ylabel="units")
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xticks(count)
         # Above the axes: inside, it would lie on the bars of some detector.
         axes.legend(
             frameon=False, fontsize=6.5, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0),
             columnspacing=1.0, handletextpad=0.4,
         )  # fmt: skip
     return figure
+
+
+def counts_grid_figure(found: Mapping[str, xr.Dataset], columns: int = 3) -> Figure:
+    """Draw the counts of several detectors beside both nulls, a panel each.
+
+    Parameters
+    ----------
+    found : mapping
+        Detector to the data of its `probe.neurons.Universality`.
+    columns : int, default 3
+        Panels beside one another, such as the variants of an architecture.
+    """
+    columns = min(columns, len(found))
+    lines = -(-len(found) // columns)
+    with mpl.rc_context(STYLE):
+        size = (2.3 * columns + 0.26, 1.35 * lines + 0.65)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(lines, columns, squeeze=False)
+        for axes in panels.flat[len(found) :]:
+            axes.set_visible(False)
+        for axes, (label, data) in zip(panels.flat, found.items(), strict=False):
+            _draw_counts(axes, data)
+            axes.set_title(f"{cut(label)} ({data.sizes['unit']} units)", fontsize=7)
+            axes.tick_params(labelsize=6.5, length=2)
+        tops = dict.fromkeys(f"{float(data.attrs['top']):.0%}" for data in found.values())
+        label = f"datasets in whose top {' or '.join(tops)} a unit stands"
+        figure.supxlabel(label, fontsize=7.5)
+        figure.supylabel("units", fontsize=7.5)
+        handles, labels = panels.flat[0].get_legend_handles_labels()
+        figure.legend(
+            handles, labels, ncols=3, loc="outside upper center", frameon=False, fontsize=6.5
+        )
+    return figure
+
+
+def _draw_counts(axes: Axes, data: xr.Dataset) -> None:
+    count = data["count"].values
+    axes.bar(count, data["observed"], width=0.62, color="#56b4e9", label="this detector")
+    expected = data["independence"].values
+    spread = [
+        np.maximum(expected - data["independence_low"].values, 0),
+        np.maximum(data["independence_high"].values - expected, 0),
+    ]
+    axes.errorbar(
+        count - 0.12, expected, yerr=spread, fmt="o", ms=3.5, color="black", lw=1,
+        capsize=2, label="independent lists, 95 %",
+    )  # fmt: skip
+    for draw, row in enumerate(data["untrained"].values if "untrained" in data else ()):
+        label = "untrained networks" if draw == 0 else None
+        axes.plot(
+            count + 0.12, row, "D", ms=3.5, mfc="white", color="#d55e00", label=label,
+            clip_on=False, zorder=3,
+        )  # fmt: skip
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xticks(count)
 
 
 def ablation_figure(found: Mapping[str, xr.Dataset], level: float = 0.95) -> Figure:

@@ -11,7 +11,7 @@ from matplotlib.textpath import text_to_path
 
 from probe.figures.styles import SANS, Style
 
-__all__ = ["fitted", "line_height", "text_width", "wrapped"]
+__all__ = ["cut", "fitted", "line_height", "text_width", "wrapped"]
 
 #: Lines of text follow each other at this multiple of the font's size.
 SPACING = 1.2
@@ -21,6 +21,16 @@ SLACK = 1.04
 SHRUNK = 0.7
 #: A word with the spaces or marks after it.
 _BREAKS = re.compile(r"[^\s\-_/×·]*[\s\-_/×·]+|[^\s\-_/×·]+")
+
+
+def cut(name: str, most: int = 24) -> str:
+    """Shorten a name at an axis that would else leave no room: "timm:convnext_ti…/base"."""
+    if len(name) <= most:
+        return name
+    head, slash, tail = name.rpartition("/")
+    if not slash or len(tail) > most - 6:
+        return name[: most - 1] + "…"
+    return f"{head[: most - len(tail) - 2]}…/{tail}"
 
 
 def line_height(size: float) -> float:

@@ -11,10 +11,13 @@ import xarray as xr
 from probe.errors import StoreError
 from probe.tables import export_frame, open_table, parsed, save_table
 
-__all__ = ["MEAN", "Ablation"]
+__all__ = ["BOTH_HALVES", "MEAN", "Ablation"]
 
 #: Name of the row that averages over datasets.
 MEAN = "mean"
+
+#: Where a set has to be found so that it is taken out; in the words of what says that it was not.
+BOTH_HALVES = "in both halves of the identities"
 
 
 @dataclass(frozen=True)

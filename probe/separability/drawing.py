@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -11,9 +12,13 @@ from matplotlib.figure import Figure
 
 from probe.figures import STYLE, colours_of
 from probe.figures.colours import text_on
+from probe.figures.lettering import cut
 from probe.separability.report import SeparabilityReport
 
-__all__ = ["figures_of", "probes_figure", "transfer_figure", "units_figure"]
+__all__ = [
+    "figures_of", "probes_figure", "probes_grid_figure", "transfer_figure",
+    "transfer_grid_figure", "units_figure",
+]  # fmt: skip
 
 #: Layers: colour (Okabe and Ito) and marker.
 LAYERS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "D"), ("#cc79a7", "^"), ("#b8860b", "v"))
@@ -72,30 +77,127 @@ def _cells(axes: Any, part: xr.Dataset, name: str) -> Any:
 
 def probes_figure(found: SeparabilityReport) -> Figure:
     """Draw AUROC of probes, layer by layer, beside control tasks and the detector itself."""
-    data = found.data
-    names, layers = list(data["dataset"].values), [str(v) for v in data["layer"].values]
+    names = list(found.data["dataset"].values)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.5, 0.42 * len(names) + 1.0), layout="constrained")
         axes = figure.subplots()
-        steps = np.linspace(-0.24, 0.24, len(layers) + 1)
-        rows = np.arange(len(names))
-        _points(axes, data["own"], data["own_low"], data["own_high"], rows + steps[0],
-                "black", "|", "the detector's own head", 9)  # fmt: skip
-        for i, layer in enumerate(layers):
-            colour, marker = LAYERS[i % len(LAYERS)]
-            one = data.sel(layer=layer, measure="probe_auroc")
-            _points(axes, one["value"], one["low"], one["high"], rows + steps[i + 1], colour,
-                    marker, f"probe of {layer}", 3.5)  # fmt: skip
-            control = data.sel(layer=layer, measure="control_auroc")
-            axes.hlines(rows + steps[i + 1], control["low"], control["high"], color="0.82", lw=3.5,
-                        zorder=0, label="" if i else "control tasks, 95 %")  # fmt: skip
-        axes.axvline(0.5, color="0.6", lw=0.7, zorder=0)
-        axes.set_yticks(rows, names)
-        axes.set_ylim(len(names) - 0.4, -0.6)
+        _draw_probes(axes, found.data)
         axes.set_xlabel("AUROC, 95 % interval")
-        axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=6.5)
     return figure
+
+
+def probes_grid_figure(found: Mapping[str, SeparabilityReport], columns: int = 3) -> Figure:
+    """Draw AUROC of probes beside control tasks and the head, a panel a detector.
+
+    Parameters
+    ----------
+    found : mapping
+        Detector to its report.
+    columns : int, default 3
+        Panels beside one another.
+    """
+    columns = min(columns, len(found))
+    lines, most = -(-len(found) // columns), max(r.data.sizes["dataset"] for r in found.values())
+    seen: dict[str, Any] = {}
+    with mpl.rc_context(STYLE):
+        size = (2.1 * columns + 0.9, (0.24 * most + 0.3) * lines + 0.9)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+        for axes in panels.flat[len(found) :]:
+            axes.set_visible(False)
+        for axes, (label, report) in zip(panels.flat, found.items(), strict=False):
+            _draw_probes(axes, report.data, small=True)
+            axes.set_title(cut(label), fontsize=7)
+            axes.tick_params(labelsize=6.5, length=2)
+            handles, names = axes.get_legend_handles_labels()
+            # Architectures name their layers differently.
+            seen |= dict(zip(names, handles, strict=True))
+        figure.supxlabel("AUROC, 95 % interval", fontsize=7.5)
+        figure.legend(
+            list(seen.values()),
+            list(seen),
+            loc="outside upper center",
+            ncols=min(4, len(seen)),
+            frameon=False,
+            fontsize=6.5,
+        )
+    return figure
+
+
+def _draw_probes(axes: Any, data: xr.Dataset, small: bool = False) -> None:
+    names, layers = list(data["dataset"].values), [str(v) for v in data["layer"].values]
+    steps = np.linspace(-0.24, 0.24, len(layers) + 1)
+    rows, shrink = np.arange(len(names)), 0.8 if small else 1.0
+    _points(axes, data["own"], data["own_low"], data["own_high"], rows + steps[0],
+            "black", "|", "the detector's own head", 9 * shrink)  # fmt: skip
+    for i, layer in enumerate(layers):
+        colour, marker = LAYERS[i % len(LAYERS)]
+        one = data.sel(layer=layer, measure="probe_auroc")
+        _points(axes, one["value"], one["low"], one["high"], rows + steps[i + 1], colour,
+                marker, f"probe of {layer}", 3.5 * shrink)  # fmt: skip
+        control = data.sel(layer=layer, measure="control_auroc")
+        axes.hlines(rows + steps[i + 1], control["low"], control["high"], color="0.82",
+                    lw=3.5 * shrink, zorder=0,
+                    label="" if i else "control tasks, 95 %")  # fmt: skip
+    axes.axvline(0.5, color="0.6", lw=0.7, zorder=0)
+    axes.set_yticks(rows, [cut(str(name), 18) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def transfer_grid_figure(
+    found: Mapping[str, SeparabilityReport], layers: Mapping[str, str] | None = None,
+    columns: int = 3,
+) -> Figure:  # fmt: skip
+    """Draw the transfer matrix of one layer of each detector, its own AUROC beneath.
+
+    Parameters
+    ----------
+    found : mapping
+        Detector to its report.
+    layers : mapping, optional
+        Detector to the layer; the last recorded one by default.
+    columns : int, default 3
+        Panels beside one another.
+    """
+    columns = min(columns, len(found))
+    lines = -(-len(found) // columns)
+    with mpl.rc_context(STYLE):
+        n = max(report.data.sizes["dataset"] for report in found.values())
+        size = (0.27 * n * columns + 1.5, (0.21 * (n + 1) + 0.25) * lines + 1.0)
+        figure = Figure(figsize=size, layout="constrained")
+        panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+        for axes in panels.flat[len(found) :]:
+            axes.set_visible(False)
+        drawn: Any = None
+        for axes, (label, report) in zip(panels.flat, found.items(), strict=False):
+            layer = (layers or {}).get(label, "")
+            if layer not in report.data["layer"].values:
+                layer = str(report.data["layer"].values[-1])
+            drawn = _draw_transfer(axes, report.data.sel(layer=layer))
+            axes.set_title(f"{cut(label, 20)}, {cut(layer, 12)}", fontsize=6.5, pad=3)
+        bar = figure.colorbar(drawn, ax=panels, label="AUROC", aspect=30, shrink=0.6)
+        bar.outline.set_linewidth(0.5)
+        figure.supxlabel("scored on (people not fitted on)", fontsize=7.5)
+        figure.supylabel("probe fitted on (last row: the detector's own head)", fontsize=7.5)
+    return figure
+
+
+def _draw_transfer(axes: Any, part: xr.Dataset) -> Any:
+    names = [cut(str(name), 18) for name in part["scored"].values]
+    values = np.concatenate([part["transfer"].values, part["own"].values[None]])
+    drawn = axes.imshow(values, cmap=colours_of(True), vmin=0, vmax=1, aspect="auto")
+    for r, c in np.ndindex(values.shape):
+        text = f"{values[r, c]:.2f}".lstrip("0") if np.isfinite(values[r, c]) else "–"
+        colour = text_on(drawn.to_rgba(values[r, c])) if text != "–" else "black"
+        axes.text(c, r, text, ha="center", va="center", fontsize=5.2, color=colour)
+    axes.axhline(len(names) - 0.5, color="white", lw=2)
+    axes.set_yticks(range(len(names) + 1), [*names, "its head"], fontsize=6)
+    axes.set_xticks(range(len(names)), names, fontsize=6, rotation=40, ha="right",
+                    rotation_mode="anchor")  # fmt: skip
+    axes.tick_params(length=2)
+    return drawn
 
 
 def _points(

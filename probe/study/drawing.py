@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+from matplotlib.figure import Figure
+
 from probe import figures
 from probe.artifacts import ArtifactMeasurements, ArtifactReport
 from probe.artifacts.drawing import draw_report
@@ -18,6 +21,8 @@ from probe.detectors.evaluation import ZeroShotMatrix
 from probe.embed import Embeddings
 from probe.embed import drawing as embed_drawing
 from probe.errors import DatasetError
+from probe.figures.joint import joint_figures
+from probe.joint import trained_on
 from probe.neurons import Universality
 from probe.responses import ResponseReport
 from probe.responses import drawing as responses_drawing
@@ -27,10 +32,15 @@ from probe.separability import SeparabilityReport
 from probe.separability import drawing as separability_drawing
 from probe.store import ActivationStore
 from probe.study.explaining import Explanations
-from probe.study.plan import Study, layer_of
-from probe.study.stages import figure_names
+from probe.study.plan import Study, heads_of, layer_of
 
-__all__ = ["draw_analyses", "draw_explanations", "draw_figures", "heatmaps_on"]
+__all__ = ["draw_analyses", "draw_explanations", "draw_figures", "draw_joint", "heatmaps_on"]
+
+#: Figures of joint tables, by the key of the study file that asks for them.
+JOINT = {
+    "matrix": ("generalization",), "counts": ("universal-units", "ablation"),
+    "separability": ("specific",), "attribution": ("map-similarity", "attention"),
+}  # fmt: skip
 
 
 def draw_figures(
@@ -43,71 +53,101 @@ def draw_figures(
 ) -> None:
     """Draw what the study asks for, as PDF and PNG.
 
-    Heatmaps are of the first architecture in all its variants; counts of its first.
+    Heatmaps are of each architecture in all its variants; counts of its first, and of all
+    detectors together.
     """
-    first = detectors[0].spec.name
-    those = [one for one in detectors if one.spec.name == first]
-    names, drawn = figure_names(study), dict[str, Any]()
-    if study.figures.heatmaps:
-        layer, seed = study.figures.heatmap_layer, study.seeds[0]
-        drawn[names["heatmaps"]] = heatmaps_on(those, test, layer, seed)
-    if study.figures.matrix:
-        drawn[names["matrix"]] = figures.matrix_figure(matrix.data)
-    if study.figures.counts:
-        found = universality[those[0].name].data
-        drawn[names["counts"]] = figures.counts_figure(found)
-    for name, figure in drawn.items():
-        for suffix in (".pdf", ".png"):
-            figures.save_figure(figure, folder.figures / f"{name}{suffix}")
+    plan = study.figures
+    if plan.matrix:
+        names, specs = [str(name) for name in matrix.data["dataset"].values], matrix.data.attrs
+        home = [
+            trained_on(specs.get("specs", {}), str(one)) for one in matrix.data["detector"].values
+        ]
+        seen = [[name in those for name in names] for those in home]
+        _save(folder, "zero-shot-matrix", figures.matrix_figure(matrix.data, seen=seen))
+    if plan.counts and universality:
+        found = {label: one.data for label, one in universality.items()}
+        _save(folder, "universal-neurons", figures.counts_grid_figure(found))
+    for name in dict.fromkeys(one.spec.name for one in detectors):
+        those = [one for one in detectors if one.spec.name == name]
+        if plan.heatmaps:
+            drawn = heatmaps_on(those, test, plan.heatmap_layer, study.seeds[0])
+            _save(folder, f"heatmaps-{slug(name)}", drawn)
+        if plan.counts and those[0].name in universality:
+            counts = figures.counts_figure(universality[those[0].name].data)
+            _save(folder, f"universal-neurons-{slug(name)}", counts)
 
 
 def draw_analyses(
     study: Study,
     folder: RunFolder,
-    first: str,
     separability: Mapping[str, SeparabilityReport],
     measured: tuple[ArtifactMeasurements, ArtifactReport] | None,
     responses: Mapping[str, ResponseReport],
 ) -> None:
-    """Draw separability, artefacts and responses of the first detector, as PDF and PNG."""
-    drawn, end = dict[str, Any](), slug(first.rpartition("/")[0])
-    if study.figures.separability and first in separability:
-        found = separability_drawing.figures_of(separability[first])
-        drawn |= {f"{name}-{end}": figure for name, figure in found.items()}
-        place = folder.embeddings(first)
-        if place.is_dir():
-            samples = ActivationStore.open(folder.store(first)).samples
-            pictures = embed_drawing.figures_of(Embeddings.open(place), samples)
-            drawn |= {f"{name}-{end}": figure for name, figure in pictures.items()}
-    if study.figures.artifacts and first in responses:
-        one = responses[first]
-        if one.has_doses:
-            drawn[f"responses-doses-{end}"] = responses_drawing.dose_figure(one)
-            drawn[f"responses-units-{end}"] = responses_drawing.unit_figure(one)
-        if one.has_correlations:
-            drawn[f"responses-correlations-{end}"] = responses_drawing.correlation_figure(one)
-    for suffix in (".pdf", ".png"):
-        for name, figure in drawn.items():
-            figures.save_figure(figure, folder.figures / f"{name}{suffix}")
-        if study.figures.artifacts and measured:
+    """Draw separability of all, of the first of each architecture in full; artefacts, responses."""
+    plan = study.figures
+    if plan.separability and separability:
+        layers = {one: layer_of(one.split("/")[0], study.neurons.layer) for one in separability}
+        _save(folder, "probes", separability_drawing.probes_grid_figure(separability))
+        transfer = separability_drawing.transfer_grid_figure(separability, layers)
+        _save(folder, "transfer", transfer)
+    for label in heads_of(study):
+        end = slug(label.rpartition("/")[0])
+        if plan.separability and label in separability:
+            _save_all(folder, separability_drawing.figures_of(separability[label]), end)
+            _draw_pictures(folder, label, end)
+        if plan.artifacts and label in responses:
+            _draw_responses(folder, responses[label], end)
+    if plan.artifacts and measured:
+        for suffix in SUFFIXES:
             draw_report(measured[1], folder.figures, suffix)
 
 
-def draw_explanations(
-    study: Study, folder: RunFolder, first: Detector, found: Explanations
-) -> None:
-    """Draw where the first detector looks, and how alike its variants look, as PDF and PNG."""
+def _draw_pictures(folder: RunFolder, label: str, end: str) -> None:
+    place = folder.embeddings(label)
+    if place.is_dir():
+        samples = ActivationStore.open(folder.store(label)).samples
+        _save_all(folder, embed_drawing.figures_of(Embeddings.open(place), samples), end)
+
+
+def _draw_responses(folder: RunFolder, one: ResponseReport, end: str) -> None:
+    if one.has_doses:
+        _save(folder, f"responses-doses-{end}", responses_drawing.dose_figure(one))
+        _save(folder, f"responses-units-{end}", responses_drawing.unit_figure(one))
+    if one.has_correlations:
+        _save(folder, f"responses-correlations-{end}", responses_drawing.correlation_figure(one))
+
+
+def draw_explanations(study: Study, folder: RunFolder, found: Explanations) -> None:
+    """Draw where detectors look, and how alike variants of each architecture look."""
     if not study.figures.attribution:
         return
-    name, drawn = first.spec.name, dict[str, Any]()
-    if first.name in found.attention:
-        drawn[f"looking-{slug(name)}"] = regions_figure(found.attention[first.name].data)
-    if (name, "corrected") in found.similarity:
-        data = found.similarity[name, "corrected"].data
-        drawn[f"map-similarity-{slug(name)}"] = similarity_figure(data)
-    for place, figure in drawn.items():
-        for suffix in (".pdf", ".png"):
-            figures.save_figure(figure, folder.figures / f"{place}{suffix}")
+    for label, attention in found.attention.items():
+        end = slug(label.rpartition("/")[0])
+        _save(folder, f"looking-{end}", regions_figure(attention.data))
+    for (name, mode), similarity in found.similarity.items():
+        if mode == "corrected":
+            _save(folder, f"map-similarity-{slug(name)}", similarity_figure(similarity.data))
+
+
+def draw_joint(study: Study, folder: RunFolder, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Draw joint tables: all detectors in one figure."""
+    wanted = [name for key, names in JOINT.items() if getattr(study.figures, key) for name in names]
+    for name, figure in joint_figures(tables, wanted).items():
+        _save(folder, name, figure)
+
+
+SUFFIXES = (".pdf", ".png")
+
+
+def _save(folder: RunFolder, name: str, figure: Figure) -> None:
+    for suffix in SUFFIXES:
+        figures.save_figure(figure, folder.figures / f"{name}{suffix}")
+
+
+def _save_all(folder: RunFolder, drawn: Mapping[str, Figure], end: str) -> None:
+    for name, figure in drawn.items():
+        _save(folder, f"{name}-{end}", figure)
 
 
 def heatmaps_on(
@@ -124,6 +164,6 @@ def heatmaps_on(
     places = original_positions(fakes, test)
     originals = [test.image(int(i)) if i >= 0 else None for i in places]
     return figures.attribution_figure(
-        maps, images, masks, style="ieee-page", most=len(fakes),
+        maps, images, masks, style="ieee-page", scale="column", most=len(fakes),
         originals=originals if (places >= 0).any() else None,
     )  # fmt: skip

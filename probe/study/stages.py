@@ -42,7 +42,9 @@ def stages_of(study: Study) -> list[StageState]:
     datasets = ", ".join(study.known_names) or f"{len(study.datasets)} sources"
     stores = [folder.store(one) for one in labels] if study.record.layers else []
     asked = study.artifacts.run and study.artifacts.responses
-    drawn = [folder.figures / f"{name}.pdf" for name in figure_names(study).values()]
+    drawn = [
+        folder.figures / f"{name}.pdf" for names in figure_names(study).values() for name in names
+    ]
     rows: tuple[tuple[str, str, Sequence[Path]], ...] = (
         ("data", datasets, [folder.data / "dataset.json"]),
         ("audit", "leaks, duplicates, labels, confounds", [folder.root / AUDIT_FILE]),
@@ -81,30 +83,31 @@ def _judged(study: Study, folder: RunFolder) -> list[Path]:
     return [folder.separability(one) for one in study.labels]
 
 
-def figure_names(study: Study) -> dict[str, str]:
+def figure_names(study: Study) -> dict[str, list[str]]:
     """Return the figures that are asked for, and the names of their files without a suffix.
 
-    Heatmaps, counts and probes are of the first architecture; probes and spectra stand for more.
+    Those that stand for more: heatmaps, counts and probes of each architecture, and spectra.
     Where detectors look is not listed: it is drawn where faces are found.
     """
-    first = slug(study.labels[0].rpartition("/")[0])
+    ends = list(dict.fromkeys(slug(label.rpartition("/")[0]) for label in study.labels))
     names = {
-        "heatmaps": f"heatmaps-{first}",
-        "matrix": "zero-shot-matrix",
-        "counts": f"universal-neurons-{first}",
-        "separability": f"probes-{first}",
-        "artifacts": "artifacts-spectra",
+        "heatmaps": [f"heatmaps-{end}" for end in ends],
+        "matrix": ["zero-shot-matrix"],
+        "counts": [f"universal-neurons-{end}" for end in ends],
+        "separability": [f"probes-{end}" for end in ends],
+        "artifacts": ["artifacts-spectra"],
     }
     if not study.separability.run or not study.record.layers:
         del names["separability"]
     if not study.artifacts.run:
         del names["artifacts"]
-    return {key: name for key, name in names.items() if getattr(study.figures, key)}
+    return {key: those for key, those in names.items() if getattr(study.figures, key)}
 
 
 def places_of(folder: RunFolder) -> dict[str, Path]:
     """Say where what a study made lies."""
     return {
+        "report": folder.report,
         "images and sample table": folder.data,
         "audit of the data": folder.root / AUDIT_FILE,
         "weights and cards": folder.root / "detectors",
@@ -120,6 +123,7 @@ def places_of(folder: RunFolder) -> dict[str, Path]:
         "trust in maps": folder.root / "tables" / "trust",
         "regions looked at": folder.root / "tables" / "attention",
         "similarity of maps": folder.root / "tables" / "map-similarity",
+        "joint tables of all detectors": folder.joint,
         "figures": folder.figures,
         "provenance": folder.root / "provenance.json",
     }

@@ -130,11 +130,13 @@ def make_attention(rng: Rng, datasets: list[str]) -> RegionAttention:
             | {name: ("group", np.full(len(groups), n)) for name, n in counts.items()}
             | {"reason": ("group", np.full(len(groups), "", dtype=object))},
             coords={"group": groups, "part": ["positive", "negative"], "region": list(REGIONS),
+                    "sample": [f"drawn-{i}" for i in range(6 * len(groups))],
                     "dataset": ("group", np.repeat(datasets, 2).astype(object)),
                     "label": ("group", np.tile([0, 1], len(datasets))),
                     "forgery": ("group", np.repeat(datasets, 2).astype(object))},
             attrs={"table": LOOKING, "level": 0.95, "seed": 0, "source": "lab", "rule": "drawn",
-                   "method": "gradcam", "layer": "leaky", "target": "fake logit"},
+                   "method": "gradcam", "layer": "leaky", "target": "fake logit",
+                   "faceless": ["drawn-0"]},
         )
     )  # fmt: skip
 

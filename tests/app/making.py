@@ -155,12 +155,14 @@ def write_store(
     writer.finish()
 
 
-def make_table(rng: np.random.Generator, label: str) -> NeuronTable:
+def make_table(
+    rng: np.random.Generator, label: str, datasets: tuple[str, ...] = DATASETS, units: int = UNITS
+) -> NeuronTable:
     """Draw effects that are alike in all datasets, so that some units are in every list."""
-    shape = (len(DATASETS), UNITS)
-    common = rng.gamma(1.0, size=UNITS)
+    shape = (len(datasets), units)
+    common = rng.gamma(1.0, size=units)
     effects = common * rng.uniform(0.7, 1.3, shape)
-    signs = rng.choice([-1.0, 1.0], UNITS)
+    signs = rng.choice([-1.0, 1.0], units)
     steps = np.linspace(0, 1, DOSES)
     dims = ("dataset", "unit")
     return NeuronTable(
@@ -175,10 +177,10 @@ def make_table(rng: np.random.Generator, label: str) -> NeuronTable:
                 "head_effect": (("head", *dims), rng.gamma(1.0, size=(5, *shape))),
                 "contribution": (dims, effects * signs),
                 # A third of the units contributes everywhere, the others nowhere.
-                "p": (dims, np.where(np.arange(UNITS) % 3, rng.uniform(0.2, 1, shape), 0.001)),
+                "p": (dims, np.where(np.arange(units) % 3, rng.uniform(0.2, 1, shape), 0.001)),
                 "beside": (("measure", *dims), effects[None] * 1.5),
             },
-            coords={"dataset": list(DATASETS), "unit": np.arange(UNITS),
+            coords={"dataset": list(datasets), "unit": np.arange(units),
                     "measure": ["weight_range"]},
             attrs={"table": TABLE, "measure": "ace", "mode": "default", "output": "logit",
                    "layer": LAYER, "label": label, "seed": 0},
@@ -186,10 +188,10 @@ def make_table(rng: np.random.Generator, label: str) -> NeuronTable:
     )  # fmt: skip
 
 
-def make_ablation(rng: np.random.Generator) -> Ablation:
+def make_ablation(rng: np.random.Generator, datasets: tuple[str, ...] = DATASETS) -> Ablation:
     """Draw losses of two sets, one of them without a close match."""
-    sets, datasets, metrics = ["universal", "counted"], [*DATASETS, "mean"], ["accuracy", "auroc"]
-    shape = (len(sets), len(datasets), len(metrics))
+    sets, where, metrics = ["universal", "counted"], [*datasets, "mean"], ["accuracy", "auroc"]
+    shape = (len(sets), len(where), len(metrics))
     dims = ("set", "dataset", "metric")
     drop, random = rng.uniform(0, 0.1, shape), rng.uniform(0, 0.1, (len(sets), 9, *shape[1:]))
     columns = {
@@ -206,7 +208,7 @@ def make_ablation(rng: np.random.Generator) -> Ablation:
                 "n_units": ("set", [4.5, 6.0]), "n_distinct": ("set", [9.0, 7.0]),
                 "balance": ("set", [1.02, 0.4]),
             },
-            coords={"set": sets, "dataset": datasets, "metric": metrics},
+            coords={"set": sets, "dataset": where, "metric": metrics},
             attrs={"layer": LAYER, "n_random": 9, "chosen_on": "the other half", "units": {},
                    "one_half_only": ["decoys"]},
         )
