@@ -1,4 +1,4 @@
-"""The route that serves tables, paper figures and code; no path of a request is ever opened."""
+"""Routes of tables, paper figures, code and the report; no path of a request is ever opened."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from probe.errors import ProbeError
 from probe.figures import save_figure, versions
 from probe.tables import export_frame, parsed
 
-__all__ = ["LONGEST", "add_downloads", "file_name"]
+__all__ = ["LONGEST", "add_downloads", "add_report", "file_name"]
 
 #: Rows of the longest table that LaTeX is written for: more are for no page.
 LONGEST = 2000
@@ -58,6 +58,31 @@ def add_downloads(server: Flask, run: Run) -> None:
         if suffix != "py":
             file = file_name(name, export, chosen, dot + suffix)
             response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+
+#: What the report may do: nothing but show itself. A run from elsewhere may hold any file by its
+#: name; scripts, forms and requests are forbidden, and it has no origin of its own.
+REPORT_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; font-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox"
+)
+
+
+def add_report(server: Flask, run: Run) -> None:
+    """Serve the run's own report at ``/report``."""
+
+    @server.get("/report")
+    def _report() -> Response:
+        file = run.report
+        if file is None:
+            return _refused(
+                "This run holds no report. Make it with `probe report RUN`, and load this page "
+                "again."
+            )
+        response = Response(file.read_bytes(), mimetype="text/html")
+        response.headers["Content-Security-Policy"] = REPORT_POLICY
         response.headers["Cache-Control"] = "no-store"
         return response
 

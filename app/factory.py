@@ -11,7 +11,7 @@ from app import ids, pages
 from app.answers import write_fast
 from app.bodies import bound
 from app.components.shell import navigation, shell
-from app.downloads import add_downloads
+from app.downloads import add_downloads, add_report
 from app.heatmaps import add_map_route
 from app.login import require_token
 from app.queries.reading import Run
@@ -97,6 +97,7 @@ def create_app(
     add_routes(app.server, run)
     add_map_route(app.server, run)
     add_downloads(app.server, run)
+    add_report(app.server, run)
     # In this order: who may ask, by which name and from which page, comes before what is asked.
     guard(app.server, hosts, app.csp_hashes())
     if token is not None:

@@ -50,7 +50,8 @@ def guard(server: Flask, hosts: Sequence[str], script_hashes: Sequence[str]) -> 
 
     @server.after_request
     def _add_headers(response: Response) -> Response:
-        response.headers["Content-Security-Policy"] = policy
+        # The report has a stricter one of its own.
+        response.headers.setdefault("Content-Security-Policy", policy)
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers.setdefault("Referrer-Policy", "no-referrer")
         response.headers["Cross-Origin-Resource-Policy"] = "same-origin"

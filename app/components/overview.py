@@ -20,7 +20,7 @@ from app.queries.summary import (
 )
 from probe.errors import ProbeError
 
-__all__ = ["contents", "datasets_table", "facts", "notices", "provenance"]
+__all__ = ["contents", "datasets_table", "facts", "notices", "provenance", "report_link"]
 
 
 def notices(about: Summary) -> list[Any]:
@@ -36,6 +36,15 @@ def notices(about: Summary) -> list[Any]:
             )
         )
     return out
+
+
+def report_link(run: Run) -> list[Any]:
+    """Lead to the report, where the run holds one."""
+    if run.report is None:
+        return []
+    # In a page of its own, which has no script: the pages' router must not take the link.
+    about = "The run told in one file: claims with verdicts, figures and tables"
+    return [html.A("Report", href="/report", target="_blank", className="report-link", title=about)]
 
 
 def facts(run: Run, about: Summary) -> Any:

@@ -15,7 +15,14 @@ from app.components.help import HELP
 from app.components.holdings import audit_body, gaps_body, not_done_body, runs_table
 from app.components.matrix import against_table, matrix_table
 from app.components.message import problem
-from app.components.overview import contents, datasets_table, facts, notices, provenance
+from app.components.overview import (
+    contents,
+    datasets_table,
+    facts,
+    notices,
+    provenance,
+    report_link,
+)
 from app.queries.against import AgainstView, against_view
 from app.queries.audit import audit_view, not_done
 from app.queries.compare import choices
@@ -51,6 +58,7 @@ def layout(run: Run, search: str) -> Any:
                             html.Div(QUESTION, className="question"),
                         ]
                     ),
+                    *report_link(run),
                 ],
                 className="page-head",
             ),

@@ -59,6 +59,9 @@ _DOSES = (
 )  # fmt: skip
 
 
+#: Bytes of the largest report that is served; `probe report` writes none that is larger.
+LARGEST = 20_000_000
+
 #: Ways in which maps of variants are compared; see `probe.attribution.similarity`.
 MAP_MODES = ("corrected", "authors")
 
@@ -100,6 +103,14 @@ class Run:
         """
         file = self.folder.root / MANIFEST_FILE
         return _kept(_read_manifest, self.folder.root, _stamp(file))
+
+    @property
+    def report(self) -> Path | None:
+        """The report's file; None where there is none, or its name leads to another file."""
+        file = self.folder.report
+        if file.is_symlink() or not file.is_file() or file.stat().st_size > LARGEST:
+            return None
+        return file
 
     @property
     def detectors(self) -> list[str]:

@@ -137,6 +137,21 @@ def run(file: Path, out: Path | None, dry_run: bool, device: str | None) -> None
         report.outcome(run_study(study, shlex.join(words)))
 
 
+@cli.command("report")
+@click.argument("run", type=FOLDER)
+@click.option("--out", type=FILE, help="The HTML file.  [default: report.html in RUN]")
+@click.option("--pdf", is_flag=True, help="Also print it as PDF, by a Chromium.")
+def report_run(run: Path, out: Path | None, pdf: bool) -> None:
+    """Tell RUN in one HTML file: its claims with verdicts, figures, tables, and what is missing.
+
+    The file needs nothing else and no network. Runs that are not finished are told as far as they
+    are.
+    """
+    from probe.report.writing import write_report
+
+    report.written(write_report(run, out, pdf=pdf))
+
+
 @cli.group("study")
 def study_group() -> None:
     """Write study files."""

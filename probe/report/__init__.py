@@ -26,6 +26,7 @@ from probe.report.separability import embeddings, separability, similarity
 from probe.stats import MIN_CLUSTERS, sigmoid
 
 if TYPE_CHECKING:
+    from probe.claims import Claim
     from probe.datasets.audit import AuditReport
     from probe.datasets.dataset import Dataset
     from probe.datasets.layouts import Layout
@@ -42,6 +43,7 @@ __all__ = [
     "audit",
     "audited",
     "calibration",
+    "claims",
     "count_sentence",
     "dataset",
     "detectors",
@@ -249,12 +251,25 @@ def outcome(found: Outcome) -> None:
     for label, counts in found.universality.items():
         out().print(f"{label}: {plain(universality_sentence(counts))}", highlight=False)
         out().print(plain(ablation_sentence(found.ablation.get(label))), highlight=False)
+    claims(found.claims)
     if found.audit.errors:
         out().print(f"[red]{len(found.audit.errors)} errors in the data[/], see audit.json")
     places = Table("what", "where", title="results")
     for what, where in found.places.items():
         places.add_row(what, plain(str(where)))
     out().print(places)
+
+
+def claims(those: Sequence[Claim]) -> None:
+    """Print the verdict on each claim of the study."""
+    for i, one in enumerate(those, 1):
+        out().print(
+            f"Claim {i}, {plain(_lower(one.title))}: {plain(one.summary())}", highlight=False
+        )
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def stages(those: Sequence[StageState]) -> None:

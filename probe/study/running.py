@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pandas import DataFrame
 
 from probe.ablation import NoSetsError, ablate_universal
 from probe.artifacts import ArtifactReport
+from probe.claims import Claim, write_claims
 from probe.compute import FLOAT32, check_precision, resolve_device
 from probe.datasets import Dataset
 from probe.datasets.audit import AuditReport, audit
@@ -25,10 +27,12 @@ from probe.errors import DatasetError, ProbeError, StoreError
 from probe.hooks import trace
 from probe.images import roots_note, roots_of
 from probe.importance import neuron_importance
+from probe.joint import write_joint
 from probe.neurons import Ablation, NeuronTable, Universality, universal_neurons
 from probe.neurons.table import TABLE
 from probe.progress import note
 from probe.recording import record
+from probe.report.writing import write_document
 from probe.responses import ResponseReport
 from probe.run import RunFolder
 from probe.schema import VARIANTS
@@ -36,7 +40,7 @@ from probe.separability import SeparabilityReport
 from probe.study.analysing import measure, respond, separate
 from probe.study.changes import accept, prune
 from probe.study.data import dominating, open_data, sources_of
-from probe.study.drawing import draw_analyses, draw_explanations, draw_figures
+from probe.study.drawing import draw_analyses, draw_explanations, draw_figures, draw_joint
 from probe.study.explaining import Explanations, explain
 from probe.study.keeping import exported, holds, kept
 from probe.study.layers import in_order, require_layers
@@ -71,6 +75,8 @@ class Outcome:
         but for artifacts. Empty or None where the study does not ask.
     attribution : Explanations
         How far heatmaps can be trusted, where detectors look, and how alike variants look.
+    claims : tuple of Claim
+        What all that says of the study's three claims.
     """
 
     matrix: ZeroShotMatrix
@@ -82,6 +88,7 @@ class Outcome:
     artifacts: ArtifactReport | None
     responses: dict[str, ResponseReport]
     attribution: Explanations
+    claims: tuple[Claim, ...]
 
 
 def run_study(study: Study, command: str = "") -> Outcome:
@@ -128,16 +135,21 @@ def _run_study(study: Study, command: str, device: torch.device) -> Outcome:
     asked = run.stage("responses", lambda: run.respond(detectors, universality, measured))
     explained = run.stage("attribution", lambda: run.explain(detectors, test))
 
-    def draw() -> None:
+    def draw() -> tuple[dict[str, DataFrame], tuple[Claim, ...]]:
+        tables = write_joint(run.folder)
+        claims = write_claims(run.folder, tables)
         draw_figures(study, run.folder, detectors, test, matrix, universality)
-        draw_analyses(study, run.folder, detectors[0].name, told, measured, asked)
-        draw_explanations(study, run.folder, detectors[0], explained)
+        draw_analyses(study, run.folder, told, measured, asked)
+        draw_explanations(study, run.folder, explained)
+        draw_joint(study, run.folder, tables)
         keep_thumbnails(study, run.folder, study.labels, test)
+        return tables, claims
 
-    run.stage("figures", draw)
+    tables, claims = run.stage("figures", draw)
     run.finish()
+    write_document(run.folder, tables, claims, run.folder.report)
     reports = told, measured[1] if measured else None, asked, explained
-    return Outcome(matrix, universality, ablated, found, places_of(run.folder), *reports)
+    return Outcome(matrix, universality, ablated, found, places_of(run.folder), *reports, claims)
 
 
 class _Run:

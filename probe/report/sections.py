@@ -1,0 +1,866 @@
+"""What a run's report says, section by section, from its tables alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from probe.claims import VERDICTS, Claim
+from probe.datasets.dataset import SAMPLES_FILE
+from probe.joint import JOINT, trained_on
+from probe.neurons.ablated import MEAN
+from probe.report.document import (
+    Block,
+    Facts,
+    Items,
+    Section,
+    Table,
+    Text,
+    Verdict,
+    drawn,
+    spanned,
+    stored,
+)
+from probe.report.published import beside_published, why_none
+from probe.run import RunFolder, slug
+from probe.schema import SPLITS
+from probe.tables import open_table, parsed
+
+if TYPE_CHECKING:
+    from probe.datasets.audit import AuditReport
+
+__all__ = ["QUESTION", "Material", "head_of", "sections_of"]
+
+QUESTION = (
+    "How far do deepfake detectors generalize to datasets that they were not trained on, what do "
+    "they learn instead, and do some of their neurons contribute everywhere?"
+)
+
+#: Lengths of the study's trainings (arXiv:2308.04177): epochs of base, and of tuned variants.
+STUDY_EPOCHS = {"base": 100, "tuned": 50}
+
+#: The most findings of an audit, and notes on what was not done, that are listed.
+MOST = 30
+
+ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class Material:
+    """A run, its joint tables and the claims, and what else the report needs.
+
+    Attributes
+    ----------
+    folder : RunFolder
+        The run.
+    tables : mapping
+        As `probe.joint.joint_tables` returns them.
+    claims : tuple of Claim
+        As `probe.claims.judge_tables` returns them.
+    """
+
+    folder: RunFolder
+    tables: Mapping[str, pd.DataFrame]
+    claims: tuple[Claim, ...]
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """The run's manifest."""
+        return self.folder.read_manifest()
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """The run's provenance; empty where there is none."""
+        return _json(self.folder.root / "provenance.json")
+
+    @property
+    def detectors(self) -> list[str]:
+        """Labels of all detectors."""
+        return [str(label) for label in self.manifest.get("detectors", [])]
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of all datasets."""
+        return [str(name) for name in self.manifest.get("datasets", [])]
+
+    @property
+    def architectures(self) -> list[str]:
+        """Names of all architectures."""
+        return list(dict.fromkeys(label.rpartition("/")[0] or label for label in self.detectors))
+
+    @cached_property
+    def attrs(self) -> dict[str, Any]:
+        """Attributes of the zero-shot matrix; empty where there is none."""
+        if not self.folder.evaluation.is_dir():
+            return {}
+        found = open_table(self.folder.evaluation).attrs
+        return {str(key): parsed(value) for key, value in found.items()}
+
+    @cached_property
+    def samples(self) -> pd.DataFrame | None:
+        """The sample table, what is counted of it; None where there is none."""
+        file = self.folder.data / SAMPLES_FILE
+        columns = ["dataset", "split", "label", "method", "video", "identity"]
+        return pd.read_parquet(file, columns=columns) if file.is_file() else None
+
+    @cached_property
+    def cards(self) -> dict[str, dict[str, Any]]:
+        """Cards of detectors that the run trained, by label."""
+        found = {
+            label: _json(self.folder.detector(label) / "card.json") for label in self.detectors
+        }
+        return {label: card for label, card in found.items() if card}
+
+    @property
+    def audit(self) -> AuditReport | None:
+        """The audit of the data; None where there is none."""
+        from probe.datasets.audit import AuditReport
+
+        found = _json(self.folder.root / "audit.json")
+        return AuditReport.from_dict(found) if found else None
+
+    def spec(self, label: str) -> dict[str, Any]:
+        """Return the spec of a detector, as the zero-shot matrix keeps it."""
+        specs = self.attrs.get("specs", {})
+        found = specs.get(label, {}) if isinstance(specs, dict) else {}
+        return found if isinstance(found, dict) else {}
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def head_of(run: Material) -> list[Block]:
+    """Say what the report is of, and the verdicts."""
+    manifest = run.manifest
+    made = str(manifest.get("created", ""))[:10]
+    several = f"{len(run.detectors)} detectors on {len(run.datasets)} datasets"
+    blocks: list[Block] = [
+        Text(QUESTION),
+        Text(f"A run of probe: {several}, made {made or 'at an unknown date'}.", "small"),
+    ]
+    if manifest.get("simulated"):
+        blocks.append(Text(
+            "Simulated data: the images are rendered by the embedded lab. Nothing here is a "
+            "finding about real forgeries or about published detectors.", "note",
+        ))  # fmt: skip
+    if not manifest.get("complete"):
+        left = ", ".join(_unfinished(manifest)) or "its end"
+        blocks.append(Text(
+            f"This run is not finished (still to come: {left}). The report says what is there; run "
+            "the command again, and it goes on.", "missing",
+        ))  # fmt: skip
+    rows = [(f"{i}. {claim.title}.", _worded(claim)) for i, claim in enumerate(run.claims, 1)]
+    return [*blocks, Items(rows)]
+
+
+def _worded(claim: Claim) -> str:
+    """Put a claim's verdict before its summary, in the form that becomes a mark."""
+    return f"{claim.verdict}: {claim.summary().partition('. ')[2]}"
+
+
+def _unfinished(manifest: Mapping[str, Any]) -> list[str]:
+    done = {stage["name"] for stage in manifest.get("stages", []) if stage.get("done")}
+    return [str(name) for name in manifest.get("planned", []) if name not in done]
+
+
+def sections_of(run: Material) -> list[Section]:
+    """Make all sections; what a run does not hold is said in its place."""
+    makers = (
+        _run, _generalization, _artifacts_claim, _neurons, _separability, _artifacts, _heatmaps,
+        _audit, _limits, _provenance,
+    )  # fmt: skip
+    return [make(run) for make in makers]
+
+
+def _lacking(what: str) -> Text:
+    return Text(f"{what} not in this run.", "missing")
+
+
+# --- What was run ------------------------------------------------------------------------------
+
+
+def _run(run: Material) -> Section:
+    blocks: list[Block] = [_data_table(run), *_caps(run), _detector_table(run), *_times(run)]
+    return Section("run", "What was run", blocks)
+
+
+def _data_table(run: Material) -> Block:
+    table = run.samples
+    if table is None:
+        return _lacking("The sample table is")
+    splits = [name for name in SPLITS if name in set(table["split"])]
+    rows = []
+    for name, part in table.groupby("dataset", sort=False):
+        cells = []
+        for split in splits:
+            own = part[part["split"] == split]
+            fakes = int(own["label"].sum())
+            cells += [f"{len(own) - fakes:,} + {fakes:,}", _people(own)]
+        source = " (source)" if name == run.manifest.get("source") else ""
+        rows.append([f"{name}{source}", *cells])
+    head = [word for split in splits for word in (split, "videos (people)")]
+    caption = "Datasets, as they were used: real + fake images of each split."
+    return Table(caption, ["dataset", *head], rows)
+
+
+def _people(rows: pd.DataFrame) -> str:
+    """Count videos, and people where they are known."""
+    people = rows["identity"][rows["identity"] != ""].nunique()
+    videos = len(rows[["method", "video", "label"]].drop_duplicates())
+    return f"{videos:,} ({people:,})" if people else f"{videos:,} (not known)"
+
+
+def _caps(run: Material) -> list[Block]:
+    study = run.provenance.get("study", {})
+    if not isinstance(study, dict) or not study:
+        return []
+    whole = (study.get("budget") or {}).get("images")
+    own = {
+        str(entry.get("name") or entry.get("part") or entry.get("open") or entry.get("layout")):
+        entry["images"]
+        for entry in study.get("datasets", []) if isinstance(entry, dict) and entry.get("images")
+    }  # fmt: skip
+    said = [f"at most {whole} of each dataset and split"] if whole else []
+    said += [f"of {name}, at most {_cap(cap)}" for name, cap in own.items()]
+    text = "; ".join(said) if said else "all that there are"
+    return [Text(f"Images used: {text}.", "small")]
+
+
+def _cap(cap: Any) -> str:
+    if isinstance(cap, dict):
+        return ", ".join(f"{number} ({split})" for split, number in cap.items())
+    return f"{cap} a split"
+
+
+def _detector_table(run: Material) -> Block:
+    rows = []
+    for label in run.detectors:
+        card, spec = run.cards.get(label, {}), run.spec(label)
+        plan = (card.get("training") or {}).get("plan") or {}
+        metrics = card.get("metrics") or {}
+        seen = ", ".join(trained_on({label: spec or card.get("spec", {})}, label)) or "not known"
+        steps = plan.get("steps")
+        length = f"{plan['epochs']}" + (f" × {steps} steps" if steps else "") if plan else "brought"
+        best = metrics.get("best_epoch")
+        rows.append([
+            label, seen, length, "–" if best is None else str(int(best) + 1),
+            spanned(metrics.get("val_auroc", np.nan)), str(plan.get("seed", "–")),
+        ])  # fmt: skip
+    head = ["detector", "trained on", "epochs", "best epoch", "AUROC on val", "seed"]
+    return Table("Detectors. The epoch with the best validation is kept.", head, rows, texts=2)
+
+
+def _times(run: Material) -> list[Block]:
+    found = run.provenance
+    stages = found.get("stages") or {}
+    if not stages:
+        return []
+    memory, disk = found.get("peak_memory") or {}, found.get("disk") or {}
+    noted = [("peak memory", memory), ("disk", disk)]
+    noted = [(name, those) for name, those in noted if any(those.values())]
+    rows = [
+        [str(name), f"{float(seconds):,.0f}", *(_bytes(those.get(name)) for _, those in noted)]
+        for name, seconds in sorted(stages.items(), key=lambda pair: _place(run, pair[0]))
+    ]
+    rows.append(["all", f"{sum(map(float, stages.values())):,.0f}", *([""] * len(noted))])
+    head = ["stage", "seconds", *(name for name, _ in noted)]
+    compute = (found.get("study") or {}).get("compute") or {}
+    used = found.get("device") or compute.get("device")
+    text = f"Devices: {', '.join(map(str, found.get('devices', []))) or 'not noted'}"
+    text += f"; asked for: {used}." if used else "."
+    return [Table("What it took.", head, rows), Text(text, "small")]
+
+
+def _place(run: Material, name: str) -> int:
+    planned = list(run.manifest.get("planned", []))
+    return planned.index(name) if name in planned else len(planned)
+
+
+def _bytes(value: Any) -> str:
+    if not isinstance(value, int | float) or not value:
+        return "–"
+    return f"{value / 1e9:.2f} GB" if abs(value) >= 1e8 else f"{value / 1e6:.1f} MB"
+
+
+# --- The claims --------------------------------------------------------------------------------
+
+
+def _sentences(claim: Claim, extra: Sequence[tuple[str, str]] = ()) -> Items:
+    rows = []
+    for label, word in claim.verdicts.items():
+        said = " ".join(_capital(one.sentence) for one in claim.of(label))
+        rows.append((label, f"{word}: {said}"))
+    return Items([*rows, *extra], "Detector by detector, with 95 % intervals over people:")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _figure(run: Material, name: str, alt: str, caption: str) -> list[Block]:
+    """Draw a figure of a joint table, where it has something to show."""
+    from probe.figures.joint import FIGURES
+
+    table, draw = FIGURES[name]
+    figure = draw(run.tables[table])
+    return [] if figure is None else [drawn(figure, alt, caption)]
+
+
+def _generalization(run: Material) -> Section:
+    claim, frame = run.claims[0], run.tables["generalization"]
+    blocks: list[Block] = [Verdict(claim)]
+    blocks += _matrix(run)
+    blocks += _figure(
+        run, "generalization",
+        "AUROC of each detector at home, on each dataset away, and their mean, with intervals. The "
+        "table below has the numbers.",
+        "Frame AUROC at home (mean over what a detector was trained on) and away. Intervals over "
+        "people, drawn together for all datasets.",
+    )  # fmt: skip
+    rows = []
+    for label, word in claim.verdicts.items():
+        own = frame[frame["detector"] == label]
+        mean = own[own["dataset"] == MEAN]
+        if not len(mean):
+            rows.append([label, word, *["–"] * 5])
+            continue
+        row = mean.iloc[0]
+        each = own[(own["dataset"] != MEAN) & own["value"].notna()].sort_values("value")
+        worst = each.iloc[0] if len(each) else None
+        rows.append([
+            label, word, spanned(row["home"], row["home_low"], row["home_high"]),
+            spanned(row["value"], row["low"], row["high"]),
+            spanned(row["lost"], row["lost_low"], row["lost_high"]), _p(row["p"]),
+            "–" if worst is None else f"{worst['value']:.2f} ({worst['dataset']})",
+        ])  # fmt: skip
+    head = ["detector", "verdict", "home", "mean away", "lost", "p", "lowest away"]
+    blocks.append(Table("AUROC at home and away. Null of what is lost: 0; chance: .50.", head, rows,
+                        texts=2))  # fmt: skip
+    blocks.append(_sentences(claim))
+    return Section(claim.key, f"Claim 1: {_lower(claim.title)}", blocks, [_published(run)])
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def _p(value: Any) -> str:
+    return f"{value:.2g}" if np.isfinite(value) else "–"
+
+
+def _matrix(run: Material) -> list[Block]:
+    from probe.figures import matrix_figure
+
+    frame = run.tables["evaluation"]
+    if not run.folder.evaluation.is_dir():
+        return [_lacking("The zero-shot matrix is")]
+    data = open_table(run.folder.evaluation)
+    part = frame[(frame["level"] == "frame") & (frame["metric"] == "auroc")]
+    seen = part.pivot(index="detector", columns="dataset", values="seen").reindex(
+        index=data["detector"].values, columns=data["dataset"].values
+    )
+    return [drawn(
+        matrix_figure(data, seen=seen.fillna(False).to_numpy(bool)),
+        f"Zero-shot matrix: AUROC of {data.sizes['detector']} detectors on "
+        f"{data.sizes['dataset']} datasets, each with its interval.",
+        "Zero-shot matrix. Framed: the detector was trained on that dataset. Small: 95 % interval "
+        "over people.",
+    )]  # fmt: skip
+
+
+def _published(run: Material) -> Section:
+    cards = run.attrs.get("cards") or {}
+    specs = {label: run.spec(label) for label in run.detectors}
+    found = beside_published(run.tables["evaluation"], specs, cards)
+    if not len(found):
+        why = why_none(run.detectors, specs, run.datasets, cards)
+        blocks: list[Block] = [Text(
+            "DeepfakeBench publishes frame AUROCs of detectors that were trained on "
+            f"FaceForensics++ c23. None stands beside this run's: {why}.", "small",
+        )]  # fmt: skip
+    else:
+        rows = [
+            [row["detector"], row["dataset"], str(row["published_as"]),
+             f"{row['published']:.3f}", spanned(row["value"], row["low"], row["high"], ".3f")]
+            for row in found.to_dict("records")
+        ]  # fmt: skip
+        head = ["detector", "dataset", "published as", "DeepfakeBench", "this run"]
+        blocks = [
+            Table("Frame AUROC beside DeepfakeBench's.", head, rows, texts=3),
+            Text("Same architecture and data; frames, crops and decoders may differ.", "small"),
+        ]
+    return Section("published", "Beside published figures", blocks)
+
+
+def _artifacts_claim(run: Material) -> Section:
+    claim = run.claims[1]
+    blocks: list[Block] = [Verdict(claim)]
+    blocks += _figure(
+        run, "specific",
+        "Share of the difference of fakes and reals that is specific to single methods, by "
+        "detector and layer.",
+        "What is specific to single methods: 0 if all methods differ from real images alike, 1 if "
+        "no two do. Line: half.",
+    )  # fmt: skip
+    rows = []
+    for label, word in claim.verdicts.items():
+        by = {one.part: one for one in claim.of(label)}
+        specific, telling = by["specific to the method"], by["discriminative"]
+        rows.append([
+            label, word, spanned(specific.value, specific.low, specific.high),
+            spanned(telling.value, telling.low, telling.high), spanned(telling.null),
+            spanned(_head_away(run, label)),
+        ])  # fmt: skip
+    head = ["detector", "verdict", "specific share", "probe away", "control tasks", "head away"]
+    caption = "Share that is specific to methods, and mean AUROC on datasets away from home."
+    blocks.append(Table(caption, head, rows, texts=2))
+    blocks += _figure(
+        run, "map-similarity",
+        "Mean SSIM of Grad-CAM of variants on the same image and on different images, by "
+        "architecture, mode and dataset.",
+        "Heatmaps of variants: SSIM on one image beside that of different images. Authors mode is "
+        "the study's way, which the corrected mode repairs (see the documentation).",
+    )  # fmt: skip
+    blocks.append(_similarity_table(run))
+    extra = [
+        (one.of, f"{one.verdict}: {one.sentence}")
+        for one in claim.judgements
+        if one.part == "maps of variants"
+    ]
+    blocks.append(_sentences(claim, extra))
+    return Section(claim.key, f"Claim 2: {_lower(claim.title)}", blocks)
+
+
+def _head_away(run: Material, label: str) -> float:
+    frame = run.tables["generalization"]
+    rows = frame[(frame["detector"] == label) & (frame["dataset"] == MEAN)]
+    return float(rows["value"].iloc[0]) if len(rows) else np.nan
+
+
+def _similarity_table(run: Material) -> Block:
+    frame = run.tables["similarity"]
+    known = frame[frame["mean"].notna()]
+    if not len(known):
+        return _lacking("SSIM of heatmaps of variants is")
+    rows = []
+    for (name, mode), part in known.groupby(["architecture", "mode"], sort=False):
+        row = part.iloc[-1]
+        rows.append([
+            str(name), str(mode), spanned(row["mean"], row["low"], row["high"]),
+            spanned(row["null_mean"]),
+            spanned(row["over_null"], row["over_null_low"], row["over_null_high"], "+.2f"),
+            _p(row["over_null_p"]), spanned(row["retrained_mean"]),
+            *(str(int(row[f"count_{name}"])) for name in ("<.7", ".7-.9", ">=.9")),
+            f"{int(row['n_samples'])} ({int(row['n_clusters'])})",
+        ])  # fmt: skip
+    head = ["architecture", "mode", "SSIM", "other image", "over that", "p", "other seeds", "< .7",
+            ".7–.9", "≥ .9", "fakes (people)"]  # fmt: skip
+    return Table("SSIM of Grad-CAM of variants, all datasets; fakes in the study's bins.", head,
+                 rows, texts=2)  # fmt: skip
+
+
+def _neurons(run: Material) -> Section:
+    claim = run.claims[2]
+    blocks: list[Block] = [Verdict(claim)]
+    blocks += _figure(
+        run, "universal-units",
+        "Share of units counted in all lists, beside nulls, and share found by the test, by "
+        "detector.",
+        "Universal units. Counted: among the top of every dataset, as the study counts. Found by "
+        "test: contribute to detection in every dataset. Marks: what nulls expect of the count.",
+    )  # fmt: skip
+    blocks += _figure(
+        run, "ablation",
+        "AUROC lost without universal units beyond matched random sets, with intervals.",
+        "What detection loses without the units, beyond random sets of the same size and weight, "
+        "on people who had no part in choosing them.",
+    )  # fmt: skip
+    blocks.append(_neuron_table(run, claim))
+    blocks += _counts(run)
+    blocks.append(_sentences(claim))
+    return Section(claim.key, f"Claim 3: {_lower(claim.title)}", blocks)
+
+
+def _neuron_table(run: Material, claim: Claim) -> Block:
+    frame, nulls = run.tables["universality"], ("independence", "untrained", "random_head")
+    taken = run.tables["ablation"]
+    rows = []
+    for label, word in claim.verdicts.items():
+        own = frame[frame["detector"] == label]
+        known = own[own["counted"].notna()]
+        if not len(known):
+            rows.append([label, word, *["–"] * 7])
+            continue
+        row, expected = known.iloc[0], known.set_index("null")["expected"]
+        out = taken[
+            (taken["detector"] == label) & (taken["set"] == "universal")
+            & (taken["dataset"] == MEAN) & (taken["metric"] == "auroc")
+        ]  # fmt: skip
+        loss = [
+            spanned(out["excess"].iloc[0], out["excess_low"].iloc[0], out["excess_high"].iloc[0],
+                    "+.3f"), _p(out["p"].iloc[0]),
+        ] if len(out) else ["–", "–"]  # fmt: skip
+        rows.append([
+            label, word, f"{row['n_units']:.0f}",
+            f"{row['universal']:.0f}" if np.isfinite(row["universal"]) else "–",
+            f"{row['counted']:.0f}", *(spanned(expected.get(n, np.nan), form=".1f") for n in nulls),
+            *loss,
+        ])  # fmt: skip
+    head = ["detector", "verdict", "units", "by test", "counted", "independent", "untrained",
+            "random heads", "lost beyond random", "p"]  # fmt: skip
+    return Table("Universal units, what nulls expect of the count, and AUROC lost without those "
+                 "found by test.", head, rows, texts=2)  # fmt: skip
+
+
+def _counts(run: Material) -> list[Block]:
+    from probe.figures import counts_grid_figure
+    from probe.neurons import Universality
+
+    found = {
+        label: Universality.open(place).data
+        for label in run.detectors
+        if (place := run.folder.universality(label)).is_dir()
+    }
+    if not found:
+        return [_lacking("Counts of universal units are")]
+    return [drawn(
+        counts_grid_figure(found),
+        "Number of units in the top lists of 0 to all datasets, beside independent lists and "
+        "untrained networks, a panel for each detector.",
+        "The study's count, detector by detector, beside independent lists and untrained networks.",
+    )]  # fmt: skip
+
+
+# --- Why ---------------------------------------------------------------------------------------
+
+
+def _separability(run: Material) -> Section:
+    from probe.separability import SeparabilityReport
+    from probe.separability.drawing import probes_grid_figure, transfer_grid_figure
+
+    found = {
+        label: SeparabilityReport.open(place)
+        for label in run.detectors
+        if (place := run.folder.separability(label)).is_dir()
+    }
+    if not found:
+        return Section("separability", "Separability", [_lacking("Probes of layers are")])
+    blocks: list[Block] = [
+        Text("A linear probe asks whether a layer tells fakes from reals on people that it was not "
+             "fitted on; control tasks are the same with labels exchanged over people."),
+        drawn(
+            probes_grid_figure(found),
+            "AUROC of probes of each layer beside control tasks and the detector's own head, by "
+            "dataset, a panel for each detector.",
+            "Probes of recorded layers beside control tasks (grey) and the detector's own head.",
+        ),
+        _best_table(run),
+        drawn(
+            transfer_grid_figure(found, run.manifest.get("layers", {})),
+            "AUROC of probes fitted on one dataset and scored on another, a panel for each "
+            "detector.",
+            "Transfer: probes fitted on one dataset (rows) and scored on another (columns); the "
+            "diagonal is cross-validated.",
+        ),
+    ]  # fmt: skip
+    return Section("separability", "Separability", blocks)
+
+
+def _best_table(run: Material) -> Table:
+    frame = run.tables["best_layers"]
+    names = list(dict.fromkeys(frame["dataset"].dropna()))
+    rows = []
+    for label, part in frame.groupby("detector", sort=False):
+        by = part.set_index("dataset")
+        cells = [
+            f"{by.loc[name, 'probe']:.2f} ({by.loc[name, 'layer']})"
+            if name in by.index and np.isfinite(by.loc[name, "probe"]) else "–"
+            for name in names
+        ]  # fmt: skip
+        rows.append([str(label), *cells])
+    caption = ("The layer whose probe is best, and its AUROC. Chosen on the images that it is "
+               "measured on, and so a little too good.")  # fmt: skip
+    return Table(caption, ["detector", *names], rows)
+
+
+def _artifacts(run: Material) -> Section:
+    from probe.artifacts import ArtifactReport
+    from probe.artifacts.drawing import effects_figure, spectra_figure
+    from probe.report.artifacts import artifacts_sentences
+
+    place, title = run.folder.artifacts, "What forgeries leave in images"
+    if not place.is_dir():
+        return Section("images", title, [_lacking("Measurements of images are")])
+    found = ArtifactReport.open(place)
+    blocks: list[Block] = [
+        Text("Each image is measured, and fakes are compared with reals in standard deviations of "
+             "real images: as they are, with what else tells the labels taken out, and matched."),
+        drawn(effects_figure(found.data), "Effects of forgeries on each measurement, by dataset, "
+              "with and without controls.", "Effects: fake less real, with each control."),
+        drawn(spectra_figure(found.data), "Power spectra of real and fake images by dataset.",
+              "Spectra of real and fake images."),
+        Items([("", sentence) for sentence in artifacts_sentences(found)]),
+    ]  # fmt: skip
+    return Section("images", title, blocks)
+
+
+def _heatmaps(run: Material) -> Section:
+    blocks: list[Block] = []
+    for name in run.architectures:
+        file = run.folder.figures / f"heatmaps-{slug(name)}.png"
+        found = stored(
+            file, f"Fakes of each dataset, the real images beside them, and Grad-CAM of the "
+            f"variants of {name}.", f"Grad-CAM of {name}, towards fake and towards real; bars say "
+            "which maps share a scale.",
+        ) if file.is_file() else None  # fmt: skip
+        if found is not None:
+            blocks.append(found)
+    if not blocks:
+        blocks.append(_lacking("Figures of heatmaps are"))
+    blocks += [*_trust(run), *_attention(run)]
+    return Section("heatmaps", "Heatmaps, and how far to trust them", blocks)
+
+
+def _trust(run: Material) -> list[Block]:
+    frame = run.tables["trust"]
+    if not len(frame):
+        return [_lacking("Checks of heatmaps are")]
+    checks = list(dict.fromkeys(frame["check"]))
+    rows = []
+    for (label, method), part in frame.groupby(["detector", "method"], sort=False):
+        if part["value"].notna().any():
+            by = part.set_index("check")
+            rows.append([str(label), str(method), *(_checked(by.loc[name]) for name in checks)])
+    text = (
+        "Better than a map that knows nothing *, than edges of the image +, than itself shifted ° "
+        "(q ≤ .05). Rows random and edges are references. What is not better than these says "
+        "nothing of what decides."
+    )
+    caption = "Checks of heatmaps, all datasets together, for detectors as first trained."
+    return [Table(caption, ["detector", "method", *checks], rows, texts=2), Text(text, "small")]
+
+
+def _checked(row: Any) -> str:
+    if not np.isfinite(row["value"]):
+        return "–"
+    marks = (("*", "q_random"), ("+", "q_edges"), ("°", "q_shifted"))
+    return f"{row['value']:.2f}" + "".join(sign for sign, q in marks if row[q] <= ALPHA)
+
+
+def _attention(run: Material) -> list[Block]:
+    from probe.attribution.findings import RegionAttention
+    from probe.report.looking import attention_sentences
+
+    blocks = _figure(
+        run, "attention",
+        "Concentration of Grad-CAM's mass by region of the face and dataset, a panel for each "
+        "detector.",
+        "Where detectors look in fakes: 0 is even attention, +1 twice as much.",
+    )  # fmt: skip
+    if not blocks:
+        return [_lacking("Regions that detectors look at are")]
+    rows = []
+    for label in run.detectors:
+        place = run.folder.attention(label)
+        if place.is_dir():
+            said = attention_sentences(RegionAttention.open(place))
+            rows += [(label, sentence) for sentence in said if ": real:" not in sentence]
+    return [*blocks, Items(rows)]
+
+
+# --- What to know ------------------------------------------------------------------------------
+
+
+def _audit(run: Material) -> Section:
+    found = run.audit
+    if found is None:
+        return Section("audit", "Audit of the data", [_lacking("An audit is")])
+    order = {"error": 0, "warning": 1, "note": 2}
+    those = sorted(found.findings, key=lambda one: order.get(one.severity, 3))
+    rows = [(f"{one.severity}, {one.check}, {one.dataset}:", one.message) for one in those[:MOST]]
+    blocks: list[Block] = [Text(found.summary().split("\n")[0])]
+    if rows:
+        blocks.append(Items(rows))
+    if len(those) > MOST:
+        blocks.append(Text(f"{len(those) - MOST} more stand in audit.json.", "small"))
+    return Section("audit", "Audit of the data", blocks)
+
+
+def _limits(run: Material) -> Section:
+    rows = [row for rule in LIMITS for row in rule(run)]
+    if not rows:
+        return Section("limits", "What this run cannot say", [
+            Text("Nothing that this report knows of is missing.")
+        ])  # fmt: skip
+    return Section("limits", "What this run cannot say", [Items(rows)])
+
+
+Limit = Iterator[tuple[str, str]]
+
+
+def _simulated(run: Material) -> Limit:
+    if run.manifest.get("simulated"):
+        yield "Simulated.", "Images are rendered; real forgeries may differ in every respect."
+
+
+def _stages(run: Material) -> Limit:
+    left = [] if run.manifest.get("complete") else _unfinished(run.manifest)
+    if left:
+        yield "Not finished.", f"These stages are still to come: {', '.join(left)}."
+
+
+def _left_out(run: Material) -> Limit:
+    """Say what the run itself notes as left out."""
+    found = run.manifest.get("left_out") or []
+    pairs = found.items() if isinstance(found, Mapping) else enumerate(found)
+    for name, why in pairs:
+        yield "" if isinstance(name, int) else f"{name}:", _noted(why)
+    for kind, notes in run.provenance.items():
+        if kind.startswith("no_") and isinstance(notes, Mapping):
+            by_reason: dict[str, list[str]] = {}
+            for name, why in notes.items():
+                by_reason.setdefault(str(why).replace(str(name), "…"), []).append(str(name))
+            for why, names in by_reason.items():
+                own = notes[names[0]] if len(names) == 1 else why
+                yield f"No {kind[3:].replace('_', ' ')} of {', '.join(names)}:", str(own)
+
+
+def _noted(why: Any) -> str:
+    if isinstance(why, Mapping):
+        return ", ".join(f"{key} {value}" for key, value in why.items())
+    return str(why)
+
+
+def _few(run: Material) -> Limit:
+    frame = run.tables["evaluation"]
+    bare = frame[
+        (frame["level"] == "frame") & (frame["metric"] == "auroc") & (frame["reason"] != "")
+    ]
+    for reason, part in bare.groupby("reason", sort=False):
+        names = ", ".join(dict.fromkeys(part["dataset"].astype(str)))
+        yield f"{names}:", f"{reason}."
+
+
+def _short(run: Material) -> Limit:
+    lengths = {
+        label: int(card["training"]["plan"]["epochs"])
+        for label, card in run.cards.items()
+        if (card.get("training") or {}).get("plan")
+    }
+    said = []
+    for kind, whole in STUDY_EPOCHS.items():
+        own = [n for label, n in lengths.items() if (_variant(label) == "base") == (kind == "base")]
+        if own and max(own) < whole:
+            span = f"{min(own)}" if min(own) == max(own) else f"{min(own)} to {max(own)}"
+            said.append(f"{kind} detectors for {span} epochs, the study's for {whole}")
+    if said:
+        yield (
+            "Short trainings.",
+            f"{_capital('; '.join(said))}. What they do not do, longer trained ones may.",
+        )
+
+
+def _variant(label: str) -> str:
+    return label.rpartition("/")[2].partition("-seed")[0]
+
+
+def _seeds(run: Material) -> Limit:
+    if run.cards and not any("-seed" in label for label in run.detectors):
+        yield (
+            "One seed.",
+            "Every detector was trained once, so nothing tells how much another seed would differ.",
+        )
+
+
+def _unidentified(run: Material) -> Limit:
+    table = run.samples
+    if table is None:
+        return
+    unknown = [str(name) for name, rows in table.groupby("dataset", sort=False)
+               if (rows["identity"] == "").all()]  # fmt: skip
+    if unknown:
+        yield (
+            "People are not known.",
+            f"In {', '.join(unknown)} videos stand for people: intervals are too narrow where one "
+            "person is in several.",
+        )
+
+
+def _missing_tables(run: Material) -> Limit:
+    for name in JOINT:
+        frame = run.tables[name]
+        bare = frame[frame["reason"] == "not computed in this run"]
+        if len(bare) and "detector" in bare:
+            those = list(dict.fromkeys(bare["detector"].astype(str)))
+            listed = "any detector" if len(those) == len(run.detectors) else ", ".join(those)
+            yield f"No {name.replace('_', ' ')}", f"of {listed}: not computed in this run."
+
+
+def _open_claims(run: Material) -> Limit:
+    for claim in run.claims:
+        if claim.verdict == VERDICTS[-1]:
+            yield f"{claim.title}:", "cannot be said of any detector; the section says why."
+
+
+LIMITS = (
+    _simulated, _stages, _left_out, _few, _short, _seeds, _unidentified, _missing_tables,
+    _open_claims,
+)  # fmt: skip
+
+
+def _provenance(run: Material) -> Section:
+    manifest, found = run.manifest, run.provenance
+    versions = {**(manifest.get("versions") or {}), **(found.get("versions") or {})}
+    rows = [
+        ("Command", str(manifest.get("command") or found.get("command") or "not noted")),
+        ("Created", str(manifest.get("created", "")).replace("T", " ") or "not noted"),
+        ("Study", str(found.get("study_fingerprint") or manifest.get("study") or "not noted")),
+        ("Seeds", ", ".join(map(str, found.get("seeds", [manifest.get("seed", "not noted")])))),
+        ("Platform", str(found.get("platform", "not noted"))),
+        ("Python", str(found.get("python", "not noted"))),
+        ("Versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
+        ("Layers", _layers(manifest.get("layers") or {})),
+        *(("Crops", text) for text in _crops(run)),
+    ]
+    prints = [
+        [str(name), kind, str(value)]
+        for kind, key in (("data", "data"), ("weights", "weights"))
+        for name, value in (found.get(key) or {}).items()
+    ]
+    blocks: list[Block] = [Facts(rows)]
+    if prints:
+        blocks.append(Table("Fingerprints of data and weights.", ["of", "kind", "hash"], prints,
+                            texts=3))  # fmt: skip
+    return Section("provenance", "Provenance", blocks)
+
+
+def _layers(layers: Mapping[str, Any]) -> str:
+    by: dict[str, list[str]] = {}
+    for label, layer in layers.items():
+        by.setdefault(str(layer), []).append(str(label))
+    if len(by) == 1:
+        return f"{next(iter(by))} (all detectors)"
+    return "; ".join(f"{layer}: {', '.join(those)}" for layer, those in by.items()) or "not noted"
+
+
+def _crops(run: Material) -> list[str]:
+    """State each crop rule once, with the datasets that it made."""
+    rules: dict[str, list[str]] = {}
+    for name, card in (run.attrs.get("cards") or {}).items():
+        own = (card.get("parts") or {}).get(name, card) if isinstance(card, Mapping) else {}
+        crop = own.get("crop")
+        text = "; ".join(f"{k} {v}" for k, v in crop.items()) if isinstance(crop, Mapping) else crop
+        rules.setdefault(str(text or "not stated"), []).append(str(name))
+    return [f"{', '.join(names)}: {text}" for text, names in rules.items()]
