@@ -14,6 +14,7 @@ import pandas as pd
 
 from probe.claims import VERDICTS, Claim
 from probe.datasets.dataset import SAMPLES_FILE
+from probe.errors import StoreError
 from probe.joint import JOINT, trained_on
 from probe.neurons.ablated import MEAN
 from probe.report.document import (
@@ -124,7 +125,12 @@ class Material:
         from probe.datasets.audit import AuditReport
 
         found = _json(self.folder.root / "audit.json")
-        return AuditReport.from_dict(found) if found else None
+        try:
+            return AuditReport.from_dict(found) if found else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(
+                "The run's audit.json is damaged. Remove it, and run the command of the run again."
+            ) from error
 
     def spec(self, label: str) -> dict[str, Any]:
         """Return the spec of a detector, as the zero-shot matrix keeps it."""

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from probe.claims import judge_claims
+from probe.datasets.audit import AuditReport, Finding
 from probe.errors import ProbeError, StoreError
 from probe.joint import joint_tables
 from probe.report import document, sections
@@ -97,6 +98,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run of one architecture on two datasets, without figures."""
+    return make_large(tmp_path_factory.mktemp("few") / "run", ("meso4",), ("celebdf", "dfd"))
+
+
+@pytest.fixture(scope="module")
 def text(run: RunFolder) -> str:
     return write_report(run).read_text(encoding="utf-8")
 
@@ -171,9 +178,8 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     (folder.root / "provenance.json").write_text(
         json.dumps({"platform": SCRIPT, "no_ablation": {SCRIPT: BREAKOUT}})
     )
-    finding = {"check": SCRIPT, "severity": "error", "dataset": BREAKOUT, "message": SCRIPT}
-    audit = {"images": 1, "datasets": [BREAKOUT], "findings": [finding], "measures": []}
-    (folder.root / "audit.json").write_text(json.dumps(audit))
+    finding = Finding(SCRIPT, "error", BREAKOUT, SCRIPT)
+    AuditReport((BREAKOUT,), 1, (finding,), (), "", {}).save(folder.root / "audit.json")
     text = write_report(folder).read_text(encoding="utf-8")
     found = Page(text)
     assert not found.of("script") and SCRIPT in found.text and BREAKOUT in found.text
@@ -182,35 +188,43 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lost", "said"),
+    "lost",
     [
-        (("tables",), "The zero-shot matrix is not in this run."),
-        (("tables/separability",), "Probes of layers are not in this run."),
-        (("tables/artifacts.zarr",), "Measurements of images are not in this run."),
-        (("tables/universality", "tables/neurons"), "Counts of universal units are not in this"),
-        (("tables/ablation",), "No ablation of any detector: not computed in this run."),
-        (("tables/trust", "tables/attention"), "Checks of heatmaps are not in this run."),
-        (("figures",), "Figures of heatmaps are not in this run."),
-        (("data",), "The sample table is not in this run."),
-        (("tables", "figures", "data", "provenance.json"), "An audit is not in this run."),
+        {
+            "tables/separability": "Probes of layers are not in this run.",
+            "tables/artifacts.zarr": "Measurements of images are not in this run.",
+            "tables/trust": "Checks of heatmaps are not in this run.",
+            "tables/attention": "Regions that detectors look at are not in this run.",
+            "data": "The sample table is not in this run.",
+        },
+        {
+            "tables/ablation": "No ablation of any detector: not computed in this run.",
+            "tables/map-similarity": "SSIM of heatmaps of variants is not in this run.",
+            "figures": "Figures of heatmaps are not in this run.",
+        },
+        {
+            "tables": "The zero-shot matrix is not in this run.",
+            "run.json.none": "Counts of universal units are not in this run.",
+            "audit.json": "An audit is not in this run.",
+        },
     ],
 )
 @pytest.mark.usefixtures("quick")
-def test_what_is_missing_is_said(
-    run: RunFolder, tmp_path: Path, lost: tuple[str, ...], said: str
-) -> None:
-    shutil.copytree(run.root, tmp_path / "run")
+def test_what_is_missing_is_said(few: RunFolder, tmp_path: Path, lost: dict[str, str]) -> None:
+    shutil.copytree(few.root, tmp_path / "run")
     (tmp_path / "run/provenance.json").write_text("{}")
-    for name in lost:
-        place = tmp_path / "run" / name
-        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    for place in (tmp_path / "run" / name for name in lost):
+        if place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
     words = " ".join(Page(write_report(tmp_path / "run").read_text(encoding="utf-8")).text.split())
-    assert said in words
+    assert [said for said in lost.values() if said not in words] == []
 
 
 @pytest.mark.usefixtures("quick")
-def test_an_unfinished_run_says_what_is_to_come(run: RunFolder, tmp_path: Path) -> None:
-    shutil.copytree(run.root, tmp_path / "run")
+def test_an_unfinished_run_says_what_is_to_come(few: RunFolder, tmp_path: Path) -> None:
+    shutil.copytree(few.root, tmp_path / "run")
     folder = RunFolder(tmp_path / "run")
     manifest = folder.read_manifest() | {"complete": False, "planned": ["data", "neurons"]}
     folder.write_manifest({k: v for k, v in manifest.items() if k != "schema_version"})
@@ -219,8 +233,9 @@ def test_an_unfinished_run_says_what_is_to_come(run: RunFolder, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("quick")
-def test_what_no_detector_can_be_judged_by(tmp_path: Path) -> None:
-    folder = make_large(tmp_path / "run", ("meso4",), ("celebdf", "dfd"))
+def test_what_no_detector_can_be_judged_by(few: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(few.root, folder.root)
     for name in ("universality", "neurons", "ablation", "map-similarity", "attention"):
         shutil.rmtree(folder.root / "tables" / name)
     words = " ".join(Page(write_report(folder).read_text(encoding="utf-8")).text.split())
@@ -245,12 +260,12 @@ def test_a_report_that_would_be_too_large(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.usefixtures("quick")
-def test_command(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert probe("report", str(run.root), "--out", str(tmp_path / "a.html")) == 0
+def test_command(few: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert probe("report", str(few.root), "--out", str(tmp_path / "a.html")) == 0
     assert "a.html" in capsys.readouterr().out and (tmp_path / "a.html").stat().st_size > 10_000
     assert probe("report", str(tmp_path)) == 2
     assert "is no run: it holds no run.json" in capsys.readouterr().err
-    assert probe("report", str(run.root), "--out", str(tmp_path / "a.docx")) == 2
+    assert probe("report", str(few.root), "--out", str(tmp_path / "a.docx")) == 2
     assert "name it .html" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html"]
 
@@ -280,21 +295,24 @@ def test_pdf_by_a_chromium_that_fails(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.browser
+@pytest.mark.usefixtures("quick")
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no Chromium")
-def test_pdf(run: RunFolder, tmp_path: Path) -> None:
-    made = write_report(run, tmp_path / "a.html", pdf=True)
+def test_pdf(few: RunFolder, tmp_path: Path) -> None:
+    made = write_report(few, tmp_path / "a.html", pdf=True)
     assert made == tmp_path / "a.pdf" and made.read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_damaged_table_is_said(run: RunFolder, tmp_path: Path) -> None:
-    shutil.copytree(run.root, tmp_path / "run")
-    (RunFolder(tmp_path / "run").universality("meso4/base") / "zarr.json").write_text("{")
+def test_a_damaged_file_is_said_and_nothing_is_written(few: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(few.root, folder.root)
+    (folder.root / "audit.json").write_text('{"findings": [{}]}')
+    with pytest.raises(StoreError, match="audit.json is damaged"):
+        write_report(folder)
+    (folder.universality("meso4/base") / "zarr.json").write_text("{")
     with pytest.raises(StoreError, match="is damaged"):
-        write_report(tmp_path / "run")
-    assert not (tmp_path / "run/report.html").is_file() or (
-        (tmp_path / "run/report.html").read_bytes() == run.report.read_bytes()
-    )
+        write_report(folder)
+    assert not folder.report.exists()
 
 
 def evaluated(label: str, name: str, value: float = 0.8) -> dict[str, Any]:
