@@ -12,6 +12,7 @@ from probe.errors import ProbeError
 from probe.schema import VARIANTS
 from probe.study import Study, run_study
 from probe.study.plan import Compute, DetectorPlan, Training
+from probe.study.reasons import AttributionPlan
 from probe.study.running import Outcome
 from probe.study.sources import DatasetEntry
 
@@ -25,6 +26,9 @@ COUNTS: dict[str, int] | None = None
 #: Short trainings for a first look; the study's own lengths are the defaults of `probe train`.
 BASE_EPOCHS = {"meso4": 20, "mesoinception4": 20, "shallownet": 6, "xception": 6, "other": 8}
 TUNED_EPOCHS, TUNED_STEPS, TUNED_BATCH = 4, 12, 32
+
+#: Fakes a dataset that heatmaps of variants are compared on; a study's default is 50.
+SIMILARITY_IMAGES = 20
 
 #: The study's FSNT: FaceSwap and NeuralTextures mixed.
 TARGET = ("faceswap", "neuraltextures")
@@ -95,6 +99,7 @@ class DemoPlan:
                 base=Training(epochs=BASE_EPOCHS),
                 tuned=Training(epochs=TUNED_EPOCHS, steps=TUNED_STEPS, batch_size=TUNED_BATCH),
             ),
+            attribution=AttributionPlan(similarity_images=SIMILARITY_IMAGES),
             compute=Compute(device=self.device),
         )
 

@@ -128,6 +128,11 @@ class RunFolder:
         """Attribution maps of a detector by a method."""
         return self.root / "maps" / f"{slug(label)}-{method}.zarr"
 
+    @property
+    def compared_maps(self) -> Path:
+        """Folder of the maps that variants are compared by, while they are."""
+        return self.root / "maps" / "compared"
+
     def trust(self, label: str) -> Path:
         """Trust report of a detector's maps."""
         return self.root / "tables" / "trust" / f"{slug(label)}.zarr"

@@ -46,7 +46,7 @@ SHORT: dict[str, Any] = {
     "evaluation": {"resamples": 200},
     "neurons": {"untrained": 1, "random": 20},
     "separability": {"controls": 19, "pictures": ["pca"]},
-    "attribution": {"images": 1, "random": 1},
+    "attribution": {"images": 1, "similarity_images": 5, "random": 1},
 }
 
 

@@ -19,7 +19,7 @@ from probe.datasets import Dataset
 from probe.datasets.subset import draw
 from probe.detectors import Detector
 from probe.errors import ProbeError, StoreError
-from probe.run import RunFolder
+from probe.run import RunFolder, slug
 from probe.schema import FAKE
 from probe.study.keeping import exported, holds, kept
 from probe.study.plan import Study, heads_of, layer_of, other_seeds, seeded_bases
@@ -84,7 +84,8 @@ def explain(
                 found.maps[one.name] = maps
         if one.name in heads:
             found.trust[one.name] = _trust(study, folder, one, data.select(label=FAKE))
-    _compare(study, folder, detectors, found, notes)
+    fakes = draw(test.select(label=FAKE), plan.similarity_images, study.seeds[0])
+    _compare(study, folder, detectors, fakes, found, notes)
     for label, maps in found.maps.items():
         if label in heads:
             _look(study, folder, label, maps, data, found, notes)
@@ -157,12 +158,13 @@ def _trust(study: Study, folder: RunFolder, one: Detector, data: Dataset) -> Tru
 
 
 def _compare(
-    study: Study, folder: RunFolder, detectors: Sequence[Detector], found: Explanations,
-    notes: dict[str, Any],
+    study: Study, folder: RunFolder, detectors: Sequence[Detector], fakes: Dataset,
+    found: Explanations, notes: dict[str, Any],
 ) -> None:  # fmt: skip
-    """Compare Grad-CAM of the variants of each architecture on the fakes, in both modes.
+    """Compare Grad-CAM of the variants of each architecture on fakes, in both modes.
 
     Trainings with other seeds are what two trainings have in common that differ in nothing else.
+    The maps stay on disk, and go when they have been compared: the tables say what they said.
     """
     for name in dict.fromkeys(one.spec.name for one in detectors):
         mine = [one for one in detectors if one.spec.name == name and one.name in found.maps]
@@ -170,36 +172,58 @@ def _compare(
         those = [one for one in mine if one.name not in other_seeds(study, name)]
         if len(those) < 2:
             continue
-        fakes = {one.name: _fakes(found.maps[one.name]) for one in those}
-        seeds = [_fakes(found.maps[one.name]) for one in bases] if len(bases) > 1 else []
-        outputs = getattr(getattr(those[0].module, "logit", None), "outputs", 1)
         wanted = {
             "study_detectors": {one.name: one.fingerprint for one in [*those, *bases]},
-            "study_images": [str(s) for s in next(iter(fakes.values())).data["sample"].values],
+            "study_images": [str(sample) for sample in fakes.samples.table["sample"]],
             "study_layer": study.attribution.layer, "study_seed": study.seeds[0],
-            "study_data": found.maps[those[0].name].data.attrs["data_fingerprint"],
-            "level": study.evaluation.level,
+            "study_data": fakes.fingerprint, "level": study.evaluation.level,
         }  # fmt: skip
-        for mode in MODES:
-            place = folder.map_similarity(name, mode)
-            if holds(place, wanted):
-                found.similarity[name, mode] = exported(MapSimilarity.open(place), place)
-                continue
-            try:
-                one = map_similarity(
-                    fakes, mode=mode, seeds=seeds, class_zero="real" if outputs == 1 else "fake",
-                    level=study.evaluation.level, seed=study.seeds[0],
-                )  # fmt: skip
-            except ProbeError as why:
-                notes[f"{name} similarity ({mode})"] = str(why)
-                _clear(place)
-                continue
-            marked = MapSimilarity(one.data.assign_attrs(wanted))
-            found.similarity[name, mode] = kept(marked, place)
+        places = {mode: folder.map_similarity(name, mode) for mode in MODES}
+        there = {mode: place for mode, place in places.items() if holds(place, wanted)}
+        for mode, place in there.items():
+            found.similarity[name, mode] = exported(MapSimilarity.open(place), place)
+        lacking = {mode: place for mode, place in places.items() if mode not in there}
+        if lacking:
+            maps = {one.name: _to_compare(study, folder, one, fakes) for one in [*those, *bases]}
+            own = {one.name: maps[one.name] for one in those}
+            seeds = [maps[one.name] for one in bases] if len(bases) > 1 else []
+            for mode, place in lacking.items():
+                one = _compared(study, those[0], own, seeds, mode, notes)
+                if one is None:
+                    _clear(place)
+                    continue
+                marked = MapSimilarity(one.data.assign_attrs(wanted))
+                found.similarity[name, mode] = kept(marked, place)
+    shutil.rmtree(folder.compared_maps, ignore_errors=True)
 
 
-def _fakes(maps: AttributionMap) -> AttributionMap:
-    return maps.take(np.flatnonzero(maps.data["label"].values == FAKE))
+def _to_compare(study: Study, folder: RunFolder, one: Detector, fakes: Dataset) -> AttributionMap:
+    """Make Grad-CAM of the fakes that variants are compared on, or go on with what is there."""
+    place = folder.compared_maps / f"{slug(one.name)}.zarr"
+    layer, seed = _layer(study, one), study.seeds[0]
+    try:
+        attribute(one, fakes, COMPARED, layer=layer, seed=seed, out=place)
+    except StoreError:
+        # Maps of other images, weights or versions.
+        shutil.rmtree(place, ignore_errors=True)
+        attribute(one, fakes, COMPARED, layer=layer, seed=seed, out=place)
+    return AttributionMap.open(place, lazy=True)
+
+
+def _compared(
+    study: Study, first: Detector, maps: Mapping[str, AttributionMap],
+    seeds: Sequence[AttributionMap], mode: str, notes: dict[str, Any],
+) -> MapSimilarity | None:  # fmt: skip
+    """Compare maps in a mode; None, with a note, where that cannot be done."""
+    outputs = getattr(getattr(first.module, "logit", None), "outputs", 1)
+    try:
+        return map_similarity(
+            maps, mode=mode, seeds=seeds, class_zero="real" if outputs == 1 else "fake",
+            level=study.evaluation.level, seed=study.seeds[0],
+        )  # fmt: skip
+    except ProbeError as why:
+        notes[f"{first.spec.name} similarity ({mode})"] = str(why)
+        return None
 
 
 def _look(

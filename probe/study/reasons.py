@@ -98,7 +98,10 @@ class AttributionPlan(Part):
         For detectors as they were first trained or brought; Grad-CAM, by which variants are
         compared, for all.
     images : int
-        Fakes a dataset, of as many people as can be; with the real images they were made of.
+        Fakes a dataset, of as many people as can be; with the real images they were made of. Maps
+        of these are kept and checked.
+    similarity_images : int
+        Fakes a dataset on which Grad-CAM of variants is compared; of nothing else.
     checks : tuple of str
         How maps are checked.
     random : int
@@ -114,6 +117,7 @@ class AttributionPlan(Part):
         AfterValidator(_with_compared),
     ] = (COMPARED, "feature_ablation")
     images: Positive = 5
+    similarity_images: Positive = 50
     checks: Annotated[
         tuple[Annotated[str, AfterValidator(lambda v: known(v, tuple(CHECKS)))], ...],
         Field(min_length=1),

@@ -55,6 +55,7 @@ pictures = ["pca"]
 [attribution]
 methods = ["gradcam", "input_x_gradient"]
 images = 2
+similarity_images = 4
 checks = ["completeness", "deletion_mean"]
 random = 1
 """

@@ -17,9 +17,13 @@ import torch
 from PIL import Image
 
 from app.queries.reading import token_of
+from probe.attribution.findings import MapSimilarity
+from probe.attribution.maps import AttributionMap
+from probe.attribution.trust.report import TrustReport
 from probe.datasets import read_native
 from probe.datasets.audit import audit
 from probe.errors import DatasetError, ProbeError, UnknownNameError
+from probe.joint import JOINT
 from probe.run import RunFolder
 from probe.study import load_study, parse_study, run_study, stages_of
 from probe.study.data import open_data, within_budget
@@ -164,6 +168,33 @@ def test_detectors_may_be_brought(done: Path, tmp_path: Path) -> None:
     )
     outcome = run_study(parse_study(text, done / "tiny.toml", tmp_path / "out"))
     assert list(outcome.matrix.data["detector"].values) == ["meso4/model"]
+
+
+def test_variants_are_compared_on_images_of_their_own(done: Path) -> None:
+    folder = RunFolder(done / "out")
+    chosen = set(AttributionMap.open(folder.maps("meso4/base", "gradcam")).data["sample"].values)
+    for mode in ("corrected", "authors"):
+        found = MapSimilarity.open(folder.map_similarity("meso4", mode)).data
+        assert found["n_samples"].to_series().to_dict() == {"one": 4, "second": 4, "all": 8}
+        assert (found["label"] == 1).all()
+        # Those that are explained are among them: a smaller draw is part of a larger one.
+        fakes = {str(name) for name in chosen if "-1-" in str(name)}
+        assert len(fakes) == 4 and fakes < {str(name) for name in found["sample"].values}
+    trust = TrustReport.open(folder.trust("meso4/base")).data
+    assert int(trust["n_samples"].max()) == 4
+    assert not folder.compared_maps.exists()
+
+
+def test_a_run_is_told_and_judged_at_its_end(done: Path) -> None:
+    folder = RunFolder(done / "out")
+    text = folder.report.read_text(encoding="utf-8")
+    assert "not finished" not in text and "Tiny" in text
+    claims = pd.read_csv(folder.joint / "claims.csv")
+    assert set(claims["claim"]) == {"generalization", "artifacts", "neurons"}
+    for name in JOINT:
+        assert (folder.joint / f"{name}.csv").is_file(), name
+    for name in ("universal-neurons", "probes", "transfer", "generalization"):
+        assert (folder.figures / f"{name}.pdf").is_file(), name
 
 
 def test_a_budget_draws_whole_videos_of_both_classes(done: Path) -> None:
