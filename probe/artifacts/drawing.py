@@ -32,10 +32,10 @@ MARKS = {
 
 
 def draw_report(found: ArtifactReport, folder: Path, suffix: str = ".pdf") -> list[Path]:
-    """Draw all figures of a report into a folder; say where they lie."""
-    figures = {
-        "spectra": spectra_figure, "effects": effects_figure, "methods": tells_figure,
-    }  # fmt: skip
+    """Draw all figures of a report into a folder; say where they lie. No methods, none of those."""
+    figures = {"spectra": spectra_figure, "effects": effects_figure}
+    if found.data.sizes["method"]:
+        figures["methods"] = tells_figure
     return [
         save_figure(draw(found.data), folder / f"artifacts-{name}{suffix}")
         for name, draw in figures.items()

@@ -23,6 +23,8 @@ from probe.store import ActivationStore
 
 __all__ = ["Projector", "embed_layers", "preservation", "projector"]
 
+#: Samples that a picture is fitted on, at least.
+FEWEST = 10
 #: Samples that a picture is fitted on, and judged on, at most.
 FITTED = 5000
 JUDGED = 2000
@@ -160,9 +162,9 @@ def projector(
     """
     opened = store if isinstance(store, ActivationStore) else ActivationStore.open(store)
     fit, tap = METHODS[method], opened[layer]["activation"]
-    if most < 10 or tap.sizes["sample"] < 10:
-        raise (ProbeError if most < 10 else StoreError)(
-            f"A picture needs 10 samples; most={most} was given, and the store holds "
+    if min(most, tap.sizes["sample"]) < FEWEST:
+        raise (ProbeError if most < FEWEST else StoreError)(
+            f"A picture needs {FEWEST} samples; most={most} was given, and the store holds "
             f"{tap.sizes['sample']}."
         )
     table = opened.samples

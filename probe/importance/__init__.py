@@ -3,7 +3,7 @@
 from probe.importance.measures import MEASURES, Measure
 from probe.importance.racing import TopUnits, top_units
 from probe.importance.sweeping import ABLATIONS, GRIDS, MODES, OUTPUTS, Mode
-from probe.importance.table import default_layer, neuron_importance
+from probe.importance.table import default_layer, neuron_importance, one_class
 
 __all__ = [
     "ABLATIONS",
@@ -16,5 +16,6 @@ __all__ = [
     "TopUnits",
     "default_layer",
     "neuron_importance",
+    "one_class",
     "top_units",
 ]

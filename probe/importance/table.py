@@ -37,7 +37,7 @@ from probe.stats import (
     permutation_test,
 )
 
-__all__ = ["default_layer", "neuron_importance"]
+__all__ = ["default_layer", "neuron_importance", "one_class"]
 
 #: Bootstrapped effects that a table keeps, for intervals on counts.
 KEPT_RESAMPLES = 200
@@ -169,8 +169,8 @@ def neuron_importance(
     )  # fmt: skip
     given = by_name(datasets)
     parts = {name: draw(part, reading.most, seed, order) for name, part in given.items()}
-    one_class = {name: why for name in parts if (why := _one_class(parts[name], given[name]))}
-    _require_classes(one_class, measure)
+    alone = one_class(list(given.values()), mode, order, seed)
+    _require_classes(alone, measure)
     traced = trace(detector)
     path = traced.resolve(layer or default_layer(detector))
     program = _compiled(traced, path, positions)
@@ -223,7 +223,7 @@ def neuron_importance(
                 "program": program.explain(), "detector": detector.fingerprint,
                 "label": detector.name, "spec": detector.spec.to_dict(),
                 "dataset": {name: part.fingerprint for name, part in given.items()},
-                "order": order, "one_class": one_class,
+                "order": order, "one_class": alone,
                 "n_available": {name: len(part) for name, part in given.items()},
                 "seed": seed, "null_key": asked, "n_permutations": n_permutations,
                 "n_resamples": n_resamples,
@@ -450,10 +450,19 @@ def _where(defined: bool, values: Floats) -> Floats:
     return values if defined else np.full_like(values, np.nan)
 
 
-def _one_class(used: Dataset, given: Dataset) -> str:
-    """Say that the images used of a dataset are of one class, and why; empty if of both."""
-    if len(np.unique(used.labels)) != 1:
-        return ""
+def one_class(
+    datasets: Sequence[Dataset], mode: str = "default", order: str = "drawn", seed: int = 0
+) -> dict[str, str]:
+    """Say of which datasets `neuron_importance` would use images of one class, and why."""
+    out = {}
+    for part in datasets:
+        used = draw(part, MODES[mode].most, seed, order)
+        if len(np.unique(used.labels)) == 1:
+            out[part.name] = _why_alone(used, part)
+    return out
+
+
+def _why_alone(used: Dataset, given: Dataset) -> str:
     one, other = ("fake", "real") if used.labels[0] == FAKE else ("real", "fake")
     if not (given.labels != used.labels[0]).any():
         return f"dataset {given.name!r} holds no {other} image"
@@ -463,10 +472,10 @@ def _one_class(used: Dataset, given: Dataset) -> str:
     )
 
 
-def _require_classes(one_class: dict[str, str], measure: str) -> None:
-    if one_class and MEASURES[measure].labels:
+def _require_classes(alone: dict[str, str], measure: str) -> None:
+    if alone and MEASURES[measure].labels:
         raise ProbeError(
-            f"Measure {measure!r} compares fakes with reals, but {'; '.join(one_class.values())}. "
+            f"Measure {measure!r} compares fakes with reals, but {'; '.join(alone.values())}. "
             "Leave that out, or choose a measure without labels: "
             f"{', '.join(one for one in MEASURES if not MEASURES[one].labels)}."
         )

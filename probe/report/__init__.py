@@ -252,6 +252,8 @@ def outcome(found: Outcome) -> None:
         out().print(f"{label}: {plain(universality_sentence(counts))}", highlight=False)
         out().print(plain(ablation_sentence(found.ablation.get(label))), highlight=False)
     claims(found.claims)
+    for one in found.left_out:
+        note(f"Left out: {one}.".replace("..", "."))
     if found.audit.errors:
         out().print(f"[red]{len(found.audit.errors)} errors in the data[/], see audit.json")
     places = Table("what", "where", title="results")

@@ -20,6 +20,7 @@ from probe.store import ActivationStore
 __all__ = [
     "PAIRWISE",
     "Features",
+    "OnePersonError",
     "Sampled",
     "choose_samples",
     "people_of",
@@ -39,6 +40,10 @@ PAIRWISE_COPIES = 5
 SHARE = 1.7
 #: Rows that are worked on at once.
 ROWS = 4096
+
+
+class OnePersonError(ProbeError):
+    """Samples of one person only: nothing can be fitted on some and scored on others."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +205,7 @@ def people_of(table: pd.DataFrame) -> pd.Series:
 def _folds(strata: Integers, people: Integers, n_folds: int, seed: int) -> Integers:
     count = len(np.unique(people))
     if count < 2:
-        raise ProbeError(
+        raise OnePersonError(
             "All samples show one person (or one video): nothing can be fitted on some people and "
             "scored on others. Record a dataset with more."
         )

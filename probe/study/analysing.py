@@ -17,6 +17,7 @@ from probe.budget import parse_memory
 from probe.datasets import Dataset
 from probe.detectors import Detector
 from probe.embed import Embeddings, embed_layers
+from probe.embed.embedding import FEWEST
 from probe.embed.table import EMBEDDINGS
 from probe.errors import ProbeError
 from probe.hooks import trace
@@ -29,18 +30,23 @@ from probe.separability import (
     compare_features,
     measure_separability,
 )
+from probe.separability.features import OnePersonError
 from probe.separability.report import SEPARABILITY, SIMILARITY
 from probe.store import ActivationStore
-from probe.study.keeping import exported, holds, kept
+from probe.study.keeping import clear, exported, holds, kept
 from probe.study.plan import Study, layer_of
 
 __all__ = ["dosed", "measure", "respond", "separate"]
 
 
 def separate(
-    study: Study, folder: RunFolder, detectors: Sequence[Detector], test: Dataset
-) -> dict[str, SeparabilityReport]:
-    """Measure separability of every store, its pictures, and how alike detectors are."""
+    study: Study, folder: RunFolder, detectors: Sequence[Detector], test: Dataset,
+    notes: dict[str, str],
+) -> dict[str, SeparabilityReport]:  # fmt: skip
+    """Measure separability of every store, its pictures, and how alike detectors are.
+
+    In `notes` the detectors are named whose features cannot be judged, with the reason.
+    """
     plan, out = study.separability, dict[str, SeparabilityReport]()
     if not plan.run or not study.record.layers:
         return out
@@ -56,26 +62,35 @@ def separate(
         if holds(place, wanted):
             out[one.name] = exported(SeparabilityReport.open(place), place)
         else:
-            found = measure_separability(
-                store, memory=plan.memory, n_controls=plan.controls, seed=seed,
-                level=study.evaluation.level,
-            )  # fmt: skip
-            out[one.name] = kept(found, place)
-        _picture(study, folder, one, store, fingerprint)
+            try:
+                found = measure_separability(
+                    store, memory=plan.memory, n_controls=plan.controls, seed=seed,
+                    level=study.evaluation.level,
+                )  # fmt: skip
+                out[one.name] = kept(found, place)
+            except OnePersonError as why:
+                notes[one.name] = str(why)
+                clear(place)
+        _picture(study, folder, one, store, fingerprint, notes)
     if len(detectors) > 1:
         _compare(study, folder, detectors, fingerprint)
     return out
 
 
 def _picture(
-    study: Study, folder: RunFolder, one: Detector, store: ActivationStore, fingerprint: str
-) -> None:
+    study: Study, folder: RunFolder, one: Detector, store: ActivationStore, fingerprint: str,
+    notes: dict[str, str],
+) -> None:  # fmt: skip
     plan = study.separability
     layers = list(dict.fromkeys(layer_of(one.spec.name, name) for name in plan.picture_layers))
     layers = [name for name in layers if name in store.layers]
     if not plan.pictures or not layers:
         return
     place, seed = folder.embeddings(one.name), study.seeds[0]
+    if len(store.samples) < FEWEST:
+        notes[f"{one.name} pictures"] = f"{len(store.samples)} images; {FEWEST} are needed"
+        clear(place)
+        return
     wanted = {
         "table": EMBEDDINGS, "detector": one.fingerprint, "dataset": fingerprint,
         "layers": layers, "methods": list(plan.pictures), "seed": seed,
@@ -153,7 +168,8 @@ def respond(
     for one in detectors:
         layer = layer_of(one.spec.name, study.neurons.layer)
         place, path = folder.responses(one.name), trace(one).resolve(layer)
-        chosen = universality[one.name].universal.tolist()
+        found_universal = universality.get(one.name)
+        chosen = found_universal.universal.tolist() if found_universal else []
         wanted = {
             "detector_fingerprint": one.fingerprint, "layer": path, "universal": chosen,
             "study_dataset": measured.data.attrs["dataset"], "study_seed": study.seeds[0],

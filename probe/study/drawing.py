@@ -54,7 +54,7 @@ def draw_figures(
     """Draw what the study asks for, as PDF and PNG.
 
     Heatmaps are of each architecture in all its variants; counts of its first, and of all
-    detectors together.
+    detectors together. Neither is drawn of what is not there: fakes, and units over two datasets.
     """
     plan = study.figures
     if plan.matrix:
@@ -69,7 +69,7 @@ def draw_figures(
         _save(folder, "universal-neurons", figures.counts_grid_figure(found))
     for name in dict.fromkeys(one.spec.name for one in detectors):
         those = [one for one in detectors if one.spec.name == name]
-        if plan.heatmaps:
+        if plan.heatmaps and (test.labels == FAKE).any():
             drawn = heatmaps_on(those, test, plan.heatmap_layer, study.seeds[0])
             _save(folder, f"heatmaps-{slug(name)}", drawn)
         if plan.counts and those[0].name in universality:

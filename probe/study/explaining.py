@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ from probe.detectors import Detector
 from probe.errors import ProbeError, StoreError
 from probe.run import RunFolder, slug
 from probe.schema import FAKE
-from probe.study.keeping import exported, holds, kept
+from probe.study.keeping import clear, exported, holds, kept
 from probe.study.plan import Study, heads_of, layer_of, other_seeds, seeded_bases
 from probe.study.reasons import COMPARED
 
@@ -74,7 +73,7 @@ def explain(
         Where what could not be done is named, with the reason.
     """
     plan, found = study.attribution, Explanations()
-    if not plan.run:
+    if not plan.run or not (test.labels == FAKE).any():
         return found
     data, heads = chosen_images(test, plan.images, study.seeds[0]), heads_of(study)
     for one in detectors:
@@ -102,7 +101,7 @@ def chosen_images(test: Dataset, images: int, seed: int) -> Dataset:
     if "pair" in table and set(fakes.samples.table["pair"]) <= set(table["sample"]):
         wanted = {*fakes.samples.table["sample"], *fakes.samples.table["pair"]}
     else:
-        reals = draw(test.select(label=1 - FAKE), images, seed)
+        reals = draw(test.take(np.flatnonzero(test.labels != FAKE)), images, seed)
         wanted = {*fakes.samples.table["sample"], *reals.samples.table["sample"]}
     return test.take(np.flatnonzero(table["sample"].isin(wanted).to_numpy()))
 
@@ -190,7 +189,7 @@ def _compare(
             for mode, place in lacking.items():
                 one = _compared(study, those[0], own, seeds, mode, notes)
                 if one is None:
-                    _clear(place)
+                    clear(place)
                     continue
                 marked = MapSimilarity(one.data.assign_attrs(wanted))
                 found.similarity[name, mode] = kept(marked, place)
@@ -243,12 +242,6 @@ def _look(
         one = attention_by_region(maps, data, level=study.evaluation.level, seed=study.seeds[0])
     except ProbeError as why:
         notes[f"{label} regions"] = str(why)
-        _clear(place)
+        clear(place)
         return
     found.attention[label] = kept(RegionAttention(one.data.assign_attrs(wanted)), place)
-
-
-def _clear(place: Path) -> None:
-    """Take away what an earlier run left: no table is the result."""
-    shutil.rmtree(place, ignore_errors=True)
-    place.with_suffix(".csv").unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +17,7 @@ from probe.responses import ResponseReport
 from probe.separability import SeparabilityReport, Similarity
 from probe.tables import open_table, plain
 
-__all__ = ["exported", "holds", "kept"]
+__all__ = ["clear", "exported", "holds", "kept"]
 
 Table = TypeVar(
     "Table", ZeroShotMatrix, NeuronTable, Universality, Ablation, SeparabilityReport, Similarity,
@@ -29,6 +30,12 @@ def kept(table: Table, place: Path) -> Table:
     place.with_suffix(".csv").unlink(missing_ok=True)
     table.save(place)
     return exported(table, place)
+
+
+def clear(place: Path) -> None:
+    """Take away what an earlier run left, where no table is the result."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.with_suffix(".csv").unlink(missing_ok=True)
 
 
 def exported(table: Table, place: Path) -> Table:

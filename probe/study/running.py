@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,8 +42,9 @@ from probe.study.changes import accept, prune
 from probe.study.data import dominating, open_data, sources_of
 from probe.study.drawing import draw_analyses, draw_explanations, draw_figures, draw_joint
 from probe.study.explaining import Explanations, explain
-from probe.study.keeping import exported, holds, kept
+from probe.study.keeping import clear, exported, holds, kept
 from probe.study.layers import in_order, require_layers
+from probe.study.needs import LeftOut, check_needs, divisible, swept
 from probe.study.plan import Study, layer_of, variant_of
 from probe.study.provenance import Provenance
 from probe.study.stages import AUDIT_FILE, places_of, stages_of
@@ -77,6 +78,8 @@ class Outcome:
         How far heatmaps can be trusted, where detectors look, and how alike variants look.
     claims : tuple of Claim
         What all that says of the study's three claims.
+    left_out : tuple of LeftOut
+        What could not be measured, and why.
     """
 
     matrix: ZeroShotMatrix
@@ -89,6 +92,7 @@ class Outcome:
     responses: dict[str, ResponseReport]
     attribution: Explanations
     claims: tuple[Claim, ...]
+    left_out: tuple[LeftOut, ...]
 
 
 def run_study(study: Study, command: str = "") -> Outcome:
@@ -111,7 +115,8 @@ def run_study(study: Study, command: str = "") -> Outcome:
     Raises
     ------
     ProbeError
-        If something it needs is missing or does not fit.
+        If something it needs is missing or does not fit, before anything is trained. What merely
+        cannot be measured, such as universality over one dataset, is left out, and said.
     """
     device = resolve_device(study.compute.device)
     check_precision(study.compute.precision, device)
@@ -130,7 +135,7 @@ def _run_study(study: Study, command: str, device: torch.device) -> Outcome:
     run.stage("activations", lambda: run.record(detectors, test))
     universality = run.stage("neurons", lambda: run.count(detectors, test))
     ablated = run.stage("ablation", lambda: run.ablate(detectors, test))
-    told = run.stage("separability", lambda: separate(study, run.folder, detectors, test))
+    told = run.stage("separability", lambda: run.separate(detectors, test))
     measured = run.stage("artifacts", lambda: measure(study, run.folder, test))
     asked = run.stage("responses", lambda: run.respond(detectors, universality, measured))
     explained = run.stage("attribution", lambda: run.explain(detectors, test))
@@ -149,7 +154,8 @@ def _run_study(study: Study, command: str, device: torch.device) -> Outcome:
     run.finish()
     write_document(run.folder, tables, claims, run.folder.report)
     reports = told, measured[1] if measured else None, asked, explained
-    return Outcome(matrix, universality, ablated, found, places_of(run.folder), *reports, claims)
+    places, missing = places_of(run.folder), tuple(run.left_out)
+    return Outcome(matrix, universality, ablated, found, places, *reports, claims, missing)
 
 
 class _Run:
@@ -163,6 +169,7 @@ class _Run:
         self.planned = [stage.name for stage in stages_of(study)]
         self.datasets: list[str] = []
         self.images: dict[str, Any] = {"images": study.images}
+        self.left_out: list[LeftOut] = []
         self.earlier = _earlier_seconds(self.folder)
         self.created = datetime.now(UTC).isoformat(timespec="seconds")
         self._require_folder()
@@ -210,9 +217,9 @@ class _Run:
 
     def open_data(self) -> Dataset:
         data = open_data(self.study, self.folder.root)
-        self.datasets = list(data.by_dataset())
+        self.left_out = check_needs(self.study, data)
+        self.datasets = list(data.select(split=self.study.evaluation.split).by_dataset())
         self.images = roots_note(roots_of(data, sources_of(self.study)), self.study.images)
-        self._require_splits(data)
         if said := dominating(data, self.study.evaluation.split):
             note(said)
         self.provenance.content["dominating"] = said
@@ -222,15 +229,6 @@ class _Run:
             for split in dict.fromkeys(part.samples.table["split"])
         }
         return data
-
-    def _require_splits(self, data: Dataset) -> None:
-        """Raise `DatasetError` for data that training or measuring would miss, before either."""
-        plan = self.study.detectors
-        for part in data.by_dataset().values():
-            part.select(split=self.study.evaluation.split)
-        for name in (plan.source, *plan.target) if plan.names else ():
-            for split in ("train", "val"):
-                data.select(dataset=name).select(split=split)
 
     def audit(self, data: Dataset) -> AuditReport:
         found = audit(data, workers=self.study.compute.n_workers)
@@ -338,11 +336,16 @@ class _Run:
     def count(self, detectors: list[Detector], test: Dataset) -> dict[str, Universality]:
         out: dict[str, Universality] = {}
         nulls: dict[str, NeuronTable] = {}
+        parts = swept(self.study, test)
         for one in detectors:
-            table = self._neuron_table(one, test, nulls.get(one.spec.name))
-            nulls[one.spec.name] = table
-            found = self._universality(table)
-            out[one.name] = kept(found, self.folder.universality(one.name))
+            table = self._neuron_table(one, parts, nulls.get(one.spec.name)) if parts else None
+            if table is not None:
+                nulls[one.spec.name] = table
+            place = self.folder.universality(one.name)
+            if table is None or table.data.sizes["dataset"] < 2:
+                clear(place)
+                continue
+            out[one.name] = kept(self._universality(table), place)
         return out
 
     def _universality(self, table: NeuronTable) -> Universality:
@@ -354,11 +357,13 @@ class _Run:
     def ablate(self, detectors: list[Detector], test: Dataset) -> dict[str, Ablation]:
         """Take out what is found on one half of the people, on the other half."""
         plan, out = self.study.neurons, dict[str, Ablation]()
-        for one in detectors if plan.ablate else ():
+        notes = self.provenance.content["no_ablation"] = dict[str, str]()
+        parts = divisible(self.study, test) if plan.ablate else []
+        for one in detectors if len(parts) > 1 else ():
             place, layer = self.folder.ablation(one.name), _layer(one, plan.layer)
             wanted = {
                 "detector": one.fingerprint, "layer": trace(one).resolve(layer), "seed": self.seed,
-                "dataset": {name: part.fingerprint for name, part in test.by_dataset().items()},
+                "dataset": {part.name: part.fingerprint for part in parts},
                 "n_random": plan.random,
             }  # fmt: skip
             if holds(place, wanted):
@@ -366,16 +371,22 @@ class _Run:
                 continue
             try:
                 found = ablate_universal(
-                    one, test, layer, top=plan.top, alpha=plan.alpha, correction=plan.correction,
+                    one, parts, layer, top=plan.top, alpha=plan.alpha, correction=plan.correction,
                     seed=self.seed, n_random=plan.random, level=self.study.evaluation.level,
                 )  # fmt: skip
             except (NoSetsError, DatasetError) as why:
                 # No table is the result: nothing to take out. What an earlier run left is not it.
-                self.provenance.content.setdefault("no_ablation", {})[one.name] = str(why)
-                shutil.rmtree(place, ignore_errors=True)
-                place.with_suffix(".csv").unlink(missing_ok=True)
+                notes[one.name] = str(why)
+                clear(place)
                 continue
             out[one.name] = kept(found, place)
+        self._leave_out("ablation", notes)
+        return out
+
+    def separate(self, detectors: list[Detector], test: Dataset) -> dict[str, SeparabilityReport]:
+        notes = dict[str, str]()
+        out = separate(self.study, self.folder, detectors, test, notes)
+        self._leave_out("separability", notes)
         return out
 
     def respond(
@@ -383,19 +394,31 @@ class _Run:
     ) -> dict[str, ResponseReport]:
         notes = self.provenance.content["no_correlations"] = dict[str, str]()
         images = measured[0] if measured else None
-        return respond(self.study, self.folder, detectors, universality, images, notes)
+        out = respond(self.study, self.folder, detectors, universality, images, notes)
+        self._leave_out("responses", notes)
+        return out
 
     def explain(self, detectors: list[Detector], test: Dataset) -> Explanations:
         notes = self.provenance.content["no_attribution"] = dict[str, str]()
-        return explain(self.study, self.folder, detectors, test, notes)
+        out = explain(self.study, self.folder, detectors, test, notes)
+        self._leave_out("attribution", notes)
+        return out
+
+    def _leave_out(self, stage: str, notes: Mapping[str, str]) -> None:
+        """Keep what a stage could not do; notes are by detector, perhaps with what of it."""
+        for key, why in notes.items():
+            those = [one for one in self.study.labels if f"{key} ".startswith(f"{one} ")]
+            label = max(those, key=len, default="")
+            what = key.removeprefix(label).strip()
+            self.left_out.append(LeftOut(stage, "", label, f"{what}: {why}" if what else why))
 
     def _neuron_table(
-        self, detector: Detector, test: Dataset, null_of: NeuronTable | None
+        self, detector: Detector, parts: list[Dataset], null_of: NeuronTable | None
     ) -> NeuronTable:
         plan, place = self.study.neurons, self.folder.neurons(detector.name)
         wanted = {
             "detector": detector.fingerprint,
-            "dataset": {name: part.fingerprint for name, part in test.by_dataset().items()},
+            "dataset": {part.name: part.fingerprint for part in parts},
             "layer": _layer(detector, plan.layer),
             "mode": plan.mode,
             "order": plan.order,
@@ -407,7 +430,7 @@ class _Run:
         if holds(place, wanted):
             return exported(NeuronTable.open(place), place)
         table = neuron_importance(
-            detector, test, _layer(detector, plan.layer), plan.measure, n_values=plan.values,
+            detector, parts, _layer(detector, plan.layer), plan.measure, n_values=plan.values,
             mode=plan.mode, order=plan.order, n_untrained=plan.untrained, null_of=null_of,
             seed=self.seed,
             precision=self.study.compute.precision,
@@ -417,6 +440,7 @@ class _Run:
     def _write(self, complete: bool) -> None:
         names = ("deepfake-probe", "torch", "timm", "captum", "numpy", "xarray", "zarr")
         versions = self.provenance.content["versions"]
+        self.provenance.content["left_out"] = [asdict(one) for one in self.left_out]
         labels, layer = self.study.labels, self.study.neurons.layer
         self.folder.write_manifest(
             {
@@ -430,6 +454,7 @@ class _Run:
                 "study": self.study.fingerprint,
                 "stages": self.stages,
                 "planned": self.planned,
+                "left_out": [asdict(one) for one in self.left_out],
                 "detectors": labels,
                 "datasets": self.datasets or self.study.known_names,
                 "layers": {one: layer_of(one.split("/")[0], layer) for one in labels},

@@ -286,15 +286,16 @@ def test_the_dashboard_shows_images_of_joined_sources(done: Path, tmp_path: Path
 def test_a_split_that_is_missing_is_said_before_training(done: Path, tmp_path: Path) -> None:
     make_images(tmp_path / "data", size=32, splits=("train", "test"))
     (tmp_path / "tiny.toml").write_text(TEXT)
-    with pytest.raises(DatasetError, match="no sample with split='val'"):
+    with pytest.raises(DatasetError) as caught:
         run_study(load_study(tmp_path / "tiny.toml", tmp_path / "out"))
+    assert "'one', val: no image; 'second', val: no image" in str(caught.value)
     text = TEXT + '[evaluation]\nsplit = "val"\n'
     text = text.replace("[evaluation]\nresamples = 100\n", "")
     brought = text[: text.index("[detectors]")] + (
         "[detectors]\ninput_size = 32\n[[detectors.weights]]\nname = 'meso4'\nfile = "
         f"'{RunFolder(done / 'out').detector('meso4/base')}/model.safetensors'\n"
     ) + text[text.index("[record]"):]  # fmt: skip
-    with pytest.raises(DatasetError, match="Dataset 'one' has no sample with split='val'"):
+    with pytest.raises(DatasetError, match="no dataset holds an image in split 'val'"):
         run_study(parse_study(brought, tmp_path / "tiny.toml", tmp_path / "out2"))
     assert not (tmp_path / "out/audit.json").exists()
 

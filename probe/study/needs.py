@@ -1,0 +1,213 @@
+"""What data cannot give: said right after they are opened, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from probe.datasets import Dataset
+from probe.datasets.halving import halve
+from probe.errors import DatasetError, did_you_mean
+from probe.importance import MEASURES, one_class
+from probe.schema import FAKE, VARIANTS
+from probe.stats import MIN_CLUSTERS
+from probe.study.plan import Study
+
+__all__ = ["LeftOut", "check_needs", "divisible", "left_out", "swept"]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What was not measured, and why.
+
+    Attributes
+    ----------
+    stage : str
+        Name of the stage; empty for all.
+    dataset, detector : str
+        Of which; empty for all.
+    why : str
+        The reason, as a clause.
+    """
+
+    stage: str
+    dataset: str
+    detector: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{', '.join(filter(None, (self.stage, self.dataset, self.detector)))}: {self.why}"
+
+
+def check_needs(study: Study, data: Dataset) -> list[LeftOut]:
+    """Check datasets and splits for what training and measuring need.
+
+    Parameters
+    ----------
+    study : Study
+        What shall be trained and measured.
+    data : Dataset
+        All of its data.
+
+    Returns
+    -------
+    list of LeftOut
+        What cannot be measured; the rest can.
+
+    Raises
+    ------
+    DatasetError
+        If nothing can be measured, or a detector not be trained: all reasons at once, each with
+        its dataset and split.
+    """
+    problems = list(_unmeasured(study, data))
+    if study.detectors.names:
+        problems += _untrained(study, data)
+    if problems:
+        raise DatasetError(
+            f"The data do not allow this study: {'; '.join(problems)}. Nothing was trained. Give "
+            'other splits (splits = "cut" or "seeded" of [[datasets]]), more images, or other '
+            "datasets to train on (detectors.source, detectors.target)."
+        )
+    return left_out(study, data)
+
+
+def left_out(study: Study, data: Dataset) -> list[LeftOut]:
+    """List what cannot be measured on the split that everything is measured on."""
+    split = study.evaluation.split
+    test = data.select(split=split)
+    parts = test.by_dataset()
+    out = [
+        LeftOut("", name, "", f"split {split!r} holds no image: nothing is measured")
+        for name in data.by_dataset()
+        if name not in parts
+    ]
+    for part in parts.values():
+        out += _of_one(study, part)
+    return out + list(_of_all(study, test))
+
+
+def swept(study: Study, test: Dataset) -> list[Dataset]:
+    """Return the datasets whose units are measured: where the measure takes labels, of both."""
+    plan, parts = study.neurons, list(test.by_dataset().values())
+    if not MEASURES[plan.measure].labels:
+        return parts
+    alone = one_class(parts, plan.mode, plan.order, study.seeds[0])
+    return [part for part in parts if part.name not in alone]
+
+
+def divisible(study: Study, test: Dataset) -> list[Dataset]:
+    """Return the datasets whose people can be divided into halves that hold both classes."""
+    parts = test.by_dataset().values()
+    return [part for part in parts if not _undivided(part, study.seeds[0])]
+
+
+def _undivided(part: Dataset, seed: int) -> str:
+    """Say why people cannot be divided into halves of both classes; empty if they can."""
+    try:
+        lacking = {_missing(half) for half in halve(part, seed)} - {""}
+    except DatasetError:
+        return "all images are of one person (else one video), who cannot be divided into halves"
+    found = " or no ".join(sorted(lacking))
+    return f"one half of its people (else videos) would hold no {found}" if found else ""
+
+
+def _missing(part: Dataset) -> str:
+    """Name the class that a dataset lacks; empty if none."""
+    if len(np.unique(part.labels)) == 2:
+        return ""
+    return "real image" if part.labels[0] == FAKE else "fake"
+
+
+def _unmeasured(study: Study, data: Dataset) -> Iterator[str]:
+    split = study.evaluation.split
+    if not (data.samples.table["split"] == split).any():
+        yield f"no dataset holds an image in split {split!r}, on which everything is measured"
+
+
+def _untrained(study: Study, data: Dataset) -> Iterator[str]:
+    """Say what training misses in the source, and in the targets taken together."""
+    plan, parts = study.detectors, data.by_dataset()
+    asked = [plan.source or ""]
+    groups = [[plan.source or ""]]
+    if set(plan.variants) - {VARIANTS[0]}:
+        groups.append(list(plan.target))
+        asked += plan.target
+    for name in dict.fromkeys(asked):
+        if name not in parts:
+            yield f"{name!r} is none of its datasets to train on ({did_you_mean(name, parts)})"
+    for group in groups:
+        table = data.samples.where(dataset=group).table
+        names = " and ".join(map(repr, group))
+        for split in ("train", "val") if set(group) <= set(parts) else ():
+            labels = table["label"][table["split"] == split]
+            if not len(labels):
+                yield f"{names}, {split}: no image"
+            elif labels.nunique() == 1:
+                kind = "fake" if labels.iloc[0] == FAKE else "real"
+                yield f"{names}, {split}: all {len(labels):,} images are {kind}"
+
+
+def _of_one(study: Study, part: Dataset) -> Iterator[LeftOut]:
+    """Say what cannot be measured on one dataset."""
+    name, where, lacking = part.name, f"split {study.evaluation.split!r}", _missing(part)
+    asked = {
+        "separability": study.separability.run and bool(study.record.layers),
+        "artifacts": study.artifacts.run,
+        "attribution": study.attribution.run,
+    }
+    if lacking:
+        without = {
+            "evaluation": "no AUROC, AP or EER",
+            "neurons": "no contributions and no test",
+            "separability": "nothing is told apart",
+            "artifacts": "nothing is compared",
+        }
+        if lacking == "fake":
+            without["attribution"] = "no maps, which are made of fakes"
+        for stage, what in without.items():
+            if asked.get(stage, True):
+                yield LeftOut(stage, name, "", f"{where} holds no {lacking}: {what}")
+    elif study.neurons.ablate and (why := _undivided(part, study.seeds[0])):
+        yield LeftOut("ablation", name, "", f"{where}: {why}")
+    for kind, own in part.samples.table.groupby("label"):
+        if own.groupby(["method", "video"]).ngroups == 1:
+            those = "fakes" if kind == FAKE else "real images"
+            yield LeftOut(
+                "",
+                name,
+                "",
+                f"all {those} of {where} are of one video: what is found there may be that video's",
+            )
+    if (count := len(np.unique(part.samples.clusters))) < MIN_CLUSTERS:
+        yield LeftOut(
+            "",
+            name,
+            "",
+            f"{where} shows {count} people (else videos): no interval and no test "
+            f"below {MIN_CLUSTERS}",
+        )
+
+
+def _of_all(study: Study, test: Dataset) -> Iterator[LeftOut]:
+    """Say what cannot be measured on the datasets together."""
+    plan, both = study.neurons, [one for one in test.by_dataset().values() if not _missing(one)]
+    for name, why in one_class(both, plan.mode, plan.order, study.seeds[0]).items():
+        yield LeftOut("neurons", name, "", f"{why}: no contributions and no test")
+    several = "units are universal over two datasets or more"
+    if len(found := swept(study, test)) < 2:
+        yield LeftOut("neurons", "", "", f"{several}, and {_named(found)} can be measured")
+    if plan.ablate and len(found := divisible(study, test)) < 2:
+        yield LeftOut(
+            "ablation",
+            "",
+            "",
+            f"{several}, and the people of {_named(found)} can be divided into halves that hold "
+            "both classes",
+        )
+
+
+def _named(those: Sequence[Dataset]) -> str:
+    return f"only {those[0].name!r}" if those else "none"
