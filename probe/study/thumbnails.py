@@ -121,6 +121,9 @@ def _differing(scores: pd.DataFrame) -> list[str]:
 
 def _driving(folder: RunFolder, label: str) -> Iterator[list[str]]:
     """Iterate over the first units of a detector: the samples at both ends of each."""
+    if not folder.universality(label).is_dir():
+        # Nothing is universal over one dataset, and no unit is listed.
+        return
     neurons = NeuronTable.open(folder.neurons(label))
     layer = str(neurons.data.attrs["layer"])
     store = ActivationStore.open(folder.store(label)) if folder.store(label).is_dir() else None
