@@ -210,9 +210,9 @@ class RunData(Dataset):
 
     def _outside(self) -> str:
         if self.reach.sealed:
-            return "its file lies outside of the folders that the run was made from"
+            return "the file lies outside of the folders that the run was made from"
         return (
-            "its file lies outside of the run, and nothing on this machine says that it may be "
+            "the file lies outside of the run, and nothing on this machine says that it may be "
             "opened: the run was made elsewhere, or by somebody else"
         )
 
