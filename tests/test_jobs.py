@@ -86,7 +86,7 @@ def test_taking_out_is_what_ablate_gives(run: Run, measured: Dataset, tmp_path: 
     assert "by hand" in found.attrs["chosen_on"]
     assert not job.partial.exists() and job.read_error() is None
     last = job.read_progress()
-    assert last is not None and last.done == last.total == 3 * len(measured)
+    assert last is not None and last.done == last.total == 2 * len(measured)
 
 
 def test_maps_are_what_attribute_gives(run: Run, folder: RunFolder, tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_one_class_has_no_test(detector: Detector, noise: Dataset) -> None:
     )
     found = universal_neurons(table)
     assert found.tested == ("one",) and "q" not in found.data and not len(found.universal)
-    with pytest.raises(ProbeError, match="holds one class only"):
+    with pytest.raises(ProbeError, match="holds no real image"):
         neuron_importance(detector, fakes, measure="delta_auroc")
 
 
