@@ -16,7 +16,7 @@ from probe.datasets.audit.facts import Facts, look_at_all
 from probe.datasets.dataset import Dataset
 from probe.datasets.samples import Samples
 
-__all__ = ["Context", "named"]
+__all__ = ["Context", "named", "originals_of"]
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def gather(datasets: Sequence[Dataset], workers: int) -> Context:
     """Look at all files of some datasets."""
     tables, reals = [], dict[str, str]()
     for position, one in enumerate(datasets):
-        shared = dict(one.card.get("reals") or {})
-        reals |= shared
+        shared = originals_of(one)
+        reals |= dict(one.card.get("reals") or {})
         table = one.samples.table.copy()
         table["given"] = position
         table["file"] = [str(one.root / path) for path in table["path"]]
@@ -77,6 +77,25 @@ def gather(datasets: Sequence[Dataset], workers: int) -> Context:
     table["problem"] = facts.table["problem"].to_numpy()[rows]
     table["content"] = facts.table["digest"].to_numpy()[rows]
     return Context(table, facts, reals)
+
+
+def originals_of(data: Dataset) -> dict[str, str]:
+    """Say of each dataset whose originals it shares, also where data were joined of sources.
+
+    A joined table holds a dataset's originals under the dataset's own name; the card of its source
+    still says where they are from, so that shared originals are not taken for copies.
+    """
+    if "parts" not in data.card:
+        return dict(data.card.get("reals") or {})
+    out = {}
+    for name, card in data.card["parts"].items():
+        shared = dict(card.get("reals") or {})
+        # A dataset that the study renamed has the originals that all parts of its source share.
+        common = set(shared.values())
+        found = shared.get(name) or (common.pop() if len(common) == 1 else "")
+        if found:
+            out[str(name)] = str(found)
+    return out
 
 
 def clusters(table: pd.DataFrame) -> NDArray[np.int64]:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from probe.datasets.audit.checks import CHECKS
-from probe.datasets.audit.context import gather
+from probe.datasets.audit.context import gather, originals_of
 from probe.datasets.audit.findings import SEVERITIES, AuditReport, Finding, Measure
 from probe.datasets.cache import cache_folder
 from probe.datasets.dataset import Dataset
@@ -20,7 +20,7 @@ from probe.errors import DatasetError
 __all__ = ["audit"]
 
 #: Raised when a check changes, so that older reports are not taken for its own.
-VERSION = 2
+VERSION = 3
 
 _COLUMNS = (
     "sample", "dataset", "split", "label", "method", "video", "identity", "source", "driver",
@@ -92,7 +92,7 @@ def _fingerprint(datasets: Sequence[Dataset]) -> str:
     digest.update(f"{VERSION} {sorted(_versions().items())}".encode())
     for one in datasets:
         table = one.samples.table
-        digest.update(f"{dict(one.card.get('reals') or {})}".encode())
+        digest.update(f"{originals_of(one)}".encode())
         # What is missing stays missing as text, which cannot be joined.
         columns = [table[name].astype(str).fillna("") for name in _COLUMNS if name in table]
         for row in zip(*columns, strict=True):

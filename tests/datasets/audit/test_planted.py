@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from probe.datasets.dataset import Dataset
+from probe.datasets.dataset import Dataset, concatenate
 from probe.datasets.lab import make
+from probe.datasets.samples import Samples
 from tests.datasets.audit.making import changed, checks, look, make_clean, picture, save
 
 
@@ -310,3 +311,20 @@ def test_pictures_differ() -> None:
     """The maker's pictures are no near duplicates of each other."""
     a, b = (Image.fromarray(picture(seed)).convert("L") for seed in (1, 2))
     assert abs(np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]) < 0.9
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_originals_that_joined_parts_share_are_no_copies(tmp_path: Path, renamed: bool) -> None:
+    whole = make_clean(tmp_path)
+    second = "other" if renamed else "face2face"
+    parts = {}
+    for name, said in (("deepfakes", "deepfakes"), (second, "face2face")):
+        table = whole.samples.table.assign(dataset=name)
+        # Fakes of their own; the originals are the same files.
+        table = table[(table["label"] == 0) | (table.index % 2 == int(name == second))]
+        table["sample"] = f"{name}/" + table["sample"]
+        parts[name] = Dataset(name, Samples(table), tmp_path, {"reals": {said: "youtube"}})
+    joined = concatenate(list(parts.values()), "study")
+    assert "shared-file" not in checks(look(joined))
+    unsaid = replace(joined, card={"parts": {name: {} for name in parts}})
+    assert checks(look(unsaid))["shared-file"] == "warning"
