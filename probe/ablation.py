@@ -11,16 +11,17 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from probe.datasets.dataset import Dataset, by_name
-from probe.datasets.halving import halve
+from probe.datasets.halving import halve, undivided
 from probe.datasets.loader import Images
 from probe.detectors.detector import Detector
-from probe.errors import ProbeError, UnknownNameError
+from probe.errors import DatasetError, ProbeError, UnknownNameError
 from probe.hooks import compile_suffix, trace
 from probe.importance import default_layer, neuron_importance
 from probe.importance.attributions import Cut
 from probe.importance.sweeping import States, base_logits, mean_weight, table
 from probe.neurons import Ablation, universal_neurons
 from probe.neurons.ablated import BOTH_HALVES, MEAN
+from probe.neurons.universality import check_rule
 from probe.progress import progress_bar
 from probe.stats import (
     MIN_CLUSTERS,
@@ -31,7 +32,7 @@ from probe.stats import (
     sigmoid,
 )
 
-__all__ = ["NoSetsError", "ablate", "ablate_universal", "matched_sets"]
+__all__ = ["NoSetsError", "ablate", "ablate_universal", "matched_sets", "require_units"]
 
 
 class NoSetsError(ProbeError):
@@ -116,6 +117,8 @@ def ablate(
     program = compile_suffix(traced, path)
     parts = by_name(datasets)
     wanted = dict(units) if isinstance(units, Mapping) else {"units": units}
+    sets = {name: _mask(name, one, program.units) for name, one in wanted.items()}
+    _require_classes(parts)
     with progress_bar(f"ablate {detector.name} {path}", 2 * sum(map(len, parts.values()))) as go:
         cut = Cut(traced, path)
         images = images or Images(list(parts.values()), program.input_size, keep=True)
@@ -126,17 +129,10 @@ def ablate(
         }
         sizes = np.stack([_weight_range(program, one, cut, go) for one in states.values()])
         size = sizes.mean(axis=0)
-        sets = {name: _mask(name, one, len(size)) for name, one in wanted.items()}
         rng = np.random.default_rng(seed)
         random = {name: matched_sets(one, size, n_random, rng) for name, one in sets.items()}
         masks = np.concatenate([np.stack(list(sets.values())), *random.values()])
         measured = [_Measured.of(states[name], masks, values, go) for name in parts]
-    for name, one in zip(parts, measured, strict=True):
-        if len(np.unique(one.labels)) < 2:
-            raise ProbeError(
-                f"Dataset {name!r} holds one class only; detection cannot be measured on it. "
-                "Leave it out."
-            )
     data = _assembled(measured, list(parts), list(sets), n_random, n_resamples, level, seed)
     data["n_units"] = ("set", [int(one.sum()) for one in sets.values()])
     data["n_distinct"] = ("set", [len(np.unique(one, axis=0)) for one in random.values()])
@@ -156,6 +152,43 @@ def ablate(
             }
         )
     )  # fmt: skip
+
+
+def require_units(
+    detector: Detector, sets: Mapping[str, ArrayLike], layer: str | None = None
+) -> None:
+    """Raise what `ablate` would for its layer and sets, without images.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such layer.
+    ProbeError
+        If a set is empty, names a unit that is not there, or leaves none to match it with.
+    """
+    traced = trace(detector)
+    program = compile_suffix(traced, traced.resolve(layer or default_layer(detector)))
+    for name, one in sets.items():
+        _mask(name, one, program.units)
+
+
+def _require_classes(parts: Mapping[str, Dataset]) -> None:
+    alone = [name for name, part in parts.items() if len(np.unique(part.labels)) < 2]
+    if alone:
+        raise ProbeError(
+            f"{', '.join(map(repr, alone))} holds one class only: detection cannot be measured "
+            "there. Leave it out."
+        )
+
+
+def _require_halves(parts: Mapping[str, Dataset], seed: int) -> None:
+    """Raise `DatasetError` where units cannot be chosen on one half and measured on the other."""
+    if len(parts) < 2:
+        raise DatasetError("Units are universal over two datasets or more; one was given.")
+    reasons = {name: why for name, part in parts.items() if (why := undivided(part, seed))}
+    if reasons:
+        each = "; ".join(f"{name}: {why}" for name, why in reasons.items())
+        raise DatasetError(f"Units cannot be taken out ({each}). Leave it out, or use more of it.")
 
 
 def ablate_universal(
@@ -193,7 +226,9 @@ def ablate_universal(
         Averages over the two directions. ``n_units`` and ``balance`` are means; attribute
         ``units`` lists the sets of both, and ``one_half_only`` the sets that one half lacks.
     """
+    check_rule(top, alpha, correction)
     parts = by_name(datasets)
+    _require_halves(parts, seed)
     halves = [halve(part, seed) for part in parts.values()]
     images = Images(list(parts.values()), detector.spec.input_size, keep=True)
     found: list[dict[str, NDArray[np.int64]]] = []

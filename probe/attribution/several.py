@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from probe.attribution.explaining import attribute
+from probe.attribution.explaining import attribute, prepare
 from probe.attribution.maps import AttributionMap
 from probe.attribution.methods import METHODS, Refusal
 from probe.attribution.targets import LOGIT, TargetLike
@@ -16,7 +16,14 @@ from probe.detectors.detector import Detector
 from probe.errors import ProbeError
 from probe.hooks.tracing import trace
 
-__all__ = ["Several", "attribute_all", "method_names", "parse_options", "parse_target"]
+__all__ = [
+    "Several",
+    "attribute_all",
+    "method_names",
+    "parse_options",
+    "parse_target",
+    "require",
+]
 
 
 @dataclass(frozen=True)
@@ -105,7 +112,10 @@ def attribute_all(
         If two detectors have one label, an option is of no method, or nothing could be explained.
     """
     names = [METHODS[name].name for name in dict.fromkeys(methods)]
-    _check(detectors, names, layer, baseline, options or {})
+    require(
+        detectors, names, out=out, target=target, layer=layer, baseline=baseline, seed=seed,
+        memory=memory, options=options,
+    )  # fmt: skip
     places = _places(detectors, names, out)
     maps: dict[tuple[str, str], AttributionMap] = {}
     refused: dict[tuple[str, str], str] = {}
@@ -125,6 +135,31 @@ def attribute_all(
     if not maps:
         raise Refusal(" ".join(dict.fromkeys(refused.values())))
     return Several(maps, refused, {key: place for key, place in places.items() if key in maps})
+
+
+def require(
+    detectors: Sequence[Detector], names: Sequence[str], *, out: Path | None, target: TargetLike,
+    layer: str | None, baseline: str | None, seed: int, memory: str | int,
+    options: Mapping[str, Any] | None,
+) -> None:  # fmt: skip
+    """Raise what `attribute_all` would, without images: for all detectors before the first map."""
+    _check(detectors, names, layer, baseline, options or {})
+    _places(detectors, names, out)
+    refused = []
+    for detector in detectors:
+        traced = trace(detector)
+        for name in names:
+            method = METHODS[name]
+            own = {k: v for k, v in (options or {}).items() if k in method.options}
+            try:
+                prepare(
+                    traced, name, target=target, layer=layer if method.layer else None, seed=seed,
+                    memory=memory, **own,
+                )  # fmt: skip
+            except Refusal as why:
+                refused.append(str(why))
+    if len(refused) == len(detectors) * len(names):
+        raise Refusal(" ".join(dict.fromkeys(refused)))
 
 
 def _check(

@@ -13,7 +13,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import report
-from probe.cli.naming import DEVICE, PRECISION, detector_of, detectors_of, say_deviation, taken
+from probe.cli.naming import (
+    COUNT,
+    DEVICE,
+    PRECISION,
+    SEED,
+    detector_of,
+    detectors_of,
+    say_deviation,
+    taken,
+)
+from probe.cli.writing import FOLDER as OUT
+from probe.cli.writing import FRAMES, Output
 from probe.compute import DEVICE_VARIABLE
 from probe.errors import ProbeError
 from probe.schema import DATASETS, SPLITS
@@ -79,10 +90,10 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("--out", type=FOLDER, default=Path("runs/demo"), show_default=True)
+@click.option("--out", type=OUT, default=Path("runs/demo"), show_default=True)
 @click.option("--detectors", default="meso4,mesoinception4", show_default=True, metavar="A,B|all")
 @click.option("--source", default="deepfakes", show_default=True, type=click.Choice(DATASETS))
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--no-serve", is_flag=True, help="End instead of serving the dashboard.")
 @DEVICE
 @_serving
@@ -107,7 +118,7 @@ def demo(
 
 @cli.command()
 @click.argument("file", type=FILE)
-@click.option("--out", type=FOLDER, help="Run folder, instead of the file's.")
+@click.option("--out", type=OUT, help="Run folder, instead of the file's.")
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -139,7 +150,7 @@ def run(file: Path, out: Path | None, dry_run: bool, device: str | None) -> None
 
 @cli.command("report")
 @click.argument("run", type=FOLDER)
-@click.option("--out", type=FILE, help="The HTML file.  [default: report.html in RUN]")
+@click.option("--out", type=Output(), help="The HTML file.  [default: report.html in RUN]")
 @click.option("--pdf", is_flag=True, help="Also print it as PDF, by a Chromium.")
 def report_run(run: Path, out: Path | None, pdf: bool) -> None:
     """Tell RUN in one HTML file: its claims with verdicts, figures, tables, and what is missing.
@@ -214,11 +225,11 @@ def lab() -> None:
 
 
 @lab.command("make")
-@click.argument("out", type=FOLDER)
+@click.argument("out", type=OUT)
 @click.option("--size", default=128, show_default=True, help="Side of the images in pixels.")
 @click.option("--identities", type=int, help="Identities in all; by default as many as needed.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--workers", type=int, help="Processes; all cores by default.")
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--workers", type=COUNT, help="Processes; all cores by default.")
 def lab_make(out: Path, size: int, identities: int | None, seed: int, workers: int | None) -> None:
     """Write all six lab datasets to OUT."""
     from probe.datasets.lab import make
@@ -229,7 +240,7 @@ def lab_make(out: Path, size: int, identities: int | None, seed: int, workers: i
 @cli.command()
 @click.argument("layout")
 @click.argument("root", type=click.Path(path_type=Path))
-@click.argument("out", type=FOLDER)
+@click.argument("out", type=OUT)
 @click.option("--frames", type=int, help="Evenly spaced frames a video.  [default: 32]")
 @click.option("--every", type=int, metavar="K", help="Frames 0, K, 2K, … instead.")
 @click.option("--crop/--no-crop", default=None, help="By default unless images are face crops.")
@@ -242,14 +253,16 @@ def lab_make(out: Path, size: int, identities: int | None, seed: int, workers: i
     "--splits", default="official", show_default=True, metavar="official|cut|seeded",
     help="Who makes the splits that the dataset comes without.",
 )  # fmt: skip
-@click.option("--seed", default=0, show_default=True, help="Of splits that are not official.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Of splits that are not official."
+)
 @click.option("--compression", help="Which copies, where there are several.  [default: c23]")
 @click.option("--reals", type=FOLDER, help="Where the real videos are, for layouts without.")
 @click.option("--image-root", type=FOLDER, help="Folder that the paths of a list start from.")
 @click.option("--fake-label", help="Value that means fake in a table where that is not 1.")
 @click.option("--video-pattern", metavar="REGEX", help="Groups video, identity, source, frame.")
 @click.option("--strict", is_flag=True, help="Exit with 2 if anything could not be taken.")
-@click.option("--workers", type=int, help="Processes; all cores by default.")
+@click.option("--workers", type=COUNT, help="Processes; all cores by default.")
 def ingest(layout: str, root: Path, out: Path, **options: Any) -> None:
     """Make a dataset in OUT from what lies under ROOT, laid out as LAYOUT (or auto).
 
@@ -283,9 +296,9 @@ def datasets(datasets: tuple[str, ...], split: str | None) -> None:
 @cli.command()
 @click.argument("datasets", nargs=-1, required=True)
 @click.option("--split", type=click.Choice(SPLITS), help="One split only; leaks need all.")
-@click.option("--json", "file", type=FILE, help="Also write the report as JSON.")
+@click.option("--json", "file", type=Output(), help="Also write the report as JSON.")
 @click.option("--no-cache", is_flag=True, help="Look again, even if nothing has changed.")
-@click.option("--workers", type=int, help="Processes; all cores by default.")
+@click.option("--workers", type=COUNT, help="Processes; all cores by default.")
 def audit(
     datasets: tuple[str, ...],
     split: str | None,
@@ -315,7 +328,7 @@ def detectors() -> None:
 
 @cli.command()
 @click.argument("name")
-@click.option("--input-size", type=int)
+@click.option("--input-size", type=COUNT)
 def layers(name: str, input_size: int | None) -> None:
     """List the layers of a detector that can be tapped."""
     from probe.detectors import load_detector
@@ -327,11 +340,11 @@ def layers(name: str, input_size: int | None) -> None:
 @cli.command()
 @click.argument("name")
 @click.argument("source")
-@click.argument("out", type=FOLDER)
-@click.option("--input-size", type=int)
-@click.option("--epochs", type=int, help="The study's 100 (base) or 50 (tuned) by default.")
-@click.option("--batch-size", type=int, help="The study's 32 (base) or 64 (tuned) by default.")
-@click.option("--seed", default=0, show_default=True)
+@click.argument("out", type=OUT)
+@click.option("--input-size", type=COUNT)
+@click.option("--epochs", type=COUNT, help="The study's 100 (base) or 50 (tuned) by default.")
+@click.option("--batch-size", type=COUNT, help="The study's 32 (base) or 64 (tuned) by default.")
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--variant", type=click.Choice(["base", "shallow", "deep"]), default="base")
 @click.option("--base", type=FOLDER, help="Trained base detector to tune.")
 @click.option("--target", help="Dataset mixed in for tuning.")
@@ -348,10 +361,13 @@ def train(
 ) -> None:
     """Train detector NAME on dataset SOURCE into OUT."""
     from probe.datasets import open_dataset
-    from probe.detectors.variants import train_variant
+    from probe.detectors import find_architecture
+    from probe.detectors.variants import require_tuned, train_variant
 
-    mixed = open_dataset(target) if target else None
-    variant, data = options.pop("variant"), open_dataset(source)
+    find_architecture(name)
+    variant = options.pop("variant")
+    require_tuned(variant, options["base"], target)
+    mixed, data = open_dataset(target) if target else None, open_dataset(source)
     place = taken(device)
     if audited:
         _audit([data] + ([mixed] if mixed else []), [source] + ([target] if target else []))
@@ -366,9 +382,7 @@ def train(
 )
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--per-video", is_flag=True, help="Also print mean P(fake) of every video.")
-@click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help=".csv .parquet .tex .md"
-)
+@click.option("--out", type=Output("table format", FRAMES), help=".csv .parquet .tex .md")
 @click.option("--audit/--no-audit", "audited", default=True, help="Audit the data first (cached).")
 @DEVICE
 @PRECISION
@@ -407,7 +421,7 @@ def evaluate(
 @click.argument("datasets", nargs=-1, required=True)
 @click.option("--detector", "-d", "name", required=True, metavar="NAME|FOLDER|NAME=WEIGHTS")
 @click.option("--layer", "-l", "layers", multiple=True, required=True)
-@click.option("--out", type=FOLDER, required=True, help="The store, ending in .zarr.")
+@click.option("--out", type=OUT, required=True, help="The store, ending in .zarr.")
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float32")
 @DEVICE

@@ -7,24 +7,25 @@ from pathlib import Path
 import click
 
 from probe import report
-from probe.cli.writing import check_out, write_table
+from probe.cli.naming import COUNT, SEED
+from probe.cli.writing import FOLDER, TABLES, Output, write_table
 from probe.report.artifacts import artifacts as print_artifacts
 from probe.schema import SPLITS
 
 __all__ = ["COMMANDS"]
 
-OUT = click.Path(path_type=Path)
-FOLDER = click.Path(path_type=Path, file_okay=False)
-
 
 @click.command()
 @click.argument("datasets", nargs=-1, required=True)
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
-@click.option("--caliper", default=0.2, show_default=True, help="Of matching, in SDs.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--workers", type=int, default=1, show_default=True, help="Processes.")
+@click.option(
+    "--caliper", type=click.FloatRange(0, min_open=True), default=0.2, show_default=True,
+    help="Of matching, in SDs.",
+)  # fmt: skip
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--workers", type=COUNT, default=1, show_default=True, help="Processes.")
 @click.option("--figures", type=FOLDER, help="Also draw spectra, effects and methods there.")
-@click.option("--out", type=OUT, help=".csv .parquet .tex .md .zarr")
+@click.option("--out", type=Output("table format", TABLES), help=".csv .parquet .tex .md .zarr")
 def artifacts(
     datasets: tuple[str, ...], split: str, caliper: float, seed: int, workers: int,
     figures: Path | None, out: Path | None,
@@ -37,7 +38,6 @@ def artifacts(
     from probe.artifacts.drawing import draw_report
     from probe.datasets import open_dataset, parts_of
 
-    check_out(out)
     parts = [part for name in datasets for part in parts_of(open_dataset(name, split=split))]
     measured = measure_artifacts(parts, workers=workers)
     found = artifact_report(measured, caliper=caliper, seed=seed)

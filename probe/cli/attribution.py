@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from probe import report
-from probe.cli.naming import DETECTOR, DEVICE, detectors_of
-from probe.cli.writing import check_out, write_table
+from probe.cli.naming import COUNT, DETECTOR, DEVICE, SEED, detectors_of
+from probe.cli.writing import FOLDER, TABLES, Output, write_table
 from probe.errors import ProbeError
 from probe.schema import SPLITS
 
@@ -19,8 +19,7 @@ BESIDE = (
     " Originals: the real image that a fake was made of, or else the same person's of the nearest "
     "frame."
 )
-PLACE = click.Path(path_type=Path)
-FOLDER = click.Path(path_type=Path, file_okay=False)
+RUN = click.Path(path_type=Path, file_okay=False)
 
 
 def _list_methods(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -45,19 +44,19 @@ def _list_methods(context: click.Context, _: click.Parameter, asked: bool) -> No
 )  # fmt: skip
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--label", type=click.Choice(["real", "fake"]), help="Only these images.")
-@click.option("--most", type=click.IntRange(1), help="Images a dataset, drawn over people.")
+@click.option("--most", type=COUNT, help="Images a dataset, drawn over people.")
 @click.option(
     "--target", default="logit", show_default=True, metavar="logit|LAYER:UNIT[,UNIT]",
     help="What is explained.",
 )  # fmt: skip
-@click.option("--universal", type=FOLDER, help="Explain the units of this universality table.")
+@click.option("--universal", type=RUN, help="Explain the units of this universality table.")
 @click.option("--layer", "-l", help="Whose maps are weighted.  [default: the last convolution]")
 @click.option("--baseline", metavar="black|blur|mean|pair", help="What images are compared with.")
 @click.option("--option", "-O", "options", multiple=True, metavar="NAME=VALUE", help="steps=50")
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--memory", default="2G", show_default=True, help="What a batch may take.")
-@click.option("--out", type=PLACE, help="A folder for maps, or NAME.zarr for one file; resumes.")
-@click.option("--figure", type=PLACE, help="Also draw them: NAME, or a .pdf, .svg or .png.")
+@click.option("--out", type=FOLDER, help="A folder for maps, or NAME.zarr for one file; resumes.")
+@click.option("--figure", type=Output(), help="Also draw them: NAME, or a .pdf, .svg or .png.")
 @click.option("--style", help="Of the figure; see `probe figures --help`.")
 @click.option("--check", is_flag=True, help="Check how far the maps can be trusted.")
 @click.option("--checks", metavar="A,B", help="Only these checks.  [default: all]")
@@ -67,7 +66,10 @@ def _list_methods(context: click.Context, _: click.Parameter, asked: bool) -> No
     help="How --compare compares.",
 )  # fmt: skip
 @click.option("--regions", is_flag=True, help="Say where in the face the detectors look.")
-@click.option("--table", type=PLACE, help="What is found: .csv .parquet .tex .md .zarr")
+@click.option(
+    "--table", type=Output("table format", TABLES),
+    help="What is found: .csv .parquet .tex .md .zarr",
+)  # fmt: skip
 @DEVICE
 def attribute(datasets: tuple[str, ...], **options: Any) -> None:
     r"""Explain what detectors say of images by heatmaps, and check whether to trust them.
@@ -76,24 +78,40 @@ def attribute(datasets: tuple[str, ...], **options: Any) -> None:
     probe attribute lab:deepfakes -d runs/demo/detectors/meso4-base --label fake --figure maps
     probe attribute lab -d FOLDER -m gradcam,integrated_gradients --out maps --check
     """
-    from probe.attribution.several import attribute_all, method_names, parse_options
+    from probe.attribution.several import attribute_all, method_names, parse_options, require
     from probe.report.maps import print_maps
 
-    check_out(options["table"])
-    those = detectors_of(options["names"], options["device"])
-    everything, data = _images(datasets, options)
     names = method_names(options["methods"] or ["gradcam"])
     settings = {
         "target": _target(options), "layer": options["layer"], "baseline": options["baseline"],
-        "seed": options["seed"], "memory": options["memory"], "pairs": everything,
+        "seed": options["seed"], "memory": options["memory"],
         "options": parse_options(options["options"]),
     }  # fmt: skip
+    _require(options)
+    those = detectors_of(options["names"], options["device"])
+    require(those, names, out=options["out"], **settings)
+    everything, data = _images(datasets, options)
+    settings["pairs"] = everything
     found = attribute_all(those, data, names, out=options["out"], **settings)
     print_maps(found)
     for place in found.places.values():
         report.written(place)
     _draw(found, data, everything, options)
     _analyse(found, those, data, settings, options)
+
+
+def _require(options: Any) -> None:
+    """Raise for what would be refused only when maps are drawn, checked or compared."""
+    from probe.attribution.trust.checks import chosen_checks
+    from probe.budget import parse_memory
+    from probe.figures import STYLES
+
+    if options["style"]:
+        _ = STYLES[options["style"]]
+    chosen_checks(_checks(options))
+    parse_memory(options["memory"])
+    if options["compare"] and len(set(options["names"])) < 2:
+        raise ProbeError("--compare compares detectors; give two or more with --detector.")
 
 
 def _images(datasets: tuple[str, ...], options: Any) -> tuple[Any, Any]:

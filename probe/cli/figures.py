@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from probe import report
+from probe.cli.writing import Output
 from probe.errors import ProbeError
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ KINDS = ("map", "overlay", "mean", "difference", "single")
 @click.argument("maps", nargs=-1, required=True, type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=Output(),
     required=True,
     metavar="NAME|FILE",
     help="Name of the files without a suffix, or one file.",

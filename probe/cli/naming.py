@@ -1,4 +1,4 @@
-"""What stands for a detector and for a device on the command line."""
+"""What stands for a detector, a device and a number on the command line."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "COUNT",
     "DETECTOR",
     "DEVICE",
     "PRECISION",
+    "SEED",
+    "SHARE",
     "detector_of",
     "detectors_of",
     "say_deviation",
     "taken",
 ]
+
+#: Numbers: how many, a seed, a share between 0 and 1.
+COUNT, SEED = click.IntRange(1), click.IntRange(0)
+SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 DETECTOR = "NAME|FOLDER|NAME=WEIGHTS"
 

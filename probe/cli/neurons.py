@@ -8,14 +8,24 @@ from typing import Any
 import click
 
 from probe import report
-from probe.cli.naming import DETECTOR, DEVICE, PRECISION, detector_of, say_deviation, taken
+from probe.cli.naming import (
+    COUNT,
+    DETECTOR,
+    DEVICE,
+    PRECISION,
+    SEED,
+    SHARE,
+    detector_of,
+    say_deviation,
+    taken,
+)
+from probe.cli.writing import DRAWN, FRAMES, Output
 from probe.schema import SPLITS
 
 __all__ = ["COMMANDS"]
 
-TABLE = click.Path(path_type=Path, dir_okay=False)
 SPLIT = click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
-OUT = click.option("--out", type=TABLE, help=".csv .parquet .tex .md")
+OUT = click.option("--out", type=Output("table format", FRAMES), help=".csv .parquet .tex .md")
 LAYER = click.option("--layer", "-l", help="The detector's unit layer by default.")
 ONE = click.option("--detector", "-d", "name", required=True, metavar=DETECTOR)
 
@@ -31,15 +41,15 @@ ONE = click.option("--detector", "-d", "name", required=True, metavar=DETECTOR)
     help="Which images authors mode takes: drawn over classes and videos, or the first rows.",
 )  # fmt: skip
 @click.option("--positions", is_flag=True, help="Every position of a map is a unit of its own.")
-@click.option("--top", default=0.5, show_default=True, help="Share of units counted a dataset.")
-@click.option("--alpha", default=0.05, show_default=True, help="False discovery rate of the test.")
+@click.option("--top", type=SHARE, default=0.5, show_default=True, help="Units counted a dataset.")
+@click.option("--alpha", type=SHARE, default=0.05, show_default=True, help="False discovery rate.")
 @click.option("--correction", type=click.Choice(["bh", "by"]), default="bh", show_default=True)
 @click.option(
     "--ablate/--no-ablate", "ablated", default=True,
     help="Also take the sets out on people who had no part in choosing them.",
 )  # fmt: skip
 @SPLIT
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @OUT
 @DEVICE
 @PRECISION
@@ -50,24 +60,37 @@ def neurons(
 ) -> None:  # fmt: skip
     """Test which units contribute to detection in every dataset; count them beside nulls."""
     from probe.ablation import NoSetsError, ablate_universal
-    from probe.importance import neuron_importance
+    from probe.datasets.halving import undivided
+    from probe.hooks import trace
+    from probe.importance import MEASURES, default_layer, neuron_importance, one_class
     from probe.neurons import universal_neurons
 
-    detector, parts = detector_of(name, device), _parts(datasets, split)
+    labels = MEASURES[measure].labels
+    detector = detector_of(name, device)
+    trace(detector).resolve(layer or default_layer(detector))
+    parts = _parts(datasets, split)
+    alone = one_class(parts, mode, order, seed)
+    used = [part for part in parts if not labels or part.name not in alone] or parts
+    halves = [part for part in parts if not undivided(part, seed)] if ablated else []
+    _say_left_out(parts, used, halves, alone, ablated and not positions, seed)
     table = neuron_importance(
-        detector, parts, layer, measure, mode=mode, order=order, positions=positions, seed=seed,
+        detector, used, layer, measure, mode=mode, order=order, positions=positions, seed=seed,
         precision=precision,
     )  # fmt: skip
     say_deviation(table.data.attrs)
+    if out:
+        report.written(table.export(out))
+    if len(used) < 2:
+        report.one_dataset(table, alpha)
+        return
     found = universal_neurons(table, top, alpha=alpha, correction=correction)
     report.universality(found)
     if out:
-        report.written(table.export(out))
         report.written(found.export(out.with_name(f"{out.stem}-universality{out.suffix}")))
-    if ablated and not positions:
+    if len(halves) > 1 and not positions:
         try:
             without = ablate_universal(
-                detector, parts, layer, top=top, alpha=alpha, correction=correction, seed=seed
+                detector, halves, layer, top=top, alpha=alpha, correction=correction, seed=seed
             )
         except NoSetsError as error:
             report.note(str(error))
@@ -77,15 +100,42 @@ def neurons(
             report.written(without.export(out.with_name(f"{out.stem}-ablation{out.suffix}")))
 
 
+def _say_left_out(
+    parts: list[Any], used: list[Any], halves: list[Any], alone: dict[str, str], ablated: bool,
+    seed: int,
+) -> None:  # fmt: skip
+    """Say before the work what cannot be measured on these datasets, and why."""
+    from probe.datasets.halving import undivided
+    from probe.stats import MIN_CLUSTERS
+
+    for part in parts:
+        count = len(set(part.samples.clusters.tolist()))
+        if count < MIN_CLUSTERS:
+            report.note(
+                f"Left out: {part.name}: it shows {count} people (else videos); no interval below "
+                f"{MIN_CLUSTERS}."
+            )
+        if part.name in alone:
+            report.note(f"Left out: {part.name}: {alone[part.name]}; no contributions, no test.")
+        elif ablated and part not in halves:
+            report.note(f"Left out: ablation, {part.name}: {undivided(part, seed)}.")
+    if len(used) < 2:
+        report.note("Left out: universality: units are universal over two datasets or more.")
+    elif ablated and len(halves) < 2:
+        report.note("Left out: ablation: fewer than two datasets can be divided by people.")
+
+
 @click.command()
 @click.argument("datasets", nargs=-1, required=True)
 @ONE
 @LAYER
 @click.option("--units", "-u", "sets", multiple=True, required=True, metavar="[NAME=]1,4,7-12")
 @click.option("--values", type=click.Choice(["mean", "zero"]), default="mean", show_default=True)
-@click.option("--random", "n_random", default=100, show_default=True, help="Matched random sets.")
+@click.option(
+    "--random", "n_random", type=COUNT, default=100, show_default=True, help="Matched random sets."
+)
 @SPLIT
-@click.option("--seed", default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @OUT
 @DEVICE
 def ablate(
@@ -94,10 +144,13 @@ def ablate(
 ) -> None:  # fmt: skip
     """Take sets of units out and measure detection, against matched random sets."""
     from probe.ablation import ablate as take_out
+    from probe.ablation import require_units
 
     units = dict(_set(text) for text in sets)
+    detector = detector_of(name, device)
+    require_units(detector, units, layer)
     found = take_out(
-        detector_of(name, device), units, _parts(datasets, split), layer, values=values,
+        detector, units, _parts(datasets, split), layer, values=values,
         n_random=n_random, seed=seed,
     )  # fmt: skip
     report.ablation(found)
@@ -111,8 +164,10 @@ def ablate(
 @LAYER
 @click.option("--held-out", help="Dataset to measure on; each in turn by default.")
 @click.option("--at-least", type=int, help="Datasets a unit has to contribute in; all by default.")
-@click.option("--random", "n_random", default=100, show_default=True, help="Random sets of units.")
-@click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--random", "n_random", type=COUNT, default=100, show_default=True, help="Random sets of units."
+)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 @OUT
 @DEVICE
 def heads(
@@ -144,8 +199,8 @@ def heads(
 @click.option("--units", type=int, multiple=True, help="With --effect: one setting a pair.")
 @click.option("--effect", type=float, multiple=True)
 @click.option("--clusters", default=25, show_default=True, help="Identities a dataset.")
-@click.option("--seed", default=0, show_default=True)
-@click.option("--figure", type=TABLE, help="Also draw it: .pdf .png .svg")
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--figure", type=Output("figure format", DRAWN), help="Also draw it: .pdf .png .svg")
 @OUT
 @DEVICE
 def calibrate(

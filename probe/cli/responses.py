@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from probe import report
-from probe.cli.naming import DETECTOR, DEVICE, detector_of
-from probe.cli.writing import check_out, write_table
+from probe.cli.naming import COUNT, DETECTOR, DEVICE, SEED, detector_of
+from probe.cli.separability import require_layers
+from probe.cli.writing import DRAWN, TABLES, Output, write_table
+from probe.errors import ProbeError, UnknownNameError
 from probe.report.responses import responses as print_responses
 from probe.schema import SPLITS
 
@@ -19,12 +21,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from probe.responses import ResponseReport
+    from probe.store import ActivationStore
 
 __all__ = ["COMMANDS"]
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
-TABLE = click.Path(path_type=Path, dir_okay=False)
-OUT = click.Path(path_type=Path)
 
 
 @click.command()
@@ -40,11 +41,11 @@ OUT = click.Path(path_type=Path)
 )  # fmt: skip
 @click.option("--videos", default=12, show_default=True, help="Lab videos a dataset, to 25.")
 @click.option("--universal", "-u", type=int, multiple=True, help="Units to mark; may be repeated.")
-@click.option("--permutations", default=1999, show_default=True)
+@click.option("--permutations", type=COUNT, default=1999, show_default=True)
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
-@click.option("--seed", default=0, show_default=True)
-@click.option("--figure", type=TABLE, help="Also draw it: .pdf .png .svg")
-@click.option("--out", type=OUT, help=".csv .parquet .tex .md .zarr")
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--figure", type=Output("figure format", DRAWN), help="Also draw it: .pdf .png .svg")
+@click.option("--out", type=Output("table format", TABLES), help=".csv .parquet .tex .md .zarr")
 @DEVICE
 def responses(
     store: Path, layer: str, measurements: Path | None, datasets: tuple[str, ...],
@@ -53,14 +54,25 @@ def responses(
     out: Path | None, device: str,
 ) -> None:  # fmt: skip
     """Say what each unit of a recorded layer responds to."""
+    from probe.artifacts.covariates import COVARIATES
+    from probe.hooks import trace
     from probe.responses import dose_response, relate, render_doses
+    from probe.responses.rendering import check_videos
     from probe.store import ActivationStore
 
     if bool(measurements) == bool(datasets) and (measurements or not name):
         raise click.UsageError("Give --measurements or --datasets, or --detector for doses alone.")
-    check_out(out)
-    detector = detector_of(name, device) if name else None
     recorded = ActivationStore.open(store)
+    _require(recorded, layer, universal)
+    if datasets:
+        for one in covariates:
+            if one not in COVARIATES:
+                raise UnknownNameError("covariate", one, COVARIATES)
+    detector = detector_of(name, device) if name else None
+    full = recorded.attrs["layers"].get(layer, layer)
+    if detector is not None:
+        check_videos(split, videos)
+        trace(detector).resolve(full)
     parts = []
     if measurements or datasets:
         data = _measured(measurements, datasets, split)
@@ -71,7 +83,6 @@ def responses(
         )
     if detector is not None:
         images = render_doses(others=others, split=split, videos=videos)
-        full = recorded.attrs["layers"].get(layer, layer)
         reducer = recorded.attrs["reducer"]
         parts.append(
             dose_response(detector, full, images, reducer=reducer, universal=universal, seed=seed)
@@ -85,6 +96,16 @@ def responses(
 
 
 COMMANDS = (responses,)
+
+
+def _require(store: ActivationStore, layer: str, universal: tuple[int, ...]) -> None:
+    """Raise for a layer or units that are not there, before anything is measured or rendered."""
+    require_layers([layer], [store])
+    units = store[layer].sizes["unit"]
+    if any(not 0 <= unit < units for unit in universal):
+        raise ProbeError(
+            f"universal={list(universal)} was given; {layer!r} has units 0 to {units - 1}."
+        )
 
 
 def _measured(measurements: Path | None, datasets: tuple[str, ...], split: str) -> xr.Dataset:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from probe import report
-from probe.cli.writing import check_out, write_table
+from probe.cli.naming import SEED
+from probe.cli.writing import FOLDER, TABLES, Output, write_table
 from probe.run import slug
 
-__all__ = ["COMMANDS"]
+if TYPE_CHECKING:
+    from probe.store import ActivationStore
+
+__all__ = ["COMMANDS", "require_layers"]
 
 STORE = click.Path(path_type=Path, file_okay=False)
 OUT = click.option(
-    "--out", type=click.Path(path_type=Path), help=".csv .parquet .tex .md; .zarr for all arrays."
+    "--out",
+    type=Output("table format", TABLES),
+    help=".csv .parquet .tex .md; .zarr for all arrays.",
 )
-FIGURES = click.option(
-    "--figures", type=click.Path(path_type=Path, file_okay=False), help="Folder for PDF and PNG."
-)
-SEED = click.option("--seed", default=0, show_default=True)
+FIGURES = click.option("--figures", type=FOLDER, help="Folder for PDF and PNG.")
+SEEDED = click.option("--seed", type=SEED, default=0, show_default=True)
 LAYERS = click.option(
     "--layer", "-l", "layers", multiple=True, help="Of the store; all by default."
 )
@@ -31,7 +37,7 @@ LAYERS = click.option(
 @click.option("--memory", default="4G", show_default=True, help="What may be used.")
 @click.option("--folds", "n_folds", default=5, show_default=True, help="Folds of people.")
 @click.option("--controls", "n_controls", default=199, show_default=True, help="Control tasks.")
-@SEED
+@SEEDED
 @OUT
 @FIGURES
 def separability(
@@ -45,9 +51,11 @@ def separability(
     """
     from probe.figures import save_figure
     from probe.separability import compare_features, drawing, measure_separability
+    from probe.store import ActivationStore
 
-    check_out(out)
-    for place in stores:
+    opened = [ActivationStore.open(place) for place in stores]
+    require_layers(layers, opened)
+    for place in opened:
         found = measure_separability(
             place, layers or None, memory=memory, n_folds=n_folds, n_controls=n_controls, seed=seed
         )
@@ -59,7 +67,7 @@ def separability(
             for suffix in (".pdf", ".png"):
                 save_figure(figure, Path(figures or ".") / f"{name}{end}{suffix}")
     if len(stores) > 1:
-        alike = compare_features(stores, layers or None, seed=seed)
+        alike = compare_features(opened, layers or None, seed=seed)
         report.similarity(alike)
         write_table(alike, out, "-similarity")
     if figures:
@@ -73,7 +81,7 @@ def separability(
 @click.option(
     "--most", default=5000, show_default=True, help="Samples that pictures are fitted on."
 )
-@SEED
+@SEEDED
 @OUT
 @FIGURES
 def embed(
@@ -85,8 +93,8 @@ def embed(
     from probe.figures import save_figure
     from probe.store import ActivationStore
 
-    check_out(out)
     opened = ActivationStore.open(store)
+    require_layers(layers, [opened])
     found = embed_layers(opened, layers or None, methods or None, most=most, seed=seed)
     report.embeddings(found)
     write_table(found, out)
@@ -98,3 +106,10 @@ def embed(
 
 
 COMMANDS = (separability, embed)
+
+
+def require_layers(layers: Sequence[str], stores: Sequence[ActivationStore]) -> None:
+    """Raise `UnknownNameError` for a layer that one of the stores lacks."""
+    for store in stores:
+        for layer in layers:
+            _ = store[layer]

@@ -6,8 +6,9 @@ import numpy as np
 
 from probe.datasets.dataset import Dataset
 from probe.errors import DatasetError
+from probe.schema import FAKE
 
-__all__ = ["halve"]
+__all__ = ["halve", "undivided"]
 
 
 def halve(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
@@ -49,3 +50,18 @@ def halve(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
             )
     which = np.array([side[key] for key in keys])
     return dataset.take(np.flatnonzero(which == 0)), dataset.take(np.flatnonzero(which == 1))
+
+
+def undivided(dataset: Dataset, seed: int = 0) -> str:
+    """Say why `halve` would not give two halves of both classes; empty if it does."""
+    try:
+        lacking = {_missing(half) for half in halve(dataset, seed)} - {""}
+    except DatasetError:
+        return "all images are of one person (else one video), who cannot be divided into halves"
+    found = " or no ".join(sorted(lacking))
+    return f"one half of its people (else videos) would hold no {found}" if found else ""
+
+
+def _missing(dataset: Dataset) -> str:
+    present = set(dataset.labels.tolist())
+    return "" if len(present) == 2 else "real image" if FAKE in present else "fake"

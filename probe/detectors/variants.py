@@ -152,6 +152,15 @@ def train_tuned(
     return train(Detector(base.module, spec), train_sets, target.select(split="val"), out, plan)
 
 
+def require_tuned(variant: str, base: object, target: object) -> None:
+    """Raise `ProbeError` for a variant that is tuned, without what it is tuned from and on."""
+    if variant != VARIANTS[0] and (base is None or target is None):
+        raise ProbeError(
+            f"Variant {variant!r} tunes a trained base on a second dataset. Give both: the "
+            "folder of the base and the target dataset (--base, --target)."
+        )
+
+
 def train_variant(
     name: str,
     variant: str,
@@ -196,11 +205,8 @@ def train_variant(
     if variant == "base":
         planned = plan_base(name, **given)
         return train_base(name, source, out, input_size=input_size, plan=planned, device=device)
-    if base is None or target is None:
-        raise ProbeError(
-            f"Variant {variant!r} tunes a trained base on a second dataset. Give both: the "
-            "folder of the base and the target dataset (--base, --target)."
-        )
+    require_tuned(variant, base, target)
+    assert base is not None and target is not None
     start = load_detector(base, device=device)
     if start.spec.name != name:
         raise ProbeError(

@@ -110,6 +110,8 @@ def embed_layers(
     names, kinds = list(layers or opened.layers), list(methods or METHODS)
     for kind in kinds:
         METHODS[kind]
+    for name in names:
+        _ = opened[name]
     n = len(opened.samples)
     position = np.zeros((len(names), len(kinds), n, 2))
     faith = np.zeros((2, len(names), len(kinds)))

@@ -26,7 +26,7 @@ from probe.stats import (
 )
 from probe.tables import export_frame, open_table, save_table
 
-__all__ = ["CORRECTIONS", "Universality", "universal_neurons"]
+__all__ = ["CORRECTIONS", "Universality", "check_rule", "universal_neurons"]
 
 #: Null detectors of a neuron table: variable, its dimension, and the name of the null.
 NULLS = (
@@ -258,7 +258,9 @@ def universal_neurons(
         If the correction or combination is not known.
     """
     data = table.data
-    _check(data, top, alpha, correction, combination)
+    check_rule(top, alpha, correction, combination)
+    if data.sizes["dataset"] < 2:
+        raise ProbeError("Universality needs at least two datasets; the table has one.")
     kept = max(1, int(data.sizes["unit"] * top))
     lists = [kept] * data.sizes["dataset"]
     draws = simulate_counts(lists, data.sizes["unit"], n_draws, seed)
@@ -292,7 +294,10 @@ def universal_neurons(
     return Universality(out.merge(_excesses(out, draws, data, kept)))
 
 
-def _check(data: xr.Dataset, top: float, alpha: float, correction: str, combination: str) -> None:
+def check_rule(
+    top: float = 0.5, alpha: float = 0.05, correction: str = "bh", combination: str = "simes"
+) -> None:
+    """Raise what `universal_neurons` would for its rule, before a table is computed for it."""
     for name, value in (("top", top), ("alpha", alpha)):
         if not 0 < value < 1:
             what = "a share of the units" if name == "top" else "a false discovery rate"
@@ -300,8 +305,6 @@ def _check(data: xr.Dataset, top: float, alpha: float, correction: str, combinat
     if correction not in CORRECTIONS:
         raise UnknownNameError("correction", correction, CORRECTIONS)
     COMBINERS[combination]
-    if data.sizes["dataset"] < 2:
-        raise ProbeError("Universality needs at least two datasets; the table has one.")
 
 
 def _tested(data: xr.Dataset, alpha: float, combination: str) -> dict[str, Any]:

@@ -8,11 +8,12 @@ import numpy as np
 from rich.table import Table
 
 from probe.report.console import out, plain
+from probe.stats import benjamini_hochberg
 from probe.tables import parsed
 
 if TYPE_CHECKING:
     from probe.calibration import Calibration
-    from probe.neurons import Ablation, Universality
+    from probe.neurons import Ablation, NeuronTable, Universality
     from probe.transfer import HeadTable
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "calibration",
     "count_sentence",
     "heads",
+    "one_dataset",
     "test_sentence",
     "universality",
     "universality_sentence",
@@ -54,6 +56,19 @@ def universality(found: Universality) -> None:
         )
     out().print(nulls)
     out().print(plain(count_sentence(found)), highlight=False)
+
+
+def one_dataset(table: NeuronTable, alpha: float = 0.05) -> None:
+    """Print how many units contribute to detection in the only dataset of a table."""
+    name, p = str(table.data["dataset"].values[0]), table.data["p"].values[0]
+    if not np.isfinite(p).all():
+        reasons = parsed(table.data.attrs.get("one_class", "{}"))
+        why = "; ".join(reasons.values()) if isinstance(reasons, dict) else ""
+        out().print(plain(f"No test: {why or 'p is not defined'}."), highlight=False)
+        return
+    count = int((benjamini_hochberg(p) <= alpha).sum())
+    text = f"{count} of {len(p)} units contribute to detection in {name} (q ≤ {alpha}, BH)."
+    out().print(plain(text), highlight=False)
 
 
 def _spread(at: Any, name: str) -> str:

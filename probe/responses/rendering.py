@@ -20,7 +20,7 @@ from probe.errors import ProbeError, UnknownNameError
 from probe.progress import progress_bar
 from probe.schema import DATASETS, SPLITS
 
-__all__ = ["DOSES", "OTHERS", "DosedImages", "render_doses"]
+__all__ = ["DOSES", "OTHERS", "DosedImages", "check_videos", "render_doses"]
 
 DOSES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -159,7 +159,8 @@ def render_doses(
     _check_names(datasets, artefacts, split, others)
     pool = COUNTS[split] // (2 * FRAMES)
     count = pool if videos is None else videos
-    _check_numbers(doses, frames, count, pool, workers)
+    check_videos(split, count)
+    _check_numbers(doses, frames, workers)
     wanted = tuple(artefacts if artefacts is not None else ARTEFACTS)
     steps = tuple(map(float, doses))
     jobs = [
@@ -237,9 +238,16 @@ def _check_names(
                 raise UnknownNameError(kind, name, allowed)
 
 
-def _check_numbers(
-    doses: Sequence[float], frames: Sequence[int], videos: int, pool: int, workers: int | None
-) -> None:
+def check_videos(split: str, videos: int) -> None:
+    """Raise `ProbeError` for a number of videos that a split of the lab does not have."""
+    pool = COUNTS[split] // (2 * FRAMES)
+    if not 1 <= videos <= pool:
+        raise ProbeError(
+            f"videos={videos} was given; the split has {pool} of each dataset, one an identity."
+        )
+
+
+def _check_numbers(doses: Sequence[float], frames: Sequence[int], workers: int | None) -> None:
     steps = list(doses)
     if len(steps) < 2 or steps[0] != 0 or steps != sorted({*steps}) or steps[-1] > 1:
         raise ProbeError(
@@ -249,10 +257,6 @@ def _check_numbers(
         raise ProbeError(
             f"frames={list(frames)} was given; a video has frames 0 to {FRAMES - 1}, and one or "
             "more are needed, each once."
-        )
-    if not 1 <= videos <= pool:
-        raise ProbeError(
-            f"videos={videos} was given; the split has {pool} of each dataset, one an identity."
         )
     if workers is not None and workers < 1:
         raise ProbeError(f"workers={workers} was given; allowed are 1 and above, or None.")

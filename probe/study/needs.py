@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.datasets import Dataset
-from probe.datasets.halving import halve
+from probe.datasets.halving import undivided
 from probe.errors import DatasetError, did_you_mean
 from probe.importance import MEASURES, one_class
 from probe.schema import FAKE, VARIANTS
@@ -101,17 +101,7 @@ def swept(study: Study, test: Dataset) -> list[Dataset]:
 def divisible(study: Study, test: Dataset) -> list[Dataset]:
     """Return the datasets whose people can be divided into halves that hold both classes."""
     parts = test.by_dataset().values()
-    return [part for part in parts if not _undivided(part, study.seeds[0])]
-
-
-def _undivided(part: Dataset, seed: int) -> str:
-    """Say why people cannot be divided into halves of both classes; empty if they can."""
-    try:
-        lacking = {_missing(half) for half in halve(part, seed)} - {""}
-    except DatasetError:
-        return "all images are of one person (else one video), who cannot be divided into halves"
-    found = " or no ".join(sorted(lacking))
-    return f"one half of its people (else videos) would hold no {found}" if found else ""
+    return [part for part in parts if not undivided(part, study.seeds[0])]
 
 
 def _missing(part: Dataset) -> str:
@@ -170,7 +160,7 @@ def _of_one(study: Study, part: Dataset) -> Iterator[LeftOut]:
         for stage, what in without.items():
             if asked.get(stage, True):
                 yield LeftOut(stage, name, "", f"{where} holds no {lacking}: {what}")
-    elif study.neurons.ablate and (why := _undivided(part, study.seeds[0])):
+    elif study.neurons.ablate and (why := undivided(part, study.seeds[0])):
         yield LeftOut("ablation", name, "", f"{where}: {why}")
     for kind, own in part.samples.table.groupby("label"):
         if own.groupby(["method", "video"]).ngroups == 1:
