@@ -63,7 +63,7 @@ REFUSED: list[tuple[str, str]] = [
     ("calibrate DATA --out x.zip", "Table format '.zip' is not known"),
     ("attribute DATA -d meso4 --figure maps --style aps", "Figure style 'aps' is not known"),
     ("attribute DATA -d meso4 --checks pointing,nothing", "'nothing' is not known"),
-    ("attribute DATA -d meso4 -d other -l conv4", "Layer 'conv4' is not known in mesoinception4"),
+    ("attribute DATA -d meso4 -d other -l conv2", "Layer 'conv2' is not known in mesoinception4"),
     ("attribute DATA -d meso4 --target leeky:3", "Layer 'leeky' is not known"),
     ("attribute DATA -d meso4 --memory apples", "give a size such as"),
     ("attribute DATA -d meso4 --compare", "--compare compares detectors"),

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probe.cli.writing import FORMATS
+from probe.cli.writing import TABLES
 from probe.tables import _WRITERS, export_frame
 
 
@@ -22,4 +22,4 @@ def test_a_table_of_pipes(tmp_path: Path) -> None:
 
 
 def test_commands_know_all_formats() -> None:
-    assert set(FORMATS) == {*_WRITERS, ".zarr"}
+    assert set(TABLES) == {*_WRITERS, ".zarr"}
