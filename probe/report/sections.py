@@ -213,7 +213,7 @@ def _data_table(run: Material) -> Block:
         for split in splits:
             own = part[part["split"] == split]
             fakes = int(own["label"].sum())
-            cells += [f"{len(own) - fakes:,} + {fakes:,}", _people(own)]
+            cells += [f"{len(own) - fakes:,} + {fakes:,}", _people(own)] if len(own) else ["–", "–"]
         source = " (source)" if name == run.manifest.get("source") else ""
         rows.append([f"{name}{source}", *cells])
     head = [word for split in splits for word in (split, "videos (people)")]
@@ -258,7 +258,8 @@ def _detector_table(run: Material) -> Block:
         metrics = card.get("metrics") or {}
         seen = ", ".join(trained_on({label: spec or card.get("spec", {})}, label)) or "not known"
         steps = plan.get("steps")
-        length = f"{plan['epochs']}" + (f" × {steps} steps" if steps else "") if plan else "brought"
+        length = f"{plan['epochs']}" + (f" × {steps} steps" if steps else "") if plan else ""
+        length = length or ("brought" if spec.get("origin", "trained") != "trained" else "–")
         best = metrics.get("best_epoch")
         rows.append([
             label, seen, length, "–" if best is None else str(int(best) + 1),
