@@ -180,7 +180,17 @@ class _Source:
 
     def noted(self, kind: str, of: str) -> str:
         """Return what the run notes as the reason why a table is not there; empty if nothing."""
-        return str(self.notes.get(kind, {}).get(of, ""))
+        own = str(self.notes.get(kind, {}).get(of, ""))
+        if own:
+            return own
+        stage = kind.removeprefix("no_")
+        for one in self.manifest.get("left_out") or []:
+            # What is left out of one dataset leaves the others.
+            if isinstance(one, dict) and not one.get("dataset"):
+                fits = one.get("stage") in ("", stage) and one.get("detector") in ("", of)
+                if fits and one.get("why"):
+                    return str(one["why"])
+        return ""
 
     def reason(self, kind: str, of: str) -> str:
         """Say why a table is not there, also where the run notes nothing."""

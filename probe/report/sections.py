@@ -734,25 +734,32 @@ def _stages(run: Material) -> Limit:
 
 
 def _left_out(run: Material) -> Limit:
-    """Say what the run itself notes as left out."""
-    found = run.manifest.get("left_out") or []
-    pairs = found.items() if isinstance(found, Mapping) else enumerate(found)
-    for name, why in pairs:
-        yield "" if isinstance(name, int) else f"{name}:", _noted(why)
-    for kind, notes in run.provenance.items():
-        if kind.startswith("no_") and isinstance(notes, Mapping):
-            by_reason: dict[str, list[str]] = {}
-            for name, why in notes.items():
-                by_reason.setdefault(str(why).replace(str(name), "…"), []).append(str(name))
-            for why, names in by_reason.items():
-                own = notes[names[0]] if len(names) == 1 else why
-                yield f"No {kind[3:].replace('_', ' ')} of {', '.join(names)}:", str(own)
+    """Say what the run itself notes as left out; runs of earlier versions do so by kind."""
+    found = run.manifest.get("left_out")
+    if found is None:
+        found = [
+            {"stage": kind.removeprefix("no_"), "detector": name, "why": why}
+            for kind, notes in run.provenance.items()
+            if kind.startswith("no_") and isinstance(notes, Mapping)
+            for name, why in notes.items()
+        ]
+    by: dict[tuple[str, str, str], list[str]] = {}
+    for one in found if isinstance(found, list) else []:
+        if isinstance(one, Mapping):
+            detector, why = str(one.get("detector", "")), str(one.get("why", ""))
+            # One line for all detectors of which the same is said.
+            key = str(one.get("stage", "")), str(one.get("dataset", ""))
+            said = why.replace(detector, "this detector") if detector else why
+            by.setdefault((*key, said), []).append(detector)
+    for (stage, dataset, why), names in by.items():
+        of = ", ".join(part for part in (stage, dataset, ", ".join(filter(None, names))) if part)
+        yield f"Left out: {of or 'all'}.", _sentence(why)
+    if said := str(run.provenance.get("dominating") or ""):
+        yield "Joined data.", said
 
 
-def _noted(why: Any) -> str:
-    if isinstance(why, Mapping):
-        return ", ".join(f"{key} {value}" for key, value in why.items())
-    return str(why)
+def _sentence(text: str) -> str:
+    return f"{_capital(text.rstrip('.'))}."
 
 
 def _few(run: Material) -> Limit:

@@ -244,6 +244,31 @@ def test_what_no_detector_can_be_judged_by(few: RunFolder, tmp_path: Path) -> No
     assert "Some neurons contribute universally: cannot be said of any detector" in words
 
 
+@pytest.mark.usefixtures("quick")
+def test_what_a_run_left_out_is_said_with_its_reason(few: RunFolder, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    shutil.copytree(few.root, folder.root)
+    shutil.rmtree(folder.root / "tables/separability")
+    shutil.rmtree(folder.root / "tables/universality")
+    left = [
+        {"stage": "neurons", "dataset": "", "detector": "", "why": "two datasets are needed"},
+        {"stage": "neurons", "dataset": "dfd", "detector": "", "why": "one class"},
+        *({"stage": "separability", "dataset": "", "detector": f"meso4/{v}",
+           "why": f"meso4/{v} is constant"} for v in ("base", "deep")),
+    ]  # fmt: skip
+    manifest = folder.read_manifest() | {"left_out": left}
+    folder.write_manifest({k: v for k, v in manifest.items() if k != "schema_version"})
+    tables = joint_tables(folder)
+    assert set(tables["universality"]["reason"]) == {"two datasets are needed"}
+    reasons = tables["layers"].set_index("detector")["reason"]
+    assert reasons["meso4/base"] == "meso4/base is constant"
+    assert reasons["meso4/shallow"] == "not computed in this run"
+    words = " ".join(Page(write_report(folder).read_text(encoding="utf-8")).text.split())
+    assert "Left out: neurons. Two datasets are needed." in words
+    assert "Left out: neurons, dfd. One class." in words
+    assert "Left out: separability, meso4/base, meso4/deep. This detector is constant." in words
+
+
 def test_wide_images_are_made_smaller(text: str, tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 255, (400, 4000, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "wide.png")
