@@ -93,13 +93,15 @@ def test_every_stage_runs_where_it_is_asked_to(there: Path) -> None:
     assert provenance["device"] == "standin:0"
 
 
+# Each runs a whole study with one stage that forgets the device.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stage, made",
     [
         ("evaluation", "tables/evaluation*"),
-        pytest.param("activations", "stores", marks=pytest.mark.slow),
-        pytest.param("neurons", "tables/neurons", marks=pytest.mark.slow),
-        pytest.param("attribution", "maps", marks=pytest.mark.slow),
+        ("activations", "stores"),
+        ("neurons", "tables/neurons"),
+        ("attribution", "maps"),
     ],
 )
 def test_a_stage_that_forgets_the_device_is_found(

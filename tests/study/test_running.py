@@ -120,6 +120,7 @@ def test_another_study_does_not_write_into_it(done: Path, tmp_path: Path) -> Non
         run_study(parse_study(text, tmp_path / "tiny.toml", done / "out"))
 
 
+@pytest.mark.slow
 def test_changed_settings_go_on_to_the_tables_of_a_new_run(
     done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
