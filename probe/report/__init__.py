@@ -309,7 +309,8 @@ def forecast(those: Sequence[StageState], size: StudySize, costs: Sequence[Stage
     for cost in costs:
         out().print(f"{cost.stage}: {cost.counts}.", highlight=False)
     out().print(
-        "Predicted from a calibration on this machine, as if nothing were there yet.",
+        "Predicted from a calibration on this machine, as if nothing were there yet. Rough: it was "
+        "not held against whole runs so far.",
         highlight=False,
     )
 
