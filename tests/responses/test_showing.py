@@ -125,7 +125,7 @@ def test_the_command_turns_artefacts_up(
         "probe.responses.render_doses", lambda **o: asked.append(o) or images, raising=False
     )
     monkeypatch.setattr(
-        "probe.cli.responses.detector_of", lambda name: detector_of(Known().eval(), SIZE)
+        "probe.cli.responses.detector_of", lambda name, device: detector_of(Known().eval(), SIZE)
     )
     text = run(place / "s.zarr", "-l", "units", "-d", "toy", "--videos", 6, "--others", "own")
     assert asked == [{"others": "own", "split": "test", "videos": 6}]
