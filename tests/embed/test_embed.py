@@ -39,7 +39,7 @@ def test_pictures_keep_groups_apart_and_say_how_well(found: Embeddings) -> None:
         centres = np.stack([places[group == g].mean(axis=0) for g in range(3)])
         nearest = np.linalg.norm(places[:, None] - centres, axis=2).argmin(axis=1)
         # Projected samples too.
-        assert (nearest == group).mean() > 0.97, method
+        assert (nearest == group).mean() > 0.95, method
         assert 0.85 < one["trustworthiness"] <= 1 and 0.2 < one["preservation"] <= 1
 
 
