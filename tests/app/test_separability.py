@@ -341,7 +341,7 @@ def test_layer_numbers_stand_beside_chance(run: Run) -> None:
     text = words(specific_table(view))
     assert f"{view.share:.0%}" in text and "0.33" in text
     none = replace(view, share=float("nan"))
-    assert "cannot be said" in words(specific_table(none))
+    assert "there is no share to tell" in words(specific_table(none))
 
 
 def state(layer: str = LAYER, **more: Any) -> dict[str, Any]:
