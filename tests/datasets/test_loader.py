@@ -172,7 +172,7 @@ elif sys.argv[2] == "evaluate":
 
 
 @pytest.mark.parametrize("work", ["neurons", "ablate", "universal", "record", "evaluate"])
-@pytest.mark.parametrize("few", [1 << 28, 0])
+@pytest.mark.parametrize("few", [pytest.param(1 << 28, marks=pytest.mark.slow), 0])
 def test_each_image_is_decoded_once(noise: Dataset, tmp_path: Path, work: str, few: int) -> None:
     """Counted where files are read, in whichever process: with all nulls, and shared originals."""
     (tmp_path / "sitecustomize.py").write_text(COUNTING)
