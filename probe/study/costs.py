@@ -682,9 +682,16 @@ class _Prediction:
                 check = one.trust[0] + plan.random * one.trust[1]
                 yield _Work("attribution", f"fakes of {label} checked", fakes, check)
                 yield _Work("attribution", "", 1, self._statistic("attention"))
+            # Maps by which variants are compared, on images of their own; they are not kept.
+            compared = plan.similarity_images * self.datasets if self._has_variants(label) else 0
+            yield _Work("attribution", "", compared, one.maps[COMPARED])
         names = len(_architectures(study))
         each = self._statistic("figures")
         yield _Work("figures", "architectures", names, each, DISK["figures"])
+
+    def _has_variants(self, label: str) -> bool:
+        name = label.split("/")[0]
+        return sum(other.split("/")[0] == name for other in self.study.labels) > 1
 
     def memory(self) -> dict[str, float]:
         """Bytes that each stage holds beside what is imported."""

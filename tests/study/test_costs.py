@@ -90,6 +90,17 @@ def test_trainings_and_scores_by_hand(study: Study) -> None:
     assert gained == pytest.approx(2 * size.files * 0.01)
 
 
+def test_maps_that_compare_variants_count(study: Study) -> None:
+    more = study.attribution.model_copy(update={"similarity_images": 7})
+    fewer = study.attribution.model_copy(update={"similarity_images": 3})
+    taken = [
+        costs_of(study.model_copy(update={"attribution": plan}))["attribution"].seconds
+        for plan in (more, fewer)
+    ]
+    # Two variants on two datasets, a fifth of a second a map.
+    assert taken[0] - taken[1] == pytest.approx(2 * 2 * 4 * 0.2)
+
+
 def test_every_stage_has_a_cost(study: Study) -> None:
     found = costs_of(study)
     assert list(found) == [stage.name for stage in stages_of(study)]
