@@ -10,6 +10,7 @@ __all__ = [
     "SCHEMA_VERSION",
     "SPLITS",
     "VARIANTS",
+    "family_of",
 ]
 
 SCHEMA_VERSION = 1
@@ -39,3 +40,18 @@ SAMPLE_COLUMNS = {
     "path": "str",
     "mask": "str",
 }
+
+
+def family_of(label: str) -> str:
+    """Name the detectors whose maps are on one scale: an architecture, as a study trained it.
+
+    Weights that were brought are a family of their own, since nothing relates their logits to
+    those of trained ones.
+
+    Examples
+    --------
+    >>> family_of("meso4/base"), family_of("meso4/deep-seed1"), family_of("meso4/df")
+    ('meso4', 'meso4', 'meso4/df')
+    """
+    name, _, variant = label.rpartition("/")
+    return name if name and variant.split("-seed")[0] in VARIANTS else label

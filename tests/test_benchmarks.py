@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import attribution, ingest, suffixes, sweep
+from benchmarks import attribution, ingest, memory, suffixes, sweep
 from benchmarks.__main__ import NAMES, main
 
 # The dashboard's opens every page of a run, which takes longer than what it would find is worth.
@@ -84,3 +84,22 @@ def test_ingest_keeps_pace_with_the_bare_work(real_data: Path) -> None:
     measured = ingest.measure(real_data / "ffpp-mini")
     assert measured.videos == 7 and measured.frames == 7 * ingest.FRAMES
     assert measured.ratio >= 0.8
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("work", "most", "grows"),
+    [("bootstrap", 300e6, None), ("ablate", 1e9, None), ("compare maps", 300e6, 1.1)],
+)
+def test_memory_is_bounded_at_the_size_of_real_studies(
+    work: str, most: float, grows: float | None
+) -> None:
+    few, many = memory.measure(work, memory.SIZES[work], repeats=1)
+    assert 0 < many.taken < most
+    assert grows is None or many.taken <= grows * few.taken
+
+
+@pytest.mark.slow
+def test_matched_sets_cost_no_more_than_their_units() -> None:
+    few, many = memory.measure("ablate", memory.SIZES["ablate"])
+    assert many.seconds < 4.5 * few.seconds

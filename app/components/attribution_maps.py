@@ -100,7 +100,7 @@ def scale_bar(column: Column, laid: bool) -> Any:
 
 
 def _ends(column: Column) -> list[Any]:
-    """Say where the colours of each architecture end, where that differs."""
+    """Say where the colours of each family end, where that differs."""
     if not column.others:
         return []
     sign = "±" if column.signed else ""

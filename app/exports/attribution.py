@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from app.exports.export import Export
 from app.exports.script import given_roots, script
 from app.queries.attribution import chosen_image, known_mapped, listed_images, mapped_detectors
-from app.queries.attribution_files import architecture_of, image_under, map_values, mask_under
+from app.queries.attribution_files import image_under, map_values, mask_under
 from app.queries.attribution_findings import MODES, WHAT
 from app.queries.attribution_maps import MapsView, maps_view
 from app.queries.reading import MissingTableError, Run
@@ -21,6 +21,7 @@ from probe.attribution.drawing import regions_figure, similarity_figure
 from probe.attribution.findings import MapSimilarity, RegionAttention
 from probe.errors import ProbeError
 from probe.figures import Cell, grid_figure
+from probe.schema import family_of
 
 __all__ = ["EXPORTS"]
 
@@ -56,14 +57,14 @@ def _maps(run: Run, chosen: Selection) -> pd.DataFrame:
 
 
 def _maps_figure(run: Run, chosen: Selection) -> Figure:
-    """Draw the image and its maps: a row a method, a column a detector, a scale an architecture."""
+    """Draw the image and its maps: a row a method, a column a detector, a scale a family."""
     view = _view(run, chosen)
     image, mask = image_under(run, view.image.token), None
     if view.image.has_mask and chosen.outline != "off":
         mask = mask_under(run, view.image.token)
     below = image if chosen.overlay == "overlay" else None
-    # With one architecture its scale stands beside each row; of several each map says its end.
-    several = len({architecture_of(row.detector) for row in view.rows}) > 1
+    # With one family its scale stands beside each row; of several each map says its end.
+    several = len({family_of(row.detector) for row in view.rows}) > 1
     cells: list[list[Cell | None]] = []
     for i, column in enumerate(view.columns):
         line: list[Cell | None] = []
@@ -73,7 +74,7 @@ def _maps_figure(run: Run, chosen: Selection) -> Figure:
             if row.cells[i].source:
                 values = map_values(run, row.detector, column.method, view.image.token)
                 ends = (column.low, column.high)
-                group = f"{column.method} {architecture_of(row.detector)}" if several else ""
+                group = f"{column.method} {family_of(row.detector)}" if several else ""
                 line.append(Cell(below, values, mask, column.signed, ends, group))
             else:
                 line.append(None)
@@ -96,12 +97,14 @@ def _maps_code(run: Run, chosen: Selection) -> str:
         one.method: (one.title, bool(one.signed), (one.low, one.high)) for one in view.columns
     }
     outlined = view.image.has_mask and chosen.outline != "off"
-    several = len({architecture_of(row.detector) for row in view.rows}) > 1
+    several = len({family_of(row.detector) for row in view.rows}) > 1
+    group = "f'{method} {family_of(detector)}'" if several else "''"
     return script(
         run,
         "attribution-maps",
         ["import pandas as pd", "import numpy as np", "from probe import AttributionMap",
-         "from probe.figures import Cell, grid_figure", "from probe.images import run_data"],
+         "from probe.figures import Cell, grid_figure", "from probe.images import run_data",
+         *(["from probe.schema import family_of"] if several else [])],
         [
             f"sample = {view.image.sample!r}",
             f"detectors = {[row.detector for row in view.rows]!r}",
@@ -121,15 +124,13 @@ def _maps_code(run: Run, chosen: Selection) -> str:
             'row = int(np.flatnonzero(data.samples.table["sample"] == sample)[0])',
             f"image, mask = data.image(row), {'data.mask(row)' if outlined else 'None'}",
             f"below = {'image' if chosen.overlay == 'overlay' else 'None'}",
-            "# One scale an architecture.",
-            f"several = {several}",
+            "# One scale an architecture, and one for each weights that were brought.",
             "cells = []",
             "for method, (title, signed, ends) in methods.items():",
             "    line = [None if cells else Cell(image, mask=mask)]",
             "    for detector in detectors:",
             "        one = maps.get((detector, method))",
-            "        kind = method + ' ' + (detector.rpartition('/')[0] or detector)",
-            "        group = kind if several else ''",
+            f"        group = {group}",
             "        cell = one and Cell(below, one.values[0], mask, signed, ends, group)",
             "        line.append(cell)",
             "    cells.append(line)",

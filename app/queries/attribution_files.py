@@ -17,6 +17,7 @@ from probe.attribution.maps import AttributionMap
 from probe.errors import ImageError, ProbeError, StoreError
 from probe.figures.attributions import LOGIT, target_of
 from probe.figures.colours import colours_of, limit_of, overlay
+from probe.schema import family_of
 from probe.thumbnails import SIDE
 
 __all__ = [
@@ -187,12 +188,13 @@ def _overlaid(
 def limit_for(run: Run, label: str, method: str, unit: str) -> float:
     """Return where colours end for a method: the largest limit of a detector's variants.
 
-    Variants of one architecture are compared by their maps. Those of others may be a thousand
-    times larger or smaller, and on one scale nothing of the smaller ones would be seen.
+    Variants of one architecture are compared by their maps. Those of others, and of brought
+    weights, may be a thousand times larger or smaller, and on one scale nothing of the smaller
+    ones would be seen.
     """
-    limits, kin = [], architecture_of(label)
+    limits, kin = [], family_of(label)
     for one in run.detectors:
-        if architecture_of(one) != kin or method not in run.map_methods(one):
+        if family_of(one) != kin or method not in run.map_methods(one):
             continue
         try:
             file = map_file(run, one, method)

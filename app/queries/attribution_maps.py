@@ -24,6 +24,7 @@ from app.selection import Selection
 from probe.attribution.maps import AttributionMap
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.figures.attributions import LOGIT, ends_for, target_of
+from probe.schema import family_of
 
 __all__ = [
     "Cell",
@@ -87,9 +88,9 @@ class Column:
     signed : bool
         Whether the scale runs below 0.
     first : str
-        Architecture that `limit` is of.
+        Family of detectors (`probe.schema.family_of`) that `limit` is of.
     others : tuple of (str, float)
-        Further architectures that are shown, whose colours end elsewhere, and where.
+        Further families that are shown, whose colours end elsewhere, and where.
     """
 
     method: str
@@ -105,7 +106,7 @@ class Column:
 
     def limit_of(self, label: str) -> float:
         """Return where the colours of a detector's maps end."""
-        return dict(self.others).get(architecture_of(label), self.limit)
+        return dict(self.others).get(family_of(label), self.limit)
 
 
 @dataclass(frozen=True)
@@ -253,11 +254,11 @@ def _absent(run: Run, label: str, method: str, refused: dict[str, str]) -> Cell:
 
 
 def _column(run: Run, method: str, shown: Sequence[str]) -> Column:
-    """Say what a method's maps are of, and where the colours of each architecture end."""
+    """Say what a method's maps are of, and where the colours of each family end."""
     first = files_of(run, method)[0]
-    kinds = {architecture_of(one): one for one in reversed(shown) if method in run.map_methods(one)}
+    kinds = {family_of(one): one for one in reversed(shown) if method in run.map_methods(one)}
     limits = {kind: limit_for(run, one, method, first.unit) for kind, one in kinds.items()}
-    ordered = [(kind, limits[kind]) for kind in dict.fromkeys(map(architecture_of, shown))
+    ordered = [(kind, limits[kind]) for kind in dict.fromkeys(map(family_of, shown))
                if kind in limits]  # fmt: skip
     column = column_of(first.maps, ordered[0][1] if ordered else 1.0)
     return replace(column, first=ordered[0][0], others=tuple(ordered[1:])) if ordered else column

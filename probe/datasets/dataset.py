@@ -86,9 +86,15 @@ class Dataset:
         return replace(self, samples=Samples(self.samples.table.iloc[list(indices)]))
 
     def by_dataset(self) -> dict[str, Dataset]:
-        """Split into the datasets it is composed of, in order of first appearance."""
+        """Split into the datasets it is composed of, in order of first appearance.
+
+        Those that were joined have their own cards again.
+        """
         names = list(dict.fromkeys(self.samples.table["dataset"]))
-        return {name: replace(self.select(dataset=name), name=name) for name in names}
+        own = {name: _card_of(self.card, name) or self.card for name in names}
+        return {
+            name: replace(self.select(dataset=name), name=name, card=own[name]) for name in names
+        }
 
     def files(self) -> list[str]:
         """Return the whole path of every image, in the order of the samples."""
@@ -165,6 +171,14 @@ class Dataset:
 
     def _file(self, column: str, index: int) -> Path:
         return self.root / str(self.samples.table[column].iloc[index])
+
+
+def _card_of(card: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
+    """Find the card of a dataset that was joined, maybe more than once; None where it has none."""
+    parts = card.get("parts") or {}
+    if name in parts:
+        return dict(parts[name])
+    return next((found for one in parts.values() if (found := _card_of(one, name))), None)
 
 
 def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

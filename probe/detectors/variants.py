@@ -217,9 +217,12 @@ def train_variant(
 
 
 def _notes(*datasets: Dataset) -> dict[str, object]:
-    return {
-        "trained_on": [
-            {"name": d.name, "datasets": list(d.by_dataset()), "crop": d.card.get("crop")}
-            for d in datasets
-        ]
-    }
+    return {"trained_on": [_note(one) for one in datasets]}
+
+
+def _note(data: Dataset) -> dict[str, object]:
+    """Say what a detector was trained on; by dataset, where those were cut by several rules."""
+    crops = {name: part.card.get("crop") for name, part in data.by_dataset().items()}
+    rules = list(crops.values())
+    same = all(rule == rules[0] for rule in rules)
+    return {"name": data.name, "datasets": list(crops), "crop": rules[0] if same else crops}

@@ -14,6 +14,7 @@ from probe.datasets.subset import draw_rows
 from probe.errors import ProbeError, UnknownNameError
 from probe.figures.cells import ENDS, Cell
 from probe.figures.grids import grid_figure
+from probe.schema import family_of
 
 __all__ = [
     "KINDS", "LOGIT", "Images", "Maps", "Masks", "attribution_figure", "common_unit",
@@ -152,7 +153,7 @@ def attribution_figure(
     scale : {"figure", "row", "column", "cell"}, optional
         Which maps share a scale of colours: by default those of a column where the columns
         differ in method or target, whose units differ then, else all; and never maps of two
-        architectures, whose magnitudes may differ a thousandfold.
+        architectures, or of brought weights, whose magnitudes may differ a thousandfold.
     originals : sequence, optional
         What each fake was made of, as `images`, or None; a column before them.
 
@@ -193,13 +194,14 @@ def attribution_figure(
 
 
 def _groups(maps: Mapping[str, Maps]) -> dict[str, str]:
-    """Say which columns share a scale where several architectures are shown; "" for the rule.
+    """Say which columns share a scale where several families are shown; "" for the rule.
 
     Maps of two architectures may differ a thousandfold, and on one scale the smaller ones would be
     grey; variants of one are there to be compared.
     """
-    names = {title: str(one.data.attrs.get("detector", "")) for title, one in maps.items()}
-    kinds = {title: name.rpartition("/")[0] or name for title, name in names.items()}
+    kinds = {
+        title: family_of(str(one.data.attrs.get("detector", ""))) for title, one in maps.items()
+    }
     if len(set(kinds.values())) == 1:
         return dict.fromkeys(maps, "")
     return {

@@ -27,7 +27,7 @@ from probe.neurons import Universality
 from probe.responses import ResponseReport
 from probe.responses import drawing as responses_drawing
 from probe.run import RunFolder, slug
-from probe.schema import FAKE
+from probe.schema import FAKE, family_of
 from probe.separability import SeparabilityReport
 from probe.separability import drawing as separability_drawing
 from probe.store import ActivationStore
@@ -70,7 +70,8 @@ def draw_figures(
     for name in dict.fromkeys(one.spec.name for one in detectors):
         those = [one for one in detectors if one.spec.name == name]
         if plan.heatmaps and (test.labels == FAKE).any():
-            drawn = heatmaps_on(those, test, plan.heatmap_layer, study.seeds[0])
+            seen = study.images != "none"
+            drawn = heatmaps_on(those, test, plan.heatmap_layer, study.seeds[0], seen)
             _save(folder, f"heatmaps-{slug(name)}", drawn)
         if plan.counts and those[0].name in universality:
             counts = figures.counts_figure(universality[those[0].name].data)
@@ -92,7 +93,7 @@ def draw_analyses(
         transfer = separability_drawing.transfer_grid_figure(separability, layers)
         _save(folder, "transfer", transfer)
     for label in heads_of(study):
-        end = slug(label.rpartition("/")[0])
+        end = slug(family_of(label))
         if plan.separability and label in separability:
             _save_all(folder, separability_drawing.figures_of(separability[label]), end)
             _draw_pictures(folder, label, end)
@@ -123,7 +124,7 @@ def draw_explanations(study: Study, folder: RunFolder, found: Explanations) -> N
     if not study.figures.attribution:
         return
     for label, attention in found.attention.items():
-        end = slug(label.rpartition("/")[0])
+        end = slug(family_of(label))
         _save(folder, f"looking-{end}", regions_figure(attention.data))
     for (name, mode), similarity in found.similarity.items():
         if mode == "corrected":
@@ -151,19 +152,23 @@ def _save_all(folder: RunFolder, drawn: Mapping[str, Figure], end: str) -> None:
 
 
 def heatmaps_on(
-    detectors: list[Detector], test: Dataset, layer: str = "last_conv", seed: int = 0
-) -> Any:
-    """Draw a fake of each dataset by seed, the real image beside it, and Grad-CAM of detectors."""
+    detectors: list[Detector], test: Dataset, layer: str = "last_conv", seed: int = 0,
+    seen: bool = True,
+) -> Any:  # fmt: skip
+    """Draw a fake of each dataset by seed, the real image beside it, and Grad-CAM of detectors.
+
+    Maps stand alone where images are not to be seen.
+    """
     if not (test.labels == FAKE).any():
         raise DatasetError("No dataset of the study holds a fake to draw a heatmap of.")
     fakes = draw(test.select(label=FAKE), 1, seed)
     path = layer_of(detectors[0].spec.name, layer)
     maps = {one.name: attribute(one, fakes, layer=path, progress=False) for one in detectors}
-    images = [fakes.image(i) for i in range(len(fakes))]
+    images = [fakes.image(i) for i in range(len(fakes))] if seen else None
     masks = [fakes.mask(i) for i in range(len(fakes))]
     places = original_positions(fakes, test)
     originals = [test.image(int(i)) if i >= 0 else None for i in places]
     return figures.attribution_figure(
         maps, images, masks, style="ieee-page", scale="column", most=len(fakes),
-        originals=originals if (places >= 0).any() else None,
+        originals=originals if seen and (places >= 0).any() else None,
     )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from probe.run import RunFolder, slug
+from probe.schema import family_of
 from probe.study.plan import Study, heads_of
 
 __all__ = ["AUDIT_FILE", "StageState", "figure_names", "places_of", "stages_of"]
@@ -86,7 +87,8 @@ def _judged(study: Study, folder: RunFolder) -> list[Path]:
 def figure_names(study: Study) -> dict[str, list[str]]:
     """Return the figures that are asked for, and the names of their files without a suffix.
 
-    Those that stand for more: heatmaps, counts and probes of each architecture, and spectra.
+    Those that stand for more: heatmaps and counts of each architecture, probes of each detector
+    as first trained, or brought, and spectra.
     Where detectors look is not listed: it is drawn where faces are found.
     """
     ends = list(dict.fromkeys(slug(label.rpartition("/")[0]) for label in study.labels))
@@ -94,7 +96,7 @@ def figure_names(study: Study) -> dict[str, list[str]]:
         "heatmaps": [f"heatmaps-{end}" for end in ends],
         "matrix": ["zero-shot-matrix"],
         "counts": [f"universal-neurons-{end}" for end in ends],
-        "separability": [f"probes-{end}" for end in ends],
+        "separability": [f"probes-{slug(family_of(one))}" for one in heads_of(study)],
         "artifacts": ["artifacts-spectra"],
     }
     if not study.separability.run or not study.record.layers:

@@ -6,7 +6,6 @@ import json
 import shutil
 from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -323,13 +322,14 @@ def test_maps_that_are_half_written_lose_their_own_place_alone(own: MadeRun) -> 
         explained(run, SHALLOW)
 
 
-def test_architectures_have_scales_of_their_own(own: MadeRun, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("label", "family"), [("other/base", "other"), ("meso4/df", "meso4/df")])
+def test_families_have_scales_of_their_own(label: str, family: str, own: MadeRun) -> None:
     """Maps a thousandth as large are as visible; the legend and the table say where colours end."""
     maps = AttributionMap.open(own.folder.maps(BASE, GRADCAM))
     tiny = maps.data.assign(attribution=maps.data["attribution"] / 1000)
-    tiny = tiny.assign_attrs(detector="other/base")
-    write_manifest(own.folder, detectors=[*DETECTORS, "other/base"])
-    AttributionMap(tiny).save(own.folder.maps("other/base", GRADCAM))
+    tiny = tiny.assign_attrs(detector=label)
+    write_manifest(own.folder, detectors=[*DETECTORS, label])
+    AttributionMap(tiny).save(own.folder.maps(label, GRADCAM))
     run = Run(own.folder)
     image = chosen_image(run, Selection(), BASE)
     view = maps_view(run, Selection(), BASE, image)
@@ -340,15 +340,15 @@ def test_architectures_have_scales_of_their_own(own: MadeRun, tmp_path: Path) ->
     shared = max(np.percentile(np.abs(one), 99.5) for one in kin)
     alone = np.percentile(np.abs(tiny["attribution"].values), 99.5)
     assert column.limit == pytest.approx(shared, rel=1e-6)
-    assert name == "other" and limit == pytest.approx(alone, rel=1e-6)
-    assert column.limit_of("other/base") == limit and column.limit_of(SHALLOW) == column.limit
-    drawn = decoded(map_image(run, "other/base", GRADCAM, image.token, laid=False)[0])
+    assert name == family and limit == pytest.approx(alone, rel=1e-6)
+    assert column.limit_of(label) == limit and column.limit_of(SHALLOW) == column.limit
+    drawn = decoded(map_image(run, label, GRADCAM, image.token, laid=False)[0])
     whole = decoded(map_image(run, BASE, GRADCAM, image.token, laid=False)[0])
     assert drawn.std() > 0.5 * whole.std()
     said_there = str(maps_grid(view, False, True).to_plotly_json())
-    assert "other: end ±" in said_there and "meso4: end ±" in said_there
+    assert f"{family}: end ±" in said_there and "meso4: end ±" in said_there
     answer = client_of(own.root).get("/export/attribution-maps.csv")
     table = pd.read_csv(BytesIO(answer.data))
     ends = table[table["method"] == GRADCAM].set_index("detector")["scale_end"]
-    assert ends["other/base"] == pytest.approx(limit) and ends[BASE] == pytest.approx(shared)
+    assert ends[label] == pytest.approx(limit) and ends[BASE] == pytest.approx(shared)
     assert client_of(own.root).get("/export/attribution-maps.pdf").status_code == 200

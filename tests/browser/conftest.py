@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -49,9 +50,9 @@ class Watch:
 
 
 @contextmanager
-def served(root: Path) -> Iterator[str]:
+def served(root: Path, **given: Any) -> Iterator[str]:
     """Serve a run as users are served, by waitress on a free port."""
-    server = create_server(create_app(root).server, host="127.0.0.1", port=0, threads=8)
+    server = create_server(create_app(root, **given).server, host="127.0.0.1", port=0, threads=8)
     threading.Thread(target=server.run, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.effective_port}"

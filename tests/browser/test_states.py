@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import re
 import shutil
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
-from waitress.server import create_server
 
-from app import create_app
 from app.components import progress
 from app.components.shell import PAGES
 from probe.run import RunFolder
 from tests.app import making
 from tests.app.attacking import IMAGE, SCRIPT
 from tests.app.making import MadeRun, make_run, write_manifest
-from tests.browser.conftest import Watch
+from tests.browser.conftest import Watch, served
 
 pytestmark = pytest.mark.browser
 
@@ -43,17 +38,6 @@ def own(drawn: MadeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made
     folder = RunFolder(tmp_path / "run")
     shutil.copytree(drawn.root, folder.root)
     return replace(drawn, folder=folder)
-
-
-@contextmanager
-def served(root: Path, token: str | None = None) -> Iterator[str]:
-    app = create_app(root, token=token)
-    server = create_server(app.server, host="127.0.0.1", port=0, threads=8)
-    threading.Thread(target=server.run, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.effective_port}"
-    finally:
-        server.close()
 
 
 def write(folder: RunFolder, done: int) -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
 
-from probe.datasets import Dataset, Samples, open_dataset, part_of, write_native
+from probe.datasets import Dataset, Samples, concatenate, open_dataset, part_of, write_native
 from probe.errors import DatasetError, UnknownNameError
 
 
@@ -114,3 +115,16 @@ def test_lab_names_go_to_the_lab(noise: Dataset, monkeypatch: pytest.MonkeyPatch
         ("lab:faceswap", {"split": "test", "root": Path("/somewhere"), "size": 64, "seed": 0}),
         ("lab", {"split": None, "root": None, "size": 128, "seed": 0}),
     ]
+
+
+def test_joined_datasets_keep_their_own_cards(noise: Dataset) -> None:
+    """Also where one of them was joined before; what has no card of its own has the whole."""
+    one, two = noise.by_dataset().values()
+    assert one.card == noise.card
+    cut, lying = {"crop": {"margin": 1.3}}, {"crop": {"rule": "as they lie"}}
+    pair = concatenate([replace(one, card=cut), replace(two, card=lying)], "pair")
+    third = replace(one.take([0]), name="third", card={"crop": "none"})
+    third.samples.table["dataset"] = "third"
+    joined = concatenate([pair, third], "all")
+    found = {name: part.card for name, part in joined.by_dataset().items()}
+    assert found == {"one": cut, "two": lying, "third": {"crop": "none"}}

@@ -11,9 +11,10 @@ import pytest
 
 from probe.datasets import clips, read_native
 from probe.errors import DatasetError
-from probe.study import Study, parse_study
+from probe.study import Study, parse_study, run_study
 from probe.study.data import dominating, open_data, plan_layouts
 from tests.datasets.trees import put_video
+from tests.study.making import require_same_tables
 
 TEXT = """
 seeds = [0]
@@ -115,12 +116,12 @@ def cut(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     return keys
 
 
-def study_of(place: Path, *changes: tuple[str, str]) -> Study:
+def study_of(place: Path, *changes: tuple[str, str], into: Path | None = None) -> Study:
     text = TEXT
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)
-    return parse_study(text, place / "study.toml", place / "out")
+    return parse_study(text, place / "study.toml", into or place / "out")
 
 
 def used(study: Study, folder: Path) -> pd.DataFrame:
@@ -154,6 +155,50 @@ def test_a_larger_run_cuts_what_is_missing_and_nothing_twice(
     both = study_of(place, ('layout = "dfd"', 'layout = "faceforensics"'))
     used(both, tmp_path / "other")
     assert len(cut) == len(keys_of(whole))
+
+
+SMALL = """
+[evaluation]
+resamples = 20
+
+[neurons]
+untrained = 0
+random = 2
+
+[separability]
+controls = 1
+pictures = []
+
+[attribution]
+methods = ["gradcam"]
+images = 1
+similarity_images = 2
+checks = ["completeness"]
+random = 1
+"""
+
+
+@pytest.mark.slow
+def test_the_same_file_goes_from_a_pilot_to_the_real_run(
+    place: Path, tmp_path: Path, cut: list[str]
+) -> None:
+    """All stages of both, in one folder: videos are cut once, and the tables are a fresh run's."""
+    small = ("[budget]", SMALL + "\n[budget]")
+    large = ("images = 24", "images = 48"), ("epochs = 1\nbatch_size", "epochs = 2\nbatch_size")
+    run_study(study_of(place, small, into=tmp_path / "run"))
+    first = list(cut)
+    pilot = read_native(tmp_path / "run/data").samples.table
+    run_study(study_of(place, small, *large, into=tmp_path / "run"))
+    table = read_native(tmp_path / "run/data").samples.table
+    second = cut[len(first) :]
+    assert len(first) == len(set(first)) == len(keys_of(pilot))
+    assert len(second) == len(set(second)) == len(keys_of(table) - keys_of(pilot)) > 0
+    assert not set(first) & set(second)
+    card = json.loads((tmp_path / "run/detectors/meso4-base/card.json").read_text())
+    assert len(card["history"]) == 2
+    run_study(study_of(place, small, *large, into=tmp_path / "fresh"))
+    assert len(cut) == len(first) + len(second)
+    require_same_tables(tmp_path / "run", tmp_path / "fresh")
 
 
 CHANGES = (

@@ -22,11 +22,13 @@ from probe.attribution.maps import AttributionMap
 from probe.attribution.trust.report import TrustReport
 from probe.datasets import read_native
 from probe.datasets.audit import audit
+from probe.detectors import load_detector
 from probe.errors import DatasetError, ProbeError, UnknownNameError
 from probe.joint import JOINT
 from probe.run import RunFolder
 from probe.study import load_study, parse_study, run_study, stages_of
 from probe.study.data import open_data, within_budget
+from probe.study.drawing import heatmaps_on
 from probe.thumbnails import Thumbnails
 from tests.app.conftest import client_of
 from tests.conftest import make_images
@@ -402,6 +404,18 @@ def test_images_are_copied_where_the_study_says_so(
     times = {file: file.stat().st_mtime_ns for file in files}
     open_data(study, tmp_path / "out")
     assert times == {file: file.stat().st_mtime_ns for file in files}
+
+
+def test_a_figure_of_heatmaps_shows_no_image_where_the_study_keeps_none(done: Path) -> None:
+    test = read_native(done / "out/data").select(split="test")
+    one = load_detector(done / "out/detectors/meso4-base")
+    titles = {
+        seen: [axes.get_title() for axes in heatmaps_on([one], test, "units", seen=seen).axes]
+        for seen in (True, False)
+    }
+    assert "image" in titles[True] or "fake" in titles[True]
+    assert not {"image", "fake", "original"} & set(titles[False])
+    assert "meso4/base" in titles[True] and "meso4/base" in titles[False]
 
 
 def test_images_has_three_values(done: Path) -> None:

@@ -1,0 +1,130 @@
+"""Images that lie elsewhere, on every page in a real Chromium: there, moved and gone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser
+
+from app.components.shell import PAGES
+from probe.study import parse_study, run_study
+from tests.app.making import make_run, take_out_images
+from tests.browser.conftest import Watch, served
+
+pytestmark = pytest.mark.browser
+
+#: Pages that show images of the data themselves.
+WITH_IMAGES = ("/neurons", "/attribution", "/compare", "/sample")
+
+#: Images on the page, those that are broken, and those that stand for one that is not shown.
+COUNT = """() => {
+    const all = [...document.images].filter(one => one.complete);
+    return [all.length, all.filter(one => !one.naturalWidth).length];
+}"""
+
+
+def walk(browser: Browser, root: Path, words: str = "", images: tuple[Path, ...] = ()) -> None:
+    """Open every page: no broken icon, no error, and where nothing is shown, the reason."""
+    with served(root, images=images) as address:
+        watch = Watch()
+        page = watch.over(browser.new_context(viewport={"width": 1280, "height": 900}).new_page())
+        for place in PAGES:
+            page.goto(address + place, wait_until="networkidle")
+            page.wait_for_timeout(300)
+            shown, broken = page.evaluate(COUNT)
+            assert not broken, place
+            if place in WITH_IMAGES:
+                assert shown, place
+                assert not words or words in page.locator("main").inner_text(), place
+        page.context.close()
+    assert not watch.complaints
+
+
+def test_every_page_shows_images_that_lie_elsewhere(browser: Browser, tmp_path: Path) -> None:
+    made = make_run(tmp_path / "run")
+    take_out_images(made, tmp_path / "pictures")
+    walk(browser, made.root)
+    made.root.rename(tmp_path / "moved")
+    walk(browser, tmp_path / "moved")
+    (tmp_path / "pictures").rename(tmp_path / "away")
+    walk(browser, tmp_path / "moved", "not there any more")
+    walk(browser, tmp_path / "moved", images=(tmp_path / "away",))
+
+
+def test_a_run_that_names_files_of_others_shows_why_not(browser: Browser, tmp_path: Path) -> None:
+    """Roots that nobody sealed are no roots: neither /etc nor what lies above is opened."""
+    made = make_run(tmp_path / "run")
+    take_out_images(made, tmp_path / "pictures")
+    table = made.data.samples.table.assign(path="/etc/passwd")
+    table.to_parquet(made.folder.data / "samples.parquet", index=False)
+    walk(browser, made.root, "not shown")
+    table.assign(path=str(tmp_path / "pictures/../../secret.png")).to_parquet(
+        made.folder.data / "samples.parquet", index=False
+    )
+    walk(browser, made.root, "not shown")
+
+
+STUDY = """
+title = "Real forgeries, in place"
+
+[[datasets]]
+name = "dfdc"
+layout = "folder"
+root = "REAL/dfdc"
+splits = "cut"
+
+[[datasets]]
+name = "stylegan1"
+layout = "folder"
+root = "REAL/stylegan1"
+splits = "cut"
+
+[detectors]
+names = ["meso4"]
+variants = ["base"]
+input_size = 64
+source = "stylegan1"
+
+[detectors.base]
+epochs = 1
+
+[evaluation]
+resamples = 20
+
+[neurons]
+untrained = 0
+random = 2
+
+[separability]
+controls = 1
+pictures = ["pca"]
+
+[attribution]
+methods = ["gradcam"]
+images = 2
+checks = ["deletion_mean"]
+random = 1
+
+[artifacts]
+doses = false
+"""
+
+
+@pytest.mark.real
+@pytest.mark.slow
+def test_every_page_shows_real_images_used_in_place(
+    browser: Browser, real_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
+    shutil.copytree(real_data / "real-mini", tmp_path / "mini")
+    text = STUDY.replace("REAL", str(tmp_path / "mini"))
+    run_study(parse_study(text, tmp_path / "study.toml", tmp_path / "run"))
+    walk(browser, tmp_path / "run")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    walk(browser, tmp_path / "moved")
+    # Thumbnails went with the run; what has none says so.
+    (tmp_path / "mini").rename(tmp_path / "away")
+    walk(browser, tmp_path / "moved")
+    walk(browser, tmp_path / "moved", images=(tmp_path / "away",))
