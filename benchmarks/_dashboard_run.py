@@ -70,14 +70,20 @@ def write_run(root: Path, size: Size, seed: int = 0) -> None:
     write_reports(folder, rng, DETECTORS, size.names, samples, LAYERS, size.units)
     folder.write_manifest(
         {
-            "title": "A drawn run", "command": "python -m benchmarks dashboard",
-            "created": "2026-11-28T00:00:00+00:00", "complete": True, "simulated": True,
-            "source": size.names[0], "seed": seed, "detectors": list(DETECTORS),
+            "title": "A drawn run",
+            "command": "python -m benchmarks dashboard",
+            "created": "2026-11-28T00:00:00+00:00",
+            "complete": True,
+            "simulated": True,
+            "source": size.names[0],
+            "seed": seed,
+            "detectors": list(DETECTORS),
             "stages": [{"name": "data", "done": True, "seconds": 1.0}],
-            "datasets": list(size.names), "layers": dict.fromkeys(DETECTORS, LAYER),
+            "datasets": list(size.names),
+            "layers": dict.fromkeys(DETECTORS, LAYER),
             "versions": {"numpy": np.__version__},
         }
-    )  # fmt: skip
+    )
 
 
 def _write_data(root: Path, rng: np.random.Generator, size: Size) -> Dataset:
@@ -100,14 +106,18 @@ def _write_data(root: Path, rng: np.random.Generator, size: Size) -> Dataset:
     table = pd.DataFrame(
         {
             "sample": text["d"] + "/" + text["v"] + "/" + text["f"],
-            "dataset": name, "split": "test", "label": label,
-            "method": np.where(label, "swap-" + text["d"], "real"), "video": "v" + text["v"],
-            "identity": text["d"] + "-" + pd.Series((video // 4).astype(str)), "source": "",
+            "dataset": name,
+            "split": "test",
+            "label": label,
+            "method": np.where(label, "swap-" + text["d"], "real"),
+            "video": "v" + text["v"],
+            "identity": text["d"] + "-" + pd.Series((video // 4).astype(str)),
+            "source": "",
             "frame": n // size.datasets % FRAMES,
             "path": "images/" + image + ".png",
             "mask": np.where(label, "masks/" + image + ".png", ""),
         }
-    )  # fmt: skip
+    )
     data = Dataset("drawn", Samples(table), root, {"crop": "as drawn", "simulated": True})
     write_native(data)
     return data
@@ -120,8 +130,11 @@ def _write_store(
     attrs = {
         "detector": {"name": DETECTORS[0], "fingerprint": "d"},
         "dataset": {"name": data.name, "fingerprint": "s"},
-        "layers": {LAYER: LAYER}, "reducer": "mean", "dtype": "float16", "batch_size": BATCH,
-    }  # fmt: skip
+        "layers": {LAYER: LAYER},
+        "reducer": "mean",
+        "dtype": "float16",
+        "batch_size": BATCH,
+    }
     StoreWriter.begin(path, data.samples.table, {LAYER: size.stored}, attrs)
     group = zarr.open_group(path, mode="r+")
     array: Any = group[f"{LAYER}/activation"]
@@ -148,21 +161,33 @@ def _table(rng: np.random.Generator, label: str, size: Size) -> NeuronTable:
     return NeuronTable(
         xr.Dataset(
             {
-                "effect": (dims, effects), "slope": (dims, effects * signs),
+                "effect": (dims, effects),
+                "slope": (dims, effects * signs),
                 "rank": (dims, ranks(effects)),
                 "value": ((*dims, "dose"), np.broadcast_to(2 * steps - 1, (*shape, DOSES)).copy()),
                 "response": ((*dims, "dose"), (effects * signs)[..., None] * steps),
                 "null_effect": (("draw", *dims), rng.gamma(1.0, size=(3, *shape))),
                 "head_effect": (("head", *dims), rng.gamma(1.0, size=(5, *shape))),
-                "contribution": (dims, effects * signs), "p": (dims, p),
+                "contribution": (dims, effects * signs),
+                "p": (dims, p),
                 "beside": (("measure", *dims), effects[None] * 1.5),
             },
-            coords={"dataset": list(size.names), "unit": np.arange(size.units),
-                    "measure": ["weight_range"]},
-            attrs={"table": TABLE, "measure": "ace", "mode": "default", "output": "logit",
-                   "layer": LAYER, "label": label, "seed": 0},
+            coords={
+                "dataset": list(size.names),
+                "unit": np.arange(size.units),
+                "measure": ["weight_range"],
+            },
+            attrs={
+                "table": TABLE,
+                "measure": "ace",
+                "mode": "default",
+                "output": "logit",
+                "layer": LAYER,
+                "label": label,
+                "seed": 0,
+            },
         )
-    )  # fmt: skip
+    )
 
 
 def _matrix(
@@ -178,14 +203,20 @@ def _matrix(
     }
     table = xr.Dataset(
         {
-            "value": (dims, value), "low": (dims, value - 0.05), "high": (dims, value + 0.05),
+            "value": (dims, value),
+            "low": (dims, value - 0.05),
+            "high": (dims, value + 0.05),
             "n_samples": (dims[:3], np.full(shape[:3], size.samples // size.datasets)),
             "n_clusters": (dims[:3], np.full(shape[:3], 100)),
         },
-        coords={"detector": list(DETECTORS), "dataset": list(size.names), "level": levels,
-                "metric": metrics},
+        coords={
+            "detector": list(DETECTORS),
+            "dataset": list(size.names),
+            "level": levels,
+            "metric": metrics,
+        },
         attrs={"level": 0.95, "seed": 0, "specs": json.dumps(specs)},
-    )  # fmt: skip
+    )
     columns = data.samples.table[["dataset", "sample", "method", "video", "frame", "label"]]
     clusters = data.samples.clusters
     parts = [

@@ -46,10 +46,12 @@ class Visitor:
         self._props: dict[str, Any] = {}
         self._inside: dict[str, set[str]] = {}
         self._callbacks = [
-            one for one in json.loads(self._get("/_dash-dependencies"))
-            if not one["clientside_function"] and '"{' not in json.dumps(one)
+            one
+            for one in json.loads(self._get("/_dash-dependencies"))
+            if not one["clientside_function"]
+            and '"{' not in json.dumps(one)
             and "{" not in one["output"]
-        ]  # fmt: skip
+        ]
 
     def open(self, path: str, search: str = "") -> None:
         """Open a page as by its address."""
@@ -118,20 +120,26 @@ class Visitor:
             for name in one["output"].strip(".").split("...")
         ]
         inputs, state = (
-            [{**item, "value": self._props.get(f"{item['id']}.{item['property']}")}
-             for item in one[kind]]
+            [
+                {**item, "value": self._props.get(f"{item['id']}.{item['property']}")}
+                for item in one[kind]
+            ]
             for kind in ("inputs", "state")
-        )  # fmt: skip
+        )
         body = {
-            "output": one["output"], "outputs": outputs if len(outputs) > 1 else outputs[0],
-            "inputs": inputs, "state": state,
+            "output": one["output"],
+            "outputs": outputs if len(outputs) > 1 else outputs[0],
+            "inputs": inputs,
+            "state": state,
             "changedPropIds": sorted(because & {f"{i['id']}.{i['property']}" for i in inputs}),
-        }  # fmt: skip
+        }
         began = time.perf_counter()
         self._server.request(
-            "POST", "/_dash-update-component", json.dumps(body),
+            "POST",
+            "/_dash-update-component",
+            json.dumps(body),
             {"Content-Type": "application/json", "Origin": f"http://127.0.0.1:{self.port}"},
-        )  # fmt: skip
+        )
         response = self._server.getresponse()
         content = response.read()
         took = time.perf_counter() - began

@@ -179,11 +179,19 @@ def portions(folder: Path, count: int, size: int) -> Iterator[Dataset]:
             small.resize((size, size), Image.Resampling.BICUBIC).save(root / f"{i}.png")
             rows.append(
                 {
-                    "sample": str(i), "dataset": "noise", "split": "test", "label": i % 2,
-                    "method": "noise", "video": str(i), "identity": "", "source": "", "frame": 0,
-                    "path": f"{i}.png", "mask": "",
+                    "sample": str(i),
+                    "dataset": "noise",
+                    "split": "test",
+                    "label": i % 2,
+                    "method": "noise",
+                    "video": str(i),
+                    "identity": "",
+                    "source": "",
+                    "frame": 0,
+                    "path": f"{i}.png",
+                    "mask": "",
                 }
-            )  # fmt: skip
+            )
         data = Dataset("noise", Samples(pd.DataFrame(rows)), root, {})
         write_native(data)
         yield data
@@ -245,9 +253,13 @@ def timed(work: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
 
 
 def measure_memory(
-    work: Callable[[int, int, int | None], np.ndarray], what: str, size: int, images: int,
-    megabytes: int | None, apart: bool = True,
-) -> Memory:  # fmt: skip
+    work: Callable[[int, int, int | None], np.ndarray],
+    what: str,
+    size: int,
+    images: int,
+    megabytes: int | None,
+    apart: bool = True,
+) -> Memory:
     """Explain in a process of its own, where its peak memory can be told."""
     if apart:
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
@@ -259,9 +271,11 @@ def measure_memory(
 
 
 def _peak(
-    work: Callable[[int, int, int | None], np.ndarray], size: int, images: int,
+    work: Callable[[int, int, int | None], np.ndarray],
+    size: int,
+    images: int,
     megabytes: int | None,
-) -> tuple[float, float]:  # fmt: skip
+) -> tuple[float, float]:
     load_detector(DETECTOR, input_size=size).logits(np.zeros((1, 3, size, size), np.float32))
     (_, seconds), taken = watched(lambda: timed(lambda: work(size, images, megabytes)))
     return taken, seconds

@@ -148,8 +148,9 @@ def served(root: Path, cache: Path) -> Iterator[Served]:
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "probe", "dashboard", str(root), "--port", str(port)],
-        env={**os.environ, "PROBE_CACHE": str(cache)}, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        env={**os.environ, "PROBE_CACHE": str(cache)},
+        stdout=subprocess.DEVNULL,
+    )
     try:
         while True:
             try:
@@ -305,12 +306,12 @@ def show(found: Measured) -> None:
         table.add_column(heading, justify="right")
     for walk in found.walks:
         table.add_row(
-            str(walk.visitors), f"{len(walk.asked):,}", *(
-                f"{1e3 * walk.quantile(q):,.0f} ms" for q in (0.5, 0.95, 1)
-            ),
+            str(walk.visitors),
+            f"{len(walk.asked):,}",
+            *(f"{1e3 * walk.quantile(q):,.0f} ms" for q in (0.5, 0.95, 1)),
             f"{max(one.size for one in walk.asked) / 1e6:.2f} MB",
             f"{1e3 * float(np.median(walk.images or [np.nan])):.0f} ms",
-        )  # fmt: skip
+        )
     console.print(table)
     console.print(_slowest(found))
     console.print(
@@ -335,10 +336,13 @@ def _slowest(found: Measured, most: int = 15) -> Table:
     for (page, what), calls in rows:
         middle = float(np.median([one.seconds for one in calls]))
         table.add_row(
-            page, what, str(len(calls)),
-            f"{1e3 * middle:,.0f} ms", f"{1e3 * _usual(calls):,.0f} ms",
+            page,
+            what,
+            str(len(calls)),
+            f"{1e3 * middle:,.0f} ms",
+            f"{1e3 * _usual(calls):,.0f} ms",
             f"{max(one.size for one in calls) / 1e3:,.0f} kB",
-        )  # fmt: skip
+        )
     return table
 
 

@@ -45,9 +45,14 @@ def brighter(image: Image.Image) -> Image.Image:
 
 
 COPIES = {
-    "JPEG 95": jpeg(95), "JPEG 75": jpeg(75), "JPEG 40": jpeg(40), "JPEG 20": jpeg(20),
-    "half the size": resized(0.5), "twice the size": resized(2), "brighter": brighter,
-}  # fmt: skip
+    "JPEG 95": jpeg(95),
+    "JPEG 75": jpeg(75),
+    "JPEG 40": jpeg(40),
+    "JPEG 20": jpeg(20),
+    "half the size": resized(0.5),
+    "twice the size": resized(2),
+    "brighter": brighter,
+}
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,10 @@ def measure(data: Dataset, searched: int, repeats: int = 1) -> Measured:
     # For the search more of the same: the hashes with some bits turned over.
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, len(hashes), searched)
-    many = hashes[drawn] ^ (rng.integers(0, 2**63, searched, dtype=np.uint64) & rng.integers(
-        0, 2**63, searched, dtype=np.uint64))  # fmt: skip
+    many = hashes[drawn] ^ (
+        rng.integers(0, 2**63, searched, dtype=np.uint64)
+        & rng.integers(0, 2**63, searched, dtype=np.uint64)
+    )
     brute_pairs, brute = _timed(lambda: all_pairs(many, sides[drawn], RADIUS), repeats)
     pairs, ours = _timed(lambda: near_pairs(many, sides[drawn], RADIUS), repeats)
     np.testing.assert_array_equal(pairs, brute_pairs)

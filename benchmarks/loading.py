@@ -93,9 +93,9 @@ def measure(name: str, data: Dataset, size: int, repeats: int) -> Measured:
             for key, work in works.items():
                 began = time.perf_counter()
                 work()
-                seconds[key].append((time.perf_counter() - began) / (
-                    len(data) if key == "decode" else count
-                ))  # fmt: skip
+                seconds[key].append(
+                    (time.perf_counter() - began) / (len(data) if key == "decode" else count)
+                )
     finally:
         feeding.CACHE_BYTES, loader.FEW = held
     rates = {key: 1 / statistics.median(each) for key, each in seconds.items()}
@@ -119,10 +119,16 @@ def _step(name: str, size: int) -> Callable[[torch.Tensor, torch.Tensor], float]
 
 def show(measured: list[Measured]) -> None:
     table = Table(
-        "network", "decode", "steps", "first epoch", "later", "first ratio", "first ratio, shared",
+        "network",
+        "decode",
+        "steps",
+        "first epoch",
+        "later",
+        "first ratio",
+        "first ratio, shared",
         "later ratio",
         title=f"images a second at {measured[0].size}², {torch.get_num_threads()} threads",
-    )  # fmt: skip
+    )
     for one in measured:
         rates = (one.decode, one.steps, one.first, one.later)
         ratios = (one.first / one.best, one.first / one.shared, one.later / one.best)

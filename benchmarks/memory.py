@@ -54,16 +54,25 @@ class Measured:
 
 def run(tiny: bool) -> None:
     table = Table(
-        "work", "size", "seconds", "MB above input", "time ratio", "memory ratio",
+        "work",
+        "size",
+        "seconds",
+        "MB above input",
+        "time ratio",
+        "memory ratio",
         title="each size against the smaller",
-    )  # fmt: skip
+    )
     for name, sizes in (TINY if tiny else SIZES).items():
         few, many = measure(name, sizes, 1 if tiny else 3, apart=not tiny)
         for size, one in zip(sizes, (few, many), strict=True):
             table.add_row(
-                name, f"{size:,}", f"{one.seconds:.1f}", f"{one.taken / 1e6:,.0f}",
-                f"{one.seconds / few.seconds:.2f}", f"{one.taken / max(few.taken, 1):.2f}",
-            )  # fmt: skip
+                name,
+                f"{size:,}",
+                f"{one.seconds:.1f}",
+                f"{one.taken / 1e6:,.0f}",
+                f"{one.seconds / few.seconds:.2f}",
+                f"{one.taken / max(few.taken, 1):.2f}",
+            )
     Console(width=100).print(table)
 
 
@@ -131,11 +140,21 @@ def without_units(units: int, folder: Path) -> Callable[[], object]:
     for i in range(IMAGES):
         place = folder / f"{i}.png"
         Image.fromarray(rng.integers(0, 256, (SMALL, SMALL, 3), dtype=np.uint8)).save(place)
-        rows.append({
-            "sample": str(i), "dataset": "noise", "split": "test", "label": i % 2,
-            "method": "noise" if i % 2 else "real", "video": str(i), "identity": str(i // 2),
-            "source": "", "frame": 0, "path": place.name, "mask": "",
-        })  # fmt: skip
+        rows.append(
+            {
+                "sample": str(i),
+                "dataset": "noise",
+                "split": "test",
+                "label": i % 2,
+                "method": "noise" if i % 2 else "real",
+                "video": str(i),
+                "identity": str(i // 2),
+                "source": "",
+                "frame": 0,
+                "path": place.name,
+                "mask": "",
+            }
+        )
     data = Dataset("noise", Samples(pd.DataFrame(rows)), folder, {})
     chosen = rng.choice(units, units // 8, replace=False)
     # What is imported and traced once is no memory of the work.
@@ -148,10 +167,12 @@ def write_maps(folder: Path, count: int, side: int) -> None:
     for k, name in enumerate("ab"):
         rng = np.random.default_rng(k)
         coarse = rng.normal(size=(count, 6, 6)).astype(np.float32)
-        values = np.stack([
-            np.asarray(Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC))
-            for one in coarse
-        ])  # fmt: skip
+        values = np.stack(
+            [
+                np.asarray(Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC))
+                for one in coarse
+            ]
+        )
         names = [f"s{i}" for i in range(count)]
         data = xr.Dataset(
             {
@@ -160,9 +181,15 @@ def write_maps(folder: Path, count: int, side: int) -> None:
                 "gap": ("sample", np.full(count, np.nan)),
             },
             {"sample": names, "cluster": ("sample", [f"p{i // 4}" for i in range(count)])},
-            {"maps": MAPS, "method": "gradcam", "target": "fake logit", "signed": True,
-             "layer": "conv4", "detector": name},
-        )  # fmt: skip
+            {
+                "maps": MAPS,
+                "method": "gradcam",
+                "target": "fake logit",
+                "signed": True,
+                "layer": "conv4",
+                "detector": name,
+            },
+        )
         AttributionMap(data).save(folder / f"{name}{count}.zarr")
 
 

@@ -87,9 +87,17 @@ def measure(samples: int, units: int, controls: int, apart: bool = True) -> Meas
     if difference > TOLERANCE:
         raise RuntimeError(f"Ours differs from scikit-learn by {difference:.2g} in AUROC.")
     return Measured(
-        samples, units, used, seconds, memory, our_seconds, their_seconds, our_memory,
-        their_memory, difference,
-    )  # fmt: skip
+        samples,
+        units,
+        used,
+        seconds,
+        memory,
+        our_seconds,
+        their_seconds,
+        our_memory,
+        their_memory,
+        difference,
+    )
 
 
 def write_store(path: Path, samples: int, units: int) -> None:
@@ -97,26 +105,38 @@ def write_store(path: Path, samples: int, units: int) -> None:
     rng = np.random.default_rng(0)
     people = max(5, samples // (2 * FRAMES * DATASETS))
     each = samples // (2 * people * DATASETS)
-    keys = [(d, p, y, f) for d in range(DATASETS) for p in range(people) for y in (0, 1)
-            for f in range(each)]  # fmt: skip
+    keys = [
+        (d, p, y, f)
+        for d in range(DATASETS)
+        for p in range(people)
+        for y in (0, 1)
+        for f in range(each)
+    ]
     table = pd.DataFrame(
         {
             "sample": [f"{d}-{p}-{y}-{f}" for d, p, y, f in keys],
-            "dataset": [f"data{d}" for d, *_ in keys], "split": "test",
+            "dataset": [f"data{d}" for d, *_ in keys],
+            "split": "test",
             "label": [y for _, _, y, _ in keys],
             "method": [f"method{d}" if y else "real" for d, _, y, _ in keys],
             "video": [f"{p}-{y}" for _, p, y, _ in keys],
-            "identity": [f"{d}-{p}" for d, p, *_ in keys], "source": "",
-            "frame": [f for *_, f in keys], "path": "", "mask": "",
+            "identity": [f"{d}-{p}" for d, p, *_ in keys],
+            "source": "",
+            "frame": [f for *_, f in keys],
+            "path": "",
+            "mask": "",
         }
-    )  # fmt: skip
+    )
     shared, own = rng.normal(size=units), rng.normal(size=(DATASETS, units))
     persons = rng.normal(size=(DATASETS, people, units)).astype(np.float32)
     attrs = {
         "detector": {"name": "drawn", "fingerprint": "drawn"},
         "dataset": {"name": "drawn", "fingerprint": "drawn"},
-        "layers": {"units": "units"}, "reducer": "mean", "dtype": "float16", "batch_size": BATCH,
-    }  # fmt: skip
+        "layers": {"units": "units"},
+        "reducer": "mean",
+        "dtype": "float16",
+        "batch_size": BATCH,
+    }
     writer = StoreWriter.begin(path, table, {"units": units}, attrs)
     for where in writer.missing:
         part = keys[where]
@@ -185,10 +205,14 @@ def by_sklearn(part: Part, n_folds: int, controls: int) -> np.ndarray:
         chosen = []
         for inner in (f for f in range(n_folds) if f != outer):
             kept, held = ~np.isin(folds, (outer, inner)), folds == inner
-            chosen.append([
-                roc_auc_score(y[held], _ridge(x, targets[:, :1], weights, kept, a).predict(x[held]))
-                for a in PENALTIES
-            ])  # fmt: skip
+            chosen.append(
+                [
+                    roc_auc_score(
+                        y[held], _ridge(x, targets[:, :1], weights, kept, a).predict(x[held])
+                    )
+                    for a in PENALTIES
+                ]
+            )
         penalty = PENALTIES[int(np.mean(chosen, axis=0).argmax())]
         kept, held = folds != outer, folds == outer
         model = _ridge(x, targets, weights, kept, penalty)
@@ -213,14 +237,21 @@ def show(found: Measured) -> None:
     for heading in ("", "scikit-learn", "ours", "ratio", "memory", "ours"):
         table.add_column(heading, justify="right" if heading else "left")
     table.add_row(
-        "probe and control tasks of one dataset", f"{found.theirs:.1f} s", f"{found.ours:.1f} s",
-        f"{found.ratio:.1f}", f"{found.their_memory / 1e6:,.0f} MB",
+        "probe and control tasks of one dataset",
+        f"{found.theirs:.1f} s",
+        f"{found.ours:.1f} s",
+        f"{found.ratio:.1f}",
+        f"{found.their_memory / 1e6:,.0f} MB",
         f"{found.our_memory / 1e6:,.0f} MB",
-    )  # fmt: skip
+    )
     table.add_row(
-        f"the whole report, {found.used:,} samples used", "", f"{found.report:.0f} s", "", "",
+        f"the whole report, {found.used:,} samples used",
+        "",
+        f"{found.report:.0f} s",
+        "",
+        "",
         f"{found.report_memory / 1e6:,.0f} MB in all",
-    )  # fmt: skip
+    )
     console = Console(width=110)
     console.print(table)
     console.print(f"largest difference of an AUROC: {found.difference:.1e}")

@@ -70,17 +70,25 @@ def run(tiny: bool) -> None:
 def measure_meso(size: int, samples: int, apart: bool = True) -> Measured:
     """Set every channel of Meso4's last convolution to four values."""
     return _measured(
-        "meso4 conv4, 16 channels, 4 values", "suffix rerun", _meso_ours, _meso_rerun,
-        (size, samples), apart,
-    )  # fmt: skip
+        "meso4 conv4, 16 channels, 4 values",
+        "suffix rerun",
+        _meso_ours,
+        _meso_rerun,
+        (size, samples),
+        apart,
+    )
 
 
 def measure_xception(size: int, samples: int, channels: int, apart: bool = True) -> Measured:
     """Set channels behind Xception's last block to zero, one at a time."""
     return _measured(
-        f"xception block12, {channels} channels, zero", "captum", _xception_ours,
-        _xception_captum, (size, samples, channels), apart,
-    )  # fmt: skip
+        f"xception block12, {channels} channels, zero",
+        "captum",
+        _xception_ours,
+        _xception_captum,
+        (size, samples, channels),
+        apart,
+    )
 
 
 def show(rows: list[Measured]) -> None:
@@ -90,9 +98,14 @@ def show(rows: list[Measured]) -> None:
         table.add_column(heading, justify="right" if heading else "left")
     for row in rows:
         table.add_row(
-            row.what, row.peer, f"{row.theirs:.3f}", f"{row.ours:.4f}", f"{row.ratio:,.0f}",
-            f"{row.their_memory / 1e6:.0f} MB", f"{row.our_memory / 1e6:.0f} MB",
-        )  # fmt: skip
+            row.what,
+            row.peer,
+            f"{row.theirs:.3f}",
+            f"{row.ours:.4f}",
+            f"{row.ratio:,.0f}",
+            f"{row.their_memory / 1e6:.0f} MB",
+            f"{row.our_memory / 1e6:.0f} MB",
+        )
     console = Console(width=110)
     console.print(table)
     worst = max(row.difference for row in rows)

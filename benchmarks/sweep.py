@@ -109,7 +109,7 @@ def measure(samples: int, size: int, units: int, repeats: int = 7) -> Measured:
         raise RuntimeError(f"The closed form differs from the plain loop by {difference:.2g}.")
     return Measured(
         samples, units, forward, prefix, loop, ours, difference, loop_memory, our_memory
-    )  # fmt: skip
+    )
 
 
 def plain_loop(

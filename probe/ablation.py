@@ -137,21 +137,28 @@ def ablate(
     data["n_units"] = ("set", [int(one.sum()) for one in sets.values()])
     data["n_distinct"] = ("set", [len(np.unique(one, axis=0)) for one in random.values()])
     data["balance"] = (
-        "set", [_balance(one, random[name], size) for name, one in sets.items()],
-    )  # fmt: skip
+        "set",
+        [_balance(one, random[name], size) for name, one in sets.items()],
+    )
     return Ablation(
         data.assign_attrs(
             {
-                "layer": path, "values": values, "n_random": n_random, "level": level,
-                "n_resamples": n_resamples, "seed": seed, "detector": detector.fingerprint,
-                "label": detector.name, "spec": detector.spec.to_dict(),
+                "layer": path,
+                "values": values,
+                "n_random": n_random,
+                "level": level,
+                "n_resamples": n_resamples,
+                "seed": seed,
+                "detector": detector.fingerprint,
+                "label": detector.name,
+                "spec": detector.spec.to_dict(),
                 "program": program.explain(),
                 "dataset": {name: part.fingerprint for name, part in parts.items()},
                 "units": {n: np.flatnonzero(one).tolist() for n, one in sets.items()},
                 "chosen_on": "given",
             }
         )
-    )  # fmt: skip
+    )
 
 
 def require_units(
@@ -234,9 +241,15 @@ def ablate_universal(
     found: list[dict[str, NDArray[np.int64]]] = []
     for side in (0, 1):
         table = neuron_importance(
-            detector, [pair[side] for pair in halves], layer, n_untrained=0, n_random=0,
-            n_resamples=0, seed=seed, images=images,
-        )  # fmt: skip
+            detector,
+            [pair[side] for pair in halves],
+            layer,
+            n_untrained=0,
+            n_random=0,
+            n_resamples=0,
+            seed=seed,
+            images=images,
+        )
         found.append(universal_neurons(table, top, alpha=alpha, correction=correction).sets())
     both = [name for name in found[0] if name in found[1]]
     alone = sorted({*found[0], *found[1]} - {*both})
@@ -247,12 +260,16 @@ def ablate_universal(
         )
     sides = [
         ablate(
-            detector, {name: found[side][name] for name in both},
-            [pair[1 - side] for pair in halves], layer, seed=seed,
-            images=images, **options,
+            detector,
+            {name: found[side][name] for name in both},
+            [pair[1 - side] for pair in halves],
+            layer,
+            seed=seed,
+            images=images,
+            **options,
         ).data
         for side in (0, 1)
-    ]  # fmt: skip
+    ]
     return Ablation(_averaged(sides, found, alone, parts))
 
 
@@ -426,9 +443,14 @@ def _balance(chosen: NDArray[np.bool_], random: NDArray[np.bool_], size: Floats)
 
 
 def _assembled(
-    measured: Sequence[_Measured], datasets: list[str], sets: list[str], n_random: int,
-    n_resamples: int, level: float, seed: int,
-) -> xr.Dataset:  # fmt: skip
+    measured: Sequence[_Measured],
+    datasets: list[str],
+    sets: list[str],
+    n_random: int,
+    n_resamples: int,
+    level: float,
+    seed: int,
+) -> xr.Dataset:
     n_sets = len(sets)
     columns = np.arange(1 + n_sets + n_sets * n_random)
     points, draws, excesses = [], [], []
@@ -479,9 +501,11 @@ def _with_mean(values: Floats) -> Floats:
 
 
 def _averaged(
-    sides: list[xr.Dataset], found: list[dict[str, NDArray[np.int64]]], alone: list[str],
+    sides: list[xr.Dataset],
+    found: list[dict[str, NDArray[np.int64]]],
+    alone: list[str],
     parts: Mapping[str, Dataset],
-) -> xr.Dataset:  # fmt: skip
+) -> xr.Dataset:
     """Average two directions; their people differ, so half-widths add in squares."""
     mean: xr.Dataset = (sides[0] + sides[1]) / 2
     for name in ("drop", "excess"):
@@ -492,8 +516,10 @@ def _averaged(
     mean["p"] = (1 + reached) / (1 + mean.sizes["random"])
     units = [{name: one.tolist() for name, one in side.items()} for side in found]
     attrs = {
-        **sides[0].attrs, "units": units, "one_half_only": alone,
+        **sides[0].attrs,
+        "units": units,
+        "one_half_only": alone,
         "chosen_on": "the other half of the identities, both ways",
         "dataset": {name: part.fingerprint for name, part in parts.items()},
-    }  # fmt: skip
+    }
     return mean.assign_attrs(attrs)

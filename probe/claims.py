@@ -18,8 +18,11 @@ from probe.tables import export_frame
 __all__ = ["VERDICTS", "Claim", "Judgement", "judge_claims", "judge_tables", "write_claims"]
 
 SUPPORTED, REFUTED, MIXED, OPEN = VERDICTS = (
-    "supported", "not supported", "mixed", "cannot be said",
-)  # fmt: skip
+    "supported",
+    "not supported",
+    "mixed",
+    "cannot be said",
+)
 
 #: AUROC that may be lost away from home before a detector is said to generalize no more.
 MARGIN = 0.05
@@ -286,9 +289,15 @@ def _away(frame: pd.DataFrame, label: str) -> Judgement:
         verdict = OPEN
         sentence += " At home it is not above chance: nothing is there to generalize."
     return Judgement(
-        _AWAY, label, verdict, sentence, float(mean["lost"]), float(mean["lost_low"]),
-        float(mean["lost_high"]), 0.0,
-    )  # fmt: skip
+        _AWAY,
+        label,
+        verdict,
+        sentence,
+        float(mean["lost"]),
+        float(mean["lost_low"]),
+        float(mean["lost_high"]),
+        0.0,
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -367,9 +376,15 @@ def _specific(frame: pd.DataFrame, label: str, layer: str) -> Judgement:
     side = _side(row["specific_low"], row["specific_high"], HALF)
     verdict = {"above": SUPPORTED, "below": REFUTED, "across": OPEN}[side]
     return Judgement(
-        _SPECIFIC, label, verdict, sentence, float(row["specific_share"]),
-        float(row["specific_low"]), float(row["specific_high"]), 0.0,
-    )  # fmt: skip
+        _SPECIFIC,
+        label,
+        verdict,
+        sentence,
+        float(row["specific_share"]),
+        float(row["specific_low"]),
+        float(row["specific_high"]),
+        0.0,
+    )
 
 
 def _layer_row(rows: pd.DataFrame, layer: str) -> pd.Series | None:
@@ -401,9 +416,15 @@ def _telling(tables: Mapping[str, pd.DataFrame], label: str, layer: str) -> Judg
     side = _side(mean["probe_low"], mean["probe_high"], HALFWAY)
     verdict = {"above": REFUTED, "below": SUPPORTED, "across": OPEN}[side]
     return Judgement(
-        _TELLING, label, verdict, sentence, float(mean["probe"]), float(mean["probe_low"]),
-        float(mean["probe_high"]), float(mean["control"]),
-    )  # fmt: skip
+        _TELLING,
+        label,
+        verdict,
+        sentence,
+        float(mean["probe"]),
+        float(mean["probe_low"]),
+        float(mean["probe_high"]),
+        float(mean["control"]),
+    )
 
 
 def _why_no_probe(rows: pd.DataFrame, mean: pd.Series | None) -> str:
@@ -437,9 +458,15 @@ def _maps(frame: pd.DataFrame, name: str) -> Judgement:
     )
     verdict, more = _against_seeds(row)
     return Judgement(
-        _ALIKE, name, verdict, f"{sentence} {more}", float(row["mean"]), float(row["low"]),
-        float(row["high"]), float(row["null_mean"]),
-    )  # fmt: skip
+        _ALIKE,
+        name,
+        verdict,
+        f"{sentence} {more}",
+        float(row["mean"]),
+        float(row["low"]),
+        float(row["high"]),
+        float(row["null_mean"]),
+    )
 
 
 def _against_seeds(row: pd.Series) -> tuple[str, str]:
@@ -543,9 +570,15 @@ def _counted(rows: pd.DataFrame, label: str) -> Judgement:
     # The null that leaves the least.
     least = bounded.iloc[0]
     return Judgement(
-        _COUNT, label, SUPPORTED if least["excess_low"] > 0 else REFUTED, sentence,
-        float(least["excess"]), float(least["excess_low"]), float(least["excess_high"]), 0.0,
-    )  # fmt: skip
+        _COUNT,
+        label,
+        SUPPORTED if least["excess_low"] > 0 else REFUTED,
+        sentence,
+        float(least["excess"]),
+        float(least["excess_low"]),
+        float(least["excess_high"]),
+        0.0,
+    )
 
 
 def _without(frame: pd.DataFrame, label: str) -> Judgement:
@@ -565,6 +598,12 @@ def _without(frame: pd.DataFrame, label: str) -> Judgement:
         return Judgement(_WITHOUT, label, OPEN, f"{sentence} {row['reason']}.")
     beyond = row["excess_low"] > 0 and row["p"] <= ALPHA
     return Judgement(
-        _WITHOUT, label, SUPPORTED if beyond else REFUTED, sentence, float(row["excess"]),
-        float(row["excess_low"]), float(row["excess_high"]), 0.0,
-    )  # fmt: skip
+        _WITHOUT,
+        label,
+        SUPPORTED if beyond else REFUTED,
+        sentence,
+        float(row["excess"]),
+        float(row["excess_low"]),
+        float(row["excess_high"]),
+        0.0,
+    )

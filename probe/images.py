@@ -41,9 +41,19 @@ from probe.progress import track
 from probe.run import RunFolder
 
 __all__ = [
-    "KEEPS", "NotShownError", "Reach", "RunData", "careful", "copy_images", "key_file",
-    "own_paths", "roots_note", "roots_of", "run_data", "token_of",
-]  # fmt: skip
+    "KEEPS",
+    "NotShownError",
+    "Reach",
+    "RunData",
+    "careful",
+    "copy_images",
+    "key_file",
+    "own_paths",
+    "roots_note",
+    "roots_of",
+    "run_data",
+    "token_of",
+]
 
 #: How a run keeps images for those who look at it later: in place, copied, or not at all.
 KEEPS = ("link", "copy", "none")

@@ -223,12 +223,34 @@ def _interval_reason(frame: pd.DataFrame, value: str, low: str) -> pd.Series[str
 # --- Evaluation ------------------------------------------------------------------------------
 
 _EVALUATION = (
-    "level", "metric", "value", "low", "high", "seen", "n_samples", "n_clusters", "reason",
-)  # fmt: skip
+    "level",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "seen",
+    "n_samples",
+    "n_clusters",
+    "reason",
+)
 _GENERALIZATION = (
-    "trained_on", "home", "home_low", "home_high", "value", "low", "high", "lost", "lost_low",
-    "lost_high", "all_low", "all_high", "p", "n_samples", "n_clusters", "reason",
-)  # fmt: skip
+    "trained_on",
+    "home",
+    "home_low",
+    "home_high",
+    "value",
+    "low",
+    "high",
+    "lost",
+    "lost_low",
+    "lost_high",
+    "all_low",
+    "all_high",
+    "p",
+    "n_samples",
+    "n_clusters",
+    "reason",
+)
 
 
 def _evaluation(run: _Source) -> pd.DataFrame:
@@ -259,9 +281,12 @@ def _away(run: _Source, label: str) -> pd.DataFrame:
         return _missing(f"not measured on what it was trained on ({', '.join(home)})")
     attrs = run.evaluation.attrs
     found = home_and_away(
-        rows, home, people=_people(run, rows), level=float(attrs.get("level", 0.95)),
+        rows,
+        home,
+        people=_people(run, rows),
+        level=float(attrs.get("level", 0.95)),
         seed=int(attrs.get("seed", 0)),
-    )  # fmt: skip
+    )
     if not len(found):
         return _missing("no dataset was measured that it was not trained on")
     return found.assign(trained_on=", ".join(home))
@@ -279,18 +304,53 @@ def _people(run: _Source, rows: pd.DataFrame) -> Any:
 # --- Neurons ---------------------------------------------------------------------------------
 
 _UNIVERSALITY = (
-    "layer", "n_units", "n_datasets", "n_tested", "alpha", "universal", "counted", "null",
-    "expected", "excess", "excess_low", "excess_high", "p", "n_samples", "n_clusters", "reason",
-)  # fmt: skip
+    "layer",
+    "n_units",
+    "n_datasets",
+    "n_tested",
+    "alpha",
+    "universal",
+    "counted",
+    "null",
+    "expected",
+    "excess",
+    "excess_low",
+    "excess_high",
+    "p",
+    "n_samples",
+    "n_clusters",
+    "reason",
+)
 _UNITS = (
-    "layer", "n_units", "alpha", "contribute", "specific", "listed", "n_samples", "n_clusters",
+    "layer",
+    "n_units",
+    "alpha",
+    "contribute",
+    "specific",
+    "listed",
+    "n_samples",
+    "n_clusters",
     "reason",
-)  # fmt: skip
+)
 _ABLATION = (
-    "metric", "full", "without", "drop", "drop_low", "drop_high", "excess", "excess_low",
-    "excess_high", "p", "n_units", "n_random", "n_distinct", "balance", "n_samples", "n_clusters",
+    "metric",
+    "full",
+    "without",
+    "drop",
+    "drop_low",
+    "drop_high",
+    "excess",
+    "excess_low",
+    "excess_high",
+    "p",
+    "n_units",
+    "n_random",
+    "n_distinct",
+    "balance",
+    "n_samples",
+    "n_clusters",
     "reason",
-)  # fmt: skip
+)
 
 
 def _universality(run: _Source) -> pd.DataFrame:
@@ -310,17 +370,23 @@ def _counts(run: _Source, label: str) -> pd.DataFrame:
     if "q" not in data:
         reason = reason + f" no test: {len(found.tested)} datasets hold both classes"
     return frame.assign(
-        **_about(data), n_datasets=data.sizes["dataset"], n_tested=len(found.tested),
-        universal=len(found.universal) if "q" in data else np.nan, counted=len(found.counted),
-        n_samples=sizes[:, 0].sum(), n_clusters=sizes[:, 1].sum(), reason=reason.str.strip(),
-    )  # fmt: skip
+        **_about(data),
+        n_datasets=data.sizes["dataset"],
+        n_tested=len(found.tested),
+        universal=len(found.universal) if "q" in data else np.nan,
+        counted=len(found.counted),
+        n_samples=sizes[:, 0].sum(),
+        n_clusters=sizes[:, 1].sum(),
+        reason=reason.str.strip(),
+    )
 
 
 def _about(data: xr.Dataset) -> dict[str, Any]:
     return {
-        "layer": str(data.attrs.get("layer", "")), "n_units": data.sizes["unit"],
+        "layer": str(data.attrs.get("layer", "")),
+        "n_units": data.sizes["unit"],
         "alpha": float(data.attrs["alpha"]),
-    }  # fmt: skip
+    }
 
 
 def _sizes(run: _Source, label: str, data: xr.Dataset, dataset: str) -> tuple[float, float]:
@@ -346,13 +412,17 @@ def _contributing(run: _Source, label: str) -> pd.DataFrame:
     ):
         one = data.sel(dataset=name)
         samples, clusters = _sizes(run, label, data, name)
-        rows.append({
-            "dataset": name,
-            "contribute": int(one["significant"].sum()) if tested else np.nan,
-            "specific": len(found.specific[name]) if tested else np.nan,
-            "listed": int(one["selected"].sum()), "n_samples": samples, "n_clusters": clusters,
-            "reason": "" if tested else "not tested: one class, or no p-value",
-        })  # fmt: skip
+        rows.append(
+            {
+                "dataset": name,
+                "contribute": int(one["significant"].sum()) if tested else np.nan,
+                "specific": len(found.specific[name]) if tested else np.nan,
+                "listed": int(one["selected"].sum()),
+                "n_samples": samples,
+                "n_clusters": clusters,
+                "reason": "" if tested else "not tested: one class, or no p-value",
+            }
+        )
     return pd.DataFrame(rows).assign(**_about(data))
 
 
@@ -383,18 +453,56 @@ def _taken_out(run: _Source, label: str) -> pd.DataFrame:
 # --- Separability ----------------------------------------------------------------------------
 
 _SEPARABILITY = (
-    "seen", "probe", "probe_low", "probe_high", "p", "q", "control", "control_low", "control_high",
-    "head", "head_low", "head_high", "gap", "gap_low", "gap_high", "n_samples", "n_fakes",
-    "sampled", "n_clusters", "reason",
-)  # fmt: skip
+    "seen",
+    "probe",
+    "probe_low",
+    "probe_high",
+    "p",
+    "q",
+    "control",
+    "control_low",
+    "control_high",
+    "head",
+    "head_low",
+    "head_high",
+    "gap",
+    "gap_low",
+    "gap_high",
+    "n_samples",
+    "n_fakes",
+    "sampled",
+    "n_clusters",
+    "reason",
+)
 _BEST = (
-    "layer", "probe", "probe_low", "probe_high", "n_layers", "n_samples", "n_clusters", "reason",
-)  # fmt: skip
+    "layer",
+    "probe",
+    "probe_low",
+    "probe_high",
+    "n_layers",
+    "n_samples",
+    "n_clusters",
+    "reason",
+)
 _LAYERS = (
-    "specific_share", "specific_low", "specific_high", "shared_cosine", "method_accuracy",
-    "method_low", "method_high", "method_chance", "method_p", "domain_accuracy", "domain_low",
-    "domain_high", "domain_chance", "domain_p", "n_samples", "n_clusters", "reason",
-)  # fmt: skip
+    "specific_share",
+    "specific_low",
+    "specific_high",
+    "shared_cosine",
+    "method_accuracy",
+    "method_low",
+    "method_high",
+    "method_chance",
+    "method_p",
+    "domain_accuracy",
+    "domain_low",
+    "domain_high",
+    "domain_chance",
+    "domain_p",
+    "n_samples",
+    "n_clusters",
+    "reason",
+)
 
 
 def _separability(run: _Source) -> pd.DataFrame:
@@ -469,30 +577,80 @@ def _methods(run: _Source, label: str) -> pd.DataFrame:
     data, frame = found.data, found.layers()
     few = "no interval: too few people, or fewer than two methods"
     return frame.assign(
-        n_samples=float(data["sampled"].sum()), n_clusters=float(data["n_clusters"].sum()),
+        n_samples=float(data["sampled"].sum()),
+        n_clusters=float(data["n_clusters"].sum()),
         reason=np.where(frame["specific_low"].isna(), few, ""),
-    )  # fmt: skip
+    )
 
 
 # --- Maps ------------------------------------------------------------------------------------
 
 _SIMILARITY = (
-    "variants", "mean", "low", "high", "null_mean", "null_low", "null_high", "over_null",
-    "over_null_low", "over_null_high", "over_null_p", "retrained_mean", "retrained_low",
-    "retrained_high", "over_retrained", "over_retrained_low", "over_retrained_high",
-    "over_retrained_p", "count_<.7", "count_.7-.9", "count_>=.9", "n_samples", "n_clusters",
+    "variants",
+    "mean",
+    "low",
+    "high",
+    "null_mean",
+    "null_low",
+    "null_high",
+    "over_null",
+    "over_null_low",
+    "over_null_high",
+    "over_null_p",
+    "retrained_mean",
+    "retrained_low",
+    "retrained_high",
+    "over_retrained",
+    "over_retrained_low",
+    "over_retrained_high",
+    "over_retrained_p",
+    "count_<.7",
+    "count_.7-.9",
+    "count_>=.9",
+    "n_samples",
+    "n_clusters",
     "reason",
-)  # fmt: skip
+)
 _ATTENTION = (
-    "dataset", "label", "forgery", "part", "region", "share", "share_low", "share_high", "area",
-    "concentration", "concentration_low", "concentration_high", "q", "change", "change_low",
-    "change_high", "change_q", "other_q", "n_samples", "n_clusters", "n_pairs", "n_faceless",
+    "dataset",
+    "label",
+    "forgery",
+    "part",
+    "region",
+    "share",
+    "share_low",
+    "share_high",
+    "area",
+    "concentration",
+    "concentration_low",
+    "concentration_high",
+    "q",
+    "change",
+    "change_low",
+    "change_high",
+    "change_q",
+    "other_q",
+    "n_samples",
+    "n_clusters",
+    "n_pairs",
+    "n_faceless",
     "reason",
-)  # fmt: skip
+)
 _TRUST = (
-    "value", "low", "high", "chance", "randomised", "randomised_low", "randomised_high",
-    "q_random", "q_edges", "q_shifted", "n_samples", "n_clusters", "reason",
-)  # fmt: skip
+    "value",
+    "low",
+    "high",
+    "chance",
+    "randomised",
+    "randomised_low",
+    "randomised_high",
+    "q_random",
+    "q_edges",
+    "q_shifted",
+    "n_samples",
+    "n_clusters",
+    "reason",
+)
 
 
 def _similarity(run: _Source) -> pd.DataFrame:
@@ -538,8 +696,10 @@ def _trust(run: _Source) -> pd.DataFrame:
         found = run.table(run.folder.trust(label), TrustReport.open)
         if found is not None:
             frame = found.to_dataframe()
-            frame = frame[frame["dataset"] == ("all" if "all" in set(frame["dataset"]) else
-                                               frame["dataset"].iloc[0])]  # fmt: skip
+            frame = frame[
+                frame["dataset"]
+                == ("all" if "all" in set(frame["dataset"]) else frame["dataset"].iloc[0])
+            ]
             frames.append(frame.assign(detector=label))
     return _framed(frames, _TRUST, ("detector", "method", "check"))
 

@@ -262,11 +262,14 @@ def image_scores(scores: pd.DataFrame, sample: str, dataset: str) -> pd.DataFram
         others = own["logit"].to_numpy(dtype=np.float64)
         rows.append(
             {
-                "detector": detector, "logit": logit, "p_fake": float(sigmoid(logit)),
-                "right": (logit > 0) == truth, "above_reals": share_below(logit, others[~fake]),
+                "detector": detector,
+                "logit": logit,
+                "p_fake": float(sigmoid(logit)),
+                "right": (logit > 0) == truth,
+                "above_reals": share_below(logit, others[~fake]),
                 "above_fakes": share_below(logit, others[fake]),
             }
-        )  # fmt: skip
+        )
     if not rows:
         raise ProbeError(
             f"No detector scored {sample!r} of {dataset!r}. Scores are of test images."

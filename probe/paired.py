@@ -166,12 +166,14 @@ def resample_scores(
     dims = ("dataset", "level", "metric")
     return xr.Dataset(
         {
-            "value": (dims, value), "draw": ((*dims, "resample"), draw),
-            "n_samples": (dims[:2], counts[0]), "n_clusters": (dims[:2], counts[1]),
+            "value": (dims, value),
+            "draw": ((*dims, "resample"), draw),
+            "n_samples": (dims[:2], counts[0]),
+            "n_clusters": (dims[:2], counts[1]),
         },
         coords={"dataset": datasets, "level": list(levels), "metric": list(metrics)},
         attrs={"seed": seed, "n_resamples": n_resamples},
-    )  # fmt: skip
+    )
 
 
 def differences(one: xr.Dataset, other: xr.Dataset, level: float = 0.95) -> xr.Dataset:
@@ -217,10 +219,15 @@ def differences(one: xr.Dataset, other: xr.Dataset, level: float = 0.95) -> xr.D
             q[:, j, k] = adjust_together(p[:, j, k])
     dims = ("dataset", "level", "metric")
     arrays = {
-        "value": value, "reference": other["value"].values, "difference": difference,
-        "low": bounds[0], "high": bounds[1], "p": p, "q": q,
+        "value": value,
+        "reference": other["value"].values,
+        "difference": difference,
+        "low": bounds[0],
+        "high": bounds[1],
+        "p": p,
+        "q": q,
         "reason": _reasons(lacking, one["n_clusters"].values, bounds[0]),
-    }  # fmt: skip
+    }
     found = one[["n_samples", "n_clusters"]].assign(
         {name: (dims, array) for name, array in arrays.items()}
     )
@@ -337,33 +344,54 @@ def _lost(at_home: Sequence[_Drawn], away: Mapping[str, _Drawn], level: float) -
 
 #: Columns of what `home_and_away` returns.
 _AWAY = [
-    "dataset", "home", "home_low", "home_high", "value", "low", "high", "lost", "lost_low",
-    "lost_high", "all_low", "all_high", "p", "n_samples", "n_clusters", "reason",
-]  # fmt: skip
+    "dataset",
+    "home",
+    "home_low",
+    "home_high",
+    "value",
+    "low",
+    "high",
+    "lost",
+    "lost_low",
+    "lost_high",
+    "all_low",
+    "all_high",
+    "p",
+    "n_samples",
+    "n_clusters",
+    "reason",
+]
 
 
 def _row(name: str, home: _Drawn, one: _Drawn, level: float, family: int) -> dict[str, object]:
     lost = home.draws - one.draws
     row: dict[str, object] = {"dataset": name}
     for key, value, draws, coverage in (
-        ("home", home.value, home.draws, level), ("value", one.value, one.draws, level),
+        ("home", home.value, home.draws, level),
+        ("value", one.value, one.draws, level),
         ("lost", home.value - one.value, lost, level),
         ("all", np.nan, lost, 1 - (1 - level) / max(family, 1)),
-    ):  # fmt: skip
+    ):
         low, high = _bounds(draws, coverage)
         prefix = "" if key == "value" else f"{key}_"
         row |= {key: value, f"{prefix}low": float(low), f"{prefix}high": float(high)}
     reason = one.reason or (home.reason and f"at home: {home.reason}")
     return row | {
-        "p": float(inverted_level(lost)), "n_samples": one.n_samples,
-        "n_clusters": len(one.people), "reason": reason,
-    }  # fmt: skip
+        "p": float(inverted_level(lost)),
+        "n_samples": one.n_samples,
+        "n_clusters": len(one.people),
+        "reason": reason,
+    }
 
 
 def mean_by_cluster(
-    values: ArrayLike, clusters: ArrayLike, *, n_resamples: int = 1000, level: float = 0.95,
+    values: ArrayLike,
+    clusters: ArrayLike,
+    *,
+    n_resamples: int = 1000,
+    level: float = 0.95,
     seed: int = 0,
-) -> Interval:  # fmt: skip
+) -> Interval:
     """Estimate a mean over samples with an interval over resampled clusters; NaN do not count."""
     x, groups = np.asarray(values, dtype=np.float64), np.asarray(clusters)
     there = np.isfinite(x)
@@ -376,9 +404,14 @@ def mean_by_cluster(
         return np.asarray(w @ s / w.sum(axis=1))
 
     return cluster_bootstrap(
-        mean, np.zeros(int(there.sum())), x[there], groups[there], n_resamples=n_resamples,
-        level=level, seed=seed,
-    )  # fmt: skip
+        mean,
+        np.zeros(int(there.sum())),
+        x[there],
+        groups[there],
+        n_resamples=n_resamples,
+        level=level,
+        seed=seed,
+    )
 
 
 def _at_level(rows: pd.DataFrame, level: str) -> pd.DataFrame:
@@ -392,9 +425,12 @@ def _at_level(rows: pd.DataFrame, level: str) -> pd.DataFrame:
 
 
 def _drawn(
-    metrics: Sequence[str], label: NDArray[np.int64], score: Floats, cluster: NDArray[np.int64],
+    metrics: Sequence[str],
+    label: NDArray[np.int64],
+    score: Floats,
+    cluster: NDArray[np.int64],
     weights: Floats,
-) -> Floats:  # fmt: skip
+) -> Floats:
     """Measure on resamples, shape (metric, resample), with scores counted in bins."""
     code, height = _binned(score)
     fake = label.astype(bool)

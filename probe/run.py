@@ -17,10 +17,22 @@ MANIFEST_FILE = "run.json"
 
 #: What the manifest's entries are, where they are there.
 _KINDS: dict[str, type] = {
-    "title": str, "command": str, "created": str, "source": str, "complete": bool,
-    "simulated": bool, "stages": list, "planned": list, "detectors": list, "datasets": list,
-    "layers": dict, "versions": dict, "images": str, "image_roots": list, "image_seal": str,
-}  # fmt: skip
+    "title": str,
+    "command": str,
+    "created": str,
+    "source": str,
+    "complete": bool,
+    "simulated": bool,
+    "stages": list,
+    "planned": list,
+    "detectors": list,
+    "datasets": list,
+    "layers": dict,
+    "versions": dict,
+    "images": str,
+    "image_roots": list,
+    "image_seal": str,
+}
 
 
 class NoRunError(StoreError):

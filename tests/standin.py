@@ -28,8 +28,13 @@ NAME = "standin"
 ROOT = Path(__file__).parent.parent
 
 #: What only networks do here; closed forms of affine heads work on the CPU in doubles.
-NETWORK = ("aten.convolution.", "aten.convolution_backward.", "aten.native_batch_norm.",
-           "aten._native_batch_norm", "aten.addmm.")  # fmt: skip
+NETWORK = (
+    "aten.convolution.",
+    "aten.convolution_backward.",
+    "aten.native_batch_norm.",
+    "aten._native_batch_norm",
+    "aten.addmm.",
+)
 
 #: Operations that may take plain tensors beside others, as on a GPU.
 BETWEEN = ("aten.copy_.", "aten._to_copy.", "aten.index.", "aten.index_put")
@@ -43,9 +48,14 @@ class Elsewhere(torch.Tensor):
     @staticmethod
     def __new__(cls, inner: torch.Tensor) -> Elsewhere:
         return torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, inner.shape, strides=inner.stride(), storage_offset=inner.storage_offset(),
-            dtype=inner.dtype, layout=inner.layout, device=torch.device(NAME, 0),
-        )  # fmt: skip
+            cls,
+            inner.shape,
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            layout=inner.layout,
+            device=torch.device(NAME, 0),
+        )
 
     def __init__(self, inner: torch.Tensor) -> None:
         self.inner = inner

@@ -181,8 +181,13 @@ def test_a_fake_that_units_carry_is_missed_without_them(noise: Dataset) -> None:
     weight[strong] = np.sign(gap[strong])
     weight[weight == 0] = 0.02
     detector.module.fc2.weight.data = torch.from_numpy(weight[None])
-    found = ablate(detector, {"wired": strong, "others": np.setdiff1d(range(16), strong)[:4]}, test,
-                   n_random=30, n_resamples=50).data  # fmt: skip
+    found = ablate(
+        detector,
+        {"wired": strong, "others": np.setdiff1d(range(16), strong)[:4]},
+        test,
+        n_random=30,
+        n_resamples=50,
+    ).data
     mean = found.sel(dataset="mean", metric="auroc")
     assert float(mean["drop"].sel(set="wired")) > float(mean["drop"].sel(set="others"))
     assert float(mean["p"].sel(set="wired")) < 0.1
@@ -225,9 +230,11 @@ def test_shuffled_labels_are_exchanged_over_people(noise: Dataset) -> None:
     for _, rows in after.assign(changed=changed).groupby(["dataset", "split", "identity"]):
         assert rows["changed"].nunique() == 1 and rows["label"].mean() == 0.5
     assert found.fingerprint != noise.fingerprint
-    one_each = noise.take(np.flatnonzero(
-        before["label"].to_numpy() == before["identity"].str[-1].astype(int).to_numpy() % 2
-    ))  # fmt: skip
+    one_each = noise.take(
+        np.flatnonzero(
+            before["label"].to_numpy() == before["identity"].str[-1].astype(int).to_numpy() % 2
+        )
+    )
     alone = shuffle_labels(one_each, seed=1).samples.table
     counts = one_each.samples.table.groupby(["dataset", "split"])["label"].sum()
     assert (alone.groupby(["dataset", "split"])["label"].sum() == counts).all()

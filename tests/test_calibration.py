@@ -155,12 +155,15 @@ def test_shares_are_counted_against_the_truth(made_up: None) -> None:
     # 32 units: 4 universal, 2 redundant, 4 near, 6 specific, 8 decoys, 4 blind, 2 silent, 2 dead.
     expected = pd.DataFrame(
         {
-            "all": (1, 1, 1, 26 / 32, 0.5, 32), "none": (0, 0, 0, 0, 0.5, 0),
-            "right": (1, 0, 0, 0, 1, 6), "wrong": (0, 1, 1, 1, 0, 26),
-            "two": (1, 0, 0, 0, 1, 10), "near": (0, 4 / 26, 1, 1, 0.5, 4),
+            "all": (1, 1, 1, 26 / 32, 0.5, 32),
+            "none": (0, 0, 0, 0, 0.5, 0),
+            "right": (1, 0, 0, 0, 1, 6),
+            "wrong": (0, 1, 1, 1, 0, 26),
+            "two": (1, 0, 0, 0, 1, 10),
+            "near": (0, 4 / 26, 1, 1, 0.5, 4),
         },
         index=["power", "false_rate", "false_sharpest", "false_discovery", "auc", "called"],
-    ).T  # fmt: skip
+    ).T
     pd.testing.assert_frame_equal(
         found.loc[expected.index, expected.columns], expected, check_names=False, check_dtype=False
     )

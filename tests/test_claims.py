@@ -17,59 +17,139 @@ LABEL = "meso4/base"
 def away(lost: dict[str, tuple[float, float]], home_low: float = 0.8) -> list[dict[str, Any]]:
     """Rows of ``generalization``: dataset to the interval of what is lost there."""
     return [
-        {"detector": LABEL, "dataset": name, "trained_on": "a", "home": 0.9, "home_low": home_low,
-         "home_high": 0.95, "value": 0.9 - (low + high) / 2, "low": 0.5, "high": 0.6,
-         "lost": (low + high) / 2, "lost_low": low, "lost_high": high, "all_low": low,
-         "all_high": high, "p": 0.01, "n_samples": 9, "n_clusters": 9, "reason": ""}
+        {
+            "detector": LABEL,
+            "dataset": name,
+            "trained_on": "a",
+            "home": 0.9,
+            "home_low": home_low,
+            "home_high": 0.95,
+            "value": 0.9 - (low + high) / 2,
+            "low": 0.5,
+            "high": 0.6,
+            "lost": (low + high) / 2,
+            "lost_low": low,
+            "lost_high": high,
+            "all_low": low,
+            "all_high": high,
+            "p": 0.01,
+            "n_samples": 9,
+            "n_clusters": 9,
+            "reason": "",
+        }
         for name, (low, high) in lost.items()
-    ]  # fmt: skip
+    ]
 
 
 def layer(share: tuple[float, float]) -> list[dict[str, Any]]:
     return [
-        {"detector": LABEL, "layer": "units", "specific_share": sum(share) / 2,
-         "specific_low": share[0], "specific_high": share[1], "method_accuracy": 0.5,
-         "method_low": 0.4, "method_high": 0.6, "method_chance": 0.2, "method_p": 0.01,
-         "reason": ""}
-    ]  # fmt: skip
+        {
+            "detector": LABEL,
+            "layer": "units",
+            "specific_share": sum(share) / 2,
+            "specific_low": share[0],
+            "specific_high": share[1],
+            "method_accuracy": 0.5,
+            "method_low": 0.4,
+            "method_high": 0.6,
+            "method_chance": 0.2,
+            "method_p": 0.01,
+            "reason": "",
+        }
+    ]
 
 
 def probes(mean: tuple[float, float]) -> list[dict[str, Any]]:
-    row = {"detector": LABEL, "layer": "units", "probe": sum(mean) / 2, "probe_low": mean[0],
-           "probe_high": mean[1], "control": 0.5, "head": 0.6, "q": 0.01, "seen": False,
-           "reason": ""}  # fmt: skip
-    return [{**row, "dataset": "a", "seen": True}, {**row, "dataset": "b"},
-            {**row, "dataset": "mean", "q": np.nan}]  # fmt: skip
+    row = {
+        "detector": LABEL,
+        "layer": "units",
+        "probe": sum(mean) / 2,
+        "probe_low": mean[0],
+        "probe_high": mean[1],
+        "control": 0.5,
+        "head": 0.6,
+        "q": 0.01,
+        "seen": False,
+        "reason": "",
+    }
+    return [
+        {**row, "dataset": "a", "seen": True},
+        {**row, "dataset": "b"},
+        {**row, "dataset": "mean", "q": np.nan},
+    ]
 
 
 def alike(seeds: tuple[float, float] | None = None) -> list[dict[str, Any]]:
     low, high = seeds or (np.nan, np.nan)
     return [
-        {"architecture": "meso4", "mode": "corrected", "dataset": "all", "variants": "base, deep",
-         "mean": 0.6, "low": 0.5, "high": 0.7, "null_mean": 0.2, "over_null": 0.4,
-         "over_null_low": 0.3, "over_null_high": 0.5, "over_null_p": 0.001,
-         "over_retrained": (low + high) / 2, "over_retrained_low": low, "over_retrained_high": high,
-         "over_retrained_p": 0.01, "count_<.7": 3, "count_.7-.9": 1, "count_>=.9": 0,
-         "n_samples": 4, "reason": ""}
-    ]  # fmt: skip
+        {
+            "architecture": "meso4",
+            "mode": "corrected",
+            "dataset": "all",
+            "variants": "base, deep",
+            "mean": 0.6,
+            "low": 0.5,
+            "high": 0.7,
+            "null_mean": 0.2,
+            "over_null": 0.4,
+            "over_null_low": 0.3,
+            "over_null_high": 0.5,
+            "over_null_p": 0.001,
+            "over_retrained": (low + high) / 2,
+            "over_retrained_low": low,
+            "over_retrained_high": high,
+            "over_retrained_p": 0.01,
+            "count_<.7": 3,
+            "count_.7-.9": 1,
+            "count_>=.9": 0,
+            "n_samples": 4,
+            "reason": "",
+        }
+    ]
 
 
 def counts(universal: float = 4, excess: float = 5.0) -> list[dict[str, Any]]:
     return [
-        {"detector": LABEL, "layer": "units", "n_units": 16, "n_datasets": 2, "n_tested": 2,
-         "alpha": 0.05, "universal": universal, "counted": 8, "null": null, "expected": 3.0,
-         "excess": excess, "excess_low": excess - 2, "excess_high": excess + 2, "p": 0.02,
-         "reason": "" if np.isfinite(universal) else "no test: 1 datasets hold both classes"}
+        {
+            "detector": LABEL,
+            "layer": "units",
+            "n_units": 16,
+            "n_datasets": 2,
+            "n_tested": 2,
+            "alpha": 0.05,
+            "universal": universal,
+            "counted": 8,
+            "null": null,
+            "expected": 3.0,
+            "excess": excess,
+            "excess_low": excess - 2,
+            "excess_high": excess + 2,
+            "p": 0.02,
+            "reason": "" if np.isfinite(universal) else "no test: 1 datasets hold both classes",
+        }
         for null in ("independence", "untrained")
-    ]  # fmt: skip
+    ]
 
 
 def taken(excess: tuple[float, float], p: float = 0.01) -> list[dict[str, Any]]:
     return [
-        {"detector": LABEL, "set": "universal", "dataset": "mean", "metric": "auroc", "drop": 0.1,
-         "drop_low": 0.05, "drop_high": 0.15, "excess": sum(excess) / 2, "excess_low": excess[0],
-         "excess_high": excess[1], "p": p, "n_units": 4, "n_random": 100, "reason": ""}
-    ]  # fmt: skip
+        {
+            "detector": LABEL,
+            "set": "universal",
+            "dataset": "mean",
+            "metric": "auroc",
+            "drop": 0.1,
+            "drop_low": 0.05,
+            "drop_high": 0.15,
+            "excess": sum(excess) / 2,
+            "excess_low": excess[0],
+            "excess_high": excess[1],
+            "p": p,
+            "n_units": 4,
+            "n_random": 100,
+            "reason": "",
+        }
+    ]
 
 
 def missing(reason: str, **lead: object) -> list[dict[str, Any]]:
@@ -79,11 +159,14 @@ def missing(reason: str, **lead: object) -> list[dict[str, Any]]:
 COLUMNS = {
     name: list(rows[0])
     for name, rows in {
-        "generalization": away({"mean": (0.1, 0.2)}), "layers": layer((0, 1)),
-        "separability": probes((0, 1)), "similarity": alike(), "universality": counts(),
+        "generalization": away({"mean": (0.1, 0.2)}),
+        "layers": layer((0, 1)),
+        "separability": probes((0, 1)),
+        "similarity": alike(),
+        "universality": counts(),
         "ablation": taken((0, 1)),
     }.items()
-}  # fmt: skip
+}
 
 
 def judged(which: int, **tables: list[dict[str, Any]]) -> Claim:
@@ -165,11 +248,16 @@ def test_artifacts_that_were_not_computed() -> None:
         (0, taken((0.01, 0.05)), REFUTED),
         (np.nan, taken((0.01, 0.05)), OPEN),
         (4, missing("not computed in this run", set="universal"), OPEN),
-        (4, missing("no unit was found universal in both halves of the identities",
-                    set="universal"), MIXED),
+        (
+            4,
+            missing(
+                "no unit was found universal in both halves of the identities", set="universal"
+            ),
+            MIXED,
+        ),
         (4, taken((np.nan, np.nan)), OPEN),
     ],
-)  # fmt: skip
+)
 def test_neurons(universal: float, ablation: list[dict[str, Any]], verdict: str) -> None:
     claim = judged(2, universality=counts(universal), ablation=ablation)
     assert claim.verdict == verdict

@@ -43,10 +43,26 @@ def masked(data: Dataset) -> None:
 def test_one_command_gives_maps_figure_and_tables(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("attribute", place / "data", "-d", place / "meso-0", "-m", "gradcam,deeplift,rollout",
-             "--label", "fake", "--most", "6", "--out", tmp_path / "maps",
-             "--figure", tmp_path / "fig/a", "--checks", "mask_auroc,pointing,deletion_mean",
-             "--table", tmp_path / "t.csv")  # fmt: skip
+    words = (
+        "attribute",
+        place / "data",
+        "-d",
+        place / "meso-0",
+        "-m",
+        "gradcam,deeplift,rollout",
+        "--label",
+        "fake",
+        "--most",
+        "6",
+        "--out",
+        tmp_path / "maps",
+        "--figure",
+        tmp_path / "fig/a",
+        "--checks",
+        "mask_auroc,pointing,deletion_mean",
+        "--table",
+        tmp_path / "t.csv",
+    )
     assert run(*words) == 0
     printed = capsys.readouterr().out
     for text in ("fake logit", "conv4", "attention rollout cannot explain", "edges", "mask_auroc"):
@@ -73,9 +89,20 @@ def test_detectors_are_compared_and_regions_reported(
 
     save_detector(type(detector)(detector.module, replace(detector.spec, variant="deep")), two, {})
     code = run(
-        "attribute", place / "data", "-d", place / "meso-0", "-d", two, "--label", "fake",
-        "--compare", "--mode", "authors", "--table", tmp_path / "t.md",
-    )  # fmt: skip
+        "attribute",
+        place / "data",
+        "-d",
+        place / "meso-0",
+        "-d",
+        two,
+        "--label",
+        "fake",
+        "--compare",
+        "--mode",
+        "authors",
+        "--table",
+        tmp_path / "t.md",
+    )
     assert code == 0 and "SSIM" in capsys.readouterr().out
     assert "|" in (tmp_path / "t-gradcam-similarity.md").read_text()
 
@@ -83,9 +110,23 @@ def test_detectors_are_compared_and_regions_reported(
 def test_a_unit_and_options(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "u.zarr"
     code = run(
-        "attribute", place / "data", "-d", place / "meso-0", "-m", "integrated_gradients",
-        "--target", "conv3:2,5", "-O", "steps=8", "--baseline", "mean", "--most", "2", "--out", out,
-    )  # fmt: skip
+        "attribute",
+        place / "data",
+        "-d",
+        place / "meso-0",
+        "-m",
+        "integrated_gradients",
+        "--target",
+        "conv3:2,5",
+        "-O",
+        "steps=8",
+        "--baseline",
+        "mean",
+        "--most",
+        "2",
+        "--out",
+        out,
+    )
     attrs = AttributionMap.open(out).data.attrs
     assert code == 0 and attrs["target"] == "conv3[2 units]" and attrs["baseline"] == "mean"
     assert json.loads(attrs["options"]) == {"steps": 8}
@@ -100,8 +141,16 @@ def test_universal_units_together(
 
     monkeypatch.setattr(Universality, "open", classmethod(lambda cls, path: Table()))
     out = tmp_path / "u.zarr"
-    words = ("attribute", place / "data", "-d", place / "meso-0", "--most", "2",
-             "--universal", tmp_path / "any.zarr")  # fmt: skip
+    words = (
+        "attribute",
+        place / "data",
+        "-d",
+        place / "meso-0",
+        "--most",
+        "2",
+        "--universal",
+        tmp_path / "any.zarr",
+    )
     assert run(*words, "-m", "saliency", "--out", out) == 0
     assert AttributionMap.open(out).data.attrs["target"] == "conv4[2 units]"
     assert run(*words, "--target", "conv4:1") == 2

@@ -42,9 +42,19 @@ def test_layouts_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("layouts") == 0
     printed = capsys.readouterr().out
     names = (
-        "faceforensics", "dfd", "celebdf-v1", "celebdf-v2", "dfdc", "dfdc-preview",
-        "deeperforensics", "wilddeepfake", "df40", "deepfakebench", "folder", "manifest",
-    )  # fmt: skip
+        "faceforensics",
+        "dfd",
+        "celebdf-v1",
+        "celebdf-v2",
+        "dfdc",
+        "dfdc-preview",
+        "deeperforensics",
+        "wilddeepfake",
+        "df40",
+        "deepfakebench",
+        "folder",
+        "manifest",
+    )
     assert all(name in printed for name in names)
 
 

@@ -23,8 +23,14 @@ def stores(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for name in ("a", "b"):
         values = rng.normal(size=(96, 5))
         values[:, 0] += 2 * label
-        write_store(folder / f"{name}.zarr", {"fc": values}, dataset=dataset, label=label,
-                    identity=identity, name=name)  # fmt: skip
+        write_store(
+            folder / f"{name}.zarr",
+            {"fc": values},
+            dataset=dataset,
+            label=label,
+            identity=identity,
+            name=name,
+        )
     return folder / "a.zarr", folder / "b.zarr"
 
 
@@ -35,8 +41,13 @@ def test_separability_prints_and_writes_everything(
     code = run("separability", *stores, "--controls", "19", "--out", out, "--figures", tmp_path)
     assert code == 0
     printed = capsys.readouterr().out
-    for words in ("real against fake", "probe scored on other datasets", "the detector",
-                  "specific to methods", "similarity of features"):  # fmt: skip
+    for words in (
+        "real against fake",
+        "probe scored on other datasets",
+        "the detector",
+        "specific to methods",
+        "similarity of features",
+    ):
         assert words in printed
     for label in ("a", "b"):
         frame = pd.read_csv(tmp_path / f"s-{label}.csv")
@@ -83,9 +94,13 @@ def test_embed_prints_how_far_to_believe_it(
     ],
 )
 def test_refusals_are_worded_and_exit_with_2(
-    stores: tuple[Path, Path], arguments: list[str], words: str,
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    stores: tuple[Path, Path],
+    arguments: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(*(a.format(store=stores[0]) for a in arguments)) == 2
     assert words in capsys.readouterr().err

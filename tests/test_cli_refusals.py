@@ -89,9 +89,12 @@ REFUSED: list[tuple[str, str]] = [
 
 @pytest.mark.parametrize(("words", "said"), REFUSED, ids=[words for words, _ in REFUSED])
 def test_it_is_refused_before_any_work(
-    words: str, said: str, place: Path, monkeypatch: pytest.MonkeyPatch,
+    words: str,
+    said: str,
+    place: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(place)
     monkeypatch.setenv("PROBE_DEVICE", "cpu")
     before = sorted(place.rglob("*"))

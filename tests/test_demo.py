@@ -61,10 +61,16 @@ def test_the_demo_makes_all_it_names_and_reuses_it(
         assert Embeddings.open(folder.embeddings(label)).data.sizes["method"] == 3
     assert outcome.artifacts is not None and outcome.artifacts.data.sizes["dataset"] == 6
     for name in (
-        "heatmaps-meso4", "zero-shot-matrix", "universal-neurons-meso4", "probes-meso4",
-        "transfer-leaky-meso4", "embedding-leaky-umap-meso4", "artifacts-spectra",
-        "artifacts-effects", "responses-doses-meso4",
-    ):  # fmt: skip
+        "heatmaps-meso4",
+        "zero-shot-matrix",
+        "universal-neurons-meso4",
+        "probes-meso4",
+        "transfer-leaky-meso4",
+        "embedding-leaky-umap-meso4",
+        "artifacts-spectra",
+        "artifacts-effects",
+        "responses-doses-meso4",
+    ):
         assert (folder.figures / f"{name}.pdf").read_bytes()[:4] == b"%PDF"
         with Image.open(folder.figures / f"{name}.png") as image:
             assert np.asarray(image.convert("L")).std() > 10

@@ -61,8 +61,16 @@ n_workers = 1
 """
 
 #: Stages in which networks run.
-STAGES = {"detectors", "evaluation", "activations", "neurons", "ablation", "responses",
-          "attribution", "figures"}  # fmt: skip
+STAGES = {
+    "detectors",
+    "evaluation",
+    "activations",
+    "neurons",
+    "ablation",
+    "responses",
+    "attribution",
+    "figures",
+}
 
 
 def run_there(folder: Path, forget: str = "") -> subprocess.CompletedProcess[str]:

@@ -89,9 +89,14 @@ def test_evaluation_scores_each_file_once_and_all_rows_count(
 
 def test_authors_mode_finds_units_on_both_classes(faces: Dataset, detector: Detector) -> None:
     table = neuron_importance(
-        detector, faces, mode="authors", n_untrained=1, n_random=1, n_resamples=20,
+        detector,
+        faces,
+        mode="authors",
+        n_untrained=1,
+        n_random=1,
+        n_resamples=20,
         n_permutations=199,
-    )  # fmt: skip
+    )
     for method in METHODS:
         drawn = faces.select(
             sample=[str(one) for one in table.data.sel(dataset=method)["sample"].values]

@@ -201,9 +201,7 @@ def test_counts_are_those_of_sets(effects: np.ndarray, top: float) -> None:
     datasets, units = effects.shape
     found = universal_neurons(table_of(effects), top, n_draws=20).data
     kept = max(1, int(units * top))
-    lists = [
-        set(sorted(range(units), key=lambda u: (-row[u], u))[:kept]) for row in effects
-    ]  # fmt: skip
+    lists = [set(sorted(range(units), key=lambda u: (-row[u], u))[:kept]) for row in effects]
     counts = [sum(u in chosen for chosen in lists) for u in range(units)]
     np.testing.assert_array_equal(found["n_datasets"], counts)
     np.testing.assert_array_equal(found["observed"], [counts.count(c) for c in range(datasets + 1)])

@@ -220,9 +220,13 @@ def test_progress_goes_to_who_listens(capsys: pytest.CaptureFixture[str]) -> Non
             advance(6)
         list(track([1, 2], "more"))
     assert seen == [
-        ("some work", 0, 10), ("some work", 4, 10), ("some work", 10, 10),
-        ("more", 0, 2), ("more", 1, 2), ("more", 2, 2),
-    ]  # fmt: skip
+        ("some work", 0, 10),
+        ("some work", 4, 10),
+        ("some work", 10, 10),
+        ("more", 0, 2),
+        ("more", 1, 2),
+        ("more", 2, 2),
+    ]
     assert capsys.readouterr().err == ""
     with progress_bar("alone", 1) as advance:
         advance(1)

@@ -22,19 +22,24 @@ from tests.report.large import make_large
 
 #: A value of each table, and the bound that is missing where it has no interval.
 BOUNDED = {
-    "evaluation": ("value", "low"), "generalization": ("lost", "lost_low"),
-    "universality": ("excess", "excess_low"), "ablation": ("excess", "excess_low"),
-    "separability": ("probe", "probe_low"), "best_layers": ("probe", "probe_low"),
-    "layers": ("specific_share", "specific_low"), "similarity": ("mean", "low"),
-}  # fmt: skip
+    "evaluation": ("value", "low"),
+    "generalization": ("lost", "lost_low"),
+    "universality": ("excess", "excess_low"),
+    "ablation": ("excess", "excess_low"),
+    "separability": ("probe", "probe_low"),
+    "best_layers": ("probe", "probe_low"),
+    "layers": ("specific_share", "specific_low"),
+    "similarity": ("mean", "low"),
+}
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return make_large(
-        tmp_path_factory.mktemp("joint") / "run", ("meso4", "xception"),
+        tmp_path_factory.mktemp("joint") / "run",
+        ("meso4", "xception"),
         ("celebdf", "faceswap", "gamma", "dfd"),
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -140,11 +145,18 @@ def test_they_are_read_without_torch(run: RunFolder) -> None:
 
 def scores(rng: np.random.Generator, gaps: dict[str, float], people: int = 8) -> pd.DataFrame:
     rows = [
-        {"dataset": name, "label": label, "cluster": who, "person": f"{name}-{who}",
-         "logit": gap * label + rng.normal()}
-        for name, gap in gaps.items() for who in range(people) for label in (0, 1)
+        {
+            "dataset": name,
+            "label": label,
+            "cluster": who,
+            "person": f"{name}-{who}",
+            "logit": gap * label + rng.normal(),
+        }
+        for name, gap in gaps.items()
+        for who in range(people)
+        for label in (0, 1)
         for _ in range(3)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -162,8 +174,13 @@ def test_home_and_away_equals_a_loop_over_resamples() -> None:
         for name, rows in table.groupby("dataset"):
             weights = counts[codes[rows.index]]
             value[name] = float(auroc(rows["label"], rows["logit"], weights)[0])
-        lost.append([value["a"] - value["b"], value["a"] - value["c"],
-                     value["a"] - (value["b"] + value["c"]) / 2])  # fmt: skip
+        lost.append(
+            [
+                value["a"] - value["b"],
+                value["a"] - value["c"],
+                value["a"] - (value["b"] + value["c"]) / 2,
+            ]
+        )
     assert list(found["dataset"]) == ["b", "c", "mean"]
     np.testing.assert_allclose(
         found[["lost_low", "lost_high"]].T, np.nanpercentile(lost, [2.5, 97.5], axis=0)

@@ -98,9 +98,14 @@ def black(detector: Detector) -> np.ndarray:
 @pytest.mark.parametrize("name", list(MEASURES))
 def test_a_measure_is_what_it_says(name: str, detector: Detector, part: Dataset) -> None:
     table = neuron_importance(
-        detector, part, measure=name, n_untrained=0, n_random=0, n_resamples=20,
+        detector,
+        part,
+        measure=name,
+        n_untrained=0,
+        n_random=0,
+        n_resamples=20,
         n_permutations=99,
-    )  # fmt: skip
+    )
     loose = {"conductance": 0.03}.get(name, 2e-4)  # captum's path integral has 32 steps
     np.testing.assert_allclose(
         table.data["effect"].values[0], plain(name, detector, part), rtol=loose, atol=loose

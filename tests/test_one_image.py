@@ -125,10 +125,12 @@ def measured() -> xr.Dataset:
             "measurement_unit": ("measurement", ["a"] * 3),
         },
         coords={
-            "sample": [f"s{i}" for i in range(8)], "measurement": ["x", "y", "z"],
-            "label": ("sample", [0] * 6 + [1] * 2), "dataset": ("sample", ["d"] * 7 + ["e"]),
+            "sample": [f"s{i}" for i in range(8)],
+            "measurement": ["x", "y", "z"],
+            "label": ("sample", [0] * 6 + [1] * 2),
+            "dataset": ("sample", ["d"] * 7 + ["e"]),
         },
-    )  # fmt: skip
+    )
 
 
 def test_measurements_of_an_image() -> None:
@@ -154,8 +156,9 @@ def test_scores_of_an_image(made: MadeRun) -> None:
     found = image_scores(scores, about["sample"], about["dataset"])
     assert list(found["detector"]) == list(dict.fromkeys(scores["detector"]))
     for row in found.to_dict("records"):
-        own = scores[(scores["detector"] == row["detector"])
-                     & (scores["dataset"] == about["dataset"])]  # fmt: skip
+        own = scores[
+            (scores["detector"] == row["detector"]) & (scores["dataset"] == about["dataset"])
+        ]
         reals = own.loc[own["label"] == 0, "logit"]
         logit = own.set_index("sample").loc[about["sample"], "logit"]
         assert row["logit"] == logit and row["right"] == ((logit > 0) == about["label"])

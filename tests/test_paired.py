@@ -58,9 +58,13 @@ def test_single_detectors_are_resampled_as_the_matrix_is() -> None:
     draws = resample_scores(table, n_resamples=100, seed=7)["draw"]
     got = draws.sel(dataset="beta", level="frame", metric="eer").values
     wanted = cluster_bootstrap(
-        METRICS["eer"], rows["label"], sigmoid(rows["logit"]), rows["cluster"],
-        n_resamples=100, seed=7,
-    )  # fmt: skip
+        METRICS["eer"],
+        rows["label"],
+        sigmoid(rows["logit"]),
+        rows["cluster"],
+        n_resamples=100,
+        seed=7,
+    )
     assert np.percentile(got, [2.5, 97.5]) == pytest.approx([wanted.low, wanted.high])
 
 
@@ -124,12 +128,19 @@ def test_a_detector_differs_from_itself_by_nothing() -> None:
 
 def test_half_of_the_tests_on_equal_detectors_have_p_below_one_half() -> None:
     found = [
-        float(score_differences(
-            drawn(2 * k, 80, clusters=80), drawn(2 * k + 1, 80, clusters=80),
-            metrics=["auroc"], levels=["frame"], n_resamples=100,
-        )["p"].isel(dataset=0).squeeze())
+        float(
+            score_differences(
+                drawn(2 * k, 80, clusters=80),
+                drawn(2 * k + 1, 80, clusters=80),
+                metrics=["auroc"],
+                levels=["frame"],
+                n_resamples=100,
+            )["p"]
+            .isel(dataset=0)
+            .squeeze()
+        )
         for k in range(60)
-    ]  # fmt: skip
+    ]
     assert 0.3 < np.mean(np.array(found) < 0.5) < 0.75 and np.mean(np.array(found) < 0.05) < 0.2
 
 

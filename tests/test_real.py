@@ -128,12 +128,31 @@ def test_maps_of_real_fakes_are_drawn_beside_their_originals(
         if place >= 0:
             assert table["label"].iloc[place] == 0 and table["identity"].iloc[place] == row.identity
     code = run(
-        "attribute", ingested.out, "-d", f"meso4={real_data / 'mesonet' / 'Meso4_DF.h5'}",
-        "-m", "gradcam,integrated_gradients,smoothgrad,occlusion", "--label", "fake",
-        "--most", "1", "--figure", tmp_path / "maps", "--out", tmp_path / "out",
-        "--checks", "mask_auroc,completeness", "--table", tmp_path / "trust.csv",
-        "-O", "steps=20", "-O", "window=0.25", "-O", "samples=8",
-    )  # fmt: skip
+        "attribute",
+        ingested.out,
+        "-d",
+        f"meso4={real_data / 'mesonet' / 'Meso4_DF.h5'}",
+        "-m",
+        "gradcam,integrated_gradients,smoothgrad,occlusion",
+        "--label",
+        "fake",
+        "--most",
+        "1",
+        "--figure",
+        tmp_path / "maps",
+        "--out",
+        tmp_path / "out",
+        "--checks",
+        "mask_auroc,completeness",
+        "--table",
+        tmp_path / "trust.csv",
+        "-O",
+        "steps=20",
+        "-O",
+        "window=0.25",
+        "-O",
+        "samples=8",
+    )
     printed = capsys.readouterr().out
     assert code == 0 and (tmp_path / "maps.png").stat().st_size > 50_000
     assert (tmp_path / "maps.pdf").read_bytes()[:4] == b"%PDF"

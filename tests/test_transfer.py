@@ -68,9 +68,12 @@ def test_no_units_no_head() -> None:
 def test_classes_and_datasets_count_the_same() -> None:
     given = examples(0)
     uneven = Examples(
-        given.values[:200], given.labels[:200], given.clusters[:200], given.datasets[:200],
+        given.values[:200],
+        given.labels[:200],
+        given.clusters[:200],
+        given.datasets[:200],
         given.methods[:200],
-    )  # fmt: skip
+    )
     frame = pd.DataFrame({"d": uneven.datasets, "y": uneven.labels, "w": uneven.weights})
     assert frame.groupby(["d", "y"])["w"].sum().nunique() == 1 or np.ptp(
         frame.groupby(["d", "y"])["w"].sum()

@@ -43,9 +43,15 @@ def main(run: Path, page: Path) -> None:
             found = TrustReport.open(place)
         else:
             found = trust_report(
-                load_detector(run / "detectors" / name), data, list(METHODS), checks=CHECKS,
-                most=FAKES, n_random=RANDOM, n_shifts=1, options=QUICKER,
-            )  # fmt: skip
+                load_detector(run / "detectors" / name),
+                data,
+                list(METHODS),
+                checks=CHECKS,
+                most=FAKES,
+                n_random=RANDOM,
+                n_shifts=1,
+                options=QUICKER,
+            )
             found.save(place)
         parts.append(section(found.data))
     page.write_text("\n\n".join([HEAD.strip(), *parts]) + "\n", encoding="utf-8")

@@ -37,11 +37,18 @@ IMAGES = 200
 NULL_SEEDS, PEOPLE = range(100, 120), 24
 #: Which measurement is meant for which artefact.
 MEANT = {
-    "resampling": "fine_detail", "lowpass": "fine_detail", "warp": "fine_detail",
-    "colour": "colour_mismatch", "transfer": "contrast", "smoothing": "lower_detail",
-    "checkerboard": "grid_period_4", "feather": "rim_detail", "seam": "seam_line",
-    "halo": "overshoot", "poisson": "colour_mismatch",
-}  # fmt: skip
+    "resampling": "fine_detail",
+    "lowpass": "fine_detail",
+    "warp": "fine_detail",
+    "colour": "colour_mismatch",
+    "transfer": "contrast",
+    "smoothing": "lower_detail",
+    "checkerboard": "grid_period_4",
+    "feather": "rim_detail",
+    "seam": "seam_line",
+    "halo": "overshoot",
+    "poisson": "colour_mismatch",
+}
 
 
 def main(folder: Path) -> None:
@@ -73,9 +80,12 @@ def each_alone(root: Path) -> Iterator[tuple[str, xr.Dataset]]:
         for artefact in [one for one in own if one not in ("identity", "expression")]:
             off = {other: 0.0 for other in own if other != artefact}
             data = make(
-                root / f"{name}-{artefact}", seed=SEED, datasets=(name,), doses=off,
+                root / f"{name}-{artefact}",
+                seed=SEED,
+                datasets=(name,),
+                doses=off,
                 counts={"test": IMAGES},
-            )  # fmt: skip
+            )
             yield f"{artefact} ({name})", report_of(data).data.isel(dataset=0)
 
 
@@ -121,11 +131,14 @@ def poisson(root: Path) -> None:
     """
     parts = [
         make(
-            root / f"poisson-{label}", seed=SEED, datasets=("celebdf",), counts={"test": IMAGES},
+            root / f"poisson-{label}",
+            seed=SEED,
+            datasets=("celebdf",),
+            counts={"test": IMAGES},
             doses={"resampling": 0.0} if label else {"resampling": 0.0, "poisson": 0.0},
         ).select(label=1)
         for label in (0, 1)
-    ]  # fmt: skip
+    ]
     tables = []
     for label, part in enumerate(parts):
         table = part.samples.table.assign(label=label, method=("real", "poisson")[label])
@@ -152,9 +165,14 @@ def alone_figure(alone: dict[str, xr.Dataset]) -> Figure:
         for r, title in enumerate(rows):
             largest = int(np.nanargmax(np.abs(effects[r])))
             axes.text(
-                largest, r, f"{effects[r, largest]:+.2g}", ha="center", va="center", fontsize=5,
+                largest,
+                r,
+                f"{effects[r, largest]:+.2g}",
+                ha="center",
+                va="center",
+                fontsize=5,
                 color=text_on(drawn.to_rgba(effects[r, largest])),
-            )  # fmt: skip
+            )
             meant = columns.index(MEANT[title.split()[0]])
             box = mpl.patches.Rectangle((meant - 0.5, r - 0.5), 1, 1, fill=False, lw=0.9)
             axes.add_patch(box)
@@ -182,9 +200,15 @@ def confounded(lab: Dataset, root: Path) -> None:
             quality = int(rng.integers(low, high, endpoint=True))
             Image.open(lab.root / row["path"]).save(file, quality=quality)
             rows.append(
-                {**row, "sample": file.stem, "label": label, "method": ("real", "resaved")[label],
-                 "path": str(file), "mask": str(lab.root / masks[row["sample"]])}
-            )  # fmt: skip
+                {
+                    **row,
+                    "sample": file.stem,
+                    "label": label,
+                    "method": ("real", "resaved")[label],
+                    "path": str(file),
+                    "mask": str(lab.root / masks[row["sample"]]),
+                }
+            )
     data = Dataset("saved", Samples(pd.DataFrame(rows)[list(table.columns)]), root, {})
     found = report_of(_undigested(data)).data.isel(dataset=0)
     wrong = (found["q"] <= 0.05).sum("measurement")
@@ -194,9 +218,12 @@ def confounded(lab: Dataset, root: Path) -> None:
     for control in found["control"].values:
         at = {"control": control}
         print(
-            control, f"n {int(found['n_used'].sel(at))}", f"significant {int(wrong.sel(at))}",
-            f"largest effect {float(worst.sel(at)):.2f}", sep=" | ",
-        )  # fmt: skip
+            control,
+            f"n {int(found['n_used'].sel(at))}",
+            f"significant {int(wrong.sel(at))}",
+            f"largest effect {float(worst.sel(at)):.2f}",
+            sep=" | ",
+        )
 
 
 def _undigested(data: Dataset) -> Dataset:
@@ -238,11 +265,20 @@ def zero_doses(root: Path, seed: int, datasets: Sequence[str], people: int) -> D
                 Image.fromarray(image).save(root / name / f"{video}-{label}.png")
             for label in (0, 1):
                 rows.append(
-                    {"sample": f"{key}-{label}", "dataset": name, "split": "test", "label": label,
-                     "method": name if label else "real", "video": key, "identity": key,
-                     "source": "", "frame": 0, "path": f"{name}/{video}-{label}.png",
-                     "mask": f"{name}/{video}-mask.png"}
-                )  # fmt: skip
+                    {
+                        "sample": f"{key}-{label}",
+                        "dataset": name,
+                        "split": "test",
+                        "label": label,
+                        "method": name if label else "real",
+                        "video": key,
+                        "identity": key,
+                        "source": "",
+                        "frame": 0,
+                        "path": f"{name}/{video}-{label}.png",
+                        "mask": f"{name}/{video}-mask.png",
+                    }
+                )
     return Dataset("zero", Samples(pd.DataFrame(rows)), root, {})
 
 

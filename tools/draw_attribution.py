@@ -29,10 +29,13 @@ def main(run: Path, file: Path) -> None:
     detector = load_detector(run / "detectors" / "meso4-base")
     everything = concatenate([open_dataset(f"lab:{d}", split="test") for d in DATASETS], "lab")
     rows = [
-        next(i for i, row in enumerate(everything.samples.table.itertuples())
-             if row.dataset == name and row.label == 1 and row.frame == 1)
+        next(
+            i
+            for i, row in enumerate(everything.samples.table.itertuples())
+            if row.dataset == name and row.label == 1 and row.frame == 1
+        )
         for name in DATASETS
-    ]  # fmt: skip
+    ]
     fakes = everything.take(rows)
     maps = {METHODS[name].title: attribute(detector, fakes, name) for name in SHOWN}
     images, masks = ([take(i) for i in range(len(fakes))] for take in (fakes.image, fakes.mask))

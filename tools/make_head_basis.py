@@ -55,8 +55,12 @@ def main(out: Path) -> None:
     _, scale, rows = np.linalg.svd((heads - mean).reshape(HEADS, -1), full_matrices=False)
     components = rows[:COMPONENTS] * scale[:COMPONENTS, None] / np.sqrt(HEADS)
     explained = float((scale[:COMPONENTS] ** 2).sum() / (scale**2).sum())
-    actions = np.stack([10 * (_action(model, pose, name) - _action(model, pose, None))[keep]
-                        for name in model.facial_action_labels])  # fmt: skip
+    actions = np.stack(
+        [
+            10 * (_action(model, pose, name) - _action(model, pose, None))[keep]
+            for name in model.facial_action_labels
+        ]
+    )
     out.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         out / "head_basis.npz",
@@ -75,10 +79,15 @@ def _head(model: anny.Anny, pose: torch.Tensor, draw: int) -> np.ndarray:
     """Draw one adult head, moderately: nobody should look like a cartoon."""
     rng = np.random.default_rng((SEED, draw))
     phenotype = {
-        "gender": rng.uniform(0, 1), "age": rng.uniform(0.6, 0.85),
-        "muscle": rng.uniform(0.4, 0.6), "weight": rng.uniform(0.35, 0.65), "height": 0.5,
-        "proportions": 0.5, "cupsize": 0.5, "firmness": 0.5,
-    }  # fmt: skip
+        "gender": rng.uniform(0, 1),
+        "age": rng.uniform(0.6, 0.85),
+        "muscle": rng.uniform(0.4, 0.6),
+        "weight": rng.uniform(0.35, 0.65),
+        "height": 0.5,
+        "proportions": 0.5,
+        "cupsize": 0.5,
+        "firmness": 0.5,
+    }
     mixture = rng.dirichlet([0.8, 0.8, 0.8])
     phenotype |= dict(zip(("african", "asian", "caucasian"), mixture, strict=True))
     changes: dict[str, float] = {}

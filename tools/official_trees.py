@@ -173,8 +173,9 @@ def faceforensics(root: Path, people: int, frames: int, size: int, seed: int) ->
     splits = split_pairs(people)
     for name, pairs in splits.items():
         _write(root / f"splits/{name}.json", json.dumps(pairs))
-    partner = {a: b for one, two in itertools.chain(*splits.values()) for a, b in
-               ((one, two), (two, one))}  # fmt: skip
+    partner = {
+        a: b for one, two in itertools.chain(*splits.values()) for a, b in ((one, two), (two, one))
+    }
     for target, source in partner.items():
         shot = Shot("deepfakes", "train", int(target), people, _head(size), seed, frames)
         fakes = []
@@ -254,8 +255,14 @@ def make_trees(
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--people", nargs=3, type=int, default=(60, 24, 20), show_default=True,
-              help="Of FaceForensics++, Celeb-DF and DFD.")  # fmt: skip
+@click.option(
+    "--people",
+    nargs=3,
+    type=int,
+    default=(60, 24, 20),
+    show_default=True,
+    help="Of FaceForensics++, Celeb-DF and DFD.",
+)
 @click.option("--frames", default=8, show_default=True, help="Frames a video.")
 @click.option("--size", default=288, show_default=True, help="Side of the frames in pixels; even.")
 @click.option("--seed", default=0, show_default=True)

@@ -28,9 +28,10 @@ def ablation_table(view: AblationView | None) -> Any:
 
 def _row(row: SetRow) -> list[Any]:
     units = f"{row.n_units:g}"
-    lost, beyond = _interval(row.drop, row.low, row.high), _interval(
-        row.excess, row.excess_low, row.excess_high
-    )  # fmt: skip
+    lost, beyond = (
+        _interval(row.drop, row.low, row.high),
+        _interval(row.excess, row.excess_low, row.excess_high),
+    )
     return [row.name, units, lost, beyond, f"{row.p:.3f}"]
 
 

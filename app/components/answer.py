@@ -30,16 +30,18 @@ def unit_answer(row: AnswerRow, chosen: Selection) -> Any:
     elif row.kind == "dose":
         strength = f"{row.effect:+.2f}".replace("-", "\N{MINUS SIGN}")
         words = [
-            "Moved most by ", html.B(row.answer),
+            "Moved most by ",
+            html.B(row.answer),
             html.Span(f" (by dose: {strength} SD at full dose, q {_level(row.q)}). "),
-        ]  # fmt: skip
+        ]
         there, link = there.but(artefact=row.answer), "See this artefact"
     else:
         strength = f"{row.effect:+.2f}".replace("-", "\N{MINUS SIGN}")
         words = [
-            "Goes along most with ", html.B(row.answer),
+            "Goes along most with ",
+            html.B(row.answer),
             html.Span(f" (correlation {strength}, q {_level(row.q)}; not shown to be a cause). "),
-        ]  # fmt: skip
+        ]
         link = "See this measurement"
     return [*words, dcc.Link(link, href=f"/artifacts{there.search}", className="onward")]
 

@@ -59,9 +59,10 @@ def _balance_sentence(view: BalanceView) -> list[Any]:
     if names:
         return [
             html.B(", ".join(names)),
-            " alone tells fake from real: look at effects with control." if len(names) == 1
+            " alone tells fake from real: look at effects with control."
+            if len(names) == 1
             else " each tell fake from real: look at effects with control.",
-        ]  # fmt: skip
+        ]
     if not np.isfinite(view.low).any():
         return ["Whether covariates are balanced cannot be said without intervals."]
     return ["No covariate tells fake from real beyond its interval."]
@@ -156,10 +157,15 @@ def _answer_row(row: AnswerRow) -> list[Any]:
     known = {"dose": "dose (cause)", "correlation": "correlation"}.get(row.kind, "—")
     unit_of = {"dose": " SD", "correlation": " ρ"}.get(row.kind, "")
     return [
-        unit, name, known, f"{strength}{unit_of}" if found else "—",
-        level_text(row.q) if found else "—", html.Span(row.beside or "—", className="muted"),
-        number_text(row.beside_rho), level_text(row.beside_q),
-    ]  # fmt: skip
+        unit,
+        name,
+        known,
+        f"{strength}{unit_of}" if found else "—",
+        level_text(row.q) if found else "—",
+        html.Span(row.beside or "—", className="muted"),
+        number_text(row.beside_rho),
+        level_text(row.beside_q),
+    ]
 
 
 def _answers_sentence(view: AnswersView) -> list[Any]:

@@ -16,8 +16,16 @@ __all__ = ["checks_table", "regions_text", "variants_table", "variants_text"]
 
 def checks_table(view: TrustView) -> Any:
     """Lay out all checks of a detector's maps by a method, with what speaks for and against."""
-    head = ["Check", "Verdict", "Value", "Interval", "Chance", "Random weights",
-            "Gain over reference (q)", "Images (clusters)"]  # fmt: skip
+    head = [
+        "Check",
+        "Verdict",
+        "Value",
+        "Interval",
+        "Chance",
+        "Random weights",
+        "Gain over reference (q)",
+        "Images (clusters)",
+    ]
     body = [[_name(row), _verdict(row), *_numbers(row)] for row in view.rows]
     shown = "all images together" if view.dataset == "all" else view.dataset
     passed = sum(row.passed for row in view.rows)
@@ -88,9 +96,10 @@ def variants_text(view: VariantsView) -> Any:
     over, low = view.over.value[last], view.over.low[last]
     names = ", ".join(view.variants)
     words: list[Any] = [
-        f"Maps of {names} ({view.architecture}) have an SSIM of ", html.B(number_text(value)),
+        f"Maps of {names} ({view.architecture}) have an SSIM of ",
+        html.B(number_text(value)),
         f"; maps of other people’s images have {number_text(null)} by the same measure. ",
-    ]  # fmt: skip
+    ]
     if not np.isfinite(low):
         verdict, kind = "Whether they agree cannot be said: there is no interval.", ""
     elif low > 0:
@@ -100,9 +109,10 @@ def variants_text(view: VariantsView) -> Any:
     else:
         verdict, kind = "What they have in common is no more than any two maps have.", ""
     lines = [
-        html.Div(words, className="sentence"), html.Div(verdict, className=f"verdict {kind}"),
+        html.Div(words, className="sentence"),
+        html.Div(verdict, className=f"verdict {kind}"),
         html.Div(f"Compared: {view.rule}." if view.rule else "", className="reading"),
-    ]  # fmt: skip
+    ]
     return html.Div(lines)
 
 

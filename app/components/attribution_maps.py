@@ -43,8 +43,10 @@ def maps_grid(view: MapsView, laid: bool, outline: bool) -> Any:
     cells: list[Any] = [html.Div(className="maps-corner"), *(_head(row) for row in view.rows)]
     for i, column in enumerate(view.columns):
         cells.append(scale_bar(column, laid))
-        cells += [_cell(row.cells[i], row.detector, column, view.image, laid, outlined)
-                  for row in view.rows]  # fmt: skip
+        cells += [
+            _cell(row.cells[i], row.detector, column, view.image, laid, outlined)
+            for row in view.rows
+        ]
     grid = html.Div(
         cells,
         className="maps-grid",
@@ -177,9 +179,14 @@ def _badge(badge: Badge | None, detector: str, method: str) -> Any:
         **named,
     )
     return dmc.Tooltip(
-        button, label=badge.text, multiline=True, w=300, withArrow=True, openDelay=300,
+        button,
+        label=badge.text,
+        multiline=True,
+        w=300,
+        withArrow=True,
+        openDelay=300,
         events={"hover": True, "focus": False, "touch": False},
-    )  # fmt: skip
+    )
 
 
 def trust_help() -> Any:

@@ -45,7 +45,11 @@ def help_mark(help: Help) -> Any:
     """Show a definition and its source on hover or on focus by keyboard."""
     mark = dmc.Tooltip(
         dmc.ActionIcon(
-            "?", variant="default", size=18, radius="xl", className="help-mark",
+            "?",
+            variant="default",
+            size=18,
+            radius="xl",
+            className="help-mark",
             **{"aria-label": f"{help.text} Source: {help.source}"},
         ),
         label=html.Div(
@@ -55,7 +59,7 @@ def help_mark(help: Help) -> Any:
         w=360,
         withArrow=True,
         events={"hover": True, "focus": True, "touch": True},
-    )  # fmt: skip
+    )
     return fixed(mark)
 
 

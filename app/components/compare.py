@@ -155,11 +155,15 @@ def units_text(view: UnitsView, pair: Pair) -> Any:
     names = {"universal": "universal by the test", "counted": "universal by the study's count"}
     body = [
         [
-            names[row["set"]], str(row["n_first"]), str(row["n_second"]), html.B(str(row["both"])),
-            number_text(row["expected"]), level_text(row["p"]),
+            names[row["set"]],
+            str(row["n_first"]),
+            str(row["n_second"]),
+            html.B(str(row["both"])),
+            number_text(row["expected"]),
+            level_text(row["p"]),
         ]
         for row in view.sets.to_dict("records")
-    ]  # fmt: skip
+    ]
     head = ["units that are", pair.one.variant, pair.other.variant, "both", "by chance", "p"]
     more = f" The {len(view.unit):,} strongest are drawn." if len(view.unit) < view.total else ""
     return [
@@ -256,13 +260,15 @@ def lines_table(found: Sequence[Line], pair: Pair) -> Any:
     body = [
         [
             line.what if line.same else html.B(line.what),
-            html.Span("same" if line.same else "differs",
-                      className="tag-only same" if line.same else "tag-only"),
+            html.Span(
+                "same" if line.same else "differs",
+                className="tag-only same" if line.same else "tag-only",
+            ),
             line.one,
             line.other,
         ]
         for line in ordered
-    ]  # fmt: skip
+    ]
     head: list[Any] = ["", "", pair.one.title, pair.other.title]
     return html.Div(figures_table(head, body, numeric_from=9), className="made-of")
 
@@ -270,10 +276,13 @@ def lines_table(found: Sequence[Line], pair: Pair) -> Any:
 def not_comparable(text: str) -> Any:
     """Say quietly why a comparison is not made: it is no failure."""
     return html.Div(
-        [html.Div("Not compared", className="message-title"),
-         html.Div(text, className="message-text")],
-        className="message", role="status",
-    )  # fmt: skip
+        [
+            html.Div("Not compared", className="message-title"),
+            html.Div(text, className="message-text"),
+        ],
+        className="message",
+        role="status",
+    )
 
 
 def nothing_to_compare(text: str) -> Any:

@@ -12,8 +12,12 @@ __all__ = ["export_menu"]
 
 #: What the entries of the menu say.
 _LABELS = {
-    ".pdf": "PDF", ".png": "PNG, 300 dpi", ".svg": "SVG", ".csv": "CSV", ".tex": "LaTeX",
-}  # fmt: skip
+    ".pdf": "PDF",
+    ".png": "PNG, 300 dpi",
+    ".svg": "SVG",
+    ".csv": "CSV",
+    ".tex": "LaTeX",
+}
 _FIGURES, _TABLES = (".pdf", ".png", ".svg"), (".csv", ".tex")
 
 

@@ -12,10 +12,16 @@ __all__ = ["Fixed", "fixed"]
 _DRAWN = {
     "dash_core_components": {"Link"},
     "dash_mantine_components": {
-        "Table", "TableThead", "TableTbody", "TableTr", "TableTh", "TableTd",
-        "Tooltip", "ActionIcon",
+        "Table",
+        "TableThead",
+        "TableTbody",
+        "TableTr",
+        "TableTh",
+        "TableTd",
+        "Tooltip",
+        "ActionIcon",
     },
-}  # fmt: skip
+}
 
 
 class Fixed(Component):

@@ -45,14 +45,16 @@ def _finding(one: Found) -> Any:
             html.Div(
                 [
                     html.Div(
-                        [html.B(one.check.replace("-", " ")), html.Span(f" {one.dataset}",
-                                                                        className="muted")]
+                        [
+                            html.B(one.check.replace("-", " ")),
+                            html.Span(f" {one.dataset}", className="muted"),
+                        ]
                     ),
                     html.Div(one.message),
                 ]
             ),
         ]
-    )  # fmt: skip
+    )
 
 
 def not_done_body(found: Sequence[NotDone]) -> Any:
@@ -64,8 +66,9 @@ def not_done_body(found: Sequence[NotDone]) -> Any:
                     html.Span("not done", className="severity note"),
                     html.Div(
                         [
-                            html.Div([html.B(one.what), html.Span(f" {one.of}",
-                                                                  className="muted")]),
+                            html.Div(
+                                [html.B(one.what), html.Span(f" {one.of}", className="muted")]
+                            ),
                             html.Div(one.why),
                         ]
                     ),
@@ -74,7 +77,7 @@ def not_done_body(found: Sequence[NotDone]) -> Any:
             for one in found
         ],
         className="findings",
-    )  # fmt: skip
+    )
 
 
 def gaps_body(found: Sequence[Gap]) -> Any:

@@ -126,9 +126,12 @@ def _running(state: JobState) -> Any:
 def _bar(title: str, share: float, text: str) -> Any:
     """Draw the bar; what it says stands in words too, but is not read out twice a second."""
     named: dict[str, Any] = {
-        "role": "progressbar", "aria-valuemin": 0, "aria-valuemax": 100,
-        "aria-valuenow": round(share), "aria-label": title,
-    }  # fmt: skip
+        "role": "progressbar",
+        "aria-valuemin": 0,
+        "aria-valuemax": 100,
+        "aria-valuenow": round(share),
+        "aria-label": title,
+    }
     return html.Div(
         [
             html.Div([html.Span(title), html.Span(text, className="muted")], className="job-words"),

@@ -31,11 +31,17 @@ ALPHA = 0.05
 def information_text(view: LayerView) -> Any:
     """Answer the page's question for the chosen layer, and say what cannot be answered."""
     judged = np.isfinite(view.blind_low)
-    there = [n for n, low, ok in zip(view.datasets, view.blind_low, judged, strict=True)
-             if ok and low > 0]  # fmt: skip
+    there = [
+        n
+        for n, low, ok in zip(view.datasets, view.blind_low, judged, strict=True)
+        if ok and low > 0
+    ]
     probe, low, _ = view.measure("probe_auroc")
-    nothing = [n for n, value, bound in zip(view.datasets, probe, low, strict=True)
-               if np.isfinite(bound) and bound <= 0.5]  # fmt: skip
+    nothing = [
+        n
+        for n, value, bound in zip(view.datasets, probe, low, strict=True)
+        if np.isfinite(bound) and bound <= 0.5
+    ]
     if not judged.any():
         text = "Whether the head is blind cannot be said: no dataset has an interval."
         return html.Div(text, className="sentence")
@@ -46,8 +52,11 @@ def information_text(view: LayerView) -> Any:
             className="sentence",
         )
     ]
-    used = [n for n, bound, ok in zip(view.datasets, low, judged, strict=True)
-            if ok and bound > 0.5 and n not in there]  # fmt: skip
+    used = [
+        n
+        for n, bound, ok in zip(view.datasets, low, judged, strict=True)
+        if ok and bound > 0.5 and n not in there
+    ]
     if there:
         lines.append(_verdict("There, and the head blind to it", there, "beyond"))
     if used:
@@ -110,14 +119,22 @@ def specific_table(view: SpecificView) -> Any:
     """Show what of a layer is specific to methods, each number beside what chance gives."""
     head = ["", "value", "interval", "chance"]
     body = [
-        ["Share specific to single methods", number_text(view.share),
-         _interval(view.share_low, view.share_high), "0"],
+        [
+            "Share specific to single methods",
+            number_text(view.share),
+            _interval(view.share_low, view.share_high),
+            "0",
+        ],
         ["Cosine between two methods", number_text(view.cosine), "", "0"],
         ["Method told among fakes", *_answer(view.method)],
         ["Dataset told among reals", *_answer(view.domain)],
-        ["Label direction in the methods' subspace", number_text(view.angle), "",
-         number_text(view.angle_null)],
-    ]  # fmt: skip
+        [
+            "Label direction in the methods' subspace",
+            number_text(view.angle),
+            "",
+            number_text(view.angle_null),
+        ],
+    ]
     return html.Div(
         [
             html.Div(_specific_sentence(view), className="sentence"),

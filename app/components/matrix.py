@@ -55,9 +55,13 @@ def matrix_table(view: MatrixView, chosen: Selection) -> Any:
         skill = view.skill[r, c] if np.isfinite(view.value[r, c]) else np.nan
         there = chosen.but(detector=view.detectors[r], dataset=view.datasets[c], unit="")
         return _Cell(
-            short(view.value[r, c]), _span(view, r, c), _about(view, r, c), float(skill),
-            f"/neurons{there.search}", bool(view.seen[r, c]),
-        )  # fmt: skip
+            short(view.value[r, c]),
+            _span(view, r, c),
+            _about(view, r, c),
+            float(skill),
+            f"/neurons{there.search}",
+            bool(view.seen[r, c]),
+        )
 
     fixed = bool(np.allclose(view.chance, 0.5))
     middle = "0.5" if fixed else "chance"

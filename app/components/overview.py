@@ -93,15 +93,35 @@ def datasets_table(run: Run, about: Summary) -> Any:
 def contents(run: Run, about: Summary) -> Any:
     """Say for each detector which tables are there, and the stages of the command."""
     body = [
-        [one.detector, *map(_mark, (one.store, one.neurons and one.universality, one.separability,
-                                    one.embeddings, one.responses, one.maps, one.trust,
-                                    one.attention))]
+        [
+            one.detector,
+            *map(
+                _mark,
+                (
+                    one.store,
+                    one.neurons and one.universality,
+                    one.separability,
+                    one.embeddings,
+                    one.responses,
+                    one.maps,
+                    one.trust,
+                    one.attention,
+                ),
+            ),
+        ]
         for one in parts(run)
-    ]  # fmt: skip
+    ]
     head = [
-        "detector", "store", "neurons", "separability", "pictures", "responses", "maps", "trust",
+        "detector",
+        "store",
+        "neurons",
+        "separability",
+        "pictures",
+        "responses",
+        "maps",
+        "trust",
         "regions",
-    ]  # fmt: skip
+    ]
     common = [
         html.Span([_mark(there), name], className="holds")
         for name, there in common_parts(run).items()

@@ -37,22 +37,46 @@ def rule_form(
     """Lay out the fields that select samples without a mouse."""
     common: dict[str, Any] = {"size": "xs", "clearable": True, "placeholder": "any"}
     share: dict[str, Any] = {
-        "size": "xs", "w": 84, "min": 0, "max": 1, "step": 0.05, "decimalScale": 2,
+        "size": "xs",
+        "w": 84,
+        "min": 0,
+        "max": 1,
+        "step": 0.05,
+        "decimalScale": 2,
         "clampBehavior": "strict",
-    }  # fmt: skip
+    }
     fields = [
-        dmc.Select(id=ids.RULE_DATASET, label="Dataset", data=list(datasets), w=150,
-                   value=rule.dataset or None, **common),
-        dmc.Select(id=ids.RULE_LABEL, label="Label", data=["real", "fake"], w=90,
-                   value=rule.label or None, **common),
-        dmc.Select(id=ids.RULE_METHOD, label="Method", data=list(methods), w=150,
-                   value=rule.method or None, **common),
+        dmc.Select(
+            id=ids.RULE_DATASET,
+            label="Dataset",
+            data=list(datasets),
+            w=150,
+            value=rule.dataset or None,
+            **common,
+        ),
+        dmc.Select(
+            id=ids.RULE_LABEL,
+            label="Label",
+            data=["real", "fake"],
+            w=90,
+            value=rule.label or None,
+            **common,
+        ),
+        dmc.Select(
+            id=ids.RULE_METHOD,
+            label="Method",
+            data=list(methods),
+            w=150,
+            value=rule.method or None,
+            **common,
+        ),
         dmc.NumberInput(id=ids.RULE_LOW, label="P(fake) from", value=rule.low, **share),
         dmc.NumberInput(id=ids.RULE_HIGH, label="to", value=rule.high, **share),
         dmc.Button("Select", id=ids.RULE, size="xs", variant="default"),
-        dmc.Button("Clear", id=ids.SELECTED_CLEAR, size="xs", variant="subtle",
-                   disabled=not selected),
-    ]  # fmt: skip
+        dmc.Button(
+            "Clear", id=ids.SELECTED_CLEAR, size="xs", variant="subtle", disabled=not selected
+        ),
+    ]
     return dmc.Group(fields, gap="sm", align="flex-end", className="rule-form")
 
 
@@ -62,12 +86,14 @@ def selected_text(view: SelectedView) -> Any:
         return html.Div("No sample lies in the selection.", className="sentence")
     head = html.Div(
         [
-            html.B(f"{view.selected:,}"), f" of {view.total:,} samples are selected. Mean P(fake) ",
+            html.B(f"{view.selected:,}"),
+            f" of {view.total:,} samples are selected. Mean P(fake) ",
             html.B(number_text(view.p_fake)),
-            html.Span(f", elsewhere {number_text(view.rest_p_fake)}", className="muted"), ".",
+            html.Span(f", elsewhere {number_text(view.rest_p_fake)}", className="muted"),
+            ".",
         ],
         className="sentence",
-    )  # fmt: skip
+    )
     pairs = []
     for by, groups in view.groups.items():
         pairs += [html.Dt(by.capitalize()), html.Dd(_groups(groups))]
@@ -93,16 +119,24 @@ def telling_table(view: TellingView, unit: str) -> Any:
     for i in range(table.sizes["unit"]):
         one = {str(name): float(value[i]) for name, value in table.data_vars.items()}
         number = int(table["unit"].values[i])
-        body.append([
-            _unit_button(number, str(number) == unit),
-            "higher" if one["auroc"] > 0.5 else "lower",
-            html.B(number_text(one["auroc"])),
-            interval_text(one["low"], one["high"]),
-            number_text(one["within"]),
-            interval_text(one["within_low"], one["within_high"]),
-        ])  # fmt: skip
-    head = ["Unit", "In selection", "AUROC", "95 % interval", "Same dataset, label",
-            "95 % interval"]  # fmt: skip
+        body.append(
+            [
+                _unit_button(number, str(number) == unit),
+                "higher" if one["auroc"] > 0.5 else "lower",
+                html.B(number_text(one["auroc"])),
+                interval_text(one["low"], one["high"]),
+                number_text(one["within"]),
+                interval_text(one["within_low"], one["within_high"]),
+            ]
+        )
+    head = [
+        "Unit",
+        "In selection",
+        "AUROC",
+        "95 % interval",
+        "Same dataset, label",
+        "95 % interval",
+    ]
     return [
         figures_table(head, body, 2, asked=True),
         html.Div(_notes(view, attrs), className="reading"),
@@ -189,9 +223,11 @@ def _groups(groups: Sequence[Group]) -> list[Any]:
     parts: list[Any] = []
     for group in groups[:NAMED]:
         parts += [
-            ", " if parts else "", f"{group.name} ", html.B(f"{group.selected:,}"),
+            ", " if parts else "",
+            f"{group.name} ",
+            html.B(f"{group.selected:,}"),
             html.Span(f" of {group.total:,}", className="muted"),
-        ]  # fmt: skip
+        ]
     if len(groups) > NAMED:
         rest = sum(group.selected for group in groups[NAMED:])
         parts.append(html.Span(f", {len(groups) - NAMED} more with {rest:,}", className="muted"))

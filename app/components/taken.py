@@ -16,8 +16,14 @@ __all__ = ["taken_result", "taken_sentence"]
 
 def taken_result(view: TakenView) -> Any:
     """Show a sentence, a row a dataset, and what speaks against trusting them."""
-    head = ["dataset", "AUROC", "lost without the set", "lost without random sets",
-            "beyond random sets", "p"]  # fmt: skip
+    head = [
+        "dataset",
+        "AUROC",
+        "lost without the set",
+        "lost without random sets",
+        "beyond random sets",
+        "p",
+    ]
     return html.Div(
         [
             html.Div(

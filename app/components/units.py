@@ -110,8 +110,10 @@ def counts_text(view: CountsView) -> Any:
         heads = f"; random heads: {view.heads.mean():.1f} on average of {len(view.heads)}"
     words: list[Any] = [
         f"The study's count: {total} of {view.units} units are in all {_word(n)} lists; ",
-        chance, html.Span(spread, className="muted"), f"{third}{heads}.",
-    ]  # fmt: skip
+        chance,
+        html.Span(spread, className="muted"),
+        f"{third}{heads}.",
+    ]
     return html.Div(
         [
             html.Div(_test(view), className="sentence"),
@@ -174,10 +176,15 @@ def _number(field: str, title: str, tip: str) -> dict[str, Any]:
     # they end in an ellipsis, so that six stand beside each other on a small screen.
     width = 22 + 7 * min(max(4, len(title)), 9)
     return {
-        "field": field, "headerName": title, "headerTooltip": tip, "minWidth": width,
-        "type": "rightAligned", "filter": "agNumberColumnFilter", "filterParams": _FILTER,
+        "field": field,
+        "headerName": title,
+        "headerTooltip": tip,
+        "minWidth": width,
+        "type": "rightAligned",
+        "filter": "agNumberColumnFilter",
+        "filterParams": _FILTER,
         "sortingOrder": ["desc", "asc"],
-    }  # fmt: skip
+    }
 
 
 def _adjusted() -> dict[str, Any]:

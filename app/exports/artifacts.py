@@ -67,11 +67,11 @@ def _spectra_code(run: Run, chosen: Selection) -> str:
             _OPEN,
             f"one = report.data.sel(dataset=[{name!r}])",
             'names = ["power", "power_low", "power_high"]',
-            'table = one[names].to_dataframe().reset_index()',
+            "table = one[names].to_dataframe().reset_index()",
             'table = table[["dataset", "label", "frequency", *names]]',
         ],
         ["figure = spectra_figure(one)"],
-    )  # fmt: skip
+    )
 
 
 def _balance(run: Run, chosen: Selection) -> pd.DataFrame:
@@ -239,11 +239,11 @@ def _unit_doses_code(run: Run, chosen: Selection) -> str:
         [_RESPONSES, "from probe.figures.units import unit_response_figure"],
         [
             _opened(run, chosen),
-            f'one = report.data[{_UNIT!r}].sel(artefact={artefact!r}, unit={unit})',
+            f"one = report.data[{_UNIT!r}].sel(artefact={artefact!r}, unit={unit})",
             'table = one.to_dataframe().reset_index().dropna(subset="unit_response")',
         ],
         [f"figure = unit_response_figure(report.data, {artefact!r}, unit={unit})"],
-    )  # fmt: skip
+    )
 
 
 _TURNED = ("detector", "artefact")

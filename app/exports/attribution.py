@@ -88,11 +88,12 @@ def _maps_code(run: Run, chosen: Selection) -> str:
     view = _view(run, chosen)
     there = [
         (row.detector, column.method)
-        for column, cells in zip(view.columns, zip(*(r.cells for r in view.rows), strict=True),
-                                 strict=True)
+        for column, cells in zip(
+            view.columns, zip(*(r.cells for r in view.rows), strict=True), strict=True
+        )
         for row, cell in zip(view.rows, cells, strict=True)
         if cell.source
-    ]  # fmt: skip
+    ]
     methods = {
         one.method: (one.title, bool(one.signed), (one.low, one.high)) for one in view.columns
     }
@@ -102,9 +103,14 @@ def _maps_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "attribution-maps",
-        ["import pandas as pd", "import numpy as np", "from probe import AttributionMap",
-         "from probe.figures import Cell, grid_figure", "from probe.images import run_data",
-         *(["from probe.schema import family_of"] if several else [])],
+        [
+            "import pandas as pd",
+            "import numpy as np",
+            "from probe import AttributionMap",
+            "from probe.figures import Cell, grid_figure",
+            "from probe.images import run_data",
+            *(["from probe.schema import family_of"] if several else []),
+        ],
         [
             f"sample = {view.image.sample!r}",
             f"detectors = {[row.detector for row in view.rows]!r}",
@@ -138,7 +144,7 @@ def _maps_code(run: Run, chosen: Selection) -> str:
             f"rule = {'cell' if several else 'row'!r}",
             'figure = grid_figure(cells, ["image", *detectors], titles, scale=rule)',
         ],
-    )  # fmt: skip
+    )
 
 
 def _trust(run: Run, chosen: Selection) -> pd.DataFrame:
@@ -166,12 +172,16 @@ def _similarity_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "map-similarity",
-        ["from probe import MapSimilarity",
-         "from probe.attribution.drawing import similarity_figure"],
-        [f"found = MapSimilarity.open(run.map_similarity({name!r}, {mode!r}))",
-         "table = found.to_dataframe()"],
+        [
+            "from probe import MapSimilarity",
+            "from probe.attribution.drawing import similarity_figure",
+        ],
+        [
+            f"found = MapSimilarity.open(run.map_similarity({name!r}, {mode!r}))",
+            "table = found.to_dataframe()",
+        ],
         ["figure = similarity_figure(found.data)"],
-    )  # fmt: skip
+    )
 
 
 def _attention(run: Run, chosen: Selection) -> tuple[RegionAttention, str, str]:
@@ -194,11 +204,13 @@ def _attention_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "attention-by-region",
-        ["from probe import RegionAttention",
-         "from probe.attribution.drawing import regions_figure"],
+        [
+            "from probe import RegionAttention",
+            "from probe.attribution.drawing import regions_figure",
+        ],
         [f"found = RegionAttention.open(run.attention({label!r}))", "table = found.to_dataframe()"],
         [f"figure = regions_figure(found.data, {what!r}, {part!r})"],
-    )  # fmt: skip
+    )
 
 
 def _similarity_attrs(run: Run, chosen: Selection) -> Mapping[Any, Any]:
@@ -212,11 +224,15 @@ EXPORTS = {
     "map-similarity": Export(
         lambda run, chosen: _similarity(run, chosen).to_dataframe(),
         lambda run, chosen: similarity_figure(_similarity(run, chosen).data),
-        _similarity_code, _similarity_attrs, about=("detector", "mode"),
+        _similarity_code,
+        _similarity_attrs,
+        about=("detector", "mode"),
     ),
     "attention-by-region": Export(
-        lambda run, chosen: _attention(run, chosen)[0].to_dataframe(), _attention_figure,
-        _attention_code, lambda run, chosen: _attention(run, chosen)[0].data.attrs,
+        lambda run, chosen: _attention(run, chosen)[0].to_dataframe(),
+        _attention_figure,
+        _attention_code,
+        lambda run, chosen: _attention(run, chosen)[0].data.attrs,
         about=("detector", "part", "what"),
     ),
-}  # fmt: skip
+}

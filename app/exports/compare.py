@@ -110,26 +110,40 @@ def _features_figure(run: Run, chosen: Selection) -> Figure:
 def _layers_figure(run: Run, chosen: Selection) -> Figure:
     view = layers_view(pair_of(run, chosen))
     return panels_figure(
-        view.names, view.layers, view.datasets, view.value, view.low, view.high,
-        label="AUROC of probes", marked=None if view.unpaired else view.apart != 0,
-    )  # fmt: skip
+        view.names,
+        view.layers,
+        view.datasets,
+        view.value,
+        view.low,
+        view.high,
+        label="AUROC of probes",
+        marked=None if view.unpaired else view.apart != 0,
+    )
 
 
 def _maps_figure(run: Run, chosen: Selection) -> Figure:
     view = maps_view(pair_of(run, chosen))
     return forest_figure(
-        view.datasets, view.over, view.over_low, view.over_high,
-        marked=view.over_low > 0, label="SSIM of maps, less that of different images",
-    )  # fmt: skip
+        view.datasets,
+        view.over,
+        view.over_low,
+        view.over_high,
+        marked=view.over_low > 0,
+        label="SSIM of maps, less that of different images",
+    )
 
 
 def _made_of(run: Run, chosen: Selection) -> pd.DataFrame:
     pair = pair_of(run, chosen)
     rows = [
-        {"what": line.what, pair.one.title: line.one, pair.other.title: line.other,
-         "same": line.same}
+        {
+            "what": line.what,
+            pair.one.title: line.one,
+            pair.other.title: line.other,
+            "same": line.same,
+        }
         for line in lines(pair)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 

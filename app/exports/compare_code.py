@@ -24,9 +24,18 @@ __all__ = [
 
 _PANDAS = "import pandas as pd"
 _ORDER = [
-    "dataset", "value", "reference", "difference", "low", "high", "p", "q", "reason", "n_samples",
+    "dataset",
+    "value",
+    "reference",
+    "difference",
+    "low",
+    "high",
+    "p",
+    "q",
+    "reason",
+    "n_samples",
     "n_clusters",
-]  # fmt: skip
+]
 
 
 def scores_code(pair: Pair, metric: str, level: str) -> str:
@@ -35,8 +44,11 @@ def scores_code(pair: Pair, metric: str, level: str) -> str:
     return script(
         pair.one.run,
         "compare-scores",
-        [_PANDAS, "from probe.paired import score_differences",
-         "from probe.figures.pairs import forest_figure"],
+        [
+            _PANDAS,
+            "from probe.paired import score_differences",
+            "from probe.figures.pairs import forest_figure",
+        ],
         [
             *_both_scores(pair),
             *scores_lines(pair, metric, level),
@@ -51,7 +63,7 @@ def scores_code(pair: Pair, metric: str, level: str) -> str:
             f'    marked=table["q"] <= 0.05, label={about!r},',
             ")",
         ],
-    )  # fmt: skip
+    )
 
 
 def scores_lines(pair: Pair, metric: str, level: str) -> list[str]:
@@ -72,8 +84,12 @@ def images_code(pair: Pair, dataset: str) -> str:
     return script(
         pair.one.run,
         "compare-images",
-        [_PANDAS, "from probe.paired import common_scores", "from probe.stats import sigmoid",
-         "from probe.figures.pairs import scatter_figure"],
+        [
+            _PANDAS,
+            "from probe.paired import common_scores",
+            "from probe.stats import sigmoid",
+            "from probe.figures.pairs import scatter_figure",
+        ],
         [
             *_both_scores(pair),
             "one, other = common_scores(one, other)",
@@ -94,7 +110,7 @@ def images_code(pair: Pair, dataset: str) -> str:
             f'    table["other_logit"], table["logit"], kinds, labels={labels!r}',
             ")",
         ],
-    )  # fmt: skip
+    )
 
 
 def units_code(pair: Pair) -> str:
@@ -103,9 +119,12 @@ def units_code(pair: Pair) -> str:
     return script(
         pair.one.run,
         "compare-units",
-        ["import numpy as np", "from probe import NeuronTable, Universality",
-         "from probe.neurons import compare_neurons",
-         "from probe.figures.pairs import scatter_figure"],
+        [
+            "import numpy as np",
+            "from probe import NeuronTable, Universality",
+            "from probe.neurons import compare_neurons",
+            "from probe.figures.pairs import scatter_figure",
+        ],
         [
             f"labels = {labels!r}",
             "tables = {label: NeuronTable.open(run.neurons(label)) for label in labels}",
@@ -127,7 +146,7 @@ def units_code(pair: Pair) -> str:
             f"    labels={tuple(f'mean effect, {name}' for name in names[::-1])!r},",
             ")",
         ],
-    )  # fmt: skip
+    )
 
 
 def features_code(pair: Pair) -> str:
@@ -135,8 +154,11 @@ def features_code(pair: Pair) -> str:
     return script(
         pair.one.run,
         "compare-features",
-        ["import pandas as pd", "from probe.separability.report import Similarity",
-         "from probe.figures.pairs import forest_figure"],
+        [
+            "import pandas as pd",
+            "from probe.separability.report import Similarity",
+            "from probe.figures.pairs import forest_figure",
+        ],
         [
             "data = Similarity.open(run.similarity).data",
             f"part = data.sel(detector={pair.one.label!r}, other={pair.other.label!r})",
@@ -156,7 +178,7 @@ def features_code(pair: Pair) -> str:
             '    label="debiased CKA", zero=None,',
             ")",
         ],
-    )  # fmt: skip
+    )
 
 
 def layers_code(pair: Pair) -> str:
@@ -168,9 +190,13 @@ def layers_code(pair: Pair) -> str:
     return script(
         pair.one.run,
         "compare-layers",
-        ["import numpy as np", _PANDAS, "from probe import SeparabilityReport",
-         *([] if view.unpaired else ["from probe.separability import probe_differences"]),
-         "from probe.figures.pairs import panels_figure"],
+        [
+            "import numpy as np",
+            _PANDAS,
+            "from probe import SeparabilityReport",
+            *([] if view.unpaired else ["from probe.separability import probe_differences"]),
+            "from probe.figures.pairs import panels_figure",
+        ],
         [
             *_second(pair),
             f"reports = [SeparabilityReport.open(run.separability({pair.one.label!r})),",
@@ -196,7 +222,7 @@ def layers_code(pair: Pair) -> str:
             f"    marked={marked},",
             ")",
         ],
-    )  # fmt: skip
+    )
 
 
 def _judged(view: LayersView) -> list[str]:
@@ -226,26 +252,30 @@ def maps_code(pair: Pair) -> str:
     return script(
         pair.one.run,
         "compare-maps",
-        [_PANDAS, "from probe import MapSimilarity", "from probe.paired import mean_by_cluster",
-         "from probe.figures.pairs import forest_figure"],
+        [
+            _PANDAS,
+            "from probe import MapSimilarity",
+            "from probe.paired import mean_by_cluster",
+            "from probe.figures.pairs import forest_figure",
+        ],
         [
             f"place = run.map_similarity({pair.one.architecture!r}, {MAP_MODES[0]!r})",
             "data = MapSimilarity.open(place).data",
             f"part = data.sel(pair={found!r})",
-            "options = {k: data.attrs[k] for k in (\"level\", \"seed\") if k in data.attrs}",
+            'options = {k: data.attrs[k] for k in ("level", "seed") if k in data.attrs}',
             'own, null = part["similarity"].values, part["null"].values',
             'sides = {"value": own, "null": null, "over": own - null}',
             'of, cluster = part["of"].values.astype(str), part["cluster"].values',
             "rows = []",
             "for dataset in dict.fromkeys(of):",
-            "    here, row = of == dataset, {\"dataset\": dataset}",
+            '    here, row = of == dataset, {"dataset": dataset}',
             "    for name, values in sides.items():",
             "        mean = mean_by_cluster(values[here], cluster[here], **options)",
             '        before = "" if name == "value" else f"{name}_"',
             '        row |= {name: mean.estimate, f"{before}low": mean.low,',
             '                f"{before}high": mean.high}',
             '        if name == "value":',
-            "            counts = {\"n_samples\": mean.n_samples, \"n_clusters\": mean.n_clusters}",
+            '            counts = {"n_samples": mean.n_samples, "n_clusters": mean.n_clusters}',
             "    rows.append(row | counts)",
             'table = pd.DataFrame(rows).assign(method=data.attrs.get("method", ""))',
         ],
@@ -256,7 +286,7 @@ def maps_code(pair: Pair) -> str:
             '    label="SSIM of maps, less that of different images",',
             ")",
         ],
-    )  # fmt: skip
+    )
 
 
 def _second(pair: Pair) -> list[str]:

@@ -201,10 +201,17 @@ def _images(run: Run, chosen: Selection) -> pd.DataFrame:
 
 def _row(dataset: str, end: str, place: int, shown: Shown) -> dict[str, Any]:
     return {
-        "dataset": dataset, "end": end, "place": place, "sample": shown.sample,
-        "method": shown.method, "video": shown.video, "frame": shown.frame, "label": shown.label,
-        "activation": shown.activation, "p_fake": shown.p_fake,
-    }  # fmt: skip
+        "dataset": dataset,
+        "end": end,
+        "place": place,
+        "sample": shown.sample,
+        "method": shown.method,
+        "video": shown.video,
+        "frame": shown.frame,
+        "label": shown.label,
+        "activation": shown.activation,
+        "p_fake": shown.p_fake,
+    }
 
 
 EXPORTS = {

@@ -56,10 +56,16 @@ def _matrix_code(run: Run, chosen: Selection) -> str:
 def _datasets(run: Run, chosen: Selection) -> pd.DataFrame:
     """Return one row a dataset, as the card counts them."""
     rows = [
-        {"dataset": one.name, "real": one.real, "fake": one.fake, "videos": one.videos,
-         "identities": one.identities, **{f"{name}_images": n for name, n in one.splits}}
+        {
+            "dataset": one.name,
+            "real": one.real,
+            "fake": one.fake,
+            "videos": one.videos,
+            "identities": one.identities,
+            **{f"{name}_images": n for name, n in one.splits},
+        }
         for one in dataset_rows(run)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -104,9 +110,12 @@ def _against_figure(run: Run, chosen: Selection) -> Figure:
     at = tuple(rows.T)
     return forest_figure(
         [f"{view.detectors[r]} on {view.datasets[c]}" for r, c in rows],
-        view.difference[at], view.low[at], view.high[at], marked=view.leaves_out_0[at],
+        view.difference[at],
+        view.low[at],
+        view.high[at],
+        marked=view.leaves_out_0[at],
         label=f"{METRICS[view.metric]} less that of\n{view.reference}",
-    )  # fmt: skip
+    )
 
 
 def _against_code(run: Run, chosen: Selection) -> str:
@@ -125,14 +134,29 @@ def _against_code(run: Run, chosen: Selection) -> str:
             "# Datasets whose images are the same in both.",
             f'scores = scores[scores["dataset"].isin({kept!r})]',
         ]
-    columns = ["detector", "dataset", "compared_with", "metric", "level", "difference", "low",
-               "high", "p", "n_samples", "n_clusters", "reason"]  # fmt: skip
+    columns = [
+        "detector",
+        "dataset",
+        "compared_with",
+        "metric",
+        "level",
+        "difference",
+        "low",
+        "high",
+        "p",
+        "n_samples",
+        "n_clusters",
+        "reason",
+    ]
     about = f"{METRICS[metric]} less that of\n{other.title}"
     return script(
         run,
         "matrix-against",
-        ["import pandas as pd", "from probe.paired import score_differences",
-         "from probe.figures.pairs import forest_figure"],
+        [
+            "import pandas as pd",
+            "from probe.paired import score_differences",
+            "from probe.figures.pairs import forest_figure",
+        ],
         [
             'scores = pd.read_parquet(run.evaluation.with_suffix(".scores.parquet"))',
             *second,
@@ -158,7 +182,7 @@ def _against_code(run: Run, chosen: Selection) -> str:
             f"    label={about!r},",
             ")",
         ],
-    )  # fmt: skip
+    )
 
 
 def _runs(run: Run, chosen: Selection) -> pd.DataFrame:

@@ -38,9 +38,11 @@ def _scores_figure(run: Run, chosen: Selection) -> Figure:
     view = scores_shown(run, chosen)
     rows = view.scores
     return image_scores_figure(
-        [row.detector for row in rows], [row.logit for row in rows],
-        [row.reals for row in rows], [row.fakes for row in rows],
-    )  # fmt: skip
+        [row.detector for row in rows],
+        [row.logit for row in rows],
+        [row.reals for row in rows],
+        [row.fakes for row in rows],
+    )
 
 
 def _scores_code(run: Run, chosen: Selection) -> str:
@@ -83,8 +85,11 @@ def _units_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "sample-units",
-        ["from probe import ActivationStore", "from probe.one_image import image_activations",
-         "from probe.figures.one_image import image_deviations_figure"],
+        [
+            "from probe import ActivationStore",
+            "from probe.one_image import image_activations",
+            "from probe.figures.one_image import image_deviations_figure",
+        ],
         [
             f"store = ActivationStore.open(run.store({label!r}))",
             f"universal = {marked!r}",
@@ -93,10 +98,12 @@ def _units_code(run: Run, chosen: Selection) -> str:
             f"    max_chunks={MOST_CHUNKS},  # of a large store; None reads all of it",
             ")",
         ],
-        [f"first = table.head({MOST})",
-         "names = [f'unit {unit}' for unit in first['unit']]",
-         "figure = image_deviations_figure(names, first['deviations'])"],
-    )  # fmt: skip
+        [
+            f"first = table.head({MOST})",
+            "names = [f'unit {unit}' for unit in first['unit']]",
+            "figure = image_deviations_figure(names, first['deviations'])",
+        ],
+    )
 
 
 def _measurements(run: Run, chosen: Selection) -> pd.DataFrame:
@@ -112,15 +119,17 @@ def _measurements_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "sample-measurements",
-        ["from probe.artifacts import ArtifactMeasurements",
-         "from probe.one_image import image_measurements",
-         "from probe.figures.one_image import image_deviations_figure"],
+        [
+            "from probe.artifacts import ArtifactMeasurements",
+            "from probe.one_image import image_measurements",
+            "from probe.figures.one_image import image_deviations_figure",
+        ],
         [
             "data = ArtifactMeasurements.open(run.measurements).data",
             f"table = image_measurements(data, {name!r}, dataset={dataset!r})",
         ],
         ["figure = image_deviations_figure(list(table['measurement']), table['deviations'])"],
-    )  # fmt: skip
+    )
 
 
 def _place(run: Run, chosen: Selection) -> pd.DataFrame:

@@ -243,7 +243,10 @@ EXPORTS = {
     "unit-knowledge": Export(_knowledge, _knowledge_figure, _knowledge_code, _attrs, _LAYER),
     "specific-to-methods": Export(_specific, None, _specific_code, _attrs),
     "similarity": Export(
-        _similarity, _similarity_figure, _similarity_code,
-        lambda run, chosen: run.similarity.data.attrs, ("layer",),
+        _similarity,
+        _similarity_figure,
+        _similarity_code,
+        lambda run, chosen: run.similarity.data.attrs,
+        ("layer",),
     ),
-}  # fmt: skip
+}

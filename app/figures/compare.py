@@ -44,13 +44,27 @@ def forest_figure(view: ScoresView, scheme: str | None = None) -> plot.Figure:
     for row in range(n):
         ends = sorted((view.value[row], view.reference[row]))
         figure.add_shape(
-            type="line", xref="x", yref="y", x0=ends[0], x1=ends[1], y0=row, y1=row, layer="below",
+            type="line",
+            xref="x",
+            yref="y",
+            x0=ends[0],
+            x1=ends[1],
+            y0=row,
+            y1=row,
+            layer="below",
             line={"color": theme.line, "width": 3},
-        )  # fmt: skip
+        )
     figure.add_shape(
-        type="line", xref="x2", yref="paper", x0=0, x1=0, y0=0, y1=1, layer="below",
+        type="line",
+        xref="x2",
+        yref="paper",
+        x0=0,
+        x1=0,
+        y0=0,
+        y1=1,
+        layer="below",
         line={"color": theme.muted, "width": 1.5},
-    )  # fmt: skip
+    )
     name = METRICS[view.metric]
     figure.update_layout(
         **theme.layout(
@@ -62,17 +76,22 @@ def forest_figure(view: ScoresView, scheme: str | None = None) -> plot.Figure:
             xaxis=theme.axis(f"{name}", domain=[0, _LEFT], nticks=6),
             xaxis2=theme.axis(
                 f"difference in {name}: {clean(view.one)} less {clean(view.other)}",
-                domain=[_RIGHT, 1], range=_reach(view), nticks=7,
+                domain=[_RIGHT, 1],
+                range=_reach(view),
+                nticks=7,
             ),
             yaxis=theme.axis(
                 tickvals=list(range(n)),
-                ticktext=row_names(view.datasets, view.n_samples, view.n_clusters, view.level,
-                                   theme),
-                range=[n - 0.5, -0.5], automargin=True, showgrid=False,
+                ticktext=row_names(
+                    view.datasets, view.n_samples, view.n_clusters, view.level, theme
+                ),
+                range=[n - 0.5, -0.5],
+                automargin=True,
+                showgrid=False,
                 tickfont={"size": 13, "color": theme.ink},
             ),
         )
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -95,9 +114,14 @@ def interval_bars(value: Floats, low: Floats, high: Floats, theme: Theme) -> dic
         for end in (np.nan_to_num(high - value), np.nan_to_num(value - low))
     ]
     return {
-        "type": "data", "symmetric": False, "array": ends[0], "arrayminus": ends[1],
-        "thickness": 2, "width": 0, "color": theme.muted,
-    }  # fmt: skip
+        "type": "data",
+        "symmetric": False,
+        "array": ends[0],
+        "arrayminus": ends[1],
+        "thickness": 2,
+        "width": 0,
+        "color": theme.muted,
+    }
 
 
 def points_figure(
@@ -110,25 +134,40 @@ def points_figure(
     for label, name, colour, symbol in kinds:
         kept = view.label == label
         figure.add_scatter(
-            x=view.other[kept], y=view.one[kept], mode="markers", name=name,
-            marker={"color": colour, "symbol": symbol, "size": 5,
-                    "opacity": 0.75 if len(view.label) < 600 else 0.4},
+            x=view.other[kept],
+            y=view.one[kept],
+            mode="markers",
+            name=name,
+            marker={
+                "color": colour,
+                "symbol": symbol,
+                "size": 5,
+                "opacity": 0.75 if len(view.label) < 600 else 0.4,
+            },
             hovertemplate=f"{clean(names[0])} %{{y:.2f}}, {clean(names[1])} %{{x:.2f}}"
             f"<extra>{name}</extra>",
-        )  # fmt: skip
+        )
     both = np.r_[view.one, view.other] if len(view.one) else np.zeros(1)
     ends = [float(both.min()), float(both.max())]
     figure.add_shape(
-        type="line", x0=ends[0], x1=ends[1], y0=ends[0], y1=ends[1], layer="below",
+        type="line",
+        x0=ends[0],
+        x1=ends[1],
+        y0=ends[0],
+        y1=ends[1],
+        layer="below",
         line={"color": theme.muted, "width": 1, "dash": "dot"},
-    )  # fmt: skip
+    )
     for way in ("x", "y"):
         zero = {f"{way}0": 0, f"{way}1": 0}
         across = "y" if way == "x" else "x"
         figure.add_shape(
-            type="line", layer="below", line={"color": theme.line, "width": 1.5},
-            **{f"{across}ref": "paper", f"{across}0": 0, f"{across}1": 1}, **zero,
-        )  # fmt: skip
+            type="line",
+            layer="below",
+            line={"color": theme.line, "width": 1.5},
+            **{f"{across}ref": "paper", f"{across}0": 0, f"{across}1": 1},
+            **zero,
+        )
     figure.update_layout(
         **theme.layout(
             showlegend=True,
@@ -147,18 +186,32 @@ def _both(view: ScoresView, theme: Theme) -> list[plot.Trace]:
     text = f"{METRICS[view.metric]} %{{x:.3f}}"
     return [
         plot.scatter(
-            x=view.value, y=rows, name=clean(view.one), **shared,
-            marker={"symbol": "circle", "size": 12, "color": theme.accent,
-                    "line": {"width": 1, "color": theme.ground}},
+            x=view.value,
+            y=rows,
+            name=clean(view.one),
+            **shared,
+            marker={
+                "symbol": "circle",
+                "size": 12,
+                "color": theme.accent,
+                "line": {"width": 1, "color": theme.ground},
+            },
             hovertemplate=f"{text}<extra>{clean(view.one)}</extra>",
         ),
         plot.scatter(
-            x=view.reference, y=rows, name=clean(view.other), **shared,
-            marker={"symbol": "diamond-open", "size": 11, "color": theme.warm,
-                    "line": {"width": 2}},
+            x=view.reference,
+            y=rows,
+            name=clean(view.other),
+            **shared,
+            marker={
+                "symbol": "diamond-open",
+                "size": 11,
+                "color": theme.warm,
+                "line": {"width": 2},
+            },
             hovertemplate=f"{text}<extra>{clean(view.other)}</extra>",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _differences(view: ScoresView, theme: Theme, changed: bool) -> plot.Trace:
@@ -216,13 +269,18 @@ def _missing(view: ScoresView, theme: Theme) -> list[dict[str, Any]]:
     """Write into rows without an interval why there is none."""
     return [
         {
-            "x": 1, "xref": "paper", "xanchor": "right", "y": row + 0.3, "yref": "y",
-            "text": clean(view.reason[row]), "showarrow": False,
+            "x": 1,
+            "xref": "paper",
+            "xanchor": "right",
+            "y": row + 0.3,
+            "yref": "y",
+            "text": clean(view.reason[row]),
+            "showarrow": False,
             "font": {"size": 11, "color": theme.muted},
         }
         for row in range(len(view.datasets))
         if view.reason[row]
-    ]  # fmt: skip
+    ]
 
 
 def _reach(view: ScoresView) -> list[float]:

@@ -35,25 +35,42 @@ def units_figure(view: UnitsView, names: tuple[str, str], scheme: str | None = N
     both = view.in_one & view.in_other
     kinds = (
         ("in neither list", ~(view.in_one | view.in_other), "circle-open", theme.muted),
-        (f"universal in {names[0]} only", view.in_one & ~view.in_other, "triangle-up",
-         theme.accent),
-        (f"universal in {names[1]} only", view.in_other & ~view.in_one, "triangle-right",
-         theme.warm),
+        (
+            f"universal in {names[0]} only",
+            view.in_one & ~view.in_other,
+            "triangle-up",
+            theme.accent,
+        ),
+        (
+            f"universal in {names[1]} only",
+            view.in_other & ~view.in_one,
+            "triangle-right",
+            theme.warm,
+        ),
         ("universal in both", both, "diamond", theme.ink),
-    )  # fmt: skip
+    )
     for name, kept, symbol, colour in kinds:
         figure.add_scatter(
-            x=view.other[kept], y=view.one[kept], mode="markers", name=clean(name),
-            showlegend=bool(kept.any()), customdata=view.unit[kept],
+            x=view.other[kept],
+            y=view.one[kept],
+            mode="markers",
+            name=clean(name),
+            showlegend=bool(kept.any()),
+            customdata=view.unit[kept],
             marker={"symbol": symbol, "size": 9, "color": colour, "line": {"width": 1.5}},
             hovertemplate="unit %{customdata}: %{y:.3g} and %{x:.3g}"
             f"<extra>{clean(name)}</extra>",
-        )  # fmt: skip
+        )
     most = float(max(view.one.max(initial=0), view.other.max(initial=0)))
     figure.add_shape(
-        type="line", x0=0, x1=most, y0=0, y1=most, layer="below",
+        type="line",
+        x0=0,
+        x1=most,
+        y0=0,
+        y1=most,
+        layer="below",
         line={"color": theme.muted, "width": 1, "dash": "dot"},
-    )  # fmt: skip
+    )
     figure.update_layout(
         **theme.layout(
             showlegend=True,
@@ -81,21 +98,26 @@ def features_figure(view: FeaturesView, scheme: str | None = None) -> plot.Figur
     ]
     figure = plot.Figure(
         plot.scatter(
-            x=view.value, y=np.arange(n), mode="markers", customdata=texts,
+            x=view.value,
+            y=np.arange(n),
+            mode="markers",
+            customdata=texts,
             error_x=interval_bars(view.value, view.low, view.high, theme),
             marker={"symbol": "circle", "size": 12, "color": theme.accent},
             hovertemplate="CKA %{x:.3f}, %{customdata}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     figure.update_layout(
         **theme.layout(
             height=features_height(n),
             margin={"l": 8, "r": 16, "t": 16, "b": _FOOT},
-            xaxis=theme.axis("debiased CKA: 0 nothing in common, 1 the same",
-                             range=[min(-0.04, float(np.nanmin(view.value)) - 0.04), 1.04]),
+            xaxis=theme.axis(
+                "debiased CKA: 0 nothing in common, 1 the same",
+                range=[min(-0.04, float(np.nanmin(view.value)) - 0.04), 1.04],
+            ),
             yaxis=_rows([clean(name) for name in view.layers], theme),
         )
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -119,20 +141,38 @@ def layers_figure(view: LayersView, scheme: str | None = None) -> plot.Figure:
             figure.add_trace(_through(view, k, i, mark, theme))
         titles += _marks(view, i, mark, theme)
         axes[f"xaxis{mark}"] = theme.axis(
-            domain=x, anchor=f"y{mark}", tickvals=list(range(len(view.layers))),
+            domain=x,
+            anchor=f"y{mark}",
+            tickvals=list(range(len(view.layers))),
             ticktext=[clean(layer) for layer in view.layers],
-            range=[-0.5, len(view.layers) - 0.5], showgrid=False,
-        )  # fmt: skip
+            range=[-0.5, len(view.layers) - 0.5],
+            showgrid=False,
+        )
         axes[f"yaxis{mark}"] = theme.axis(domain=y, anchor=f"x{mark}", range=_span(view), nticks=5)
         titles.append(
-            {"text": f"<b>{clean(name)}</b>", "x": x[0], "xref": "paper", "xanchor": "left",
-             "y": y[1], "yref": "paper", "yanchor": "bottom", "showarrow": False,
-             "font": {"size": 12, "color": theme.ink}}
-        )  # fmt: skip
+            {
+                "text": f"<b>{clean(name)}</b>",
+                "x": x[0],
+                "xref": "paper",
+                "xanchor": "left",
+                "y": y[1],
+                "yref": "paper",
+                "yanchor": "bottom",
+                "showarrow": False,
+                "font": {"size": 12, "color": theme.ink},
+            }
+        )
         figure.add_shape(
-            type="line", xref=f"x{mark}", yref=f"y{mark}", x0=-0.5, x1=len(view.layers) - 0.5,
-            y0=0.5, y1=0.5, layer="below", line={"color": theme.muted, "width": 1, "dash": "dot"},
-        )  # fmt: skip
+            type="line",
+            xref=f"x{mark}",
+            yref=f"y{mark}",
+            x0=-0.5,
+            x1=len(view.layers) - 0.5,
+            y0=0.5,
+            y1=0.5,
+            layer="below",
+            line={"color": theme.muted, "width": 1, "dash": "dot"},
+        )
     figure.update_layout(
         **theme.layout(
             height=layers_height(len(view.datasets)),
@@ -157,18 +197,35 @@ def maps_figure(view: MapsView, scheme: str | None = None) -> plot.Figure:
     n = len(view.datasets)
     figure = plot.Figure()
     parts = (
-        ("two variants, the same image", view.value, view.low, view.high, -0.13, "circle",
-         theme.accent),
-        ("null: two variants, different images", view.null, view.null_low, view.null_high, 0.17,
-         "diamond-open", theme.warm),
-    )  # fmt: skip
+        (
+            "two variants, the same image",
+            view.value,
+            view.low,
+            view.high,
+            -0.13,
+            "circle",
+            theme.accent,
+        ),
+        (
+            "null: two variants, different images",
+            view.null,
+            view.null_low,
+            view.null_high,
+            0.17,
+            "diamond-open",
+            theme.warm,
+        ),
+    )
     for name, value, low, high, off, symbol, colour in parts:
         figure.add_scatter(
-            x=value, y=np.arange(n) + off, mode="markers", name=name,
+            x=value,
+            y=np.arange(n) + off,
+            mode="markers",
+            name=name,
             error_x=interval_bars(value, low, high, theme),
             marker={"symbol": symbol, "size": 11, "color": colour, "line": {"width": 2}},
             hovertemplate=f"%{{x:.3f}}<extra>{name}</extra>",
-        )  # fmt: skip
+        )
     figure.update_layout(
         **theme.layout(
             height=maps_height(n),
@@ -191,8 +248,12 @@ def _through(view: LayersView, k: int, dataset: int, mark: str, theme: Theme) ->
         x=np.arange(len(view.layers)) + (0.06, -0.06)[k],
         y=value,
         error_y={
-            "type": "data", "symmetric": False, "array": np.nan_to_num(high - value),
-            "arrayminus": np.nan_to_num(value - low), "thickness": 1.5, "width": 3,
+            "type": "data",
+            "symmetric": False,
+            "array": np.nan_to_num(high - value),
+            "arrayminus": np.nan_to_num(value - low),
+            "thickness": 1.5,
+            "width": 3,
             "color": colour,
         },
         mode="lines+markers",
@@ -202,11 +263,15 @@ def _through(view: LayersView, k: int, dataset: int, mark: str, theme: Theme) ->
         xaxis=f"x{mark}",
         yaxis=f"y{mark}",
         line={"color": colour, "width": 1.5, "dash": ("solid", "dash")[k]},
-        marker={"symbol": ("circle", "diamond-open")[k], "size": 8, "color": colour,
-                "line": {"width": 1.5}},
+        marker={
+            "symbol": ("circle", "diamond-open")[k],
+            "size": 8,
+            "color": colour,
+            "line": {"width": 1.5},
+        },
         customdata=_said(view, dataset),
         hovertemplate=f"AUROC %{{y:.3f}}%{{customdata}}<extra>{clean(view.names[k])}</extra>",
-    )  # fmt: skip
+    )
 
 
 def _marks(view: LayersView, dataset: int, mark: str, theme: Theme) -> list[dict[str, Any]]:
@@ -215,11 +280,18 @@ def _marks(view: LayersView, dataset: int, mark: str, theme: Theme) -> list[dict
         return []
     tops = np.nanmax(np.stack([view.value, np.nan_to_num(view.high)]), axis=(0, 1))
     return [
-        {"text": "◆", "x": int(r), "xref": f"x{mark}", "y": float(tops[r, dataset]),
-         "yref": f"y{mark}", "yanchor": "bottom", "showarrow": False,
-         "font": {"size": 12, "color": theme.ink}}
+        {
+            "text": "◆",
+            "x": int(r),
+            "xref": f"x{mark}",
+            "y": float(tops[r, dataset]),
+            "yref": f"y{mark}",
+            "yanchor": "bottom",
+            "showarrow": False,
+            "font": {"size": 12, "color": theme.ink},
+        }
         for r in np.flatnonzero(view.apart[:, dataset])
-    ]  # fmt: skip
+    ]
 
 
 def _said(view: LayersView, dataset: int) -> list[str]:
@@ -245,7 +317,10 @@ def _span(view: LayersView) -> list[float]:
 
 def _rows(texts: list[str], theme: Theme) -> dict[str, Any]:
     return theme.axis(
-        tickvals=list(range(len(texts))), ticktext=[f"{text}  " for text in texts],
-        range=[len(texts) - 0.5, -0.5], automargin=True, showgrid=False,
+        tickvals=list(range(len(texts))),
+        ticktext=[f"{text}  " for text in texts],
+        range=[len(texts) - 0.5, -0.5],
+        automargin=True,
+        showgrid=False,
         tickfont={"size": 13, "color": theme.ink},
-    )  # fmt: skip
+    )

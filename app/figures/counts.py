@@ -20,8 +20,13 @@ def counts_figure(view: CountsView, scheme: str | None = None) -> plot.Figure:
         **theme.layout(
             showlegend=True,
             legend={
-                "orientation": "h", "x": -0.14, "xanchor": "left", "y": 1.18, "yanchor": "top",
-                "font": {"size": 12, "color": theme.muted}, "bgcolor": "rgba(0,0,0,0)",
+                "orientation": "h",
+                "x": -0.14,
+                "xanchor": "left",
+                "y": 1.18,
+                "yanchor": "top",
+                "font": {"size": 12, "color": theme.muted},
+                "bgcolor": "rgba(0,0,0,0)",
             },
             margin={"l": 52, "r": 8, "t": 44, "b": 46},
             xaxis=theme.axis(
@@ -31,7 +36,7 @@ def counts_figure(view: CountsView, scheme: str | None = None) -> plot.Figure:
             ),
             yaxis=theme.axis("units", range=[0, 1.08 * _highest(view)]),
         )
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -84,12 +89,15 @@ def _untrained(view: CountsView, theme: Theme, draw: int) -> plot.Trace:
         legendgroup="untrained",
         showlegend=draw == 0,
         marker={
-            "symbol": "diamond-open", "size": 9, "color": theme.warm, "line": {"width": 1.8},
+            "symbol": "diamond-open",
+            "size": 9,
+            "color": theme.warm,
+            "line": {"width": 1.8},
         },
         customdata=view.count,
         hovertemplate="%{y} units in %{customdata} lists"
         f"<extra>untrained network {draw + 1}</extra>",
-    )  # fmt: skip
+    )
 
 
 def _highest(view: CountsView) -> float:

@@ -59,11 +59,19 @@ def density_trace(
     up, across = density.count.shape
     return plot.heatmap(
         z=cell.astype(np.uint8),
-        x0=x0 + (x1 - x0) / across / 2, dx=((x1 - x0) or 1) / across,
-        y0=y0 + (y1 - y0) / up / 2, dy=((y1 - y0) or 1) / up,
-        zmin=-0.5, zmax=len(steps) - 0.5, zsmooth=False, showscale=False,
-        colorscale=_steps(steps), text=_words(density, colour), hoverinfo="text", name="",
-    )  # fmt: skip
+        x0=x0 + (x1 - x0) / across / 2,
+        dx=((x1 - x0) or 1) / across,
+        y0=y0 + (y1 - y0) / up / 2,
+        dy=((y1 - y0) or 1) / up,
+        zmin=-0.5,
+        zmax=len(steps) - 0.5,
+        zsmooth=False,
+        showscale=False,
+        colorscale=_steps(steps),
+        text=_words(density, colour),
+        hoverinfo="text",
+        name="",
+    )
 
 
 def mixed(scale: list[str] | tuple[str, ...], share: float) -> str:

@@ -35,9 +35,12 @@ def artifact_effects_figure(view: EffectsView, scheme: str | None = None) -> plo
     rows = len(view.measurements)
     for row in range(1, rows, 2):
         figure.add_hrect(
-            y0=row - 0.5, y1=row + 0.5, layer="below", line={"width": 0},
+            y0=row - 0.5,
+            y1=row + 0.5,
+            layer="below",
+            line={"width": 0},
             fillcolor=theme.faded(theme.muted, 0.06),
-        )  # fmt: skip
+        )
     figure.update_layout(
         **theme.layout(
             annotations=_undefined(view, theme),
@@ -69,11 +72,16 @@ def _undefined(view: EffectsView, theme: Theme) -> list[dict[str, Any]]:
     """Write on the rows that hold nothing why they do."""
     return [
         {
-            "x": 0, "y": int(row), "xanchor": "left", "xshift": 8, "showarrow": False,
-            "text": "not defined in this dataset", "font": {"size": 12, "color": theme.muted},
+            "x": 0,
+            "y": int(row),
+            "xanchor": "left",
+            "xshift": 8,
+            "showarrow": False,
+            "text": "not defined in this dataset",
+            "font": {"size": 12, "color": theme.muted},
         }
         for row in np.flatnonzero(~np.isfinite(view.effect).any(axis=0))
-    ]  # fmt: skip
+    ]
 
 
 def _marks(view: EffectsView, theme: Theme, i: int) -> plot.Trace:

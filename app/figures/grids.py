@@ -98,15 +98,24 @@ def _grid(
             height=grid_height(len(rows)),
             margin={"l": 8, "r": 8, "t": _HEAD, "b": _FOOT},
             xaxis=theme.axis(
-                side="top", showgrid=False, automargin=False, tickvals=x, ticktext=columns,
-                tickfont=ink, range=[-0.5, len(columns) - 0.5],
+                side="top",
+                showgrid=False,
+                automargin=False,
+                tickvals=x,
+                ticktext=columns,
+                tickfont=ink,
+                range=[-0.5, len(columns) - 0.5],
             ),
             yaxis=theme.axis(
-                showgrid=False, tickvals=y, ticktext=[f"{name}  " for name in rows],
-                range=[len(rows) - 0.5, -0.5], automargin=True, tickfont=ink,
+                showgrid=False,
+                tickvals=y,
+                ticktext=[f"{name}  " for name in rows],
+                range=[len(rows) - 0.5, -0.5],
+                automargin=True,
+                tickfont=ink,
             ),
         )
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -141,9 +150,13 @@ def _chosen(view: ResponsesView, theme: Theme, unit: int | None) -> list[dict[st
     """Frame the column of the chosen unit."""
     return [
         {
-            "type": "rect", "x0": c - 0.5, "x1": c + 0.5, "y0": -0.5,
-            "y1": len(view.measurements) - 0.5, "fillcolor": "rgba(0,0,0,0)",
+            "type": "rect",
+            "x0": c - 0.5,
+            "x1": c + 0.5,
+            "y0": -0.5,
+            "y1": len(view.measurements) - 0.5,
+            "fillcolor": "rgba(0,0,0,0)",
             "line": {"color": theme.ink, "width": 2},
         }
         for c in np.flatnonzero(view.unit == (-1 if unit is None else unit))
-    ]  # fmt: skip
+    ]

@@ -71,8 +71,12 @@ def cell(theme: Theme, x: float, y: float, skill: float, text: str, size: float)
     """Return the text of a cell whose colour stands for `skill`, from −1 to 1."""
     colour = text_at(theme, skill) if np.isfinite(skill) else theme.muted
     return {
-        "x": x, "y": y, "text": text, "showarrow": False, "font": {"size": size, "color": colour},
-    }  # fmt: skip
+        "x": x,
+        "y": y,
+        "text": text,
+        "showarrow": False,
+        "font": {"size": size, "color": colour},
+    }
 
 
 def colour_at(theme: Theme, skill: float) -> str:

@@ -36,11 +36,21 @@ def information_figure(view: LayerView, scheme: str | None = None) -> plot.Figur
     theme = theme_of(scheme)
     series = (
         (-0.2, "probe on the layer", view.measure("probe_auroc"), "circle", theme.accent),
-        (0.0, "the detector itself", (view.own, view.own_low, view.own_high), "diamond",
-         theme.warm),
-        (0.2, "control task: random labels", view.measure("control_auroc"), "square-open",
-         theme.muted),
-    )  # fmt: skip
+        (
+            0.0,
+            "the detector itself",
+            (view.own, view.own_low, view.own_high),
+            "diamond",
+            theme.warm,
+        ),
+        (
+            0.2,
+            "control task: random labels",
+            view.measure("control_auroc"),
+            "square-open",
+            theme.muted,
+        ),
+    )
     figure = plot.Figure([_marks(view, theme, *one) for one in series])
     lowest = min(
         0.45, *(float(np.nanmin([0.5, *np.r_[v, low]])) for _, _, (v, low, _), *_ in series)
@@ -91,9 +101,14 @@ def _marks(
 def bars(value: Floats, low: Floats, high: Floats, colour: str) -> dict[str, Any]:
     """Return error bars from a value to its bounds; none where these are NaN."""
     return {
-        "type": "data", "symmetric": False, "array": np.nan_to_num(high - value),
-        "arrayminus": np.nan_to_num(value - low), "color": colour, "thickness": 1.5, "width": 0,
-    }  # fmt: skip
+        "type": "data",
+        "symmetric": False,
+        "array": np.nan_to_num(high - value),
+        "arrayminus": np.nan_to_num(value - low),
+        "color": colour,
+        "thickness": 1.5,
+        "width": 0,
+    }
 
 
 def _rows(view: LayerView, theme: Theme) -> dict[str, Any]:
@@ -115,14 +130,24 @@ def _rows(view: LayerView, theme: Theme) -> dict[str, Any]:
 
 def _blind(view: LayerView, theme: Theme) -> list[dict[str, Any]]:
     """Write what the head misses beside each row, and name the column."""
-    shared = {"xref": "paper", "x": 1, "xanchor": "left", "xshift": 12, "showarrow": False,
-              "align": "left"}  # fmt: skip
+    shared = {
+        "xref": "paper",
+        "x": 1,
+        "xanchor": "left",
+        "xshift": 12,
+        "showarrow": False,
+        "align": "left",
+    }
     out = [
         {
-            **shared, "yref": "paper", "y": 1, "yanchor": "bottom", "text": "probe − detector",
+            **shared,
+            "yref": "paper",
+            "y": 1,
+            "yanchor": "bottom",
+            "text": "probe − detector",
             "font": {"size": 12, "color": theme.muted},
         }
-    ]  # fmt: skip
+    ]
     for row, value in enumerate(view.blind):
         bold = np.isfinite(view.blind_low[row]) and view.blind_low[row] > 0
         text = signed(float(value))
@@ -144,9 +169,12 @@ def depth_figure(view: DepthView, layer: str, scheme: str | None = None) -> plot
     if layer in view.layers:
         at = view.layers.index(layer)
         figure.add_vrect(
-            x0=at - 0.45, x1=at + 0.45, layer="below", line={"width": 0},
+            x0=at - 0.45,
+            x1=at + 0.45,
+            layer="below",
+            line={"width": 0},
             fillcolor=theme.faded(theme.accent, 0.09),
-        )  # fmt: skip
+        )
     if view.measure in _HALF:
         figure.add_hline(y=0.5, line={"color": theme.muted, "width": 1, "dash": "dot"})
     last = len(view.layers) - 1

@@ -31,9 +31,12 @@ def knowledge_figure(
     groups = (
         ("universal", universal, {"symbol": "diamond", "size": 11, "color": theme.warm}),
         ("other units", ~universal & knows, {"symbol": "circle", "size": 8, "color": theme.accent}),
-        ("neither (q > 0.05)", ~universal & ~knows,
-         {"symbol": "circle-open", "size": 8, "color": theme.muted}),
-    )  # fmt: skip
+        (
+            "neither (q > 0.05)",
+            ~universal & ~knows,
+            {"symbol": "circle-open", "size": 8, "color": theme.muted},
+        ),
+    )
     figure.add_traces(
         [_units(view, name, rows & drawn, mark) for name, rows, mark in reversed(groups)]
     )
@@ -41,9 +44,14 @@ def knowledge_figure(
     right = 1.06 * max(0.02, float(np.nanmax([0.02, *view.method])))
     end = min(top, right)
     figure.add_shape(
-        type="line", x0=0, y0=0, x1=end, y1=end, layer="below",
+        type="line",
+        x0=0,
+        y0=0,
+        x1=end,
+        y1=end,
+        layer="below",
         line={"color": theme.muted, "width": 1, "dash": "dot"},
-    )  # fmt: skip
+    )
     figure.update_layout(
         **theme.layout(
             showlegend=True,
@@ -52,11 +60,9 @@ def knowledge_figure(
             xaxis=theme.axis(
                 "knows of the method (share of its entropy)", range=[-0.02 * right, right]
             ),
-            yaxis=theme.axis(
-                "knows of real or fake (share)", range=[-0.02 * top, top]
-            ),
+            yaxis=theme.axis("knows of real or fake (share)", range=[-0.02 * top, top]),
         )
-    )  # fmt: skip
+    )
     return figure
 
 

@@ -34,9 +34,12 @@ def variants_figure(view: VariantsView, scheme: str | None = None) -> plot.Figur
     figure = plot.Figure([_marks(view, theme, *kind) for kind in kinds])
     for row in range(1, rows, 2):
         figure.add_hrect(
-            y0=row - 0.5, y1=row + 0.5, layer="below", line={"width": 0},
+            y0=row - 0.5,
+            y1=row + 0.5,
+            layer="below",
+            line={"width": 0},
             fillcolor=theme.faded(theme.muted, 0.06),
-        )  # fmt: skip
+        )
     figure.update_layout(
         **theme.layout(
             height=variants_height(rows),

@@ -91,7 +91,7 @@ def picture_figure(
             newselection={"line": _line(theme)},
             activeselection={"fillcolor": "rgba(0,0,0,0)", "opacity": 1},
         )
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -158,19 +158,36 @@ def _numbers(
 ) -> plot.Trace:
     shades, (low, high) = _scale(theme, colour), _span(colour)
     bar = {
-        "title": {"text": clean(colour.title), "side": "right",
-                  "font": {"size": 12, "color": theme.muted}},
-        "orientation": "h", "thickness": 8, "len": 0.36, "x": 0, "xanchor": "left", "y": 1,
-        "yref": "container", "yanchor": "top", "outlinewidth": 0, "nticks": 4,
+        "title": {
+            "text": clean(colour.title),
+            "side": "right",
+            "font": {"size": 12, "color": theme.muted},
+        },
+        "orientation": "h",
+        "thickness": 8,
+        "len": 0.36,
+        "x": 0,
+        "xanchor": "left",
+        "y": 1,
+        "yref": "container",
+        "yanchor": "top",
+        "outlinewidth": 0,
+        "nticks": 4,
         "tickfont": {"size": 11, "color": theme.muted},
-    }  # fmt: skip
+    }
     if colour.by == "score":
         bar |= {"tickvals": [0, 0.5, 1]}
     mark: dict[str, Any] = {
-        "size": size, "color": colour.value[rows], "opacity": 0.85, "symbol": "circle",
+        "size": size,
+        "color": colour.value[rows],
+        "opacity": 0.85,
+        "symbol": "circle",
         "colorscale": [[i / (len(shades) - 1), shade] for i, shade in enumerate(shades)],
-        "colorbar": bar, "cmin": low, "cmax": high, "showscale": True,
-    }  # fmt: skip
+        "colorbar": bar,
+        "cmin": low,
+        "cmax": high,
+        "showscale": True,
+    }
     return _points(view, rows, mark, clean(colour.title), rim)
 
 

@@ -20,9 +20,15 @@ Trace = dict[str, Any]
 
 #: How plotly calls the numbers that it takes in bytes.
 _KINDS = {
-    "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4",
-    "float32": "f4", "float64": "f8",
-}  # fmt: skip
+    "int8": "i1",
+    "uint8": "u1",
+    "int16": "i2",
+    "uint16": "u2",
+    "int32": "i4",
+    "uint32": "u4",
+    "float32": "f4",
+    "float64": "f8",
+}
 _INTEGERS = (np.int8, np.int16, np.int32)
 
 #: What plotly's default template says of what figures here leave open.
@@ -32,8 +38,13 @@ _TEMPLATE: dict[str, Any] = {
         "hovermode": "closest",
         **{
             axis: {
-                "ticks": "", "title": {"standoff": 15}, "zerolinecolor": "white",
-                "automargin": True, "zerolinewidth": 2, "gridcolor": "white", "linecolor": "white",
+                "ticks": "",
+                "title": {"standoff": 15},
+                "zerolinecolor": "white",
+                "automargin": True,
+                "zerolinewidth": 2,
+                "gridcolor": "white",
+                "linecolor": "white",
             }
             for axis in ("xaxis", "yaxis")
         },
@@ -42,12 +53,10 @@ _TEMPLATE: dict[str, Any] = {
     },
     "data": {
         "heatmap": [{"type": "heatmap", "colorbar": {"outlinewidth": 0, "ticks": ""}}],
-        "scatter": [
-            {"type": "scatter", "marker": {"colorbar": {"outlinewidth": 0, "ticks": ""}}}
-        ],
+        "scatter": [{"type": "scatter", "marker": {"colorbar": {"outlinewidth": 0, "ticks": ""}}}],
         "bar": [{"type": "bar", "marker": {"line": {"color": "#E5ECF6", "width": 0.5}}}],
     },
-}  # fmt: skip
+}
 
 
 def scatter(**props: Any) -> Trace:

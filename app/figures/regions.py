@@ -34,31 +34,43 @@ def regions_figure(view: RegionsView, scheme: str | None = None) -> plot.Figure:
     figure = plot.Figure(
         plot.heatmap(
             **heatmap(
-                theme, view.value / ENDS, _hovers(view), x=columns, y=rows,
+                theme,
+                view.value / ENDS,
+                _hovers(view),
+                x=columns,
+                y=rows,
                 colorbar=colourbar(theme, ends),
             )
         )
-    )  # fmt: skip
+    )
     small: dict[str, Any] = {"size": 12, "color": theme.ink}
     figure.update_layout(
         **theme.layout(
             height=regions_height(len(rows)),
             margin={"l": 8, "r": 8, "t": _HEAD, "b": _FOOT},
             annotations=[
-                *(_cell(view, theme, r, c) for r in rows for c in columns), _note(view, theme),
+                *(_cell(view, theme, r, c) for r in rows for c in columns),
+                _note(view, theme),
             ],
             xaxis=theme.axis(
-                showgrid=False, side="top", tickvals=columns, tickangle=0, tickfont=small,
+                showgrid=False,
+                side="top",
+                tickvals=columns,
+                tickangle=0,
+                tickfont=small,
                 ticktext=[clean(name) for name in view.regions],
                 range=[-0.5, len(columns) - 0.5],
             ),
             yaxis=theme.axis(
-                showgrid=False, tickvals=rows, automargin=True, tickfont=small,
+                showgrid=False,
+                tickvals=rows,
+                automargin=True,
+                tickfont=small,
                 ticktext=[_group(view, theme, r) for r in rows],
                 range=[len(rows) - 0.5, -0.5],
             ),
         )
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -71,12 +83,19 @@ def _group(view: RegionsView, theme: Theme, r: int) -> str:
 
 def _note(view: RegionsView, theme: Theme) -> dict[str, Any]:
     return {
-        "x": 0, "xref": "paper", "xanchor": "left", "y": 0, "yref": "paper", "yanchor": "top",
-        "yshift": -12, "showarrow": False, "font": {"size": 12, "color": theme.muted},
+        "x": 0,
+        "xref": "paper",
+        "xanchor": "left",
+        "y": 0,
+        "yref": "paper",
+        "yanchor": "top",
+        "yshift": -12,
+        "showarrow": False,
+        "font": {"size": 12, "color": theme.muted},
         "text": "Doublings over even attention. ●: q ≤ 0.05. Small: interval."
         if view.what == "concentration"
         else "Fake less real, in doublings. ●: q ≤ 0.05. Small: interval.",
-    }  # fmt: skip
+    }
 
 
 def _cell(view: RegionsView, theme: Theme, r: int, c: int) -> dict[str, Any]:

@@ -48,11 +48,15 @@ def _line(view: DosesView, theme: Theme, i: int) -> plot.Trace:
         line={"color": colour, "width": 2},
         marker={"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8, "color": colour},
         error_y={
-            "type": "data", "symmetric": False, "array": np.nan_to_num(high - value),
-            "arrayminus": np.nan_to_num(value - low), "color": theme.faded(colour, 0.6),
-            "thickness": 1.5, "width": 3,
+            "type": "data",
+            "symmetric": False,
+            "array": np.nan_to_num(high - value),
+            "arrayminus": np.nan_to_num(value - low),
+            "color": theme.faded(colour, 0.6),
+            "thickness": 1.5,
+            "width": 3,
         },
         customdata=np.stack([view.dose, np.array(spans, dtype=object)], axis=1),
         hovertemplate=f"dose %{{customdata[0]:.2g}}: {view.output} %{{y:+.3g}} (%{{customdata[1]}})"
         f"<extra>{clean(view.datasets[i])}</extra>",
-    )  # fmt: skip
+    )

@@ -78,12 +78,14 @@ def _marks(view: DeviationsView, theme: Theme) -> plot.Trace:
         y=list(range(len(view.rows))),
         mode="markers",
         marker={
-            "symbol": [_symbol(row) for row in view.rows], "size": 9, "color": theme.accent,
+            "symbol": [_symbol(row) for row in view.rows],
+            "size": 9,
+            "color": theme.accent,
             "line": {"width": 1.6, "color": theme.accent},
         },
         customdata=[_hover(row, view) for row in view.rows],
         hovertemplate="%{customdata}<extra></extra>",
-    )  # fmt: skip
+    )
 
 
 def _symbol(row: Deviation) -> str:

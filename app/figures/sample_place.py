@@ -55,17 +55,26 @@ def _points(
     # Four digits place a point to a fraction of a pixel, and travel lighter.
     x, y = np.round(view.position[rows], 4).T
     return plot.scatter(
-        x=x, y=y, mode="markers", name=name, hoverinfo="skip",
+        x=x,
+        y=y,
+        mode="markers",
+        name=name,
+        hoverinfo="skip",
         marker={"size": size, "color": colour, "symbol": symbol, "line": {"width": 0}},
-    )  # fmt: skip
+    )
 
 
 def _own(view: PlaceView, theme: Theme) -> plot.Trace:
     return plot.scatter(
-        x=[view.x, view.x], y=[view.y, view.y], mode="markers", name="this image",
+        x=[view.x, view.x],
+        y=[view.y, view.y],
+        mode="markers",
+        name="this image",
         hoverinfo="skip",
         marker={
-            "symbol": ["diamond", "circle-open"], "size": [9, 22], "color": theme.ink,
+            "symbol": ["diamond", "circle-open"],
+            "size": [9, 22],
+            "color": theme.ink,
             "line": {"width": [1, 2.5], "color": [theme.ground, theme.ink]},
         },
-    )  # fmt: skip
+    )

@@ -77,9 +77,13 @@ def _rug(view: ScoresView, theme: Theme, label: int) -> plot.Trace:
     place = "below" if label else "above"
     colour = theme.warm if label else theme.accent
     return plot.scatter(
-        x=x, y=y, mode="lines", name=f"{name} ({n:,}), {place} the line", hoverinfo="skip",
+        x=x,
+        y=y,
+        mode="lines",
+        name=f"{name} ({n:,}), {place} the line",
+        hoverinfo="skip",
         line={"color": theme.faded(colour, 0.55), "width": 1.2},
-    )  # fmt: skip
+    )
 
 
 def _own(view: ScoresView, theme: Theme) -> plot.Trace:
@@ -89,12 +93,14 @@ def _own(view: ScoresView, theme: Theme) -> plot.Trace:
         mode="markers",
         name="this image",
         marker={
-            "symbol": "diamond", "size": 13, "color": theme.ink,
+            "symbol": "diamond",
+            "size": 13,
+            "color": theme.ink,
             "line": {"width": 2, "color": theme.ground},
         },
         customdata=[_hover(one) for one in view.scores],
         hovertemplate="%{customdata}<extra></extra>",
-    )  # fmt: skip
+    )
 
 
 def _hover(one: Score) -> str:
@@ -115,6 +121,13 @@ def _verdict(one: Score) -> str:
 
 def _beside(row: float, text: str, colour: str) -> dict[str, Any]:
     return {
-        "x": 1, "xref": "paper", "xanchor": "left", "xshift": 6, "y": row, "showarrow": False,
-        "text": text, "align": "left", "font": {"size": 12, "color": colour},
-    }  # fmt: skip
+        "x": 1,
+        "xref": "paper",
+        "xanchor": "left",
+        "xshift": 6,
+        "y": row,
+        "showarrow": False,
+        "text": text,
+        "align": "left",
+        "font": {"size": 12, "color": colour},
+    }

@@ -50,11 +50,13 @@ def similarity_figure(view: SimilarityView, scheme: str | None = None) -> plot.F
                 side="top", ticktext=names, tickangle=0, range=[-0.5, n - 0.5], **axis
             ),
             yaxis=theme.axis(
-                ticktext=[f"{name}  " for name in names], range=[n - 0.5, -0.5], automargin=True,
+                ticktext=[f"{name}  " for name in names],
+                range=[n - 0.5, -0.5],
+                automargin=True,
                 **axis,
             ),
         )
-    )  # fmt: skip
+    )
     return figure
 
 

@@ -38,14 +38,16 @@ def transfer_figure(view: TransferView, scheme: str | None = None) -> plot.Figur
     columns = list(range(n))
     bar = colourbar(theme, ["0", "0.5", "1"])
     parts = [
+        heatmap(theme, 2 * view.value - 1, _hovers(view), x=columns, y=columns, colorbar=bar),
         heatmap(
-            theme, 2 * view.value - 1, _hovers(view), x=columns, y=columns, colorbar=bar
-        ),
-        heatmap(
-            theme, 2 * view.own[None] - 1, [_own_hovers(view)], x=columns, y=[below],
+            theme,
+            2 * view.own[None] - 1,
+            [_own_hovers(view)],
+            x=columns,
+            y=[below],
             showscale=False,
         ),
-    ]  # fmt: skip
+    ]
     figure = plot.Figure([plot.heatmap(**part) for part in parts])
     rows = [*columns, below]
     names = [f"{clean(name)}  " for name in view.datasets] + ["<b>the detector</b>  "]
@@ -57,11 +59,15 @@ def transfer_figure(view: TransferView, scheme: str | None = None) -> plot.Figur
             shapes=[_frame(theme, i) for i in columns],
             xaxis=_columns(view, theme),
             yaxis=theme.axis(
-                showgrid=False, tickvals=rows, ticktext=names, range=[below + 0.5, -0.5],
-                automargin=True, tickfont={"size": 13, "color": theme.ink},
+                showgrid=False,
+                tickvals=rows,
+                ticktext=names,
+                range=[below + 0.5, -0.5],
+                automargin=True,
+                tickfont={"size": 13, "color": theme.ink},
             ),
         )
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -84,13 +90,24 @@ def _columns(view: TransferView, theme: Theme) -> dict[str, Any]:
 
 def _heads(theme: Theme) -> list[dict[str, Any]]:
     """Say what rows and columns are."""
-    shared = {"xref": "paper", "yref": "paper", "showarrow": False,
-              "font": {"size": 12, "color": theme.muted}}  # fmt: skip
+    shared = {
+        "xref": "paper",
+        "yref": "paper",
+        "showarrow": False,
+        "font": {"size": 12, "color": theme.muted},
+    }
     return [
         {**shared, "x": 0.5, "y": 1, "yshift": 56, "text": "scored on"},
-        {**shared, "x": 0, "xanchor": "right", "xshift": -8, "y": 1, "yshift": 12,
-         "text": "probe fitted on"},
-    ]  # fmt: skip
+        {
+            **shared,
+            "x": 0,
+            "xanchor": "right",
+            "xshift": -8,
+            "y": 1,
+            "yshift": 12,
+            "text": "probe fitted on",
+        },
+    ]
 
 
 def _cells(view: TransferView, theme: Theme, below: float) -> list[dict[str, Any]]:
@@ -111,9 +128,14 @@ def _text(value: float, low: float, high: float) -> str:
 
 def _frame(theme: Theme, i: int) -> dict[str, Any]:
     return {
-        "type": "rect", "x0": i - 0.475, "x1": i + 0.475, "y0": i - 0.44, "y1": i + 0.44,
-        "line": {"color": theme.ink, "width": 2}, "fillcolor": "rgba(0,0,0,0)",
-    }  # fmt: skip
+        "type": "rect",
+        "x0": i - 0.475,
+        "x1": i + 0.475,
+        "y0": i - 0.44,
+        "y1": i + 0.44,
+        "line": {"color": theme.ink, "width": 2},
+        "fillcolor": "rgba(0,0,0,0)",
+    }
 
 
 def _hovers(view: TransferView) -> list[list[str]]:
@@ -130,10 +152,16 @@ def _hovers(view: TransferView) -> list[list[str]]:
 
 def _own_hovers(view: TransferView) -> list[str]:
     return [
-        _hover(view, f"the detector's own logit on <b>{clean(name)}</b>", view.own[c],
-               view.own_low[c], view.own_high[c], "as trained; nothing fitted here")
+        _hover(
+            view,
+            f"the detector's own logit on <b>{clean(name)}</b>",
+            view.own[c],
+            view.own_low[c],
+            view.own_high[c],
+            "as trained; nothing fitted here",
+        )
         for c, name in enumerate(view.datasets)
-    ]  # fmt: skip
+    ]
 
 
 def _hover(view: TransferView, head: str, value: float, low: float, high: float, how: str) -> str:

@@ -19,9 +19,14 @@ def effects_figure(view: UnitView, scheme: str | None = None) -> plot.Figure:
     figure.add_traces([_effects(view, theme, raises) for raises in (True, False)])
     for row, largest in zip(rows, view.largest, strict=True):
         figure.add_shape(
-            type="line", x0=0, x1=float(largest), y0=row, y1=row, layer="below",
+            type="line",
+            x0=0,
+            x1=float(largest),
+            y0=row,
+            y1=row,
+            layer="below",
             line={"color": theme.line, "width": 6},
-        )  # fmt: skip
+        )
     ranks = [f"{rank}/{view.n_units}" for rank in view.rank]
     texts = [
         f"{clean(name)}  <span style='color:{theme.muted};font-size:11px'>{rank}</span>  "
@@ -36,11 +41,15 @@ def effects_figure(view: UnitView, scheme: str | None = None) -> plot.Figure:
                 f"effect: change of the mean {view.output} over doses", rangemode="tozero"
             ),
             yaxis=theme.axis(
-                tickvals=rows, ticktext=texts, range=[len(rows) - 0.5, -0.5], automargin=True,
-                showgrid=False, tickfont={"size": 13, "color": theme.ink},
+                tickvals=rows,
+                ticktext=texts,
+                range=[len(rows) - 0.5, -0.5],
+                automargin=True,
+                showgrid=False,
+                tickfont={"size": 13, "color": theme.ink},
             ),
         )
-    )  # fmt: skip
+    )
     return figure
 
 

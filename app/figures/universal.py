@@ -50,17 +50,25 @@ def shares_figure(
             margin={"l": 8, "r": 8, "t": _HEAD, "b": _FOOT},
             shapes=_frame(view, theme, unit),
             xaxis=theme.axis(
-                type="category", side="top", showgrid=False, automargin=False, ticks="",
-                range=[-0.5, max(len(columns), 1) - 0.5], tickangle=-60 if long else 0,
+                type="category",
+                side="top",
+                showgrid=False,
+                automargin=False,
+                ticks="",
+                range=[-0.5, max(len(columns), 1) - 0.5],
+                tickangle=-60 if long else 0,
                 tickfont={"size": 11, "color": theme.ink},
             ),
             yaxis=theme.axis(
-                showgrid=False, tickvals=rows, automargin=True,
+                showgrid=False,
+                tickvals=rows,
+                automargin=True,
                 ticktext=[f"{clean(name)}  " for name in view.datasets],
-                range=[len(rows) - 0.5, -0.5], tickfont={"size": 12, "color": theme.ink},
+                range=[len(rows) - 0.5, -0.5],
+                tickfont={"size": 12, "color": theme.ink},
             ),
         )
-    )  # fmt: skip
+    )
     return figure
 
 
@@ -80,12 +88,16 @@ def _marks(view: ShareView, theme: Theme, columns: list[str]) -> plot.Trace:
 def _frame(view: ShareView, theme: Theme, unit: int | None) -> list[dict[str, Any]]:
     return [
         {
-            "type": "rect", "x0": int(c) - 0.5, "x1": int(c) + 0.5,
-            "y0": -0.5, "y1": len(view.datasets) - 0.5,
-            "line": {"width": 2, "color": theme.ink}, "fillcolor": "rgba(0,0,0,0)",
+            "type": "rect",
+            "x0": int(c) - 0.5,
+            "x1": int(c) + 0.5,
+            "y0": -0.5,
+            "y1": len(view.datasets) - 0.5,
+            "line": {"width": 2, "color": theme.ink},
+            "fillcolor": "rgba(0,0,0,0)",
         }
         for c in np.flatnonzero(view.unit == unit)
-    ]  # fmt: skip
+    ]
 
 
 def _hover(view: ShareView, r: int, c: int) -> str:

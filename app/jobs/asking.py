@@ -63,16 +63,24 @@ def ablation_task(
             f"{len(units)} units were chosen; a set has 1 to {MOST_UNITS}. Change the set."
         )
     params = {
-        "detector": label, "layer": layer, "units": sorted(set(map(int, units))),
-        "n_random": n_random, "seed": seed,
-    }  # fmt: skip
+        "detector": label,
+        "layer": layer,
+        "units": sorted(set(map(int, units))),
+        "n_random": n_random,
+        "seed": seed,
+    }
     return Task("ablation", params, run.folder.root, reads_of(run, label), roots=run.roots)
 
 
 def map_task(
-    run: Run, label: str, tokens: Sequence[str], method: str, *, seed: int = 0,
+    run: Run,
+    label: str,
+    tokens: Sequence[str],
+    method: str,
+    *,
+    seed: int = 0,
     unit: tuple[str, int] | None = None,
-) -> Task:  # fmt: skip
+) -> Task:
     """Ask for heatmaps of images, given by token; see `probe.jobs.mapping`.
 
     Parameters
@@ -97,9 +105,11 @@ def map_task(
     if any(token not in rows for token in tokens):
         raise ProbeError("The address names an image that is not in this run. Choose one anew.")
     params: dict[str, Any] = {
-        "detector": label, "samples": [str(names.iloc[rows[token]]) for token in tokens],
-        "method": method, "seed": seed,
-    }  # fmt: skip
+        "detector": label,
+        "samples": [str(names.iloc[rows[token]]) for token in tokens],
+        "method": method,
+        "seed": seed,
+    }
     if unit is not None:
         params["target"] = [unit[0], int(unit[1])]
     return Task("map", params, run.folder.root, reads_of(run, label), roots=run.roots)

@@ -167,14 +167,23 @@ def _page_head(run: Run, detector: str | None, dataset: str | None) -> Any:
     datasets = _datasets(run)
     selects = [
         dmc.Select(
-            id=ids.ARTIFACTS_DETECTOR, label="Detector", data=run.detectors, value=detector,
-            allowDeselect=False, w=240,
+            id=ids.ARTIFACTS_DETECTOR,
+            label="Detector",
+            data=run.detectors,
+            value=detector,
+            allowDeselect=False,
+            w=240,
         ),
         dmc.Select(
-            id=ids.ARTIFACTS_DATASET, label="Dataset", data=datasets, value=dataset,
-            allowDeselect=False, disabled=not datasets, w=200,
+            id=ids.ARTIFACTS_DATASET,
+            label="Dataset",
+            data=datasets,
+            value=dataset,
+            allowDeselect=False,
+            disabled=not datasets,
+            w=200,
         ),
-    ]  # fmt: skip
+    ]
     return html.Div([html.Div(title), dmc.Group(selects, wrap="nowrap")], className="page-head")
 
 

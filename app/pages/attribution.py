@@ -97,9 +97,13 @@ def _register_list(app: Dash, run: Run) -> None:
         prevent_initial_call=True,
     )
     def follow(
-        images: str | None, dataset: str | None, forgery: str | None, page: int | None,
-        clicks: list[int | None], search: str,
-    ) -> Any:  # fmt: skip
+        images: str | None,
+        dataset: str | None,
+        forgery: str | None,
+        page: int | None,
+        clicks: list[int | None],
+        search: str,
+    ) -> Any:
         now = [images, dataset, forgery, page]
         still: list[Any] = [no_update] * len(now)
         try:
@@ -156,9 +160,14 @@ def _page_head(run: Run, detector: str, search: str) -> list[Any]:
     title = [dmc.Title("Attribution", order=1), html.Div(QUESTION, className="question")]
     named: dict[str, Any] = {"aria-label": "Detector"}
     select = dmc.Select(
-        id=ids.ATTRIBUTION_DETECTOR, data=listed_detectors(run), value=detector,
-        allowDeselect=False, w=240, searchable=True, **named,
-    )  # fmt: skip
+        id=ids.ATTRIBUTION_DETECTOR,
+        data=listed_detectors(run),
+        value=detector,
+        allowDeselect=False,
+        w=240,
+        searchable=True,
+        **named,
+    )
     return [
         dcc.Location(id=ids.ATTRIBUTION_URL, refresh="callback-nav", search=search),
         html.Div([html.Div(title), select], className="page-head"),
@@ -210,6 +219,12 @@ def _list_controls(chosen: Selection, datasets: list[str], forgeries: list[str])
 def _select(id: str, label: str, nothing: str, names: list[str], value: str) -> Any:
     named: dict[str, Any] = {"aria-label": label}
     return dmc.Select(
-        id=id, data=names, value=value or None, placeholder=nothing, clearable=True, size="xs",
-        w=150, **named,
-    )  # fmt: skip
+        id=id,
+        data=names,
+        value=value or None,
+        placeholder=nothing,
+        clearable=True,
+        size="xs",
+        w=150,
+        **named,
+    )

@@ -60,12 +60,16 @@ def register(app: Dash, run: Run) -> None:
     _register_scores(app, run)
     _register_images(app, run)
     parts: tuple[tuple[str, Callable[[Pair, str], Any]], ...] = (
-        (ids.COMPARE_UNITS, lambda pair, scheme: units_figure(
-            units_view(pair), (pair.one.variant, pair.other.variant), scheme)),
+        (
+            ids.COMPARE_UNITS,
+            lambda pair, scheme: units_figure(
+                units_view(pair), (pair.one.variant, pair.other.variant), scheme
+            ),
+        ),
         (ids.COMPARE_FEATURES, lambda pair, scheme: features_figure(features_view(pair), scheme)),
         (ids.COMPARE_LAYERS, lambda pair, scheme: layers_figure(layers_view(pair), scheme)),
         (ids.COMPARE_MAPS, lambda pair, scheme: maps_figure(maps_view(pair), scheme)),
-    )  # fmt: skip
+    )
     for name, draw in parts:
         _register_figure(app, run, name, draw)
 
@@ -220,15 +224,28 @@ def _choosers(run: Run, pair: Pair | None) -> list[Any]:
     named: dict[str, Any] = {"aria-label": "Exchange the two"}
     return [
         dmc.Select(
-            id=ids.COMPARE_DETECTOR, label="Detector", data=run.detectors,
-            value=pair.one.key if pair else None, allowDeselect=False, w=230,
+            id=ids.COMPARE_DETECTOR,
+            label="Detector",
+            data=run.detectors,
+            value=pair.one.key if pair else None,
+            allowDeselect=False,
+            w=230,
         ),
         dmc.ActionIcon(
-            "⇄", id=ids.COMPARE_SWAP, variant="default", size=36, n_clicks=0,
-            disabled=bool(pair and not pair.same_run), **named,
+            "⇄",
+            id=ids.COMPARE_SWAP,
+            variant="default",
+            size=36,
+            n_clicks=0,
+            disabled=bool(pair and not pair.same_run),
+            **named,
         ),
         dmc.Select(
-            id=ids.COMPARE_OTHER, label="Compared with", data=choices(run),
-            value=pair.other.key if pair else None, allowDeselect=False, w=230,
+            id=ids.COMPARE_OTHER,
+            label="Compared with",
+            data=choices(run),
+            value=pair.other.key if pair else None,
+            allowDeselect=False,
+            w=230,
         ),
-    ]  # fmt: skip
+    ]

@@ -97,8 +97,12 @@ def _images_card(pair: Pair, chosen: Selection) -> Any:
     select = dmc.Select(
         id=ids.COMPARE_DATASET,
         data=[{"value": ALL, "label": "All datasets"}, *datasets],
-        value=chosen.dataset or ALL, allowDeselect=False, size="xs", w=170, **names,
-    )  # fmt: skip
+        value=chosen.dataset or ALL,
+        allowDeselect=False,
+        size="xs",
+        w=170,
+        **names,
+    )
     drawn = (
         f"{len(view.one):,} of {view.total:,} images, drawn at random"
         if len(view.one) < view.total

@@ -87,10 +87,11 @@ def _register_choices(app: Dash, run: Run) -> None:
             moved = [no_update if a == b else b for a, b in zip(now, shown, strict=True)]
             return no_update, *moved
         chosen = chosen.but(
-            overlay=laid if laid != "map" else "", outline="" if outline else "off",
+            overlay=laid if laid != "map" else "",
+            outline="" if outline else "off",
             # No method at all shows the detector's first ones again.
             methods=",".join(methods or []) if methods != shown[0] else None,
-        )  # fmt: skip
+        )
         again = no_update if methods else _shown(run, chosen, detector)[0]
         return chosen.search, again, no_update, no_update
 
@@ -148,14 +149,19 @@ def _controls(run: Run, chosen: Selection, detector: str) -> list[Any]:
         dmc.MultiSelect(
             id=ids.ATTRIBUTION_METHODS,
             data=[{"value": name, "label": title} for name, title in method_names(run).items()],
-            value=methods, maxValues=MOST_METHODS, size="xs", w=380, searchable=True,
+            value=methods,
+            maxValues=MOST_METHODS,
+            size="xs",
+            w=380,
+            searchable=True,
             **named,
         ),
         dmc.SegmentedControl(
             id=ids.ATTRIBUTION_OVERLAY,
             data=[{"value": name, "label": label} for name, label in LAID.items()],
-            value=laid, size="xs",
+            value=laid,
+            size="xs",
         ),
         dmc.Switch(id=ids.ATTRIBUTION_OUTLINE, label="Outline", checked=outline, size="xs"),
         export_menu("attribution-maps"),
-    ]  # fmt: skip
+    ]

@@ -178,13 +178,18 @@ def _controls(run: Run, view: MatrixView, reference: str, menu: Any) -> list[Any
     against = choices(run, "Against ")
     return [
         dmc.Select(
-            id=ids.REFERENCE, data=[{"value": VALUES, "label": "Values"}, *against],
-            value=reference, allowDeselect=False, size="xs", w=250, **shown,
+            id=ids.REFERENCE,
+            data=[{"value": VALUES, "label": "Values"}, *against],
+            value=reference,
+            allowDeselect=False,
+            size="xs",
+            w=250,
+            **shown,
         ),
         _switch(ids.METRIC, METRICS, view.metric, "Metric"),
         _switch(ids.LEVEL, LEVELS, view.level, "Level"),
         html.Div(menu, id=ids.MATRIX_MENU),
-    ]  # fmt: skip
+    ]
 
 
 def _switch(id: str, names: dict[str, str], value: str, label: str) -> Any:
@@ -214,16 +219,18 @@ def _reading_against(view: AgainstView) -> Any:
     better = "lower is better" if view.metric == "eer" else "higher is better"
     return [
         html.Div(
-            [html.B(f"{METRICS[view.metric]} less that of {view.reference}. "),
-             "The same images, whole clusters resampled for both together: what is hard for both "
-             "cancels."]
+            [
+                html.B(f"{METRICS[view.metric]} less that of {view.reference}. "),
+                "The same images, whole clusters resampled for both together: what is hard for "
+                "both cancels.",
+            ]
         ),
         html.Div(
             f"Orange is better than the reference, purple worse ({better}). ◆: the "
             f"{view.coverage:.0%} interval leaves 0 out; of many cells some do so by chance. "
             "A click on a cell opens Compare, where p is adjusted over datasets."
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _runs_section(run: Run) -> list[Any]:

@@ -59,8 +59,11 @@ TITLE = "The layer's samples in two dimensions"
 
 #: What a picture is drawn for.
 DRAWN = (
-    (ids.LAYER, "value"), (ids.EMBEDDING, "value"), (ids.COLOUR, "value"), (ids.UNIT, "value"),
-)  # fmt: skip
+    (ids.LAYER, "value"),
+    (ids.EMBEDDING, "value"),
+    (ids.COLOUR, "value"),
+    (ids.UNIT, "value"),
+)
 DETECTOR = State(ids.SEPARABILITY_DETECTOR, "value")
 #: What dragging on the picture does, as plotly names it, and its name.
 DRAGS = {"zoom": "Zoom", "select": "Box", "lasso": "Lasso"}
@@ -188,9 +191,18 @@ def _register_picture(app: Dash, run: Run) -> None:
         DETECTOR,
     )
     def draw(
-        layer: str, kind: str, by: str, unit: str, scheme: str, held: Any, again: int,
-        token: str, lasso: str, drag: str, detector: str,
-    ) -> Any:  # fmt: skip
+        layer: str,
+        kind: str,
+        by: str,
+        unit: str,
+        scheme: str,
+        held: Any,
+        again: int,
+        token: str,
+        lasso: str,
+        drag: str,
+        detector: str,
+    ) -> Any:
         try:
             view = picture_view(run, detector, layer, kind)
             window = window_of(view, held)
@@ -206,9 +218,15 @@ def _register_picture(app: Dash, run: Run) -> None:
             return empty_figure(scheme), problem(error), True
         outline = selecting.readable(detector, view, lasso)
         figure = picture_figure(
-            view, colour, at, scheme, window=window, lasso=outline, revision=lasso or "",
+            view,
+            colour,
+            at,
+            scheme,
+            window=window,
+            lasso=outline,
+            revision=lasso or "",
             drag=drag if drag in DRAGS else "zoom",
-        )  # fmt: skip
+        )
         return figure, picture_text(view, seen), True
 
 
@@ -314,12 +332,20 @@ def _controls(kinds: list[str], kind: str, colour: str, units: list[int], unit: 
             **{"aria-label": "What dragging on the picture does"},
         ),
         dmc.Select(
-            id=ids.UNIT, data=list(listed), value=unit or None, size="xs", w=110,
-            searchable=True, allowDeselect=False, placeholder="Unit …",
-            disabled=not units, limit=200, **named,
+            id=ids.UNIT,
+            data=list(listed),
+            value=unit or None,
+            size="xs",
+            w=110,
+            searchable=True,
+            allowDeselect=False,
+            placeholder="Unit …",
+            disabled=not units,
+            limit=200,
+            **named,
         ),
         export_menu("embedding"),
-    ]  # fmt: skip
+    ]
 
 
 def _unit(run: Run, detector: str, layer: str, unit: str | None) -> int | None:

@@ -115,9 +115,12 @@ def _register_figures(app: Dash, run: Run) -> None:
     scheme, unit = Input(ids.SCHEME, "data"), Input(ids.RESPONDER, "value")
 
     @app.callback(
-        Output(ids.RESPONSES, "figure"), Output(ids.RESPONDER_TEXT, "children"), unit, scheme,
+        Output(ids.RESPONSES, "figure"),
+        Output(ids.RESPONDER_TEXT, "children"),
+        unit,
+        scheme,
         DETECTOR,
-    )  # fmt: skip
+    )
     def heat(unit: str, scheme: str, detector: str) -> Any:
         number: int | None = None
         wrong = ""
@@ -155,14 +158,25 @@ def _choices(units: list[int], unit: str, artefacts: list[str], artefact: str) -
     title = dmc.Title(["Turning up an artefact", wrong], order=2)
     selects = [
         dmc.Select(
-            id=ids.ARTEFACT, label="Artefact", data=artefacts, value=artefact or None,
-            allowDeselect=False, disabled=not artefacts, w=200,
+            id=ids.ARTEFACT,
+            label="Artefact",
+            data=artefacts,
+            value=artefact or None,
+            allowDeselect=False,
+            disabled=not artefacts,
+            w=200,
         ),
         dmc.Select(
-            id=ids.RESPONDER, label="Unit", data=[str(one) for one in units], value=unit,
-            allowDeselect=False, searchable=True, limit=200, w=120,
+            id=ids.RESPONDER,
+            label="Unit",
+            data=[str(one) for one in units],
+            value=unit,
+            allowDeselect=False,
+            searchable=True,
+            limit=200,
+            w=120,
         ),
-    ]  # fmt: skip
+    ]
     return html.Div(
         [html.Div(title), dmc.Group(selects, wrap="nowrap")], className="page-head unit-head"
     )

@@ -78,9 +78,13 @@ def layout(run: Run, search: str) -> Any:
         body = [problem(error)]
     title = [dmc.Title("Sample", order=1), html.Div(QUESTION, className="question")]
     select = dmc.Select(
-        id=ids.SAMPLE_DETECTOR, label="Detector", data=run.detectors, value=detector,
-        allowDeselect=False, w=240,
-    )  # fmt: skip
+        id=ids.SAMPLE_DETECTOR,
+        label="Detector",
+        data=run.detectors,
+        value=detector,
+        allowDeselect=False,
+        w=240,
+    )
     return html.Div(
         [
             dcc.Location(id=ids.SAMPLE_URL, refresh="callback-nav"),
@@ -192,9 +196,12 @@ def _register_figures(app: Dash, run: Run) -> None:
 
     follow(ids.SAMPLE_SCORES, ids.SAMPLE_SCORES_TEXT, scores_shown, scores_figure, scores_text)
     follow(
-        ids.SAMPLE_MEASURED, ids.SAMPLE_MEASURED_TEXT, measurements_shown, deviations_figure,
+        ids.SAMPLE_MEASURED,
+        ids.SAMPLE_MEASURED_TEXT,
+        measurements_shown,
+        deviations_figure,
         measured_text,
-    )  # fmt: skip
+    )
     follow(ids.SAMPLE_PLACE, ids.SAMPLE_PLACE_TEXT, place_shown, place_figure, place_text)
 
 
@@ -232,7 +239,9 @@ def _body(run: Run, chosen: Selection, detector: str) -> list[Any]:
         card(
             "What does each detector say?",
             graph(
-                ids.SAMPLE_SCORES, scores_height(len(run.detectors)), empty_figure(),
+                ids.SAMPLE_SCORES,
+                scores_height(len(run.detectors)),
+                empty_figure(),
                 "Logit of this image by each detector, among other images",
             ),
             html.Div(id=ids.SAMPLE_SCORES_TEXT, className="reading text-line"),
@@ -242,7 +251,7 @@ def _body(run: Run, chosen: Selection, detector: str) -> list[Any]:
         html.Div([_units_card(), _measured_card(run)], className="columns"),
         html.Div([_place_card(), _maps_card()], className="columns"),
         making_maps.section(),
-    ]  # fmt: skip
+    ]
 
 
 def _image_card() -> Any:
@@ -267,11 +276,14 @@ def _search_card() -> Any:
     return card(
         "Find another",
         dmc.TextInput(
-            id=ids.SAMPLE_SEARCH, placeholder="e.g. fake 0020", debounce=300, size="sm",
+            id=ids.SAMPLE_SEARCH,
+            placeholder="e.g. fake 0020",
+            debounce=300,
+            size="sm",
             **{"aria-label": "Find images by words of their ids"},
         ),
         html.Div(id=ids.SAMPLE_HITS, className="hits-room", tabIndex="0", **named),
-    )  # fmt: skip
+    )
 
 
 def _units_card() -> Any:
@@ -291,13 +303,15 @@ def _measured_card(run: Run) -> Any:
     return card(
         "What is unusual in the image itself?",
         graph(
-            ids.SAMPLE_MEASURED, deviations_height(rows), empty_figure(),
+            ids.SAMPLE_MEASURED,
+            deviations_height(rows),
+            empty_figure(),
             "Measurements of the image, in deviations from real images",
         ),
         html.Div(id=ids.SAMPLE_MEASURED_TEXT, className="reading text-line"),
         help=HELP["sample_measured"],
         controls=export_menu("sample-measurements"),
-    )  # fmt: skip
+    )
 
 
 def _place_card() -> Any:

@@ -68,7 +68,9 @@ def section(run: Run, chosen: Selection, detector: str, layer: str, kind: str) -
                         ]
                     ),
                     dcc.Loading(
-                        html.Div(id=ids.TELLING), delay_show=PATIENCE, type="dot",
+                        html.Div(id=ids.TELLING),
+                        delay_show=PATIENCE,
+                        type="dot",
                         overlay_style={"visibility": "visible", "opacity": 0.4},
                     ),
                 ],
@@ -77,7 +79,7 @@ def section(run: Run, chosen: Selection, detector: str, layer: str, kind: str) -
             help=HELP["selected"],
             controls=[export_menu("selection-units")],
         ),
-    ]  # fmt: skip
+    ]
 
 
 def register(app: Dash, run: Run) -> None:
@@ -114,10 +116,21 @@ def _register_choices(app: Dash, run: Run) -> None:
         prevent_initial_call=True,
     )
     def follow(
-        event: Any, apply: int, clear: int, clicks: list[Any], search: str, dataset: str,
-        label: str, method: str, low: float | str, high: float | str, layer: str, kind: str,
-        held: str, detector: str,
-    ) -> Any:  # fmt: skip
+        event: Any,
+        apply: int,
+        clear: int,
+        clicks: list[Any],
+        search: str,
+        dataset: str,
+        label: str,
+        method: str,
+        low: float | str,
+        high: float | str,
+        layer: str,
+        kind: str,
+        held: str,
+        detector: str,
+    ) -> Any:
         chosen, source = Selection.parse(search), ctx.triggered_id
         if source == ids.SELECTING_URL:
             return no_update, no_update if chosen.lasso == (held or "") else chosen.lasso
@@ -143,8 +156,10 @@ def _register_choices(app: Dash, run: Run) -> None:
 
 def _bounds(low: Any, high: Any) -> tuple[float, float]:
     """Read the bounds of P(fake); a field that was emptied is no bound."""
-    given = (low if isinstance(low, int | float) else 0.0,
-             high if isinstance(high, int | float) else 1.0)  # fmt: skip
+    given = (
+        low if isinstance(low, int | float) else 0.0,
+        high if isinstance(high, int | float) else 1.0,
+    )
     return float(min(given)), float(max(given))
 
 
@@ -184,8 +199,10 @@ def _register_outline(app: Dash, run: Run) -> None:
 
 def _register_selected(app: Dash, run: Run) -> None:
     inputs = (
-        Input(ids.SELECTED, "data"), Input(ids.LAYER, "value"), Input(ids.EMBEDDING, "value"),
-    )  # fmt: skip
+        Input(ids.SELECTED, "data"),
+        Input(ids.LAYER, "value"),
+        Input(ids.EMBEDDING, "value"),
+    )
 
     @app.callback(
         Output(ids.SELECTED_TEXT, "children"),

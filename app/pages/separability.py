@@ -205,9 +205,12 @@ def _register_information(app: Dash, run: Run) -> None:
 
 def _register_layer(app: Dash, run: Run) -> None:
     @app.callback(
-        Output(ids.TRANSFER, "figure"), Output(ids.TRANSFER_TEXT, "children"), LAYER, SCHEME,
+        Output(ids.TRANSFER, "figure"),
+        Output(ids.TRANSFER_TEXT, "children"),
+        LAYER,
+        SCHEME,
         DETECTOR,
-    )  # fmt: skip
+    )
     def transfer(layer: str, scheme: str, detector: str) -> Any:
         try:
             view = transfer_view(run, detector, layer)
@@ -251,13 +254,22 @@ def _page_head(run: Run, detector: str | None, layers: list[str], layer: str | N
     title = [dmc.Title("Separability", order=1), html.Div(QUESTION, className="question")]
     selects = [
         dmc.Select(
-            id=ids.SEPARABILITY_DETECTOR, label="Detector", data=run.detectors, value=detector,
-            allowDeselect=False, w=240,
+            id=ids.SEPARABILITY_DETECTOR,
+            label="Detector",
+            data=run.detectors,
+            value=detector,
+            allowDeselect=False,
+            w=240,
         ),
         dmc.Select(
-            id=ids.LAYER, label="Layer", data=layers, value=layer, allowDeselect=False, w=200,
+            id=ids.LAYER,
+            label="Layer",
+            data=layers,
+            value=layer,
+            allowDeselect=False,
+            w=200,
         ),
-    ]  # fmt: skip
+    ]
     return html.Div([html.Div(title), dmc.Group(selects, wrap="nowrap")], className="page-head")
 
 

@@ -37,13 +37,15 @@ def units_card(view: UnitsView, unit: int | None) -> Any:
                 html.Div(units_note(view), id=ids.UNITS_NOTE),
                 dmc.Group(
                     [
-                        html.Span(units_place(view, unit, place, len(view.order)),
-                                  id=ids.UNITS_PLACE),
+                        html.Span(
+                            units_place(view, unit, place, len(view.order)), id=ids.UNITS_PLACE
+                        ),
                         dmc.Button(
                             "Show it", id=ids.UNITS_SHOW, variant="subtle", size="compact-xs"
                         ),
                     ],
-                    gap=6, wrap="nowrap",
+                    gap=6,
+                    wrap="nowrap",
                 ),
             ],
             className="reading list-foot",
@@ -53,7 +55,7 @@ def units_card(view: UnitsView, unit: int | None) -> Any:
         dcc.Store(id=ids.UNITS_ORDER, data={"sortModel": [], "filterModel": {}}),
         help=HELP["units"],
         controls=export_menu("units"),
-    )  # fmt: skip
+    )
 
 
 def shares_card(view: UnitsView) -> Any:
@@ -62,7 +64,9 @@ def shares_card(view: UnitsView) -> Any:
         "The list's first units over datasets",
         html.Div(
             graph(
-                ids.SHARES, shares_height(len(view.datasets)), empty_figure(),
+                ids.SHARES,
+                shares_height(len(view.datasets)),
+                empty_figure(),
                 "Effects of the first units of the list, as shares of each dataset's largest",
             ),
             className="clickable",
@@ -70,7 +74,7 @@ def shares_card(view: UnitsView) -> Any:
         html.Div(id=ids.SHARES_TEXT, className="reading line-room"),
         help=HELP["shares"],
         controls=export_menu("units"),
-    )  # fmt: skip
+    )
 
 
 def marked_unit(view: UnitsView, chosen: Selection) -> int | None:
@@ -108,9 +112,15 @@ def _register_choices(app: Dash, run: Run) -> None:
         prevent_initial_call=True,
     )
     def follow(
-        rows: Any, click: Any, shown: Any, dataset: str, search: str,
-        request: Any, marked: int | None, detector: str,
-    ) -> Any:  # fmt: skip
+        rows: Any,
+        click: Any,
+        shown: Any,
+        dataset: str,
+        search: str,
+        request: Any,
+        marked: int | None,
+        detector: str,
+    ) -> Any:
         try:
             chosen, view = Selection.parse(search), units_view(run, detector)
         except ProbeError:

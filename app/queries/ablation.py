@@ -82,6 +82,8 @@ def ablation_view(run: Run, label: str) -> AblationView | None:
     attrs = found.data.attrs
     alone = attrs.get("one_half_only", ())
     return AblationView(
-        rows, int(attrs["n_random"]), str(attrs["chosen_on"]),
+        rows,
+        int(attrs["n_random"]),
+        str(attrs["chosen_on"]),
         tuple(alone if isinstance(alone, list) else [str(alone)] if alone else []),
-    )  # fmt: skip
+    )

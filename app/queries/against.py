@@ -75,9 +75,12 @@ def reference_side(run: Run, reference: str) -> Side:
     other = next((side for side in sides if side.key == reference), None)
     if other is None:
         raise UnknownNameError(
-            "detector", reference, [side.key for side in sides], where="the runs that are open",
+            "detector",
+            reference,
+            [side.key for side in sides],
+            where="the runs that are open",
             remedy="Choose one above the matrix.",
-        )  # fmt: skip
+        )
     return other
 
 
@@ -145,13 +148,20 @@ def against_frame(run: Run, reference: str, metric: str, level: str) -> pd.DataF
     """Return the differences, one row a detector and dataset."""
     view = against_view(run, reference, metric, level)
     rows = [
-        {"detector": detector, "dataset": dataset, "compared_with": view.reference,
-         "metric": metric, "level": level,
-         **{name: getattr(view, name)[i, j] for name in
-            ("difference", "low", "high", "p", "n_samples", "n_clusters")},
-         "reason": view.reason[i][j]}
+        {
+            "detector": detector,
+            "dataset": dataset,
+            "compared_with": view.reference,
+            "metric": metric,
+            "level": level,
+            **{
+                name: getattr(view, name)[i, j]
+                for name in ("difference", "low", "high", "p", "n_samples", "n_clusters")
+            },
+            "reason": view.reason[i][j],
+        }
         for i, detector in enumerate(view.detectors)
         for j, dataset in enumerate(view.datasets)
         if not view.is_reference[i]
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)

@@ -29,8 +29,11 @@ __all__ = [
 
 #: Which images are listed, and its name.
 FILTERS = {
-    "all": "All", "errors": "Errors", "missed": "Missed fakes", "alarms": "False alarms",
-}  # fmt: skip
+    "all": "All",
+    "errors": "Errors",
+    "missed": "Missed fakes",
+    "alarms": "False alarms",
+}
 
 #: Images that are shown at once.
 EACH = 16
@@ -250,9 +253,10 @@ def _wanted(frame: pd.DataFrame, filter: str) -> pd.Series[bool]:
     fake, called = frame["label"] == FAKE, frame["logit"] > 0
     scored = frame["logit"].notna()
     wanted = {
-        "errors": scored & (fake != called), "missed": scored & fake & ~called,
+        "errors": scored & (fake != called),
+        "missed": scored & fake & ~called,
         "alarms": scored & ~fake & called,
-    }  # fmt: skip
+    }
     return wanted.get(filter, fake | True)
 
 

@@ -172,9 +172,12 @@ def mask_under(run: Run, token: str) -> NDArray[np.uint8] | None:
 
 
 def _overlaid(
-    image: NDArray[np.uint8] | None, values: NDArray[np.float64], limit: float, signed: bool,
+    image: NDArray[np.uint8] | None,
+    values: NDArray[np.float64],
+    limit: float,
+    signed: bool,
     size: tuple[int, int],
-) -> bytes:  # fmt: skip
+) -> bytes:
     below = image
     if image is not None:
         below = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))

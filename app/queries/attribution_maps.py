@@ -177,9 +177,12 @@ def shown_methods(run: Run, chosen: Selection, label: str) -> list[str]:
     for name in asked:
         if name not in known:
             raise UnknownNameError(
-                "method", name, known, where="the maps of this run",
+                "method",
+                name,
+                known,
+                where="the maps of this run",
                 remedy="Choose some on the page.",
-            )  # fmt: skip
+            )
     if len(asked) > MOST_METHODS:
         raise ProbeError(
             f"The address names {len(asked)} methods; at most {MOST_METHODS} are shown side by "
@@ -197,11 +200,13 @@ def maps_view(run: Run, chosen: Selection, label: str, image: Explained) -> Maps
     laid = "overlay" if chosen.overlay == "overlay" else "map"
     rows = tuple(
         Row(
-            one, kind, logits.get(one, np.nan),
+            one,
+            kind,
+            logits.get(one, np.nan),
             tuple(_cell(run, one, name, image, laid, refused) for name in methods),
         )
         for one, kind in detectors[:MOST_DETECTORS]
-    )  # fmt: skip
+    )
     shown = [row.detector for row in rows]
     columns = tuple(_column(run, name, shown) for name in methods)
     return MapsView(image, columns, rows, max(0, len(detectors) - MOST_DETECTORS))
@@ -246,10 +251,20 @@ def _absent(run: Run, label: str, method: str, refused: dict[str, str]) -> Cell:
     # As many images a dataset as other detectors have maps of, which are then the same ones.
     each = max(Counter(map(str, known["dataset"].values)).values())
     words = [
-        "probe", "attribute", typed(folder.data), "-d", typed(folder.detector(label)),
-        "-m", method, "--most", str(each), "--seed", str(int(known.attrs.get("seed", 0))),
-        "--out", typed(folder.maps(label, method)),
-    ]  # fmt: skip
+        "probe",
+        "attribute",
+        typed(folder.data),
+        "-d",
+        typed(folder.detector(label)),
+        "-m",
+        method,
+        "--most",
+        str(each),
+        "--seed",
+        str(int(known.attrs.get("seed", 0))),
+        "--out",
+        typed(folder.maps(label, method)),
+    ]
     return Cell(reason="Not in this run.", command=shlex.join(words))
 
 
@@ -258,8 +273,9 @@ def _column(run: Run, method: str, shown: Sequence[str]) -> Column:
     first = files_of(run, method)[0]
     kinds = {family_of(one): one for one in reversed(shown) if method in run.map_methods(one)}
     limits = {kind: limit_for(run, one, method, first.unit) for kind, one in kinds.items()}
-    ordered = [(kind, limits[kind]) for kind in dict.fromkeys(map(family_of, shown))
-               if kind in limits]  # fmt: skip
+    ordered = [
+        (kind, limits[kind]) for kind in dict.fromkeys(map(family_of, shown)) if kind in limits
+    ]
     column = column_of(first.maps, ordered[0][1] if ordered else 1.0)
     return replace(column, first=ordered[0][0], others=tuple(ordered[1:])) if ordered else column
 
@@ -273,11 +289,12 @@ def column_of(maps: AttributionMap, limit: float) -> Column:
         paper=str(attrs.get("paper", "")),
         low=low if maps.signed else "none",
         high=high if maps.signed else "strong",
-        unit="logits" if attrs.get("complete") and target_of(maps) == LOGIT
+        unit="logits"
+        if attrs.get("complete") and target_of(maps) == LOGIT
         else "in the method's unit",
         limit=limit,
         signed=maps.signed,
-    )  # fmt: skip
+    )
 
 
 def _logits(run: Run, sample: str) -> dict[str, float]:

@@ -147,9 +147,12 @@ def pair_of(run: Run, chosen: Selection) -> Pair:
     found = next((side for side in sides if side.key == other), None)
     if found is None:
         raise UnknownNameError(
-            "detector", other, [side.key for side in sides], where="the runs that are open",
+            "detector",
+            other,
+            [side.key for side in sides],
+            where="the runs that are open",
             remedy="Choose one on the page.",
-        )  # fmt: skip
+        )
     if found.key == one.key:
         raise ProbeError(
             f"{one.label} cannot be compared with itself. Choose another detector on the page."
@@ -206,11 +209,21 @@ def lines(pair: Pair) -> tuple[Line, ...]:
         Line("Weights", *(str(mark)[:12] or "not stated" for mark in marks)),
         Line("Origin", *(str(spec.get("origin", "not stated")) for spec in specs)),
         Line("Seen in training", *map(_seen, specs)),
-        Line("Input", *(f"{spec['input_size']} px" if "input_size" in spec else "not stated"
-                        for spec in specs)),
-        Line("Layer of units", *(str(dict(s.run.manifest.get("layers") or {}).get(s.label, "—"))
-                                 for s in (pair.one, pair.other))),
-    ]  # fmt: skip
+        Line(
+            "Input",
+            *(
+                f"{spec['input_size']} px" if "input_size" in spec else "not stated"
+                for spec in specs
+            ),
+        ),
+        Line(
+            "Layer of units",
+            *(
+                str(dict(s.run.manifest.get("layers") or {}).get(s.label, "—"))
+                for s in (pair.one, pair.other)
+            ),
+        ),
+    ]
     return (*found, *(() if pair.same_run else lines_between(pair.one.run, pair.other.run)))
 
 

@@ -82,14 +82,21 @@ def images_view(pair: Pair, dataset: str, each: int = 4) -> ImagesView:
 
 
 def _images_view(
-    one: pd.DataFrame, other: pd.DataFrame, datasets: tuple[str, ...], pair: Pair, dataset: str,
+    one: pd.DataFrame,
+    other: pd.DataFrame,
+    datasets: tuple[str, ...],
+    pair: Pair,
+    dataset: str,
     each: int,
-) -> ImagesView:  # fmt: skip
+) -> ImagesView:
     if dataset and dataset not in datasets:
         raise UnknownNameError(
-            "dataset", dataset, datasets, where="what both detectors were measured on",
+            "dataset",
+            dataset,
+            datasets,
+            where="what both detectors were measured on",
             remedy="Choose one on the page.",
-        )  # fmt: skip
+        )
     if dataset:
         kept = one["dataset"].to_numpy() == dataset
         one, other = one[kept], other[kept]

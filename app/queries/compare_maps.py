@@ -103,8 +103,19 @@ def compared_pair(pair: Pair) -> str:
 def maps_frame(pair: Pair) -> pd.DataFrame:
     """Return the similarity of maps, one row a dataset."""
     view = maps_view(pair)
-    names = ("value", "low", "high", "null", "null_low", "null_high", "over", "over_low",
-             "over_high", "n_samples", "n_clusters")  # fmt: skip
+    names = (
+        "value",
+        "low",
+        "high",
+        "null",
+        "null_low",
+        "null_high",
+        "over",
+        "over_low",
+        "over_high",
+        "n_samples",
+        "n_clusters",
+    )
     frame = pd.DataFrame({"dataset": view.datasets, **{n: getattr(view, n) for n in names}})
     return frame.assign(method=view.method)
 
@@ -127,8 +138,11 @@ def _mapped(run: Run, name: str, pair: str, stamp: int) -> MapsView:
                 # Of maps that could be compared: NaN do not count.
                 counts.append((one.n_samples, one.n_clusters))
             bounds = "" if prefix == "value" else f"{prefix}_"
-            for key, number in ((prefix, one.estimate), (f"{bounds}low", one.low),
-                                (f"{bounds}high", one.high)):  # fmt: skip
+            for key, number in (
+                (prefix, one.estimate),
+                (f"{bounds}low", one.low),
+                (f"{bounds}high", one.high),
+            ):
                 columns.setdefault(key, []).append(number)
     arrays: dict[str, Any] = {key: np.array(values) for key, values in columns.items()}
     return MapsView(

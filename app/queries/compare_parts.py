@@ -37,9 +37,12 @@ ALPHA = 0.05
 
 #: Columns of a difference on the same people, by what `probe_differences` calls them.
 PAIRED = {
-    "difference": "difference", "low": "difference_low", "high": "difference_high",
-    "p": "p", "q": "q",
-}  # fmt: skip
+    "difference": "difference",
+    "low": "difference_low",
+    "high": "difference_high",
+    "p": "p",
+    "q": "q",
+}
 
 #: Units that a scatter shows; of more, the strongest.
 MOST = 4000
@@ -251,8 +254,9 @@ def layers_view(pair: Pair) -> LayersView:
     """
     reports = [side.run.separability(side.label) for side in (pair.one, pair.other)]
     data = [one.data for one in reports]
-    layers, datasets = (_common(*(one[name].values for one in data)) for name in
-                        ("layer", "dataset"))  # fmt: skip
+    layers, datasets = (
+        _common(*(one[name].values for one in data)) for name in ("layer", "dataset")
+    )
     if not layers or not datasets:
         raise NotComparableError(
             "The two reports have no layer of the same name, or no dataset, in common. Each stands "

@@ -114,9 +114,11 @@ def scores_view(pair: Pair, metric: str, level: str) -> ScoresView:
         seeds=_over_seeds(pair, metric, level, datasets),
         left_out=left_out,
         coverage=float(found.attrs["level"]),
-        **{name: part[name].values for name in
-           ("value", "reference", "difference", "low", "high", "p", "q")},
-    )  # fmt: skip
+        **{
+            name: part[name].values
+            for name in ("value", "reference", "difference", "low", "high", "p", "q")
+        },
+    )
 
 
 def scores_frame(pair: Pair, metric: str, level: str) -> pd.DataFrame:

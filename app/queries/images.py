@@ -23,9 +23,17 @@ from probe.store.extremes import VideoGroups
 from probe.thumbnails import SIDE
 
 __all__ = [
-    "Extremes", "Lack", "Shown", "extremes", "lacks_of", "mask_of", "outline", "picture",
-    "shown_of", "thumbnail",
-]  # fmt: skip
+    "Extremes",
+    "Lack",
+    "Shown",
+    "extremes",
+    "lacks_of",
+    "mask_of",
+    "outline",
+    "picture",
+    "shown_of",
+    "thumbnail",
+]
 
 
 @dataclass(frozen=True)
@@ -114,11 +122,13 @@ def extremes(run: Run, label: str, layer: str, unit: int, each: int) -> tuple[Ex
     table = store.samples
     found = tuple(
         Extremes(
-            ends.dataset, _shown(table, values, ends.most), _shown(table, values, ends.least),
+            ends.dataset,
+            _shown(table, values, ends.most),
+            _shown(table, values, ends.least),
             ends.n_videos,
         )
         for ends in derived(_groups, (store,)).ends(values, each)
-    )  # fmt: skip
+    )
     _require_images(run, label, found)
     return found
 

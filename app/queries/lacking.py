@@ -53,8 +53,15 @@ def gaps(run: Run) -> tuple[Gap, ...]:
     """
     _ = run.manifest
     rules: tuple[Callable[[Run], Iterator[Gap]], ...] = (
-        _images, _datasets, _clusters, _seeds, _identities, _masks, _nulls, _tables,
-    )  # fmt: skip
+        _images,
+        _datasets,
+        _clusters,
+        _seeds,
+        _identities,
+        _masks,
+        _nulls,
+        _tables,
+    )
     out: list[Gap] = []
     for rule in rules:
         try:
@@ -115,8 +122,11 @@ def _datasets(run: Run) -> Iterator[Gap]:
 
 def _clusters(run: Run) -> Iterator[Gap]:
     part = run.evaluation["n_clusters"].sel(level="frame").max("detector")
-    few = {str(d): int(n) for d, n in zip(part["dataset"].values, part.values, strict=True)
-           if n < MIN_CLUSTERS}  # fmt: skip
+    few = {
+        str(d): int(n)
+        for d, n in zip(part["dataset"].values, part.values, strict=True)
+        if n < MIN_CLUSTERS
+    }
     if few:
         listed = ", ".join(f"{name} ({n})" for name, n in few.items())
         yield Gap(
@@ -196,15 +206,27 @@ def _tables(run: Run) -> Iterator[Gap]:
         return
     folder = run.folder
     parts = (
-        (folder.ablation, "Units were not taken out of {}, so that detection depends on them is "
-         "not shown.", "[neurons]\nablate = true"),
-        (folder.store, "No activations of {} were kept: no images of units, pictures or "
-         "correlations.", '[record]\nlayers = ["units", "last_conv"]'),
-        (folder.separability, "Layers of {} were not probed, so whether the head uses what is "
-         "there is not known.", "[separability]\nrun = true"),
-        (folder.responses, "What the units of {} respond to was not asked.",
-         "[artifacts]\nresponses = true"),
-    )  # fmt: skip
+        (
+            folder.ablation,
+            "Units were not taken out of {}, so that detection depends on them is not shown.",
+            "[neurons]\nablate = true",
+        ),
+        (
+            folder.store,
+            "No activations of {} were kept: no images of units, pictures or correlations.",
+            '[record]\nlayers = ["units", "last_conv"]',
+        ),
+        (
+            folder.separability,
+            "Layers of {} were not probed, so whether the head uses what is there is not known.",
+            "[separability]\nrun = true",
+        ),
+        (
+            folder.responses,
+            "What the units of {} respond to was not asked.",
+            "[artifacts]\nresponses = true",
+        ),
+    )
     for place, text, setting in parts:
         lacking = [label for label in run.detectors if not place(label).is_dir()]
         if lacking:

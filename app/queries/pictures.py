@@ -45,8 +45,12 @@ KINDS = {"pca": "PCA", "umap": "UMAP", "tsne": "t-SNE"}
 
 #: What points are coloured by, and its name.
 COLOURS = {
-    "label": "Label", "dataset": "Dataset", "method": "Method", "score": "P(fake)", "unit": "Unit",
-}  # fmt: skip
+    "label": "Label",
+    "dataset": "Dataset",
+    "method": "Method",
+    "score": "P(fake)",
+    "unit": "Unit",
+}
 
 #: Points that a browser draws at ease without WebGL, whose library the server's policy forbids
 #: to compile its programs. Where more lie in view their density is drawn.
@@ -178,9 +182,12 @@ def picture_view(run: Run, label: str, layer: str, kind: str) -> PictureView:
         allowed = [str(value) for value in embeddings.data[dim].values]
         if name not in allowed:
             raise UnknownNameError(
-                dim, name, allowed, where=f"the embeddings of {label}",
+                dim,
+                name,
+                allowed,
+                where=f"the embeddings of {label}",
                 remedy="Choose one of them above.",
-            )  # fmt: skip
+            )
     return derived(_view, (embeddings, _samples(run, label)), layer, kind)
 
 
@@ -212,11 +219,14 @@ def colouring(run: Run, label: str, view: PictureView, by: str, unit: int | None
     """
     if by == "unit":
         return Colouring(
-            by, f"unit {unit}", (), np.empty(0, dtype=np.int64),
+            by,
+            f"unit {unit}",
+            (),
+            np.empty(0, dtype=np.int64),
             _activation(run, label, view.layer, unit)[view.samples["place"].to_numpy()].astype(
                 np.float64
             ),
-        )  # fmt: skip
+        )
     if by not in COLOURS:
         raise UnknownNameError("colour", by, COLOURS, remedy="Choose one on the page.")
     datasets = tuple(str(name) for name in run.manifest.get("datasets", []))

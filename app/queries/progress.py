@@ -169,8 +169,11 @@ def _times(folder: Path, depth: int) -> Iterator[float]:
     yield _time(folder / MANIFEST_FILE)
     try:
         with os.scandir(folder) as found:
-            inside = [Path(one.path) for one in islice(found, _ENTRIES)
-                      if one.is_dir(follow_symlinks=False)]  # fmt: skip
+            inside = [
+                Path(one.path)
+                for one in islice(found, _ENTRIES)
+                if one.is_dir(follow_symlinks=False)
+            ]
     except OSError:
         return
     for one in inside:

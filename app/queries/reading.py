@@ -35,28 +35,83 @@ T = TypeVar("T")
 
 #: What pages read of each table beside what opening it checks.
 _SEPARABILITY = (
-    "value", "low", "high", "p", "q", "transfer", "transfer_low", "transfer_high", "own",
-    "own_low", "own_high", "blind", "blind_low", "blind_high", "n_samples", "n_fakes",
-    "n_clusters", "sampled", "reason", "answer", "answer_low", "answer_high", "answer_p", "chance",
-    "specific_share", "specific_low", "specific_high", "shared_cosine", "label_angle_share",
-    "label_angle_null", "row_layer", "row_unit", "label_information", "method_information",
-    "label_q", "method_q",
-)  # fmt: skip
+    "value",
+    "low",
+    "high",
+    "p",
+    "q",
+    "transfer",
+    "transfer_low",
+    "transfer_high",
+    "own",
+    "own_low",
+    "own_high",
+    "blind",
+    "blind_low",
+    "blind_high",
+    "n_samples",
+    "n_fakes",
+    "n_clusters",
+    "sampled",
+    "reason",
+    "answer",
+    "answer_low",
+    "answer_high",
+    "answer_p",
+    "chance",
+    "specific_share",
+    "specific_low",
+    "specific_high",
+    "shared_cosine",
+    "label_angle_share",
+    "label_angle_null",
+    "row_layer",
+    "row_unit",
+    "label_information",
+    "method_information",
+    "label_q",
+    "method_q",
+)
 _SIMILARITY = ("cka", "cka_low", "cka_high")
 _EMBEDDINGS = ("position", "trustworthiness", "preservation", "fitted")
 _ARTIFACTS = (
-    "effect", "low", "high", "p", "q", "n_used", "rank", "tells", "tells_low", "tells_high",
-    "imbalance", "imbalance_low", "imbalance_high", "power", "power_low", "power_high", "region",
-    "reason", "measurement_unit", "measurement_source", "measurement_about", "n_samples",
+    "effect",
+    "low",
+    "high",
+    "p",
+    "q",
+    "n_used",
+    "rank",
+    "tells",
+    "tells_low",
+    "tells_high",
+    "imbalance",
+    "imbalance_low",
+    "imbalance_high",
+    "power",
+    "power_low",
+    "power_high",
+    "region",
+    "reason",
+    "measurement_unit",
+    "measurement_source",
+    "measurement_about",
+    "n_samples",
     "n_clusters",
-)  # fmt: skip
+)
 _MEASUREMENTS = ("value", "dataset", "label", "measurement_about", "measurement_unit")
 _ANSWERS: tuple[str, ...] = ("answer", "answer_kind", "answer_effect", "answer_q")
 _CORRELATIONS = ("rho", "p", "q")
 _DOSES = (
-    "logit_response", "logit_low", "logit_high", "unit_response", "unit_low", "unit_high",
-    "effect", "effect_q",
-)  # fmt: skip
+    "logit_response",
+    "logit_low",
+    "logit_high",
+    "unit_response",
+    "unit_low",
+    "unit_high",
+    "effect",
+    "effect_q",
+)
 
 
 #: Bytes of the largest report that is served; `probe report` writes none that is larger.

@@ -143,9 +143,12 @@ def sample_view(run: Run, chosen: Selection, label: str) -> SampleView:
         for name in ("sample", "dataset", "split", "method", "video", "identity", "source")
     }
     return SampleView(
-        token=token, label=int(one["label"]), frame=int(one["frame"]),
-        has_mask=bool(one["mask"]), **text,
-    )  # fmt: skip
+        token=token,
+        label=int(one["label"]),
+        frame=int(one["frame"]),
+        has_mask=bool(one["mask"]),
+        **text,
+    )
 
 
 def worst_error(run: Run, label: str) -> str:
@@ -262,6 +265,10 @@ def _token(table: pd.DataFrame, row: int) -> str:
 def _hit(table: pd.DataFrame, row: int) -> Hit:
     one = table.iloc[row]
     return Hit(
-        token_of(str(one["sample"])), str(one["sample"]), int(one["label"]), str(one["dataset"]),
-        str(one["video"]), int(one["frame"]),
-    )  # fmt: skip
+        token_of(str(one["sample"])),
+        str(one["sample"]),
+        int(one["label"]),
+        str(one["dataset"]),
+        str(one["video"]),
+        int(one["frame"]),
+    )

@@ -228,18 +228,26 @@ def _measured_spread(run: Run, dataset: str, stamp: int) -> Spread:
 
 
 def _rows(
-    names: list[str], values: Floats, spread: Spread, marked: set[int],
-    about: list[str] | None = None, unit: list[str] | None = None,
-) -> tuple[Deviation, ...]:  # fmt: skip
+    names: list[str],
+    values: Floats,
+    spread: Spread,
+    marked: set[int],
+    about: list[str] | None = None,
+    unit: list[str] | None = None,
+) -> tuple[Deviation, ...]:
     z = spread.deviations(values)
     return tuple(
         Deviation(
-            names[i], float(values[i]), float(spread.centre[i]), float(z[i]),
+            names[i],
+            float(values[i]),
+            float(spread.centre[i]),
+            float(z[i]),
             bool(marked) and int(names[i]) in marked,
-            about[i] if about else "", unit[i] if unit else "",
+            about[i] if about else "",
+            unit[i] if unit else "",
         )
         for i in map(int, most_unusual(z))
-    )  # fmt: skip
+    )
 
 
 def _universal(run: Run, label: str, layer: str) -> set[int]:

@@ -305,9 +305,13 @@ def knowledge_frame(run: Run, label: str, layer: str) -> pd.DataFrame:
     """Return what the units of one layer know, one row a unit."""
     view = knowledge_view(run, label, layer)
     columns = {
-        "layer": layer, "unit": view.unit, "label_information": view.label,
-        "method_information": view.method, "label_q": view.label_q, "method_q": view.method_q,
-    }  # fmt: skip
+        "layer": layer,
+        "unit": view.unit,
+        "label_information": view.label,
+        "method_information": view.method,
+        "label_q": view.label_q,
+        "method_q": view.method_q,
+    }
     if view.universal is not None:
         columns["universal"] = view.universal
     return pd.DataFrame(columns)
@@ -315,9 +319,16 @@ def knowledge_frame(run: Run, label: str, layer: str) -> pd.DataFrame:
 
 _GRID = ("value", "low", "high", "q")
 _ROWS = (
-    "own", "own_low", "own_high", "blind", "blind_low", "blind_high",
-    "n_samples", "n_clusters", "sampled",
-)  # fmt: skip
+    "own",
+    "own_low",
+    "own_high",
+    "blind",
+    "blind_low",
+    "blind_high",
+    "n_samples",
+    "n_clusters",
+    "sampled",
+)
 
 
 def _at(run: Run, label: str, layer: str) -> xr.Dataset:
@@ -325,9 +336,12 @@ def _at(run: Run, label: str, layer: str) -> xr.Dataset:
     layers = _texts(report.data["layer"])
     if layer not in layers:
         raise UnknownNameError(
-            "layer", layer, layers, where="the separability report",
+            "layer",
+            layer,
+            layers,
+            where="the separability report",
             remedy="Choose one of them above, or record the layer and compute the report again.",
-        )  # fmt: skip
+        )
     return report.data.sel(layer=layer)
 
 

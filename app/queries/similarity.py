@@ -56,9 +56,12 @@ def similarity_view(run: Run, layer: str) -> SimilarityView:
     layers = [str(name) for name in data["layer"].values]
     if layer not in layers:
         raise UnknownNameError(
-            "layer", layer, layers, where="the similarity table",
+            "layer",
+            layer,
+            layers,
+            where="the similarity table",
             remedy="Choose one of them above.",
-        )  # fmt: skip
+        )
     part = data.sel(layer=layer).transpose("detector", "other")
     there = np.isfinite(part["cka"].values).any(axis=1)
     part = part.isel(detector=there, other=there)

@@ -103,9 +103,12 @@ def taken_view(found: Ablation) -> TakenView:
     name = str(data["set"].item())
     low, high = np.quantile(data["random_drop"].transpose("random", "dataset"), MIDDLE, axis=0)
     columns = [
-        data["full"].values, *(data[n].values for n in ("drop", "drop_low", "drop_high")),
-        low, high, *(data[n].values for n in ("excess", "excess_low", "excess_high", "p")),
-    ]  # fmt: skip
+        data["full"].values,
+        *(data[n].values for n in ("drop", "drop_low", "drop_high")),
+        low,
+        high,
+        *(data[n].values for n in ("excess", "excess_low", "excess_high", "p")),
+    ]
     rows = tuple(
         TakenRow(str(dataset), *(float(column[i]) for column in columns))
         for i, dataset in enumerate(data["dataset"].values)
@@ -113,9 +116,13 @@ def taken_view(found: Ablation) -> TakenView:
     assert rows[-1].dataset == MEAN
     attrs = data.attrs
     return TakenView(
-        rows, tuple(int(unit) for unit in attrs["units"][name]), int(attrs["n_random"]),
-        int(data["n_distinct"]), float(data["balance"]), str(attrs["chosen_on"]),
-    )  # fmt: skip
+        rows,
+        tuple(int(unit) for unit in attrs["units"][name]),
+        int(attrs["n_random"]),
+        int(data["n_distinct"]),
+        float(data["balance"]),
+        str(attrs["chosen_on"]),
+    )
 
 
 def proposed_units(view: UnitsView) -> list[int]:

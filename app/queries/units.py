@@ -221,9 +221,13 @@ def _view(neurons: NeuronTable, universality: Universality) -> UnitsView:
     place = np.empty(len(mean), dtype=np.int64)
     place[np.argsort(-mean, kind="stable")] = np.arange(1, len(mean) + 1)
     columns = {
-        "unit": table["unit"].values, "q": q, "contributes": contributes, "n_datasets": count,
-        "mean_effect": mean, "rank": place,
-    }  # fmt: skip
+        "unit": table["unit"].values,
+        "q": q,
+        "contributes": contributes,
+        "n_datasets": count,
+        "mean_effect": mean,
+        "rank": place,
+    }
     for d in range(len(effect)):
         columns |= {f"e{d}": effect[d], f"r{d}": rank[d]}
     return UnitsView(

@@ -118,9 +118,11 @@ def estimated_quality(picture: Picture, where: Bools) -> float:
 
 
 @measurement(
-    "jpeg_quality", "JPEG quality: by the file's tables, else as ghosts show it",
-    "quality, 1 to 100", GHOSTS,
-)  # fmt: skip
+    "jpeg_quality",
+    "JPEG quality: by the file's tables, else as ghosts show it",
+    "quality, 1 to 100",
+    GHOSTS,
+)
 def jpeg_quality(picture: Picture) -> float:
     """Quality by the quantisation tables where the file has them, else estimated."""
     if np.isfinite(picture.quality):
@@ -130,9 +132,12 @@ def jpeg_quality(picture: Picture) -> float:
 
 
 @measurement(
-    "jpeg_ghost", "another compression inside than outside", "mean difference of curves",
-    GHOSTS, "region",
-)  # fmt: skip
+    "jpeg_ghost",
+    "another compression inside than outside",
+    "mean difference of curves",
+    GHOSTS,
+    "region",
+)
 def jpeg_ghost(picture: Picture) -> float:
     """Mean absolute difference between the ghost curves of blocks at least half inside, and not."""
     inner = ghost_curve(picture, picture.inside, 0.5)
@@ -140,9 +145,11 @@ def jpeg_ghost(picture: Picture) -> float:
 
 
 @measurement(
-    "blockiness", "steps at the borders of 8 × 8 blocks", "log10 ratio",
+    "blockiness",
+    "steps at the borders of 8 × 8 blocks",
+    "log10 ratio",
     "Fan and de Queiroz 2003, doi:10.1109/TIP.2002.807361",
-)  # fmt: skip
+)
 def blockiness(picture: Picture) -> float:
     """Mean step across the borders over the mean step within blocks; 0 without blocks."""
     if min(picture.grey.shape) < 9:

@@ -79,9 +79,13 @@ def explained(column: Doubles, covariates: Doubles | None) -> float:
 
 
 def matched_rows(
-    controls: Doubles, labels: NDArray[np.int8], clusters: NDArray[np.int64], caliper: float,
-    names: Sequence[str], seed: int = 0,
-) -> NDArray[np.int64]:  # fmt: skip
+    controls: Doubles,
+    labels: NDArray[np.int8],
+    clusters: NDArray[np.int64],
+    caliper: float,
+    names: Sequence[str],
+    seed: int = 0,
+) -> NDArray[np.int64]:
     """Choose as many real as fake images, alike in all covariates.
 
     Numbers are cut into bins as wide as the caliper, from their smallest value; texts and what is

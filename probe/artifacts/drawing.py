@@ -69,9 +69,12 @@ def spectra_figure(data: xr.Dataset) -> Figure:
         blocks = -(-len(names) // columns)
         figure = Figure(figsize=(2.35 * columns, 2.35 * blocks), layout="constrained")
         panels = figure.subplots(
-            2 * blocks, columns, squeeze=False, sharex=True,
+            2 * blocks,
+            columns,
+            squeeze=False,
+            sharex=True,
             height_ratios=[2, 1] * blocks,
-        )  # fmt: skip
+        )
         for number in range(blocks * columns):
             block, column = divmod(number, columns)
             upper, lower = panels[2 * block, column], panels[2 * block + 1, column]
@@ -90,9 +93,13 @@ def spectra_figure(data: xr.Dataset) -> Figure:
         handles, labels = panels[0, 0].get_legend_handles_labels()
         labels = [f"{label}, mean and {level:.0%} band over clusters" for label in labels]
         figure.legend(
-            handles, labels, ncols=min(2, columns), loc="outside upper center", frameon=False,
+            handles,
+            labels,
+            ncols=min(2, columns),
+            loc="outside upper center",
+            frameon=False,
             fontsize=6.5,
-        )  # fmt: skip
+        )
     return figure
 
 

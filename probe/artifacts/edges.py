@@ -54,9 +54,12 @@ def _at(profile: Floats, depth: float) -> Floats:
 
 
 @measurement(
-    "seam_line", "a line along the edge, of one brightness all around", "log intensity", XRAY,
+    "seam_line",
+    "a line along the edge, of one brightness all around",
+    "log intensity",
+    XRAY,
     "region",
-)  # fmt: skip
+)
 def seam_line(picture: Picture) -> float:
     """Median over the outline of a point less its two neighbours across the edge, as a size.
 
@@ -72,9 +75,12 @@ def seam_line(picture: Picture) -> float:
 
 
 @measurement(
-    "seam_gradient", "steps across the edge against those on both sides", "log10 ratio", XRAY,
+    "seam_gradient",
+    "steps across the edge against those on both sides",
+    "log10 ratio",
+    XRAY,
     "region",
-)  # fmt: skip
+)
 def seam_gradient(picture: Picture) -> float:
     """Median gradient along the normal at the edge over that beside it."""
     step = np.abs(np.diff(profiles(picture), axis=1))
@@ -84,9 +90,12 @@ def seam_gradient(picture: Picture) -> float:
 
 
 @measurement(
-    "rim_detail", "fine detail on the rim against the middle and the outside", "log10 ratio",
-    XRAY, "region",
-)  # fmt: skip
+    "rim_detail",
+    "fine detail on the rim against the middle and the outside",
+    "log10 ratio",
+    XRAY,
+    "region",
+)
 def rim_detail(picture: Picture) -> float:
     """Fine over coarser detail on the rim, less the mean of the same in the core and the ring.
 
@@ -101,10 +110,12 @@ def rim_detail(picture: Picture) -> float:
 
 
 @measurement(
-    "colour_mismatch", "colour cast inside against the skin just outside", "log intensity",
+    "colour_mismatch",
+    "colour cast inside against the skin just outside",
+    "log intensity",
     "Li et al. 2020 (Face X-ray), arXiv:1912.13458; McCloskey and Albright 2018, arXiv:1812.08247",
     "region",
-)  # fmt: skip
+)
 def colour_mismatch(picture: Picture) -> float:
     """Distance of the median chromaticity in the core from that just outside.
 

@@ -46,9 +46,14 @@ class Effects:
 
 
 def effects_of(
-    group: Group, rows: NDArray[np.int64], covariates: Doubles, *, n_resamples: int = 1000,
-    level: float = 0.95, seed: int = 0,
-) -> Effects:  # fmt: skip
+    group: Group,
+    rows: NDArray[np.int64],
+    covariates: Doubles,
+    *,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Effects:
     """Estimate mean of fakes less mean of reals, in standard deviations of the reals.
 
     Parameters
@@ -154,8 +159,11 @@ def p_values(
             continue
         values = residuals(group.values[np.ix_(used, columns)], covariates[used])
         found = permutation_test(
-            np.column_stack([values, -values]), group.labels[used], group.clusters[used],
-            n_permutations, seed,
-        )  # fmt: skip
+            np.column_stack([values, -values]),
+            group.labels[used],
+            group.clusters[used],
+            n_permutations,
+            seed,
+        )
         p[columns] = np.minimum(2 * found.p.reshape(2, -1).min(axis=0), 1.0)
     return p

@@ -142,9 +142,14 @@ def _measure(job: _Job) -> _Measured:
     form, quality = file_facts(job.image)
     picture = Picture(pixels, region_of(mask, height, width), quality)
     return _Measured(
-        np.array(list(measure_picture(picture).values())), spectra.azimuthal_power(picture),
-        width, height, form, quality, compression.estimated_quality(picture, ~picture.inside),
-    )  # fmt: skip
+        np.array(list(measure_picture(picture).values())),
+        spectra.azimuthal_power(picture),
+        width,
+        height,
+        form,
+        quality,
+        compression.estimated_quality(picture, ~picture.inside),
+    )
 
 
 def _gathered(
@@ -173,11 +178,13 @@ def _gathered(
             },
         },
         {
-            "sample": text["sample"], "measurement": list(MEASUREMENTS),
-            "covariate": list(COVARIATES), "frequency": spectra.FREQUENCIES,
+            "sample": text["sample"],
+            "measurement": list(MEASUREMENTS),
+            "covariate": list(COVARIATES),
+            "frequency": spectra.FREQUENCIES,
         },
         {"dataset": {name: part.fingerprint for name, part in parts.items()}},
-    )  # fmt: skip
+    )
 
 
 def _cluster_names(part: Dataset) -> NDArray[np.str_]:
@@ -190,10 +197,14 @@ def _cluster_names(part: Dataset) -> NDArray[np.str_]:
 
 def _controls(parts: Mapping[str, Dataset], found: Sequence[_Measured]) -> NDArray[np.float64]:
     formats = coded(np.array([one.format for one in found]))
-    own = np.column_stack([
-        [one.width for one in found], [one.height for one in found], formats,
-        [one.table_quality for one in found],
-    ])  # fmt: skip
+    own = np.column_stack(
+        [
+            [one.width for one in found],
+            [one.height for one in found],
+            formats,
+            [one.table_quality for one in found],
+        ]
+    )
     outside = np.array([one.outside_quality for one in found])
     start = 0
     for part in parts.values():

@@ -52,9 +52,15 @@ class _Plan:
 
 
 def artifact_report(
-    measurements: ArtifactMeasurements, *, caliper: float = 0.2, n_permutations: int = 9999,
-    n_resamples: int = 1000, level: float = 0.95, seed: int = 0, show: bool = True,
-) -> ArtifactReport:  # fmt: skip
+    measurements: ArtifactMeasurements,
+    *,
+    caliper: float = 0.2,
+    n_permutations: int = 9999,
+    n_resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    show: bool = True,
+) -> ArtifactReport:
     """Compare real and fake images, measurement by measurement, dataset by dataset.
 
     Each comparison is given three times: as it is, with the covariates partialled out by a linear
@@ -147,10 +153,14 @@ def _row(part: _Part, plan: _Plan) -> dict[str, Any]:
         "effect": np.stack([one.effect for one in effects]),
         "low": np.stack([one.low for one in effects]),
         "high": np.stack([one.high for one in effects]),
-        "p": p, "n_used": used, "rank": _rank(effects[0].effect),
-        "region": part.region, "reason": " ".join(reasons),
-        "n_samples": len(part.labels), "n_clusters": part.n_clusters,
-    }  # fmt: skip
+        "p": p,
+        "n_used": used,
+        "rank": _rank(effects[0].effect),
+        "region": part.region,
+        "reason": " ".join(reasons),
+        "n_samples": len(part.labels),
+        "n_clusters": part.n_clusters,
+    }
     row |= _moments(part)
     row |= _imbalance(part, plan)
     return row | _power(part, plan)
@@ -321,9 +331,13 @@ def _joined(
 
 
 _DIMS: dict[str, tuple[str, ...]] = {
-    "rank": ("measurement",), "mean": ("label", "measurement"), "std": ("label", "measurement"),
-    "imbalance": ("covariate",), "power": ("label", "frequency"), "power_gap": ("frequency",),
-}  # fmt: skip
+    "rank": ("measurement",),
+    "mean": ("label", "measurement"),
+    "std": ("label", "measurement"),
+    "imbalance": ("covariate",),
+    "power": ("label", "frequency"),
+    "power_gap": ("frequency",),
+}
 
 
 def _tells(parts: Sequence[_Part], plan: _Plan) -> dict[str, Any]:

@@ -110,9 +110,11 @@ def npr_ratio(picture: Picture) -> float:
 
 
 @measurement(
-    "noise_level", "noise, from the median of diagonal differences", "grey levels",
+    "noise_level",
+    "noise, from the median of diagonal differences",
+    "grey levels",
     "Donoho and Johnstone 1994, doi:10.1093/biomet/81.3.425",
-)  # fmt: skip
+)
 def noise_level(picture: Picture) -> float:
     """Deviation of the noise: median absolute diagonal Haar coefficient / 0.6745."""
     height, width = (side // 2 * 2 for side in picture.grey.shape)
@@ -134,18 +136,23 @@ def noise_ratio(picture: Picture) -> float:
 
 
 @measurement(
-    "sharpness", "sharpness of the whole image", "log10 variance of the Laplacian",
+    "sharpness",
+    "sharpness of the whole image",
+    "log10 variance of the Laplacian",
     "Pech-Pacheco et al. 2000, doi:10.1109/ICPR.2000.903548",
-)  # fmt: skip
+)
 def sharpness(picture: Picture) -> float:
     """Variance of the Laplacian."""
     return log_mean(picture.laplacian**2, np.ones(picture.grey.shape, dtype=bool))
 
 
 @measurement(
-    "sharpness_ratio", "sharpness inside against outside", "log10 ratio",
-    "Pech-Pacheco et al. 2000, doi:10.1109/ICPR.2000.903548", "region",
-)  # fmt: skip
+    "sharpness_ratio",
+    "sharpness inside against outside",
+    "log10 ratio",
+    "Pech-Pacheco et al. 2000, doi:10.1109/ICPR.2000.903548",
+    "region",
+)
 def sharpness_ratio(picture: Picture) -> float:
     """Mean squared Laplacian inside over that outside."""
     return log_ratio(picture.laplacian**2, picture.within, picture.beyond)

@@ -63,9 +63,11 @@ def azimuthal_power(picture: Picture) -> NDArray[np.float64]:
 
 
 @measurement(
-    "spectral_slope", "fall of the power spectrum beyond 0.25 cycles a pixel",
-    "decades of power a decade of frequency", "Durall et al. 2020, arXiv:2003.01826",
-)  # fmt: skip
+    "spectral_slope",
+    "fall of the power spectrum beyond 0.25 cycles a pixel",
+    "decades of power a decade of frequency",
+    "Durall et al. 2020, arXiv:2003.01826",
+)
 def spectral_slope(picture: Picture) -> float:
     """Fit a line to log power against log frequency from 0.25 to 0.5 cycles a pixel."""
     high = FREQUENCIES >= 0.25
@@ -128,18 +130,24 @@ GRID = "Odena et al. 2016, doi:10.23915/distill.00003; Zhang et al. 2019, arXiv:
 
 
 @measurement(
-    "grid_period_2", "peak of a grid of two pixels inside", "amplitude over surroundings",
-    GRID, "region",
-)  # fmt: skip
+    "grid_period_2",
+    "peak of a grid of two pixels inside",
+    "amplitude over surroundings",
+    GRID,
+    "region",
+)
 def grid_period_2(picture: Picture) -> float:
     """Peak at half a cycle a pixel, along rows, columns or both."""
     return _peak(picture, ((2, 2), (2, 0), (0, 2)))
 
 
 @measurement(
-    "grid_period_4", "peak of a grid of four pixels inside, as a checkerboard of 2 × 2 has it",
-    "amplitude over surroundings", GRID, "region",
-)  # fmt: skip
+    "grid_period_4",
+    "peak of a grid of four pixels inside, as a checkerboard of 2 × 2 has it",
+    "amplitude over surroundings",
+    GRID,
+    "region",
+)
 def grid_period_4(picture: Picture) -> float:
     """Peak at a quarter cycle a pixel along both axes.
 

@@ -11,9 +11,12 @@ __all__: list[str] = []
 
 
 @measurement(
-    "fine_detail", "the finest detail inside against coarser: what a decoder does not give back",
-    "log10 ratio", "Durall et al. 2020, arXiv:2003.01826", "region",
-)  # fmt: skip
+    "fine_detail",
+    "the finest detail inside against coarser: what a decoder does not give back",
+    "log10 ratio",
+    "Durall et al. 2020, arXiv:2003.01826",
+    "region",
+)
 def fine_detail(picture: Picture) -> float:
     """Mean absolute third difference over that between Gaussians of 1.2 and 1.7 pixels.
 
@@ -24,9 +27,12 @@ def fine_detail(picture: Picture) -> float:
 
 
 @measurement(
-    "lower_detail", "fine detail in the lower half of the region against the upper",
-    "log10 ratio", "Thies et al. 2016 (Face2Face), doi:10.1109/CVPR.2016.262", "region",
-)  # fmt: skip
+    "lower_detail",
+    "fine detail in the lower half of the region against the upper",
+    "log10 ratio",
+    "Thies et al. 2016 (Face2Face), doi:10.1109/CVPR.2016.262",
+    "region",
+)
 def lower_detail(picture: Picture) -> float:
     """Mean absolute difference of Gaussians 0.6 and 0.85 pixels wide, below over above.
 
@@ -57,9 +63,12 @@ def contrast_ratio(picture: Picture) -> float:
 
 
 @measurement(
-    "overshoot", "fine against coarser detail at the strongest edges inside: a halo",
-    "log10 ratio of powers", "Krasula et al. 2017, doi:10.1109/TIP.2017.2651374", "region",
-)  # fmt: skip
+    "overshoot",
+    "fine against coarser detail at the strongest edges inside: a halo",
+    "log10 ratio of powers",
+    "Krasula et al. 2017, doi:10.1109/TIP.2017.2651374",
+    "region",
+)
 def overshoot(picture: Picture) -> float:
     """Power between Gaussians of 0.6 and 0.85 pixels over that between 1.2 and 1.7.
 

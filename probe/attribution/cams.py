@@ -67,31 +67,55 @@ def _layercam(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) 
 
 register(
     Method(
-        "gradcam", "Grad-CAM", "Selvaraju et al. 2017, arXiv:1610.02391, without the final ReLU",
-        _gradcam, single, layer=True,
+        "gradcam",
+        "Grad-CAM",
+        "Selvaraju et al. 2017, arXiv:1610.02391, without the final ReLU",
+        _gradcam,
+        single,
+        layer=True,
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "gradcam_relu", "Grad-CAM (ReLU)", "Selvaraju et al. 2017, arXiv:1610.02391",
-        _gradcam_relu, single, signed=False, layer=True,
+        "gradcam_relu",
+        "Grad-CAM (ReLU)",
+        "Selvaraju et al. 2017, arXiv:1610.02391",
+        _gradcam_relu,
+        single,
+        signed=False,
+        layer=True,
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "guided_gradcam", "guided Grad-CAM", "Selvaraju et al. 2017, arXiv:1610.02391",
-        _guided_gradcam, single, layer=True, channels=True, refuse=guided_refusal,
+        "guided_gradcam",
+        "guided Grad-CAM",
+        "Selvaraju et al. 2017, arXiv:1610.02391",
+        _guided_gradcam,
+        single,
+        layer=True,
+        channels=True,
+        refuse=guided_refusal,
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "hirescam", "HiResCAM", "Draelos and Carin 2020, arXiv:2011.08891, without the final ReLU",
-        _hirescam, single, layer=True,
+        "hirescam",
+        "HiResCAM",
+        "Draelos and Carin 2020, arXiv:2011.08891, without the final ReLU",
+        _hirescam,
+        single,
+        layer=True,
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "layercam", "LayerCAM", "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
-        _layercam, single, signed=False, layer=True,
+        "layercam",
+        "LayerCAM",
+        "Jiang et al. 2021, doi:10.1109/TIP.2021.3089943",
+        _layercam,
+        single,
+        signed=False,
+        layer=True,
     )
-)  # fmt: skip
+)

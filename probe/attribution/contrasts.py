@@ -19,9 +19,15 @@ from probe.stats import (
 )
 
 __all__ = [
-    "FLOOR", "Doubles", "Estimate", "Ratio", "estimate_mean", "estimate_ratio", "exchanged",
+    "FLOOR",
+    "Doubles",
+    "Estimate",
+    "Ratio",
+    "estimate_mean",
+    "estimate_ratio",
+    "exchanged",
     "swapped",
-]  # fmt: skip
+]
 
 Doubles = NDArray[np.float64]
 
@@ -135,9 +141,12 @@ def estimate_ratio(
 
 
 def exchanged(
-    terms: Sequence[Ratio], inside: NDArray[np.bool_], clusters: NDArray[Any],
-    n_permutations: int, seed: int,
-) -> Doubles:  # fmt: skip
+    terms: Sequence[Ratio],
+    inside: NDArray[np.bool_],
+    clusters: NDArray[Any],
+    n_permutations: int,
+    seed: int,
+) -> Doubles:
     """Test whether a sum of signed log2 ratios differs between two sets of samples.
 
     Values are averaged by cluster and set first, so that a cluster counts once in a set. Under
@@ -165,8 +174,11 @@ def exchanged(
     stacked = np.concatenate([np.concatenate([top, low], axis=1) for top, low, _ in terms], axis=1)
     rows = cluster_rows(stacked, inside, clusters)
     # Every row a cluster of its own set; partners share a code so that they swap.
-    codes = np.where(rows.partner >= 0, np.minimum(rows.partner, np.arange(len(rows.labels))),
-                     np.arange(len(rows.labels)))  # fmt: skip
+    codes = np.where(
+        rows.partner >= 0,
+        np.minimum(rows.partner, np.arange(len(rows.labels))),
+        np.arange(len(rows.labels)),
+    )
     drawn = exchange_labels(rows.labels, codes, n_permutations, seed)
     sets = np.concatenate([rows.labels[None], drawn]).astype(np.float64)
     signs = [term[2] for term in terms]

@@ -75,9 +75,10 @@ def _draw_similarity(axes: Axes, data: xr.Dataset, name: str, edges: NDArray[np.
         "same image": (own, {"histtype": "stepfilled", "color": "#e69f00", "ec": "black"}),
         "other image (null)": (null, {"histtype": "step", "color": "black", "ls": "--"}),
         "same training, other seeds": (
-            data["retrained"].values[kept], {"histtype": "step", "color": "#0072b2", "lw": 1.4},
+            data["retrained"].values[kept],
+            {"histtype": "step", "color": "#0072b2", "lw": 1.4},
         ),
-    }  # fmt: skip
+    }
     for label, (values, style) in drawn.items():
         values = values[np.isfinite(values)]
         if len(values):
@@ -139,9 +140,13 @@ def regions_figure(
         panels[0, 0].set_xlim(*_limits(data, what))
         figure.supxlabel(_axis(what, part), fontsize=7.5)
         figure.legend(
-            list(seen.values()), list(seen), ncols=4, loc="outside upper center", frameon=False,
+            list(seen.values()),
+            list(seen),
+            ncols=4,
+            loc="outside upper center",
+            frameon=False,
             fontsize=6.5,
-        )  # fmt: skip
+        )
     return figure
 
 

@@ -98,9 +98,15 @@ def attribute(
     traced = detector if isinstance(detector, TracedDetector) else trace(detector)
     given, others = gather(traced.detector, images, baseline, pairs)
     problem = prepare(
-        traced, method, target=target, layer=layer, seed=seed, memory=memory,
-        size=given.size, **options,
-    )  # fmt: skip
+        traced,
+        method,
+        target=target,
+        layer=layer,
+        seed=seed,
+        memory=memory,
+        size=given.size,
+        **options,
+    )
     chosen = METHODS[method]
     comparing = comparing_with(chosen, others, baseline)
     attrs = _attrs(problem, chosen, given, comparing)
@@ -119,10 +125,16 @@ def attribute(
 
 
 def prepare(
-    detector: Detector | TracedDetector, method: str, *, target: TargetLike = LOGIT,
-    layer: str | None = None, seed: int = 0, memory: str | int = "2G", size: int | None = None,
+    detector: Detector | TracedDetector,
+    method: str,
+    *,
+    target: TargetLike = LOGIT,
+    layer: str | None = None,
+    seed: int = 0,
+    memory: str | int = "2G",
+    size: int | None = None,
     **options: Any,
-) -> Problem:  # fmt: skip
+) -> Problem:
     """Rewrite a detector for a method, or raise `Refusal` with the reason why it cannot be.
 
     Parameters are those of `attribute`; `size` is the side of the images in pixels, the
@@ -208,8 +220,11 @@ def _attrs(
         "sign": TOWARDS if method.signed else MAGNITUDE,
         "signed": method.signed,
         "complete": method.complete,
-        "baseline": comparing if isinstance(comparing, str) else "" if comparing is None else
-        "images given",
+        "baseline": comparing
+        if isinstance(comparing, str)
+        else ""
+        if comparing is None
+        else "images given",
         "seed": problem.seed,
         "options": json.dumps(dict(problem.options), sort_keys=True),
         "detector": detector.name,
@@ -220,7 +235,7 @@ def _attrs(
         "versions": json.dumps(
             {one: importlib.metadata.version(one) for one in ("deepfake-probe", "torch", "captum")}
         ),
-    }  # fmt: skip
+    }
 
 
 def _labelled(arrays: dict[str, Any], coords: dict[str, Any], attrs: dict[str, Any]) -> xr.Dataset:
@@ -245,9 +260,15 @@ def relative_gap(gap: Any, promised: Any) -> float:
 
 
 def _to_disk(
-    problem: Problem, method: Method, given: Given, comparing: Floats | str | None,
-    attrs: dict[str, Any], out: Path, batch: int, progress: bool,
-) -> AttributionMap:  # fmt: skip
+    problem: Problem,
+    method: Method,
+    given: Given,
+    comparing: Floats | str | None,
+    attrs: dict[str, Any],
+    out: Path,
+    batch: int,
+    progress: bool,
+) -> AttributionMap:
     """Write maps batch by batch; those that are there already are kept."""
     compared = given.pairs.fingerprint if given.pairs is not None else digest_of(comparing)
     identity = {**attrs, "images": digest(given), "baseline_images": compared}

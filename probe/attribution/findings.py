@@ -25,16 +25,45 @@ BINS = ("<.7", ".7-.9", ">=.9")
 
 #: Columns of the frames, in their order.
 BY_DATASET = (
-    "mean", "low", "high", "null_mean", "null_low", "null_high", "over_null", "over_null_low",
-    "over_null_high", "over_null_p", "retrained_mean", "retrained_low", "retrained_high",
-    "over_retrained", "over_retrained_low", "over_retrained_high", "over_retrained_p",
-    "n_samples", "n_clusters", "reason",
-)  # fmt: skip
+    "mean",
+    "low",
+    "high",
+    "null_mean",
+    "null_low",
+    "null_high",
+    "over_null",
+    "over_null_low",
+    "over_null_high",
+    "over_null_p",
+    "retrained_mean",
+    "retrained_low",
+    "retrained_high",
+    "over_retrained",
+    "over_retrained_low",
+    "over_retrained_high",
+    "over_retrained_p",
+    "n_samples",
+    "n_clusters",
+    "reason",
+)
 BY_REGION = (
-    "share", "share_low", "share_high", "area", "concentration", "concentration_low",
-    "concentration_high", "p", "q", "change", "change_low", "change_high", "change_p", "change_q",
-    "other_p", "other_q",
-)  # fmt: skip
+    "share",
+    "share_low",
+    "share_high",
+    "area",
+    "concentration",
+    "concentration_low",
+    "concentration_high",
+    "p",
+    "q",
+    "change",
+    "change_low",
+    "change_high",
+    "change_p",
+    "change_q",
+    "other_p",
+    "other_q",
+)
 BY_GROUP = ("n_samples", "n_clusters", "n_pairs", "n_faceless", "reason")
 
 

@@ -67,20 +67,34 @@ def value_of(problem: Problem, images: Tensor) -> Tensor:
 
 
 def _saliency(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -> Explained:
-    return Explained(*valued(problem.program.module, lambda: _tensor(
-        Saliency(problem.program.module).attribute(x.requires_grad_(), abs=True))))  # fmt: skip
+    return Explained(
+        *valued(
+            problem.program.module,
+            lambda: _tensor(
+                Saliency(problem.program.module).attribute(x.requires_grad_(), abs=True)
+            ),
+        )
+    )
 
 
 def _input_x_gradient(
     problem: Problem, x: Tensor, baseline: Tensor | None, first: int
 ) -> Explained:
-    return Explained(*valued(problem.program.module, lambda: _tensor(
-        InputXGradient(problem.program.module).attribute(x.requires_grad_()))))  # fmt: skip
+    return Explained(
+        *valued(
+            problem.program.module,
+            lambda: _tensor(InputXGradient(problem.program.module).attribute(x.requires_grad_())),
+        )
+    )
 
 
 def _guided(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -> Explained:
-    return Explained(*valued(problem.program.module, lambda: _tensor(
-        GuidedBackprop(problem.program.module).attribute(x.requires_grad_()))))  # fmt: skip
+    return Explained(
+        *valued(
+            problem.program.module,
+            lambda: _tensor(GuidedBackprop(problem.program.module).attribute(x.requires_grad_())),
+        )
+    )
 
 
 def _smoothgrad(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -> Explained:
@@ -92,20 +106,26 @@ def _smoothgrad(problem: Problem, x: Tensor, baseline: Tensor | None, first: int
         with seeded(problem.seed, first + i, x.device):
             found.append(
                 tunnel.attribute(
-                    x[i : i + 1], nt_type="smoothgrad", nt_samples=draws,
-                    nt_samples_batch_size=min(draws, rows), stdevs=float(problem.options["noise"]),
+                    x[i : i + 1],
+                    nt_type="smoothgrad",
+                    nt_samples=draws,
+                    nt_samples_batch_size=min(draws, rows),
+                    stdevs=float(problem.options["noise"]),
                     abs=False,
                 ).detach()
-            )  # fmt: skip
+            )
     return Explained(torch.cat(found).abs(), value_of(problem, x))
 
 
 def _integrated(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -> Explained:
     steps = int(problem.options["steps"])
     maps = IntegratedGradients(problem.program.module).attribute(
-        x, baseline, n_steps=steps, method="gausslegendre",
+        x,
+        baseline,
+        n_steps=steps,
+        method="gausslegendre",
         internal_batch_size=problem.rows(extra=3),
-    )  # fmt: skip
+    )
     return _complete(problem, _tensor(maps), x, baseline)
 
 
@@ -125,10 +145,15 @@ def _gradient_shap(problem: Problem, x: Tensor, baseline: Tensor | None, first: 
         with seeded(problem.seed, first + i, x.device):
             for start in range(0, draws, rows):
                 part = min(rows, draws - start)
-                total += part * shap.attribute(
-                    x[i : i + 1], baseline[i : i + 1], n_samples=part,
-                    stdevs=float(problem.options["noise"]),
-                ).detach()  # fmt: skip
+                total += (
+                    part
+                    * shap.attribute(
+                        x[i : i + 1],
+                        baseline[i : i + 1],
+                        n_samples=part,
+                        stdevs=float(problem.options["noise"]),
+                    ).detach()
+                )
         found.append(total / draws)
     return _complete(problem, torch.cat(found), x, baseline)
 
@@ -152,46 +177,86 @@ def _tensor(found: Any) -> Tensor:
 
 register(
     Method(
-        "saliency", "saliency", "Simonyan et al. 2013, arXiv:1312.6034", _saliency, single,
-        signed=False, channels=True,
+        "saliency",
+        "saliency",
+        "Simonyan et al. 2013, arXiv:1312.6034",
+        _saliency,
+        single,
+        signed=False,
+        channels=True,
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "input_x_gradient", "input × gradient", "Shrikumar et al. 2016, arXiv:1605.01713",
-        _input_x_gradient, single, channels=True,
+        "input_x_gradient",
+        "input × gradient",
+        "Shrikumar et al. 2016, arXiv:1605.01713",
+        _input_x_gradient,
+        single,
+        channels=True,
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "guided_backprop", "guided backprop", "Springenberg et al. 2014, arXiv:1412.6806",
-        _guided, single, channels=True, refuse=guided_refusal,
+        "guided_backprop",
+        "guided backprop",
+        "Springenberg et al. 2014, arXiv:1412.6806",
+        _guided,
+        single,
+        channels=True,
+        refuse=guided_refusal,
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "smoothgrad", "SmoothGrad", "Smilkov et al. 2017, arXiv:1706.03825", _smoothgrad, single,
-        signed=False, channels=True, random=True, options={"samples": 25, "noise": 0.1},
+        "smoothgrad",
+        "SmoothGrad",
+        "Smilkov et al. 2017, arXiv:1706.03825",
+        _smoothgrad,
+        single,
+        signed=False,
+        channels=True,
+        random=True,
+        options={"samples": 25, "noise": 0.1},
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "integrated_gradients", "integrated gradients", "Sundararajan et al. 2017, "
-        "arXiv:1703.01365", _integrated, _integrated_batch, complete=True, channels=True,
-        baseline="black", options={"steps": 50},
+        "integrated_gradients",
+        "integrated gradients",
+        "Sundararajan et al. 2017, arXiv:1703.01365",
+        _integrated,
+        _integrated_batch,
+        complete=True,
+        channels=True,
+        baseline="black",
+        options={"steps": 50},
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "gradient_shap", "gradient SHAP", "Lundberg and Lee 2017, arXiv:1705.07874; Erion et al. "
-        "2019, arXiv:1906.10670", _gradient_shap, single, complete=True, channels=True,
-        baseline="black", random=True, options={"samples": 25, "noise": 0.02},
+        "gradient_shap",
+        "gradient SHAP",
+        "Lundberg and Lee 2017, arXiv:1705.07874; Erion et al. 2019, arXiv:1906.10670",
+        _gradient_shap,
+        single,
+        complete=True,
+        channels=True,
+        baseline="black",
+        random=True,
+        options={"samples": 25, "noise": 0.02},
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "deeplift", "DeepLIFT", "Shrikumar et al. 2017, arXiv:1704.02685", _deeplift,
-        lambda problem: problem.rows(least=2, extra=4) // 2, complete=True, channels=True,
-        baseline="black", refuse=deeplift_refusal,
+        "deeplift",
+        "DeepLIFT",
+        "Shrikumar et al. 2017, arXiv:1704.02685",
+        _deeplift,
+        lambda problem: problem.rows(least=2, extra=4) // 2,
+        complete=True,
+        channels=True,
+        baseline="black",
+        refuse=deeplift_refusal,
     )
-)  # fmt: skip
+)

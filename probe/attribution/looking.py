@@ -104,9 +104,16 @@ class _Images:
 
 
 def attention_by_region(
-    maps: AttributionMap, data: Dataset, *, source: str = "auto", n_resamples: int = 1000,
-    n_permutations: int = 9999, level: float = 0.95, seed: int = 0, show: bool = True,
-) -> RegionAttention:  # fmt: skip
+    maps: AttributionMap,
+    data: Dataset,
+    *,
+    source: str = "auto",
+    n_resamples: int = 1000,
+    n_permutations: int = 9999,
+    level: float = 0.95,
+    seed: int = 0,
+    show: bool = True,
+) -> RegionAttention:
     """Say which regions of the face hold the mass of maps, by dataset and forgery.
 
     Of each image, the share of its positive mass, Σ max(map, 0), that lies in a region, and so of
@@ -244,9 +251,12 @@ def _groups(table: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
 
 
 def _tables(
-    images: _Images, groups: Mapping[str, NDArray[np.int64]], n_parts: int, plan: _Plan,
+    images: _Images,
+    groups: Mapping[str, NDArray[np.int64]],
+    n_parts: int,
+    plan: _Plan,
     advance: Any,
-) -> dict[str, Doubles]:  # fmt: skip
+) -> dict[str, Doubles]:
     """Compute what is said of every group and part, each of shape (group, part, region)."""
     names = [f"{name}{end}" for name in WITH_BOUNDS for end in ("", "_low", "_high")]
     shape = (len(groups), n_parts, images.area.shape[1])
@@ -295,9 +305,13 @@ def _bounded(name: str, found: Estimate) -> dict[str, Doubles]:
 
 
 def _against(
-    images: _Images, terms: Any, one: NDArray[np.int64], other: NDArray[np.int64], part: int,
+    images: _Images,
+    terms: Any,
+    one: NDArray[np.int64],
+    other: NDArray[np.int64],
+    part: int,
     plan: _Plan,
-) -> Doubles:  # fmt: skip
+) -> Doubles:
     """Test one set of images against another; NaN below two clusters in all."""
     both = np.concatenate([one, other])
     cluster = images.cluster[both]
@@ -308,9 +322,13 @@ def _against(
 
 
 def _labelled(
-    tables: Mapping[str, Doubles], images: _Images, groups: Mapping[str, NDArray[np.int64]],
-    table: pd.DataFrame, parts: tuple[str, ...], regions: FaceRegions,
-) -> xr.Dataset:  # fmt: skip
+    tables: Mapping[str, Doubles],
+    images: _Images,
+    groups: Mapping[str, NDArray[np.int64]],
+    table: pd.DataFrame,
+    parts: tuple[str, ...],
+    regions: FaceRegions,
+) -> xr.Dataset:
     lead = [table.iloc[rows[0]] for rows in groups.values()]
     of = np.empty(len(table), dtype=object)
     for name, rows in groups.items():
@@ -325,13 +343,16 @@ def _labelled(
         "image_area": (("sample", "region"), images.area),
     }
     coords: dict[str, Any] = {
-        "group": list(groups), "part": list(parts), "region": list(regions.names),
+        "group": list(groups),
+        "part": list(parts),
+        "region": list(regions.names),
         "sample": table["sample"].to_numpy(dtype=str),
         "dataset": ("group", [str(row["dataset"]) for row in lead]),
         "label": ("group", [int(row["label"]) for row in lead]),
         "forgery": ("group", [str(row["method"]) for row in lead]),
-        "of": ("sample", of.astype(str)), "cluster": ("sample", images.cluster),
-    }  # fmt: skip
+        "of": ("sample", of.astype(str)),
+        "cluster": ("sample", images.cluster),
+    }
     return xr.Dataset(data, coords)
 
 
@@ -344,10 +365,13 @@ def _counts(images: _Images, rows: NDArray[np.int64], n_parts: int) -> dict[str,
     elif n_clusters < MIN_CLUSTERS:
         reason = f"No interval: {n_clusters} clusters, fewer than {MIN_CLUSTERS}."
     return {
-        "n_samples": len(rows), "n_clusters": n_clusters, "n_faceless": int((~faces).sum()),
-        "n_pairs": int(len(images.paired(rows, 0))), "reason": reason,
+        "n_samples": len(rows),
+        "n_clusters": n_clusters,
+        "n_faceless": int((~faces).sum()),
+        "n_pairs": int(len(images.paired(rows, 0))),
+        "reason": reason,
         "n_used": [int(images.used(part)[rows].sum()) for part in range(n_parts)],
-    }  # fmt: skip
+    }
 
 
 def _attrs(
@@ -355,6 +379,10 @@ def _attrs(
 ) -> dict[str, Any]:
     kept = ("method", "target", "layer", "detector", "detector_fingerprint", "data_fingerprint")
     return {
-        "table": LOOKING, "source": regions.source, "rule": regions.rule, "faceless": faceless,
-        **{name: maps.data.attrs[name] for name in kept if name in maps.data.attrs}, **vars(plan),
-    }  # fmt: skip
+        "table": LOOKING,
+        "source": regions.source,
+        "rule": regions.rule,
+        "faceless": faceless,
+        **{name: maps.data.attrs[name] for name in kept if name in maps.data.attrs},
+        **vars(plan),
+    }

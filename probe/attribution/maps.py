@@ -134,9 +134,16 @@ class AttributionMap:
         from probe.figures import maps_figure
 
         return maps_figure(
-            self, images, masks, kind=kind, rows=rows, scale=scale, style=style, columns=columns,
+            self,
+            images,
+            masks,
+            kind=kind,
+            rows=rows,
+            scale=scale,
+            style=style,
+            columns=columns,
             most=most,
-        )  # fmt: skip
+        )
 
     def take(self, samples: Sequence[int] | NDArray[Any]) -> AttributionMap:
         """Keep the maps at these positions, in this order."""

@@ -64,9 +64,12 @@ def _occlusion(problem: Problem, x: Tensor, baseline: Tensor | None, first: int)
     rows = problem.rows(gradients=False, extra=4)
     with torch.no_grad():
         maps = Occlusion(problem.program.module).attribute(
-            x, (x.shape[1], window, window), strides=(x.shape[1], stride, stride),
-            baselines=baseline, perturbations_per_eval=max(1, rows // len(x)),
-        )  # fmt: skip
+            x,
+            (x.shape[1], window, window),
+            strides=(x.shape[1], stride, stride),
+            baselines=baseline,
+            perturbations_per_eval=max(1, rows // len(x)),
+        )
     # The window covers all channels at once, so each holds the whole effect.
     return Explained(maps[:, 0], value_of(problem, x))
 
@@ -89,13 +92,17 @@ def _lime(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -> E
     def explain(image: Tensor, other: Tensor, parts: Tensor, rows: int) -> Tensor:
         similarity = get_exp_kernel_similarity_function("cosine", kernel_width=KERNEL_WIDTH)
         lime = Lime(
-            problem.program.module, SkLearnLinearModel("linear_model.Ridge", alpha=PENALTY),
+            problem.program.module,
+            SkLearnLinearModel("linear_model.Ridge", alpha=PENALTY),
             similarity,
-        )  # fmt: skip
+        )
         out: Tensor = lime.attribute(
-            image, other, feature_mask=parts, n_samples=int(problem.options["samples"]),
+            image,
+            other,
+            feature_mask=parts,
+            n_samples=int(problem.options["samples"]),
             perturbations_per_eval=rows,
-        )  # fmt: skip
+        )
         return out
 
     return _by_part(problem, x, baseline, first, explain)
@@ -104,9 +111,12 @@ def _lime(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -> E
 def _kernel_shap(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -> Explained:
     def explain(image: Tensor, other: Tensor, parts: Tensor, rows: int) -> Tensor:
         out: Tensor = KernelShap(problem.program.module).attribute(
-            image, other, feature_mask=parts, n_samples=int(problem.options["samples"]),
+            image,
+            other,
+            feature_mask=parts,
+            n_samples=int(problem.options["samples"]),
             perturbations_per_eval=rows,
-        )  # fmt: skip
+        )
         return out
 
     assert baseline is not None  # registered with one
@@ -146,26 +156,49 @@ _PARTS = {"parts": 49, "segments": "slic"}
 
 register(
     Method(
-        "occlusion", "occlusion", "Zeiler and Fergus 2013, arXiv:1311.2901", _occlusion, _forward,
-        baseline="mean", options={"window": 0.125},
+        "occlusion",
+        "occlusion",
+        "Zeiler and Fergus 2013, arXiv:1311.2901",
+        _occlusion,
+        _forward,
+        baseline="mean",
+        options={"window": 0.125},
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "feature_ablation", "superpixel ablation", "one part at a time, as in captum's "
-        "FeatureAblation (Kokhlikyan et al. 2020, arXiv:2009.07896)", _ablation, _forward,
-        baseline="mean", options=_PARTS,
+        "feature_ablation",
+        "superpixel ablation",
+        "one part at a time, as in captum's "
+        "FeatureAblation (Kokhlikyan et al. 2020, arXiv:2009.07896)",
+        _ablation,
+        _forward,
+        baseline="mean",
+        options=_PARTS,
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "lime", "LIME", "Ribeiro et al. 2016, arXiv:1602.04938", _lime, _forward,
-        baseline="mean", random=True, options={**_PARTS, "samples": 256},
+        "lime",
+        "LIME",
+        "Ribeiro et al. 2016, arXiv:1602.04938",
+        _lime,
+        _forward,
+        baseline="mean",
+        random=True,
+        options={**_PARTS, "samples": 256},
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "kernel_shap", "KernelSHAP", "Lundberg and Lee 2017, arXiv:1705.07874", _kernel_shap,
-        _forward, complete=True, baseline="mean", random=True, options={**_PARTS, "samples": 256},
+        "kernel_shap",
+        "KernelSHAP",
+        "Lundberg and Lee 2017, arXiv:1705.07874",
+        _kernel_shap,
+        _forward,
+        complete=True,
+        baseline="mean",
+        random=True,
+        options={**_PARTS, "samples": 256},
     )
-)  # fmt: skip
+)

@@ -142,21 +142,37 @@ def _map_of(problem: Problem, rolled: Tensor, x: Tensor) -> Tensor:
 
 register(
     Method(
-        "lrp", "LRP (ε)", "Bach et al. 2015, doi:10.1371/journal.pone.0130140; ε as in Montavon et "
-        "al. 2019, doi:10.1007/978-3-030-28954-6_10", _lrp,
-        lambda problem: problem.rows(extra=4), complete=True, channels=True, refuse=lrp_refusal,
+        "lrp",
+        "LRP (ε)",
+        "Bach et al. 2015, doi:10.1371/journal.pone.0130140; ε as in Montavon et "
+        "al. 2019, doi:10.1007/978-3-030-28954-6_10",
+        _lrp,
+        lambda problem: problem.rows(extra=4),
+        complete=True,
+        channels=True,
+        refuse=lrp_refusal,
         options={"epsilon": 0.25},
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "rollout", "attention rollout", "Abnar and Zuidema 2020, arXiv:2005.00928", _rollout,
-        single, signed=False, refuse=_rollout_refusal,
+        "rollout",
+        "attention rollout",
+        "Abnar and Zuidema 2020, arXiv:2005.00928",
+        _rollout,
+        single,
+        signed=False,
+        refuse=_rollout_refusal,
     )
-)  # fmt: skip
+)
 register(
     Method(
-        "gradient_rollout", "gradient rollout", "Chefer et al. 2021, arXiv:2103.15679",
-        _gradient_rollout, single, signed=False, refuse=_rollout_refusal,
+        "gradient_rollout",
+        "gradient rollout",
+        "Chefer et al. 2021, arXiv:2103.15679",
+        _gradient_rollout,
+        single,
+        signed=False,
+        refuse=_rollout_refusal,
     )
-)  # fmt: skip
+)

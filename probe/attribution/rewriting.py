@@ -193,8 +193,19 @@ class _Writer:
 
     def _batchnorm(self, node: fx.Node) -> nn.Module | None:
         """Make a module of a functional batch norm with stored statistics."""
-        given = _bound(node, ("input", "running_mean", "running_var", "weight", "bias",
-                              "training", "momentum", "eps"))  # fmt: skip
+        given = _bound(
+            node,
+            (
+                "input",
+                "running_mean",
+                "running_var",
+                "weight",
+                "bias",
+                "training",
+                "momentum",
+                "eps",
+            ),
+        )
         tensors = [given.get(k) for k in ("running_mean", "running_var", "weight", "bias")]
         if given.get("training") or not all(
             isinstance(one, fx.Node) and one.op == "get_attr" for one in tensors

@@ -113,9 +113,16 @@ def attribute_all(
     """
     names = [METHODS[name].name for name in dict.fromkeys(methods)]
     require(
-        detectors, names, out=out, target=target, layer=layer, baseline=baseline, seed=seed,
-        memory=memory, options=options,
-    )  # fmt: skip
+        detectors,
+        names,
+        out=out,
+        target=target,
+        layer=layer,
+        baseline=baseline,
+        seed=seed,
+        memory=memory,
+        options=options,
+    )
     places = _places(detectors, names, out)
     maps: dict[tuple[str, str], AttributionMap] = {}
     refused: dict[tuple[str, str], str] = {}
@@ -126,10 +133,19 @@ def attribute_all(
             own = {k: v for k, v in (options or {}).items() if k in method.options}
             try:
                 maps[key] = attribute(
-                    traced, data, name, target=target, layer=layer if method.layer else None,
-                    baseline=baseline if method.baseline else None, seed=seed, memory=memory,
-                    out=places.get(key), pairs=pairs, progress=progress, **own,
-                )  # fmt: skip
+                    traced,
+                    data,
+                    name,
+                    target=target,
+                    layer=layer if method.layer else None,
+                    baseline=baseline if method.baseline else None,
+                    seed=seed,
+                    memory=memory,
+                    out=places.get(key),
+                    pairs=pairs,
+                    progress=progress,
+                    **own,
+                )
             except Refusal as why:
                 refused[key] = str(why)
     if not maps:
@@ -138,10 +154,17 @@ def attribute_all(
 
 
 def require(
-    detectors: Sequence[Detector], names: Sequence[str], *, out: Path | None, target: TargetLike,
-    layer: str | None, baseline: str | None, seed: int, memory: str | int,
+    detectors: Sequence[Detector],
+    names: Sequence[str],
+    *,
+    out: Path | None,
+    target: TargetLike,
+    layer: str | None,
+    baseline: str | None,
+    seed: int,
+    memory: str | int,
     options: Mapping[str, Any] | None,
-) -> None:  # fmt: skip
+) -> None:
     """Raise what `attribute_all` would, without images: for all detectors before the first map."""
     _check(detectors, names, layer, baseline, options or {})
     _places(detectors, names, out)
@@ -153,9 +176,14 @@ def require(
             own = {k: v for k, v in (options or {}).items() if k in method.options}
             try:
                 prepare(
-                    traced, name, target=target, layer=layer if method.layer else None, seed=seed,
-                    memory=memory, **own,
-                )  # fmt: skip
+                    traced,
+                    name,
+                    target=target,
+                    layer=layer if method.layer else None,
+                    seed=seed,
+                    memory=memory,
+                    **own,
+                )
             except Refusal as why:
                 refused.append(str(why))
     if len(refused) == len(detectors) * len(names):
@@ -163,9 +191,12 @@ def require(
 
 
 def _check(
-    detectors: Sequence[Detector], names: Sequence[str], layer: str | None, baseline: str | None,
+    detectors: Sequence[Detector],
+    names: Sequence[str],
+    layer: str | None,
+    baseline: str | None,
     options: Mapping[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     labels = [one.name for one in detectors]
     twice = {label for label in labels if labels.count(label) > 1}
     if twice:

@@ -44,8 +44,9 @@ class _Plan:
 
     def __post_init__(self) -> None:
         for kind, given, allowed in (
-            ("mode", self.mode, MODES), ("class", self.class_zero, CLASSES),
-        ):  # fmt: skip
+            ("mode", self.mode, MODES),
+            ("class", self.class_zero, CLASSES),
+        ):
             if given not in allowed:
                 raise UnknownNameError(kind, given, allowed)
         fewest = min(self.n_null, self.n_resamples, self.n_permutations)
@@ -58,11 +59,19 @@ class _Plan:
 
 
 def map_similarity(
-    maps: Mapping[str, AttributionMap], *, mode: str = "corrected",
-    seeds: Sequence[AttributionMap] = (), class_zero: str = "real", relu: bool = True,
-    n_null: int = 1, n_resamples: int = 1000, n_permutations: int = 9999, level: float = 0.95,
-    seed: int = 0, show: bool = True,
-) -> MapSimilarity:  # fmt: skip
+    maps: Mapping[str, AttributionMap],
+    *,
+    mode: str = "corrected",
+    seeds: Sequence[AttributionMap] = (),
+    class_zero: str = "real",
+    relu: bool = True,
+    n_null: int = 1,
+    n_resamples: int = 1000,
+    n_permutations: int = 9999,
+    level: float = 0.95,
+    seed: int = 0,
+    show: bool = True,
+) -> MapSimilarity:
     """Compare the maps of a detector's variants on the same images.
 
     Mode ``"corrected"``: SSIM (Wang et al. 2004, doi:10.1109/TIP.2003.819861; Gaussian window,
@@ -149,16 +158,20 @@ def map_similarity(
             advance(1)
     names = list(maps)
     data = {
-        "similarity": (("sample", "pair"), own), "null": (("sample", "pair"), null),
+        "similarity": (("sample", "pair"), own),
+        "null": (("sample", "pair"), null),
         "retrained": ("sample", retrained),
         **_tables(own.mean(axis=1), null.mean(axis=1), retrained, of, cluster, plan),
-    }  # fmt: skip
+    }
     coords = {
-        "sample": texts(each[0].data["sample"].values), "bin": list(BINS),
+        "sample": texts(each[0].data["sample"].values),
+        "bin": list(BINS),
         "pair": [f"{names[a]}|{names[b]}" for a, b in pairs],
-        "of": ("sample", of), "label": ("sample", label), "cluster": ("sample", cluster),
+        "of": ("sample", of),
+        "label": ("sample", label),
+        "cluster": ("sample", cluster),
         "dataset": _groups(of),
-    }  # fmt: skip
+    }
     return MapSimilarity(xr.Dataset(data, coords, _attrs(maps, len(seeds), compared, plan)))
 
 
@@ -266,9 +279,12 @@ def _other_images(
 
 
 def _image(
-    i: int, variants: Sequence[_Stack], pairs: Sequence[tuple[int, int]],
-    others: NDArray[np.int64], ssim: Compare,
-) -> tuple[list[float], list[float]]:  # fmt: skip
+    i: int,
+    variants: Sequence[_Stack],
+    pairs: Sequence[tuple[int, int]],
+    others: NDArray[np.int64],
+    ssim: Compare,
+) -> tuple[list[float], list[float]]:
     """Similarity and null of one image, by pair of variants."""
     here = [one.following(i) for one in variants]
     own = [ssim(here[a], here[b]) for a, b in pairs]
@@ -292,9 +308,13 @@ def _groups(of: NDArray[Any]) -> list[str]:
 
 
 def _tables(
-    own: Doubles, null: Doubles, retrained: Doubles, of: NDArray[Any], cluster: NDArray[Any],
+    own: Doubles,
+    null: Doubles,
+    retrained: Doubles,
+    of: NDArray[Any],
+    cluster: NDArray[Any],
     plan: _Plan,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Compute what is said of each dataset and of all."""
     rows = []
     for name in _groups(of):
@@ -313,11 +333,12 @@ def _row(
 
     row: dict[str, Any] = {}
     for name, prefix, found in (
-        ("mean", "", mean(own)), ("null_mean", "null_", mean(null)),
+        ("mean", "", mean(own)),
+        ("null_mean", "null_", mean(null)),
         ("retrained_mean", "retrained_", mean(retrained)),
         ("over_null", "over_null_", mean(own - null)),
         ("over_retrained", "over_retrained_", mean(own - retrained)),
-    ):  # fmt: skip
+    ):
         row |= {name: found.value, f"{prefix}low": found.low, f"{prefix}high": found.high}
     for name, other in (("over_null_p", null), ("over_retrained_p", retrained)):
         row[name] = swapped(own, other, cluster, plan.n_permutations, plan.seed)
@@ -345,10 +366,15 @@ def _attrs(
     detectors = {n: m.data.attrs.get("detector_fingerprint", "") for n, m in maps.items()}
     used = {k: v for k, v in vars(plan).items() if plan.mode == "authors" or k not in AUTHORS_ONLY}
     return {
-        "table": SIMILARITY, "variants": list(maps), "detectors": detectors, "n_seeds": n_seeds,
-        "rule": CORRECTED if plan.mode == "corrected" else AUTHORS, "range": compared.range,
-        **{name: first[name] for name in kept if name in first}, **used,
-    }  # fmt: skip
+        "table": SIMILARITY,
+        "variants": list(maps),
+        "detectors": detectors,
+        "n_seeds": n_seeds,
+        "rule": CORRECTED if plan.mode == "corrected" else AUTHORS,
+        "range": compared.range,
+        **{name: first[name] for name in kept if name in first},
+        **used,
+    }
 
 
 AUTHORS_ONLY = ("class_zero", "relu")

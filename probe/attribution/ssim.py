@@ -63,10 +63,14 @@ def raw_ssim(blocks: Callable[[], Iterable[NDArray[np.float32]]]) -> Compared:
     def ssim(one: NDArray[Any], other: NDArray[Any]) -> float:
         return float(
             structural_similarity(  # type: ignore[no-untyped-call]
-                one, other, data_range=2 * bound, gaussian_weights=True, sigma=1.5,
+                one,
+                other,
+                data_range=2 * bound,
+                gaussian_weights=True,
+                sigma=1.5,
                 use_sample_covariance=False,
             )
-        )  # fmt: skip
+        )
 
     return Compared(lambda maps: np.clip(maps, -bound, bound), ssim, 2 * bound)
 

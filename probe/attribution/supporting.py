@@ -26,9 +26,16 @@ SCALING = frozenset("add sub truediv mul div".split())
 #: Affine functions.
 AFFINE = frozenset(("conv2d", "linear", "batch_norm", "avg_pool2d", "adaptive_avg_pool2d"))
 LINEAR_MODULES: tuple[type[nn.Module], ...] = (
-    nn.Conv2d, nn.Linear, nn.BatchNorm1d, nn.BatchNorm2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d,
-    Mean, Addition_Module, UnitMean,
-)  # fmt: skip
+    nn.Conv2d,
+    nn.Linear,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.AvgPool2d,
+    nn.AdaptiveAvgPool2d,
+    Mean,
+    Addition_Module,
+    UnitMean,
+)
 #: What captum's LRP has rules for, or is given the ε rule for here.
 RULED: tuple[type[nn.Module], ...] = (*LINEAR_MODULES, nn.MaxPool2d, nn.LeakyReLU)
 RELEVANCE_MODULES: tuple[type[nn.Module], ...] = (*RULED, nn.ReLU)
@@ -43,9 +50,10 @@ def guided_refusal(problem: Problem) -> str | None:
         return None
     found = Counter(type(m).__name__ for m in problem.program.modules_of(ACTIVATIONS))
     found.update(
-        name for name, _, module in problem.program.operations()
+        name
+        for name, _, module in problem.program.operations()
         if module is None and name in ("gelu", "silu", "hardswish")
-    )  # fmt: skip
+    )
     return (
         f"guided backprop changes gradients of ReLU, and there is none ({_listed(found)}): what it "
         "gave would be the plain gradient. Use saliency or integrated_gradients"

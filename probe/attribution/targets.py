@@ -210,9 +210,7 @@ def _matters(traced: TracedDetector, target: Target, path: str, grid: Grid, size
 
     Asked on one image of noise, where a slope of exactly zero has no other cause.
     """
-    program = rewrite(
-        traced, target.node, tap=traced.layers[path], grid=grid, head=target.head
-    )  # fmt: skip
+    program = rewrite(traced, target.node, tap=traced.layers[path], grid=grid, head=target.head)
     kept: list[Tensor] = []
     assert program.tap is not None  # asked for
     program.tap.register_forward_hook(lambda _, __, output: kept.append(output))

@@ -44,9 +44,14 @@ class MapWriter:
 
     @classmethod
     def begin(
-        cls, path: Path, coords: Mapping[str, Any], size: int, channels: bool,
-        attrs: Mapping[str, Any], chunk: int,
-    ) -> MapWriter:  # fmt: skip
+        cls,
+        path: Path,
+        coords: Mapping[str, Any],
+        size: int,
+        channels: bool,
+        attrs: Mapping[str, Any],
+        chunk: int,
+    ) -> MapWriter:
         """Preallocate a file, or go on with an interrupted one of the same maps.
 
         Raises
@@ -92,9 +97,13 @@ class MapWriter:
 
 
 def _create(
-    path: Path, coords: Mapping[str, Any], size: int, channels: bool,
-    attrs: Mapping[str, Any], chunk: int,
-) -> None:  # fmt: skip
+    path: Path,
+    coords: Mapping[str, Any],
+    size: int,
+    channels: bool,
+    attrs: Mapping[str, Any],
+    chunk: int,
+) -> None:
     n = len(coords["sample"])
     data = xr.Dataset(coords=dict(coords), attrs=dict(attrs))
     for name in [k for k, v in data.variables.items() if v.dtype.kind == "U"]:
@@ -124,13 +133,21 @@ def _create(
 
 
 def _array(
-    group: zarr.Group, name: str, axes: tuple[str, ...], shape: tuple[int, ...], chunk: int,
+    group: zarr.Group,
+    name: str,
+    axes: tuple[str, ...],
+    shape: tuple[int, ...],
+    chunk: int,
     dtype: str = "float32",
-) -> None:  # fmt: skip
+) -> None:
     group.create_array(
-        name, shape=shape, chunks=(min(chunk, shape[0]), *shape[1:]), dtype=dtype,
-        fill_value=False if dtype == "bool" else float("nan"), dimension_names=axes,
-    )  # fmt: skip
+        name,
+        shape=shape,
+        chunks=(min(chunk, shape[0]), *shape[1:]),
+        dtype=dtype,
+        fill_value=False if dtype == "bool" else float("nan"),
+        dimension_names=axes,
+    )
 
 
 def _check_same(path: Path, wanted: Mapping[str, Any], samples: list[str]) -> None:

@@ -126,11 +126,15 @@ def calibrate(
                     seconds = time.perf_counter() - began
                     rows.append(
                         {
-                            "units": units, "effect": effect, "clusters": clusters,
-                            "draw": number, "rule": name, **_judged(verdict, planted),
+                            "units": units,
+                            "effect": effect,
+                            "clusters": clusters,
+                            "draw": number,
+                            "rule": name,
+                            **_judged(verdict, planted),
                             "seconds": seconds,
                         }
-                    )  # fmt: skip
+                    )
                     advance(1)
     return Calibration(pd.DataFrame(rows))
 

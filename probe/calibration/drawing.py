@@ -51,9 +51,14 @@ def calibration_figure(found: Calibration) -> Figure:
         for axes, x in ((left, 0.2), (right, 0.5)):
             axes.spines[["top", "right"]].set_visible(False)
             axes.legend(
-                frameon=False, fontsize=6, loc="upper center", bbox_to_anchor=(x, -0.15),
-                ncols=2, columnspacing=1.0, handletextpad=0.4,
-            )  # fmt: skip
+                frameon=False,
+                fontsize=6,
+                loc="upper center",
+                bbox_to_anchor=(x, -0.15),
+                ncols=2,
+                columnspacing=1.0,
+                handletextpad=0.4,
+            )
     return figure
 
 
@@ -65,9 +70,17 @@ def _draw_shares(axes: Axes, rows: pd.DataFrame) -> None:
         colour = face if face != "none" else edge
         axes.errorbar(rows[column], place, xerr=spread, fmt="none", ecolor=colour, lw=0.8, zorder=2)
         axes.plot(
-            rows[column], place, marker, ms=5, mfc=face, mec=edge, mew=0.6, label=name,
-            clip_on=False, zorder=3,
-        )  # fmt: skip
+            rows[column],
+            place,
+            marker,
+            ms=5,
+            mfc=face,
+            mec=edge,
+            mew=0.6,
+            label=name,
+            clip_on=False,
+            zorder=3,
+        )
     axes.set_yticks(place, list(rows["rule"]), fontsize=6)
     axes.tick_params(axis="y", length=0)
     axes.set(xlim=(-0.02, 1.02), xlabel="share of units that the rule calls")
@@ -78,8 +91,15 @@ def _draw_power(axes: Axes, frame: pd.DataFrame) -> None:
         rows = frame[frame["rule"] == rule].sort_values("effect")
         if len(rows):
             axes.plot(
-                rows["effect"], rows["power"], style, ms=3.5, lw=1.2, color=colour, label=rule,
-                clip_on=False, zorder=3,
-            )  # fmt: skip
+                rows["effect"],
+                rows["power"],
+                style,
+                ms=3.5,
+                lw=1.2,
+                color=colour,
+                label=rule,
+                clip_on=False,
+                zorder=3,
+            )
     axes.axhline(0.8, color="0.6", lw=0.8, ls="--", zorder=1)
     axes.set(ylim=(0, 1.02), xlabel="effect (mean / SD over clusters)", ylabel="power")

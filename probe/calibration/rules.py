@@ -93,9 +93,12 @@ class Draw:
             rows.append(np.concatenate(each))
             groups.append(np.repeat(np.arange(clusters), [len(one) for one in each]))
         return cls(
-            planted, [population.features[r] for r in rows], [population.labels[r] for r in rows],
-            groups, seed,
-        )  # fmt: skip
+            planted,
+            [population.features[r] for r in rows],
+            [population.labels[r] for r in rows],
+            groups,
+            seed,
+        )
 
     @cached_property
     def program(self) -> SuffixProgram:
@@ -148,11 +151,17 @@ class Draw:
             logits = values.astype(float) @ program.weight.numpy() + program.bias
             out.append(
                 Evidence(
-                    labels, clusters, logits, np.zeros((values.shape[1], 0)), np.zeros((0, 0, 0)),
-                    (logits[:, None] - part).astype(np.float32), values,
-                    np.ptp(values, axis=0).astype(float), program.weight.numpy(),
+                    labels,
+                    clusters,
+                    logits,
+                    np.zeros((values.shape[1], 0)),
+                    np.zeros((0, 0, 0)),
+                    (logits[:, None] - part).astype(np.float32),
+                    values,
+                    np.ptp(values, axis=0).astype(float),
+                    program.weight.numpy(),
                 )
-            )  # fmt: skip
+            )
         return out
 
     def ace(self, clamp: bool, probability: bool) -> Floats:

@@ -62,19 +62,27 @@ def _serving(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of where and to whom the dashboard is served."""
     options = (
         click.option(
-            "--host", default="127.0.0.1", show_default=True,
+            "--host",
+            default="127.0.0.1",
+            show_default=True,
             help="Address to listen at; other machines need the token.",
         ),
         click.option("--port", default=8050, show_default=True),
         click.option(
-            "--token", envvar="PROBE_TOKEN", show_envvar=True, metavar="SECRET",
+            "--token",
+            envvar="PROBE_TOKEN",
+            show_envvar=True,
+            metavar="SECRET",
             help="What visitors have to give; by default generated where --host needs one.",
         ),
         click.option(
-            "--allow-host", "allow_hosts", multiple=True, metavar="NAME",
+            "--allow-host",
+            "allow_hosts",
+            multiple=True,
+            metavar="NAME",
             help="Name by which the dashboard is reached beside this machine's own; repeatable.",
         ),
-    )  # fmt: skip
+    )
     for option in reversed(options):
         command = option(command)
     return command
@@ -195,10 +203,13 @@ def doctor(as_json: bool) -> None:
 @click.argument("others", type=FOLDER, nargs=-1)
 @DEVICE
 @click.option(
-    "--images", type=FOLDER, multiple=True, metavar="FOLDER",
+    "--images",
+    type=FOLDER,
+    multiple=True,
+    metavar="FOLDER",
     help="Folder that images of the run may be opened from, where it was made elsewhere or its "
     "images were moved; repeatable.",
-)  # fmt: skip
+)
 @_serving
 def dashboard(run: Path, device: str, **serving: Any) -> None:
     """Serve the dashboard of a run folder; OTHERS are further runs to compare it with.
@@ -250,9 +261,12 @@ def lab_make(out: Path, size: int, identities: int | None, seed: int, workers: i
 @click.option("--boxes", type=FILE, help="Table of face boxes to use instead (.csv, .parquet).")
 @click.option("--align", is_flag=True, help="Turn faces upright by five landmarks.")
 @click.option(
-    "--splits", default="official", show_default=True, metavar="official|cut|seeded",
+    "--splits",
+    default="official",
+    show_default=True,
+    metavar="official|cut|seeded",
     help="Who makes the splits that the dataset comes without.",
-)  # fmt: skip
+)
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="Of splits that are not official."
 )

@@ -19,17 +19,25 @@ __all__ = ["COMMANDS"]
 @click.argument("datasets", nargs=-1, required=True)
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option(
-    "--caliper", type=click.FloatRange(0, min_open=True), default=0.2, show_default=True,
+    "--caliper",
+    type=click.FloatRange(0, min_open=True),
+    default=0.2,
+    show_default=True,
     help="Of matching, in SDs.",
-)  # fmt: skip
+)
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--workers", type=COUNT, default=1, show_default=True, help="Processes.")
 @click.option("--figures", type=FOLDER, help="Also draw spectra, effects and methods there.")
 @click.option("--out", type=Output("table format", TABLES), help=".csv .parquet .tex .md .zarr")
 def artifacts(
-    datasets: tuple[str, ...], split: str, caliper: float, seed: int, workers: int,
-    figures: Path | None, out: Path | None,
-) -> None:  # fmt: skip
+    datasets: tuple[str, ...],
+    split: str,
+    caliper: float,
+    seed: int,
+    workers: int,
+    figures: Path | None,
+    out: Path | None,
+) -> None:
     """Measure artefacts of synthesis on images, real against fake, with controls.
 
     --out NAME.csv also writes what was measured on every image to NAME-images.csv.

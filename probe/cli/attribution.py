@@ -35,20 +35,32 @@ def _list_methods(context: click.Context, _: click.Parameter, asked: bool) -> No
 @click.argument("datasets", nargs=-1, required=True)
 @click.option("--detector", "-d", "names", multiple=True, required=True, metavar=DETECTOR)
 @click.option(
-    "--method", "-m", "methods", multiple=True, metavar="A,B|all",
+    "--method",
+    "-m",
+    "methods",
+    multiple=True,
+    metavar="A,B|all",
     help="Methods.  [default: gradcam]",
-)  # fmt: skip
+)
 @click.option(
-    "--methods", "listed", is_flag=True, is_eager=True, expose_value=False,
-    callback=_list_methods, help="List the methods, and end.",
-)  # fmt: skip
+    "--methods",
+    "listed",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_methods,
+    help="List the methods, and end.",
+)
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--label", type=click.Choice(["real", "fake"]), help="Only these images.")
 @click.option("--most", type=COUNT, help="Images a dataset, drawn over people.")
 @click.option(
-    "--target", default="logit", show_default=True, metavar="logit|LAYER:UNIT[,UNIT]",
+    "--target",
+    default="logit",
+    show_default=True,
+    metavar="logit|LAYER:UNIT[,UNIT]",
     help="What is explained.",
-)  # fmt: skip
+)
 @click.option("--universal", type=RUN, help="Explain the units of this universality table.")
 @click.option("--layer", "-l", help="Whose maps are weighted.  [default: the last convolution]")
 @click.option("--baseline", metavar="black|blur|mean|pair", help="What images are compared with.")
@@ -62,14 +74,18 @@ def _list_methods(context: click.Context, _: click.Parameter, asked: bool) -> No
 @click.option("--checks", metavar="A,B", help="Only these checks.  [default: all]")
 @click.option("--compare", is_flag=True, help="Compare the maps of several detectors by SSIM.")
 @click.option(
-    "--mode", type=click.Choice(["corrected", "authors"]), default="corrected", show_default=True,
+    "--mode",
+    type=click.Choice(["corrected", "authors"]),
+    default="corrected",
+    show_default=True,
     help="How --compare compares.",
-)  # fmt: skip
+)
 @click.option("--regions", is_flag=True, help="Say where in the face the detectors look.")
 @click.option(
-    "--table", type=Output("table format", TABLES),
+    "--table",
+    type=Output("table format", TABLES),
     help="What is found: .csv .parquet .tex .md .zarr",
-)  # fmt: skip
+)
 @DEVICE
 def attribute(datasets: tuple[str, ...], **options: Any) -> None:
     r"""Explain what detectors say of images by heatmaps, and check whether to trust them.
@@ -83,10 +99,13 @@ def attribute(datasets: tuple[str, ...], **options: Any) -> None:
 
     names = method_names(options["methods"] or ["gradcam"])
     settings = {
-        "target": _target(options), "layer": options["layer"], "baseline": options["baseline"],
-        "seed": options["seed"], "memory": options["memory"],
+        "target": _target(options),
+        "layer": options["layer"],
+        "baseline": options["baseline"],
+        "seed": options["seed"],
+        "memory": options["memory"],
         "options": parse_options(options["options"]),
-    }  # fmt: skip
+    }
     _require(options)
     those = detectors_of(options["names"], options["device"])
     require(those, names, out=options["out"], **settings)
@@ -165,17 +184,22 @@ def _draw(found: Any, data: Any, everything: Any, options: Any) -> None:
     places = original_positions(data.take(rows), everything)
     originals = [everything.image(int(i)) if i >= 0 else None for i in places]
     drawn = attribution_figure(
-        maps, images, masks, style=options["style"],
+        maps,
+        images,
+        masks,
+        style=options["style"],
         originals=originals if (places >= 0).any() else None,
-    )  # fmt: skip
+    )
     rule = scale_of(maps, "map", None)
     out = options["figure"]
     for place in write(
-        drawn, out, [out.suffix] if out.suffix in FORMATS else [".pdf", ".png"],
+        drawn,
+        out,
+        [out.suffix] if out.suffix in FORMATS else [".pdf", ".png"],
         provenance=provenance_of(maps, typed(click.get_current_context())),
         caption=caption_draft(maps, rule, "map", masks=any(m is not None for m in masks))
         + (BESIDE if (places >= 0).any() else ""),
-    ):  # fmt: skip
+    ):
         report.written(place)
 
 
@@ -191,10 +215,17 @@ def _analyse(found: Any, those: Any, data: Any, settings: Any, options: Any) -> 
         for one in those:
             mine = [name for label, name in found.maps if label == one.name]
             trust = trust_report(
-                one, data, mine, target=settings["target"], layer=settings["layer"],
-                seed=settings["seed"], memory=settings["memory"], checks=_checks(options),
-                options=_own_options(mine, settings), pairs=settings["pairs"],
-            )  # fmt: skip
+                one,
+                data,
+                mine,
+                target=settings["target"],
+                layer=settings["layer"],
+                seed=settings["seed"],
+                memory=settings["memory"],
+                checks=_checks(options),
+                options=_own_options(mine, settings),
+                pairs=settings["pairs"],
+            )
             print_trust(trust)
             end = f"-{one.name.replace('/', '-')}" if len(those) > 1 else ""
             write_table(trust, table, f"-trust{end}" if several else end)

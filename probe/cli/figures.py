@@ -67,10 +67,18 @@ KINDS = ("map", "overlay", "mean", "difference", "single")
 @click.option("--sample", "samples", multiple=True, metavar="ID", help="These samples instead.")
 @click.pass_context
 def figures(
-    context: click.Context, maps: tuple[Path, ...], out: Path, kind: str,
-    datasets: tuple[str, ...], style: str | None, scale: str | None, formats: str | None,
-    dpi: int, rows: int | None, samples: tuple[str, ...],
-) -> None:  # fmt: skip
+    context: click.Context,
+    maps: tuple[Path, ...],
+    out: Path,
+    kind: str,
+    datasets: tuple[str, ...],
+    style: str | None,
+    scale: str | None,
+    formats: str | None,
+    dpi: int,
+    rows: int | None,
+    samples: tuple[str, ...],
+) -> None:
     """Draw attribution MAPS for a paper, with a caption draft and all that they were made of.
 
     MAPS are what `probe attribute` wrote; several, of the same samples, become columns. Written
@@ -90,10 +98,13 @@ def figures(
     rule = scale_of(those, kind, scale)
     outlined = kind != "mean" and any(mask is not None for mask in masks or ())
     written = write_figure(
-        drawn, out, _formats(out, formats), dpi=dpi,
+        drawn,
+        out,
+        _formats(out, formats),
+        dpi=dpi,
         provenance=provenance_of(those, typed(context), figure=kind, scale=rule, samples=ids),
         caption=caption_draft(those, rule, kind, masks=outlined),
-    )  # fmt: skip
+    )
     for place in written:
         report.written(place)
     if all(place.suffix != ".tex" for place in written):

@@ -37,27 +37,45 @@ ONE = click.option("--detector", "-d", "name", required=True, metavar=DETECTOR)
 @click.option("--measure", default="ace", show_default=True, help="ace, slope, delta_auroc, …")
 @click.option("--mode", type=click.Choice(["default", "authors"]), default="default")
 @click.option(
-    "--order", type=click.Choice(["drawn", "first"]), default="drawn", show_default=True,
+    "--order",
+    type=click.Choice(["drawn", "first"]),
+    default="drawn",
+    show_default=True,
     help="Which images authors mode takes: drawn over classes and videos, or the first rows.",
-)  # fmt: skip
+)
 @click.option("--positions", is_flag=True, help="Every position of a map is a unit of its own.")
 @click.option("--top", type=SHARE, default=0.5, show_default=True, help="Units counted a dataset.")
 @click.option("--alpha", type=SHARE, default=0.05, show_default=True, help="False discovery rate.")
 @click.option("--correction", type=click.Choice(["bh", "by"]), default="bh", show_default=True)
 @click.option(
-    "--ablate/--no-ablate", "ablated", default=True,
+    "--ablate/--no-ablate",
+    "ablated",
+    default=True,
     help="Also take the sets out on people who had no part in choosing them.",
-)  # fmt: skip
+)
 @SPLIT
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @OUT
 @DEVICE
 @PRECISION
 def neurons(
-    datasets: tuple[str, ...], name: str, layer: str | None, measure: str, mode: str,
-    order: str, positions: bool, top: float, alpha: float, correction: str, ablated: bool,
-    split: str, seed: int, out: Path | None, device: str, precision: str,
-) -> None:  # fmt: skip
+    datasets: tuple[str, ...],
+    name: str,
+    layer: str | None,
+    measure: str,
+    mode: str,
+    order: str,
+    positions: bool,
+    top: float,
+    alpha: float,
+    correction: str,
+    ablated: bool,
+    split: str,
+    seed: int,
+    out: Path | None,
+    device: str,
+    precision: str,
+) -> None:
     """Test which units contribute to detection in every dataset; count them beside nulls."""
     from probe.ablation import NoSetsError, ablate_universal
     from probe.datasets.halving import undivided
@@ -74,9 +92,16 @@ def neurons(
     halves = [part for part in parts if not undivided(part, seed)] if ablated else []
     _say_left_out(parts, used, halves, alone, ablated and not positions, seed)
     table = neuron_importance(
-        detector, used, layer, measure, mode=mode, order=order, positions=positions, seed=seed,
+        detector,
+        used,
+        layer,
+        measure,
+        mode=mode,
+        order=order,
+        positions=positions,
+        seed=seed,
         precision=precision,
-    )  # fmt: skip
+    )
     say_deviation(table.data.attrs)
     if out:
         report.written(table.export(out))
@@ -101,9 +126,13 @@ def neurons(
 
 
 def _say_left_out(
-    parts: list[Any], used: list[Any], halves: list[Any], alone: dict[str, str], ablated: bool,
+    parts: list[Any],
+    used: list[Any],
+    halves: list[Any],
+    alone: dict[str, str],
+    ablated: bool,
     seed: int,
-) -> None:  # fmt: skip
+) -> None:
     """Say before the work what cannot be measured on these datasets, and why."""
     from probe.datasets.halving import undivided
     from probe.stats import MIN_CLUSTERS
@@ -139,9 +168,17 @@ def _say_left_out(
 @OUT
 @DEVICE
 def ablate(
-    datasets: tuple[str, ...], name: str, layer: str | None, sets: tuple[str, ...], values: str,
-    n_random: int, split: str, seed: int, out: Path | None, device: str,
-) -> None:  # fmt: skip
+    datasets: tuple[str, ...],
+    name: str,
+    layer: str | None,
+    sets: tuple[str, ...],
+    values: str,
+    n_random: int,
+    split: str,
+    seed: int,
+    out: Path | None,
+    device: str,
+) -> None:
     """Take sets of units out and measure detection, against matched random sets."""
     from probe.ablation import ablate as take_out
     from probe.ablation import require_units
@@ -150,9 +187,14 @@ def ablate(
     detector = detector_of(name, device)
     require_units(detector, units, layer)
     found = take_out(
-        detector, units, _parts(datasets, split), layer, values=values,
-        n_random=n_random, seed=seed,
-    )  # fmt: skip
+        detector,
+        units,
+        _parts(datasets, split),
+        layer,
+        values=values,
+        n_random=n_random,
+        seed=seed,
+    )
     report.ablation(found)
     if out:
         report.written(found.export(out))
@@ -171,9 +213,16 @@ def ablate(
 @OUT
 @DEVICE
 def heads(
-    datasets: tuple[str, ...], name: str, layer: str | None, held_out: str | None,
-    at_least: int | None, n_random: int, seed: int, out: Path | None, device: str,
-) -> None:  # fmt: skip
+    datasets: tuple[str, ...],
+    name: str,
+    layer: str | None,
+    held_out: str | None,
+    at_least: int | None,
+    n_random: int,
+    seed: int,
+    out: Path | None,
+    device: str,
+) -> None:
     """Refit heads on units universal elsewhere; measure them on a dataset held out."""
     from probe.errors import UnknownNameError
     from probe.transfer import leave_one_out, universal_head
@@ -204,9 +253,16 @@ def heads(
 @OUT
 @DEVICE
 def calibrate(
-    dataset: str, draws: int, units: tuple[int, ...], effect: tuple[float, ...], clusters: int,
-    seed: int, figure: Path | None, out: Path | None, device: str,
-) -> None:  # fmt: skip
+    dataset: str,
+    draws: int,
+    units: tuple[int, ...],
+    effect: tuple[float, ...],
+    clusters: int,
+    seed: int,
+    figure: Path | None,
+    out: Path | None,
+    device: str,
+) -> None:
     """Judge every rule that calls units universal on detectors whose truth is planted."""
     from probe.calibration import calibrate as run
     from probe.calibration.calibrating import SETTINGS
@@ -216,9 +272,13 @@ def calibrate(
 
     settings = [(u, e) for u in units or (256,) for e in effect or (1.0,)]
     found = run(
-        open_dataset(dataset), draws=draws, clusters=clusters, seed=seed,
-        settings=settings if units or effect else SETTINGS, device=taken(device),
-    )  # fmt: skip
+        open_dataset(dataset),
+        draws=draws,
+        clusters=clusters,
+        seed=seed,
+        settings=settings if units or effect else SETTINGS,
+        device=taken(device),
+    )
     report.calibration(found)
     if out:
         report.written(found.export(out))

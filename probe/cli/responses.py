@@ -36,9 +36,12 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--covariate", "covariates", multiple=True, help="Held constant; may be repeated.")
 @click.option("--detector", "-d", "name", metavar=DETECTOR, help="Also turn up artefacts (lab).")
 @click.option(
-    "--others", type=click.Choice(["none", "own"]), default="none", show_default=True,
+    "--others",
+    type=click.Choice(["none", "own"]),
+    default="none",
+    show_default=True,
     help="All other artefacts at nought, or at the video's own doses.",
-)  # fmt: skip
+)
 @click.option("--videos", default=12, show_default=True, help="Lab videos a dataset, to 25.")
 @click.option("--universal", "-u", type=int, multiple=True, help="Units to mark; may be repeated.")
 @click.option("--permutations", type=COUNT, default=1999, show_default=True)
@@ -48,11 +51,22 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--out", type=Output("table format", TABLES), help=".csv .parquet .tex .md .zarr")
 @DEVICE
 def responses(
-    store: Path, layer: str, measurements: Path | None, datasets: tuple[str, ...],
-    covariates: tuple[str, ...], name: str | None, others: str, videos: int,
-    universal: tuple[int, ...], permutations: int, split: str, seed: int, figure: Path | None,
-    out: Path | None, device: str,
-) -> None:  # fmt: skip
+    store: Path,
+    layer: str,
+    measurements: Path | None,
+    datasets: tuple[str, ...],
+    covariates: tuple[str, ...],
+    name: str | None,
+    others: str,
+    videos: int,
+    universal: tuple[int, ...],
+    permutations: int,
+    split: str,
+    seed: int,
+    figure: Path | None,
+    out: Path | None,
+    device: str,
+) -> None:
     """Say what each unit of a recorded layer responds to."""
     from probe.artifacts.covariates import COVARIATES
     from probe.hooks import trace

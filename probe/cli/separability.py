@@ -41,9 +41,15 @@ LAYERS = click.option(
 @OUT
 @FIGURES
 def separability(
-    stores: tuple[Path, ...], layers: tuple[str, ...], memory: str, n_folds: int, n_controls: int,
-    seed: int, out: Path | None, figures: Path | None,
-) -> None:  # fmt: skip
+    stores: tuple[Path, ...],
+    layers: tuple[str, ...],
+    memory: str,
+    n_folds: int,
+    n_controls: int,
+    seed: int,
+    out: Path | None,
+    figures: Path | None,
+) -> None:
     """Measure how well recorded features tell fakes, methods and datasets.
 
     STORES are what `probe record` wrote. Of several stores of the same samples the similarity of
@@ -85,9 +91,14 @@ def separability(
 @OUT
 @FIGURES
 def embed(
-    store: Path, layers: tuple[str, ...], methods: tuple[str, ...], most: int, seed: int,
-    out: Path | None, figures: Path | None,
-) -> None:  # fmt: skip
+    store: Path,
+    layers: tuple[str, ...],
+    methods: tuple[str, ...],
+    most: int,
+    seed: int,
+    out: Path | None,
+    figures: Path | None,
+) -> None:
     """Place the samples of a store in two dimensions, and say how far to believe it."""
     from probe.embed import drawing, embed_layers
     from probe.figures import save_figure

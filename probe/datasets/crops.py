@@ -199,8 +199,9 @@ class _Contents:
                 parts.append(media.frames or len(media.files))
         if boxes is not None:
             parts.append(sorted(boxes.items()))
-        return hashlib.blake2b(repr(parts).encode("utf-8", "surrogateescape"),
-                               digest_size=16).hexdigest()  # fmt: skip
+        return hashlib.blake2b(
+            repr(parts).encode("utf-8", "surrogateescape"), digest_size=16
+        ).hexdigest()
 
 
 def _media_files(media: Media) -> tuple[Path, ...]:

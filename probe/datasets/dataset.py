@@ -156,9 +156,15 @@ class Dataset:
         # Joined tables know the hash of some files only.
         digests = [given or self._digest(i) for i, given in enumerate(known)]
         for row in zip(
-            table["sample"], table["dataset"], table["split"], table["label"], table["identity"],
-            table["video"], digests, strict=True,
-        ):  # fmt: skip
+            table["sample"],
+            table["dataset"],
+            table["split"],
+            table["label"],
+            table["identity"],
+            table["video"],
+            digests,
+            strict=True,
+        ):
             digest.update("\x1f".join(map(str, row)).encode() + b"\x1e")
         return digest.hexdigest()
 

@@ -146,9 +146,14 @@ def _listed(
     base = _base(file, options.image_root, [one[4]["frames"][0] for one in islice(good, 20)])
     for where, group, split, name, video in good:
         yield _Listed(
-            f"{where}/{name}", group.lower(), split, name,
-            tuple(video["frames"]), tuple(video.get("masks") or ()), base,
-        )  # fmt: skip
+            f"{where}/{name}",
+            group.lower(),
+            split,
+            name,
+            tuple(video["frames"]),
+            tuple(video.get("masks") or ()),
+            base,
+        )
 
 
 def _content(file: Path) -> dict[str, dict[str, dict[str, Any]]]:

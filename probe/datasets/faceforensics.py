@@ -57,11 +57,13 @@ _FOLDERS = (
     ),
     _Folder("manipulated_sequences/FaceShifter", "faceshifter", _PAIR, "youtube"),
     _Folder(
-        "manipulated_sequences/DeepFakeDetection", "dfd",
+        "manipulated_sequences/DeepFakeDetection",
+        "dfd",
         r"(?P<target>\d{2})_(?P<source>\d{2})__(?P<scene>.+)__\w{8}",
-        "actors", official_split=False,
+        "actors",
+        official_split=False,
     ),
-)  # fmt: skip
+)
 
 _Splits = Mapping[str, str]
 

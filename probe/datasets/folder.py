@@ -19,18 +19,28 @@ from probe.schema import FAKE, REAL
 __all__ = ["FOLDER"]
 
 _PLAIN = {
-    "real": REAL, "reals": REAL, "0_real": REAL, "fake": FAKE, "fakes": FAKE, "1_fake": FAKE,
-}  # fmt: skip
+    "real": REAL,
+    "reals": REAL,
+    "0_real": REAL,
+    "fake": FAKE,
+    "fakes": FAKE,
+    "1_fake": FAKE,
+}
 _CLASSES = {
     **_PLAIN,
     **dict.fromkeys(("original", "originals", "pristine", "genuine"), REAL),
     **dict.fromkeys(("deepfake", "deepfakes", "manipulated", "synthesized", "synthesis"), FAKE),
 }
 _SPLITS = {
-    "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
 
 #: How deep class folders are looked for before a tree is believed to have none.
 _DEPTH = 4

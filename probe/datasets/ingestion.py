@@ -129,11 +129,24 @@ def ingest(
     """
     processes = _processes(workers)
     plan = plan_ingest(
-        layout, root, frames=frames, every=every, crop=crop, size=size, margin=margin,
-        finder=finder, boxes=boxes, align=align, splits=splits, seed=seed,
-        compression=compression, reals=reals, image_root=image_root, fake_label=fake_label,
+        layout,
+        root,
+        frames=frames,
+        every=every,
+        crop=crop,
+        size=size,
+        margin=margin,
+        finder=finder,
+        boxes=boxes,
+        align=align,
+        splits=splits,
+        seed=seed,
+        compression=compression,
+        reals=reals,
+        image_root=image_root,
+        fake_label=fake_label,
         video_pattern=video_pattern,
-    )  # fmt: skip
+    )
     return plan.into(Path(out), processes, strict)
 
 

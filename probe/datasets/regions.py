@@ -149,9 +149,12 @@ class Similarity:
     def columns(self) -> Mapping[str, float]:
         """Return what the sample table says of it."""
         return {
-            "align_a": self.a, "align_b": self.b, "align_u": self.u, "align_v": self.v,
+            "align_a": self.a,
+            "align_b": self.b,
+            "align_u": self.u,
+            "align_v": self.v,
             "crop_side": self.side,
-        }  # fmt: skip
+        }
 
 
 def _half(corners: NDArray[np.float64], depth: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,9 +22,20 @@ __all__ = ["entry_columns", "lying_table", "sample_table"]
 CHUNK = 20_000
 
 _NUMBERS = (
-    "time", "box_x", "box_y", "box_w", "box_h", "align_a", "align_b", "align_u", "align_v",
-    "outside", "face_score", "source_bitrate", "source_fps",
-)  # fmt: skip
+    "time",
+    "box_x",
+    "box_y",
+    "box_w",
+    "box_h",
+    "align_a",
+    "align_b",
+    "align_u",
+    "align_v",
+    "outside",
+    "face_score",
+    "source_bitrate",
+    "source_fps",
+)
 
 
 def sample_table(

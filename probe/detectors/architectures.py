@@ -113,29 +113,61 @@ def _register(architecture: Architecture) -> None:
 _register(Architecture("meso4", Meso4, 256, 32, 32, _MESO, _MESO, ("fc1", "fc2"), "leaky", "conv4"))
 _register(
     Architecture(
-        "mesoinception4", MesoInception4, 256, 32, 32, _MESO, _MESO,
-        ("fc1", "fc2"), "leaky", "conv4",
+        "mesoinception4",
+        MesoInception4,
+        256,
+        32,
+        32,
+        _MESO,
+        _MESO,
+        ("fc1", "fc2"),
+        "leaky",
+        "conv4",
     )
-)  # fmt: skip
+)
 _register(
     # Its tuned variants are compiled with MSE and 1e-3, unlike its base.
     Architecture(
-        "shallownet", ShallowNet, 256, 32, 1, Recipe("bce", 5e-5, 2e-4), _MESO,
-        ("fc1", "bn", "fc2"), "relu", "stage3.3",
+        "shallownet",
+        ShallowNet,
+        256,
+        32,
+        1,
+        Recipe("bce", 5e-5, 2e-4),
+        _MESO,
+        ("fc1", "bn", "fc2"),
+        "relu",
+        "stage3.3",
     )
-)  # fmt: skip
+)
 _register(
     Architecture(
-        "xception", _timm_builder("legacy_xception", False), 256, 71, 1, _BCE, _BCE,
-        ("body.conv4", "body.bn4", "body.fc"), "body.global_pool", "body.conv4",
+        "xception",
+        _timm_builder("legacy_xception", False),
+        256,
+        71,
+        1,
+        _BCE,
+        _BCE,
+        ("body.conv4", "body.bn4", "body.fc"),
+        "body.global_pool",
+        "body.conv4",
     )
-)  # fmt: skip
+)
 _register(
     Architecture(
-        "efficientnet_b0", _timm_builder("efficientnet_b0", False), 256, 32, 1, _BCE, _BCE,
-        ("body.conv_head", "body.bn2", "body.classifier"), "body.global_pool", "body.conv_head",
+        "efficientnet_b0",
+        _timm_builder("efficientnet_b0", False),
+        256,
+        32,
+        1,
+        _BCE,
+        _BCE,
+        ("body.conv_head", "body.bn2", "body.classifier"),
+        "body.global_pool",
+        "body.conv_head",
     )
-)  # fmt: skip
+)
 
 
 def find_architecture(name: str) -> Architecture:
@@ -150,9 +182,17 @@ def find_architecture(name: str) -> Architecture:
         return ARCHITECTURES[name]
     model = name.removeprefix(TIMM_PREFIX)
     return Architecture(
-        name=name, build=_timm_builder(model, True), input_size=224, smallest=32, multiple=1,
-        recipe=_BCE, tuned_recipe=_BCE, last_layers=_timm_head(model), units="", last_conv="",
-    )  # fmt: skip
+        name=name,
+        build=_timm_builder(model, True),
+        input_size=224,
+        smallest=32,
+        multiple=1,
+        recipe=_BCE,
+        tuned_recipe=_BCE,
+        last_layers=_timm_head(model),
+        units="",
+        last_conv="",
+    )
 
 
 def _timm_head(model: str) -> tuple[str, ...]:

@@ -53,9 +53,18 @@ class ZeroShotMatrix:
         """Return one row a detector, dataset, level and metric."""
         frame = self.data.to_dataframe().reset_index()
         return frame[
-            ["detector", "dataset", "level", "metric", "value", "low", "high",
-             "n_samples", "n_clusters"]
-        ]  # fmt: skip
+            [
+                "detector",
+                "dataset",
+                "level",
+                "metric",
+                "value",
+                "low",
+                "high",
+                "n_samples",
+                "n_clusters",
+            ]
+        ]
 
     def export(self, path: str | Path) -> Path:
         """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""

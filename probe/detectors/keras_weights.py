@@ -21,8 +21,15 @@ __all__ = ["read_keras"]
 Floats = NDArray[np.float32]
 Layers = dict[str, dict[str, Floats]]
 
-_BRANCH_CONVS = ("branch1.0", "branch2.0", "branch2.2", "branch3.0", "branch3.2", "branch4.0",
-                 "branch4.2")  # fmt: skip
+_BRANCH_CONVS = (
+    "branch1.0",
+    "branch2.0",
+    "branch2.2",
+    "branch3.0",
+    "branch3.2",
+    "branch4.0",
+    "branch4.2",
+)
 _HEAD = {"batch_normalization": ("bn1", "bn2", "bn3", "bn4"), "dense": ("fc1", "fc2")}
 
 #: Our modules of each kind of Keras layer, in the order in which the published code makes them.

@@ -40,9 +40,15 @@ Floats = NDArray[np.float64]
 #: are small decoys. Silent ones respond as universal ones do, and nothing listens. Dead ones are
 #: constant.
 KINDS = {
-    "universal": 2, "redundant": 1, "near": 2, "specific": 3, "decoy": 4, "blind": 2, "silent": 1,
+    "universal": 2,
+    "redundant": 1,
+    "near": 2,
+    "specific": 3,
+    "decoy": 4,
+    "blind": 2,
+    "silent": 1,
     "dead": 1,
-}  # fmt: skip
+}
 
 GRID = 6
 
@@ -85,11 +91,18 @@ def _kernels() -> Floats:
         return np.asarray(bell / bell.sum())
 
     spot = (x == 0) & (y == 0)
-    bands = [spot - gauss(0.6), gauss(0.6) - gauss(1.0), gauss(1.0) - gauss(1.6),
-             gauss(1.6) - gauss(2.6), gauss(2.6)]  # fmt: skip
+    bands = [
+        spot - gauss(0.6),
+        gauss(0.6) - gauss(1.0),
+        gauss(1.0) - gauss(1.6),
+        gauss(1.6) - gauss(2.6),
+        gauss(2.6),
+    ]
     slopes = [gauss(0.8) * x, gauss(0.8) * y]
-    boards = [gauss(1.5) * np.cos(np.pi * x) * np.cos(np.pi * y),
-              gauss(1.5) * np.cos(np.pi * x / 2) * np.cos(np.pi * y / 2)]  # fmt: skip
+    boards = [
+        gauss(1.5) * np.cos(np.pi * x) * np.cos(np.pi * y),
+        gauss(1.5) * np.cos(np.pi * x / 2) * np.cos(np.pi * y / 2),
+    ]
     light, blue, red = (0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081)
     pairs = [(one, light) for one in (*bands, *slopes, *boards)]
     pairs += [(bands[i], colour) for colour in (blue, red) for i in (1, 3)]
@@ -298,9 +311,11 @@ def plant(population: Population, units: int = 256, effect: float = 1.0, seed: i
     directions *= np.where(weights < 0, -1.0, 1.0)
     net = _network(population, directions, weights, kinds)
     spec = DetectorSpec(
-        "planted", population.size, origin=f"planted (seed {seed})",
+        "planted",
+        population.size,
+        origin=f"planted (seed {seed})",
         options={"units": units, "effect": effect, "seed": seed},
-    )  # fmt: skip
+    )
     truth = _truth(population, directions * weights, kinds, methods, weights)
     return Planted(Detector(net, spec), truth)
 
@@ -394,9 +409,12 @@ def _network(
 
 
 def _truth(
-    population: Population, contribution: Floats, kinds: NDArray[Any],
-    about: NDArray[np.int64], weights: Floats,
-) -> pd.DataFrame:  # fmt: skip
+    population: Population,
+    contribution: Floats,
+    kinds: NDArray[Any],
+    about: NDArray[np.int64],
+    weights: Floats,
+) -> pd.DataFrame:
     names = [population.names[i] if i >= 0 else "" for i in about]
     frame = pd.DataFrame(
         {"unit": np.arange(len(kinds)), "kind": kinds, "method": names, "weight": weights}

@@ -22,9 +22,15 @@ __all__ = ["embedding_figure", "figures_of"]
 LABELS = {0: ("real", "#0072b2", "o", "-"), 1: ("fake", "#d55e00", "^", "--")}
 #: Colours (Okabe and Ito) and markers of datasets; every other is open.
 DATASETS = (
-    ("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "D"), ("#cc79a7", "^"), ("#b8860b", "v"),
-    ("#3f3f46", "P"), ("#56b4e9", "X"), ("#7b5aa6", "*"),
-)  # fmt: skip
+    ("#0072b2", "o"),
+    ("#d55e00", "s"),
+    ("#009e73", "D"),
+    ("#cc79a7", "^"),
+    ("#b8860b", "v"),
+    ("#3f3f46", "P"),
+    ("#56b4e9", "X"),
+    ("#7b5aa6", "*"),
+)
 TITLES = {"pca": "PCA", "umap": "UMAP", "tsne": "t-SNE"}
 #: Points that are drawn; the density is of all.
 SHOWN = 4000
@@ -85,11 +91,17 @@ def embedding_figure(
                 # A scale of colours stands in place of a legend.
                 continue
             axes.legend(
-                loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=3, frameon=False,
-                fontsize=6.5, handletextpad=0.2, columnspacing=0.9, markerscale=1.6,
+                loc="upper center",
+                bbox_to_anchor=(0.5, -0.02),
+                ncols=3,
+                frameon=False,
+                fontsize=6.5,
+                handletextpad=0.2,
+                columnspacing=0.9,
+                markerscale=1.6,
                 title="lines (dashed: fake) hold half and nine tenths" if axes is left else None,
                 title_fontsize=6.5,
-            )  # fmt: skip
+            )
         figure.suptitle(
             f"{found.data.attrs['label']}, {layer}, {TITLES.get(method, method)}: "
             f"trustworthiness {float(one['trustworthiness']):.2f}, "
@@ -106,12 +118,15 @@ def _by_label(axes: Any, places: Any, labels: Any, shown: Any) -> None:
         _density(axes, places[labels == label], colour, line)
 
 
-def _points(
-    axes: Any, places: Any, colour: str, marker: str, hollow: bool, label: str
-) -> None:  # fmt: skip
-    look = {"facecolors": "none", "edgecolors": colour, "lw": 0.5} if hollow else {
-        "color": colour, "lw": 0,
-    }  # fmt: skip
+def _points(axes: Any, places: Any, colour: str, marker: str, hollow: bool, label: str) -> None:
+    look = (
+        {"facecolors": "none", "edgecolors": colour, "lw": 0.5}
+        if hollow
+        else {
+            "color": colour,
+            "lw": 0,
+        }
+    )
     axes.scatter(*places.T, s=6, marker=marker, alpha=0.75, label=label, **look)
 
 

@@ -132,29 +132,41 @@ def embed_layers(
     data = xr.Dataset(
         {
             "position": ((*dims, "sample", "axis"), position),
-            "trustworthiness": (dims, faith[0]), "preservation": (dims, faith[1]),
+            "trustworthiness": (dims, faith[0]),
+            "preservation": (dims, faith[1]),
             "fitted": ("sample", fitted),
         },
         coords={
-            "layer": names, "method": kinds, "axis": [0, 1],
+            "layer": names,
+            "method": kinds,
+            "axis": [0, 1],
             "sample": opened.samples["sample"].to_numpy(object),
         },
         attrs={
-            "table": EMBEDDINGS, "seed": seed, "neighbours": JUDGED_NEIGHBOURS,
-            "n_fitted": len(rows), "n_judged": min(len(rows), JUDGED), "most": most,
-            "layers": names, "methods": kinds,
+            "table": EMBEDDINGS,
+            "seed": seed,
+            "neighbours": JUDGED_NEIGHBOURS,
+            "n_fitted": len(rows),
+            "n_judged": min(len(rows), JUDGED),
+            "most": most,
+            "layers": names,
+            "methods": kinds,
             "detector": opened.attrs["detector"]["fingerprint"],
             "label": opened.attrs["detector"]["name"],
             "dataset": opened.attrs["dataset"]["fingerprint"],
         },
-    )  # fmt: skip
+    )
     return Embeddings(data)
 
 
 def projector(
-    store: ActivationStore | str | Path, layer: str, method: str, *, most: int = FITTED,
+    store: ActivationStore | str | Path,
+    layer: str,
+    method: str,
+    *,
+    most: int = FITTED,
     seed: int = 0,
-) -> Projector:  # fmt: skip
+) -> Projector:
     """Fit the picture that `embed_layers` draws, so that new samples can be projected into it.
 
     Examples

@@ -17,10 +17,25 @@ from probe.figures.grids import grid_figure
 from probe.schema import family_of
 
 __all__ = [
-    "KINDS", "LOGIT", "Images", "Maps", "Masks", "attribution_figure", "common_unit",
-    "default_scale", "drawn_samples", "ends_for", "heading_of", "maps_figure", "name_of",
-    "need_images", "same_samples", "target_of", "title_of", "unit_of",
-]  # fmt: skip
+    "KINDS",
+    "LOGIT",
+    "Images",
+    "Maps",
+    "Masks",
+    "attribution_figure",
+    "common_unit",
+    "default_scale",
+    "drawn_samples",
+    "ends_for",
+    "heading_of",
+    "maps_figure",
+    "name_of",
+    "need_images",
+    "same_samples",
+    "target_of",
+    "title_of",
+    "unit_of",
+]
 
 #: How a map is drawn: alone, or over its image.
 KINDS = ("map", "overlay")
@@ -30,9 +45,12 @@ LOGIT = "fake logit"
 
 #: Columns that samples are drawn by, and what maps call them.
 COLUMNS = {
-    "dataset": "dataset", "label": "label", "method": "forgery", "video": "video",
+    "dataset": "dataset",
+    "label": "label",
+    "method": "forgery",
+    "video": "video",
     "identity": "cluster",
-}  # fmt: skip
+}
 
 Images = NDArray[Any] | Sequence[NDArray[Any]]
 Masks = Sequence[NDArray[Any] | None] | NDArray[Any]
@@ -103,9 +121,13 @@ def maps_figure(
     chosen = _chosen(found, rows, most)
     _check(found, images, masks, kind)
     wide = max(1, columns or min(len(chosen), 6))
-    cells, labels = _lines(found, images, masks, kind, [
-        chosen[start : start + wide] for start in range(0, len(chosen), wide)
-    ])  # fmt: skip
+    cells, labels = _lines(
+        found,
+        images,
+        masks,
+        kind,
+        [chosen[start : start + wide] for start in range(0, len(chosen), wide)],
+    )
     # Beneath the first line there is no room for titles: they would name the wrong samples.
     one = len(chosen) <= wide
     titles = [name_of(found, i) if one else "" for i in chosen[:wide]]
@@ -114,9 +136,12 @@ def maps_figure(
 
 
 def _lines(
-    found: Maps, images: Images | None, masks: Masks | None, kind: str,
+    found: Maps,
+    images: Images | None,
+    masks: Masks | None,
+    kind: str,
     lines: Sequence[Sequence[int]],
-) -> tuple[list[list[Cell | None]], list[str]]:  # fmt: skip
+) -> tuple[list[list[Cell | None]], list[str]]:
     """Return rows of cells and their labels: each line of samples is images, then maps."""
     cells: list[list[Cell | None]] = []
     labels: list[str] = []
@@ -181,10 +206,12 @@ def attribution_figure(
     shown = {title: those for title, those in shown.items() if those is not None}
     groups = _groups(maps) if scale is None else dict.fromkeys(maps, "")
     cells = [
-        [*(_picture(those, i) for those in shown.values()),
-         *(_cell(found, i, images, masks, kind, groups[title]) for title, found in maps.items())]
+        [
+            *(_picture(those, i) for those in shown.values()),
+            *(_cell(found, i, images, masks, kind, groups[title]) for title, found in maps.items()),
+        ]
         for i in chosen
-    ]  # fmt: skip
+    ]
     titles = [*shown, *maps]
     alone = len(maps) == 1
     names = [name_of(first, i, alone) for i in chosen]

@@ -109,8 +109,14 @@ def _upright(figure: Figure, layout: Layout, scale: Scale) -> None:
     high, texts = ASCENT * style.small / 72, ticks_of(scale)[::-1]
     for i, text in enumerate(texts):
         share = i / (len(texts) - 1)
-        layout.write(figure, left + BAR + PAD / 2, top + high + share * (height - high), text,
-                     across="left", size=style.small)  # fmt: skip
+        layout.write(
+            figure,
+            left + BAR + PAD / 2,
+            top + high + share * (height - high),
+            text,
+            across="left",
+            size=style.small,
+        )
 
 
 def _level(

@@ -60,8 +60,10 @@ class Cell:
                 "0 to 255. Convert it, such as by (255 * image).round().astype('uint8')."
             )
         for name, array, dims in (
-            ("image", self.image, (2, 3)), ("map", self.values, (2,)), ("mask", self.mask, (2,)),
-        ):  # fmt: skip
+            ("image", self.image, (2, 3)),
+            ("map", self.values, (2,)),
+            ("mask", self.mask, (2,)),
+        ):
             if array is not None and (np.ndim(array) not in dims or not np.size(array)):
                 raise ProbeError(
                     f"A {name} of shape {np.shape(array)} was given for one panel; it needs "
@@ -206,9 +208,11 @@ def find_scales(cells: Cells, scale: str) -> list[Scale]:
     if scale not in SCALES:
         raise UnknownNameError("scale", scale, SCALES)
     keys: dict[str, Callable[[int, int], Any]] = {
-        "figure": lambda r, c: 0, "row": lambda r, c: r, "column": lambda r, c: c,
+        "figure": lambda r, c: 0,
+        "row": lambda r, c: r,
+        "column": lambda r, c: c,
         "cell": lambda r, c: (r, c),
-    }  # fmt: skip
+    }
     found: dict[Any, list[tuple[int, int, Cell]]] = {}
     for r, c, cell in maps_in(cells):
         found.setdefault(cell.group or keys[scale](r, c), []).append((r, c, cell))

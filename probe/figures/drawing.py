@@ -30,8 +30,12 @@ __all__ = ["FIGURES", "draw_attributions", "scale_of", "titles_of"]
 
 #: Kinds of figures, and how many samples each shows unless told otherwise; None for all.
 FIGURES: dict[str, int | None] = {
-    "map": 6, "overlay": 6, "mean": None, "difference": 4, "single": 1,
-}  # fmt: skip
+    "map": 6,
+    "overlay": 6,
+    "mean": None,
+    "difference": 4,
+    "single": 1,
+}
 
 
 def draw_attributions(
@@ -140,7 +144,14 @@ def _difference(
         )
     names = [name_of(first, i, value=False) for i in range(len(first.values))]
     return difference_figure(
-        np.asarray(first.values), np.asarray(second.values), images, masks,
-        titles=(title, other), rows=names, signed=first.signed, ends=ends_for(first),
-        style=style, label=f"{heading_of(first)}, {unit_of(first)}",
-    )  # fmt: skip
+        np.asarray(first.values),
+        np.asarray(second.values),
+        images,
+        masks,
+        titles=(title, other),
+        rows=names,
+        signed=first.signed,
+        ends=ends_for(first),
+        style=style,
+        label=f"{heading_of(first)}, {unit_of(first)}",
+    )

@@ -80,9 +80,14 @@ def counts_figure(data: xr.Dataset) -> Figure:
         axes.set(ylabel="units")
         # Above the axes: inside, it would lie on the bars of some detector.
         axes.legend(
-            frameon=False, fontsize=6.5, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0),
-            columnspacing=1.0, handletextpad=0.4,
-        )  # fmt: skip
+            frameon=False,
+            fontsize=6.5,
+            ncols=3,
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            columnspacing=1.0,
+            handletextpad=0.4,
+        )
     return figure
 
 
@@ -128,15 +133,29 @@ def _draw_counts(axes: Axes, data: xr.Dataset) -> None:
         np.maximum(data["independence_high"].values - expected, 0),
     ]
     axes.errorbar(
-        count - 0.12, expected, yerr=spread, fmt="o", ms=3.5, color="black", lw=1,
-        capsize=2, label="independent lists, 95 %",
-    )  # fmt: skip
+        count - 0.12,
+        expected,
+        yerr=spread,
+        fmt="o",
+        ms=3.5,
+        color="black",
+        lw=1,
+        capsize=2,
+        label="independent lists, 95 %",
+    )
     for draw, row in enumerate(data["untrained"].values if "untrained" in data else ()):
         label = "untrained networks" if draw == 0 else None
         axes.plot(
-            count + 0.12, row, "D", ms=3.5, mfc="white", color="#d55e00", label=label,
-            clip_on=False, zorder=3,
-        )  # fmt: skip
+            count + 0.12,
+            row,
+            "D",
+            ms=3.5,
+            mfc="white",
+            color="#d55e00",
+            label=label,
+            clip_on=False,
+            zorder=3,
+        )
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_xticks(count)
 
@@ -174,12 +193,29 @@ def _draw_drops(axes: Any, mean: xr.Dataset) -> None:
     for row, name in enumerate(names):
         one = mean.sel(set=name)
         low, high = np.percentile(one["random_drop"], [2.5, 97.5])
-        axes.plot([low, high], [row, row], color="0.8", lw=5, solid_capstyle="butt", zorder=1,
-                  label="matched random sets, 95 %" if row == 0 else None)  # fmt: skip
+        axes.plot(
+            [low, high],
+            [row, row],
+            color="0.8",
+            lw=5,
+            solid_capstyle="butt",
+            zorder=1,
+            label="matched random sets, 95 %" if row == 0 else None,
+        )
         drop = float(one["drop"])
         spread = [[drop - float(one["drop_low"])], [float(one["drop_high"]) - drop]]
-        axes.errorbar(drop, row, xerr=spread, fmt="o", ms=3.5, color="#0072b2", lw=1, capsize=2,
-                      zorder=3, label="the set" if row == 0 else None)  # fmt: skip
+        axes.errorbar(
+            drop,
+            row,
+            xerr=spread,
+            fmt="o",
+            ms=3.5,
+            color="#0072b2",
+            lw=1,
+            capsize=2,
+            zorder=3,
+            label="the set" if row == 0 else None,
+        )
     axes.axvline(0, color="0.6", lw=0.7, zorder=0)
     labels = [f"{n} ({float(mean['n_units'].sel(set=n)):g})" for n in names]
     axes.set_yticks(range(len(names)), labels, fontsize=6.5)

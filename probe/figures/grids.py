@@ -130,9 +130,14 @@ def _bars(scales: Sequence[Scale], rule: str) -> list[Scale]:
 
 
 def _fit(
-    cells: Cells, columns: Sequence[str], rows: Sequence[str], scales: Sequence[Scale],
-    rule: str, style: Style, words: Sequence[str],
-) -> tuple[Layout, list[str], bool]:  # fmt: skip
+    cells: Cells,
+    columns: Sequence[str],
+    rows: Sequence[str],
+    scales: Sequence[Scale],
+    rule: str,
+    style: Style,
+    words: Sequence[str],
+) -> tuple[Layout, list[str], bool]:
     """Lay out with the ends named at the bars; where they have no room, in the note."""
     aspect = next(cell.aspect for row in cells for cell in row if cell is not None)
     bars = _bars(scales, rule)

@@ -158,15 +158,17 @@ def excess_figure(frame: pd.DataFrame) -> Figure | None:
     figure, axes, at = _rows(frame["detector"])
     axes.axvline(0, color=GREY, lw=0.7, zorder=0)
     for name, shift, marker, colour in (
-        ("universal", -0.15, "o", RED), ("counted", 0.15, "s", BLUE),
-    ):  # fmt: skip
+        ("universal", -0.15, "o", RED),
+        ("counted", 0.15, "s", BLUE),
+    ):
         rows = part[part["set"] == name]
         sure = rows["p"] <= ALPHA
         label = "found by test" if name == "universal" else "counted in all lists"
         for kept, fill, text in ((sure, colour, f"{label}, p ≤ .05"), (~sure, "white", label)):
             some = rows[kept]
-            _points(axes, some, "excess", at(some["detector"]) + shift, marker, colour, text,
-                    fill=fill)  # fmt: skip
+            _points(
+                axes, some, "excess", at(some["detector"]) + shift, marker, colour, text, fill=fill
+            )
     there = set(part.loc[part["set"] == "universal", "detector"])
     for label in dict.fromkeys(frame["detector"]):
         if label not in there:
@@ -201,8 +203,9 @@ def specific_figure(frame: pd.DataFrame) -> Figure | None:
             continue
         rows = known[kept].rename(columns={"specific_share": "specific"})
         shift = 0.2 * (np.minimum(place[kept], 2) - 0.5)
-        _points(axes, rows, "specific", at(rows["detector"]) + shift, marker, colour, name,
-                fill=fill)  # fmt: skip
+        _points(
+            axes, rows, "specific", at(rows["detector"]) + shift, marker, colour, name, fill=fill
+        )
     axes.set_xlim(min(0.0, axes.get_xlim()[0]), max(1.0, axes.get_xlim()[1]))
     label = "share of the difference of fakes and reals\nthat single methods do not share"
     return _finished(figure, axes, label, 3)
@@ -236,11 +239,14 @@ def alike_figure(frame: pd.DataFrame) -> Figure | None:
             range(len(datasets)), [cut(one, 18) for one in datasets], fontsize=6.5
         )
         panels[0, 0].set_ylim(len(datasets) - 0.4, -0.6)
-        figure.supxlabel("mean SSIM of Grad-CAM of variants, 95 % interval (dotted: the study's "
-                         "bins)", fontsize=7.5)  # fmt: skip
+        figure.supxlabel(
+            "mean SSIM of Grad-CAM of variants, 95 % interval (dotted: the study's bins)",
+            fontsize=7.5,
+        )
         handles, labels = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, ncols=3, loc="outside upper center", frameon=False,
-                      fontsize=6.5)  # fmt: skip
+        figure.legend(
+            handles, labels, ncols=3, loc="outside upper center", frameon=False, fontsize=6.5
+        )
     return figure
 
 
@@ -253,9 +259,13 @@ def _alike(axes: Axes, rows: pd.DataFrame, datasets: list[str]) -> None:
         ("null_", "null_mean", "D", "black", "white", "different images (null)"),
         ("retrained_", "retrained_mean", "s", BLUE, "white", "same training, other seeds"),
     ):
-        part = pd.DataFrame({
-            "x": rows[name], "x_low": rows[f"{prefix}low"], "x_high": rows[f"{prefix}high"],
-        })  # fmt: skip
+        part = pd.DataFrame(
+            {
+                "x": rows[name],
+                "x_low": rows[f"{prefix}low"],
+                "x_high": rows[f"{prefix}high"],
+            }
+        )
         if part["x"].notna().any():
             _points(axes, part, "x", places, marker, colour, label, fill=fill)
     axes.tick_params(labelsize=6.5, length=2)
@@ -320,8 +330,9 @@ def _looked(axes: Axes, rows: pd.DataFrame, groups: list[str], regions: list[str
         axes.text(c, r, text, ha="center", va="center", fontsize=4.8, color=colour)
     short = [cut(group.removesuffix(": fake"), 18) for group in groups]
     axes.set_yticks(range(len(groups)), short, fontsize=6)
-    axes.set_xticks(range(len(regions)), regions, fontsize=6, rotation=40, ha="right",
-                    rotation_mode="anchor")  # fmt: skip
+    axes.set_xticks(
+        range(len(regions)), regions, fontsize=6, rotation=40, ha="right", rotation_mode="anchor"
+    )
     axes.tick_params(length=2)
     return drawn
 
@@ -331,8 +342,10 @@ def _rows(labels: pd.Series) -> tuple[Figure, Axes, Callable[[Any], NDArray[np.f
     names = [str(name) for name in dict.fromkeys(labels)]
     groups = [name.rpartition("/")[0] or name for name in names]
     kinds = list(dict.fromkeys(groups))
-    place = {name: i + 0.35 * kinds.index(group)
-             for i, (name, group) in enumerate(zip(names, groups, strict=True))}  # fmt: skip
+    place = {
+        name: i + 0.35 * kinds.index(group)
+        for i, (name, group) in enumerate(zip(names, groups, strict=True))
+    }
     last = max(place.values(), default=0.0)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(COLUMN, 0.21 * (last + 1) + 0.95), layout="constrained")
@@ -349,17 +362,34 @@ def _rows(labels: pd.Series) -> tuple[Figure, Axes, Callable[[Any], NDArray[np.f
 
 
 def _points(
-    axes: Axes, rows: pd.DataFrame, name: str, places: NDArray[np.float64], marker: str,
-    colour: str, label: str, prefix: str | None = None, fill: str | None = None,
-) -> None:  # fmt: skip
+    axes: Axes,
+    rows: pd.DataFrame,
+    name: str,
+    places: NDArray[np.float64],
+    marker: str,
+    colour: str,
+    label: str,
+    prefix: str | None = None,
+    fill: str | None = None,
+) -> None:
     """Draw values with their intervals, where there are some."""
     lead = f"{name}_" if prefix is None else prefix
     value = rows[name].to_numpy(float)
     low, high = (rows[f"{lead}{end}"].to_numpy(float) for end in ("low", "high"))
     there = np.isfinite(low)
     axes.hlines(places[there], low[there], high[there], color=colour, lw=1, zorder=2)
-    axes.plot(value, places, marker, color=colour, mfc=fill or colour, ms=3.6, mew=0.9, ls="",
-              label=label, zorder=3)  # fmt: skip
+    axes.plot(
+        value,
+        places,
+        marker,
+        color=colour,
+        mfc=fill or colour,
+        ms=3.6,
+        mew=0.9,
+        ls="",
+        label=label,
+        zorder=3,
+    )
 
 
 def _finished(figure: Figure, axes: Axes, label: str, columns: int) -> Figure:

@@ -43,18 +43,27 @@ def depth_figure(data: xr.Dataset, measure: str, title: str = "") -> Figure:
         for step, name in zip(steps, names, strict=True):
             part = one.sel(dataset=name)
             draw_series(
-                axes, np.arange(len(layers)) + step, part["value"].values, part["low"].values,
-                part["high"].values, look_of(name, names), name,
-            )  # fmt: skip
+                axes,
+                np.arange(len(layers)) + step,
+                part["value"].values,
+                part["low"].values,
+                part["high"].values,
+                look_of(name, names),
+                name,
+            )
         turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(range(len(layers)), layers, **(turned if len(layers) > 4 else {}))
         axes.set_xlim(-0.4, len(layers) - 0.6)
         axes.set_ylabel(f"{title or measure}, {float(data.attrs.get('level', 0.95)):.0%} interval")
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(
-            loc="outside upper center", ncols=min(len(names), 4), frameon=False, fontsize=6.5,
-            columnspacing=1.2, handletextpad=0.4,
-        )  # fmt: skip
+            loc="outside upper center",
+            ncols=min(len(names), 4),
+            frameon=False,
+            fontsize=6.5,
+            columnspacing=1.2,
+            handletextpad=0.4,
+        )
     return figure
 
 

@@ -69,14 +69,27 @@ class Layout:
         return axes
 
     def write(
-        self, figure: Figure, x: float, y: float, text: str, *, across: str = "center",
-        size: float | None = None, turned: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        figure: Figure,
+        x: float,
+        y: float,
+        text: str,
+        *,
+        across: str = "center",
+        size: float | None = None,
+        turned: bool = False,
+    ) -> None:
         """Write one line of text, its baseline at a place in inches, `y` from the top."""
         figure.text(
-            x / self.style.width, 1 - y / self.height, text, ha=across, va="baseline",
-            size=size or self.style.size, rotation=90 if turned else 0, rotation_mode="anchor",
-        )  # fmt: skip
+            x / self.style.width,
+            1 - y / self.height,
+            text,
+            ha=across,
+            va="baseline",
+            size=size or self.style.size,
+            rotation=90 if turned else 0,
+            rotation_mode="anchor",
+        )
 
     def write_names(self, figure: Figure) -> None:
         """Write the titles of columns over, and of rows beside the images."""
@@ -89,8 +102,14 @@ class Layout:
                     if starts is self.lefts:
                         self.write(figure, start + width / 2, self.tops[0] - away, line, size=size)
                     else:
-                        self.write(figure, self.lefts[0] - away, start + height / 2, line,
-                                   size=size, turned=True)  # fmt: skip
+                        self.write(
+                            figure,
+                            self.lefts[0] - away,
+                            start + height / 2,
+                            line,
+                            size=size,
+                            turned=True,
+                        )
 
 
 def lay_out(

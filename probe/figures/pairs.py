@@ -98,10 +98,18 @@ def scatter_figure(
             kept, (colour, marker) = np.asarray(given, dtype=bool), looks[i % len(looks)]
             if kept.any():
                 axes.plot(
-                    across[kept], up[kept], marker, ms=3.5 if few else 2, mew=0.6, color=colour,
-                    mfc="none" if few else colour, alpha=1 if few else 0.4, label=name, ls="",
+                    across[kept],
+                    up[kept],
+                    marker,
+                    ms=3.5 if few else 2,
+                    mew=0.6,
+                    color=colour,
+                    mfc="none" if few else colour,
+                    alpha=1 if few else 0.4,
+                    label=name,
+                    ls="",
                     rasterized=len(across) > 5000,
-                )  # fmt: skip
+                )
         axes.set_xlabel(labels[0])
         axes.set_ylabel(labels[1])
         axes.spines[["top", "right"]].set_visible(False)
@@ -152,11 +160,18 @@ def panels_figure(
             for k, name in enumerate(names):
                 v, lower, upper = (a[k, :, i] for a in arrays)
                 axes.errorbar(
-                    np.arange(len(places)) + (0.06 if k == 0 else -0.06), v,
+                    np.arange(len(places)) + (0.06 if k == 0 else -0.06),
+                    v,
                     yerr=np.nan_to_num(np.maximum([v - lower, upper - v], 0)),
-                    fmt=MARKERS[k % 3], ls=("-", "--")[k % 2], lw=0.9, ms=3.5, capsize=1.5,
-                    color=COLOURS[k % 3], mfc="none" if k else COLOURS[0], label=name,
-                )  # fmt: skip
+                    fmt=MARKERS[k % 3],
+                    ls=("-", "--")[k % 2],
+                    lw=0.9,
+                    ms=3.5,
+                    capsize=1.5,
+                    color=COLOURS[k % 3],
+                    mfc="none" if k else COLOURS[0],
+                    label=name,
+                )
             for r in np.flatnonzero(marks[:, i]):
                 top = np.nanmax([arrays[0][:, r, i], np.nan_to_num(arrays[2][:, r, i])])
                 axes.plot([r], [top + 0.035], marker="D", ms=3, color=INK, lw=0, clip_on=False)

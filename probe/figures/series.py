@@ -32,9 +32,11 @@ def look_of(name: str, names: Sequence[str]) -> dict[str, Any]:
     place = DATASETS.index(name) if name in DATASETS else list(names).index(name)
     colour = COLOURS[place % len(COLOURS)]
     return {
-        "color": colour, "marker": MARKS[place % len(MARKS)], "ls": DASHES[place % len(DASHES)],
+        "color": colour,
+        "marker": MARKS[place % len(MARKS)],
+        "ls": DASHES[place % len(DASHES)],
         "mfc": "white" if place % 2 else colour,
-    }  # fmt: skip
+    }
 
 
 def draw_series(
@@ -53,6 +55,14 @@ def draw_series(
         ends = np.stack([values - np.asarray(low), np.asarray(high) - values])
         spread = np.nan_to_num(ends).clip(0)
     return axes.errorbar(
-        x, values, yerr=spread, **look, label=label, ms=3, mew=0.7, lw=0.9, elinewidth=0.7,
+        x,
+        values,
+        yerr=spread,
+        **look,
+        label=label,
+        ms=3,
+        mew=0.7,
+        lw=0.9,
+        elinewidth=0.7,
         capsize=0,
-    )  # fmt: skip
+    )

@@ -22,17 +22,39 @@ __all__ = ["caption_draft", "escaped", "latex_snippet", "provenance_of", "write_
 DRAFT = "% Drafted by probe. Take out this line to keep your changes: then it is not overwritten."
 
 _ESCAPES = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"\textless{}", ">": r"\textgreater{}", "−": "$-$", "×": r"$\times$", "±": r"$\pm$",
-    "→": r"$\rightarrow$", "←": r"$\leftarrow$", "≥": r"$\geq$", "≤": r"$\leq$",
-    "·": r"$\cdot$", "–": "--", "…": r"\ldots{}", "σ": r"$\sigma$", "Δ": r"$\Delta$",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "−": "$-$",
+    "×": r"$\times$",
+    "±": r"$\pm$",
+    "→": r"$\rightarrow$",
+    "←": r"$\leftarrow$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "·": r"$\cdot$",
+    "–": "--",
+    "…": r"\ldots{}",
+    "σ": r"$\sigma$",
+    "Δ": r"$\Delta$",
+}
 
 WHAT = {
-    "map": "raw maps", "overlay": "raw maps over their images", "mean": "means of raw maps",
-    "difference": "raw maps and their difference", "single": "a raw map",
-}  # fmt: skip
+    "map": "raw maps",
+    "overlay": "raw maps over their images",
+    "mean": "means of raw maps",
+    "difference": "raw maps and their difference",
+    "single": "a raw map",
+}
 
 
 def escaped(text: str) -> str:
@@ -185,9 +207,19 @@ def provenance_of(
     """
     many = dict(maps) if isinstance(maps, Mapping) else {title_of(maps): maps}
     keys = (
-        "method", "target", "layer", "signed", "baseline", "seed", "options", "detector",
-        "detector_fingerprint", "data", "data_fingerprint", "versions",
-    )  # fmt: skip
+        "method",
+        "target",
+        "layer",
+        "signed",
+        "baseline",
+        "seed",
+        "options",
+        "detector",
+        "detector_fingerprint",
+        "data",
+        "data_fingerprint",
+        "versions",
+    )
     kept = {
         title: {key: parsed(one.data.attrs[key]) for key in keys if key in one.data.attrs}
         for title, one in many.items()

@@ -23,8 +23,13 @@ from probe.figures.attributions import (
 from probe.figures.cells import ENDS, Cell
 from probe.figures.grids import grid_figure
 
-__all__ = ["difference_figure", "groups_of", "mean_attributions", "mean_maps_figure",
-           "single_figure"]  # fmt: skip
+__all__ = [
+    "difference_figure",
+    "groups_of",
+    "mean_attributions",
+    "mean_maps_figure",
+    "single_figure",
+]
 
 
 def mean_maps_figure(
@@ -120,10 +125,15 @@ def groups_of(found: Maps) -> dict[str, NDArray[np.intp]]:
 
 
 def _means(
-    maps: Mapping[str, Mapping[str, NDArray[Any]]], images: Mapping[str, Images] | None,
-    kind: str, signed: Mapping[str, bool], ends: Mapping[str, tuple[str, str]], scale: str,
-    style: str | None, label: str,
-) -> Figure:  # fmt: skip
+    maps: Mapping[str, Mapping[str, NDArray[Any]]],
+    images: Mapping[str, Images] | None,
+    kind: str,
+    signed: Mapping[str, bool],
+    ends: Mapping[str, tuple[str, str]],
+    scale: str,
+    style: str | None,
+    label: str,
+) -> Figure:
     names = list(next(iter(maps.values())))
     _check_groups(maps, images, names, kind)
     faces = {} if images is None else {name: _mean_image(images[name], name) for name in names}
@@ -131,9 +141,9 @@ def _means(
     for title, own in maps.items():
         means = {name: np.asarray(np.mean(own[name], axis=0, dtype=np.float64)) for name in names}
         under = faces if kind == "overlay" else {}
-        cells.append([
-            Cell(under.get(name), means[name], None, signed[title], ends[title]) for name in names
-        ])  # fmt: skip
+        cells.append(
+            [Cell(under.get(name), means[name], None, signed[title], ends[title]) for name in names]
+        )
     first = next(iter(maps.values()))
     columns = [f"{name}\nn = {len(first[name])}" for name in names]
     rows = (["mean image"] if faces else []) + (["mean map"] if len(maps) == 1 else list(maps))
@@ -141,9 +151,11 @@ def _means(
 
 
 def _check_groups(
-    maps: Mapping[str, Mapping[str, NDArray[Any]]], images: Mapping[str, Images] | None,
-    names: Sequence[str], kind: str,
-) -> None:  # fmt: skip
+    maps: Mapping[str, Mapping[str, NDArray[Any]]],
+    images: Mapping[str, Images] | None,
+    names: Sequence[str],
+    kind: str,
+) -> None:
     need_images(kind, images)
     for own in maps.values():
         for name in names:
@@ -219,9 +231,14 @@ def difference_figure(
 
 
 def _difference_cells(
-    first: NDArray[Any], second: NDArray[Any], images: Images | None, masks: Masks | None,
-    signed: bool, ends: tuple[str, str], titles: tuple[str, str],
-) -> Iterator[list[Cell | None]]:  # fmt: skip
+    first: NDArray[Any],
+    second: NDArray[Any],
+    images: Images | None,
+    masks: Masks | None,
+    signed: bool,
+    ends: tuple[str, str],
+    titles: tuple[str, str],
+) -> Iterator[list[Cell | None]]:
     higher = (f"{titles[1]} higher", f"{titles[0]} higher")
     for i, (a, b) in enumerate(zip(first, second, strict=True)):
         mask = None if masks is None or masks[i] is None else np.asarray(masks[i])
@@ -277,6 +294,12 @@ def single_attribution(
 ) -> Figure:
     """Draw one sample of attribution maps, see `single_figure`."""
     return single_figure(
-        found.values[i], image, mask, title=heading_of(found), signed=found.signed,
-        ends=ends_for(found), label=unit_of(found), **options,
-    )  # fmt: skip
+        found.values[i],
+        image,
+        mask,
+        title=heading_of(found),
+        signed=found.signed,
+        ends=ends_for(found),
+        label=unit_of(found),
+        **options,
+    )

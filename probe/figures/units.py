@@ -86,10 +86,15 @@ def units_heatmap(table: xr.Dataset, universality: xr.Dataset, most: int = MOST)
                 axes.text(c, r, "–", ha="center", va="center", fontsize=5.5)
                 continue
             axes.text(
-                c, r, f"{effect[r, c]:.{digits}f}", ha="center", va="center", fontsize=5.5,
+                c,
+                r,
+                f"{effect[r, c]:.{digits}f}",
+                ha="center",
+                va="center",
+                fontsize=5.5,
                 color=text_on(drawn.to_rgba(effect[r, c])),
                 fontweight="bold" if chosen[r, c] else "normal",
-            )  # fmt: skip
+            )
         turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(range(len(names)), names, **turned)
         axes.set_yticks(range(len(units)), _marked(units, universality), fontsize=6)
@@ -162,10 +167,17 @@ def unit_effects_figure(table: xr.Dataset, universality: xr.Dataset, unit: int) 
                 here = (up == raised) & (chosen == inside)
                 if here.any():
                     axes.plot(
-                        one["effect"].values[here], rows[here], mark, ms=5, mew=0.9, zorder=3,
-                        color="#0072b2", mfc="#0072b2" if inside else "white", clip_on=False,
+                        one["effect"].values[here],
+                        rows[here],
+                        mark,
+                        ms=5,
+                        mew=0.9,
+                        zorder=3,
+                        color="#0072b2",
+                        mfc="#0072b2" if inside else "white",
+                        clip_on=False,
                         label=f"{label} it, {'in' if inside else 'not in'} the list",
-                    )  # fmt: skip
+                    )
         axes.set_yticks(rows, names)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.set_xlim(left=0)
@@ -192,8 +204,15 @@ def unit_doses_figure(table: xr.Dataset, unit: int) -> Figure:
         axes = figure.subplots()
         for name in names:
             part = one.sel(dataset=name)
-            draw_series(axes, part["value"].values, part["response"].values, None, None,
-                        look_of(name, names), name)  # fmt: skip
+            draw_series(
+                axes,
+                part["value"].values,
+                part["response"].values,
+                None,
+                None,
+                look_of(name, names),
+                name,
+            )
         axes.set_xlabel(f"unit {unit} of {table.attrs.get('layer', 'the layer')} set to")
         axes.set_ylabel(f"mean {_output(table)}")
         _finish(figure, axes, len(names))
@@ -224,9 +243,14 @@ def unit_response_figure(data: xr.Dataset, artefact: str, unit: int | None = Non
             part = one.sel(dataset=name)
             shift = 0.012 * (i - (len(shown) - 1) / 2)
             draw_series(
-                axes, data["dose"].values + shift, part[f"{what}_response"].values,
-                part[f"{what}_low"].values, part[f"{what}_high"].values, look_of(name, names), name,
-            )  # fmt: skip
+                axes,
+                data["dose"].values + shift,
+                part[f"{what}_response"].values,
+                part[f"{what}_low"].values,
+                part[f"{what}_high"].values,
+                look_of(name, names),
+                name,
+            )
         axes.set_xlabel(f"dose of {artefact}")
         changes = "the fake logit" if unit is None else f"unit {unit} (SD)"
         axes.set_ylabel(f"mean change of {changes}")
@@ -238,9 +262,13 @@ def _finish(figure: Figure, axes: Any, series: int) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if series:
         figure.legend(
-            loc="outside upper center", ncols=min(series, 4), frameon=False, fontsize=6.5,
-            columnspacing=1.2, handletextpad=0.4,
-        )  # fmt: skip
+            loc="outside upper center",
+            ncols=min(series, 4),
+            frameon=False,
+            fontsize=6.5,
+            columnspacing=1.2,
+            handletextpad=0.4,
+        )
 
 
 def _output(table: xr.Dataset) -> str:

@@ -34,38 +34,98 @@ def read_step(node: fx.Node, reading: Reading) -> Step | None:
 
 
 ELEMENTWISE = (
-    nn.ReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh,
-    nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.ReLU6, nn.Softplus, nn.LogSigmoid, nn.Softsign,
-)  # fmt: skip
+    nn.ReLU,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Sigmoid,
+    nn.Tanh,
+    nn.Hardswish,
+    nn.Hardsigmoid,
+    nn.Hardtanh,
+    nn.ReLU6,
+    nn.Softplus,
+    nn.LogSigmoid,
+    nn.Softsign,
+)
 PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
 #: Functions and methods of one tensor, element by element, with plain further arguments.
 CALLS: dict[Any, Callable[..., Tensor]] = {
-    F.relu: F.relu, torch.relu: F.relu, F.relu6: F.relu6, F.gelu: F.gelu, F.silu: F.silu,
-    F.leaky_relu: F.leaky_relu, F.elu: F.elu, F.mish: F.mish, F.hardswish: F.hardswish,
-    F.hardsigmoid: F.hardsigmoid, F.softplus: F.softplus, F.sigmoid: torch.sigmoid,
-    torch.sigmoid: torch.sigmoid, F.tanh: torch.tanh, torch.tanh: torch.tanh, torch.abs: torch.abs,
-    torch.square: torch.square, torch.exp: torch.exp, torch.clamp: torch.clamp,
-    torch.log: torch.log, torch.log1p: torch.log1p, torch.sqrt: torch.sqrt,
-    operator.neg: operator.neg, torch.neg: torch.neg,
-    "relu": F.relu, "relu_": F.relu, "sigmoid": torch.sigmoid, "sigmoid_": torch.sigmoid,
-    "tanh": torch.tanh, "abs": torch.abs, "square": torch.square, "clamp": torch.clamp,
-    "log": torch.log, "log1p": torch.log1p, "sqrt": torch.sqrt, "exp": torch.exp,
-    "contiguous": lambda x, **_: x, "clone": lambda x, **_: x,
-}  # fmt: skip
+    F.relu: F.relu,
+    torch.relu: F.relu,
+    F.relu6: F.relu6,
+    F.gelu: F.gelu,
+    F.silu: F.silu,
+    F.leaky_relu: F.leaky_relu,
+    F.elu: F.elu,
+    F.mish: F.mish,
+    F.hardswish: F.hardswish,
+    F.hardsigmoid: F.hardsigmoid,
+    F.softplus: F.softplus,
+    F.sigmoid: torch.sigmoid,
+    torch.sigmoid: torch.sigmoid,
+    F.tanh: torch.tanh,
+    torch.tanh: torch.tanh,
+    torch.abs: torch.abs,
+    torch.square: torch.square,
+    torch.exp: torch.exp,
+    torch.clamp: torch.clamp,
+    torch.log: torch.log,
+    torch.log1p: torch.log1p,
+    torch.sqrt: torch.sqrt,
+    operator.neg: operator.neg,
+    torch.neg: torch.neg,
+    "relu": F.relu,
+    "relu_": F.relu,
+    "sigmoid": torch.sigmoid,
+    "sigmoid_": torch.sigmoid,
+    "tanh": torch.tanh,
+    "abs": torch.abs,
+    "square": torch.square,
+    "clamp": torch.clamp,
+    "log": torch.log,
+    "log1p": torch.log1p,
+    "sqrt": torch.sqrt,
+    "exp": torch.exp,
+    "contiguous": lambda x, **_: x,
+    "clone": lambda x, **_: x,
+}
 #: Operations of two values, in any order of touched and untouched.
 BINARY: dict[Any, Callable[[Any, Any], Tensor]] = {
-    operator.add: operator.add, operator.sub: operator.sub, operator.mul: operator.mul,
-    operator.truediv: operator.truediv, operator.iadd: operator.add, operator.imul: operator.mul,
-    operator.isub: operator.sub, operator.itruediv: operator.truediv, torch.add: operator.add,
-    torch.sub: operator.sub, torch.mul: operator.mul, torch.div: operator.truediv,
-    "add": operator.add, "add_": operator.add, "mul": operator.mul, "mul_": operator.mul,
-    "sub": operator.sub, "sub_": operator.sub, "div": operator.truediv, "div_": operator.truediv,
-}  # fmt: skip
+    operator.add: operator.add,
+    operator.sub: operator.sub,
+    operator.mul: operator.mul,
+    operator.truediv: operator.truediv,
+    operator.iadd: operator.add,
+    operator.imul: operator.mul,
+    operator.isub: operator.sub,
+    operator.itruediv: operator.truediv,
+    torch.add: operator.add,
+    torch.sub: operator.sub,
+    torch.mul: operator.mul,
+    torch.div: operator.truediv,
+    "add": operator.add,
+    "add_": operator.add,
+    "mul": operator.mul,
+    "mul_": operator.mul,
+    "sub": operator.sub,
+    "sub_": operator.sub,
+    "div": operator.truediv,
+    "div_": operator.truediv,
+}
 POOL_CALLS = {
-    F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d, F.adaptive_max_pool2d, torch.max_pool2d,
-}  # fmt: skip
+    F.max_pool2d,
+    F.avg_pool2d,
+    F.adaptive_avg_pool2d,
+    F.adaptive_max_pool2d,
+    torch.max_pool2d,
+}
 
 
 def _read_module(node: fx.Node, reading: Reading) -> Step | None:
@@ -199,9 +259,13 @@ def _by_unit(parameter: Tensor, place: Place, units: Tensor, ndim: int) -> Tenso
 
 
 def _pooled(
-    node: fx.Node, source: fx.Node, place: Place, shape: tuple[int, ...],
-    pool: Callable[[Tensor], Tensor], keeps_flat: bool,
-) -> Step | None:  # fmt: skip
+    node: fx.Node,
+    source: fx.Node,
+    place: Place,
+    shape: tuple[int, ...],
+    pool: Callable[[Tensor], Tensor],
+    keeps_flat: bool,
+) -> Step | None:
     if place.axis != 1 or len(place.shape) != 4:
         return None
 

@@ -79,9 +79,12 @@ class AffineProgram:
         return np.asarray((without[:, :, None] + change).float().numpy())
 
     def sums(
-        self, state: State, values: NDArray[np.float64], probability: bool,
+        self,
+        state: State,
+        values: NDArray[np.float64],
+        probability: bool,
         units: NDArray[np.int64] | None = None,
-    ) -> NDArray[np.float64]:  # fmt: skip
+    ) -> NDArray[np.float64]:
         """Sum over the batch of the logit or of P(fake) under each do(); shape (units, v)."""
         weight, own, logit = self.weight.cpu(), state.value.cpu(), self._logit(state)
         if units is not None:

@@ -114,9 +114,12 @@ class LocalProgram:
         return self._answer(state, asked, new.shape[1], doses)
 
     def sums(
-        self, state: State, values: Floats, probability: bool,
+        self,
+        state: State,
+        values: Floats,
+        probability: bool,
         units: NDArray[np.int64] | None = None,
-    ) -> Floats:  # fmt: skip
+    ) -> Floats:
         """Sum over the batch of the logit or of P(fake) under each do(); shape (units, v)."""
         logits = torch.from_numpy(self.sweep(state, values, units)).double()
         score = logits.sigmoid() if probability else logits
@@ -167,9 +170,12 @@ class LocalProgram:
         return "\n".join(lines)
 
     def rows_of(
-        self, base: dict[fx.Node, Tensor], units: Tensor, new: Tensor,
+        self,
+        base: dict[fx.Node, Tensor],
+        units: Tensor,
+        new: Tensor,
         made: list[Tensor] | None = None,
-    ) -> list[Tensor]:  # fmt: skip
+    ) -> list[Tensor]:
         """Give what the rest takes, one row a unit, dose and sample.
 
         Parameters

@@ -36,9 +36,14 @@ def _depthwise(run: Run, source: fx.Node, module: nn.Conv2d) -> Tensor:
     rows = value.movedim(0, 2).flatten(0, 1)
     bias = None if module.bias is None else module.bias.detach()[channels]
     out = F.conv2d(
-        rows, module.weight.detach()[channels], bias, module.stride, module.padding,
-        module.dilation, len(channels),
-    )  # fmt: skip
+        rows,
+        module.weight.detach()[channels],
+        bias,
+        module.stride,
+        module.padding,
+        module.dilation,
+        len(channels),
+    )
     return out.reshape(*value.shape[1:3], *out.shape[1:]).movedim(2, 0)
 
 
@@ -61,9 +66,14 @@ def _grouped(value: Tensor, weight: Tensor, module: nn.Conv2d) -> Tensor:
     units, outputs = weight.shape[:2]
     rows = value.movedim(0, 2).flatten(0, 1)
     out = F.conv2d(
-        rows, weight.reshape(units * outputs, 1, *weight.shape[2:]), None, module.stride,
-        module.padding, module.dilation, units,
-    )  # fmt: skip
+        rows,
+        weight.reshape(units * outputs, 1, *weight.shape[2:]),
+        None,
+        module.stride,
+        module.padding,
+        module.dilation,
+        units,
+    )
     return out.reshape(*value.shape[1:3], units, outputs, *out.shape[2:]).movedim(2, 0)
 
 
@@ -72,9 +82,7 @@ def _columns(module: nn.Conv2d, channels: Tensor) -> Tensor:
     weight = module.weight.detach()
     if module.groups == 1:
         return weight[:, channels].transpose(0, 1)
-    each_in, each_out = (
-        module.in_channels // module.groups, module.out_channels // module.groups
-    )  # fmt: skip
+    each_in, each_out = (module.in_channels // module.groups, module.out_channels // module.groups)
     out = weight.new_zeros(len(channels), module.out_channels, *weight.shape[2:])
     for i, channel in enumerate(channels.tolist()):
         group = channel // each_in

@@ -20,9 +20,15 @@ __all__ = ["read_local"]
 
 
 def read_local(
-    traced: TracedDetector, tap: fx.Node, layer: str, suffix: fx.GraphModule,
-    after: set[fx.Node], seen: set[fx.Node], positions: bool, memory: int,
-) -> LocalProgram:  # fmt: skip
+    traced: TracedDetector,
+    tap: fx.Node,
+    layer: str,
+    suffix: fx.GraphModule,
+    after: set[fx.Node],
+    seen: set[fx.Node],
+    positions: bool,
+    memory: int,
+) -> LocalProgram:
     """Read the graph behind a tap.
 
     Parameters
@@ -50,10 +56,22 @@ def read_local(
     cached = [node for node in given if node not in updated]
     known = [n for n in dict.fromkeys([*needs, *cached, *plain]) if n is not tap]
     program = LocalProgram(
-        layer, traced.detector.spec.input_size, extract(traced, [images], [tap, *known]), suffix,
-        extract(traced, given, [result]), tap, place, tuple(known), frozenset(known) - seen,
-        tuple(used), tuple(given), tuple(plain), Cost(0, 0, 0), 1, 1,
-    )  # fmt: skip
+        layer,
+        traced.detector.spec.input_size,
+        extract(traced, [images], [tap, *known]),
+        suffix,
+        extract(traced, given, [result]),
+        tap,
+        place,
+        tuple(known),
+        frozenset(known) - seen,
+        tuple(used),
+        tuple(given),
+        tuple(plain),
+        Cost(0, 0, 0),
+        1,
+        1,
+    )
     return _costed(program, traced, memory)
 
 
@@ -83,9 +101,11 @@ def _inputs(nodes: list[fx.Node], seen: set[fx.Node], traced: TracedDetector) ->
     """List what some nodes read from outside that depends on the images, in graph order."""
     inside = set(nodes)
     wanted = {
-        source for node in nodes for source in node.all_input_nodes
+        source
+        for node in nodes
+        for source in node.all_input_nodes
         if source in seen and source not in inside
-    }  # fmt: skip
+    }
     return [node for node in traced.graph.nodes if node in wanted]
 
 
@@ -119,9 +139,11 @@ def _costed(program: LocalProgram, traced: TracedDetector, memory: int) -> Local
         each = row_bytes(program.rest, rows) + 2 * max(map(value_bytes, made), default=0)
         plainly = row_bytes(program.suffix, [state.value, *bypass])
     return replace(
-        program, cost=Cost(update + rest, plain, whole), rows=max(1, memory // max(each, 1)),
+        program,
+        cost=Cost(update + rest, plain, whole),
+        rows=max(1, memory // max(each, 1)),
         plain_rows=max(1, memory // max(plainly, 1)),
-    )  # fmt: skip
+    )
 
 
 def _ancestors(node: fx.Node) -> set[fx.Node]:

@@ -69,9 +69,12 @@ class Rerun:
         return out
 
     def sums(
-        self, state: State, values: NDArray[np.float64], probability: bool,
+        self,
+        state: State,
+        values: NDArray[np.float64],
+        probability: bool,
         units: NDArray[np.int64] | None = None,
-    ) -> NDArray[np.float64]:  # fmt: skip
+    ) -> NDArray[np.float64]:
         """Sum over the batch of the logit or of P(fake) under each do(); shape (units, v)."""
         logits = torch.from_numpy(self.sweep(state, values, units)).double()
         score = logits.sigmoid() if probability else logits

@@ -65,9 +65,12 @@ class SuffixProgram(Protocol):
         """Set units to values, shape (units, v) or (n, units, v); give logits (n, units, v)."""
 
     def sums(
-        self, state: State, values: NDArray[np.float64], probability: bool,
+        self,
+        state: State,
+        values: NDArray[np.float64],
+        probability: bool,
         units: NDArray[np.int64] | None = None,
-    ) -> NDArray[np.float64]:  # fmt: skip
+    ) -> NDArray[np.float64]:
         """Sum over the batch of the logit or of P(fake) under each do(); shape (units, v)."""
 
     def donate(
@@ -129,9 +132,12 @@ def _dependants(graph: fx.Graph, start: fx.Node) -> set[fx.Node]:
 
 
 def compile_suffix(
-    detector: Detector | TracedDetector, layer: str, *, positions: bool = False,
+    detector: Detector | TracedDetector,
+    layer: str,
+    *,
+    positions: bool = False,
     memory: int = MEMORY,
-) -> SuffixProgram:  # fmt: skip
+) -> SuffixProgram:
     """Read the graph behind a tap and choose the cheapest exact program.
 
     Parameters

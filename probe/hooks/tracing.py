@@ -76,9 +76,12 @@ class TracedDetector:
                 return name
         known = [name.removeprefix("body.") for name in self.layers]
         raise UnknownNameError(
-            "layer", layer, known, where=self.detector.spec.name,
+            "layer",
+            layer,
+            known,
+            where=self.detector.spec.name,
             remedy=f"List them with `probe layers {self.detector.spec.name}`.",
-        )  # fmt: skip
+        )
 
     def node(self, layer: str) -> fx.Node:
         """Return the node of a layer; see `resolve`."""

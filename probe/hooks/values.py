@@ -15,9 +15,16 @@ from probe.errors import ProbeError, TraceError
 from probe.registry import Registry
 
 __all__ = [
-    "REDUCERS", "Tap", "asked_units", "check_rows", "check_values", "full", "set_unit", "unit_axis",
+    "REDUCERS",
+    "Tap",
+    "asked_units",
+    "check_rows",
+    "check_values",
+    "full",
+    "set_unit",
+    "unit_axis",
     "units_first",
-]  # fmt: skip
+]
 
 #: From values with units on axis 1, shape (n, unit, ...), to (n, unit).
 REDUCERS: Registry[Callable[[Tensor], Tensor]] = Registry("reducer")

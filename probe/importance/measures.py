@@ -57,9 +57,13 @@ Compute = Callable[[Evidence, Floats], Floats]
 
 
 def _register(
-    name: str, *needs: str, neutral: float = 0.0, one_sided: bool = False,
-    causal: bool = True, labels: bool = False,
-) -> Callable[[Compute], Compute]:  # fmt: skip
+    name: str,
+    *needs: str,
+    neutral: float = 0.0,
+    one_sided: bool = False,
+    causal: bool = True,
+    labels: bool = False,
+) -> Callable[[Compute], Compute]:
     def add(compute: Compute) -> Compute:
         measure = Measure(compute, frozenset(needs), neutral, one_sided, causal, labels)
         MEASURES.register(name)(measure)

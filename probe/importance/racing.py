@@ -218,17 +218,26 @@ def _told(
 ) -> TopUnits:
     frame = pd.DataFrame(
         {
-            "unit": np.arange(len(race.sums)), "chosen": race.accepted,
-            "gain": 2 * race.sums / np.maximum(race.counts, 1) - 1, "low": 2 * race.low - 1,
-            "high": 2 * race.high - 1, "images": race.counts,
+            "unit": np.arange(len(race.sums)),
+            "chosen": race.accepted,
+            "gain": 2 * race.sums / np.maximum(race.counts, 1) - 1,
+            "low": 2 * race.low - 1,
+            "high": 2 * race.high - 1,
+            "images": race.counts,
         }
-    )  # fmt: skip
+    )
     full, passes = len(dataset) * len(race.sums), int(race.counts.sum())
     return TopUnits(
         frame,
         {
-            "k": race.k, "delta": delta, "passes": passes, "full": full, "saved": full - passes,
-            "layer": path, "detector": detector.fingerprint, "dataset": dataset.fingerprint,
+            "k": race.k,
+            "delta": delta,
+            "passes": passes,
+            "full": full,
+            "saved": full - passes,
+            "layer": path,
+            "detector": detector.fingerprint,
+            "dataset": dataset.fingerprint,
             "seed": seed,
         },
-    )  # fmt: skip
+    )

@@ -265,9 +265,17 @@ def gather(
     elif "weight" in needs or isinstance(program, AffineProgram):
         weight = mean_weight(program, states, cut)
     return Evidence(
-        states.part.labels, codes, swept.logits, values, swept.sums, swept.ablated, seen.activation,
-        seen.high - seen.low, weight, parts,
-    )  # fmt: skip
+        states.part.labels,
+        codes,
+        swept.logits,
+        values,
+        swept.sums,
+        swept.ablated,
+        seen.activation,
+        seen.high - seen.low,
+        weight,
+        parts,
+    )
 
 
 @dataclass(frozen=True)
@@ -342,10 +350,16 @@ class _Swept:
 
     @classmethod
     def of(
-        cls, program: SuffixProgram, states: States, sweep: Sweep, needs: frozenset[str],
-        values: Floats, reference: Floats | None, codes: NDArray[np.int64],
+        cls,
+        program: SuffixProgram,
+        states: States,
+        sweep: Sweep,
+        needs: frozenset[str],
+        values: Floats,
+        reference: Floats | None,
+        codes: NDArray[np.int64],
         advance: Callable[[int], None],
-    ) -> _Swept:  # fmt: skip
+    ) -> _Swept:
         units, doses = values.shape
         sums = np.zeros((int(codes.max()) + 1 if "responses" in needs else 0, units, doses))
         ablated = table((len(states) if "ablated" in needs else 0, units))
@@ -360,7 +374,7 @@ class _Swept:
                     program.sweep(state, reference[:, None])[:, :, 0]
                     if reference is not None
                     else program.donate(state, next(donors))
-                )  # fmt: skip
+                )
             advance(len(state.value))
         if sweep.output == "p_real" and len(sums):
             sums = np.bincount(codes, minlength=len(sums))[:, None, None] - sums
@@ -368,9 +382,13 @@ class _Swept:
 
 
 def _add(
-    sums: Floats, program: SuffixProgram, state: State, values: Floats, output: str,
+    sums: Floats,
+    program: SuffixProgram,
+    state: State,
+    values: Floats,
+    output: str,
     groups: NDArray[np.int64],
-) -> None:  # fmt: skip
+) -> None:
     """Add a batch's scores under all doses, by group of clusters."""
     probability = output != "logit"
     if len(sums) == 1:

@@ -164,9 +164,14 @@ def neuron_importance(
     if n_values < 2:
         raise ProbeError(f"n_values={n_values} was given; a dose-response needs at least 2.")
     sweep = Sweep(
-        reading, output or reading.output, n_values, grid, ablation,
-        batch_size or reading.batch_size, seed,
-    )  # fmt: skip
+        reading,
+        output or reading.output,
+        n_values,
+        grid,
+        ablation,
+        batch_size or reading.batch_size,
+        seed,
+    )
     given = by_name(datasets)
     parts = {name: draw(part, reading.most, seed, order) for name, part in given.items()}
     alone = one_class(list(given.values()), mode, order, seed)
@@ -203,9 +208,10 @@ def neuron_importance(
     data = _assembled(found, parts, asking)
     shape = data["effect"].shape
     for name, dim, draws in (
-        ("null_effect", "draw", nulls), ("head_effect", "head", random),
+        ("null_effect", "draw", nulls),
+        ("head_effect", "head", random),
         ("shuffled_effect", "shuffled", taught),
-    ):  # fmt: skip
+    ):
         data[name] = ((dim, "dataset", "unit"), np.reshape(draws, (len(draws), *shape)))
     if any(len(part) < len(given[name]) for name, part in parts.items()):
         data["sample"] = (("dataset", "image"), _sample_names(parts))
@@ -216,16 +222,28 @@ def neuron_importance(
     return NeuronTable(
         data.assign_attrs(
             {
-                "measure": measure, "mode": mode, "output": sweep.output, "ablation": ablation,
-                "grid": grid, "positions": int(positions), "layer": path, "table": TABLE,
-                "neutral": asking.chosen.neutral, "one_sided": int(asking.chosen.one_sided),
+                "measure": measure,
+                "mode": mode,
+                "output": sweep.output,
+                "ablation": ablation,
+                "grid": grid,
+                "positions": int(positions),
+                "layer": path,
+                "table": TABLE,
+                "neutral": asking.chosen.neutral,
+                "one_sided": int(asking.chosen.one_sided),
                 "level": level,
-                "program": program.explain(), "detector": detector.fingerprint,
-                "label": detector.name, "spec": detector.spec.to_dict(),
+                "program": program.explain(),
+                "detector": detector.fingerprint,
+                "label": detector.name,
+                "spec": detector.spec.to_dict(),
                 "dataset": {name: part.fingerprint for name, part in given.items()},
-                "order": order, "one_class": alone,
+                "order": order,
+                "one_class": alone,
                 "n_available": {name: len(part) for name, part in given.items()},
-                "seed": seed, "null_key": asked, "n_permutations": n_permutations,
+                "seed": seed,
+                "null_key": asked,
+                "n_permutations": n_permutations,
                 "n_resamples": n_resamples,
                 "cards": {name: dict(part.card) for name, part in parts.items()},
                 "splits": {n: sorted(set(p.samples.table["split"])) for n, p in parts.items()},
@@ -233,7 +251,7 @@ def neuron_importance(
                 "n_clusters": {n: len(np.unique(p.samples.clusters)) for n, p in parts.items()},
             }
         )
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -287,9 +305,12 @@ class _Asking:
         }
 
     def about(
-        self, traced: TracedDetector, program: SuffixProgram, part: Dataset,
+        self,
+        traced: TracedDetector,
+        program: SuffixProgram,
+        part: Dataset,
         advance: Callable[[int], None],
-    ) -> _Found:  # fmt: skip
+    ) -> _Found:
         """Sweep one dataset and compute its columns."""
         needs = frozenset({"responses", "ablated"}).union(
             *(MEASURES[name].needs for name in (self.measure, *self.also))
@@ -346,9 +367,12 @@ class _Asking:
         return np.concatenate(blocks)
 
     def effects_of(
-        self, detector: Detector, path: str, parts: dict[str, Dataset],
+        self,
+        detector: Detector,
+        path: str,
+        parts: dict[str, Dataset],
         advance: Callable[[int], None],
-    ) -> Floats:  # fmt: skip
+    ) -> Floats:
         """Measure a null detector, shape (dataset, unit)."""
         traced = trace(detector)
         program = _compiled(traced, path, self.positions)
@@ -360,9 +384,12 @@ class _Asking:
         return np.stack(rows)
 
     def effect(
-        self, program: SuffixProgram, states: States, advance: Callable[[int], None],
+        self,
+        program: SuffixProgram,
+        states: States,
+        advance: Callable[[int], None],
         cut: Cut | None = None,
-    ) -> Floats:  # fmt: skip
+    ) -> Floats:
         """Measure one dataset without intervals, shape (unit,)."""
         none = np.zeros(len(states), dtype=np.int64)
         needs = self.chosen.needs
@@ -371,9 +398,13 @@ class _Asking:
 
 
 def _random_effects(
-    detector: Detector, program: SuffixProgram, found: list[_Found], asking: _Asking,
-    count: int, advance: Callable[[int], None],
-) -> list[Floats]:  # fmt: skip
+    detector: Detector,
+    program: SuffixProgram,
+    found: list[_Found],
+    asking: _Asking,
+    count: int,
+    advance: Callable[[int], None],
+) -> list[Floats]:
     """Measure random heads on the states at hand, each of shape (dataset, unit)."""
     out = []
     for head in random_heads(detector, program, count, asking.seed):
@@ -403,33 +434,38 @@ def _assembled(found: list[_Found], parts: dict[str, Dataset], asking: _Asking) 
             "response": (
                 (*dims, "dose"),
                 np.stack(
-                    [one.evidence.responses(np.ones((1, one.evidence.n_clusters)))[0]
-                     for one in found]
+                    [
+                        one.evidence.responses(np.ones((1, one.evidence.n_clusters)))[0]
+                        for one in found
+                    ]
                 ),
             ),
             "beside": (("measure", *dims), np.reshape(beside, (len(beside), len(found), units))),
             "resampled": (("resample", *dims), _together([one.resampled for one in found])),
         },
         coords={
-            "dataset": list(parts), "unit": np.arange(units),
+            "dataset": list(parts),
+            "unit": np.arange(units),
             "measure": list(asking.also),
         },
-    )  # fmt: skip
+    )
     return data
 
 
 def _together(resampled: list[Floats]) -> Floats:
     """Stack over datasets; a dataset without intervals has NaN in every resample."""
     most = max(len(one) for one in resampled)
-    full = [one if len(one) == most else np.broadcast_to(one[:1], (most, one.shape[1]))
-            for one in resampled]  # fmt: skip
+    full = [
+        one if len(one) == most else np.broadcast_to(one[:1], (most, one.shape[1]))
+        for one in resampled
+    ]
     return np.stack(full, axis=1)
 
 
 def _compiled(traced: TracedDetector, path: str, positions: bool) -> SuffixProgram:
-    return compile_suffix(traced, path, positions=True) if positions else compile_suffix(
-        traced, path
-    )  # fmt: skip
+    return (
+        compile_suffix(traced, path, positions=True) if positions else compile_suffix(traced, path)
+    )
 
 
 def _heads(n_random: int | None, program: SuffixProgram, measure: str) -> int:
@@ -493,11 +529,22 @@ def _null_key(
     """Identify an untrained null by all that it depends on; the trained weights are not of it."""
     spec, sweep = detector.spec, asking.sweep
     key = [
-        spec.name, spec.input_size, sorted(spec.options.items()), layer, asking.measure,
-        asking.positions, sweep.mode.clamp, sweep.mode.most, sweep.output, sweep.n_values,
-        sweep.grid, sweep.ablation, {name: part.fingerprint for name, part in parts.items()},
-        draws, asking.seed,
-    ]  # fmt: skip
+        spec.name,
+        spec.input_size,
+        sorted(spec.options.items()),
+        layer,
+        asking.measure,
+        asking.positions,
+        sweep.mode.clamp,
+        sweep.mode.most,
+        sweep.output,
+        sweep.n_values,
+        sweep.grid,
+        sweep.ablation,
+        {name: part.fingerprint for name, part in parts.items()},
+        draws,
+        asking.seed,
+    ]
     key += [asking.precision] if asking.precision != FLOAT32 else []
     return json.dumps(key, default=str)
 

@@ -78,18 +78,25 @@ def score(request: Request, out: Path) -> None:
         found = {}
         for label in labels:
             found[label] = _scored(
-                request.detector(label), seen.pixels,
-                given["layers"].get(label, ""), given["reducers"].get(label, "mean"),
-            )  # fmt: skip
+                request.detector(label),
+                seen.pixels,
+                given["layers"].get(label, ""),
+                given["reducers"].get(label, "mean"),
+            )
             advance(1)
         values = _measured(seen.pixels)
         advance(1)
     content = {
-        "rule": seen.rule, "notes": list(seen.notes), "box": seen.box, "faces": seen.faces,
+        "rule": seen.rule,
+        "notes": list(seen.notes),
+        "box": seen.box,
+        "faces": seen.faces,
         "size": [pixels.shape[1], pixels.shape[0]],
         "seen_size": [seen.pixels.shape[1], seen.pixels.shape[0]],
-        "detectors": found, "measurements": values, "region": ELLIPSE,
-    }  # fmt: skip
+        "detectors": found,
+        "measurements": values,
+        "region": ELLIPSE,
+    }
     # No number is written as NaN, which JSON does not know.
     (out / RESULT).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
@@ -138,9 +145,7 @@ def _cut_out(pixels: NDArray[np.uint8], rule: Mapping[str, Any], notes: tuple[st
     )
 
 
-def _remarks(
-    rules: list[Mapping[str, Any]], cut: list[Mapping[str, Any]]
-) -> tuple[str, ...]:  # fmt: skip
+def _remarks(rules: list[Mapping[str, Any]], cut: list[Mapping[str, Any]]) -> tuple[str, ...]:
     notes = []
     if any(rule != cut[0] for rule in rules):
         notes.append("The run's datasets were cut by several rules; the first of them is used.")
@@ -172,8 +177,10 @@ def _scored(
     values, logits = recorder(images)
     activation = values[recorder.names[0]][0].float().cpu().numpy()
     return {
-        "logit": _number(logits[0]), "layer": layer, "activation": [_number(v) for v in activation],
-    }  # fmt: skip
+        "logit": _number(logits[0]),
+        "layer": layer,
+        "activation": [_number(v) for v in activation],
+    }
 
 
 def _measured(pixels: NDArray[np.uint8]) -> dict[str, float | None]:

@@ -50,9 +50,19 @@ class Ablation:
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row a set, dataset and metric."""
         columns = [
-            "full", "without", "drop", "drop_low", "drop_high",
-            "excess", "excess_low", "excess_high", "p", "n_units", "n_distinct", "balance",
-        ]  # fmt: skip
+            "full",
+            "without",
+            "drop",
+            "drop_low",
+            "drop_high",
+            "excess",
+            "excess_low",
+            "excess_high",
+            "p",
+            "n_units",
+            "n_distinct",
+            "balance",
+        ]
         frame = self.data[columns].to_dataframe().reset_index()
         return frame[["set", "dataset", "metric", *columns]]
 

@@ -164,9 +164,13 @@ def reappearing(match: Match, first: ArrayLike, second: ArrayLike) -> dict[str, 
     expected, p = _by_chance(pairs, int(inside.sum()), int(outside.sum()), both)
     mean = float(match.correlation[inside].mean()) if inside.any() else float("nan")
     return {
-        "first": int(inside.sum()), "second": int(outside.sum()), "both": both,
-        "expected": expected, "p": p, "correlation": mean,
-    }  # fmt: skip
+        "first": int(inside.sum()),
+        "second": int(outside.sum()),
+        "both": both,
+        "expected": expected,
+        "p": p,
+        "correlation": mean,
+    }
 
 
 def compare_neurons(
@@ -210,12 +214,18 @@ def compare_neurons(
             expected, p = _by_chance(units, len(x), len(y), len(x & y))
             rows.append(
                 {
-                    "first": one, "second": two, "set": name, "n_first": len(x),
-                    "n_second": len(y), "both": len(x & y), "expected": expected,
+                    "first": one,
+                    "second": two,
+                    "set": name,
+                    "n_first": len(x),
+                    "n_second": len(y),
+                    "both": len(x & y),
+                    "expected": expected,
                     "jaccard": len(x & y) / len(x | y) if x | y else float("nan"),
-                    "p": p, "spearman": rank,
+                    "p": p,
+                    "spearman": rank,
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(rows)
 
 

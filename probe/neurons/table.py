@@ -21,9 +21,17 @@ TABLE = 2
 
 #: Columns of the exported table, in this order.
 COLUMNS = (
-    "effect", "effect_low", "effect_high", "slope", "rank",
-    "contribution", "contribution_low", "contribution_high", "p", "p_max",
-)  # fmt: skip
+    "effect",
+    "effect_low",
+    "effect_high",
+    "slope",
+    "rank",
+    "contribution",
+    "contribution_low",
+    "contribution_high",
+    "p",
+    "p_max",
+)
 
 
 @dataclass(frozen=True)

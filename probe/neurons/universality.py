@@ -172,9 +172,11 @@ class Universality:
         if "q" in data:
             last = data.isel(at_least=-1)
             frame = frame.assign(
-                p=last["p_partial"].values, q=last["q"].values, q_by=last["q_by"].values,
+                p=last["p_partial"].values,
+                q=last["q"].values,
+                q_by=last["q_by"].values,
                 contributes_in=data["significant"].values.sum(axis=0),
-            )  # fmt: skip
+            )
         frame["n_datasets"] = data["n_datasets"].values
         for name in data["dataset"].values:
             frame[str(name)] = data["selected"].sel(dataset=name).values
@@ -284,10 +286,14 @@ def universal_neurons(
         },
         coords={"count": np.arange(len(lists) + 1)},
         attrs={
-            **data.attrs, "top": top, "kept": kept, "alpha": alpha, "correction": correction,
+            **data.attrs,
+            "top": top,
+            "kept": kept,
+            "alpha": alpha,
+            "correction": correction,
             "combination": combination,
         },
-    )  # fmt: skip
+    )
     if "beside" in data and "weight_range" in data["measure"].values:
         # One explanation for all datasets: the mean over them.
         out["weight_range"] = data["beside"].sel(measure="weight_range", drop=True).mean("dataset")
@@ -350,12 +356,13 @@ def _excesses(out: xr.Dataset, draws: Floats, data: xr.Dataset, kept: int) -> xr
     return xr.Dataset(
         {
             key if key == "expected" or key == "excess" else f"excess_{key}": (
-                "null", np.array([getattr(one, key) for one in found.values()])
+                "null",
+                np.array([getattr(one, key) for one in found.values()]),
             )
             for key in columns
         },
         coords={"null": list(found)},
-    )  # fmt: skip
+    )
 
 
 def _histogram(selected: NDArray[np.bool_]) -> NDArray[np.int64]:

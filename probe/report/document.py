@@ -27,21 +27,39 @@ if TYPE_CHECKING:
     from probe.claims import Claim
 
 __all__ = [
-    "LARGEST", "Facts", "Items", "Picture", "Section", "Table", "Text", "Verdict", "drawn",
-    "find_browser", "print_pdf", "render", "spanned", "stored",
-]  # fmt: skip
+    "LARGEST",
+    "Facts",
+    "Items",
+    "Picture",
+    "Section",
+    "Table",
+    "Text",
+    "Verdict",
+    "drawn",
+    "find_browser",
+    "print_pdf",
+    "render",
+    "spanned",
+    "stored",
+]
 
 #: Bytes that a report may have.
 LARGEST = 20_000_000
 
 #: Names of a Chromium, and where macOS and Windows keep one that is on no path.
 BROWSERS = (
-    "chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge",
-    "microsoft-edge", "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+    "msedge",
+    "microsoft-edge",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
     "C:/Program Files/Google/Chrome/Application/chrome.exe",
     "C:/Program Files (x86)/Microsoft/Edge/Application/msedge.exe",
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -133,8 +151,9 @@ def render(title: str, head: Sequence[Block], sections: Sequence[Section], foot:
         If it is larger than `LARGEST` bytes.
     """
     # Names of datasets and detectors come from files of others: everything is escaped.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-                              lstrip_blocks=True)  # fmt: skip
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     source = resources.files("probe.report").joinpath("document.html").read_text("utf-8")
     text = environment.from_string(source).render(
         title=title, head=head, sections=sections, foot=foot, marks=MARKS
@@ -224,12 +243,19 @@ def print_pdf(page: Path, out: Path) -> Path:
     partial = out.with_name(out.name + ".part")
     with tempfile.TemporaryDirectory(prefix="probe-pdf-") as profile:
         command = [
-            browser, "--headless", "--disable-gpu", f"--user-data-dir={profile}",
-            "--no-pdf-header-footer", "--disable-background-networking", "--disable-sync",
+            browser,
+            "--headless",
+            "--disable-gpu",
+            f"--user-data-dir={profile}",
+            "--no-pdf-header-footer",
+            "--disable-background-networking",
+            "--disable-sync",
             # Nothing outside the file is asked for, whatever it holds.
-            "--host-resolver-rules=MAP * ~NOTFOUND", f"--print-to-pdf={partial.resolve()}",
-            *_sandbox(), page.resolve().as_uri(),
-        ]  # fmt: skip
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            f"--print-to-pdf={partial.resolve()}",
+            *_sandbox(),
+            page.resolve().as_uri(),
+        ]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=180)
             failed = done.returncode != 0 or not partial.is_file()

@@ -28,14 +28,20 @@ def similarity(found: MapSimilarity) -> None:
     columns = ["mean", "null_mean", "over_null"]
     columns += ["retrained_mean", "over_retrained"] if trained else []
     names = {
-        "mean": "SSIM", "null_mean": "other image", "over_null": "over that",
-        "retrained_mean": "other seeds", "over_retrained": "over those",
-    }  # fmt: skip
+        "mean": "SSIM",
+        "null_mean": "other image",
+        "over_null": "over that",
+        "retrained_mean": "other seeds",
+        "over_retrained": "over those",
+    }
     bins = [str(name) for name in data["bin"].values]
     table = Table(
-        "dataset", *(names[c] for c in columns), *bins, "n (clusters)",
+        "dataset",
+        *(names[c] for c in columns),
+        *bins,
+        "n (clusters)",
         title=plain(f"similarity of maps of {_listed(data)} ({data.attrs['mode']})"),
-    )  # fmt: skip
+    )
     for name in data["dataset"].values:
         at = data.sel(dataset=name)
         cells = [_bounded(at, column) for column in columns]
@@ -101,9 +107,11 @@ def attention(found: RegionAttention) -> None:
     for part in map(str, data["part"].values):
         mass = "mass" if part == "magnitude" else f"{part} mass"
         table = Table(
-            "images", *regions, "n",
+            "images",
+            *regions,
+            "n",
             title=f"log2 of share of {mass} over share of area: 0 is as even attention",
-        )  # fmt: skip
+        )
         for group in data["group"].values:
             at = data.sel(group=group, part=part)
             cells = [_mark(at.sel(region=region)) for region in regions]

@@ -17,8 +17,9 @@ __all__ = ["print_maps", "print_methods"]
 
 def print_methods(methods: Any, families: Any) -> None:
     """Print the registered methods by what they rest on, with options and sources."""
-    table = Table("method", "rests on", "sign", "sums to the target", "compares with", "options",
-                  "source")  # fmt: skip
+    table = Table(
+        "method", "rests on", "sign", "sums to the target", "compares with", "options", "source"
+    )
     for family, module in families.items():
         for name in methods:
             method = methods[name]
@@ -26,18 +27,23 @@ def print_methods(methods: Any, families: Any) -> None:
                 continue
             options = ", ".join(f"{key}={value}" for key, value in method.options.items())
             table.add_row(
-                name, family, "±" if method.signed else "magnitude",
-                "yes" if method.complete else "", method.baseline or "", options,
+                name,
+                family,
+                "±" if method.signed else "magnitude",
+                "yes" if method.complete else "",
+                method.baseline or "",
+                options,
                 plain(method.paper),
-            )  # fmt: skip
+            )
     out().print(table)
     out().print("Compared with: black, blur, mean, or pair (the real image of a fake).")
 
 
 def print_maps(found: Several) -> None:
     """Print one line a detector and method: what was explained, where, and what the maps hold."""
-    table = Table("detector", "method", "layer", "images", "logit", "share towards the target",
-                  "gap")  # fmt: skip
+    table = Table(
+        "detector", "method", "layer", "images", "logit", "share towards the target", "gap"
+    )
     targets = set()
     for (label, name), maps in found.maps.items():
         attrs, frame = maps.data.attrs, maps.to_dataframe()
@@ -46,10 +52,14 @@ def print_maps(found: Several) -> None:
         share = float(frame["positive"].sum()) / mass if mass > 0 else float("nan")
         gap = float(attrs["relative_gap"])
         table.add_row(
-            label, name, plain(str(attrs["layer"])), str(len(maps)),
-            f"{frame['value'].mean():+.2f}", f"{share:.2f}" if maps.signed else "magnitude",
+            label,
+            name,
+            plain(str(attrs["layer"])),
+            str(len(maps)),
+            f"{frame['value'].mean():+.2f}",
+            f"{share:.2f}" if maps.signed else "magnitude",
             f"{gap:.1%}" if np.isfinite(gap) else "",
-        )  # fmt: skip
+        )
     out().print(table)
     out().print(
         f"Explained: {plain(', '.join(sorted(targets)))}. The gap is what maps miss of the sum "

@@ -133,11 +133,12 @@ def ablation(found: Ablation) -> None:
         "records"
     ):
         table.add_row(
-            plain(str(row['set'])), f"{row['n_units']:g}",
+            plain(str(row["set"])),
+            f"{row['n_units']:g}",
             f"{row['drop']:+.3f}{_bounds(row['drop_low'], row['drop_high'], '+.3f')}",
             f"{row['excess']:+.3f}{_bounds(row['excess_low'], row['excess_high'], '+.3f')}",
             f"{row['p']:.3f}",
-        )  # fmt: skip
+        )
     out().print(table)
     out().print(
         f"Chosen on: {attrs['chosen_on']}. Beside {attrs['n_random']} random sets matched in "
@@ -175,11 +176,12 @@ def heads(found: HeadTable) -> None:
         name = f"{row['held_out']}{' (seen in training)' if row['seen'] else ''}"
         gain = "" if np.isnan(row["gain"]) else f"{row['gain']:+.3f}"
         table.add_row(
-            plain(name), str(row["head"]),
+            plain(name),
+            str(row["head"]),
             f"{row['auroc']:.3f}{_bounds(row['low'], row['high'], '.3f')}",
             f"{gain}{_bounds(row['gain_low'], row['gain_high'], '+.3f')}",
             str(row["n_units"]) if row["head"] == "universal" else "",
-        )  # fmt: skip
+        )
     out().print(table)
 
 
@@ -187,13 +189,23 @@ def calibration(found: Calibration) -> None:
     """Print how rules fare on planted detectors."""
     for (units, effect), rows in found.to_dataframe().groupby(["units", "effect"], sort=False):
         table = Table(
-            "rule", "power", "false rate", "lacking one dataset", "false discovery", "AUC", "ms",
+            "rule",
+            "power",
+            "false rate",
+            "lacking one dataset",
+            "false discovery",
+            "AUC",
+            "ms",
             title=f"{units} units, effect {effect}, nominal 5 %",
-        )  # fmt: skip
+        )
         for row in rows.to_dict("records"):
             table.add_row(
-                plain(str(row['rule'])), f"{row['power']:.2f}", f"{row['false_rate']:.3f}",
-                f"{row['false_near']:.3f}", f"{row['false_discovery']:.3f}", f"{row['auc']:.3f}",
+                plain(str(row["rule"])),
+                f"{row['power']:.2f}",
+                f"{row['false_rate']:.3f}",
+                f"{row['false_near']:.3f}",
+                f"{row['false_discovery']:.3f}",
+                f"{row['auc']:.3f}",
                 f"{1e3 * row['seconds']:.0f}",
-            )  # fmt: skip
+            )
         out().print(table)

@@ -12,28 +12,59 @@ __all__ = ["PUBLISHED", "beside_published", "why_none"]
 #: Frame AUROC of DeepfakeBench's detectors, trained on FaceForensics++ c23, by dataset.
 PUBLISHED: dict[str, dict[str, float]] = {
     "meso4": {
-        "FF++ c23": 0.608, "DF": 0.677, "F2F": 0.617, "FS": 0.595, "NT": 0.570,
-        "Celeb-DF v1": 0.736, "Celeb-DF v2": 0.609, "DFD": 0.548, "DFDC": 0.556,
+        "FF++ c23": 0.608,
+        "DF": 0.677,
+        "F2F": 0.617,
+        "FS": 0.595,
+        "NT": 0.570,
+        "Celeb-DF v1": 0.736,
+        "Celeb-DF v2": 0.609,
+        "DFD": 0.548,
+        "DFDC": 0.556,
     },
     "mesoinception4": {
-        "FF++ c23": 0.758, "DF": 0.854, "F2F": 0.809, "FS": 0.742, "NT": 0.652,
-        "Celeb-DF v1": 0.737, "Celeb-DF v2": 0.697, "DFD": 0.607, "DFDC": 0.623,
+        "FF++ c23": 0.758,
+        "DF": 0.854,
+        "F2F": 0.809,
+        "FS": 0.742,
+        "NT": 0.652,
+        "Celeb-DF v1": 0.737,
+        "Celeb-DF v2": 0.697,
+        "DFD": 0.607,
+        "DFDC": 0.623,
     },
     "xception": {
-        "FF++ c23": 0.964, "DF": 0.980, "F2F": 0.979, "FS": 0.983, "NT": 0.939,
-        "Celeb-DF v1": 0.779, "Celeb-DF v2": 0.737, "DFD": 0.816, "DFDC": 0.708,
+        "FF++ c23": 0.964,
+        "DF": 0.980,
+        "F2F": 0.979,
+        "FS": 0.983,
+        "NT": 0.939,
+        "Celeb-DF v1": 0.779,
+        "Celeb-DF v2": 0.737,
+        "DFD": 0.816,
+        "DFDC": 0.708,
     },
     "efficientnet_b4": {
-        "FF++ c23": 0.957, "DF": 0.976, "F2F": 0.976, "FS": 0.980, "NT": 0.931,
-        "Celeb-DF v1": 0.791, "Celeb-DF v2": 0.749, "DFD": 0.815, "DFDC": 0.696,
+        "FF++ c23": 0.957,
+        "DF": 0.976,
+        "F2F": 0.976,
+        "FS": 0.980,
+        "NT": 0.931,
+        "Celeb-DF v1": 0.791,
+        "Celeb-DF v2": 0.749,
+        "DFD": 0.815,
+        "DFDC": 0.696,
     },
-}  # fmt: skip
+}
 
 #: What a run's datasets are called by each layout, and what they are published as.
 _METHODS = {"deepfakes": "DF", "face2face": "F2F", "faceswap": "FS", "neuraltextures": "NT"}
 _OTHERS = {
-    "celebdf-v1": "Celeb-DF v1", "celebdf-v2": "Celeb-DF v2", "dfd": "DFD", "dfdc": "DFDC",
-}  # fmt: skip
+    "celebdf-v1": "Celeb-DF v1",
+    "celebdf-v2": "Celeb-DF v2",
+    "dfd": "DFD",
+    "dfdc": "DFDC",
+}
 
 COLUMNS = ["detector", "dataset", "published_as", "published", "value", "low", "high"]
 
@@ -67,11 +98,17 @@ def beside_published(
         figures = PUBLISHED.get(label.partition("/")[0], {})
         known = dataset_of(name, cards)
         if known in figures and is_published(specs.get(label, {}), cards):
-            rows.append({
-                "detector": label, "dataset": name, "published_as": known,
-                "published": figures[known], "value": row["value"], "low": row["low"],
-                "high": row["high"],
-            })  # fmt: skip
+            rows.append(
+                {
+                    "detector": label,
+                    "dataset": name,
+                    "published_as": known,
+                    "published": figures[known],
+                    "value": row["value"],
+                    "low": row["low"],
+                    "high": row["high"],
+                }
+            )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

@@ -29,10 +29,11 @@ def responses(found: ResponseReport) -> None:
         clear = bool(row["answer_kind"])
         table.add_row(
             f"{row['unit']}{' (universal)' if row['universal'] else ''}",
-            plain(str(row["answer"])), str(row["answer_kind"]),
+            plain(str(row["answer"])),
+            str(row["answer_kind"]),
             f"{row['answer_effect']:+.2f}" if clear else "",
             f"{row['answer_q']:.4f}" if clear else "",
-        )  # fmt: skip
+        )
     out().print(table)
     if found.has_doses:
         _logits(found)
@@ -71,8 +72,9 @@ def responses_sentence(found: ResponseReport) -> str:
     """Say how many units respond to what."""
     frame, parts = found.answers(), []
     for kind, text in (
-        ("dose", "respond to an artefact turned up"), ("correlation", "go with a measurement"),
-    ):  # fmt: skip
+        ("dose", "respond to an artefact turned up"),
+        ("correlation", "go with a measurement"),
+    ):
         names = frame.loc[frame["answer_kind"] == kind, "answer"].value_counts()
         if len(names):
             some = ", ".join(f"{name} {count}" for name, count in names.items())

@@ -157,16 +157,22 @@ def head_of(run: Material) -> list[Block]:
         Text(f"A run of probe: {several}, made {made or 'at an unknown date'}.", "small"),
     ]
     if manifest.get("simulated"):
-        blocks.append(Text(
-            "Simulated data: the images are rendered by the embedded lab. Nothing here is a "
-            "finding about real forgeries or about published detectors.", "note",
-        ))  # fmt: skip
+        blocks.append(
+            Text(
+                "Simulated data: the images are rendered by the embedded lab. Nothing here is a "
+                "finding about real forgeries or about published detectors.",
+                "note",
+            )
+        )
     if not manifest.get("complete"):
         left = ", ".join(_unfinished(manifest)) or "its end"
-        blocks.append(Text(
-            f"This run is not finished (still to come: {left}). The report says what is there; run "
-            "the command again, and it goes on.", "missing",
-        ))  # fmt: skip
+        blocks.append(
+            Text(
+                f"This run is not finished (still to come: {left}). The report says what is "
+                "there; run the command again, and it goes on.",
+                "missing",
+            )
+        )
     rows = [(f"{i}. {claim.title}.", _worded(claim)) for i, claim in enumerate(run.claims, 1)]
     return [*blocks, Items(rows)]
 
@@ -184,9 +190,17 @@ def _unfinished(manifest: Mapping[str, Any]) -> list[str]:
 def sections_of(run: Material) -> list[Section]:
     """Make all sections; what a run does not hold is said in its place."""
     makers = (
-        _run, _generalization, _artifacts_claim, _neurons, _separability, _artifacts, _heatmaps,
-        _audit, _limits, _provenance,
-    )  # fmt: skip
+        _run,
+        _generalization,
+        _artifacts_claim,
+        _neurons,
+        _separability,
+        _artifacts,
+        _heatmaps,
+        _audit,
+        _limits,
+        _provenance,
+    )
     return [make(run) for make in makers]
 
 
@@ -234,10 +248,12 @@ def _caps(run: Material) -> list[Block]:
         return []
     whole = (study.get("budget") or {}).get("images")
     own = {
-        str(entry.get("name") or entry.get("part") or entry.get("open") or entry.get("layout")):
-        entry["images"]
-        for entry in study.get("datasets", []) if isinstance(entry, dict) and entry.get("images")
-    }  # fmt: skip
+        str(
+            entry.get("name") or entry.get("part") or entry.get("open") or entry.get("layout")
+        ): entry["images"]
+        for entry in study.get("datasets", [])
+        if isinstance(entry, dict) and entry.get("images")
+    }
     said = [f"at most {whole} of each dataset and split"] if whole else []
     said += [f"of {name}, at most {_cap(cap)}" for name, cap in own.items()]
     text = "; ".join(said) if said else "all that there are"
@@ -261,10 +277,16 @@ def _detector_table(run: Material) -> Block:
         length = f"{plan['epochs']}" + (f" × {steps} steps" if steps else "") if plan else ""
         length = length or ("brought" if spec.get("origin", "trained") != "trained" else "–")
         best = metrics.get("best_epoch")
-        rows.append([
-            label, seen, length, "–" if best is None else str(int(best) + 1),
-            spanned(metrics.get("val_auroc", np.nan)), str(plan.get("seed", "–")),
-        ])  # fmt: skip
+        rows.append(
+            [
+                label,
+                seen,
+                length,
+                "–" if best is None else str(int(best) + 1),
+                spanned(metrics.get("val_auroc", np.nan)),
+                str(plan.get("seed", "–")),
+            ]
+        )
     head = ["detector", "trained on", "epochs", "best epoch", "AUROC on val", "seed"]
     return Table("Detectors. The epoch with the best validation is kept.", head, rows, texts=2)
 
@@ -330,12 +352,13 @@ def _generalization(run: Material) -> Section:
     blocks: list[Block] = [Verdict(claim)]
     blocks += _matrix(run)
     blocks += _figure(
-        run, "generalization",
+        run,
+        "generalization",
         "AUROC of each detector at home, on each dataset away, and their mean, with intervals. The "
         "table below has the numbers.",
         "Frame AUROC at home (mean over what a detector was trained on) and away. Intervals over "
         "people, drawn together for all datasets.",
-    )  # fmt: skip
+    )
     rows = []
     for label, word in claim.verdicts.items():
         own = frame[frame["detector"] == label]
@@ -346,15 +369,21 @@ def _generalization(run: Material) -> Section:
         row = mean.iloc[0]
         each = own[(own["dataset"] != MEAN) & own["value"].notna()].sort_values("value")
         worst = each.iloc[0] if len(each) else None
-        rows.append([
-            label, word, spanned(row["home"], row["home_low"], row["home_high"]),
-            spanned(row["value"], row["low"], row["high"]),
-            spanned(row["lost"], row["lost_low"], row["lost_high"]), _p(row["p"]),
-            "–" if worst is None else f"{worst['value']:.2f} ({worst['dataset']})",
-        ])  # fmt: skip
+        rows.append(
+            [
+                label,
+                word,
+                spanned(row["home"], row["home_low"], row["home_high"]),
+                spanned(row["value"], row["low"], row["high"]),
+                spanned(row["lost"], row["lost_low"], row["lost_high"]),
+                _p(row["p"]),
+                "–" if worst is None else f"{worst['value']:.2f} ({worst['dataset']})",
+            ]
+        )
     head = ["detector", "verdict", "home", "mean away", "lost", "p", "lowest away"]
-    blocks.append(Table("AUROC at home and away. Null of what is lost: 0; chance: .50.", head, rows,
-                        texts=2))  # fmt: skip
+    blocks.append(
+        Table("AUROC at home and away. Null of what is lost: 0; chance: .50.", head, rows, texts=2)
+    )
     blocks.append(_sentences(claim))
     return Section(claim.key, f"Claim 1: {_lower(claim.title)}", blocks, [_published(run)])
 
@@ -378,13 +407,15 @@ def _matrix(run: Material) -> list[Block]:
     seen = part.pivot(index="detector", columns="dataset", values="seen").reindex(
         index=data["detector"].values, columns=data["dataset"].values
     )
-    return [drawn(
-        matrix_figure(data, seen=seen.fillna(False).to_numpy(bool)),
-        f"Zero-shot matrix: AUROC of {data.sizes['detector']} detectors on "
-        f"{data.sizes['dataset']} datasets, each with its interval.",
-        "Zero-shot matrix. Framed: the detector was trained on that dataset. Small: 95 % interval "
-        "over people.",
-    )]  # fmt: skip
+    return [
+        drawn(
+            matrix_figure(data, seen=seen.fillna(False).to_numpy(bool)),
+            f"Zero-shot matrix: AUROC of {data.sizes['detector']} detectors on "
+            f"{data.sizes['dataset']} datasets, each with its interval.",
+            "Zero-shot matrix. Framed: the detector was trained on that dataset. Small: 95 % "
+            "interval over people.",
+        )
+    ]
 
 
 def _published(run: Material) -> Section:
@@ -393,16 +424,24 @@ def _published(run: Material) -> Section:
     found = beside_published(run.tables["evaluation"], specs, cards)
     if not len(found):
         why = why_none(run.detectors, specs, run.datasets, cards)
-        blocks: list[Block] = [Text(
-            "DeepfakeBench publishes frame AUROCs of detectors that were trained on "
-            f"FaceForensics++ c23. None stands beside this run's: {why}.", "small",
-        )]  # fmt: skip
+        blocks: list[Block] = [
+            Text(
+                "DeepfakeBench publishes frame AUROCs of detectors that were trained on "
+                f"FaceForensics++ c23. None stands beside this run's: {why}.",
+                "small",
+            )
+        ]
     else:
         rows = [
-            [row["detector"], row["dataset"], str(row["published_as"]),
-             f"{row['published']:.3f}", spanned(row["value"], row["low"], row["high"], ".3f")]
+            [
+                row["detector"],
+                row["dataset"],
+                str(row["published_as"]),
+                f"{row['published']:.3f}",
+                spanned(row["value"], row["low"], row["high"], ".3f"),
+            ]
             for row in found.to_dict("records")
-        ]  # fmt: skip
+        ]
         head = ["detector", "dataset", "published as", "DeepfakeBench", "this run"]
         blocks = [
             Table("Frame AUROC beside DeepfakeBench's.", head, rows, texts=3),
@@ -415,31 +454,38 @@ def _artifacts_claim(run: Material) -> Section:
     claim = run.claims[1]
     blocks: list[Block] = [Verdict(claim)]
     blocks += _figure(
-        run, "specific",
+        run,
+        "specific",
         "Share of the difference of fakes and reals that is specific to single methods, by "
         "detector and layer.",
         "What is specific to single methods: 0 if all methods differ from real images alike, 1 if "
         "no two do. Line: half.",
-    )  # fmt: skip
+    )
     rows = []
     for label, word in claim.verdicts.items():
         by = {one.part: one for one in claim.of(label)}
         specific, telling = by["specific to the method"], by["discriminative"]
-        rows.append([
-            label, word, spanned(specific.value, specific.low, specific.high),
-            spanned(telling.value, telling.low, telling.high), spanned(telling.null),
-            spanned(_head_away(run, label)),
-        ])  # fmt: skip
+        rows.append(
+            [
+                label,
+                word,
+                spanned(specific.value, specific.low, specific.high),
+                spanned(telling.value, telling.low, telling.high),
+                spanned(telling.null),
+                spanned(_head_away(run, label)),
+            ]
+        )
     head = ["detector", "verdict", "specific share", "probe away", "control tasks", "head away"]
     caption = "Share that is specific to methods, and mean AUROC on datasets away from home."
     blocks.append(Table(caption, head, rows, texts=2))
     blocks += _figure(
-        run, "map-similarity",
+        run,
+        "map-similarity",
         "Mean SSIM of Grad-CAM of variants on the same image and on different images, by "
         "architecture, mode and dataset.",
         "Heatmaps of variants: SSIM on one image beside that of different images. Authors mode is "
         "the study's way, which the corrected mode repairs (see the documentation).",
-    )  # fmt: skip
+    )
     blocks.append(_similarity_table(run))
     extra = [
         (one.of, f"{one.verdict}: {one.sentence}")
@@ -464,36 +510,58 @@ def _similarity_table(run: Material) -> Block:
     rows = []
     for (name, mode), part in known.groupby(["architecture", "mode"], sort=False):
         row = part.iloc[-1]
-        rows.append([
-            str(name), str(mode), spanned(row["mean"], row["low"], row["high"]),
-            spanned(row["null_mean"]),
-            spanned(row["over_null"], row["over_null_low"], row["over_null_high"], "+.2f"),
-            _p(row["over_null_p"]), spanned(row["retrained_mean"]),
-            *(str(int(row[f"count_{name}"])) for name in ("<.7", ".7-.9", ">=.9")),
-            f"{int(row['n_samples'])} ({int(row['n_clusters'])})",
-        ])  # fmt: skip
-    head = ["architecture", "mode", "SSIM", "other image", "over that", "p", "other seeds", "< .7",
-            ".7–.9", "≥ .9", "fakes (people)"]  # fmt: skip
-    return Table("SSIM of Grad-CAM of variants, all datasets; fakes in the study's bins.", head,
-                 rows, texts=2)  # fmt: skip
+        rows.append(
+            [
+                str(name),
+                str(mode),
+                spanned(row["mean"], row["low"], row["high"]),
+                spanned(row["null_mean"]),
+                spanned(row["over_null"], row["over_null_low"], row["over_null_high"], "+.2f"),
+                _p(row["over_null_p"]),
+                spanned(row["retrained_mean"]),
+                *(str(int(row[f"count_{name}"])) for name in ("<.7", ".7-.9", ">=.9")),
+                f"{int(row['n_samples'])} ({int(row['n_clusters'])})",
+            ]
+        )
+    head = [
+        "architecture",
+        "mode",
+        "SSIM",
+        "other image",
+        "over that",
+        "p",
+        "other seeds",
+        "< .7",
+        ".7–.9",
+        "≥ .9",
+        "fakes (people)",
+    ]
+    return Table(
+        "SSIM of Grad-CAM of variants, all datasets; fakes in the study's bins.",
+        head,
+        rows,
+        texts=2,
+    )
 
 
 def _neurons(run: Material) -> Section:
     claim = run.claims[2]
     blocks: list[Block] = [Verdict(claim)]
     blocks += _figure(
-        run, "universal-units",
+        run,
+        "universal-units",
         "Share of units counted in all lists, beside nulls, and share found by the test, by "
         "detector.",
         "Universal units. Counted: among the top of every dataset, as the study counts. Found by "
         "test: contribute to detection in every dataset. Marks: what nulls expect of the count.",
-    )  # fmt: skip
+    )
     blocks += _figure(
-        run, "ablation",
+        run,
+        "ablation",
         "AUROC lost without universal units beyond matched random sets, with intervals.",
         "What detection loses without the units, beyond random sets of the same size and weight, "
         "on people who had no part in choosing them.",
-    )  # fmt: skip
+    )
     blocks.append(_neuron_table(run, claim))
     blocks += _counts(run)
     blocks.append(_sentences(claim))
@@ -512,23 +580,54 @@ def _neuron_table(run: Material, claim: Claim) -> Block:
             continue
         row, expected = known.iloc[0], known.set_index("null")["expected"]
         out = taken[
-            (taken["detector"] == label) & (taken["set"] == "universal")
-            & (taken["dataset"] == MEAN) & (taken["metric"] == "auroc")
-        ]  # fmt: skip
-        loss = [
-            spanned(out["excess"].iloc[0], out["excess_low"].iloc[0], out["excess_high"].iloc[0],
-                    "+.3f"), _p(out["p"].iloc[0]),
-        ] if len(out) else ["–", "–"]  # fmt: skip
-        rows.append([
-            label, word, f"{row['n_units']:.0f}",
-            f"{row['universal']:.0f}" if np.isfinite(row["universal"]) else "–",
-            f"{row['counted']:.0f}", *(spanned(expected.get(n, np.nan), form=".1f") for n in nulls),
-            *loss,
-        ])  # fmt: skip
-    head = ["detector", "verdict", "units", "by test", "counted", "independent", "untrained",
-            "random heads", "lost beyond random", "p"]  # fmt: skip
-    return Table("Universal units, what nulls expect of the count, and AUROC lost without those "
-                 "found by test.", head, rows, texts=2)  # fmt: skip
+            (taken["detector"] == label)
+            & (taken["set"] == "universal")
+            & (taken["dataset"] == MEAN)
+            & (taken["metric"] == "auroc")
+        ]
+        loss = (
+            [
+                spanned(
+                    out["excess"].iloc[0],
+                    out["excess_low"].iloc[0],
+                    out["excess_high"].iloc[0],
+                    "+.3f",
+                ),
+                _p(out["p"].iloc[0]),
+            ]
+            if len(out)
+            else ["–", "–"]
+        )
+        rows.append(
+            [
+                label,
+                word,
+                f"{row['n_units']:.0f}",
+                f"{row['universal']:.0f}" if np.isfinite(row["universal"]) else "–",
+                f"{row['counted']:.0f}",
+                *(spanned(expected.get(n, np.nan), form=".1f") for n in nulls),
+                *loss,
+            ]
+        )
+    head = [
+        "detector",
+        "verdict",
+        "units",
+        "by test",
+        "counted",
+        "independent",
+        "untrained",
+        "random heads",
+        "lost beyond random",
+        "p",
+    ]
+    return Table(
+        "Universal units, what nulls expect of the count, and AUROC lost without those "
+        "found by test.",
+        head,
+        rows,
+        texts=2,
+    )
 
 
 def _counts(run: Material) -> list[Block]:
@@ -542,12 +641,15 @@ def _counts(run: Material) -> list[Block]:
     }
     if not found:
         return [_lacking("Counts of universal units are")]
-    return [drawn(
-        counts_grid_figure(found),
-        "Number of units in the top lists of 0 to all datasets, beside independent lists and "
-        "untrained networks, a panel for each detector.",
-        "The study's count, detector by detector, beside independent lists and untrained networks.",
-    )]  # fmt: skip
+    return [
+        drawn(
+            counts_grid_figure(found),
+            "Number of units in the top lists of 0 to all datasets, beside independent lists and "
+            "untrained networks, a panel for each detector.",
+            "The study's count, detector by detector, beside independent lists and untrained "
+            "networks.",
+        )
+    ]
 
 
 # --- Why ---------------------------------------------------------------------------------------
@@ -565,8 +667,10 @@ def _separability(run: Material) -> Section:
     if not found:
         return Section("separability", "Separability", [_lacking("Probes of layers are")])
     blocks: list[Block] = [
-        Text("A linear probe asks whether a layer tells fakes from reals on people that it was not "
-             "fitted on; control tasks are the same with labels exchanged over people."),
+        Text(
+            "A linear probe asks whether a layer tells fakes from reals on people that it was not "
+            "fitted on; control tasks are the same with labels exchanged over people."
+        ),
         drawn(
             probes_grid_figure(found),
             "AUROC of probes of each layer beside control tasks and the detector's own head, by "
@@ -581,7 +685,7 @@ def _separability(run: Material) -> Section:
             "Transfer: probes fitted on one dataset (rows) and scored on another (columns); the "
             "diagonal is cross-validated.",
         ),
-    ]  # fmt: skip
+    ]
     return Section("separability", "Separability", blocks)
 
 
@@ -593,12 +697,15 @@ def _best_table(run: Material) -> Table:
         by = part.set_index("dataset")
         cells = [
             f"{by.loc[name, 'probe']:.2f} ({by.loc[name, 'layer']})"
-            if name in by.index and np.isfinite(by.loc[name, "probe"]) else "–"
+            if name in by.index and np.isfinite(by.loc[name, "probe"])
+            else "–"
             for name in names
-        ]  # fmt: skip
+        ]
         rows.append([str(label), *cells])
-    caption = ("The layer whose probe is best, and its AUROC. Chosen on the images that it is "
-               "measured on, and so a little too good.")  # fmt: skip
+    caption = (
+        "The layer whose probe is best, and its AUROC. Chosen on the images that it is "
+        "measured on, and so a little too good."
+    )
     return Table(caption, ["detector", *names], rows)
 
 
@@ -612,14 +719,22 @@ def _artifacts(run: Material) -> Section:
         return Section("images", title, [_lacking("Measurements of images are")])
     found = ArtifactReport.open(place)
     blocks: list[Block] = [
-        Text("Each image is measured, and fakes are compared with reals in standard deviations of "
-             "real images: as they are, with what else tells the labels taken out, and matched."),
-        drawn(effects_figure(found.data), "Effects of forgeries on each measurement, by dataset, "
-              "with and without controls.", "Effects: fake less real, with each control."),
-        drawn(spectra_figure(found.data), "Power spectra of real and fake images by dataset.",
-              "Spectra of real and fake images."),
+        Text(
+            "Each image is measured, and fakes are compared with reals in standard deviations of "
+            "real images: as they are, with what else tells the labels taken out, and matched."
+        ),
+        drawn(
+            effects_figure(found.data),
+            "Effects of forgeries on each measurement, by dataset, with and without controls.",
+            "Effects: fake less real, with each control.",
+        ),
+        drawn(
+            spectra_figure(found.data),
+            "Power spectra of real and fake images by dataset.",
+            "Spectra of real and fake images.",
+        ),
         Items([("", sentence) for sentence in artifacts_sentences(found)]),
-    ]  # fmt: skip
+    ]
     return Section("images", title, blocks)
 
 
@@ -627,11 +742,17 @@ def _heatmaps(run: Material) -> Section:
     blocks: list[Block] = []
     for name in run.architectures:
         file = run.folder.figures / f"heatmaps-{slug(name)}.png"
-        found = stored(
-            file, f"Fakes of each dataset, the real images beside them, and Grad-CAM of the "
-            f"variants of {name}.", f"Grad-CAM of {name}, towards fake and towards real; bars say "
-            "which maps share a scale.",
-        ) if file.is_file() else None  # fmt: skip
+        found = (
+            stored(
+                file,
+                f"Fakes of each dataset, the real images beside them, and Grad-CAM of the "
+                f"variants of {name}.",
+                f"Grad-CAM of {name}, towards fake and towards real; bars say "
+                "which maps share a scale.",
+            )
+            if file.is_file()
+            else None
+        )
         if found is not None:
             blocks.append(found)
     if not blocks:
@@ -671,11 +792,12 @@ def _attention(run: Material) -> list[Block]:
     from probe.report.looking import attention_sentences
 
     blocks = _figure(
-        run, "attention",
+        run,
+        "attention",
         "Concentration of Grad-CAM's mass by region of the face and dataset, a panel for each "
         "detector.",
         "Where detectors look in fakes: 0 is even attention, +1 twice as much.",
-    )  # fmt: skip
+    )
     if not blocks:
         return [_lacking("Regions that detectors look at are")]
     rows = []
@@ -713,9 +835,11 @@ def _audit(run: Material) -> Section:
 def _limits(run: Material) -> Section:
     rows = [row for rule in LIMITS for row in rule(run)]
     if not rows:
-        return Section("limits", "What this run cannot say", [
-            Text("Nothing that this report knows of is missing.")
-        ])  # fmt: skip
+        return Section(
+            "limits",
+            "What this run cannot say",
+            [Text("Nothing that this report knows of is missing.")],
+        )
     return Section("limits", "What this run cannot say", [Items(rows)])
 
 
@@ -807,8 +931,11 @@ def _unidentified(run: Material) -> Limit:
     table = run.samples
     if table is None:
         return
-    unknown = [str(name) for name, rows in table.groupby("dataset", sort=False)
-               if (rows["identity"] == "").all()]  # fmt: skip
+    unknown = [
+        str(name)
+        for name, rows in table.groupby("dataset", sort=False)
+        if (rows["identity"] == "").all()
+    ]
     if unknown:
         yield (
             "People are not known.",
@@ -834,9 +961,16 @@ def _open_claims(run: Material) -> Limit:
 
 
 LIMITS = (
-    _simulated, _stages, _left_out, _few, _short, _seeds, _unidentified, _missing_tables,
+    _simulated,
+    _stages,
+    _left_out,
+    _few,
+    _short,
+    _seeds,
+    _unidentified,
+    _missing_tables,
     _open_claims,
-)  # fmt: skip
+)
 
 
 def _provenance(run: Material) -> Section:
@@ -860,8 +994,9 @@ def _provenance(run: Material) -> Section:
     ]
     blocks: list[Block] = [Facts(rows)]
     if prints:
-        blocks.append(Table("Fingerprints of data and weights.", ["of", "kind", "hash"], prints,
-                            texts=3))  # fmt: skip
+        blocks.append(
+            Table("Fingerprints of data and weights.", ["of", "kind", "hash"], prints, texts=3)
+        )
     return Section("provenance", "Provenance", blocks)
 
 

@@ -22,10 +22,20 @@ def separability(found: SeparabilityReport) -> None:
     for layer in data["layer"].values:
         part = data.sel(layer=layer)
         table = Table(
-            "dataset", "probe AUROC", "control", "detector's own", "probe − own", "Fisher", "d'",
-            "silhouette", "k-NN purity", "MMD²", "p of probe", "people",
+            "dataset",
+            "probe AUROC",
+            "control",
+            "detector's own",
+            "probe − own",
+            "Fisher",
+            "d'",
+            "silhouette",
+            "k-NN purity",
+            "MMD²",
+            "p of probe",
+            "people",
             title=f"{data.attrs['label']}, {layer}: real against fake",
-        )  # fmt: skip
+        )
         for name in part["dataset"].values:
             one = part.sel(dataset=name)
             values = {str(m): one.sel(measure=m) for m in one["measure"].values}
@@ -34,10 +44,13 @@ def separability(found: SeparabilityReport) -> None:
                 *(_value(values[m], "value") for m in ("probe_auroc", "control_auroc")),
                 _ends(one["own"], one["own_low"], one["own_high"]),
                 _ends(one["blind"], one["blind_low"], one["blind_high"], "+.2f"),
-                *(_number(float(values[m]["value"])) for m in
-                  ("fisher", "dprime", "silhouette", "knn_purity", "mmd2")),
-                _number(float(values["probe_auroc"]["p"]), ".3f"), str(int(one["n_clusters"])),
-            )  # fmt: skip
+                *(
+                    _number(float(values[m]["value"]))
+                    for m in ("fisher", "dprime", "silhouette", "knn_purity", "mmd2")
+                ),
+                _number(float(values["probe_auroc"]["p"]), ".3f"),
+                str(int(one["n_clusters"])),
+            )
         out().print(table)
         _transfer(found, str(layer))
     for name in data["dataset"].values:
@@ -47,8 +60,9 @@ def separability(found: SeparabilityReport) -> None:
         if int(one["sampled"]) < int(one["n_samples"]):
             out().print(
                 f"{plain(str(name))}: {int(one['sampled'])} of {int(one['n_samples'])} samples "
-                "used, spread over people; more fit with a larger --memory.", highlight=False,
-            )  # fmt: skip
+                "used, spread over people; more fit with a larger --memory.",
+                highlight=False,
+            )
     _layers(found)
 
 
@@ -69,17 +83,24 @@ def _transfer(found: SeparabilityReport, layer: str) -> None:
 def _layers(found: SeparabilityReport) -> None:
     """Print what layers tell beside the label."""
     table = Table(
-        "layer", "method of a fake", "chance", "dataset of a real", "chance",
-        "specific to methods", "cosine between methods",
+        "layer",
+        "method of a fake",
+        "chance",
+        "dataset of a real",
+        "chance",
+        "specific to methods",
+        "cosine between methods",
         title="what else is told (balanced accuracy), and what methods share",
-    )  # fmt: skip
+    )
     for row in found.layers().to_dict("records"):
         told = [
-            value for q in ("method", "domain") for value in (
+            value
+            for q in ("method", "domain")
+            for value in (
                 _bounded(row[f"{q}_accuracy"], row[f"{q}_low"], row[f"{q}_high"]),
                 _number(row[f"{q}_chance"]),
             )
-        ]  # fmt: skip
+        ]
         share = _bounded(row["specific_share"], row["specific_low"], row["specific_high"])
         table.add_row(str(row["layer"]), *told, share, _number(row["shared_cosine"]))
     out().print(table)
@@ -98,17 +119,22 @@ def embeddings(found: Embeddings) -> None:
     """Print how far each picture can be believed."""
     data = found.data
     table = Table(
-        "layer", "picture", "trustworthiness", "neighbours kept",
+        "layer",
+        "picture",
+        "trustworthiness",
+        "neighbours kept",
         title=f"{int(data.attrs['n_fitted'])} of {data.sizes['sample']} samples fitted, the rest "
         "projected",
-    )  # fmt: skip
+    )
     for layer in data["layer"].values:
         for method in data["method"].values:
             one = data.sel({"layer": layer, "method": method})
             table.add_row(
-                str(layer), str(method), f"{float(one['trustworthiness']):.3f}",
+                str(layer),
+                str(method),
+                f"{float(one['trustworthiness']):.3f}",
                 f"{float(one['preservation']):.0%}",
-            )  # fmt: skip
+            )
     out().print(table)
 
 

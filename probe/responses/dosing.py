@@ -110,11 +110,19 @@ def dose_response(
     changes = _changes(values / spread, shown)
     data = _assembled(changes, shown, n_resamples, n_permutations, level, seed)
     attrs = {
-        **shown.attrs, "layer": recorder.names[0], "detector": detector.name,
-        "detector_fingerprint": detector.fingerprint, "universal": sorted(map(int, universal)),
-        "reducer": reducer, "alpha": alpha, "smallest": smallest, "level": level, "seed": seed,
-        "n_flips": n_permutations, "n_resamples": n_resamples,
-    }  # fmt: skip
+        **shown.attrs,
+        "layer": recorder.names[0],
+        "detector": detector.name,
+        "detector_fingerprint": detector.fingerprint,
+        "universal": sorted(map(int, universal)),
+        "reducer": reducer,
+        "alpha": alpha,
+        "smallest": smallest,
+        "level": level,
+        "seed": seed,
+        "n_flips": n_permutations,
+        "n_resamples": n_resamples,
+    }
     data = data.assign(unit_sd=("unit", spread[1:])).assign_attrs(attrs)
     return ResponseReport(answered(data))
 
@@ -179,9 +187,13 @@ def _changes(values: Floats, images: DosedImages) -> list[_Change]:
 
 
 def _assembled(
-    changes: list[_Change], images: DosedImages, n_resamples: int, n_permutations: int,
-    level: float, seed: int,
-) -> xr.Dataset:  # fmt: skip
+    changes: list[_Change],
+    images: DosedImages,
+    n_resamples: int,
+    n_permutations: int,
+    level: float,
+    seed: int,
+) -> xr.Dataset:
     artefacts = list(images.attrs["artefacts"])
     datasets = list(dict.fromkeys(images.table["dataset"]))
     _, n_doses, columns = changes[0].values.shape
@@ -208,9 +220,11 @@ def _assembled(
     variables["n_identities"] = ("dataset", known)
     variables["dose_reason"] = ("dataset", [_reason(int(n)) for n in known])
     coords = {
-        "artefact": artefacts, "dataset": datasets, "unit": np.arange(columns - 1),
+        "artefact": artefacts,
+        "dataset": datasets,
+        "unit": np.arange(columns - 1),
         "dose": list(images.attrs["doses"]),
-    }  # fmt: skip
+    }
     return xr.Dataset(variables, coords=coords)
 
 
@@ -254,7 +268,9 @@ def _check(
         if not 0 < value < 1:
             raise ProbeError(f"{name}={value} was given; it lies in (0, 1).")
     for name, count in (
-        ("n_resamples", n_resamples), ("n_permutations", n_permutations), ("batch_size", batch_size)
-    ):  # fmt: skip
+        ("n_resamples", n_resamples),
+        ("n_permutations", n_permutations),
+        ("batch_size", batch_size),
+    ):
         if count < 1:
             raise ProbeError(f"{name}={count} was given; it takes at least 1.")

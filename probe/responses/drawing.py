@@ -63,9 +63,15 @@ def dose_figure(report: ResponseReport, columns: int = 5) -> Figure:
         figure.supylabel("mean change of the fake logit", fontsize=8)
         order = [name for name in map(str, data["dataset"].values) if name in handles]
         figure.legend(
-            [handles[name] for name in order], order, ncols=min(len(order), 6), frameon=False,
-            loc="outside upper center", fontsize=7, columnspacing=1.2, handletextpad=0.3,
-        )  # fmt: skip
+            [handles[name] for name in order],
+            order,
+            ncols=min(len(order), 6),
+            frameon=False,
+            loc="outside upper center",
+            fontsize=7,
+            columnspacing=1.2,
+            handletextpad=0.3,
+        )
     return figure
 
 
@@ -82,9 +88,16 @@ def _draw_doses(axes: Axes, data: xr.Dataset) -> dict[str, Any]:
         style = _style(name, names)
         spread = None if np.isnan(low).any() else np.stack([mean - low, high - mean]).clip(0)
         drawn[name] = axes.errorbar(
-            dose + shift, mean, yerr=spread, **style, ms=3, mew=0.7, lw=0.9, elinewidth=0.7,
+            dose + shift,
+            mean,
+            yerr=spread,
+            **style,
+            ms=3,
+            mew=0.7,
+            lw=0.9,
+            elinewidth=0.7,
             capsize=0,
-        )  # fmt: skip
+        )
     axes.set_xticks([0, 0.5, 1], ["0", "½", "1"])
     axes.set_xlim(-0.08, 1.08)
     axes.spines[["top", "right"]].set_visible(False)
@@ -96,9 +109,11 @@ def _style(name: str, names: list[str]) -> dict[str, Any]:
     place = DATASETS.index(name) if name in DATASETS else names.index(name)
     colour = COLOURS[place % len(COLOURS)]
     return {
-        "color": colour, "marker": MARKS[place % len(MARKS)], "ls": DASHES[place % len(DASHES)],
+        "color": colour,
+        "marker": MARKS[place % len(MARKS)],
+        "ls": DASHES[place % len(DASHES)],
         "mfc": "white" if place % 2 else colour,
-    }  # fmt: skip
+    }
 
 
 def unit_figure(report: ResponseReport) -> Figure:

@@ -116,9 +116,14 @@ def residual_ranks(values: Floats, strata: list[Stratum]) -> Floats:
 
 
 def partial_correlations(
-    x: Floats, y: Floats, strata: list[Stratum], clusters: NDArray[np.int64],
-    cells: NDArray[np.int64], n_permutations: int = 1999, seed: int = 0,
-) -> Correlated:  # fmt: skip
+    x: Floats,
+    y: Floats,
+    strata: list[Stratum],
+    clusters: NDArray[np.int64],
+    cells: NDArray[np.int64],
+    n_permutations: int = 1999,
+    seed: int = 0,
+) -> Correlated:
     """Correlate residual ranks, pooled over datasets, and test every pair by permutation.
 
     Residuals of `y` change places (Freedman and Lane 1983, doi:10.1080/07350015.1983.10509354) and

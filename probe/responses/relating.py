@@ -101,12 +101,16 @@ def relate(
     found, counts = _found(rows, keep, n_permutations, seed)
     detector = store.attrs["detector"]
     attrs = {
-        "layer": store.attrs["layers"].get(layer, layer), "detector": detector["name"],
+        "layer": store.attrs["layers"].get(layer, layer),
+        "detector": detector["name"],
         "detector_fingerprint": detector["fingerprint"],
-        "dataset": store.attrs["dataset"]["fingerprint"], "universal": sorted(map(int, universal)),
-        "covariates": list(covariates), "n_permutations": n_permutations, "alpha": alpha,
+        "dataset": store.attrs["dataset"]["fingerprint"],
+        "universal": sorted(map(int, universal)),
+        "covariates": list(covariates),
+        "n_permutations": n_permutations,
+        "alpha": alpha,
         "seed": seed,
-    }  # fmt: skip
+    }
     names = np.array([str(name) for name in measurements["measurement"].values], dtype=object)
     return ResponseReport(answered(_assembled(found, counts, reasons, names, attrs)))
 
@@ -159,22 +163,29 @@ def _reasons(rows: Rows) -> pd.DataFrame:
 
 
 def _assembled(
-    found: Correlated, counts: NDArray[np.int64], reasons: pd.DataFrame, names: NDArray[Any],
+    found: Correlated,
+    counts: NDArray[np.int64],
+    reasons: pd.DataFrame,
+    names: NDArray[Any],
     attrs: dict[str, Any],
-) -> xr.Dataset:  # fmt: skip
+) -> xr.Dataset:
     dims, defined = ("unit", "measurement"), counts > 0
     rho, p, p_max = (np.where(defined, one, np.nan) for one in found)
     q = np.full_like(p, np.nan)
     if defined.any():
         q[:, defined] = benjamini_hochberg(p[:, defined].ravel()).reshape(len(p), -1)
     variables: dict[str, Any] = {
-        "rho": (dims, rho), "p": (dims, p), "p_max": (dims, p_max), "q": (dims, q)
-    }  # fmt: skip
+        "rho": (dims, rho),
+        "p": (dims, p),
+        "p_max": (dims, p_max),
+        "q": (dims, q),
+    }
     variables["n_datasets"] = ("measurement", counts)
     for name in ("n_samples", "n_clusters", "reason"):
         variables[name] = ("dataset", reasons[name].to_numpy())
     coords = {
-        "unit": np.arange(len(rho)), "measurement": names,
+        "unit": np.arange(len(rho)),
+        "measurement": names,
         "dataset": reasons.index.to_numpy(dtype=object),
-    }  # fmt: skip
+    }
     return xr.Dataset(variables, coords=coords, attrs=attrs)

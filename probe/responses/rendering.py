@@ -174,9 +174,15 @@ def render_doses(
     pictures, rows = _rendered(jobs, workers or os.cpu_count() or 1)
     shown = [a for a in wanted if any(a in job.artefacts for job in jobs)]
     attrs = {
-        "others": others, "split": split, "frames": list(map(int, frames)), "doses": list(steps),
-        "artefacts": shown, "lab_seed": seed, "lab_size": size, "videos": count,
-    }  # fmt: skip
+        "others": others,
+        "split": split,
+        "frames": list(map(int, frames)),
+        "doses": list(steps),
+        "artefacts": shown,
+        "lab_seed": seed,
+        "lab_size": size,
+        "videos": count,
+    }
     return DosedImages(pictures, rows, attrs)
 
 
@@ -227,9 +233,11 @@ def _check_names(
     datasets: Sequence[str], artefacts: Sequence[str] | None, split: str, others: str
 ) -> None:
     chosen: list[tuple[str, Sequence[str], Sequence[str]]] = [
-        ("lab dataset", datasets, DATASETS), ("artefact", artefacts or (), ARTEFACTS),
-        ("split", [split], SPLITS), ("choice of others", [others], OTHERS),
-    ]  # fmt: skip
+        ("lab dataset", datasets, DATASETS),
+        ("artefact", artefacts or (), ARTEFACTS),
+        ("split", [split], SPLITS),
+        ("choice of others", [others], OTHERS),
+    ]
     for kind, given, allowed in chosen:
         if isinstance(given, str) or len(set(given)) < len(given):
             raise ProbeError(f"{given!r} was given; it takes a list in which each stands once.")

@@ -123,9 +123,11 @@ class ResponseReport:
             )
         one = self.data.sel(unit=unit)
         return Answer(
-            str(one["answer"].values), str(one["answer_kind"].values),
-            float(one["answer_effect"]), float(one["answer_q"]),
-        )  # fmt: skip
+            str(one["answer"].values),
+            str(one["answer_kind"].values),
+            float(one["answer_effect"]),
+            float(one["answer_q"]),
+        )
 
     def answers(self) -> pd.DataFrame:
         """Return one row a unit: ``unit, universal, answer, answer_kind, answer_effect, …``."""
@@ -170,8 +172,10 @@ class ResponseReport:
         """
         path = Path(path)
         beside = {
-            "correlations": self.correlations(), "doses": self.doses(), "units": self.unit_doses()
-        }  # fmt: skip
+            "correlations": self.correlations(),
+            "doses": self.doses(),
+            "units": self.unit_doses(),
+        }
         for name, frame in beside.items():
             if len(frame):
                 export_frame(frame, path.with_name(f"{path.stem}-{name}{path.suffix}"))
@@ -195,8 +199,11 @@ class ResponseReport:
         }
         both = xr.merge(
             [one.data.drop_vars(_ANSWERS) for one in (self, other)],
-            join="outer", compat="no_conflicts", fill_value=counts, combine_attrs="drop",
-        )  # fmt: skip
+            join="outer",
+            compat="no_conflicts",
+            fill_value=counts,
+            combine_attrs="drop",
+        )
         order = list(dict.fromkeys([*_names(self.data), *_names(other.data)]))
         if "dataset" in both.dims:
             both = both.sel(dataset=order)
@@ -239,8 +246,9 @@ def answered(data: xr.Dataset) -> xr.Dataset:
     size, level = np.full(units, np.nan), np.full(units, np.nan)
     # Doses last: where both are found, what was turned up is the better answer.
     for label, dim, value, q in (
-        ("correlation", "measurement", "rho", "q"), ("dose", "artefact", "effect", "effect_q"),
-    ):  # fmt: skip
+        ("correlation", "measurement", "rho", "q"),
+        ("dose", "artefact", "effect", "effect_q"),
+    ):
         if value not in data:
             continue
         effects = data[value].transpose("unit", dim).values

@@ -83,9 +83,11 @@ def gather_rows(
     return Rows(
         table,
         _activations(store, layer, codes, table["n"].to_numpy()),
-        _means(values, used, len(table)), _means(extra, used, len(table)), names,
+        _means(values, used, len(table)),
+        _means(extra, used, len(table)),
+        names,
         counts.fillna(0).astype(np.int64),
-    )  # fmt: skip
+    )
 
 
 def _check_measurements(measurements: xr.Dataset, covariates: Sequence[str]) -> None:

@@ -71,8 +71,9 @@ def compare_features(
         for i, layer in enumerate(found):
             grams = {
                 name: _gram(store, layer, rows, clusters)
-                for name, store in opened.items() if layer in store.layers
-            }  # fmt: skip
+                for name, store in opened.items()
+                if layer in store.layers
+            }
             for one, other in combinations_with_replacement(grams, 2):
                 a, b = labels.index(one), labels.index(other)
                 out[:, i, a, b] = out[:, i, b, a] = cka(grams[one], grams[other], clusters, level)
@@ -82,12 +83,16 @@ def compare_features(
         {name: (dims, out[k]) for k, name in enumerate(("cka", "cka_low", "cka_high"))},
         coords={"layer": found, "detector": labels, "other": labels},
         attrs={
-            "table": SIMILARITY, "n_samples": len(rows), "level": level, "seed": seed,
-            "n_clusters": int(clusters.max()) + 1, "layers": found,
+            "table": SIMILARITY,
+            "n_samples": len(rows),
+            "level": level,
+            "seed": seed,
+            "n_clusters": int(clusters.max()) + 1,
+            "layers": found,
             "detectors": {n: s.attrs["detector"]["fingerprint"] for n, s in opened.items()},
             "dataset": next(iter(opened.values())).attrs["dataset"]["fingerprint"],
         },
-    )  # fmt: skip
+    )
     return Similarity(data)
 
 

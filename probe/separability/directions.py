@@ -60,8 +60,9 @@ class Differences:
         n, (methods, _) = len(counts), self.weights.shape
         of_rows = counts[:, None, self.people]
         sides = [np.maximum(sign * self.weights, 0) * of_rows for sign in (1, -1)]
-        sums = [(side.reshape(n * methods, -1) @ self.rows).reshape(n, methods, -1)
-                for side in sides]  # fmt: skip
+        sums = [
+            (side.reshape(n * methods, -1) @ self.rows).reshape(n, methods, -1) for side in sides
+        ]
         sizes = [side.sum(axis=2) for side in sides]
         same, together = self._same_person()
         total = np.zeros((n, methods, methods))

@@ -79,8 +79,9 @@ class Neighbours:
         """
         y = np.atleast_2d(labels)
         fakes = y.sum(axis=1)[:, None, None]
-        weight = np.where(y[:, self.index], 1 / np.maximum(fakes, 1),
-                          1 / np.maximum(y.shape[1] - fakes, 1))  # fmt: skip
+        weight = np.where(
+            y[:, self.index], 1 / np.maximum(fakes, 1), 1 / np.maximum(y.shape[1] - fakes, 1)
+        )
         same = y[:, self.index] == y[:, :, None]
         return np.asarray((weight * same).sum(axis=2) / weight.sum(axis=2))
 
@@ -168,9 +169,13 @@ def kernel_of(distance: Floats, labels: Bools, clusters: Integers) -> Kernel:
     between = (keys // 2)[:, None] != keys // 2
     sums = np.where(between, member.T @ (kernel @ member), 0.0)
     return Kernel(
-        sums, np.where(between, np.outer(sizes, sizes), 0.0), keys % 2 == 1, keys // 2, row,
+        sums,
+        np.where(between, np.outer(sizes, sizes), 0.0),
+        keys % 2 == 1,
+        keys // 2,
+        row,
         bandwidth,
-    )  # fmt: skip
+    )
 
 
 def by_label(values: Floats, labels: Bools, clusters: Integers) -> Tally:

@@ -16,9 +16,13 @@ from probe.figures.lettering import cut
 from probe.separability.report import SeparabilityReport
 
 __all__ = [
-    "figures_of", "probes_figure", "probes_grid_figure", "transfer_figure",
-    "transfer_grid_figure", "units_figure",
-]  # fmt: skip
+    "figures_of",
+    "probes_figure",
+    "probes_grid_figure",
+    "transfer_figure",
+    "transfer_grid_figure",
+    "units_figure",
+]
 
 #: Layers: colour (Okabe and Ito) and marker.
 LAYERS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "D"), ("#cc79a7", "^"), ("#b8860b", "v"))
@@ -68,9 +72,14 @@ def _cells(axes: Any, part: xr.Dataset, name: str) -> Any:
         axes.text(c, r - raised, f"{values[r, c]:.2f}", ha="center", va="center", color=colour)
         if raised:
             axes.text(
-                c, r + 0.24, f"{low[r, c]:.2f}–{high[r, c]:.2f}", ha="center", va="center",
-                color=colour, fontsize=4.6,
-            )  # fmt: skip
+                c,
+                r + 0.24,
+                f"{low[r, c]:.2f}–{high[r, c]:.2f}",
+                ha="center",
+                va="center",
+                color=colour,
+                fontsize=4.6,
+            )
     axes.set_xlim(-0.5, values.shape[1] - 0.5)
     return drawn
 
@@ -129,17 +138,41 @@ def _draw_probes(axes: Any, data: xr.Dataset, small: bool = False) -> None:
     names, layers = list(data["dataset"].values), [str(v) for v in data["layer"].values]
     steps = np.linspace(-0.24, 0.24, len(layers) + 1)
     rows, shrink = np.arange(len(names)), 0.8 if small else 1.0
-    _points(axes, data["own"], data["own_low"], data["own_high"], rows + steps[0],
-            "black", "|", "the detector's own head", 9 * shrink)  # fmt: skip
+    _points(
+        axes,
+        data["own"],
+        data["own_low"],
+        data["own_high"],
+        rows + steps[0],
+        "black",
+        "|",
+        "the detector's own head",
+        9 * shrink,
+    )
     for i, layer in enumerate(layers):
         colour, marker = LAYERS[i % len(LAYERS)]
         one = data.sel(layer=layer, measure="probe_auroc")
-        _points(axes, one["value"], one["low"], one["high"], rows + steps[i + 1], colour,
-                marker, f"probe of {layer}", 3.5 * shrink)  # fmt: skip
+        _points(
+            axes,
+            one["value"],
+            one["low"],
+            one["high"],
+            rows + steps[i + 1],
+            colour,
+            marker,
+            f"probe of {layer}",
+            3.5 * shrink,
+        )
         control = data.sel(layer=layer, measure="control_auroc")
-        axes.hlines(rows + steps[i + 1], control["low"], control["high"], color="0.82",
-                    lw=3.5 * shrink, zorder=0,
-                    label="" if i else "control tasks, 95 %")  # fmt: skip
+        axes.hlines(
+            rows + steps[i + 1],
+            control["low"],
+            control["high"],
+            color="0.82",
+            lw=3.5 * shrink,
+            zorder=0,
+            label="" if i else "control tasks, 95 %",
+        )
     axes.axvline(0.5, color="0.6", lw=0.7, zorder=0)
     axes.set_yticks(rows, [cut(str(name), 18) for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
@@ -147,9 +180,10 @@ def _draw_probes(axes: Any, data: xr.Dataset, small: bool = False) -> None:
 
 
 def transfer_grid_figure(
-    found: Mapping[str, SeparabilityReport], layers: Mapping[str, str] | None = None,
+    found: Mapping[str, SeparabilityReport],
+    layers: Mapping[str, str] | None = None,
     columns: int = 3,
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Draw the transfer matrix of one layer of each detector, its own AUROC beneath.
 
     Parameters
@@ -194,22 +228,36 @@ def _draw_transfer(axes: Any, part: xr.Dataset) -> Any:
         axes.text(c, r, text, ha="center", va="center", fontsize=5.2, color=colour)
     axes.axhline(len(names) - 0.5, color="white", lw=2)
     axes.set_yticks(range(len(names) + 1), [*names, "its head"], fontsize=6)
-    axes.set_xticks(range(len(names)), names, fontsize=6, rotation=40, ha="right",
-                    rotation_mode="anchor")  # fmt: skip
+    axes.set_xticks(
+        range(len(names)), names, fontsize=6, rotation=40, ha="right", rotation_mode="anchor"
+    )
     axes.tick_params(length=2)
     return drawn
 
 
 def _points(
-    axes: Any, value: Any, low: Any, high: Any, rows: Any, colour: str, marker: str, label: str,
+    axes: Any,
+    value: Any,
+    low: Any,
+    high: Any,
+    rows: Any,
+    colour: str,
+    marker: str,
+    label: str,
     size: float,
-) -> None:  # fmt: skip
+) -> None:
     values = np.asarray(value, dtype=float)
     spread = np.stack([values - np.asarray(low), np.asarray(high) - values])
     axes.errorbar(
-        values, rows, xerr=np.maximum(np.nan_to_num(spread), 0), fmt=marker, ms=size, color=colour,
-        lw=1, label=label,
-    )  # fmt: skip
+        values,
+        rows,
+        xerr=np.maximum(np.nan_to_num(spread), 0),
+        fmt=marker,
+        ms=size,
+        color=colour,
+        lw=1,
+        label=label,
+    )
 
 
 def units_figure(found: SeparabilityReport, alpha: float = 0.05) -> Figure:
@@ -224,10 +272,17 @@ def units_figure(found: SeparabilityReport, alpha: float = 0.05) -> Figure:
             for chosen, face in ((sure, colour), (~sure, "none")):
                 part = rows[chosen]
                 axes.scatter(
-                    part["method_information"], part["label_information"], s=16, marker=marker,
-                    facecolor=face, edgecolor=colour, lw=0.8, clip_on=False, zorder=3,
+                    part["method_information"],
+                    part["label_information"],
+                    s=16,
+                    marker=marker,
+                    facecolor=face,
+                    edgecolor=colour,
+                    lw=0.8,
+                    clip_on=False,
+                    zorder=3,
                     label=f"{layer}" if face != "none" else None,
-                )  # fmt: skip
+                )
         top = max(axes.get_xlim()[1], axes.get_ylim()[1])
         axes.plot([0, top], [0, top], color="0.7", lw=0.7, zorder=0)
         axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
@@ -235,7 +290,11 @@ def units_figure(found: SeparabilityReport, alpha: float = 0.05) -> Figure:
         axes.set_ylabel("known of real or fake (share of entropy)")
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(
-            loc="outside upper center", ncols=3, frameon=False, fontsize=6.5,
-            title="filled: q ≤ .05 for real or fake", title_fontsize=6.5,
-        )  # fmt: skip
+            loc="outside upper center",
+            ncols=3,
+            frameon=False,
+            fontsize=6.5,
+            title="filled: q ≤ .05 for real or fake",
+            title_fontsize=6.5,
+        )
     return figure

@@ -168,9 +168,17 @@ def choose_samples(
     labels = kept["label"].to_numpy() == 1
     folds = _folds(2 * datasets + labels, people, n_folds, seed)
     return Sampled(
-        np.concatenate(rows), tuple(parts), datasets, people, folds, labels,
-        kept["method"].to_numpy(object), images, kept["logit"].to_numpy(np.float64), total,
-    )  # fmt: skip
+        np.concatenate(rows),
+        tuple(parts),
+        datasets,
+        people,
+        folds,
+        labels,
+        kept["method"].to_numpy(object),
+        images,
+        kept["logit"].to_numpy(np.float64),
+        total,
+    )
 
 
 def _reals(card: Mapping[str, Any]) -> dict[str, str]:

@@ -127,9 +127,12 @@ def entropy_of(classes: NDArray[np.int64]) -> float:
 
 
 def _block(
-    bins: NDArray[np.uint8], member: sparse.csr_array, labellings: NDArray[np.int64],
-    n_classes: int, n_bins: int,
-) -> Floats:  # fmt: skip
+    bins: NDArray[np.uint8],
+    member: sparse.csr_array,
+    labellings: NDArray[np.int64],
+    n_classes: int,
+    n_bins: int,
+) -> Floats:
     """Mutual information of some units under each labelling, shape (labellings, units)."""
     units = bins.shape[1]
     counts = np.stack(

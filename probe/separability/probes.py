@@ -58,10 +58,10 @@ def probe_differences(
     >>> probe_differences(deep, base)["difference"].to_series()
     """
     _check(one, other)
-    layers = [str(name) for name in one.data["layer"].values
-              if name in other.data["layer"].values]  # fmt: skip
-    datasets = [str(name) for name in one.data["dataset"].values
-                if name in other.data["dataset"].values]  # fmt: skip
+    layers = [str(name) for name in one.data["layer"].values if name in other.data["layer"].values]
+    datasets = [
+        str(name) for name in one.data["dataset"].values if name in other.data["dataset"].values
+    ]
     if not layers or not datasets:
         raise ProbeError(
             "The two reports have no layer of the same name, or no dataset, in common. Measure "
@@ -78,19 +78,28 @@ def probe_differences(
                 f"The reports differ in {name!r}: their samples were thinned differently, so they "
                 "are of other images. Measure both with the same memory."
             )
-    values = [part["value"].sel(measure="probe_auroc").transpose("layer", "dataset").values
-              for part in parts]  # fmt: skip
-    draws = [part["probe_draw"].transpose("layer", "dataset", "resample").values.astype(np.float64)
-             for part in parts]  # fmt: skip
+    values = [
+        part["value"].sel(measure="probe_auroc").transpose("layer", "dataset").values
+        for part in parts
+    ]
+    draws = [
+        part["probe_draw"].transpose("layer", "dataset", "resample").values.astype(np.float64)
+        for part in parts
+    ]
     difference, widened = values[0] - values[1], _refitting(one, other)
     gaps = difference[..., None] + widened * (draws[0] - draws[1] - difference[..., None])
     low, high = percentile_bounds(np.moveaxis(gaps, -1, 0), level)
     p = inverted_level(gaps)
     dims = ("layer", "dataset")
     arrays = {
-        "value": values[0], "reference": values[1], "difference": difference,
-        "low": low, "high": high, "p": p, "q": adjust_together(p),
-    }  # fmt: skip
+        "value": values[0],
+        "reference": values[1],
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "p": p,
+        "q": adjust_together(p),
+    }
     return xr.Dataset(
         {name: (dims, array) for name, array in arrays.items()},
         coords=where,

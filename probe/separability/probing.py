@@ -157,9 +157,12 @@ def sum_folds(
     """
     axes, width = values.shape[1], targets(np.zeros(0, dtype=np.int64)).shape[1]
     sums = FoldSums(
-        np.zeros(n_folds), np.zeros((n_folds, axes)), np.zeros((n_folds, axes, axes)),
-        np.zeros((n_folds, width)), np.zeros((n_folds, axes, width)),
-    )  # fmt: skip
+        np.zeros(n_folds),
+        np.zeros((n_folds, axes)),
+        np.zeros((n_folds, axes, axes)),
+        np.zeros((n_folds, width)),
+        np.zeros((n_folds, axes, width)),
+    )
     # Weights of about 1 keep single precision away from its limits.
     scale = len(weights) / weights.sum()
     for fold in range(n_folds):
@@ -178,9 +181,12 @@ def sum_folds(
 
 
 def ridge(
-    sums: FoldSums, kept: Sequence[int], penalties: Sequence[float], targets: slice = slice(None),
+    sums: FoldSums,
+    kept: Sequence[int],
+    penalties: Sequence[float],
+    targets: slice = slice(None),
     unit: bool = False,
-) -> list[Fit]:  # fmt: skip
+) -> list[Fit]:
     """Fit on some folds, once for each penalty.
 
     Minimises Σ w (y − ȳ − (x − x̄) b)² / Σ w + λ |b|², λ being the penalty times the mean variance.
@@ -262,10 +268,14 @@ def fit_probe(
 
 
 def _inner_scores(
-    values: Values, sums: FoldSums, folds: NDArray[np.int64],
-    enough: Callable[[Sequence[int]], bool], criterion: Criterion, chosen_by: slice,
+    values: Values,
+    sums: FoldSums,
+    folds: NDArray[np.int64],
+    enough: Callable[[Sequence[int]], bool],
+    criterion: Criterion,
+    chosen_by: slice,
     penalties: Sequence[float],
-) -> Floats:  # fmt: skip
+) -> Floats:
     """Judge each inner fold by fits without it and the outer one: (outer, inner, penalty)."""
     n_folds = len(sums.weight)
     out = np.full((n_folds, n_folds, len(penalties)), np.nan)

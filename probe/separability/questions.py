@@ -102,9 +102,12 @@ def _labellings(
 
 
 def _right(
-    probe: Probe, values: NDArray[np.float32], folds: NDArray[np.int64],
-    labellings: NDArray[np.int64], k: int,
-) -> tuple[Floats, Floats]:  # fmt: skip
+    probe: Probe,
+    values: NDArray[np.float32],
+    folds: NDArray[np.int64],
+    labellings: NDArray[np.int64],
+    k: int,
+) -> tuple[Floats, Floats]:
     """Whether each sample is told, shape (n,), and balanced accuracies of the exchanges."""
     out, draws = np.full(len(values), np.nan), len(labellings) - 1
     hits, count = np.zeros((draws, k)), np.zeros((draws, k))

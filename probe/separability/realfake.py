@@ -150,9 +150,14 @@ def fit_dataset(part: Part, n_folds: int, settings: Settings) -> Fitted:
     weights = class_weights(part.labels.astype(np.int64))
     sums = sum_folds(part.values, targets, weights, part.folds, n_folds)
     probe = fit_probe(
-        part.values, sums, part.folds, _both_in(part), auroc_criterion(part.labels), slice(0, 1),
+        part.values,
+        sums,
+        part.folds,
+        _both_in(part),
+        auroc_criterion(part.labels),
+        slice(0, 1),
         unit=True,
-    )  # fmt: skip
+    )
     scores = probe.scores(part.values, part.folds)
     pairs = pairs_of(part.labels, scores, part.clusters)
     return Fitted(probe, scores, pairs, *_controls(probe, part, drawn))
@@ -225,10 +230,12 @@ def _by_probe(part: Part, fitted: Fitted, settings: Settings) -> dict[str, Row]:
         "control_auroc": (control, *ends, np.nan),
         "selectivity": (auroc - control, low - control, high - control, p),
         "c2st_accuracy": (
-            accuracy, *_bounds(part, counted.mean, settings), _p(accuracy, fitted.accuracies)
+            accuracy,
+            *_bounds(part, counted.mean, settings),
+            _p(accuracy, fitted.accuracies),
         ),
         "fisher": (dprime**2, *squared, np.nan),
-    }  # fmt: skip
+    }
 
 
 def _along_means(part: Part, settings: Settings) -> Row:

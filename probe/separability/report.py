@@ -90,8 +90,14 @@ class SeparabilityReport:
                     f"{question}_chance": float(one["chance"]),
                     f"{question}_p": float(one["answer_p"]),
                 }
-            names = ("specific_share", "specific_low", "specific_high", "shared_cosine",
-                     "label_angle_share", "label_angle_null")  # fmt: skip
+            names = (
+                "specific_share",
+                "specific_low",
+                "specific_high",
+                "shared_cosine",
+                "label_angle_share",
+                "label_angle_null",
+            )
             rows.append(row | {name: float(part[name]) for name in names})
         return pd.DataFrame(rows)
 
@@ -109,8 +115,10 @@ class SeparabilityReport:
         """
         path = Path(path)
         for name, frame in (
-            ("transfer", self.transfer()), ("layers", self.layers()), ("units", self.units()),
-        ):  # fmt: skip
+            ("transfer", self.transfer()),
+            ("layers", self.layers()),
+            ("units", self.units()),
+        ):
             export_frame(frame, path.with_name(f"{path.stem}-{name}{path.suffix}"))
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 

@@ -123,12 +123,16 @@ def measure_separability(
     for i in range(len(MEASURES)):
         q[i] = adjust_together(data["p"].values[i])
     attrs = {
-        "table": SEPARABILITY, "layers": names, "n_folds": sampled.n_folds, "memory": bytes_,
-        **asdict(settings), "detector": opened.attrs["detector"]["fingerprint"],
+        "table": SEPARABILITY,
+        "layers": names,
+        "n_folds": sampled.n_folds,
+        "memory": bytes_,
+        **asdict(settings),
+        "detector": opened.attrs["detector"]["fingerprint"],
         "label": opened.attrs["detector"]["name"],
         "dataset": opened.attrs["dataset"]["fingerprint"],
         "measures": json.dumps(MEASURES),
-    }  # fmt: skip
+    }
     data = data.assign(own).assign(q=(data["p"].dims, q)).assign_attrs(attrs)
     return SeparabilityReport(data)
 
@@ -175,19 +179,25 @@ def _layer(features: Features, settings: Settings) -> xr.Dataset:
     return xr.Dataset(
         found,
         coords={
-            "measure": list(MEASURES), "layer": [features.layer], "dataset": list(sampled.names),
-            "scored": list(sampled.names), "question": list(QUESTIONS),
+            "measure": list(MEASURES),
+            "layer": [features.layer],
+            "dataset": list(sampled.names),
+            "scored": list(sampled.names),
+            "question": list(QUESTIONS),
         },
-    )  # fmt: skip
+    )
 
 
 def _part(features: Features, dataset: int) -> Part:
     sampled, where = features.sampled, features.sampled.slice_of(dataset)
     clusters = np.unique(sampled.people[where], return_inverse=True)[1]
     return Part(
-        features.values[where], sampled.labels[where], clusters, sampled.folds[where],
+        features.values[where],
+        sampled.labels[where],
+        clusters,
+        sampled.folds[where],
         sampled.own[where],
-    )  # fmt: skip
+    )
 
 
 def _transfer(
@@ -252,11 +262,17 @@ def _answers(features: Features, settings: Settings) -> dict[str, Any]:
     for where, classes in ((fakes, methods), (reals, _domains(sampled))):
         codes = np.unique(classes[where], return_inverse=True)[1].astype(np.int64)
         rows.append(
-            ask(features.values[where], codes, sampled.people[where], sampled.folds[where],
-                settings)
-        )  # fmt: skip
-    names = {"answer": "accuracy", "answer_low": "low", "answer_high": "high", "answer_p": "p",
-             "chance": "chance"}  # fmt: skip
+            ask(
+                features.values[where], codes, sampled.people[where], sampled.folds[where], settings
+            )
+        )
+    names = {
+        "answer": "accuracy",
+        "answer_low": "low",
+        "answer_high": "high",
+        "answer_p": "p",
+        "chance": "chance",
+    }
     dims = ("question", "layer")
     return {k: (dims, [[getattr(row, field)] for row in rows]) for k, field in names.items()}
 
@@ -276,13 +292,24 @@ def _shared(features: Features, settings: Settings) -> dict[str, Any]:
     """Compare the real-to-fake differences of methods."""
     sampled = features.sampled
     found = differences_of(
-        features.values, sampled.labels, sampled.datasets, sampled.methods, sampled.people,
+        features.values,
+        sampled.labels,
+        sampled.datasets,
+        sampled.methods,
+        sampled.people,
         sampled.names,
-    )  # fmt: skip
+    )
     out = dict.fromkeys(
-        ("specific_share", "specific_low", "specific_high", "shared_cosine", "label_angle_share",
-         "label_angle_null"), np.nan
-    )  # fmt: skip
+        (
+            "specific_share",
+            "specific_low",
+            "specific_high",
+            "shared_cosine",
+            "label_angle_share",
+            "label_angle_null",
+        ),
+        np.nan,
+    )
     if found is not None and len(found.names) > 1:
         point = found.products()
         out["specific_share"] = float(found.specific_share(point)[0])
@@ -291,8 +318,10 @@ def _shared(features: Features, settings: Settings) -> dict[str, Any]:
             out["label_angle_share"], out["label_angle_null"] = found.angle_share()
         else:
             share, _ = found.angle_share()
-            out |= {"label_angle_share": share,
-                    "label_angle_null": (len(found.names) - 1) / features.units}  # fmt: skip
+            out |= {
+                "label_angle_share": share,
+                "label_angle_null": (len(found.names) - 1) / features.units,
+            }
         people = int(sampled.people.max()) + 1
         if people >= MIN_CLUSTERS and settings.n_resamples:
             counts = _by_dataset_counts(sampled, settings)
@@ -354,9 +383,11 @@ def _units(features: Features, settings: Settings) -> dict[str, Any]:
 
 
 def _bits(
-    values: NDArray[np.float32], classes: NDArray[np.int64], people: NDArray[np.int64],
+    values: NDArray[np.float32],
+    classes: NDArray[np.int64],
+    people: NDArray[np.int64],
     settings: Settings,
-) -> Floats:  # fmt: skip
+) -> Floats:
     keys, row = np.unique(np.stack([people, classes]), axis=1, return_inverse=True)
     groups = np.unique(keys[0], return_inverse=True)[1]
     drawn = exchange_rows(keys[1], groups, settings.n_permutations, settings.seed)
@@ -367,11 +398,15 @@ def _bits(
 def _samples(sampled: Sampled) -> xr.Dataset:
     slices = [sampled.slice_of(d) for d in range(len(sampled.names))]
     whole = [
-        Part(np.zeros((0, 0), np.float32), sampled.labels[s],
-             np.unique(sampled.people[s], return_inverse=True)[1], sampled.folds[s],
-             sampled.own[s])
+        Part(
+            np.zeros((0, 0), np.float32),
+            sampled.labels[s],
+            np.unique(sampled.people[s], return_inverse=True)[1],
+            sampled.folds[s],
+            sampled.own[s],
+        )
         for s in slices
-    ]  # fmt: skip
+    ]
     return xr.Dataset(
         {
             "n_samples": ("dataset", sampled.total),

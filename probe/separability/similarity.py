@@ -100,9 +100,12 @@ def _hsic(a: Gram, b: Gram, clusters: NDArray[np.int64]) -> tuple[Floats, Floats
     left_a = (rows_a[:, None] - a.by_cluster) * outside
     left_b = (rows_b[:, None] - b.by_cluster) * outside
     left = _formula(
-        trace, left_a.sum(axis=0), left_b.sum(axis=0), (left_a * left_b).sum(axis=0),
+        trace,
+        left_a.sum(axis=0),
+        left_b.sum(axis=0),
+        (left_a * left_b).sum(axis=0),
         outside.sum(axis=0),
-    )  # fmt: skip
+    )
     return np.asarray(whole), np.asarray(left)
 
 

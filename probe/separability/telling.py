@@ -107,11 +107,13 @@ def tell_apart(
         },
         coords={"unit": np.arange(shape[0]) if units is None else np.asarray(units)},
         attrs={
-            "n_selected": int(selected.sum()), "n_rest": int((~selected).sum()),
-            "n_clusters": len(np.unique(clusters[selected])), "n_within": parts.n_inside,
+            "n_selected": int(selected.sum()),
+            "n_rest": int((~selected).sum()),
+            "n_clusters": len(np.unique(clusters[selected])),
+            "n_within": parts.n_inside,
             "level": level,
         },
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -157,10 +159,12 @@ class _Comparison:
         if not total:
             return np.nan, np.nan, np.nan
         wins = [
-            (_above_any(values[inside], values[outside]),
-             len(inside) - _above_any(values[outside], values[inside]))
+            (
+                _above_any(values[inside], values[outside]),
+                len(inside) - _above_any(values[outside], values[inside]),
+            )
             for inside, outside in self.pairs
-        ]  # fmt: skip
+        ]
         estimate = sum(won.sum() for won, _ in wins) / total
         influence = np.zeros(self.n_clusters)
         for (inside, outside), (won, lost) in zip(self.pairs, wins, strict=True):

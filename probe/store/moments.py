@@ -34,9 +34,11 @@ class _Tally:
     def result(self) -> dict[str, NDArray[np.float64]]:
         """Give mean, variance (over n), min and max; NaN where nothing was seen."""
         found = {
-            "mean": self.mean, "variance": self.squares / max(self.count, 1),
-            "min": self.low, "max": self.high,
-        }  # fmt: skip
+            "mean": self.mean,
+            "variance": self.squares / max(self.count, 1),
+            "min": self.low,
+            "max": self.high,
+        }
         return found if self.count else {k: np.full_like(v, np.nan) for k, v in found.items()}
 
 

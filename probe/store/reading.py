@@ -127,9 +127,12 @@ class ActivationStore:
         name = layer if layer in self.layers else full.get(layer)
         if name is None:
             raise UnknownNameError(
-                "layer", layer, self.layers, where=f"the store {str(self.path)!r}",
+                "layer",
+                layer,
+                self.layers,
+                where=f"the store {str(self.path)!r}",
                 remedy="Record it with `probe record --layer`.",
-            )  # fmt: skip
+            )
         return self.tree.children[name]
 
 

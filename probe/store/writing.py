@@ -223,9 +223,13 @@ def _allocate(
     """Make an array whose chunks are whole batches."""
     shape = tuple(sizes.values())
     group.create_array(
-        name, shape=shape, chunks=(rows, *shape[1:]), dtype=dtype, fill_value=fill,
+        name,
+        shape=shape,
+        chunks=(rows, *shape[1:]),
+        dtype=dtype,
+        fill_value=fill,
         dimension_names=list(sizes),
-    )  # fmt: skip
+    )
 
 
 def _columns(samples: pd.DataFrame, layers: Iterable[str]) -> xr.Dataset:

@@ -40,9 +40,12 @@ __all__ = ["dosed", "measure", "respond", "separate"]
 
 
 def separate(
-    study: Study, folder: RunFolder, detectors: Sequence[Detector], test: Dataset,
+    study: Study,
+    folder: RunFolder,
+    detectors: Sequence[Detector],
+    test: Dataset,
     notes: dict[str, str],
-) -> dict[str, SeparabilityReport]:  # fmt: skip
+) -> dict[str, SeparabilityReport]:
     """Measure separability of every store, its pictures, and how alike detectors are.
 
     In `notes` the detectors are named whose features cannot be judged, with the reason.
@@ -54,19 +57,27 @@ def separate(
     for one in detectors:
         store = ActivationStore.open(folder.store(one.name))
         wanted = {
-            "table": SEPARABILITY, "detector": one.fingerprint, "dataset": fingerprint,
-            "layers": list(store.layers), "memory": parse_memory(plan.memory),
-            "n_controls": plan.controls, "level": study.evaluation.level, "seed": seed,
-        }  # fmt: skip
+            "table": SEPARABILITY,
+            "detector": one.fingerprint,
+            "dataset": fingerprint,
+            "layers": list(store.layers),
+            "memory": parse_memory(plan.memory),
+            "n_controls": plan.controls,
+            "level": study.evaluation.level,
+            "seed": seed,
+        }
         place = folder.separability(one.name)
         if holds(place, wanted):
             out[one.name] = exported(SeparabilityReport.open(place), place)
         else:
             try:
                 found = measure_separability(
-                    store, memory=plan.memory, n_controls=plan.controls, seed=seed,
+                    store,
+                    memory=plan.memory,
+                    n_controls=plan.controls,
+                    seed=seed,
                     level=study.evaluation.level,
-                )  # fmt: skip
+                )
                 out[one.name] = kept(found, place)
             except OnePersonError as why:
                 notes[one.name] = str(why)
@@ -78,9 +89,13 @@ def separate(
 
 
 def _picture(
-    study: Study, folder: RunFolder, one: Detector, store: ActivationStore, fingerprint: str,
+    study: Study,
+    folder: RunFolder,
+    one: Detector,
+    store: ActivationStore,
+    fingerprint: str,
     notes: dict[str, str],
-) -> None:  # fmt: skip
+) -> None:
     plan = study.separability
     layers = list(dict.fromkeys(layer_of(one.spec.name, name) for name in plan.picture_layers))
     layers = [name for name in layers if name in store.layers]
@@ -92,9 +107,13 @@ def _picture(
         clear(place)
         return
     wanted = {
-        "table": EMBEDDINGS, "detector": one.fingerprint, "dataset": fingerprint,
-        "layers": layers, "methods": list(plan.pictures), "seed": seed,
-    }  # fmt: skip
+        "table": EMBEDDINGS,
+        "detector": one.fingerprint,
+        "dataset": fingerprint,
+        "layers": layers,
+        "methods": list(plan.pictures),
+        "seed": seed,
+    }
     if holds(place, wanted):
         exported(Embeddings.open(place), place)
     else:
@@ -106,9 +125,12 @@ def _compare(
 ) -> None:
     place, level = folder.similarity, study.evaluation.level
     wanted = {
-        "table": SIMILARITY, "detectors": {one.name: one.fingerprint for one in detectors},
-        "dataset": fingerprint, "level": level, "seed": study.seeds[0],
-    }  # fmt: skip
+        "table": SIMILARITY,
+        "detectors": {one.name: one.fingerprint for one in detectors},
+        "dataset": fingerprint,
+        "level": level,
+        "seed": study.seeds[0],
+    }
     if holds(place, wanted):
         exported(Similarity.open(place), place)
         return
@@ -171,10 +193,13 @@ def respond(
         found_universal = universality.get(one.name)
         chosen = found_universal.universal.tolist() if found_universal else []
         wanted = {
-            "detector_fingerprint": one.fingerprint, "layer": path, "universal": chosen,
-            "study_dataset": measured.data.attrs["dataset"], "study_seed": study.seeds[0],
+            "detector_fingerprint": one.fingerprint,
+            "layer": path,
+            "universal": chosen,
+            "study_dataset": measured.data.attrs["dataset"],
+            "study_seed": study.seeds[0],
             "study_videos": plan.videos if dosed(study) else 0,
-        }  # fmt: skip
+        }
         if holds(place, wanted):
             out[one.name] = exported(ResponseReport.open(place), place)
             continue
@@ -190,9 +215,15 @@ def respond(
 
 
 def _related(
-    study: Study, folder: RunFolder, one: Detector, layer: str, measured: ArtifactMeasurements,
-    covariates: list[str], chosen: list[int], notes: dict[str, Any],
-) -> ResponseReport | None:  # fmt: skip
+    study: Study,
+    folder: RunFolder,
+    one: Detector,
+    layer: str,
+    measured: ArtifactMeasurements,
+    covariates: list[str],
+    chosen: list[int],
+    notes: dict[str, Any],
+) -> ResponseReport | None:
     """Relate units to measurements; None, with a note, where that cannot be done."""
     recorded = {layer_of(one.spec.name, name) for name in study.record.layers}
     if layer not in recorded:
@@ -225,7 +256,10 @@ def dosed(study: Study) -> bool:
 def _rendered(study: Study) -> DosedImages:
     lab = study.datasets[0]
     return render_doses(
-        study.known_names, size=lab.size or 128, seed=lab.seed,
-        split=study.evaluation.split, videos=study.artifacts.videos,
+        study.known_names,
+        size=lab.size or 128,
+        seed=lab.seed,
+        split=study.evaluation.split,
+        videos=study.artifacts.videos,
         workers=study.compute.n_workers,
-    )  # fmt: skip
+    )

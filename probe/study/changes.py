@@ -16,9 +16,19 @@ from probe.study.provenance import PROVENANCE_FILE
 __all__ = ["DECIDES", "accept", "differences", "hit_by", "prune"]
 
 STAGES = (
-    "data", "audit", "detectors", "evaluation", "activations", "neurons", "ablation",
-    "separability", "artifacts", "responses", "attribution", "figures",
-)  # fmt: skip
+    "data",
+    "audit",
+    "detectors",
+    "evaluation",
+    "activations",
+    "neurons",
+    "ablation",
+    "separability",
+    "artifacts",
+    "responses",
+    "attribution",
+    "figures",
+)
 
 _MEASURED = STAGES[3:]
 
@@ -155,16 +165,28 @@ def hit_by(changed: Iterable[str]) -> tuple[list[str], list[str]]:
 def prune(study: Study) -> None:
     """Take away what a finished run holds of detectors that are not in the study any more."""
     folder, slugs = RunFolder(study.out), {slug(label) for label in study.labels}
-    for place in (folder.root / "stores", *(folder.root / "tables" / one for one in (
-        "neurons", "universality", "ablation", "separability", "embeddings", "responses", "trust",
-        "attention",
-    ))):  # fmt: skip
+    for place in (
+        folder.root / "stores",
+        *(
+            folder.root / "tables" / one
+            for one in (
+                "neurons",
+                "universality",
+                "ablation",
+                "separability",
+                "embeddings",
+                "responses",
+                "trust",
+                "attention",
+            )
+        ),
+    ):
         for path in place.glob("*"):
             # Beside a table lie further frames: "meso4-base-units.csv".
             mine = path.stem in slugs or (
-                path.suffix != ".zarr" and any(path.name.startswith((f"{one}.", f"{one}-"))
-                                               for one in slugs)
-            )  # fmt: skip
+                path.suffix != ".zarr"
+                and any(path.name.startswith((f"{one}.", f"{one}-")) for one in slugs)
+            )
             if not mine:
                 _remove(path)
     if len(study.labels) < 2:
@@ -189,8 +211,11 @@ def _decided(key: str) -> tuple[str, ...]:
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:
     if isinstance(value, Mapping) and (not key or "[" not in key):
-        return {k: v for name, one in value.items()
-                for k, v in _flat(one, f"{key}.{name}".strip(".")).items()}  # fmt: skip
+        return {
+            k: v
+            for name, one in value.items()
+            for k, v in _flat(one, f"{key}.{name}".strip(".")).items()
+        }
     if isinstance(value, Mapping):
         return {f"{key}.{name}": one for name, one in value.items()}
     if key == "datasets" and isinstance(value, list):

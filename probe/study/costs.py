@@ -462,8 +462,10 @@ def _plan(study: Study, name: str, variant: str) -> TrainingPlan:
     plan = study.detectors
     asked = plan.base if variant == VARIANTS[0] else plan.tuned
     given: dict[str, Any] = {
-        "epochs": asked.epochs_of(name), "steps": asked.steps, "batch_size": asked.batch_size
-    }  # fmt: skip
+        "epochs": asked.epochs_of(name),
+        "steps": asked.steps,
+        "batch_size": asked.batch_size,
+    }
     said = {key: value for key, value in given.items() if value is not None}
     return plan_base(name, **said) if asked is plan.base else plan_tuned(name, variant, **said)
 

@@ -141,13 +141,19 @@ def plan_layouts(study: Study) -> dict[int, LayoutPlan]:
 def _drawn(plan: IngestPlan, entry: DatasetEntry, study: Study) -> pd.DataFrame:
     rows = [
         {
-            "dataset": entry.name or part, "part": part, "split": one.split, "label": one.label,
-            "method": one.method, "video": one.video, "identity": one.identity, "key": one.key,
+            "dataset": entry.name or part,
+            "part": part,
+            "split": one.split,
+            "label": one.label,
+            "method": one.method,
+            "video": one.video,
+            "identity": one.identity,
+            "key": one.key,
             "images": plan.images_of(one),
         }
         for part, videos in videos_of(plan.found, entry.part).items()
         for one in videos
-    ]  # fmt: skip
+    ]
     table = pd.DataFrame(rows)
     if plan.lies:
         # What lies is listed whole, and drawn image by image of the table, for nothing is cut.
@@ -175,8 +181,11 @@ def require_classes(study: Study, plans: Mapping[int, LayoutPlan]) -> None:
         for name, rows in plan.videos.groupby("dataset", sort=False):
             found = rows.groupby("split")["label"].agg(set).to_dict()
             for split in ("train", "val") if name in trained else ():
-                lacks = [what for label, what in enumerate(("real", "fake"))
-                         if label not in found.get(split, set())]  # fmt: skip
+                lacks = [
+                    what
+                    for label, what in enumerate(("real", "fake"))
+                    if label not in found.get(split, set())
+                ]
                 if lacks:
                     wrong.append(f"{name} has no {' and no '.join(lacks)} videos in {split}")
             if study.evaluation.split not in found:
@@ -276,9 +285,12 @@ def _parts(
 
 def _lab(entry: DatasetEntry, folder: Path, n_workers: int | None) -> Dataset:
     return make(
-        folder, size=entry.size or 128, seed=entry.seed, counts=entry.counts,
+        folder,
+        size=entry.size or 128,
+        seed=entry.seed,
+        counts=entry.counts,
         workers=n_workers,
-    )  # fmt: skip
+    )
 
 
 def _of_layout(plan: LayoutPlan, sources: Path, n_workers: int | None) -> list[Dataset]:

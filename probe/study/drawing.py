@@ -38,9 +38,11 @@ __all__ = ["draw_analyses", "draw_explanations", "draw_figures", "draw_joint", "
 
 #: Figures of joint tables, by the key of the study file that asks for them.
 JOINT = {
-    "matrix": ("generalization",), "counts": ("universal-units", "ablation"),
-    "separability": ("specific",), "attribution": ("map-similarity", "attention"),
-}  # fmt: skip
+    "matrix": ("generalization",),
+    "counts": ("universal-units", "ablation"),
+    "separability": ("specific",),
+    "attribution": ("map-similarity", "attention"),
+}
 
 
 def draw_figures(
@@ -152,9 +154,12 @@ def _save_all(folder: RunFolder, drawn: Mapping[str, Figure], end: str) -> None:
 
 
 def heatmaps_on(
-    detectors: list[Detector], test: Dataset, layer: str = "last_conv", seed: int = 0,
+    detectors: list[Detector],
+    test: Dataset,
+    layer: str = "last_conv",
+    seed: int = 0,
     seen: bool = True,
-) -> Any:  # fmt: skip
+) -> Any:
     """Draw a fake of each dataset by seed, the real image beside it, and Grad-CAM of detectors.
 
     Maps stand alone where images are not to be seen.
@@ -169,6 +174,11 @@ def heatmaps_on(
     places = original_positions(fakes, test)
     originals = [test.image(int(i)) if i >= 0 else None for i in places]
     return figures.attribution_figure(
-        maps, images, masks, style="ieee-page", scale="column", most=len(fakes),
+        maps,
+        images,
+        masks,
+        style="ieee-page",
+        scale="column",
+        most=len(fakes),
         originals=originals if seen and (places >= 0).any() else None,
-    )  # fmt: skip
+    )

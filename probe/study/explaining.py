@@ -58,9 +58,12 @@ class Explanations:
 
 
 def explain(
-    study: Study, folder: RunFolder, detectors: Sequence[Detector], test: Dataset,
+    study: Study,
+    folder: RunFolder,
+    detectors: Sequence[Detector],
+    test: Dataset,
     notes: dict[str, Any],
-) -> Explanations:  # fmt: skip
+) -> Explanations:
     """Explain images, check the maps, compare variants, and see where they look.
 
     Parameters
@@ -107,9 +110,13 @@ def chosen_images(test: Dataset, images: int, seed: int) -> Dataset:
 
 
 def _maps(
-    study: Study, folder: RunFolder, one: Detector, method: str, data: Dataset,
+    study: Study,
+    folder: RunFolder,
+    one: Detector,
+    method: str,
+    data: Dataset,
     notes: dict[str, Any],
-) -> AttributionMap | None:  # fmt: skip
+) -> AttributionMap | None:
     """Make maps, or open those that are there; None, with a note, where a method refuses."""
     place = folder.maps(one.name, method)
     layer = _layer(study, one) if method == COMPARED else None
@@ -135,11 +142,15 @@ def _trust(study: Study, folder: RunFolder, one: Detector, data: Dataset) -> Tru
     plan, place, seed = study.attribution, folder.trust(one.name), study.seeds[0]
     layer = _layer(study, one)
     wanted = {
-        "detector_fingerprint": one.fingerprint, "data_fingerprint": data.fingerprint,
-        "study_methods": list(plan.methods), "study_checks": list(plan.checks),
-        "study_layer": layer or "", "study_random": plan.random, "seed": seed,
+        "detector_fingerprint": one.fingerprint,
+        "data_fingerprint": data.fingerprint,
+        "study_methods": list(plan.methods),
+        "study_checks": list(plan.checks),
+        "study_layer": layer or "",
+        "study_random": plan.random,
+        "seed": seed,
         "level": study.evaluation.level,
-    }  # fmt: skip
+    }
     if holds(place, wanted):
         return exported(TrustReport.open(place), place)
     found = trust_report(
@@ -157,9 +168,13 @@ def _trust(study: Study, folder: RunFolder, one: Detector, data: Dataset) -> Tru
 
 
 def _compare(
-    study: Study, folder: RunFolder, detectors: Sequence[Detector], fakes: Dataset,
-    found: Explanations, notes: dict[str, Any],
-) -> None:  # fmt: skip
+    study: Study,
+    folder: RunFolder,
+    detectors: Sequence[Detector],
+    fakes: Dataset,
+    found: Explanations,
+    notes: dict[str, Any],
+) -> None:
     """Compare Grad-CAM of the variants of each architecture on fakes, in both modes.
 
     Trainings with other seeds are what two trainings have in common that differ in nothing else.
@@ -174,9 +189,11 @@ def _compare(
         wanted = {
             "study_detectors": {one.name: one.fingerprint for one in [*those, *bases]},
             "study_images": [str(sample) for sample in fakes.samples.table["sample"]],
-            "study_layer": study.attribution.layer, "study_seed": study.seeds[0],
-            "study_data": fakes.fingerprint, "level": study.evaluation.level,
-        }  # fmt: skip
+            "study_layer": study.attribution.layer,
+            "study_seed": study.seeds[0],
+            "study_data": fakes.fingerprint,
+            "level": study.evaluation.level,
+        }
         places = {mode: folder.map_similarity(name, mode) for mode in MODES}
         there = {mode: place for mode, place in places.items() if holds(place, wanted)}
         for mode, place in there.items():
@@ -210,31 +227,46 @@ def _to_compare(study: Study, folder: RunFolder, one: Detector, fakes: Dataset) 
 
 
 def _compared(
-    study: Study, first: Detector, maps: Mapping[str, AttributionMap],
-    seeds: Sequence[AttributionMap], mode: str, notes: dict[str, Any],
-) -> MapSimilarity | None:  # fmt: skip
+    study: Study,
+    first: Detector,
+    maps: Mapping[str, AttributionMap],
+    seeds: Sequence[AttributionMap],
+    mode: str,
+    notes: dict[str, Any],
+) -> MapSimilarity | None:
     """Compare maps in a mode; None, with a note, where that cannot be done."""
     outputs = getattr(getattr(first.module, "logit", None), "outputs", 1)
     try:
         return map_similarity(
-            maps, mode=mode, seeds=seeds, class_zero="real" if outputs == 1 else "fake",
-            level=study.evaluation.level, seed=study.seeds[0],
-        )  # fmt: skip
+            maps,
+            mode=mode,
+            seeds=seeds,
+            class_zero="real" if outputs == 1 else "fake",
+            level=study.evaluation.level,
+            seed=study.seeds[0],
+        )
     except ProbeError as why:
         notes[f"{first.spec.name} similarity ({mode})"] = str(why)
         return None
 
 
 def _look(
-    study: Study, folder: RunFolder, label: str, maps: AttributionMap, data: Dataset,
-    found: Explanations, notes: dict[str, Any],
-) -> None:  # fmt: skip
+    study: Study,
+    folder: RunFolder,
+    label: str,
+    maps: AttributionMap,
+    data: Dataset,
+    found: Explanations,
+    notes: dict[str, Any],
+) -> None:
     place, attrs = folder.attention(label), maps.data.attrs
     wanted = {
-        "study_detector": attrs["detector_fingerprint"], "study_data": attrs["data_fingerprint"],
-        "study_layer": attrs["layer"], "study_seed": study.seeds[0],
+        "study_detector": attrs["detector_fingerprint"],
+        "study_data": attrs["data_fingerprint"],
+        "study_layer": attrs["layer"],
+        "study_seed": study.seeds[0],
         "level": study.evaluation.level,
-    }  # fmt: skip
+    }
     if holds(place, wanted):
         found.attention[label] = exported(RegionAttention.open(place), place)
         return

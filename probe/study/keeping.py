@@ -20,9 +20,20 @@ from probe.tables import open_table, plain
 __all__ = ["clear", "exported", "holds", "kept"]
 
 Table = TypeVar(
-    "Table", ZeroShotMatrix, NeuronTable, Universality, Ablation, SeparabilityReport, Similarity,
-    Embeddings, ArtifactReport, ResponseReport, TrustReport, MapSimilarity, RegionAttention,
-)  # fmt: skip
+    "Table",
+    ZeroShotMatrix,
+    NeuronTable,
+    Universality,
+    Ablation,
+    SeparabilityReport,
+    Similarity,
+    Embeddings,
+    ArtifactReport,
+    ResponseReport,
+    TrustReport,
+    MapSimilarity,
+    RegionAttention,
+)
 
 
 def kept(table: Table, place: Path) -> Table:

@@ -19,9 +19,22 @@ __all__ = ["PROVENANCE_FILE", "Provenance", "versions"]
 PROVENANCE_FILE = "provenance.json"
 
 _PACKAGES = (
-    "deepfake-probe", "torch", "torchvision", "timm", "captum", "numpy", "scipy", "pandas",
-    "xarray", "zarr", "pillow", "opencv-python-headless", "av", "scikit-learn", "imagehash",
-)  # fmt: skip
+    "deepfake-probe",
+    "torch",
+    "torchvision",
+    "timm",
+    "captum",
+    "numpy",
+    "scipy",
+    "pandas",
+    "xarray",
+    "zarr",
+    "pillow",
+    "opencv-python-headless",
+    "av",
+    "scikit-learn",
+    "imagehash",
+)
 
 
 @dataclass

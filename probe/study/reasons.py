@@ -21,9 +21,14 @@ PICTURES = tuple(METHODS)
 #: The method by which variants are compared, and regions are found: the study's.
 COMPARED = "gradcam"
 TRUSTED = (
-    "mask_auroc", "pointing", "mask_mass", "deletion_blur", "insertion_blur", "completeness",
+    "mask_auroc",
+    "pointing",
+    "mask_mass",
+    "deletion_blur",
+    "insertion_blur",
+    "completeness",
     "mprt_spearman",
-)  # fmt: skip
+)
 
 
 def _memory(value: str) -> str:

@@ -254,24 +254,40 @@ class _Run:
         plan = self.study.detectors
         for name in plan.names:
             source = data.select(dataset=plan.source)
-            base_plan = plan_base(name, seed=seed, **_given(
-                epochs=plan.base.epochs_of(name), batch_size=plan.base.batch_size,
-                max_validation=plan.base.validation,
-            ))  # fmt: skip
+            base_plan = plan_base(
+                name,
+                seed=seed,
+                **_given(
+                    epochs=plan.base.epochs_of(name),
+                    batch_size=plan.base.batch_size,
+                    max_validation=plan.base.validation,
+                ),
+            )
             base = self._once(
-                train_base, name, source, self._place(name, VARIANTS[0], seed),
-                input_size=plan.input_size, plan=base_plan, device=self.device,
-            )  # fmt: skip
+                train_base,
+                name,
+                source,
+                self._place(name, VARIANTS[0], seed),
+                input_size=plan.input_size,
+                plan=base_plan,
+                device=self.device,
+            )
             for variant in plan.variants:
                 if variant == VARIANTS[0]:
                     yield self._labelled(base, variant, seed)
                     continue
                 tuned_plan = plan_tuned(
-                    name, variant, seed=seed, freeze_batchnorm=plan.tuned.freeze_batchnorm,
-                    **_given(epochs=plan.tuned.epochs_of(name), steps=plan.tuned.steps,
-                             batch_size=plan.tuned.batch_size,
-                             max_validation=plan.tuned.validation),
-                )  # fmt: skip
+                    name,
+                    variant,
+                    seed=seed,
+                    freeze_batchnorm=plan.tuned.freeze_batchnorm,
+                    **_given(
+                        epochs=plan.tuned.epochs_of(name),
+                        steps=plan.tuned.steps,
+                        batch_size=plan.tuned.batch_size,
+                        max_validation=plan.tuned.validation,
+                    ),
+                )
                 target = data.select(dataset=list(plan.target))
                 place = self._place(name, variant, seed)
                 tuned = self._once(
@@ -307,9 +323,13 @@ class _Run:
         if holds(place, wanted):
             return exported(ZeroShotMatrix.open(place), place)
         matrix = evaluate(
-            detectors, test, n_resamples=plan.resamples, level=plan.level, seed=self.seed,
+            detectors,
+            test,
+            n_resamples=plan.resamples,
+            level=plan.level,
+            seed=self.seed,
             precision=self.study.compute.precision,
-        )  # fmt: skip
+        )
         return kept(matrix, place)
 
     def _reduced(self) -> dict[str, str]:
@@ -362,18 +382,27 @@ class _Run:
         for one in detectors if len(parts) > 1 else ():
             place, layer = self.folder.ablation(one.name), _layer(one, plan.layer)
             wanted = {
-                "detector": one.fingerprint, "layer": trace(one).resolve(layer), "seed": self.seed,
+                "detector": one.fingerprint,
+                "layer": trace(one).resolve(layer),
+                "seed": self.seed,
                 "dataset": {part.name: part.fingerprint for part in parts},
                 "n_random": plan.random,
-            }  # fmt: skip
+            }
             if holds(place, wanted):
                 out[one.name] = exported(Ablation.open(place), place)
                 continue
             try:
                 found = ablate_universal(
-                    one, parts, layer, top=plan.top, alpha=plan.alpha, correction=plan.correction,
-                    seed=self.seed, n_random=plan.random, level=self.study.evaluation.level,
-                )  # fmt: skip
+                    one,
+                    parts,
+                    layer,
+                    top=plan.top,
+                    alpha=plan.alpha,
+                    correction=plan.correction,
+                    seed=self.seed,
+                    n_random=plan.random,
+                    level=self.study.evaluation.level,
+                )
             except (NoSetsError, DatasetError) as why:
                 # No table is the result: nothing to take out. What an earlier run left is not it.
                 notes[one.name] = str(why)
@@ -430,11 +459,18 @@ class _Run:
         if holds(place, wanted):
             return exported(NeuronTable.open(place), place)
         table = neuron_importance(
-            detector, parts, _layer(detector, plan.layer), plan.measure, n_values=plan.values,
-            mode=plan.mode, order=plan.order, n_untrained=plan.untrained, null_of=null_of,
+            detector,
+            parts,
+            _layer(detector, plan.layer),
+            plan.measure,
+            n_values=plan.values,
+            mode=plan.mode,
+            order=plan.order,
+            n_untrained=plan.untrained,
+            null_of=null_of,
             seed=self.seed,
             precision=self.study.compute.precision,
-        )  # fmt: skip
+        )
         return kept(table, place)
 
     def _write(self, complete: bool) -> None:

@@ -157,9 +157,21 @@ class DatasetEntry(Part):
 
 
 _INGEST = (
-    "size", "seed", "frames", "every", "margin", "finder", "align", "crop", "splits",
-    "compression", "reals", "image_root", "fake_label", "video_pattern",
-)  # fmt: skip
+    "size",
+    "seed",
+    "frames",
+    "every",
+    "margin",
+    "finder",
+    "align",
+    "crop",
+    "splits",
+    "compression",
+    "reals",
+    "image_root",
+    "fake_label",
+    "video_pattern",
+)
 
 _TAKES = {
     "lab": {"open", "name", "images", "size", "seed", "counts"},

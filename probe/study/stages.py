@@ -52,19 +52,34 @@ def stages_of(study: Study) -> list[StageState]:
         ("detectors", ", ".join(labels), [folder.detector(o) / "card.json" for o in trained]),
         ("evaluation", f"zero-shot matrix on {study.evaluation.split}", [folder.evaluation]),
         ("activations", ", ".join(study.record.layers) or "none", stores),
-        ("neurons", f"{study.neurons.measure} at {study.neurons.layer}, universal counts",
-         [folder.universality(one) for one in labels]),
-        ("ablation", "detection without the units found",
-         [folder.ablation(one) for one in labels] if study.neurons.ablate else []),
+        (
+            "neurons",
+            f"{study.neurons.measure} at {study.neurons.layer}, universal counts",
+            [folder.universality(one) for one in labels],
+        ),
+        (
+            "ablation",
+            "detection without the units found",
+            [folder.ablation(one) for one in labels] if study.neurons.ablate else [],
+        ),
         ("separability", _pictures(study), _judged(study, folder)),
-        ("artifacts", "what forgeries leave in images",
-         [folder.artifacts] if study.artifacts.run else []),
-        ("responses", "what units respond to",
-         [folder.responses(one) for one in labels] if asked else []),
-        ("attribution", "where detectors look, and whether maps can be trusted",
-         [folder.trust(one) for one in heads_of(study)] if study.attribution.run else []),
+        (
+            "artifacts",
+            "what forgeries leave in images",
+            [folder.artifacts] if study.artifacts.run else [],
+        ),
+        (
+            "responses",
+            "what units respond to",
+            [folder.responses(one) for one in labels] if asked else [],
+        ),
+        (
+            "attribution",
+            "where detectors look, and whether maps can be trusted",
+            [folder.trust(one) for one in heads_of(study)] if study.attribution.run else [],
+        ),
         ("figures", ", ".join(figure_names(study)) or "none", drawn),
-    )  # fmt: skip
+    )
     return [
         StageState(name, makes, sum(path.exists() for path in paths), len(paths))
         for name, makes, paths in rows

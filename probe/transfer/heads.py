@@ -126,8 +126,10 @@ def fit(given: Examples, values: Floats, *, l1: float = 0.0, penalty: float | No
 
 def choose_penalty(given: Examples, values: Floats, l1: float = 0.0) -> float:
     """Choose the inverse penalty whose held-out AUROC is highest on average over datasets."""
-    groups = np.unique([f"{d}|{c}" for d, c in zip(given.datasets, given.clusters, strict=True)],
-                       return_inverse=True)[1]  # fmt: skip
+    groups = np.unique(
+        [f"{d}|{c}" for d, c in zip(given.datasets, given.clusters, strict=True)],
+        return_inverse=True,
+    )[1]
     scores = np.zeros(len(PENALTIES))
     for inside, outside in GroupKFold(FOLDS).split(values, given.labels, groups):
         for i, penalty in enumerate(PENALTIES):

@@ -164,16 +164,24 @@ def universal_head(
     seen = _trained_on(detector) & {name}
     frame = pd.DataFrame(rows)
     for column, value in (
-        ("n_units", len(units)), ("seen", bool(seen)), ("held_out", name),
+        ("n_units", len(units)),
+        ("seen", bool(seen)),
+        ("held_out", name),
         ("detector", detector.name),
-    ):  # fmt: skip
+    ):
         frame.insert(0, column, value)
     attrs = {
-        "layer": path, "alpha": alpha, "at_least": at_least or len(parts), "seed": seed,
-        "detector": detector.fingerprint, "units": units.tolist(),
+        "layer": path,
+        "alpha": alpha,
+        "at_least": at_least or len(parts),
+        "seed": seed,
+        "detector": detector.fingerprint,
+        "units": units.tolist(),
         "datasets": {n: part.fingerprint for n, part in {**parts, **held}.items()},
-        "n_random": n_random, "n_resamples": n_resamples, "level": level,
-    }  # fmt: skip
+        "n_random": n_random,
+        "n_resamples": n_resamples,
+        "level": level,
+    }
     return HeadTable(frame[["detector", "held_out", "seen", "n_units", *rows[0]]], attrs)
 
 
@@ -215,13 +223,25 @@ def leave_one_out(
 
 
 def _chosen(
-    detector: Detector, parts: Mapping[str, Dataset], path: str, at_least: int | None,
-    alpha: float, seed: int, batch_size: int,
-) -> NDArray[np.int64]:  # fmt: skip
+    detector: Detector,
+    parts: Mapping[str, Dataset],
+    path: str,
+    at_least: int | None,
+    alpha: float,
+    seed: int,
+    batch_size: int,
+) -> NDArray[np.int64]:
     table = neuron_importance(
-        detector, [part.select(split="val") for part in parts.values()], path, n_untrained=0,
-        n_random=0, n_resamples=0, also=(), seed=seed, batch_size=batch_size,
-    )  # fmt: skip
+        detector,
+        [part.select(split="val") for part in parts.values()],
+        path,
+        n_untrained=0,
+        n_random=0,
+        n_resamples=0,
+        also=(),
+        seed=seed,
+        batch_size=batch_size,
+    )
     found = universal_neurons(table, alpha=alpha).data
     wanted = at_least or len(parts)
     if not 2 <= wanted <= len(parts):
@@ -230,9 +250,11 @@ def _chosen(
 
 
 def _examples(
-    recorder: Recorder, parts: Sequence[Dataset], batch_size: int,
+    recorder: Recorder,
+    parts: Sequence[Dataset],
+    batch_size: int,
     scale: tuple[Floats, Floats] | None,
-) -> tuple[Examples, tuple[Floats, Floats]]:  # fmt: skip
+) -> tuple[Examples, tuple[Floats, Floats]]:
     values = np.concatenate([_activations(recorder, part, batch_size)[0] for part in parts])
     mean, std = scale or (values.mean(axis=0), values.std(axis=0))
     table = pd.concat([part.samples.table for part in parts])
@@ -240,9 +262,12 @@ def _examples(
     safe = np.where(std > 1e-9, std, np.inf)
     clusters = np.concatenate([part.samples.clusters for part in parts])
     given = Examples(
-        (values - mean) / safe, table["label"].to_numpy(np.int8), clusters,
-        table["dataset"].to_numpy(object), table["method"].to_numpy(object),
-    )  # fmt: skip
+        (values - mean) / safe,
+        table["label"].to_numpy(np.int8),
+        clusters,
+        table["dataset"].to_numpy(object),
+        table["method"].to_numpy(object),
+    )
     return given, (mean, std)
 
 
@@ -305,9 +330,10 @@ def _measured(
             gain = draws["universal"][:count] - draws[name][:count]
             low, high = percentile_bounds(gain, level)
             row |= {
-                "gain": points["universal"] - points[name], "gain_low": float(low),
+                "gain": points["universal"] - points[name],
+                "gain_low": float(low),
                 "gain_high": float(high),
-            }  # fmt: skip
+            }
         rows.append(row)
     return rows
 
@@ -327,7 +353,11 @@ def _over_replicas(rows: pd.DataFrame, level: float) -> pd.Series:
     mean = gains.mean() if len(gains) else np.nan
     return pd.Series(
         {
-            "auroc": rows["auroc"].mean(), "gain": mean, "gain_low": mean - half,
-            "gain_high": mean + half, "n_units": rows["n_units"].mean(), "replicas": len(gains),
+            "auroc": rows["auroc"].mean(),
+            "gain": mean,
+            "gain_low": mean - half,
+            "gain_high": mean + half,
+            "n_units": rows["n_units"].mean(),
+            "replicas": len(gains),
         }
-    )  # fmt: skip
+    )

@@ -16,25 +16,66 @@ IMAGE = "\"'><img src=x onerror=window.__hit=1>"
 
 #: Text in place of a name.
 TEXTS = [
-    "../../../../../../etc/passwd", "..\\..\\..\\etc\\passwd", "/etc/passwd", "file:///etc/passwd",
-    "%2e%2e%2f%2e%2e%2fetc%2fpasswd", "....//....//etc/passwd", "a\x00b", "run.json", "-1",
-    "9" * 400, "NaN", SCRIPT, IMAGE, "{{7*7}}", "${7*7}", "'; --", "é\u202e\ud7ff\U0001f600\n\r\t",
-    "x" * 5000, "__class__", "%s%n", "1e999", "a,b,,\x00,../..",
-]  # fmt: skip
+    "../../../../../../etc/passwd",
+    "..\\..\\..\\etc\\passwd",
+    "/etc/passwd",
+    "file:///etc/passwd",
+    "%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+    "....//....//etc/passwd",
+    "a\x00b",
+    "run.json",
+    "-1",
+    "9" * 400,
+    "NaN",
+    SCRIPT,
+    IMAGE,
+    "{{7*7}}",
+    "${7*7}",
+    "'; --",
+    "é\u202e\ud7ff\U0001f600\n\r\t",
+    "x" * 5000,
+    "__class__",
+    "%s%n",
+    "1e999",
+    "a,b,,\x00,../..",
+]
 
 #: Values that are no text, in place of text, and the other way round.
 VALUES: list[Any] = [
-    TEXTS[0], SCRIPT, "x" * 5000, -1, 10**30, 1.5, True, [], [None], ["../x", 3, {}], {},
+    TEXTS[0],
+    SCRIPT,
+    "x" * 5000,
+    -1,
+    10**30,
+    1.5,
+    True,
+    [],
+    [None],
+    ["../x", 3, {}],
+    {},
     {"points": [{"customdata": ["../x", {}], "x": -1, "y": 10**9, "pointNumber": "x"}]},
-    {"points": "x"}, [{"unit": "../x"}], {"__proto__": {}}, "1,2,x,../..",
-]  # fmt: skip
+    {"points": "x"},
+    [{"unit": "../x"}],
+    {"__proto__": {}},
+    "1,2,x,../..",
+]
 
 #: Values that let a callback come as far as it can, by what its input's id ends with.
 _GOOD = {
-    "detector": DETECTORS[0], "layer": LAYER, "dataset": DATASETS[0], "scheme": "light",
-    "search": "", "pathname": "/", "metric": "auroc", "level": "frame", "embedding": "pca",
-    "colour": "label", "unit": "3", "measure": "probe_auroc", "n_clicks": 1,
-}  # fmt: skip
+    "detector": DETECTORS[0],
+    "layer": LAYER,
+    "dataset": DATASETS[0],
+    "scheme": "light",
+    "search": "",
+    "pathname": "/",
+    "metric": "auroc",
+    "level": "frame",
+    "embedding": "pca",
+    "colour": "label",
+    "unit": "3",
+    "measure": "probe_auroc",
+    "n_clicks": 1,
+}
 
 
 def callbacks(client: FlaskClient) -> list[dict[str, Any]]:

@@ -14,9 +14,16 @@ from probe.run import RunFolder
 from probe.separability.report import SEPARABILITY, SIMILARITY, SeparabilityReport, Similarity
 
 MEASURES = (
-    "probe_auroc", "control_auroc", "selectivity", "c2st_accuracy", "fisher", "dprime",
-    "silhouette", "knn_purity", "mmd2",
-)  # fmt: skip
+    "probe_auroc",
+    "control_auroc",
+    "selectivity",
+    "c2st_accuracy",
+    "fisher",
+    "dprime",
+    "silhouette",
+    "knn_purity",
+    "mmd2",
+)
 KINDS = ("pca", "umap", "tsne")
 MEASUREMENTS = ("slope", "dct_high", "srm_kurtosis", "npr", "blockiness", "seam_gradient")
 COVARIATES = ("codec", "size", "quality")
@@ -62,21 +69,39 @@ def make_separability(
     p = rng.uniform(0, 0.1, value.shape)
     p[1:3] = np.nan
     data: dict[str, Any] = {
-        "value": (grid, value), **bounds(grid, value, few), "p": (grid, p), "q": (grid, p * 1.2),
-        "transfer": (pairs, transfer), **bounds(pairs, transfer, few, "transfer_"),
-        "own": ("dataset", own), **bounds(("dataset",), own, few, "own_"),
-        "blind": (pairs[:2], blind), **bounds(pairs[:2], blind, few, "blind_"),
-        **_counts(datasets, few), **_layer_answers(rng, layers), **_rows(rng, layers, units),
+        "value": (grid, value),
+        **bounds(grid, value, few),
+        "p": (grid, p),
+        "q": (grid, p * 1.2),
+        "transfer": (pairs, transfer),
+        **bounds(pairs, transfer, few, "transfer_"),
+        "own": ("dataset", own),
+        **bounds(("dataset",), own, few, "own_"),
+        "blind": (pairs[:2], blind),
+        **bounds(pairs[:2], blind, few, "blind_"),
+        **_counts(datasets, few),
+        **_layer_answers(rng, layers),
+        **_rows(rng, layers, units),
         "probe_draw": ((*pairs[:2], "resample"), _draws(rng, value[0], few)),
         "n_fakes": ("dataset", np.full(len(datasets), 12)),
         "sampled": ("dataset", np.full(len(datasets), 24)),
-    }  # fmt: skip
+    }
     coords = {
-        "layer": list(layers), "dataset": list(datasets), "scored": list(datasets),
-        "measure": list(MEASURES), "question": ["method", "domain"],
-    }  # fmt: skip
-    attrs = {"table": SEPARABILITY, "level": 0.95, "seed": 0, "n_folds": 5, "label": "drawn",
-             "dataset": "data", "n_resamples": 200}  # fmt: skip
+        "layer": list(layers),
+        "dataset": list(datasets),
+        "scored": list(datasets),
+        "measure": list(MEASURES),
+        "question": ["method", "domain"],
+    }
+    attrs = {
+        "table": SEPARABILITY,
+        "level": 0.95,
+        "seed": 0,
+        "n_folds": 5,
+        "label": "drawn",
+        "dataset": "data",
+        "n_resamples": 200,
+    }
     return SeparabilityReport(xr.Dataset(data, coords=coords, attrs=attrs))
 
 
@@ -109,14 +134,18 @@ def _layer_answers(rng: Rng, layers: tuple[str, ...]) -> dict[str, Any]:
     share = rng.uniform(0.2, 0.8, len(layers))
     dims = ("question", "layer")
     return {
-        "answer": (dims, answer), "answer_low": (dims, answer - 0.05),
-        "answer_high": (dims, answer + 0.05), "answer_p": (dims, np.full(answer.shape, 0.002)),
+        "answer": (dims, answer),
+        "answer_low": (dims, answer - 0.05),
+        "answer_high": (dims, answer + 0.05),
+        "answer_p": (dims, np.full(answer.shape, 0.002)),
         "chance": (dims, np.full(answer.shape, 1 / 3)),
-        "specific_share": ("layer", share), "specific_low": ("layer", share - 0.1),
-        "specific_high": ("layer", share + 0.1), "shared_cosine": ("layer", 1 - share),
+        "specific_share": ("layer", share),
+        "specific_low": ("layer", share - 0.1),
+        "specific_high": ("layer", share + 0.1),
+        "shared_cosine": ("layer", 1 - share),
         "label_angle_share": ("layer", share / 2),
         "label_angle_null": ("layer", np.full(len(layers), 0.1)),
-    }  # fmt: skip
+    }
 
 
 def _rows(rng: Rng, layers: tuple[str, ...], units: int) -> dict[str, Any]:
@@ -126,8 +155,9 @@ def _rows(rng: Rng, layers: tuple[str, ...], units: int) -> dict[str, Any]:
         "row_unit": ("row", np.tile(np.arange(units), len(layers))),
         "label_information": ("row", rng.beta(1, 9, n)),
         "method_information": ("row", rng.beta(1, 6, n)),
-        "label_q": ("row", rng.uniform(0, 0.2, n)), "method_q": ("row", rng.uniform(0, 0.2, n)),
-    }  # fmt: skip
+        "label_q": ("row", rng.uniform(0, 0.2, n)),
+        "method_q": ("row", rng.uniform(0, 0.2, n)),
+    }
 
 
 def make_similarity(rng: Rng, detectors: tuple[str, ...], layers: tuple[str, ...]) -> Similarity:
@@ -144,10 +174,15 @@ def make_similarity(rng: Rng, detectors: tuple[str, ...], layers: tuple[str, ...
         xr.Dataset(
             {"cka": (dims, cka), "cka_low": (dims, cka - 0.04), "cka_high": (dims, cka + 0.04)},
             coords={"layer": list(layers), "detector": names, "other": names},
-            attrs={"table": SIMILARITY, "level": 0.95, "seed": 0, "n_samples": 72,
-                   "n_clusters": 18},
+            attrs={
+                "table": SIMILARITY,
+                "level": 0.95,
+                "seed": 0,
+                "n_samples": 72,
+                "n_clusters": 18,
+            },
         )
-    )  # fmt: skip
+    )
 
 
 def make_embeddings(rng: Rng, samples: list[str], layers: tuple[str, ...]) -> Embeddings:
@@ -162,12 +197,22 @@ def make_embeddings(rng: Rng, samples: list[str], layers: tuple[str, ...]) -> Em
                 "preservation": (dims, rng.uniform(0.1, 0.6, shape)),
                 "fitted": ("sample", np.arange(len(samples)) % 4 > 0),
             },
-            coords={"layer": list(layers), "method": list(KINDS), "sample": samples,
-                    "axis": [0, 1]},
-            attrs={"table": EMBEDDINGS, "seed": 0, "neighbours": 15, "n_fitted": 54,
-                   "n_judged": 72, "label": "drawn"},
+            coords={
+                "layer": list(layers),
+                "method": list(KINDS),
+                "sample": samples,
+                "axis": [0, 1],
+            },
+            attrs={
+                "table": EMBEDDINGS,
+                "seed": 0,
+                "neighbours": 15,
+                "n_fitted": 54,
+                "n_judged": 72,
+                "label": "drawn",
+            },
         )
-    )  # fmt: skip
+    )
 
 
 def make_artifacts(rng: Rng, datasets: tuple[str, ...]) -> ArtifactReport:
@@ -188,8 +233,11 @@ def make_artifacts(rng: Rng, datasets: tuple[str, ...]) -> ArtifactReport:
     imbalance[0, 0] = 0.83
     size = -np.abs(np.nan_to_num(effect[0]))
     data: dict[str, Any] = {
-        "effect": (grid, effect), "low": (grid, effect - off), "high": (grid, effect + off),
-        "p": (grid, p), "q": (grid, np.minimum(p * 2, 1)),
+        "effect": (grid, effect),
+        "low": (grid, effect - off),
+        "high": (grid, effect + off),
+        "p": (grid, p),
+        "q": (grid, np.minimum(p * 2, 1)),
         "n_used": (grid[:2], np.broadcast_to([[24], [24], [16]], (3, len(datasets))).copy()),
         "rank": (grid[1:], np.where(np.isfinite(effect[0]), size.argsort(1).argsort(1) + 1, 0)),
         "tells": (("method", "measurement"), tells),
@@ -203,28 +251,38 @@ def make_artifacts(rng: Rng, datasets: tuple[str, ...]) -> ArtifactReport:
         "power_high": (("dataset", "label", "frequency"), power + band),
         # For paper figures: fakes less reals.
         **bounds_of_gap(power[:, 1] - power[:, 0], band[:, 0]),
-        "region": ("dataset", np.where(few, "central ellipse; no masks",
-                                       "forgery mask; reals by the mask of their pair")
-                   .astype(object)),
+        "region": (
+            "dataset",
+            np.where(
+                few, "central ellipse; no masks", "forgery mask; reals by the mask of their pair"
+            ).astype(object),
+        ),
         **_counts(datasets, few),
-    }  # fmt: skip
+    }
     return ArtifactReport(
         xr.Dataset(
             data | _measurement_texts(),
-            coords={"control": list(CONTROLS), "dataset": list(datasets),
-                    "measurement": list(MEASUREMENTS), "method": list(datasets),
-                    "covariate": list(COVARIATES), "label": [0, 1], "frequency": frequency},
+            coords={
+                "control": list(CONTROLS),
+                "dataset": list(datasets),
+                "measurement": list(MEASUREMENTS),
+                "method": list(datasets),
+                "covariate": list(COVARIATES),
+                "label": [0, 1],
+                "frequency": frequency,
+            },
             attrs={"level": 0.95, "seed": 0, "n_permutations": 99},
         )
-    )  # fmt: skip
+    )
 
 
 def bounds_of_gap(gap: np.ndarray, off: np.ndarray) -> dict[str, Any]:
     dims = ("dataset", "frequency")
     return {
-        "power_gap": (dims, gap), "power_gap_low": (dims, gap - off),
+        "power_gap": (dims, gap),
+        "power_gap_low": (dims, gap - off),
         "power_gap_high": (dims, gap + off),
-    }  # fmt: skip
+    }
 
 
 def _measurement_texts() -> dict[str, Any]:
@@ -245,14 +303,19 @@ def make_responses(
     q = np.where(np.abs(rho) > 0.4, 0.01, 0.6)
     dims = ("unit", "measurement")
     data: dict[str, Any] = {
-        "rho": (dims, rho), "p": (dims, q), "p_max": (dims, q), "q": (dims, q),
+        "rho": (dims, rho),
+        "p": (dims, q),
+        "p_max": (dims, q),
+        "q": (dims, q),
         "n_samples": ("dataset", np.full(len(datasets), 24)),
         "n_clusters": ("dataset", np.full(len(datasets), 6)),
         "reason": ("dataset", np.full(len(datasets), "", dtype=object)),
-    }  # fmt: skip
+    }
     coords: dict[str, Any] = {
-        "unit": np.arange(units), "measurement": list(MEASUREMENTS), "dataset": list(datasets),
-    }  # fmt: skip
+        "unit": np.arange(units),
+        "measurement": list(MEASUREMENTS),
+        "dataset": list(datasets),
+    }
     if doses:
         coords |= {"artefact": list(ARTEFACTS), "dose": np.linspace(0, 1, 5)}
         data |= _doses(rng, datasets, units)
@@ -274,10 +337,11 @@ def _doses(rng: Rng, datasets: tuple[str, ...], units: int) -> dict[str, Any]:
         "logit_response": (("artefact", "dataset", "dose"), logit),
         "logit_low": (("artefact", "dataset", "dose"), logit - half),
         "logit_high": (("artefact", "dataset", "dose"), logit + half),
-        "unit_response": (dims, unit), "unit_low": (dims, unit - half[:, None]),
+        "unit_response": (dims, unit),
+        "unit_low": (dims, unit - half[:, None]),
         "unit_high": (dims, unit + half[:, None]),
         "effect": (("artefact", "unit"), effect),
         "effect_p": (("artefact", "unit"), np.where(np.abs(effect) > 0.8, 0.01, 0.5)),
         "effect_q": (("artefact", "unit"), np.where(np.abs(effect) > 0.8, 0.02, 0.6)),
         "dose_reason": ("dataset", reason),
-    }  # fmt: skip
+    }

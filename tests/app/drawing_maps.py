@@ -55,14 +55,22 @@ def make_maps(rng: Rng, data: Dataset, method: str, complete: bool) -> Attributi
         "label": ("sample", table["label"].to_numpy()),
     }
     attrs = {
-        "maps": MAPS, "method": method, "title": method.replace("_", " "), "paper": "drawn",
-        "target": "fake logit", "layer": "leaky", "sign": TOWARDS, "signed": True,
-        "complete": complete, "relative_gap": 0.25 if complete else float("nan"),
-    }  # fmt: skip
+        "maps": MAPS,
+        "method": method,
+        "title": method.replace("_", " "),
+        "paper": "drawn",
+        "target": "fake logit",
+        "layer": "leaky",
+        "sign": TOWARDS,
+        "signed": True,
+        "complete": complete,
+        "relative_gap": 0.25 if complete else float("nan"),
+    }
     variables = {
-        "attribution": (("sample", "y", "x"), maps), "gap": ("sample", gap),
+        "attribution": (("sample", "y", "x"), maps),
+        "gap": ("sample", gap),
         "value": ("sample", np.zeros(n, np.float32)),
-    }  # fmt: skip
+    }
     return AttributionMap(xr.Dataset(variables, coords=coords, attrs=attrs))
 
 
@@ -83,27 +91,40 @@ def make_trust(rng: Rng, datasets: list[str]) -> TrustReport:
     # Networks that learnt nothing reach the area under the deletion curve.
     random[0, :, 2], random[1, :, 2] = 0.0, 1.0
     numbers: dict[str, Any] = {
-        "value": value, "low": value - 0.05, "high": value + 0.05, "chance": value * 0 + 0.5,
-        "randomised": random.mean(axis=0), "randomised_low": random[0],
-        "randomised_high": random[1], "n_samples": np.full(shape, 18),
-        "n_clusters": np.full(shape, 6), "reason": np.full(shape, "", dtype=object),
-    }  # fmt: skip
+        "value": value,
+        "low": value - 0.05,
+        "high": value + 0.05,
+        "chance": value * 0 + 0.5,
+        "randomised": random.mean(axis=0),
+        "randomised_low": random[0],
+        "randomised_high": random[1],
+        "n_samples": np.full(shape, 18),
+        "n_clusters": np.full(shape, 6),
+        "reason": np.full(shape, "", dtype=object),
+    }
     gains = {"gain": gain, "gain_low": gain - 0.02, "gain_high": gain + 0.02, "p": q / 2, "q": q}
     checks = [CHECKS[name] for name in CHECKED]
     texts = {
-        "title": [one.title for one in checks], "group": [one.group for one in checks],
-        "better": [one.better for one in checks], "chance_is": [one.chance for one in checks],
+        "title": [one.title for one in checks],
+        "group": [one.group for one in checks],
+        "better": [one.better for one in checks],
+        "chance_is": [one.chance for one in checks],
         "paper": [one.paper for one in checks],
-    }  # fmt: skip
+    }
     return TrustReport(
         xr.Dataset(
             {name: (dims, values) for name, values in numbers.items()}
             | {name: ((*dims, "reference"), values) for name, values in gains.items()},
-            coords={"method": methods, "check": list(CHECKED), "dataset": where,
-                    "reference": references, **{k: ("check", v) for k, v in texts.items()}},
+            coords={
+                "method": methods,
+                "check": list(CHECKED),
+                "dataset": where,
+                "reference": references,
+                **{k: ("check", v) for k, v in texts.items()},
+            },
             attrs={"trust": TRUST, "level": 0.95, "seed": 0},
         )
-    )  # fmt: skip
+    )
 
 
 def make_attention(rng: Rng, datasets: list[str]) -> RegionAttention:
@@ -129,16 +150,28 @@ def make_attention(rng: Rng, datasets: list[str]) -> RegionAttention:
             {name: (dims, values) for name, values in numbers.items()}
             | {name: ("group", np.full(len(groups), n)) for name, n in counts.items()}
             | {"reason": ("group", np.full(len(groups), "", dtype=object))},
-            coords={"group": groups, "part": ["positive", "negative"], "region": list(REGIONS),
-                    "sample": [f"drawn-{i}" for i in range(6 * len(groups))],
-                    "dataset": ("group", np.repeat(datasets, 2).astype(object)),
-                    "label": ("group", np.tile([0, 1], len(datasets))),
-                    "forgery": ("group", np.repeat(datasets, 2).astype(object))},
-            attrs={"table": LOOKING, "level": 0.95, "seed": 0, "source": "lab", "rule": "drawn",
-                   "method": "gradcam", "layer": "leaky", "target": "fake logit",
-                   "faceless": ["drawn-0"]},
+            coords={
+                "group": groups,
+                "part": ["positive", "negative"],
+                "region": list(REGIONS),
+                "sample": [f"drawn-{i}" for i in range(6 * len(groups))],
+                "dataset": ("group", np.repeat(datasets, 2).astype(object)),
+                "label": ("group", np.tile([0, 1], len(datasets))),
+                "forgery": ("group", np.repeat(datasets, 2).astype(object)),
+            },
+            attrs={
+                "table": LOOKING,
+                "level": 0.95,
+                "seed": 0,
+                "source": "lab",
+                "rule": "drawn",
+                "method": "gradcam",
+                "layer": "leaky",
+                "target": "fake logit",
+                "faceless": ["drawn-0"],
+            },
         )
-    )  # fmt: skip
+    )
 
 
 def make_map_similarity(
@@ -156,28 +189,51 @@ def make_map_similarity(
         prefix = names[start]
         numbers |= {prefix: value, f"{start}low": value - off, f"{start}high": value + off}
     none = np.full(len(where), np.nan)
-    for name in ("retrained_mean", "retrained_low", "retrained_high", "over_retrained",
-                 "over_retrained_low", "over_retrained_high", "over_retrained_p"):  # fmt: skip
+    for name in (
+        "retrained_mean",
+        "retrained_low",
+        "retrained_high",
+        "over_retrained",
+        "over_retrained_low",
+        "over_retrained_high",
+        "over_retrained_p",
+    ):
         numbers[name] = none
     n = np.array([len(table) // (len(where) - 1)] * (len(where) - 1) + [len(table)])
-    numbers |= {"over_null_p": np.full(len(where), 0.004), "n_samples": n, "n_clusters": n // 2,
-                "reason": np.where(np.isnan(off), "few clusters", "").astype(object)}  # fmt: skip
+    numbers |= {
+        "over_null_p": np.full(len(where), 0.004),
+        "n_samples": n,
+        "n_clusters": n // 2,
+        "reason": np.where(np.isnan(off), "few clusters", "").astype(object),
+    }
     counts = np.stack([n // 2, n - n // 2, n * 0], axis=1)
     shape = (len(table), 1)
     return MapSimilarity(
         xr.Dataset(
             {name: ("dataset", values) for name, values in numbers.items()}
-            | {"count": (("dataset", "bin"), counts),
-               "similarity": (("sample", "pair"), rng.uniform(0.5, 0.9, shape)),
-               "null": (("sample", "pair"), rng.uniform(0.2, 0.5, shape)),
-               "retrained": ("sample", np.full(len(table), np.nan))},
-            coords={"dataset": where, "bin": list(BINS),
-                    "pair": ["|".join(one.split("/")[1] for one in detectors)],
-                    "sample": [str(name) for name in table["sample"]],
-                    "of": ("sample", [str(name) for name in table["dataset"]]),
-                    "label": ("sample", table["label"].to_numpy()),
-                    "cluster": ("sample", [str(name) for name in table["identity"]])},
-            attrs={"table": SIMILARITY, "mode": mode, "rule": f"drawn, {mode}", "range": 1.0,
-                   "layer": "leaky", "level": 0.95, "seed": 0},
+            | {
+                "count": (("dataset", "bin"), counts),
+                "similarity": (("sample", "pair"), rng.uniform(0.5, 0.9, shape)),
+                "null": (("sample", "pair"), rng.uniform(0.2, 0.5, shape)),
+                "retrained": ("sample", np.full(len(table), np.nan)),
+            },
+            coords={
+                "dataset": where,
+                "bin": list(BINS),
+                "pair": ["|".join(one.split("/")[1] for one in detectors)],
+                "sample": [str(name) for name in table["sample"]],
+                "of": ("sample", [str(name) for name in table["dataset"]]),
+                "label": ("sample", table["label"].to_numpy()),
+                "cluster": ("sample", [str(name) for name in table["identity"]]),
+            },
+            attrs={
+                "table": SIMILARITY,
+                "mode": mode,
+                "rule": f"drawn, {mode}",
+                "range": 1.0,
+                "layer": "leaky",
+                "level": 0.95,
+                "seed": 0,
+            },
         )
-    )  # fmt: skip
+    )

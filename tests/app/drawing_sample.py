@@ -32,9 +32,14 @@ def write_measurements(folder: RunFolder, data: Dataset, seed: int) -> None:
                 "power": (("sample", "frequency"), np.zeros((len(table), 4))),
                 "label": ("sample", data.labels),
                 "region": ("sample", [ELLIPSE] * len(table)),
-                "measurement_needs": ("measurement", needs), **names, **texts,
+                "measurement_needs": ("measurement", needs),
+                **names,
+                **texts,
             },
-            coords={"sample": list(table["sample"]), "measurement": list(MEASUREMENTS),
-                    "frequency": np.linspace(0, 0.5, 4)},
+            coords={
+                "sample": list(table["sample"]),
+                "measurement": list(MEASUREMENTS),
+                "frequency": np.linspace(0, 0.5, 4),
+            },
         )
-    ).save(folder.measurements)  # fmt: skip
+    ).save(folder.measurements)

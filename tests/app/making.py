@@ -134,11 +134,18 @@ def _write_sample(
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(array).save(file)
     return {
-        "sample": name, "dataset": dataset, "split": "test", "label": label,
-        "method": dataset if label else "real", "video": f"v{identity}-{label}",
-        "identity": f"{dataset}-{identity}", "source": "", "frame": frame,
-        "path": f"images/{name}.png", "mask": f"masks/{name}.png" if label else "",
-    }  # fmt: skip
+        "sample": name,
+        "dataset": dataset,
+        "split": "test",
+        "label": label,
+        "method": dataset if label else "real",
+        "video": f"v{identity}-{label}",
+        "identity": f"{dataset}-{identity}",
+        "source": "",
+        "frame": frame,
+        "path": f"images/{name}.png",
+        "mask": f"masks/{name}.png" if label else "",
+    }
 
 
 def write_store(
@@ -147,8 +154,11 @@ def write_store(
     attrs = {
         "detector": {"name": label, "fingerprint": "d"},
         "dataset": {"name": data.name, "fingerprint": data.fingerprint},
-        "layers": {LAYER: LAYER}, "reducer": "mean", "dtype": "float32", "batch_size": 16,
-    }  # fmt: skip
+        "layers": {LAYER: LAYER},
+        "reducer": "mean",
+        "dtype": "float32",
+        "batch_size": 16,
+    }
     writer = StoreWriter.begin(path, data.samples.table, {LAYER: activations.shape[1]}, attrs)
     for where in writer.missing:
         writer.write(where, {LAYER: activations[where]}, logits[where])
@@ -180,12 +190,22 @@ def make_table(
                 "p": (dims, np.where(np.arange(units) % 3, rng.uniform(0.2, 1, shape), 0.001)),
                 "beside": (("measure", *dims), effects[None] * 1.5),
             },
-            coords={"dataset": list(datasets), "unit": np.arange(units),
-                    "measure": ["weight_range"]},
-            attrs={"table": TABLE, "measure": "ace", "mode": "default", "output": "logit",
-                   "layer": LAYER, "label": label, "seed": 0},
+            coords={
+                "dataset": list(datasets),
+                "unit": np.arange(units),
+                "measure": ["weight_range"],
+            },
+            attrs={
+                "table": TABLE,
+                "measure": "ace",
+                "mode": "default",
+                "output": "logit",
+                "layer": LAYER,
+                "label": label,
+                "seed": 0,
+            },
         )
-    )  # fmt: skip
+    )
 
 
 def make_ablation(rng: np.random.Generator, datasets: tuple[str, ...] = DATASETS) -> Ablation:
@@ -195,24 +215,35 @@ def make_ablation(rng: np.random.Generator, datasets: tuple[str, ...] = DATASETS
     dims = ("set", "dataset", "metric")
     drop, random = rng.uniform(0, 0.1, shape), rng.uniform(0, 0.1, (len(sets), 9, *shape[1:]))
     columns = {
-        "without": 0.8 - drop, "drop": drop, "drop_low": drop - 0.03, "drop_high": drop + 0.03,
-        "excess": drop / 2, "excess_low": drop / 2 - 0.03, "excess_high": drop / 2 + 0.03,
+        "without": 0.8 - drop,
+        "drop": drop,
+        "drop_low": drop - 0.03,
+        "drop_high": drop + 0.03,
+        "excess": drop / 2,
+        "excess_low": drop / 2 - 0.03,
+        "excess_high": drop / 2 + 0.03,
         "p": rng.uniform(0, 1, shape),
-    }  # fmt: skip
+    }
     return Ablation(
         xr.Dataset(
             {name: (dims, values) for name, values in columns.items()}
             | {
                 "full": (dims[1:], np.full(shape[1:], 0.8)),
                 "random_drop": (("set", "random", *dims[1:]), random),
-                "n_units": ("set", [4.5, 6.0]), "n_distinct": ("set", [9.0, 7.0]),
+                "n_units": ("set", [4.5, 6.0]),
+                "n_distinct": ("set", [9.0, 7.0]),
                 "balance": ("set", [1.02, 0.4]),
             },
             coords={"set": sets, "dataset": where, "metric": metrics},
-            attrs={"layer": LAYER, "n_random": 9, "chosen_on": "the other half", "units": {},
-                   "one_half_only": ["decoys"]},
+            attrs={
+                "layer": LAYER,
+                "n_random": 9,
+                "chosen_on": "the other half",
+                "units": {},
+                "one_half_only": ["decoys"],
+            },
         )
-    )  # fmt: skip
+    )
 
 
 def make_matrix(
@@ -234,14 +265,20 @@ def make_matrix(
     }
     table = xr.Dataset(
         {
-            "value": (dims, value), "low": (dims, low), "high": (dims, high),
+            "value": (dims, value),
+            "low": (dims, low),
+            "high": (dims, high),
             "n_samples": (dims[:3], count),
             "n_clusters": (dims[:3], np.full(shape[:3], IDENTITIES)),
         },
-        coords={"detector": list(DETECTORS), "dataset": list(DATASETS), "level": levels,
-                "metric": metrics},
+        coords={
+            "detector": list(DETECTORS),
+            "dataset": list(DATASETS),
+            "level": levels,
+            "metric": metrics,
+        },
         attrs={"level": 0.95, "seed": 0, "specs": json.dumps(specs)},
-    )  # fmt: skip
+    )
     return ZeroShotMatrix(table, make_scores(data, logits))
 
 

@@ -16,8 +16,12 @@ from app.figures import plot
 
 
 def test_what_orjson_does_not_know_is_written_too() -> None:
-    value = {"a": np.arange(2), 1: [np.nan, np.float32(0.5)], "c": html.B("x", id="y"),
-             "o": np.array(["p", None], dtype=object)}  # fmt: skip
+    value = {
+        "a": np.arange(2),
+        1: [np.nan, np.float32(0.5)],
+        "c": html.B("x", id="y"),
+        "o": np.array(["p", None], dtype=object),
+    }
     found = json.loads(as_json(value))
     assert (found["a"], found["1"], found["o"]) == ([0, 1], [None, 0.5], ["p", None])
     assert found["c"]["props"] == {"children": "x", "id": "y"}

@@ -332,15 +332,25 @@ def test_the_count_of_effects_is_that_of_the_table(run: Run) -> None:
 
 def state(detector: str = LABEL, **more: Any) -> dict[str, Any]:
     return {
-        f"{ids.ARTIFACTS_DETECTOR}.value": detector, f"{ids.ARTIFACTS_DATASET}.value": "alpha",
-        f"{ids.ARTEFACT}.value": "upsampling", f"{ids.RESPONDER}.value": "3", **more,
-    }  # fmt: skip
+        f"{ids.ARTIFACTS_DETECTOR}.value": detector,
+        f"{ids.ARTIFACTS_DATASET}.value": "alpha",
+        f"{ids.ARTEFACT}.value": "upsampling",
+        f"{ids.RESPONDER}.value": "3",
+        **more,
+    }
 
 
 def test_the_page_is_laid_out(client: FlaskClient) -> None:
     text = said(client, "/artifacts")
-    for title in ("Spectra", "What else differs?", "real against fake", "which method",
-                  "go along with it", "Dose and logit", "each universal unit respond"):  # fmt: skip
+    for title in (
+        "Spectra",
+        "What else differs?",
+        "real against fake",
+        "which method",
+        "go along with it",
+        "Dose and logit",
+        "each universal unit respond",
+    ):
         assert title in text
     assert "Grad-CAM" in text and "/attribution" in text
     assert "Not computed yet" not in text
@@ -396,8 +406,10 @@ def test_a_click_on_a_cell_chooses_its_unit(client: FlaskClient, run: Run) -> No
     view = responses_view(run, LABEL)
     assert view is not None
     what = f"{ids.RESPONSES}.clickData"
-    values = state() | {what: {"points": [{"x": 5, "y": 0}]},
-                        f"{ids.RESPONSES_URL}.search": "?dataset=beta"}  # fmt: skip
+    values = state() | {
+        what: {"points": [{"x": 5, "y": 0}]},
+        f"{ids.RESPONSES_URL}.search": "?dataset=beta",
+    }
     found = followed(client, f"{ids.RESPONSES_URL}.search", what, values)
     unit = str(view.unit[5])
     wanted = Selection(dataset="beta", unit=unit)

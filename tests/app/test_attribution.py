@@ -66,8 +66,12 @@ def test_images_come_worst_error_first(made: MadeRun, run: Run) -> None:
 def test_filters_keep_what_they_say(made: MadeRun, run: Run, name: str) -> None:
     frame = first_frames(made, SHALLOW)
     fake, called = frame["label"] == 1, frame["logit"] > 0
-    kept = {"all": fake | True, "errors": fake != called, "missed": fake & ~called,
-            "alarms": ~fake & called}[name]  # fmt: skip
+    kept = {
+        "all": fake | True,
+        "errors": fake != called,
+        "missed": fake & ~called,
+        "alarms": ~fake & called,
+    }[name]
     wanted = frame[kept & (frame["dataset"] == "beta")]
     view = list_view(run, Selection(images=name, dataset="beta"), SHALLOW)
     assert [one.sample for one in view.images] == list(wanted["sample"])[:EACH]
@@ -248,18 +252,24 @@ def test_routes_serve_maps_by_token(made: MadeRun, client: FlaskClient, run: Run
     detector, other = token_of(BASE), token_of("meso4/none")
     unexplained = made.data.samples.table["sample"][made.data.samples.table["frame"] == 1].iloc[0]
     for path in (
-        f"/map/{image.token}/{other}/{GRADCAM}", f"/map/{image.token}/{detector}/none",
+        f"/map/{image.token}/{other}/{GRADCAM}",
+        f"/map/{image.token}/{detector}/none",
         f"/map/{token_of('none')}/{detector}/{GRADCAM}",
-        f"/map/{image.sample}/{detector}/{GRADCAM}", f"/map/{image.token}/{detector}/..%2Fgradcam",
+        f"/map/{image.sample}/{detector}/{GRADCAM}",
+        f"/map/{image.token}/{detector}/..%2Fgradcam",
         f"/map/{token_of(unexplained)}/{detector}/{GRADCAM}",
-    ):  # fmt: skip
+    ):
         assert client.get(path).status_code == 404, path
 
 
 def test_the_page_is_laid_out(client: FlaskClient) -> None:
     text = said(client, "/attribution")
-    for words in ("Which images?", "What do the maps show?", "agree between variants",
-                  "Where in the face?"):  # fmt: skip
+    for words in (
+        "Which images?",
+        "What do the maps show?",
+        "agree between variants",
+        "Where in the face?",
+    ):
         assert words in text
     assert "Not computed yet" not in text
     assert "Not in this run" in said(client, "/attribution", "?detector=none")

@@ -18,13 +18,22 @@ from tests.app.attacking import callbacks, outputs_of
 from tests.app.making import DETECTORS, LAYER, MadeRun
 
 ODD: list[Any] = [
-    None, 3, "x", [], {}, {"points": None}, {"points": []}, {"points": [None]}, {"points": [[]]},
-    {"points": {"0": 1}}, {"points": [{}]},
+    None,
+    3,
+    "x",
+    [],
+    {},
+    {"points": None},
+    {"points": []},
+    {"points": [None]},
+    {"points": [[]]},
+    {"points": {"0": 1}},
+    {"points": [{}]},
     {"points": [{"customdata": 3, "x": [], "y": {}}]},
     {"points": [{"customdata": [], "x": "a", "y": True}]},
     {"points": [{"customdata": [None], "x": float("nan"), "y": float("inf")}]},
     {"points": [{"customdata": [{}], "x": 10**400, "y": -(10**400)}]},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("click", ODD, ids=range(len(ODD)))
@@ -79,9 +88,17 @@ def test_what_has_changed_is_named_as_components_are() -> None:
     good = ["plain.value", '{"index":3,"type":"button"}.n_clicks', "other.data"]
     assert are_changes(good, wanted) and are_changes([], wanted)
     for bad in (
-        "", ".", "plain", "plain.", ".value", "{.n", "{}.n", '{"index":3}.n_clicks',
-        '{"index":[3],"type":"button"}.n', '{"index":3,"type":"button","x":1}.n',
-    ):  # fmt: skip
+        "",
+        ".",
+        "plain",
+        "plain.",
+        ".value",
+        "{.n",
+        "{}.n",
+        '{"index":3}.n_clicks',
+        '{"index":[3],"type":"button"}.n',
+        '{"index":3,"type":"button","x":1}.n',
+    ):
         assert not are_changes([bad], wanted), bad
 
 
@@ -90,23 +107,31 @@ def test_a_button_that_no_page_has_is_refused(client: FlaskClient) -> None:
     (item,) = one["inputs"]
     for named in ({"type": ids.ATTRIBUTION_BADGE}, {"detector": [], "method": {}, "type": "x"}):
         body = {
-            "output": one["output"], "outputs": outputs_of(one), "state": [],
+            "output": one["output"],
+            "outputs": outputs_of(one),
+            "state": [],
             "inputs": [[{"id": named, "property": item["property"], "value": 1}]],
             "changedPropIds": [f"{json.dumps(named, separators=(',', ':'))}.n_clicks"],
-        }  # fmt: skip
+        }
         assert client.post("/_dash-update-component", json=body).status_code == 400
 
 
 @pytest.mark.parametrize(
     "event",
     [
-        {"lassoPoints": {"x": [1, 2, 3]}}, {"lassoPoints": {"x": [1, 2, 3], "y": [1, 2]}},
-        {"lassoPoints": {"x": [1, 2, 3], "y": [1, None, 2]}}, {"lassoPoints": [1, 2, 3]},
-        {"lassoPoints": {"x": [1, 2, 10**400], "y": [1, 2, 3]}}, {"range": 3},
-        {"range": {"x": [0, float("nan")], "y": [0, 1]}}, {"range": {"x": [0, 1], "y": ["a", 1]}},
-        {"range": {"x": [0, 1]}}, {"range": {"x": [[0], [1]], "y": [[0], [1]]}}, {},
+        {"lassoPoints": {"x": [1, 2, 3]}},
+        {"lassoPoints": {"x": [1, 2, 3], "y": [1, 2]}},
+        {"lassoPoints": {"x": [1, 2, 3], "y": [1, None, 2]}},
+        {"lassoPoints": [1, 2, 3]},
+        {"lassoPoints": {"x": [1, 2, 10**400], "y": [1, 2, 3]}},
+        {"range": 3},
+        {"range": {"x": [0, float("nan")], "y": [0, 1]}},
+        {"range": {"x": [0, 1], "y": ["a", 1]}},
+        {"range": {"x": [0, 1]}},
+        {"range": {"x": [[0], [1]], "y": [[0], [1]]}},
+        {},
     ],
-)  # fmt: skip
+)
 def test_an_outline_that_no_figure_draws_selects_nothing(made: MadeRun, event: Any) -> None:
     view = picture_view(Run(made.folder), DETECTORS[0], LAYER, "pca")
     assert drawn(DETECTORS[0], view, event) == ""

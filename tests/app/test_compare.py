@@ -231,8 +231,10 @@ def test_the_same_images_of_two_runs_are_paired_and_others_are_not(
         with pytest.raises(NotComparableError):
             view(pair)
     assert {line.what for line in lines(pair) if not line.same} == {
-        "Run", "Variant", "Seen in training",
-    }  # fmt: skip
+        "Run",
+        "Variant",
+        "Seen in training",
+    }
 
     # One dataset's pictures are others under the same ids; half of another was not measured.
     for file in (copy / "data" / "images").glob("alpha-*.png"):
@@ -317,9 +319,10 @@ def test_the_page_answers_for_the_pair_of_the_address(client: FlaskClient, pair:
     chosen = {f"{ids.COMPARE_DETECTOR}.value": ONE, f"{ids.COMPARE_OTHER}.value": OTHER}
     view = scores_view(pair, "ap", "video")
     found = call(
-        client, f"{ids.COMPARE_SCORES}.figure",
+        client,
+        f"{ids.COMPARE_SCORES}.figure",
         {**chosen, f"{ids.COMPARE_METRIC}.value": "ap", f"{ids.COMPARE_LEVEL}.value": "video"},
-    )["response"]  # fmt: skip
+    )["response"]
     drawn = [t for t in found[ids.COMPARE_SCORES]["figure"]["data"] if t.get("xaxis") == "x2"]
     assert sum(len(t["hovertext"]) for t in drawn) == np.isfinite(view.difference).sum()
     for name in (ids.COMPARE_UNITS, ids.COMPARE_FEATURES, ids.COMPARE_LAYERS, ids.COMPARE_MAPS):

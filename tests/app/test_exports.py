@@ -66,10 +66,14 @@ PIXELS = "attribution-maps"
 
 #: Whose exports the cards of a page offer.
 MODULES = {
-    "/": [overview], "/neurons": [neurons], "/separability": [separability, pictures, selected],
-    "/artifacts": [artifacts], "/attribution": [attribution], "/compare": [compare],
+    "/": [overview],
+    "/neurons": [neurons],
+    "/separability": [separability, pictures, selected],
+    "/artifacts": [artifacts],
+    "/attribution": [attribution],
+    "/compare": [compare],
     "/sample": [sample],
-}  # fmt: skip
+}
 #: What is offered only where there are several runs, after a choice, or beside a result.
 LATER = {"runs", "matrix-against", "attribution-trust", "taken-out"}
 
@@ -156,13 +160,19 @@ def execute(client: FlaskClient, folder: Path, *, draw: bool) -> Path:
     """Execute the script of every export, each in a folder of its name; as far as its table."""
     codes = {name: get(client, name, ".py").decode() for name in TOLD}
     if not draw:
-        codes = {name: re.sub(r"(?m)(^table\.to_csv.*$)(?s:.*)", r"\1", code)
-                 for name, code in codes.items()}  # fmt: skip
+        codes = {
+            name: re.sub(r"(?m)(^table\.to_csv.*$)(?s:.*)", r"\1", code)
+            for name, code in codes.items()
+        }
     done = subprocess.run(
-        [sys.executable, "-c", DRIVER], input=json.dumps(codes), capture_output=True,
-        text=True, cwd=folder, env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""},
+        [sys.executable, "-c", DRIVER],
+        input=json.dumps(codes),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""},
         timeout=240,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
 
@@ -246,11 +256,22 @@ def test_layer_measure_and_artefact_are_followed(client: FlaskClient, made: Made
 @pytest.mark.parametrize(
     "asked",
     [
-        "nothing.csv", "units", "units.exe", "units.parquet", "contents.pdf", "contents.py", ".csv",
-        "../run.json", "..%2frun.json", "%2e%2e/%2e%2e/etc/passwd", "units.csv/../../run.json",
-        "units%00.csv", "//etc/passwd", "tables/evaluation.csv",
+        "nothing.csv",
+        "units",
+        "units.exe",
+        "units.parquet",
+        "contents.pdf",
+        "contents.py",
+        ".csv",
+        "../run.json",
+        "..%2frun.json",
+        "%2e%2e/%2e%2e/etc/passwd",
+        "units.csv/../../run.json",
+        "units%00.csv",
+        "//etc/passwd",
+        "tables/evaluation.csv",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_export_is_not_found(client: FlaskClient, asked: str) -> None:
     answer = client.get(f"/export/{asked}")
     # Addresses that are no download's at all get the page, as any other does.
@@ -287,8 +308,9 @@ def test_files_are_named_by_what_was_chosen(client: FlaskClient) -> None:
     header = client.get(f"/export/neuron-effects.csv{search}").headers["Content-Disposition"]
     assert header == 'attachment; filename="neuron-effects-meso4-base-3.csv"'
     nasty = Selection(detector='a"; b\r\n/../é', unit="." * 200)
-    name = file_name("x", Export(lambda run, chosen: pd.DataFrame(), about=("detector", "unit")),
-                     nasty, ".csv")  # fmt: skip
+    name = file_name(
+        "x", Export(lambda run, chosen: pd.DataFrame(), about=("detector", "unit")), nasty, ".csv"
+    )
     assert re.fullmatch(r"[A-Za-z0-9_-]{1,120}\.csv", name)
 
 

@@ -100,9 +100,14 @@ def test_without_the_key_of_this_machine_nothing_is_opened(afield: RunFolder, ca
 def test_forged_roots_are_not_believed(afield: RunFolder, tmp_path: Path) -> None:
     noted = afield.read_manifest()
     roots, seal = noted["image_roots"], noted["image_seal"]
-    for forged in ({"image_roots": ["/"]}, {"image_roots": [*roots, str(tmp_path)]},
-                   {"image_seal": "0" * 64}, {"image_seal": ""}, {"image_seal": seal[:-1]},
-                   {"image_seal": "\ud800"}):  # fmt: skip
+    for forged in (
+        {"image_roots": ["/"]},
+        {"image_roots": [*roots, str(tmp_path)]},
+        {"image_seal": "0" * 64},
+        {"image_seal": ""},
+        {"image_seal": seal[:-1]},
+        {"image_seal": "\ud800"},
+    ):
         write_manifest(afield, **{"image_roots": roots, "image_seal": seal, **forged})
         assert status(afield) == 404, forged
     write_manifest(afield, image_roots=roots, image_seal=seal)
@@ -237,14 +242,23 @@ def pages_of(client: FlaskClient, token: str) -> dict[str, str]:
     outputs = {
         "gallery": (ids.GALLERY, {f"{ids.URL}.search": ""}),
         "list": (ids.ATTRIBUTION_LIST, {f"{ids.ATTRIBUTION_LIST_URL}.search": ""}),
-        "maps": (ids.ATTRIBUTION_MAPS,
-                 {f"{ids.ATTRIBUTION_MAPS_URL}.search": search[ids.ATTRIBUTION_MAPS_URL]}),
+        "maps": (
+            ids.ATTRIBUTION_MAPS,
+            {f"{ids.ATTRIBUTION_MAPS_URL}.search": search[ids.ATTRIBUTION_MAPS_URL]},
+        ),
         "sample": (ids.SAMPLE_IMAGE, {f"{ids.SAMPLE_URL}.search": search[ids.SAMPLE_URL]}),
-        "compare": (ids.COMPARE_IMAGES, {f"{ids.COMPARE_DETECTOR}.value": DETECTORS[0],
-                                         f"{ids.COMPARE_OTHER}.value": DETECTORS[1]}),
-    }  # fmt: skip
-    return {name: str(call(client, f"{one}.children", values))
-            for name, (one, values) in outputs.items()}  # fmt: skip
+        "compare": (
+            ids.COMPARE_IMAGES,
+            {
+                f"{ids.COMPARE_DETECTOR}.value": DETECTORS[0],
+                f"{ids.COMPARE_OTHER}.value": DETECTORS[1],
+            },
+        ),
+    }
+    return {
+        name: str(call(client, f"{one}.children", values))
+        for name, (one, values) in outputs.items()
+    }
 
 
 def mapped_token(folder: RunFolder) -> str:
@@ -256,17 +270,19 @@ def mapped_token(folder: RunFolder) -> str:
 def test_every_card_says_what_it_does_not_show(
     own: MadeRun, tmp_path: Path, cache: Path, state: str
 ) -> None:
-    folder = take_out_images(own, tmp_path / "pictures",
-                             images="none" if state == "none" else "link")  # fmt: skip
+    folder = take_out_images(
+        own, tmp_path / "pictures", images="none" if state == "none" else "link"
+    )
     if state == "gone":
         shutil.rmtree(tmp_path / "pictures")
     if state == "elsewhere":
         (cache / KEY_FILE).unlink()
     client = client_of(folder.root)
     words = {
-        "gone": "not there any more", "elsewhere": "made elsewhere, or by somebody else",
+        "gone": "not there any more",
+        "elsewhere": "made elsewhere, or by somebody else",
         "none": "keeps no images",
-    }  # fmt: skip
+    }
     for card, text in pages_of(client, mapped_token(folder)).items():
         for other, sentence in words.items():
             assert (sentence in text) == (other == state), (card, other)
@@ -334,8 +350,11 @@ def test_thumbnails_are_shown_where_images_are_gone(afield: RunFolder, tmp_path:
     assert client.get(f"/thumb/{other}").status_code == 404
     lacks = lacks_of(Run(afield), [token, other])
     assert [(lack.n, lack.small) for lack in lacks] == [(2, 1)]
-    text = str(call(client, f"{ids.SAMPLE_IMAGE}.children",
-                    {f"{ids.SAMPLE_URL}.search": f"?sample={token}"}))  # fmt: skip
+    text = str(
+        call(
+            client, f"{ids.SAMPLE_IMAGE}.children", {f"{ids.SAMPLE_URL}.search": f"?sample={token}"}
+        )
+    )
     assert "shown small, by the run's thumbnail" in text
     # A study that keeps none shows none, whatever lies in its folder.
     write_manifest(afield, images="none")

@@ -64,8 +64,11 @@ def test_a_map_is_asked_for_and_shown(own: MadeRun, jobs: Jobs) -> None:
     task = made_task(run, chosen, "occlusion")
     content = jobs.job(task.fingerprint).read_job()
     assert content["kind"] == "map" and content["params"] == {
-        "detector": DETECTORS[0], "samples": [sample], "method": "occlusion", "seed": 0,
-    }  # fmt: skip
+        "detector": DETECTORS[0],
+        "samples": [sample],
+        "method": "occlusion",
+        "seed": 0,
+    }
     jobs.cancel(task.fingerprint)
 
     first = run.maps(DETECTORS[0], run.map_methods(DETECTORS[0])[0]).data.isel(sample=[0]).load()

@@ -133,9 +133,11 @@ def test_a_cell_leads_to_what_it_is_about(run: Run, reference: str, page: str) -
 
 def test_links_follow_the_switches(client: FlaskClient) -> None:
     values = {
-        f"{ids.METRIC}.value": "eer", f"{ids.LEVEL}.value": "video", f"{ids.REFERENCE}.value": "*",
+        f"{ids.METRIC}.value": "eer",
+        f"{ids.LEVEL}.value": "video",
+        f"{ids.REFERENCE}.value": "*",
         f"{ids.OVERVIEW_URL}.search": Selection(layer="conv4").search,
-    }  # fmt: skip
+    }
     answer = call(client, f"{ids.MATRIX}.children", values)["response"]
     text = json.dumps(answer[ids.MATRIX]["children"])
     links = text.count("/neurons?")

@@ -34,9 +34,11 @@ def run(made: MadeRun) -> Run:
 
 def drawn(client: FlaskClient, reference: str, metric: str = "auroc") -> Any:
     values = {
-        f"{ids.METRIC}.value": metric, f"{ids.LEVEL}.value": "frame",
-        f"{ids.REFERENCE}.value": reference, f"{ids.OVERVIEW_URL}.search": "",
-    }  # fmt: skip
+        f"{ids.METRIC}.value": metric,
+        f"{ids.LEVEL}.value": "frame",
+        f"{ids.REFERENCE}.value": reference,
+        f"{ids.OVERVIEW_URL}.search": "",
+    }
     return call(client, f"{ids.MATRIX}.children", values)["response"]
 
 

@@ -130,7 +130,7 @@ def test_what_is_in_view_is_read_from_what_the_browser_holds(run: Run) -> None:
         {"key": key, "range": [1, 2]},
         {"key": key, "range": [float("nan")] * 4},
     ):
-        assert window_of(view, forged) is None  # fmt: skip
+        assert window_of(view, forged) is None
 
 
 @pytest.mark.parametrize("row", [-1, 10**9])
@@ -200,10 +200,14 @@ def test_no_point_vanishes_in_the_ground(theme: Theme) -> None:
 
 def state(**more: Any) -> dict[str, Any]:
     values = {
-        f"{ids.LAYER}.value": LAYER, f"{ids.SEPARABILITY_DETECTOR}.value": LABEL,
-        f"{ids.EMBEDDING}.value": "pca", f"{ids.COLOUR}.value": "label",
-        f"{ids.UNIT}.value": None, f"{ids.PICKED}.data": "", f"{ids.PICTURE_URL}.search": "",
-    }  # fmt: skip
+        f"{ids.LAYER}.value": LAYER,
+        f"{ids.SEPARABILITY_DETECTOR}.value": LABEL,
+        f"{ids.EMBEDDING}.value": "pca",
+        f"{ids.COLOUR}.value": "label",
+        f"{ids.UNIT}.value": None,
+        f"{ids.PICKED}.data": "",
+        f"{ids.PICTURE_URL}.search": "",
+    }
     return values | {name.replace("__", "."): value for name, value in more.items()}
 
 

@@ -151,9 +151,19 @@ def view_of(metric: str, value: float, chance: float) -> MatrixView:
     one = np.array([[value]])
     flags, counts = np.zeros((1, 1), bool), np.ones((1, 1), np.int64)
     return MatrixView(
-        metric, "frame", ("d",), ("s",), one, one, one, counts, counts, flags,
-        np.array([chance]), 0.95,
-    )  # fmt: skip
+        metric,
+        "frame",
+        ("d",),
+        ("s",),
+        one,
+        one,
+        one,
+        counts,
+        counts,
+        flags,
+        np.array([chance]),
+        0.95,
+    )
 
 
 @given(st.floats(0.05, 0.95), st.sampled_from(["auroc", "accuracy", "ap", "eer"]))
@@ -277,10 +287,14 @@ def test_of_joined_data_the_parts_state_their_crops(own: MadeRun) -> None:
     file = own.data.root / "dataset.json"
     for joined, wanted in (
         ({"alpha": cut, "beta": cut}, "rule: square; margin: 1.3"),
-        ({"alpha": cut, "beta": lying, "gamma": lying},
-         "alpha: rule: square; margin: 1.3 | beta, gamma: rule: as they lie"),
-        ({"alpha": {}, "beta": cut},
-         "alpha: not stated in the dataset's card | beta: rule: square; margin: 1.3"),
-    ):  # fmt: skip
+        (
+            {"alpha": cut, "beta": lying, "gamma": lying},
+            "alpha: rule: square; margin: 1.3 | beta, gamma: rule: as they lie",
+        ),
+        (
+            {"alpha": {}, "beta": cut},
+            "alpha: not stated in the dataset's card | beta: rule: square; margin: 1.3",
+        ),
+    ):
         file.write_text(json.dumps({"name": "study", "parts": joined}))
         assert crop_rule(Run(own.folder)) == wanted

@@ -107,9 +107,14 @@ def test_the_token_opens_once_and_leaves_the_address(closed: FlaskClient) -> Non
 
 
 PLACES = [
-    "/sample?sample=a", "//evil.example", "https://evil.example/x", "/\\evil.example",
-    "/\t/evil.example", "", "\r\nX: y",
-]  # fmt: skip
+    "/sample?sample=a",
+    "//evil.example",
+    "https://evil.example/x",
+    "/\\evil.example",
+    "/\t/evil.example",
+    "",
+    "\r\nX: y",
+]
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -140,10 +145,16 @@ def forged(cookie: str) -> list[str]:
     name, _, value = cookie.partition("=")
     until, _, signature = value.partition(".")
     return [
-        f"{name}={until}.", f"{name}=.{signature}", f"{name}={int(until) + 1}.{signature}",
-        f"{name}={until}.{signature[:-1]}", f"{name}={until}.{signature[::-1]}", f"{name}=",
-        f"{name}=²³.{signature}", f"{name}={TOKEN}", f"other={value}",
-    ]  # fmt: skip
+        f"{name}={until}.",
+        f"{name}=.{signature}",
+        f"{name}={int(until) + 1}.{signature}",
+        f"{name}={until}.{signature[:-1]}",
+        f"{name}={until}.{signature[::-1]}",
+        f"{name}=",
+        f"{name}=²³.{signature}",
+        f"{name}={TOKEN}",
+        f"other={value}",
+    ]
 
 
 def test_a_forged_or_old_cookie_is_none(
@@ -243,8 +254,13 @@ def test_pages_elsewhere_cannot_ask(
 def body_of(client: FlaskClient, output: str, size: int) -> bytes:
     one = next(found for found in callbacks(client) if output in found["output"])
     items = [[{**item, "value": None} for item in one[kind]] for kind in ("inputs", "state")]
-    body = {"output": one["output"], "outputs": outputs_of(one), "inputs": items[0],
-            "state": items[1], "changedPropIds": []}  # fmt: skip
+    body = {
+        "output": one["output"],
+        "outputs": outputs_of(one),
+        "inputs": items[0],
+        "state": items[1],
+        "changedPropIds": [],
+    }
     start = json.dumps(body)[:-1]
     return f'{start}, "more": "{"x" * (size - len(start))}"}}'.encode()
 
@@ -274,15 +290,30 @@ def uploads(client: FlaskClient) -> list[str]:
 
 
 MALFORMED: list[Any] = [
-    b"", b"{", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"null", b"[]", b"3", b'"x"',
-    {}, {"output": 3}, {"output": "nobody.children"}, {"output": "..page.children..."},
-    {"output": "page.children"}, {"output": "page.children", "outputs": 3},
-    {"output": "page.children", "outputs": {"id": "page", "property": "children"},
-     "inputs": [{"id": "url", "property": "search", "value": "/"}]},
+    b"",
+    b"{",
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b"\xff\xfe",
+    b"null",
+    b"[]",
+    b"3",
+    b'"x"',
+    {},
+    {"output": 3},
+    {"output": "nobody.children"},
+    {"output": "..page.children..."},
+    {"output": "page.children"},
+    {"output": "page.children", "outputs": 3},
+    {
+        "output": "page.children",
+        "outputs": {"id": "page", "property": "children"},
+        "inputs": [{"id": "url", "property": "search", "value": "/"}],
+    },
     {"output": "page.children", "outputs": [], "inputs": [None, None], "state": [[]]},
     {"output": "page.children", "outputs": {}, "inputs": {}, "state": 0, "changedPropIds": 1},
     {"output": "page.children", "outputs": [3], "changedPropIds": [{}]},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("body", MALFORMED, ids=range(len(MALFORMED)))
@@ -404,15 +435,18 @@ def test_an_image_that_would_fill_memory_is_none(own: MadeRun) -> None:
 
 
 MANIFESTS = {
-    "[]": "damaged", '{"schema_version": 1, "stages": "x"}': "damaged",
+    "[]": "damaged",
+    '{"schema_version": 1, "stages": "x"}': "damaged",
     '{"schema_version": 1, "detectors": [3]}': "damaged",
     '{"schema_version": 1, "stages": [{"seconds": "x"}]}': "damaged",
-    '{"schema_version": 1, "layers": []}': "damaged", "\x00\xff": "damaged", "": "damaged",
+    '{"schema_version": 1, "layers": []}': "damaged",
+    "\x00\xff": "damaged",
+    "": "damaged",
     '{"schema_version": 2}': "Install the version that wrote it",
     '{"schema_version": 0}': "Run it again into another folder",
     '{"schema_version": "1"}': "Run it again into another folder",
     '{"schema_version": null}': "A run of another version",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("text", list(MANIFESTS), ids=range(len(MANIFESTS)))
@@ -456,8 +490,10 @@ def test_chunks_that_are_read_late_take_away_their_own_cards(own: MadeRun) -> No
     attack(client, every=12)
     values = {f"{ids.URL}.search": "?unit=3", f"{ids.SAMPLE_URL}.search": ""}
     for output, name in (
-        (ids.GALLERY, "stores"), (ids.SAMPLE_UNITS, "stores"), (ids.SAMPLE_MEASURED_TEXT, "tables"),
-    ):  # fmt: skip
+        (ids.GALLERY, "stores"),
+        (ids.SAMPLE_UNITS, "stores"),
+        (ids.SAMPLE_MEASURED_TEXT, "tables"),
+    ):
         shown = json.dumps(call(client, f"{output}.children", values))
         assert "is damaged" in shown and f"{own.root / name}" in shown, output
     for path in client.application.url_map.iter_rules():

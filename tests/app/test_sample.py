@@ -166,9 +166,11 @@ def test_search_takes_all_words_and_is_bounded(
     assert everything.total == len(made.data) and len(everything.hits) == MOST_HITS
     assert find_samples(run, "(" * 500).total == 0
     shown = answer(
-        client, f"{ids.SAMPLE_HITS}.children", f"?detector={LABEL}",
+        client,
+        f"{ids.SAMPLE_HITS}.children",
+        f"?detector={LABEL}",
         **{f"{ids.SAMPLE_SEARCH}.value": "beta fake v3"},
-    )  # fmt: skip
+    )
     assert f"/sample?detector=meso4%2Fbase&sample={token_of('beta-3-1-0')}" in shown
 
 
@@ -206,14 +208,18 @@ def test_page_and_cards_say_it_in_words(client: FlaskClient) -> None:
 def test_detector_and_address_follow_each_other(client: FlaskClient) -> None:
     outputs = f"{ids.SAMPLE_DETECTOR}.value", f"{ids.SAMPLE_URL}.search"
     found = call(
-        client, outputs[1], {outputs[0]: DETECTORS[1], outputs[1]: "?unit=3&sample=a"},
+        client,
+        outputs[1],
+        {outputs[0]: DETECTORS[1], outputs[1]: "?unit=3&sample=a"},
         changed=outputs[0],
-    )["response"]  # fmt: skip
+    )["response"]
     assert found[ids.SAMPLE_URL]["search"] == "?detector=meso4%2Fshallow&sample=a"
     found = call(
-        client, outputs[0], {outputs[0]: DETECTORS[0], outputs[1]: f"?detector={DETECTORS[1]}"},
+        client,
+        outputs[0],
+        {outputs[0]: DETECTORS[0], outputs[1]: f"?detector={DETECTORS[1]}"},
         changed=outputs[1],
-    )["response"]  # fmt: skip
+    )["response"]
     assert found[ids.SAMPLE_DETECTOR]["value"] == DETECTORS[1]
 
 
@@ -293,9 +299,10 @@ def test_exported_code_and_figures_make_the_same(
     monkeypatch.chdir(tmp_path)
     search = f"?sample={token_of(SAMPLE)}"
     for name, column in (
-        ("sample-scores", "logit"), ("sample-units", "deviations"),
+        ("sample-scores", "logit"),
+        ("sample-units", "deviations"),
         ("sample-measurements", "deviations"),
-    ):  # fmt: skip
+    ):
         found: dict[str, Any] = {}
         exec(client.get(f"/export/{name}.py{search}").text, found)
         expected = exported(client, name, search)

@@ -128,9 +128,20 @@ def test_a_rule_is_what_its_fields_say(made: MadeRun, view: PictureView) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["p", "x123", "p00000", "bffff" + "0" * 18, "p0000" + "0" * 6 * 25, "r", "rlabel=odd",
-             "rlow=x", "p0000" + "é" * 12, "r" + "&".join(f"a{i}=1" for i in range(9))],
-)  # fmt: skip
+    "text",
+    [
+        "p",
+        "x123",
+        "p00000",
+        "bffff" + "0" * 18,
+        "p0000" + "0" * 6 * 25,
+        "r",
+        "rlabel=odd",
+        "rlow=x",
+        "p0000" + "é" * 12,
+        "r" + "&".join(f"a{i}=1" for i in range(9)),
+    ],
+)
 def test_a_forged_selection_is_refused(view: PictureView, text: str) -> None:
     with pytest.raises(ProbeError, match="address"):
         read(LABEL, view, text)
@@ -227,8 +238,9 @@ def test_density_counts_every_sample_once(run: Run, view: PictureView, by: str) 
     assert np.array_equal(empty, found.count == 0)
 
 
-def test_majority_and_lone_samples(run: Run, view: PictureView,
-                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_majority_and_lone_samples(
+    run: Run, view: PictureView, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(density, "GRID", (2, 1))
     monkeypatch.setattr(density, "FEW", 30)
     monkeypatch.setattr(density, "MARKED", 5)
@@ -286,11 +298,15 @@ def test_a_click_on_a_cell_picks_the_nearest_sample(
 
 def picture(**more: Any) -> dict[str, Any]:
     return {
-        f"{ids.LAYER}.value": LAYER, f"{ids.SEPARABILITY_DETECTOR}.value": LABEL,
-        f"{ids.EMBEDDING}.value": "tsne", f"{ids.COLOUR}.value": "label",
-        f"{ids.SELECTING_URL}.search": "?embedding=tsne", f"{ids.SELECTED}.data": "",
-        f"{ids.PICTURE_URL}.search": "?embedding=tsne", f"{ids.DRAG}.value": "zoom",
-    } | more  # fmt: skip
+        f"{ids.LAYER}.value": LAYER,
+        f"{ids.SEPARABILITY_DETECTOR}.value": LABEL,
+        f"{ids.EMBEDDING}.value": "tsne",
+        f"{ids.COLOUR}.value": "label",
+        f"{ids.SELECTING_URL}.search": "?embedding=tsne",
+        f"{ids.SELECTED}.data": "",
+        f"{ids.PICTURE_URL}.search": "?embedding=tsne",
+        f"{ids.DRAG}.value": "zoom",
+    } | more
 
 
 def test_zooming_asks_again_only_where_there_is_more_to_see(
@@ -348,9 +364,14 @@ def test_a_forged_selection_in_an_address_is_answered_with_a_message(client: Fla
 
 @pytest.mark.parametrize("kind", ["lasso", "rule"])
 def test_the_units_can_be_had_as_a_file_and_as_python(
-    client: FlaskClient, made: MadeRun, run: Run, view: PictureView, kind: str, tmp_path: Path,
+    client: FlaskClient,
+    made: MadeRun,
+    run: Run,
+    view: PictureView,
+    kind: str,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     text = drawn(LABEL, view, loop(view)) if kind == "lasso" else ruled(Rule("", "fake", "", 0.3))
     search = Selection(detector=LABEL, embedding="tsne", lasso=text).search
     answer = client.get(f"/export/selection-units.csv{search}")

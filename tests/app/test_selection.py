@@ -16,8 +16,14 @@ TEXT = st.text(max_size=60)
 def test_a_selection_survives_the_address(
     detector: str, layer: str, dataset: str, unit: int, metric: str
 ) -> None:
-    chosen = Selection(detector=detector, layer=layer, dataset=dataset, unit=str(unit),
-                       metric=metric, level="video")  # fmt: skip
+    chosen = Selection(
+        detector=detector,
+        layer=layer,
+        dataset=dataset,
+        unit=str(unit),
+        metric=metric,
+        level="video",
+    )
     assert Selection.parse(chosen.search) == chosen
 
 

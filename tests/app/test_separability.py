@@ -204,8 +204,10 @@ def test_probe_detector_and_control_are_drawn_where_they_are(run: Run, scheme: s
     assert list(found["the detector itself"].x) == list(view.own)
     assert list(found["control task: random labels"].x) == list(view.value[1])
     probe = found["probe on the layer"]
-    assert np.allclose(probe.x + probe.error_x.array, np.nan_to_num(view.high[0], nan=0) +
-                       np.where(np.isnan(view.high[0]), view.value[0], 0))  # fmt: skip
+    assert np.allclose(
+        probe.x + probe.error_x.array,
+        np.nan_to_num(view.high[0], nan=0) + np.where(np.isnan(view.high[0]), view.value[0], 0),
+    )
     texts = [a.text for a in figure.layout.annotations]
     assert any("few clusters" in text for text in texts)
     assert sum("<b>" in text for text in texts) == int((view.blind_low > 0).sum())
@@ -267,8 +269,11 @@ def test_each_unit_is_drawn_once_and_the_chosen_one_ringed(run: Run, scheme: str
     figure = knowledge_figure(view, 3, scheme)
     ring, *groups = figure.data
     assert (list(ring.x), list(ring.y)) == ([view.method[3]], [view.label[3]])
-    drawn = {int(row[0]): (x, y) for t in groups
-             for row, x, y in zip(t.customdata, t.x, t.y, strict=True)}  # fmt: skip
+    drawn = {
+        int(row[0]): (x, y)
+        for t in groups
+        for row, x, y in zip(t.customdata, t.x, t.y, strict=True)
+    }
     assert drawn == {u: (view.method[u], view.label[u]) for u in range(UNITS)}
     found = {t.name: {int(row[0]) for row in t.customdata} for t in groups}
     assert view.universal is not None
@@ -292,9 +297,11 @@ def test_markup_in_names_is_text(run: Run) -> None:
     transfer = replace(transfer_view(run, LABEL, LAYER), datasets=names)
     alike = replace(similarity_view(run, LAYER), detectors=(name, DETECTORS[1]))
     for figure in (
-        information_figure(view), depth_figure(depth, LAYER), transfer_figure(transfer),
+        information_figure(view),
+        depth_figure(depth, LAYER),
+        transfer_figure(transfer),
         similarity_figure(alike),
-    ):  # fmt: skip
+    ):
         drawn = [*(figure.layout.xaxis.ticktext or []), *(figure.layout.yaxis.ticktext or [])]
         drawn += [str(t.name) for t in figure.data]
         drawn += [
@@ -306,8 +313,9 @@ def test_markup_in_names_is_text(run: Run) -> None:
 
 
 def words(component: Any) -> str:
-    return json.dumps(component.to_plotly_json(), default=lambda c: c.to_plotly_json(),
-                      ensure_ascii=False)  # fmt: skip
+    return json.dumps(
+        component.to_plotly_json(), default=lambda c: c.to_plotly_json(), ensure_ascii=False
+    )
 
 
 def judged(view: LayerView, blind_low: list[float], low: list[float]) -> LayerView:
@@ -346,15 +354,23 @@ def test_layer_numbers_stand_beside_chance(run: Run) -> None:
 
 def state(layer: str = LAYER, **more: Any) -> dict[str, Any]:
     return {
-        f"{ids.LAYER}.value": layer, f"{ids.SEPARABILITY_DETECTOR}.value": LABEL,
-        f"{ids.MEASURE}.value": "probe_auroc", **more,
-    }  # fmt: skip
+        f"{ids.LAYER}.value": layer,
+        f"{ids.SEPARABILITY_DETECTOR}.value": LABEL,
+        f"{ids.MEASURE}.value": "probe_auroc",
+        **more,
+    }
 
 
 def test_the_page_is_laid_out(client: FlaskClient) -> None:
     text = said(client, "/separability")
-    for title in ("Is it there, and does the head use it?", "Through the layers", "transfer",
-                  "method or forgery", "two dimensions", "How alike"):  # fmt: skip
+    for title in (
+        "Is it there, and does the head use it?",
+        "Through the layers",
+        "transfer",
+        "method or forgery",
+        "two dimensions",
+        "How alike",
+    ):
         assert title in text
     assert "Not computed yet" not in text
 
@@ -362,10 +378,14 @@ def test_the_page_is_laid_out(client: FlaskClient) -> None:
 @pytest.mark.parametrize(
     "output",
     [
-        f"{ids.INFORMATION}.figure", f"{ids.DEPTH}.figure", f"{ids.TRANSFER}.figure",
-        f"{ids.SPECIFIC}.children", f"{ids.KNOWLEDGE}.figure", f"{ids.SIMILARITY}.figure",
+        f"{ids.INFORMATION}.figure",
+        f"{ids.DEPTH}.figure",
+        f"{ids.TRANSFER}.figure",
+        f"{ids.SPECIFIC}.children",
+        f"{ids.KNOWLEDGE}.figure",
+        f"{ids.SIMILARITY}.figure",
     ],
-)  # fmt: skip
+)
 def test_every_card_follows_the_layer(client: FlaskClient, output: str) -> None:
     answers = [json.dumps(call(client, output, state(layer))) for layer in LAYERS]
     assert answers[0] != answers[1]
@@ -415,8 +435,10 @@ def test_a_click_on_a_layer_chooses_it_and_forgets_units_of_the_other(client: Fl
 
 
 def test_units_and_layers_do_not_wander_to_other_pages(client: FlaskClient) -> None:
-    values = {f"{ids.URL}.pathname": "/separability",
-              f"{ids.URL}.search": f"?layer={LAYERS[0]}&unit=3&dataset=beta"}  # fmt: skip
+    values = {
+        f"{ids.URL}.pathname": "/separability",
+        f"{ids.URL}.search": f"?layer={LAYERS[0]}&unit=3&dataset=beta",
+    }
     text = json.dumps(call(client, f"{ids.NAVIGATION}.children", values))
     assert '"/neurons?dataset=beta"' in text
     assert f'"/separability?layer={LAYERS[0]}&unit=3&dataset=beta"' in text

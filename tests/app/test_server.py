@@ -25,18 +25,35 @@ from tests.app.conftest import client_of
 from tests.app.making import DATASETS, DETECTORS, MadeRun, write_manifest
 
 TRAVERSALS = [
-    "../../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "/etc/passwd", "%00", "....//....//",
-    "images/alpha-0-0-0.png", "alpha-0-0-0", "0", "-1", "a" * 5000, "<script>", "'; --",
-]  # fmt: skip
+    "../../../../etc/passwd",
+    "..%2f..%2f..%2fetc%2fpasswd",
+    "/etc/passwd",
+    "%00",
+    "....//....//",
+    "images/alpha-0-0-0.png",
+    "alpha-0-0-0",
+    "0",
+    "-1",
+    "a" * 5000,
+    "<script>",
+    "'; --",
+]
 
 #: What a browser says that opens an address.
 VISIT = {"Accept": "text/html,application/xhtml+xml"}
 LOCAL = {"Host": "localhost"}
 
 FOREIGN = [
-    "evil.example", "evil.example:8050", "127.0.0.1.evil.example", "localhost.evil.example",
-    "192.168.0.7", "8.8.8.8", "[2001:db8::1]:8050", "", "localhost@evil.example",
-]  # fmt: skip
+    "evil.example",
+    "evil.example:8050",
+    "127.0.0.1.evil.example",
+    "localhost.evil.example",
+    "192.168.0.7",
+    "8.8.8.8",
+    "[2001:db8::1]:8050",
+    "",
+    "localhost@evil.example",
+]
 
 
 def test_torch_stays_out_of_the_web_process(made: MadeRun) -> None:

@@ -50,18 +50,25 @@ def drawn_ablation(units: list[int], n_random: int = 40) -> Ablation:
     dims = ("set", "dataset", "metric")
     drop = rng.uniform(0.05, 0.1, shape)
     columns = {
-        "without": 0.8 - drop, "drop": drop, "drop_low": drop - 0.02, "drop_high": drop + 0.02,
-        "excess": drop / 2, "excess_low": drop / 2 - 0.01, "excess_high": drop / 2 + 0.01,
+        "without": 0.8 - drop,
+        "drop": drop,
+        "drop_low": drop - 0.02,
+        "drop_high": drop + 0.02,
+        "excess": drop / 2,
+        "excess_low": drop / 2 - 0.01,
+        "excess_high": drop / 2 + 0.01,
         "p": np.full(shape, 1 / (n_random + 1)),
-    }  # fmt: skip
+    }
     arrays = {name: (dims, values) for name, values in columns.items()} | {
         "full": (dims[1:], np.full(shape[1:], 0.8)),
         "random_drop": (
-            ("set", "random", *dims[1:]), rng.normal(0, 0.01, (1, n_random, *shape[1:]))
+            ("set", "random", *dims[1:]),
+            rng.normal(0, 0.01, (1, n_random, *shape[1:])),
         ),
-        "n_units": ("set", [len(units)]), "n_distinct": ("set", [n_random - 3]),
+        "n_units": ("set", [len(units)]),
+        "n_distinct": ("set", [n_random - 3]),
         "balance": ("set", [1.6]),
-    }  # fmt: skip
+    }
     coords = {"set": ["chosen"], "dataset": [*DATASETS, "mean"], "metric": ["accuracy", "auroc"]}
     attrs = {"n_random": n_random, "chosen_on": "by hand", "units": {"chosen": units}}
     return Ablation(xr.Dataset(arrays, coords=coords, attrs=attrs))
@@ -121,8 +128,12 @@ def test_buttons_start_and_cancel(own: MadeRun, jobs: Jobs) -> None:
     fingerprint = taken_task(run, Selection(units="1,3")).fingerprint
     content = jobs.job(fingerprint).read_job()
     assert content["kind"] == "ablation" and content["params"] == {
-        "detector": DETECTORS[0], "layer": LAYER, "units": [1, 3], "n_random": 100, "seed": 0,
-    }  # fmt: skip
+        "detector": DETECTORS[0],
+        "layer": LAYER,
+        "units": [1, 3],
+        "n_random": 100,
+        "seed": 0,
+    }
     # Another set is another job, and its page does not show this one.
     assert "Not computed yet" in room(client, "?units=3")[0]
 
@@ -176,9 +187,10 @@ def test_sentences(made: MadeRun) -> None:
 
 def follow(client: FlaskClient, words: list[str], search: str, changed: str) -> Any:
     values = {
-        f"{ids.TAKEN_UNITS}.value": words, f"{ids.TAKEN_URL}.search": search,
+        f"{ids.TAKEN_UNITS}.value": words,
+        f"{ids.TAKEN_URL}.search": search,
         f"{ids.DETECTOR}.value": DETECTORS[0],
-    }  # fmt: skip
+    }
     return call(client, f"{ids.TAKEN_UNITS}.value", values, changed)["response"]
 
 

@@ -116,22 +116,33 @@ def test_filters_of_columns_all_have_to_hold(made: MadeRun, view: UnitsView) -> 
 
 
 FORGED: list[Any] = [
-    None, [], "rows", {}, {"startRow": -1, "endRow": 5}, {"startRow": 5, "endRow": 0},
-    {"startRow": 0, "endRow": 501}, {"startRow": True, "endRow": 5}, {"startRow": 0.5, "endRow": 5},
+    None,
+    [],
+    "rows",
+    {},
+    {"startRow": -1, "endRow": 5},
+    {"startRow": 5, "endRow": 0},
+    {"startRow": 0, "endRow": 501},
+    {"startRow": True, "endRow": 5},
+    {"startRow": 0.5, "endRow": 5},
     {"startRow": 0, "endRow": 10**400},
-    ALL | {"sortModel": "unit"}, ALL | {"sortModel": [None]}, ALL | {"sortModel": [{}] * 21},
+    ALL | {"sortModel": "unit"},
+    ALL | {"sortModel": [None]},
+    ALL | {"sortModel": [{}] * 21},
     ALL | {"sortModel": [{"colId": "__class__", "sort": "asc"}]},
     ALL | {"sortModel": [{"colId": ["unit"], "sort": "asc"}]},
     ALL | {"sortModel": [{"colId": "unit", "sort": "up"}]},
-    ALL | {"filterModel": [1]}, ALL | {"filterModel": {"nothing": number("equals", 1)}},
-    ALL | {"filterModel": {"unit": None}}, ALL | {"filterModel": {"unit": number("contains", 1)}},
+    ALL | {"filterModel": [1]},
+    ALL | {"filterModel": {"nothing": number("equals", 1)}},
+    ALL | {"filterModel": {"unit": None}},
+    ALL | {"filterModel": {"unit": number("contains", 1)}},
     ALL | {"filterModel": {"unit": number("equals", None)}},
     ALL | {"filterModel": {"unit": number("equals", 10**400)}},
     ALL | {"filterModel": {"unit": number("inRange", 1, "2")}},
     ALL | {"filterModel": {"unit": {"operator": "XOR", "conditions": []}}},
     ALL | {"filterModel": {"unit": {"operator": "OR", "conditions": [number("blank")] * 11}}},
     ALL | {"filterModel": {"unit": {"operator": "OR", "conditions": [None]}}},
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("request_", FORGED)
@@ -152,18 +163,20 @@ def test_the_page_answers_the_grid_and_refuses_what_none_sends(client: FlaskClie
     answer = call(client, f"{ids.UNITS}.getRowsResponse", values | {asked: bad})
     assert answer["response"][ids.UNITS]["getRowsResponse"] == {"rowData": [], "rowCount": 0}
     place = call(
-        client, f"{ids.UNITS_PLACE}.children",
+        client,
+        f"{ids.UNITS_PLACE}.children",
         values | {asked: request, f"{ids.LIST_URL}.search": "?unit=2"},
-    )["response"]  # fmt: skip
+    )["response"]
     assert place[ids.UNITS_MARKED]["data"] == 2
     assert place[ids.UNITS_PLACE]["children"] == "Unit 2 stands in row 10."
 
 
 def test_a_choice_in_the_list_or_the_heatmap_goes_into_the_address(client: FlaskClient) -> None:
     base: dict[str, Any] = {
-        f"{ids.DETECTOR}.value": LABEL, f"{ids.LIST_URL}.search": "?detector=meso4%2Fbase",
+        f"{ids.DETECTOR}.value": LABEL,
+        f"{ids.LIST_URL}.search": "?detector=meso4%2Fbase",
         f"{ids.UNITS}.getRowsRequest": ALL | {"sortModel": [{"colId": "unit", "sort": "asc"}]},
-    }  # fmt: skip
+    }
 
     def follow(changed: str, value: Any, **more: Any) -> dict[str, Any]:
         given = base | {changed: value} | more

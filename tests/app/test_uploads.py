@@ -69,9 +69,10 @@ def test_pixels_alone_are_kept() -> None:
     exif = Image.Exif()
     exif[0x010F], exif[0x8825] = "secret maker", {1: "N"}
     for data in (
-        encoded(pnginfo=text, exif=exif), encoded("WEBP", lossless=True, exif=exif),
+        encoded(pnginfo=text, exif=exif),
+        encoded("WEBP", lossless=True, exif=exif),
         encoded() + b"<script>secret</script>PK\x03\x04",
-    ):  # fmt: skip
+    ):
         taken = take_in(url(data, "text/html"))
         assert b"secret" not in taken.png and (taken.width, taken.height) == (40, 30)
         kept = Image.open(io.BytesIO(taken.png))

@@ -61,9 +61,10 @@ def send(client: FlaskClient, contents: object, search: str = "") -> dict[str, A
 
 def look(client: FlaskClient, search: str, changed: str = ids.UPLOAD_TICK) -> dict[str, Any]:
     values = {
-        f"{ids.UPLOAD_URL}.search": search, f"{ids.UPLOAD_TICK}.n_intervals": 1,
+        f"{ids.UPLOAD_URL}.search": search,
+        f"{ids.UPLOAD_TICK}.n_intervals": 1,
         f"{ids.UPLOAD_REMOVE}.n_clicks": 1,
-    }  # fmt: skip
+    }
     part = {ids.UPLOAD_TICK: "n_intervals", ids.UPLOAD_REMOVE: "n_clicks"}[changed]
     found: dict[str, Any] = call(
         client, f"{ids.UPLOAD_ROOM}.children", values, f"{changed}.{part}"
@@ -246,9 +247,11 @@ def test_the_worker_scores_as_recordings_do(made: MadeRun, tmp_path: Path) -> No
     work_of("score")(Request(params, folder, tmp_path / "files"), tmp_path / "out")
     found = json.loads((tmp_path / "out" / "scores.json").read_text())["detectors"][label]
     store = record(
-        load_detector(folder.detector(label)), made.data.take([0]), tmp_path / "s.zarr",
+        load_detector(folder.detector(label)),
+        made.data.take([0]),
+        tmp_path / "s.zarr",
         layers=[LAYER],
-    )  # fmt: skip
+    )
     assert found["logit"] == pytest.approx(float(store.samples["logit"].iloc[0]), abs=1e-6)
     expected = store[LAYER]["activation"].values[0]
     assert np.abs(expected).max() > 0

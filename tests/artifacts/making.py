@@ -42,10 +42,14 @@ def coloured_noise(slope: float, shape: tuple[int, int] = (128, 128), seed: int 
 
 
 def measured(
-    values: np.ndarray, labels: np.ndarray, clusters: Sequence[object], *,
-    datasets: Sequence[str] | None = None, methods: Sequence[str] | None = None,
+    values: np.ndarray,
+    labels: np.ndarray,
+    clusters: Sequence[object],
+    *,
+    datasets: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
     controls: Mapping[str, np.ndarray] | None = None,
-) -> ArtifactMeasurements:  # fmt: skip
+) -> ArtifactMeasurements:
     """Make a table of measurements without images; names are those registered first."""
     n, m = values.shape
     names = list(MEASUREMENTS)[:m]
@@ -55,11 +59,12 @@ def measured(
         control[:, COVARIATES.index(name)] = column
     entries = [MEASUREMENTS[name] for name in names]
     text = {
-        "dataset": of, "video": np.array([str(c) for c in clusters]),
+        "dataset": of,
+        "video": np.array([str(c) for c in clusters]),
         "method": np.where(labels == 1, of if methods is None else methods, "real"),
         "cluster": np.array([f"{d}|{c}" for d, c in zip(of, clusters, strict=True)]),
         "region": np.array(["central ellipse; no masks"] * n),
-    }  # fmt: skip
+    }
     data = {
         "value": (("sample", "measurement"), values),
         "control": (("sample", "covariate"), control),
@@ -70,18 +75,25 @@ def measured(
             f"measurement_{column}": ("measurement", [getattr(e, column) for e in entries])
             for column in ("unit", "source", "about", "needs")
         },
-    }  # fmt: skip
+    }
     coords = {
-        "sample": [f"s{i}" for i in range(n)], "measurement": names,
-        "covariate": list(COVARIATES), "frequency": FREQUENCIES,
-    }  # fmt: skip
+        "sample": [f"s{i}" for i in range(n)],
+        "measurement": names,
+        "covariate": list(COVARIATES),
+        "frequency": FREQUENCIES,
+    }
     return ArtifactMeasurements(xr.Dataset(data, coords, {"dataset": {}}))
 
 
 def lab_images(
-    root: Path, name: str, doses: Mapping[str, float] | None, *, people: int, seed: int,
+    root: Path,
+    name: str,
+    doses: Mapping[str, float] | None,
+    *,
+    people: int,
+    seed: int,
     frames: Sequence[int] = (0,),
-) -> Dataset:  # fmt: skip
+) -> Dataset:
     """Render a few frames of each person; None keeps the video's doses, else all others are 0."""
     rows = []
     for video in range(people):
@@ -96,12 +108,19 @@ def lab_images(
                 Image.fromarray(image).save(root / "images" / f"{key}-{part}.png")
             rows += [
                 {
-                    "sample": f"{key}-{label}", "dataset": name, "split": "test", "label": label,
-                    "method": name if label else "real", "video": f"{name}-{video}-{label}",
-                    "identity": f"{video}", "source": "", "frame": number,
-                    "path": f"images/{key}-{label}.png", "pair": f"{key}-{1 - label}",
+                    "sample": f"{key}-{label}",
+                    "dataset": name,
+                    "split": "test",
+                    "label": label,
+                    "method": name if label else "real",
+                    "video": f"{name}-{video}-{label}",
+                    "identity": f"{video}",
+                    "source": "",
+                    "frame": number,
+                    "path": f"images/{key}-{label}.png",
+                    "pair": f"{key}-{1 - label}",
                     "mask": f"images/{key}-mask.png" if label else "",
                 }
                 for label in (0, 1)
-            ]  # fmt: skip
+            ]
     return Dataset(name, Samples(pd.DataFrame(rows)), root, {})

@@ -114,10 +114,13 @@ def test_matched_images_are_alike(seed: int, caliper: float) -> None:
     rng = np.random.default_rng(seed)
     n = 60
     labels = rng.integers(0, 2, n).astype(np.int8)
-    controls = np.column_stack([
-        rng.normal(size=n) + labels, rng.integers(0, 3, n).astype(float),
-        np.where(rng.random(n) < 0.2, np.nan, 5.0),
-    ])  # fmt: skip
+    controls = np.column_stack(
+        [
+            rng.normal(size=n) + labels,
+            rng.integers(0, 3, n).astype(float),
+            np.where(rng.random(n) < 0.2, np.nan, 5.0),
+        ]
+    )
     names = ["quality", "format", "crop_side"]
     rows = matched_rows(controls, labels, rng.integers(0, 9, n), caliper, names, seed)
     assert len(set(rows.tolist())) == len(rows)
@@ -140,10 +143,15 @@ def test_pairs_of_one_cluster_come_first() -> None:
 
 
 def test_design_leaves_out_what_does_not_vary() -> None:
-    controls = np.column_stack([
-        np.full(10, 128.0), np.arange(10.0), 3 * np.arange(10.0) + 1, np.full(10, np.nan),
-        np.arange(10) % 3,
-    ])  # fmt: skip
+    controls = np.column_stack(
+        [
+            np.full(10, 128.0),
+            np.arange(10.0),
+            3 * np.arange(10.0) + 1,
+            np.full(10, np.nan),
+            np.arange(10) % 3,
+        ]
+    )
     x = design(controls, ["width", "quality", "crop_side", "source_fps", "format"])
     assert x.shape == (10, 4)  # quality once, its square, and two of three formats
     assert np.allclose(x.mean(axis=0), 0) and np.allclose(x.std(axis=0), 1)

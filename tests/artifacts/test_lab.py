@@ -18,12 +18,18 @@ from tests.artifacts.making import lab_images
 #: The measurements were designed on the lab of other seeds.
 SEED = 11
 MEANT = {
-    "resampling": "fine_detail", "lowpass": "fine_detail", "colour": "colour_mismatch",
-    "transfer": "contrast", "smoothing": "lower_detail", "checkerboard": "grid_period_4",
-    "feather": "rim_detail", "seam": "seam_line", "halo": "overshoot",
+    "resampling": "fine_detail",
+    "lowpass": "fine_detail",
+    "colour": "colour_mismatch",
+    "transfer": "contrast",
+    "smoothing": "lower_detail",
+    "checkerboard": "grid_period_4",
+    "feather": "rim_detail",
+    "seam": "seam_line",
+    "halo": "overshoot",
     # Both are seen by what they take along: see docs/artifacts.md.
     "warp": "fine_detail",
-}  # fmt: skip
+}
 ALONE = [
     (name, artefact) for name in DATASETS for artefact in FORGERIES[name].doses if artefact in MEANT
 ]

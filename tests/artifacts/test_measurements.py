@@ -320,8 +320,20 @@ def test_the_ellipse_lies_in_the_middle() -> None:
     assert (area == area[::-1]).all() and (area == area[:, ::-1]).all()
 
 
-MIRRORED = [n for n in MEASUREMENTS if n not in ("npr", "npr_ratio", "fine_detail", "seam_line",
-            "seam_gradient", "noise_level", "colour_mismatch")]  # fmt: skip
+MIRRORED = [
+    n
+    for n in MEASUREMENTS
+    if n
+    not in (
+        "npr",
+        "npr_ratio",
+        "fine_detail",
+        "seam_line",
+        "seam_gradient",
+        "noise_level",
+        "colour_mismatch",
+    )
+]
 
 
 @settings(max_examples=10, deadline=None)

@@ -42,13 +42,20 @@ def written(
             Image.fromarray(disc(side, side / 5).astype(np.uint8) * 255).save(root / f"m{i}.png")
             rows.append(
                 {
-                    "sample": name, "dataset": "d", "split": "test", "label": label,
-                    "method": "m" if label else "real", "video": name, "identity": f"p{i}",
-                    "source": "", "frame": 0, "path": f"{name}.{suffix}",
+                    "sample": name,
+                    "dataset": "d",
+                    "split": "test",
+                    "label": label,
+                    "method": "m" if label else "real",
+                    "video": name,
+                    "identity": f"p{i}",
+                    "source": "",
+                    "frame": 0,
+                    "path": f"{name}.{suffix}",
                     "mask": f"m{i}.png" if label else "",
                     **({"pair": f"{i}-{1 - label}"} if paired else {}),
                 }
-            )  # fmt: skip
+            )
     return Dataset("d", Samples(pd.DataFrame(rows)), root, {})
 
 

@@ -31,8 +31,10 @@ def mixed_report() -> ArtifactReport:
 def test_figures_of_whatever_a_report_lacks(tmp_path: Path) -> None:
     paths = draw_report(mixed_report(), tmp_path, ".png")
     assert [path.name for path in paths] == [
-        "artifacts-spectra.png", "artifacts-effects.png", "artifacts-methods.png",
-    ]  # fmt: skip
+        "artifacts-spectra.png",
+        "artifacts-effects.png",
+        "artifacts-methods.png",
+    ]
     for path in paths:
         pixels = np.asarray(Image.open(path).convert("L"))
         assert min(pixels.shape) > 300 and pixels.std() > 5

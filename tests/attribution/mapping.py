@@ -16,9 +16,13 @@ from probe.datasets import Dataset, Samples
 
 
 def maps_of(
-    values: np.ndarray, *, samples: Sequence[str] | None = None, method: str = "gradcam",
-    signed: bool = True, **about: Sequence[Any],
-) -> AttributionMap:  # fmt: skip
+    values: np.ndarray,
+    *,
+    samples: Sequence[str] | None = None,
+    method: str = "gradcam",
+    signed: bool = True,
+    **about: Sequence[Any],
+) -> AttributionMap:
     """Make maps as `attribute` gives them."""
     n = len(values)
     coords: dict[str, Any] = {
@@ -27,10 +31,17 @@ def maps_of(
     coords |= {name: ("sample", list(column)) for name, column in about.items()}
     data = {
         "attribution": (("sample", "y", "x"), values.astype(np.float32)),
-        "value": ("sample", np.zeros(n)), "gap": ("sample", np.full(n, np.nan)),
-    }  # fmt: skip
-    attrs = {"maps": MAPS, "method": method, "target": "fake logit", "signed": signed,
-             "layer": "conv4", "sign": TOWARDS}  # fmt: skip
+        "value": ("sample", np.zeros(n)),
+        "gap": ("sample", np.full(n, np.nan)),
+    }
+    attrs = {
+        "maps": MAPS,
+        "method": method,
+        "target": "fake logit",
+        "signed": signed,
+        "layer": "conv4",
+        "sign": TOWARDS,
+    }
     return AttributionMap(xr.Dataset(data, coords, attrs))
 
 
@@ -38,10 +49,12 @@ def smooth(n: int, size: int = 24, seed: int = 0) -> np.ndarray:
     """Draw smooth signed maps, shape (n, size, size)."""
     rng = np.random.default_rng(seed)
     coarse = rng.normal(size=(n, 6, 6)).astype(np.float32)
-    return np.stack([
-        np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BICUBIC))
-        for one in coarse
-    ])  # fmt: skip
+    return np.stack(
+        [
+            np.asarray(Image.fromarray(one).resize((size, size), Image.Resampling.BICUBIC))
+            for one in coarse
+        ]
+    )
 
 
 def table_of(
@@ -53,12 +66,22 @@ def table_of(
         for person in range(people):
             for label in (0, 1):
                 key = f"{name}-{person}"
-                rows.append({
-                    "sample": f"{key}-{label}", "dataset": name, "split": "test", "label": label,
-                    "method": name if label else "real", "video": f"{key}-{label}",
-                    "identity": f"{person}", "source": "", "frame": 0, "path": "face.png",
-                    "mask": "", "pair": f"{key}-{1 - label}",
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "sample": f"{key}-{label}",
+                        "dataset": name,
+                        "split": "test",
+                        "label": label,
+                        "method": name if label else "real",
+                        "video": f"{key}-{label}",
+                        "identity": f"{person}",
+                        "source": "",
+                        "frame": 0,
+                        "path": "face.png",
+                        "mask": "",
+                        "pair": f"{key}-{1 - label}",
+                    }
+                )
     if image is not None:
         root.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(root / "face.png")

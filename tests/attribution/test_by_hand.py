@@ -66,7 +66,7 @@ def test_parts_of_a_linear_network(method: str) -> None:
     options = {} if method == "feature_ablation" else {"samples": 400}
     found = attribute(
         detector_of(Sum()), x, method, progress=False, parts=4, segments="grid", **options
-    )  # fmt: skip
+    )
     # LIME's ridge shrinks; the order and most of the size stay.
     tolerance = {"lime": 0.12 * np.abs(wanted).max()}.get(method, 1e-3)
     np.testing.assert_allclose(found.values, wanted, atol=tolerance)
@@ -111,9 +111,14 @@ def test_integrated_gradients_cross_a_kink() -> None:
     on = 1 - 1 / 1.7  # share of the path with a slope
     wanted = on * np.array([2, -1]) * (at - start)
     found = attribute(
-        detector_of(Kink(), 2), x, "integrated_gradients", baseline=other, steps=400,
-        progress=False, memory="4G",
-    ).data  # fmt: skip
+        detector_of(Kink(), 2),
+        x,
+        "integrated_gradients",
+        baseline=other,
+        steps=400,
+        progress=False,
+        memory="4G",
+    ).data
     np.testing.assert_allclose(
         found["by_channel"].values.sum(axis=(2, 3))[0, :2], wanted, atol=4e-3
     )
@@ -207,9 +212,13 @@ def test_a_value_with_two_readers() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(
-    kernel=st.integers(2, 5), stride=st.integers(1, 5), ceil=st.booleans(),
-    height=st.integers(5, 12), width=st.integers(5, 12), data=st.data(),
-)  # fmt: skip
+    kernel=st.integers(2, 5),
+    stride=st.integers(1, 5),
+    ceil=st.booleans(),
+    height=st.integers(5, 12),
+    width=st.integers(5, 12),
+    data=st.data(),
+)
 def test_windows_laid_apart_pool_the_same(
     kernel: int, stride: int, ceil: bool, height: int, width: int, data: st.DataObject
 ) -> None:
@@ -252,7 +261,7 @@ def test_every_method_explains_a_unit_or_refuses(method: str) -> None:
     try:
         found = attribute(
             detector, images(1, 32), method, target=("conv4", 7), progress=False, **options
-        )  # fmt: skip
+        )
     except Refusal:
         assert "rollout" in method
         return

@@ -62,9 +62,12 @@ def test_a_fake_is_compared_with_its_own_real(meso: Detector, paired: Dataset) -
         meso, fakes, "integrated_gradients", baseline="pair", pairs=paired, progress=False
     )
     by_hand = attribute(
-        meso, fakes.array(range(len(fakes)), 32), "integrated_gradients",
-        baseline=reals.array(range(len(reals)), 32), progress=False,
-    )  # fmt: skip
+        meso,
+        fakes.array(range(len(fakes)), 32),
+        "integrated_gradients",
+        baseline=reals.array(range(len(reals)), 32),
+        progress=False,
+    )
     np.testing.assert_array_equal(found.values, by_hand.values)
     change = meso.logits(fakes.array(range(len(fakes)), 32)) - meso.logits(
         reals.array(range(len(reals)), 32)
@@ -74,9 +77,12 @@ def test_a_fake_is_compared_with_its_own_real(meso: Detector, paired: Dataset) -
         attribute(meso, paired, "deeplift", baseline="pair", progress=False)
     with pytest.raises(ProbeError, match="real image is not known of 12 of 12 fakes"):
         attribute(
-            meso, paired.select(split="val", label=1).take(range(12)), "deeplift",
-            baseline="pair", progress=False,
-        )  # fmt: skip
+            meso,
+            paired.select(split="val", label=1).take(range(12)),
+            "deeplift",
+            baseline="pair",
+            progress=False,
+        )
     with pytest.raises(ProbeError, match="plain images, of which no pair is known"):
         attribute(meso, images(1, 32), "deeplift", baseline="pair", progress=False)
 
@@ -135,9 +141,12 @@ def test_nothing_foreign_is_touched(meso: Detector, tmp_path: Path) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    n=st.integers(1, 4), side=st.integers(1, 6), channels=st.booleans(),
-    gap=st.floats(-1e6, 1e6) | st.just(float("nan")), seed=st.integers(0, 999),
-)  # fmt: skip
+    n=st.integers(1, 4),
+    side=st.integers(1, 6),
+    channels=st.booleans(),
+    gap=st.floats(-1e6, 1e6) | st.just(float("nan")),
+    seed=st.integers(0, 999),
+)
 def test_maps_round_trip(
     tmp_path_factory: pytest.TempPathFactory,
     n: int,
@@ -149,9 +158,10 @@ def test_maps_round_trip(
     rng = np.random.default_rng(seed)
     arrays = {
         "attribution": rng.normal(size=(n, side, side)).astype(np.float32),
-        "value": rng.normal(size=n).astype(np.float32), "gap": np.full(n, gap),
+        "value": rng.normal(size=n).astype(np.float32),
+        "gap": np.full(n, gap),
         "promised": rng.normal(size=n),
-    }  # fmt: skip
+    }
     if channels:
         arrays["by_channel"] = rng.normal(size=(n, 3, side, side)).astype(np.float32)
     coords = {"sample": [f"größe/{i}" for i in range(n)]}

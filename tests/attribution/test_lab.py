@@ -30,9 +30,16 @@ def test_maps_find_the_forged_area_of_deepfakes_after_training_only(tmp_path: Pa
     )
     fakes = lab.select(split="test", label=1)
     found = trust_report(
-        trained, fakes, METHODS, checks=["mask_auroc"], most=10, n_random=DRAWS, n_shifts=1,
-        options={"feature_ablation": {"parts": 36}}, progress=False,
-    )  # fmt: skip
+        trained,
+        fakes,
+        METHODS,
+        checks=["mask_auroc"],
+        most=10,
+        n_random=DRAWS,
+        n_shifts=1,
+        options={"feature_ablation": {"parts": 36}},
+        progress=False,
+    )
     at = found.data.sel(check="mask_auroc", dataset="all")
     best = at.sel({"method": "feature_ablation"})
     assert float(best["value"]) > 0.8 and float(best["low"]) > 0.5

@@ -45,9 +45,11 @@ def faces(monkeypatch: pytest.MonkeyPatch) -> None:
     def find(data: Dataset, source: str) -> FaceRegions:
         names = data.samples.table["sample"].tolist()
         return FaceRegions(
-            "landmarks", BY_LANDMARKS,
-            lambda i, h, w: None if names[i].startswith("none-0") else FACE, "by hand",
-        )  # fmt: skip
+            "landmarks",
+            BY_LANDMARKS,
+            lambda i, h, w: None if names[i].startswith("none-0") else FACE,
+            "by hand",
+        )
 
     monkeypatch.setattr(looking, "face_regions", find)
 

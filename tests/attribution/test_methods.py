@@ -208,9 +208,7 @@ def test_parts_taken_away_are_captums(meso: Detector) -> None:
     same(found, wanted, "attribution")
     grid = (torch.arange(32) // 8)[:, None] * 4 + (torch.arange(32) // 8)[None]
     effects = ca.FeatureAblation(module).attribute(x, mean, feature_mask=grid[None, None])[:, 0]
-    found = attribute(
-        meso, x, "feature_ablation", progress=False, parts=16, segments="grid"
-    )  # fmt: skip
+    found = attribute(meso, x, "feature_ablation", progress=False, parts=16, segments="grid")
     same(found, effects / 64, "attribution")
 
 
@@ -218,9 +216,13 @@ def test_lrp_is_captums() -> None:
     """On a network that captum's LRP takes as it is: no normalisation, no LeakyReLU."""
     torch.manual_seed(0)
     net = torch.nn.Sequential(
-        torch.nn.Conv2d(3, 4, 3, padding=1, bias=False), torch.nn.ReLU(), torch.nn.MaxPool2d(2),
-        torch.nn.Conv2d(4, 6, 3, bias=False), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1),
-    )  # fmt: skip
+        torch.nn.Conv2d(3, 4, 3, padding=1, bias=False),
+        torch.nn.ReLU(),
+        torch.nn.MaxPool2d(2),
+        torch.nn.Conv2d(4, 6, 3, bias=False),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+    )
 
     class Head(torch.nn.Module):
         def __init__(self) -> None:

@@ -84,9 +84,14 @@ def test_fakes_have_the_regions_of_the_forged_head() -> None:
 def test_clips_of_a_plan_are_those_on_disk(small_lab: Dataset, tmp_path: Path) -> None:
     """With fewer identities than videos too: the image drawn again is the image on disk."""
     few = make(
-        tmp_path / "few", datasets=["deepfakes"], identities=6, counts={"val": 8, "test": 32},
-        seed=1, size=64, workers=1,
-    )  # fmt: skip
+        tmp_path / "few",
+        datasets=["deepfakes"],
+        identities=6,
+        counts={"val": 8, "test": 32},
+        seed=1,
+        size=64,
+        workers=1,
+    )
     for data in (small_lab, few):
         for i in range(0, len(data), 5):
             row = data.samples.table.iloc[i]
@@ -140,10 +145,19 @@ def test_landmark_regions_agree_with_the_exact_ones(small_lab: Dataset) -> None:
 def test_landmark_regions_by_hand() -> None:
     found = landmark_regions(POINTS, 128, 128)
     assert found is not None
-    at = {name: found[y, x] for name, (x, y) in {
-        "eyes": (44, 50), "nose": (64, 72), "mouth": (64, 95), "cheeks": (36, 72),
-        "forehead": (64, 20), "chin": (64, 112), "outside": (2, 2), "brows": (84, 34),
-    }.items()}  # fmt: skip
+    at = {
+        name: found[y, x]
+        for name, (x, y) in {
+            "eyes": (44, 50),
+            "nose": (64, 72),
+            "mouth": (64, 95),
+            "cheeks": (36, 72),
+            "forehead": (64, 20),
+            "chin": (64, 112),
+            "outside": (2, 2),
+            "brows": (84, 34),
+        }.items()
+    }
     assert at == {name: BY_LANDMARKS.index(name) for name in at}
     np.testing.assert_allclose(centre(found, BY_LANDMARKS.index("eyes")), [64, 50], atol=0.6)
     assert landmark_regions(np.ones((5, 2)), 128, 128) is None

@@ -81,9 +81,11 @@ def authors_by_hand(one: np.ndarray, other: np.ndarray, sign: float) -> float:
 def test_authors_mode_is_what_the_study_does(class_zero: str, sign: float) -> None:
     one, other = smooth(3, seed=1), smooth(3, seed=2)
     found = map_similarity(
-        {"base": maps_of(one), "deep": maps_of(other)}, mode="authors", class_zero=class_zero,
+        {"base": maps_of(one), "deep": maps_of(other)},
+        mode="authors",
+        class_zero=class_zero,
         **QUICK,
-    )  # fmt: skip
+    )
     expected = [authors_by_hand(a, b, sign) for a, b in zip(one, other, strict=True)]
     np.testing.assert_allclose(found.data["similarity"][:, 0], expected, atol=1e-9)
     assert "JET" in found.data.attrs["rule"]
@@ -123,9 +125,10 @@ def test_identical_maps_are_one_and_others_less(mode: str) -> None:
 
 def two_datasets(n: int = 24) -> dict[str, list]:
     return {
-        "dataset": ["one"] * (n // 2) + ["two"] * (n // 2), "label": [i % 2 for i in range(n)],
+        "dataset": ["one"] * (n // 2) + ["two"] * (n // 2),
+        "label": [i % 2 for i in range(n)],
         "cluster": [str(i // 2) for i in range(n)],
-    }  # fmt: skip
+    }
 
 
 def test_null_takes_other_people_of_the_same_dataset_and_label() -> None:
@@ -148,9 +151,12 @@ def test_variants_that_share_nothing_are_at_their_null() -> None:
     for seed in range(30):
         a, b = smooth(16, 16, seed), smooth(16, 16, 1000 + seed)
         found = map_similarity(
-            {"a": maps_of(a), "b": maps_of(b)}, seed=seed, n_resamples=2, n_permutations=99,
+            {"a": maps_of(a), "b": maps_of(b)},
+            seed=seed,
+            n_resamples=2,
+            n_permutations=99,
             show=False,
-        )  # fmt: skip
+        )
         below += float(found.data["over_null_p"][0]) <= 0.1
     assert below <= 7
 

@@ -48,8 +48,11 @@ def test_checks_equal_their_definitions_in_loops(case: Case) -> None:
 
         wins = [
             (one > other) + (one == other) / 2
-            for one, inside in pixels if inside for other, out in pixels if not out
-        ]  # fmt: skip
+            for one, inside in pixels
+            if inside
+            for other, out in pixels
+            if not out
+        ]
         assert mask_auroc(maps, masks)[row] == pytest.approx(sum(wins) / len(wins))
 
 

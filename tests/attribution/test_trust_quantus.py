@@ -48,9 +48,13 @@ def masked() -> tuple[np.ndarray, np.ndarray]:
 def localised(metric: Any, maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Run a localisation metric on given maps."""
     found = metric(
-        model=TwoWay().eval(), x_batch=images(4), y_batch=FAKE, a_batch=maps[:, None],
-        s_batch=masks[:, None], channel_first=True,
-    )  # fmt: skip
+        model=TwoWay().eval(),
+        x_batch=images(4),
+        y_batch=FAKE,
+        a_batch=maps[:, None],
+        s_batch=masks[:, None],
+        channel_first=True,
+    )
     return np.asarray(found, dtype=float)
 
 
@@ -123,9 +127,13 @@ def test_deletion_curves_are_pixel_flipping_of_whole_pixels(fill: str) -> None:
         features_in_step=3 * side * side // steps, perturb_func=flip, **QUIET
     )
     curves = metric(
-        model=model, x_batch=x, y_batch=FAKE, a_batch=maps[:, None], channel_first=True,
+        model=model,
+        x_batch=x,
+        y_batch=FAKE,
+        a_batch=maps[:, None],
+        channel_first=True,
         softmax=True,
-    )  # fmt: skip
+    )
     ranks = pixel_ranks(maps, maps)
     found = replacement_curves(detector(model.body), x, ranks, fill=fill, n_steps=steps)
     np.testing.assert_allclose(found[:, 1:], np.asarray(curves), atol=1e-6)
@@ -150,9 +158,13 @@ def test_largest_sensitivity_is_max_sensitivity_of_the_same_noise() -> None:
     maps = input_x_gradient(body, x)
     metric = quantus.MaxSensitivity(nr_samples=3, perturb_func=noisy, abs=False, **QUIET)
     want = metric(
-        model=TwoWay().eval(), x_batch=x, y_batch=FAKE, a_batch=maps[:, None], channel_first=True,
+        model=TwoWay().eval(),
+        x_batch=x,
+        y_batch=FAKE,
+        a_batch=maps[:, None],
+        channel_first=True,
         explain_func=explain,
-    )  # fmt: skip
+    )
     found, _ = sensitivity(lambda y: input_x_gradient(body, y), x, maps, radius=0.05, n_draws=3)
     np.testing.assert_allclose(found, want, rtol=1e-4)
 
@@ -180,9 +192,14 @@ def test_likeness_on_the_same_random_models_is_mprt() -> None:
     model = TwoWay().eval()
     maps = input_x_gradient(detector(model.body), images(4))
     scores = quantus.MPRT(disable_warnings=True, abs=True)(
-        model=model, x_batch=images(4), y_batch=FAKE, a_batch=maps[:, None].copy(),
-        channel_first=True, explain_func=explaining(), device="cpu",
-    )  # fmt: skip
+        model=model,
+        x_batch=images(4),
+        y_batch=FAKE,
+        a_batch=maps[:, None].copy(),
+        channel_first=True,
+        explain_func=explaining(),
+        device="cpu",
+    )
     layers = list(scores)[1:]
     assert list(scores)[0] == "original" and len(layers) == 4
     for name, random in zip(layers, random_bodies(model, "top_down"), strict=True):
@@ -193,8 +210,13 @@ def test_relative_rise_on_the_same_random_model_is_efficient_mprt() -> None:
     model = TwoWay().eval()
     maps = input_x_gradient(detector(model.body), images(4))
     want = quantus.EfficientMPRT(**QUIET)(
-        model=model, x_batch=images(4), y_batch=FAKE, a_batch=maps[:, None].copy(),
-        channel_first=True, explain_func=explaining(), device="cpu",
-    )  # fmt: skip
+        model=model,
+        x_batch=images(4),
+        y_batch=FAKE,
+        a_batch=maps[:, None].copy(),
+        channel_first=True,
+        explain_func=explaining(),
+        device="cpu",
+    )
     random = random_bodies(model, "bottom_up")[-1]
     np.testing.assert_allclose(efficient_mprt(maps, random), want, rtol=1e-6)

@@ -53,8 +53,9 @@ def test_the_last_stage_is_the_same_whatever_the_order_and_the_number() -> None:
     one = detector(Small())
     last = {
         weights_hash(Cascade(one, images(1), n_stages=n, order=order).stage(-1).module)
-        for n in (1, 2, 3, 9) for order in ("top_down", "bottom_up")
-    }  # fmt: skip
+        for n in (1, 2, 3, 9)
+        for order in ("top_down", "bottom_up")
+    }
     assert len(last) == 1
     other = Cascade(one, images(1), seed=1).stage(-1)
     assert weights_hash(other.module) not in last

@@ -28,8 +28,17 @@ from probe.report.attribution import print_trust, trust_sentences
 from tests.attribution.trusting import Small, detector, input_x_gradient, masked_dataset
 
 SIZE = 48
-FAST = {"n_steps": 4, "n_orders": 2, "n_shifts": 1, "n_random": 2, "n_noise": 2, "n_stages": 2,
-        "n_permutations": 199, "n_resamples": 100, "progress": False}  # fmt: skip
+FAST = {
+    "n_steps": 4,
+    "n_orders": 2,
+    "n_shifts": 1,
+    "n_random": 2,
+    "n_noise": 2,
+    "n_stages": 2,
+    "n_permutations": 199,
+    "n_resamples": 100,
+    "progress": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +121,10 @@ def test_values_are_means_of_images_and_gains_point_up(stubs: None, data: Datase
         assert float(cell["value"]) == pytest.approx(areas[rows].mean(), abs=1e-6)
         assert float(cell["low"]) <= float(cell["value"]) <= float(cell["high"])
         edges = at(found, "edges", "deletion_mean", name)
-        gains = {"random": float(cell["chance"] - cell["value"]),
-                 "edges": float(edges["value"] - cell["value"])}  # fmt: skip
+        gains = {
+            "random": float(cell["chance"] - cell["value"]),
+            "edges": float(edges["value"] - cell["value"]),
+        }
         for reference, gain in gains.items():
             assert float(cell["gain"].sel(reference=reference)) == pytest.approx(gain, abs=1e-9)
     assert np.isfinite(cell["gain"].sel(reference="shifted"))
@@ -211,9 +222,13 @@ def test_images_without_masks_fakes_or_clusters(stubs: None, noise: Dataset, dat
 
 def test_other_targets_have_no_curves_of_the_logit(stubs: None, data: Dataset) -> None:
     found = trust_report(
-        detector(Small(), SIZE), data, ["gradcam"], target=("second", 1),
-        checks=["mask_mass", "deletion_mean"], **FAST,
-    )  # fmt: skip
+        detector(Small(), SIZE),
+        data,
+        ["gradcam"],
+        target=("second", 1),
+        checks=["mask_mass", "deletion_mean"],
+        **FAST,
+    )
     assert np.isfinite(at(found, "gradcam", "mask_mass")["value"])
     reason = str(at(found, "gradcam", "deletion_mean")["reason"].values)
     assert "the maps explain ('second', 1)" in reason
@@ -288,14 +303,16 @@ def test_real_methods_on_a_real_detector(data: Dataset, tmp_path: Path, capsys: 
 def test_fakes_are_checked_against_their_own_reals(data: Dataset) -> None:
     """Within batches, on randomised detectors too, each fake keeps its own real image."""
     table = data.samples.table.copy()
-    table["pair"] = [f"{s[:-1]}{1 - label}" for s, label in zip(table["sample"], table["label"],
-                                                                 strict=True)]  # fmt: skip
+    table["pair"] = [
+        f"{s[:-1]}{1 - label}" for s, label in zip(table["sample"], table["label"], strict=True)
+    ]
     paired = Dataset("paired", type(data.samples)(table), data.root, data.card)
     one, fakes = load_detector("meso4", input_size=64), paired.select(label=1)
     options = {"deeplift": {"baseline": "pair"}}
     checks = ["completeness", "mask_mass", "mprt_spearman"]
-    found = trust_report(one, fakes, ["deeplift"], checks=checks, options=options, pairs=paired,
-                         **FAST)  # fmt: skip
+    found = trust_report(
+        one, fakes, ["deeplift"], checks=checks, options=options, pairs=paired, **FAST
+    )
     value = at(found, "deeplift", "completeness")["value"]
     assert float(value) < 1e-4
     by_hand = attribute(one, fakes, "deeplift", baseline="pair", pairs=paired, progress=False)

@@ -143,8 +143,10 @@ def test_the_token_opens_the_dashboard(drawn: MadeRun, browser: Browser) -> None
 
 def _follow(page: Page, run: MadeRun, url: str) -> None:
     """Follow a link on a page of another site."""
-    page.route("http://elsewhere.example/", lambda route: route.fulfill(
-        content_type="text/html", body=f"<a href='{url}'>there</a>"))  # fmt: skip
+    page.route(
+        "http://elsewhere.example/",
+        lambda route: route.fulfill(content_type="text/html", body=f"<a href='{url}'>there</a>"),
+    )
     page.goto("http://elsewhere.example/")
     page.get_by_text("there").click()
 

@@ -15,9 +15,13 @@ Image = NDArray[np.uint8]
 
 
 def draw_face(
-    x: float = 120, y: float = 80, radius: float = 30, width: int = 240, height: int = 180,
+    x: float = 120,
+    y: float = 80,
+    radius: float = 30,
+    width: int = 240,
+    height: int = 180,
     seed: int = 0,
-) -> Image:  # fmt: skip
+) -> Image:
     """Draw a head, shaded and noisy, on a plain background; radius 0 leaves it out."""
     image = np.full((height, width, 3), (90, 105, 120), np.uint8)
     skin, dark = (205, 160, 135), (160, 124, 105)

@@ -21,10 +21,14 @@ def root(tmp_path: Path) -> Path:
     root = tmp_path / "Celeb-DF-v2"
     touch(
         root,
-        "Celeb-real/id0_0000.mp4", "Celeb-real/id0_0001.mp4", "Celeb-real/videos/id1_0000.mp4",
-        "Youtube-real/00000.mp4", "Celeb-synthesis/id0_id1_0000.mp4",
-        "Celeb-synthesis/id1_id0_0007.mp4", "Celeb-synthesis/readme.txt",
-    )  # fmt: skip
+        "Celeb-real/id0_0000.mp4",
+        "Celeb-real/id0_0001.mp4",
+        "Celeb-real/videos/id1_0000.mp4",
+        "Youtube-real/00000.mp4",
+        "Celeb-synthesis/id0_id1_0000.mp4",
+        "Celeb-synthesis/id1_id0_0007.mp4",
+        "Celeb-synthesis/readme.txt",
+    )
     (root / TESTING_LIST).write_text(
         "1 Celeb-real/id0_0000.mp4\n0 Celeb-synthesis/id0_id1_0000.mp4\r\n\n"
         "1 YouTube-real/00000.mp4\n1 YouTube-real/00009.mp4\n"

@@ -144,8 +144,10 @@ def test_another_mask_cuts_its_video(tree: Path, cut: list[str]) -> None:
 def test_given_boxes_are_part_of_it(tree: Path, cut: list[str], tmp_path: Path) -> None:
     boxes = tmp_path / "boxes.csv"
     rows = ["video,frame,x,y,width,height"]
-    keys = {f"{v.dataset}/{v.video}": v for v in ingest(
-        "faceforensics", tree, tmp_path / "out", workers=1, **SMALL).videos}  # fmt: skip
+    keys = {
+        f"{v.dataset}/{v.video}": v
+        for v in ingest("faceforensics", tree, tmp_path / "out", workers=1, **SMALL).videos
+    }
     cut.clear()
     rows += [f"{key},{frame},60,50,60,60" for key in keys for frame in range(24)]
     boxes.write_text("\n".join(rows))
@@ -181,9 +183,11 @@ def garble(entry: Path) -> None:
 
 @pytest.mark.parametrize("harm", [remove, shorten, alter, garble])
 def test_a_damaged_entry_is_said_and_made_again(
-    tree: Path, cut: list[str], harm: Callable[[Path], None],
+    tree: Path,
+    cut: list[str],
+    harm: Callable[[Path], None],
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     before = opened(tree)
     entry = Path(before.samples.table["path"].iloc[0]).parent
     whole = {file.name: file.read_bytes() for file in entry.iterdir()}

@@ -69,9 +69,15 @@ def test_exif_orientation_is_applied(turn: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = turn
     shown = {
-        1: RGB, 2: RGB[:, ::-1], 3: RGB[::-1, ::-1], 4: RGB[::-1], 5: RGB.swapaxes(0, 1),
-        6: np.rot90(RGB, -1), 7: np.rot90(RGB, 2).swapaxes(0, 1), 8: np.rot90(RGB),
-    }[turn]  # fmt: skip
+        1: RGB,
+        2: RGB[:, ::-1],
+        3: RGB[::-1, ::-1],
+        4: RGB[::-1],
+        5: RGB.swapaxes(0, 1),
+        6: np.rot90(RGB, -1),
+        7: np.rot90(RGB, 2).swapaxes(0, 1),
+        8: np.rot90(RGB),
+    }[turn]
     found = decode(encoded(RGB, exif=exif), "a.png")
     np.testing.assert_array_equal(found.pixels, shown)
     assert bool(found.conversions) == (turn != 1)

@@ -40,13 +40,20 @@ def root(tmp_path: Path) -> Path:
 def test_variants_are_methods_of_one_dataset(root: Path) -> None:
     found = {one.video: one for one in DEEPERFORENSICS.inventory(root).videos}
     assert list(found) == [
-        "end_to_end/000_M101", "end_to_end/003_W004",
-        "reenact_postprocess/000_M101", "reenact_postprocess/003_W004",
-    ]  # fmt: skip
+        "end_to_end/000_M101",
+        "end_to_end/003_W004",
+        "reenact_postprocess/000_M101",
+        "reenact_postprocess/003_W004",
+    ]
     one = found["reenact_postprocess/003_W004"]
     assert (one.dataset, one.method, one.label, one.split, one.identity, one.source) == (
-        "deeperforensics", "reenact_postprocess", 1, "test", "003", "W004",
-    )  # fmt: skip
+        "deeperforensics",
+        "reenact_postprocess",
+        1,
+        "test",
+        "003",
+        "W004",
+    )
 
 
 def test_what_is_left_out(root: Path) -> None:
@@ -67,9 +74,10 @@ def test_lists_with_the_variant_before_the_name(root: Path, prefix: str) -> None
     write_splits(root, val=f"{prefix}000_M101.mp4\n", test="003_W004\n")
     found = {one.video: one.split for one in DEEPERFORENSICS.inventory(root).videos}
     assert found == {
-        "end_to_end/000_M101": "val", "end_to_end/003_W004": "test",
+        "end_to_end/000_M101": "val",
+        "end_to_end/003_W004": "test",
         "reenact_postprocess/003_W004": "test",
-    }  # fmt: skip
+    }
 
 
 def test_without_lists_no_split_is_known(root: Path) -> None:
@@ -94,8 +102,9 @@ def test_reals_have_the_split_of_their_fakes(root: Path, tmp_path: Path) -> None
     found = DEEPERFORENSICS.inventory(root, LayoutOptions(reals=tmp_path / "ff"))
     reals = {one.key: one for one in found.videos if one.label == 0}
     assert {key: one.split for key, one in reals.items()} == {
-        "youtube/000": "train", "youtube/003": "test",
-    }  # fmt: skip
+        "youtube/000": "train",
+        "youtube/003": "test",
+    }
     assert found.reals == {"deeperforensics": "youtube"}
     fakes = [one for one in found.videos if one.label == 1]
     assert {one.original for one in fakes} == set(reals)

@@ -90,12 +90,15 @@ def test_the_same_from_the_file_and_from_each_folder(tmp_path: Path) -> None:
 
 def test_a_video_in_several_splits_is_taken_once(tmp_path: Path) -> None:
     """The trap: val equals test, and train holds what is tested on."""
-    content = celeb(train=("id1_0000", "id2_0000", "id3_0000"), val=("id1_0000", "id2_0000"),
-                    test=("id1_0000",))  # fmt: skip
+    content = celeb(
+        train=("id1_0000", "id2_0000", "id3_0000"), val=("id1_0000", "id2_0000"), test=("id1_0000",)
+    )
     found = read(write(tmp_path, content))
     assert {one.video: one.split for one in found.videos} == {
-        "id1_0000": "test", "id2_0000": "val", "id3_0000": "train",
-    }  # fmt: skip
+        "id1_0000": "test",
+        "id2_0000": "val",
+        "id3_0000": "train",
+    }
     place = "Celeb-DF-v2.json::Celeb-DF-v2/CelebDFv2_real"
     assert dict(found.left_out) == {
         f"{place}/train/id1_0000": "also in test",
@@ -106,8 +109,9 @@ def test_a_video_in_several_splits_is_taken_once(tmp_path: Path) -> None:
 
 
 def test_val_that_holds_all_of_train_gives_way(tmp_path: Path) -> None:
-    content = celeb(train=("id1_0000", "id2_0000"), val=("id1_0000", "id2_0000"),
-                    test=("id3_0000",))  # fmt: skip
+    content = celeb(
+        train=("id1_0000", "id2_0000"), val=("id1_0000", "id2_0000"), test=("id3_0000",)
+    )
     found = read(write(tmp_path, content))
     assert [one.split for one in found.videos] == ["train", "train", "test"]
 
@@ -121,8 +125,10 @@ def test_a_group_that_several_lists_share(tmp_path: Path) -> None:
         write(tmp_path, {name: groups})
     found = read(tmp_path)
     assert [one.key for one in found.videos] == [
-        "youtube/000", "deepfakes/000_003", "face2face/000_003",
-    ]  # fmt: skip
+        "youtube/000",
+        "deepfakes/000_003",
+        "face2face/000_003",
+    ]
     assert not found.left_out
     assert found.reals == {"deepfakes": "youtube", "face2face": "youtube"}
     assert [one.driver for one in found.videos] == ["", "", "003"]
@@ -175,14 +181,15 @@ def test_masks_go_by_their_names(tmp_path: Path) -> None:
                 "train": {
                     "c23": {
                         "000_003": video("FF-DF", "f/000_003", frames, masks=["m/2.png"]),
-                        "003_000": video("FF-DF", "f/003_000", frames[:2],
-                                         masks=["m/mask_9.png", "m/mask_8.png"]),
+                        "003_000": video(
+                            "FF-DF", "f/003_000", frames[:2], masks=["m/mask_9.png", "m/mask_8.png"]
+                        ),
                         "010_017": video("FF-DF", "f/010_017", frames[:2], masks=["m/x.png"]),
                     }
                 }
             }
         }
-    }  # fmt: skip
+    }
     root = write(tmp_path, content)
     masks = {one.video: one.masks for one in read(root).videos}
     assert masks == {
@@ -222,12 +229,22 @@ def test_absolute_paths_are_taken(tmp_path: Path) -> None:
 
 
 GROUPS = {
-    "FF-FH": ("faceshifter", 1), "FF-NT": ("neuraltextures", 1), "FF-FS": ("faceswap", 1),
-    "DFD_real": ("dfd", 0), "DFD_fake": ("dfd", 1), "CelebDFv1_fake": ("celebdf", 1),
-    "DFDC_Real": ("dfdc", 0), "DFDC_Fake": ("dfdc", 1), "DFDCP_Real": ("dfdcp", 0),
-    "DFDCP_FakeA": ("dfdcp", 1), "DFDCP_FakeB": ("dfdcp", 1), "DF_real": ("deeperforensics", 0),
-    "DF_fake": ("deeperforensics", 1), "UADFV_Real": ("uadfv", 0), "UADFV_Fake": ("uadfv", 1),
-}  # fmt: skip
+    "FF-FH": ("faceshifter", 1),
+    "FF-NT": ("neuraltextures", 1),
+    "FF-FS": ("faceswap", 1),
+    "DFD_real": ("dfd", 0),
+    "DFD_fake": ("dfd", 1),
+    "CelebDFv1_fake": ("celebdf", 1),
+    "DFDC_Real": ("dfdc", 0),
+    "DFDC_Fake": ("dfdc", 1),
+    "DFDCP_Real": ("dfdcp", 0),
+    "DFDCP_FakeA": ("dfdcp", 1),
+    "DFDCP_FakeB": ("dfdcp", 1),
+    "DF_real": ("deeperforensics", 0),
+    "DF_fake": ("deeperforensics", 1),
+    "UADFV_Real": ("uadfv", 0),
+    "UADFV_Fake": ("uadfv", 1),
+}
 
 
 @pytest.mark.parametrize("group", list(GROUPS))
@@ -243,8 +260,9 @@ def test_both_versions_of_celebdf_are_two_datasets(tmp_path: Path) -> None:
     for version in ("CelebDFv1_real", "CelebDFv2_real"):
         write(tmp_path, {version: {version: {"test": {"id0_0000": video(version, version)}}}})
     assert {one.key for one in read(tmp_path).videos} == {
-        "celebdf-v1/id0_0000", "celebdf-v2/id0_0000",
-    }  # fmt: skip
+        "celebdf-v1/id0_0000",
+        "celebdf-v2/id0_0000",
+    }
 
 
 def test_people_of_deepfakedetection(tmp_path: Path) -> None:

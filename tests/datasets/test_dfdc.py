@@ -73,16 +73,18 @@ def test_the_test_folder(tmp_path: Path) -> None:
         (tmp_path / kind / "test/labels.csv").write_text("filename,label\na.mp4,1\nb.mp4,0\n")
         found = videos(tmp_path / kind)
         assert {key: (v.label, v.split) for key, v in found.items()} == {
-            "a": (1, "test"), "b": (0, "test"),
-        }  # fmt: skip
+            "a": (1, "test"),
+            "b": (0, "test"),
+        }
 
 
 def test_a_test_folder_with_metadata_alone(tmp_path: Path) -> None:
     rows = {"a.mp4": {"is_fake": 1, "augmentations": {}}, "b.mp4": {"is_fake": 0}}
     write(tmp_path, "test", rows, "a.mp4", "b.mp4")
     assert {key: (v.label, v.split) for key, v in videos(tmp_path).items()} == {
-        "a": (1, "test"), "b": (0, "test"),
-    }  # fmt: skip
+        "a": (1, "test"),
+        "b": (0, "test"),
+    }
 
 
 def test_one_part_alone_and_a_part_in_a_folder_of_its_name(tmp_path: Path) -> None:
@@ -145,12 +147,16 @@ def preview(root: Path, rows: object, *files: str) -> Path:
 
 def test_the_preview(tmp_path: Path) -> None:
     rows = {
-        "original_videos/1/a.mp4": {"label": "real", "set": "train", "target_id": 1,
-                                    "swapped_id": None},
+        "original_videos/1/a.mp4": {
+            "label": "real",
+            "set": "train",
+            "target_id": 1,
+            "swapped_id": None,
+        },
         "method_B\\2\\b.mp4": {"label": "fake", "set": "test", "target_id": "2", "swapped_id": "1"},
         "method_A/gone.mp4": {"label": "fake", "set": "test"},
         "../../x.mp4": {"label": "fake", "set": "test"},
-    }  # fmt: skip
+    }
     found = DFDC_PREVIEW.inventory(preview(tmp_path, rows, "method_A/stranger.mp4"))
     assert {v.video: (v.label, v.method, v.split, v.identity, v.source) for v in found.videos} == {
         "original_videos/1/a": (0, "real", "train", "1", ""),

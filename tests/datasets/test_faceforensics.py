@@ -53,10 +53,16 @@ def root(tmp_path: Path) -> Path:
 def test_every_video_is_labelled(root: Path) -> None:
     found = {one.key: one for one in read_faceforensics(root, "c23").videos}
     assert list(found) == [
-        "youtube/000", "youtube/003", "youtube/010", "youtube/017", "actors/01__walk_and_talk",
-        "deepfakes/000_003", "deepfakes/003_000", "neuraltextures/010_017",
+        "youtube/000",
+        "youtube/003",
+        "youtube/010",
+        "youtube/017",
+        "actors/01__walk_and_talk",
+        "deepfakes/000_003",
+        "deepfakes/003_000",
+        "neuraltextures/010_017",
         "dfd/01_02__walk_and_talk__YVGY8LOK",
-    ]  # fmt: skip
+    ]
     fake = found["deepfakes/003_000"]
     assert (fake.label, fake.method, fake.split) == (1, "deepfakes", "train")
     assert (fake.identity, fake.source, fake.driver) == ("003", "000", "")

@@ -13,8 +13,11 @@ from tests.datasets.drawing import draw_face
 
 boxes = st.builds(
     lambda x, y, w, h: Face(float(x), float(y), float(w), float(h), 0.9),
-    st.integers(-5, 40), st.integers(-5, 40), st.integers(1, 30), st.integers(1, 30),
-)  # fmt: skip
+    st.integers(-5, 40),
+    st.integers(-5, 40),
+    st.integers(1, 30),
+    st.integers(1, 30),
+)
 
 
 def pixels(face: Face) -> set[tuple[int, int]]:

@@ -114,15 +114,19 @@ def test_folders_below_the_class_are_videos(tmp_path: Path) -> None:
 
 def test_one_name_in_several_splits_is_noted(tmp_path: Path) -> None:
     touch(tmp_path, "train/real/v1/0.png", "test/real/v1/0.png", "val/real/v2/0.png")
-    assert any("1 names of videos stand in several splits, such as 'v1'" in n
-               for n in read(tmp_path).notes)  # fmt: skip
+    assert any(
+        "1 names of videos stand in several splits, such as 'v1'" in n for n in read(tmp_path).notes
+    )
 
 
 def test_a_pattern_says_what_belongs_together(tmp_path: Path) -> None:
     touch(
-        tmp_path, "fake/id0_id1_a-9.png", "fake/id0_id1_a-10.png", "fake/sub/id2_id0_b-1.png",
+        tmp_path,
+        "fake/id0_id1_a-9.png",
+        "fake/id0_id1_a-10.png",
+        "fake/sub/id2_id0_b-1.png",
         "fake/other.png",
-    )  # fmt: skip
+    )
     pattern = r"(?P<video>(?P<identity>id\d+)_(?P<source>id\d+)_\w)-(?P<frame>\d+)"
     found = read(tmp_path, pattern)
     assert dict(found.left_out) == {"fake/other.png": "its path does not match video_pattern"}

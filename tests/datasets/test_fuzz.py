@@ -82,9 +82,12 @@ def huge() -> bytes:
     """A header that announces 60,000 × 60,000 pixels, and no pixels."""
     head = (60_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
     chunk = b"IHDR" + head
-    return b"\x89PNG\r\n\x1a\n" + len(head).to_bytes(4, "big") + chunk + (
-        zlib.crc32(chunk).to_bytes(4, "big")
-    )  # fmt: skip
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + len(head).to_bytes(4, "big")
+        + chunk
+        + (zlib.crc32(chunk).to_bytes(4, "big"))
+    )
 
 
 def test_odd_images_are_each_accounted_for(tmp_path: Path) -> None:
@@ -100,9 +103,13 @@ def test_odd_images_are_each_accounted_for(tmp_path: Path) -> None:
     assert taken == good and report.written == 2 * len(good)
     assert len(report.incomplete) == 2 * (len(MAKERS) - len(good))
     assert set(report.conversions()) == {
-        "16-bit grey to 8-bit RGB", "CMYK to RGB", "L to RGB", "alpha dropped",
-        "named .png, but JPEG", "turned by its EXIF orientation",
-    }  # fmt: skip
+        "16-bit grey to 8-bit RGB",
+        "CMYK to RGB",
+        "L to RGB",
+        "alpha dropped",
+        "named .png, but JPEG",
+        "turned by its EXIF orientation",
+    }
     assert all(one.failures() for one in report.incomplete)
 
 
@@ -111,9 +118,11 @@ def test_odd_images_are_each_accounted_for(tmp_path: Path) -> None:
     cut=st.floats(0, 1), flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), max_size=8)
 )
 def test_damaged_videos_end_in_the_report(
-    video: bytes, tmp_path_factory: pytest.TempPathFactory, cut: float,
+    video: bytes,
+    tmp_path_factory: pytest.TempPathFactory,
+    cut: float,
     flips: list[tuple[float, int]],
-) -> None:  # fmt: skip
+) -> None:
     root = tmp_path_factory.mktemp("fuzz")
     data = bytearray(video)
     for where, mask in flips:
@@ -123,9 +132,7 @@ def test_damaged_videos_end_in_the_report(
     (folder / "000.mp4").write_bytes(bytes(data[: int(cut * len(data))]))
     (folder / "001.mp4").write_bytes(video)
     before = files_under(root)
-    report = ingest(
-        "faceforensics", root / "ffpp", root / "out", frames=3, size=32, workers=1
-    )  # fmt: skip
+    report = ingest("faceforensics", root / "ffpp", root / "out", frames=3, size=32, workers=1)
     found = {one.video: one for one in report.videos}
     assert set(found) == {"000", "001"} and found["001"].complete
     one = found["000"]
@@ -199,10 +206,12 @@ def test_tar_members_that_lead_out(tmp_path: Path) -> None:
     report = ingest("wilddeepfake", root, tmp_path / "out", workers=1)
     assert report.written == 1 and len(report.left_out) == 5
     outside = [
-        path for path in tmp_path.rglob("*")
-        if path.is_file() and not path.is_relative_to(tmp_path / "out")
+        path
+        for path in tmp_path.rglob("*")
+        if path.is_file()
+        and not path.is_relative_to(tmp_path / "out")
         and not path.is_relative_to(root)
-    ]  # fmt: skip
+    ]
     assert not outside
 
 

@@ -43,8 +43,10 @@ def decoded(file: Path, index: int) -> np.ndarray:
 def test_the_table_is_complete(done: IngestReport) -> None:
     data = open_dataset(done.out)
     assert dict(data.samples.counts()) == {
-        "deepfakes/train/fake": 6, "face2face/train/fake": 6, "youtube/train/real": 11,
-    }  # fmt: skip
+        "deepfakes/train/fake": 6,
+        "face2face/train/fake": 6,
+        "youtube/train/real": 11,
+    }
     table = data.samples.table
     face2face = table[table["dataset"] == "face2face"]
     assert set(face2face["identity"]) == {"003"} and set(face2face["driver"]) == {"000"}
@@ -193,8 +195,9 @@ def test_broken_videos_are_reported_and_tried_again(own_tree: Path, tmp_path: Pa
     report = ingest("faceforensics", own_tree, tmp_path / "out", workers=1, **SMALL)
     found = {f"{v.dataset}/{v.video}": v for v in report.videos}
     assert {f"{v.dataset}/{v.video}" for v in report.unreadable} == {
-        "youtube/000", "deepfakes/000_003",
-    }  # fmt: skip
+        "youtube/000",
+        "deepfakes/000_003",
+    }
     assert "'000.mp4' cannot be opened" in found["youtube/000"].error
     assert found["youtube/000"].written == 0
     assert "cut off: it announces 40 frames" in found["deepfakes/000_003"].error

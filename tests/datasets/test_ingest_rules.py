@@ -55,9 +55,15 @@ def boxes(table: pd.DataFrame, file: Path) -> Path:
 
 def test_boxes_of_ones_own(tree: Path, tmp_path: Path) -> None:
     rows = pd.DataFrame(
-        {"video": ["youtube/000"] * 2, "frame": [3, 10], "x": [20, 30], "y": [10, 20],
-         "width": [40, 40], "height": [40, 30]}
-    )  # fmt: skip
+        {
+            "video": ["youtube/000"] * 2,
+            "frame": [3, 10],
+            "x": [20, 30],
+            "y": [10, 20],
+            "width": [40, 40],
+            "height": [40, 30],
+        }
+    )
     file = boxes(rows, tmp_path / "boxes.csv")
     report = ingest(
         "faceforensics", tree, tmp_path / "out", every=1, boxes=file, margin=1.5, size=60, workers=1

@@ -94,8 +94,10 @@ def test_odd_images_are_taken_converted_and_counted(crops: Path, tmp_path: Path)
     (crops / "test/fake/odd4_0.png").touch()
     report = ingest("folder", crops, tmp_path / "out", workers=1)
     assert report.conversions() == {
-        "16-bit grey to 8-bit RGB": 1, "CMYK to RGB": 1, "alpha dropped": 1,
-    }  # fmt: skip
+        "16-bit grey to 8-bit RGB": 1,
+        "CMYK to RGB": 1,
+        "alpha dropped": 1,
+    }
     found = {video.key: video for video in report.incomplete}
     assert found["folder/test/fake/odd3"].too_small == (0,)
     assert "zero bytes" in found["folder/test/fake/odd4"].reasons["0"]

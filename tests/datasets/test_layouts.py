@@ -19,10 +19,20 @@ from tests.datasets.trees import TREES
 
 #: Files that a reader reads to learn what the others are.
 LISTS = {
-    "train.json", "val.json", "test.json", "train.txt", "val.txt", "test.txt", "metadata.json",
-    "labels.csv", "dataset.json", "List_of_testing_videos.txt", "FF-DF.json", "Celeb-DF-v2.json",
+    "train.json",
+    "val.json",
+    "test.json",
+    "train.txt",
+    "val.txt",
+    "test.txt",
+    "metadata.json",
+    "labels.csv",
+    "dataset.json",
+    "List_of_testing_videos.txt",
+    "FF-DF.json",
+    "Celeb-DF-v2.json",
     "manifest.csv",
-}  # fmt: skip
+}
 
 NAMES = sorted(LAYOUTS)
 
@@ -99,8 +109,11 @@ def test_it_is_ingested_and_opened(
         assert row.split == entry.split or not entry.split or row.split == "val"
         assert data.image(int(row.Index)).ndim == 3
     assert {one.key for one in report.videos} | set(report.left_out) >= set(found)
-    options = {} if "taken" in {one.name for one in (tmp_path / "out").iterdir()} else (
-        {"frames": 2, "size": 64, "workers": 1})  # fmt: skip
+    options = (
+        {}
+        if "taken" in {one.name for one in (tmp_path / "out").iterdir()}
+        else ({"frames": 2, "size": 64, "workers": 1})
+    )
     opened = open_dataset(name, root=trees[name], **options)
     assert set(data.samples.table["sample"]) <= set(opened.samples.table["sample"])
     assert before == {file: file.stat().st_mtime_ns for file in trees[name].rglob("*")}
@@ -119,8 +132,13 @@ def test_images_on_disk_are_only_where_the_layout_says_so(
 def test_layouts_whose_division_has_no_val_say_so(trees: dict[str, Path]) -> None:
     found = {name for name in NAMES if LAYOUTS[name].inventory(trees[name]).without_val}
     assert found == {
-        "celebdf-v1", "celebdf-v2", "dfdc", "dfdc-preview", "wilddeepfake", "deepfakebench",
-    }  # fmt: skip
+        "celebdf-v1",
+        "celebdf-v2",
+        "dfdc",
+        "dfdc-preview",
+        "wilddeepfake",
+        "deepfakebench",
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -203,9 +221,12 @@ def test_a_loop_of_links_ends(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_options_it_does_not_take_are_refused(name: str, trees: dict[str, Path]) -> None:
     options = {
-        "compression": "c23", "reals": trees[name], "image_root": trees[name],
-        "fake_label": "1", "video_pattern": "(?P<video>.+)",
-    }  # fmt: skip
+        "compression": "c23",
+        "reals": trees[name],
+        "image_root": trees[name],
+        "fake_label": "1",
+        "video_pattern": "(?P<video>.+)",
+    }
     for option in options.keys() - LAYOUTS[name].takes:
         with pytest.raises(DatasetError, match=f"{option}=.* was given, but the layout {name}"):
             LAYOUTS[name].inventory(trees[name], LayoutOptions(**{option: options[option]}))

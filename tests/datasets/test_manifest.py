@@ -38,9 +38,18 @@ def labels(found: Inventory) -> dict[str, int]:
 
 
 FULL = {
-    "sample": "s", "dataset": "mine", "split": "Test", "label": 1, "method": "swap", "video": "v",
-    "identity": "p", "source": "q", "frame": 3, "path": "a/x.png", "mask": "a/m.png",
-}  # fmt: skip
+    "sample": "s",
+    "dataset": "mine",
+    "split": "Test",
+    "label": 1,
+    "method": "swap",
+    "video": "v",
+    "identity": "p",
+    "source": "q",
+    "frame": 3,
+    "path": "a/x.png",
+    "mask": "a/m.png",
+}
 
 
 @pytest.mark.parametrize("name", ["manifest.csv", "manifest.parquet", "samples.csv"])

@@ -32,11 +32,19 @@ def shared(root: Path) -> Dataset:
             sample = f"{dataset}/{split}"
             rows.append(
                 {
-                    "sample": sample, "dataset": dataset, "split": split, "label": label,
-                    "method": dataset if label else "real", "video": split, "identity": split,
-                    "source": "", "frame": 0, "path": f"{sample}.png", "mask": "",
+                    "sample": sample,
+                    "dataset": dataset,
+                    "split": split,
+                    "label": label,
+                    "method": dataset if label else "real",
+                    "video": split,
+                    "identity": split,
+                    "source": "",
+                    "frame": 0,
+                    "path": f"{sample}.png",
+                    "mask": "",
                 }
-            )  # fmt: skip
+            )
     return Dataset(
         "both", Samples(pd.DataFrame(rows)), root, {"reals": {"a": "youtube", "b": "youtube"}}
     )
@@ -47,8 +55,12 @@ def test_shared_originals_belong_to_every_part(tmp_path: Path) -> None:
     part = part_of(data, "a")
     table = part.samples.table
     assert list(table["sample"]) == ["a/youtube/train", "a/youtube/test", "a/train", "a/test"]
-    assert list(table["path"]) == ["youtube/train.png", "youtube/test.png", "a/train.png",
-                                   "a/test.png"]  # fmt: skip
+    assert list(table["path"]) == [
+        "youtube/train.png",
+        "youtube/test.png",
+        "a/train.png",
+        "a/test.png",
+    ]
     # A real and the fake made of it are one cluster: they show the same person.
     assert part.samples.clusters[0] == part.samples.clusters[2] != part.samples.clusters[1]
     assert len(data) == 6

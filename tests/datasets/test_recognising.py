@@ -12,17 +12,21 @@ from tests.datasets.trees import TREES
 
 def test_it_says_why(tmp_path: Path) -> None:
     assert recognise(TREES["faceforensics"](tmp_path)) == (
-        "faceforensics", "it holds original_sequences/youtube",
-    )  # fmt: skip
+        "faceforensics",
+        "it holds original_sequences/youtube",
+    )
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("faceforensics", "celebdf-v2"), ("celebdf-v1", "dfdc"), ("wilddeepfake", "df40"),
-        ("deeperforensics", "deepfakebench"), ("dfdc-preview", "dfd"),
+        ("faceforensics", "celebdf-v2"),
+        ("celebdf-v1", "dfdc"),
+        ("wilddeepfake", "df40"),
+        ("deeperforensics", "deepfakebench"),
+        ("dfdc-preview", "dfd"),
     ],
-)  # fmt: skip
+)
 def test_two_side_by_side_are_an_error_that_names_both(
     tmp_path: Path, one: str, other: str
 ) -> None:

@@ -12,13 +12,14 @@ from probe.datasets.regions import TEMPLATE, Similarity, Square, align, crop_squ
 
 boxes = st.builds(
     lambda x, y, w, h: Face(float(x), float(y), float(w), float(h), 0.9),
-    st.integers(-5, 40), st.integers(-5, 40), st.integers(1, 30), st.integers(1, 30),
-)  # fmt: skip
+    st.integers(-5, 40),
+    st.integers(-5, 40),
+    st.integers(1, 30),
+    st.integers(1, 30),
+)
 
 
-@given(
-    face=boxes, margin=st.floats(1, 3), width=st.integers(8, 60), height=st.integers(8, 60)
-)  # fmt: skip
+@given(face=boxes, margin=st.floats(1, 3), width=st.integers(8, 60), height=st.integers(8, 60))
 def test_crops_lie_inside_and_centred_where_they_can(
     face: Face, margin: float, width: int, height: int
 ) -> None:
@@ -52,9 +53,12 @@ def turned(angle: float, scale: float, x: float, y: float) -> np.ndarray:
 
 
 @given(
-    angle=st.floats(-1.5, 1.5), scale=st.floats(20, 400), x=st.floats(-100, 800),
-    y=st.floats(-100, 800), margin=st.floats(1, 2),
-)  # fmt: skip
+    angle=st.floats(-1.5, 1.5),
+    scale=st.floats(20, 400),
+    x=st.floats(-100, 800),
+    y=st.floats(-100, 800),
+    margin=st.floats(1, 2),
+)
 def test_aligned_landmarks_land_on_the_template(
     angle: float, scale: float, x: float, y: float, margin: float
 ) -> None:

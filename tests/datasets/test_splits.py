@@ -15,14 +15,27 @@ from probe.datasets.splits import assign_splits, components
 from probe.errors import DatasetError
 
 
-def video(name: str, identity: str = "", source: str = "", split: str = "", original: str = "",
-          dataset: str = "d") -> VideoEntry:  # fmt: skip
+def video(
+    name: str,
+    identity: str = "",
+    source: str = "",
+    split: str = "",
+    original: str = "",
+    dataset: str = "d",
+) -> VideoEntry:
     label = int(bool(source))
     media = VideoFile(Path(f"{name}.mp4"))
     return VideoEntry(
-        dataset, name, media, label, "fake" if label else "real", split, identity, source,
+        dataset,
+        name,
+        media,
+        label,
+        "fake" if label else "real",
+        split,
+        identity,
+        source,
         original=original,
-    )  # fmt: skip
+    )
 
 
 def pairs(n: int, split: str = "") -> list[VideoEntry]:

@@ -62,7 +62,9 @@ def test_members_that_lead_elsewhere_are_never_followed(tmp_path: Path) -> None:
     reasons = {name.split("::")[1]: why for name, why in found.left_out.items()}
     outside, link = "its path leads out of the archive", "it is a link or a device; "
     assert reasons == {
-        "/etc/0.png": outside, "a/../../0.png": outside, "a\\..\\..\\1.png": outside,
+        "/etc/0.png": outside,
+        "a/../../0.png": outside,
+        "a\\..\\..\\1.png": outside,
         **dict.fromkeys(
             ("a/link.png", "a/hard.png", "a/null.png", "a/pipe.png"),
             link + "these are not followed",
@@ -70,7 +72,7 @@ def test_members_that_lead_elsewhere_are_never_followed(tmp_path: Path) -> None:
         "a/notes.txt": "it is no image",
         "a/bad\\udcff.png": "its name is no valid text",
         "a/0.png": "its name stands twice; the last is taken",
-    }  # fmt: skip
+    }
     assert {one.name for one in tmp_path.iterdir()} == {"fake_train", "real_test"}
 
 

@@ -65,9 +65,14 @@ def _celebdf(root: Path, version: str, youtube: str, lines: int) -> Path:
     """Write a tree whose testing list has the official length; most listed videos are absent."""
     inner = "videos/" if version == "v1" else ""
     for i, name in enumerate(
-        ("Celeb-real/{}id0_0000", "Celeb-real/{}id1_0000", "Celeb-synthesis/{}id0_id1_0000",
-         "Celeb-synthesis/{}id1_id0_0000", f"{youtube}/{{}}00000")
-    ):  # fmt: skip
+        (
+            "Celeb-real/{}id0_0000",
+            "Celeb-real/{}id1_0000",
+            "Celeb-synthesis/{}id0_id1_0000",
+            "Celeb-synthesis/{}id1_id0_0000",
+            f"{youtube}/{{}}00000",
+        )
+    ):
         put_video(root / (name.format(inner) + ".mp4"), i)
     listed = ["1 Celeb-real/id1_0000.mp4", "0 Celeb-synthesis/id1_id0_0000.mp4"]
     listed += [f"1 {youtube}/{i:05}.mp4" for i in range(lines - len(listed))]
@@ -104,13 +109,19 @@ def dfdc(root: Path) -> Path:
 def dfdc_preview(root: Path) -> Path:
     rows = {
         "original_videos/643049/643049_A_001.mp4": {
-            "label": "real", "set": "train", "target_id": "643049", "augmentations": [],
-        },
-        "method_A/1224068/1224068_A/1224068_643049_A_000.mp4": {
-            "label": "fake", "set": "test", "target_id": "1224068", "swapped_id": "643049",
+            "label": "real",
+            "set": "train",
+            "target_id": "643049",
             "augmentations": [],
         },
-    }  # fmt: skip
+        "method_A/1224068/1224068_A/1224068_643049_A_000.mp4": {
+            "label": "fake",
+            "set": "test",
+            "target_id": "1224068",
+            "swapped_id": "643049",
+            "augmentations": [],
+        },
+    }
     put_text(root / "dataset.json", json.dumps(rows))
     for i, name in enumerate(rows):
         put_video(root / name, i)
@@ -239,12 +250,19 @@ def manifest(root: Path) -> Path:
             path = put_image(root / f"images/v{label}/{frame:04}.png", frame)
             rows.append(
                 {
-                    "sample": f"s{label}{frame}", "dataset": "mine", "split": "test",
-                    "label": label, "method": ("real", "swap")[label], "video": f"v{label}",
-                    "identity": f"p{label}", "source": "", "frame": frame,
-                    "path": path.relative_to(root).as_posix(), "mask": "",
+                    "sample": f"s{label}{frame}",
+                    "dataset": "mine",
+                    "split": "test",
+                    "label": label,
+                    "method": ("real", "swap")[label],
+                    "video": f"v{label}",
+                    "identity": f"p{label}",
+                    "source": "",
+                    "frame": frame,
+                    "path": path.relative_to(root).as_posix(),
+                    "mask": "",
                 }
-            )  # fmt: skip
+            )
     with (root / "manifest.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, rows[0])
         writer.writeheader()

@@ -152,9 +152,13 @@ def linear_state(make: torch.Generator, layer: str, outputs: int, inputs: int) -
 
 def norm(s: dict[str, Tensor], layer: str, x: Tensor) -> Tensor:
     return F.batch_norm(
-        x, s[f"{layer}.running_mean"], s[f"{layer}.running_var"],
-        s[f"{layer}.weight"], s[f"{layer}.bias"], eps=1e-5,
-    )  # fmt: skip
+        x,
+        s[f"{layer}.running_mean"],
+        s[f"{layer}.running_var"],
+        s[f"{layer}.weight"],
+        s[f"{layer}.bias"],
+        eps=1e-5,
+    )
 
 
 def meso_fake_logit(name: str, state: dict[str, Tensor], images: Tensor) -> Tensor:

@@ -212,10 +212,12 @@ def test_hdf5_that_is_not_keras(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "file"),
     [
-        ("meso4", "Meso4_DF"), ("meso4", "Meso4_F2F"),
-        ("mesoinception4", "MesoInception_DF"), ("mesoinception4", "MesoInception_F2F"),
+        ("meso4", "Meso4_DF"),
+        ("meso4", "Meso4_F2F"),
+        ("mesoinception4", "MesoInception_DF"),
+        ("mesoinception4", "MesoInception_F2F"),
     ],
-)  # fmt: skip
+)
 def test_published_weights(name: str, file: str, real_data: Path) -> None:
     """The published files, against the forward pass written from their arrays."""
     place = real_data / "mesonet" / f"{file}.h5"

@@ -115,10 +115,12 @@ def test_a_polarity_is_suspected_beyond_noise_and_of_weights_that_were_brought(
     dims = ("detector", "dataset", "level", "metric")
     notes = {"trained_on": [{"name": "x"}]} if trained else {}
     data = xr.Dataset(
-        {name: (dims, np.full((1, 1, 1, 1), one)) for name, one in
-         (("value", value), ("low", 0.1), ("high", high))},
+        {
+            name: (dims, np.full((1, 1, 1, 1), one))
+            for name, one in (("value", value), ("low", 0.1), ("high", high))
+        },
         {"detector": ["meso4/a"], "dataset": ["d"], "level": ["frame"], "metric": ["auroc"]},
         {"specs": {"meso4/a": {"notes": notes}}},
-    )  # fmt: skip
+    )
     found = suspect_polarity(ZeroShotMatrix(data, pd.DataFrame()))
     assert len(found) == bool(said) and all(said in one for one in found)

@@ -157,9 +157,11 @@ def test_the_suffix_is_a_closed_form(planted: Planted) -> None:
 
 @settings(deadline=None, max_examples=12)
 @given(
-    units=st.integers(16, 90), effect=st.floats(0.05, 1.2), seed=st.integers(0, 99),
+    units=st.integers(16, 90),
+    effect=st.floats(0.05, 1.2),
+    seed=st.integers(0, 99),
     datasets=st.integers(2, 6),
-)  # fmt: skip
+)
 def test_every_pattern_of_effects_holds_exactly(
     units: int, effect: float, seed: int, datasets: int
 ) -> None:
@@ -170,9 +172,11 @@ def test_every_pattern_of_effects_holds_exactly(
     for row, found in zip(truth.itertuples(), effects_of(truth), strict=True):
         own = names == row.method
         wanted = {
-            "universal": np.ones(datasets), "redundant": np.ones(datasets),
-            "near": ~own * 1.0, "specific": own * 1.0,
-        }.get(str(row.kind), np.zeros(datasets))  # fmt: skip
+            "universal": np.ones(datasets),
+            "redundant": np.ones(datasets),
+            "near": ~own * 1.0,
+            "specific": own * 1.0,
+        }.get(str(row.kind), np.zeros(datasets))
         np.testing.assert_allclose(found, effect * wanted, atol=1e-9)
         assert (row.method in population.names) == (row.kind in ("near", "specific"))
     expected = effects_of(truth).round(6) > 0
@@ -260,9 +264,16 @@ def test_equal_differences_are_refused() -> None:
     differences = (POPULATION.differences[0], POPULATION.differences[0])
     twice = synthetic_population(2)
     same = Population(
-        twice.features, twice.labels, twice.clusters, twice.datasets, twice.names, twice.mean,
-        twice.std, SIZE, differences,
-    )  # fmt: skip
+        twice.features,
+        twice.labels,
+        twice.clusters,
+        twice.datasets,
+        twice.names,
+        twice.mean,
+        twice.std,
+        SIZE,
+        differences,
+    )
     with pytest.raises(ProbeError, match="in the same way in two datasets"):
         plant(same, 16)
 

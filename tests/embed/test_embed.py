@@ -18,9 +18,12 @@ def store(tmp_path_factory):
     group = np.arange(n) % 3
     values = rng.normal(size=(n, 8)) + 8 * np.eye(8)[group]
     return write_store(
-        tmp_path_factory.mktemp("e") / "s.zarr", {"fc": values}, dataset=["d"] * n,
-        label=np.arange(n) % 2, identity=[f"p{i // 10}" for i in range(n)],
-    )  # fmt: skip
+        tmp_path_factory.mktemp("e") / "s.zarr",
+        {"fc": values},
+        dataset=["d"] * n,
+        label=np.arange(n) % 2,
+        identity=[f"p{i // 10}" for i in range(n)],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +71,13 @@ def test_preservation_is_the_share_of_common_neighbours() -> None:
     shares = []
     for i in range(30):
         near = [
-            set(np.argsort([np.linalg.norm(v[i] - v[j]) if i != j else np.inf
-                            for j in range(30)])[:4])
+            set(
+                np.argsort([np.linalg.norm(v[i] - v[j]) if i != j else np.inf for j in range(30)])[
+                    :4
+                ]
+            )
             for v in (x, y)
-        ]  # fmt: skip
+        ]
         shares.append(len(near[0] & near[1]) / 4)
     assert preservation(x, y, 4) == pytest.approx(np.mean(shares))
 
@@ -79,9 +85,12 @@ def test_preservation_is_the_share_of_common_neighbours() -> None:
 def test_one_unit_and_constant_units_have_a_picture(tmp_path) -> None:
     values = np.stack([np.arange(30.0), np.ones(30)], axis=1)
     store = write_store(
-        tmp_path / "s.zarr", {"one": values[:, :1], "flat": values[:, 1:]}, dataset=["d"] * 30,
-        label=np.arange(30) % 2, identity=[f"p{i}" for i in range(30)],
-    )  # fmt: skip
+        tmp_path / "s.zarr",
+        {"one": values[:, :1], "flat": values[:, 1:]},
+        dataset=["d"] * 30,
+        label=np.arange(30) % 2,
+        identity=[f"p{i}" for i in range(30)],
+    )
     data = embed_layers(store, methods=["pca"]).data
     assert np.isfinite(data["position"]).all()
     assert (data["position"].sel(layer="flat") == 0).all()
@@ -94,8 +103,13 @@ def test_files_and_figures(found: Embeddings, store, tmp_path) -> None:
     np.testing.assert_array_equal(again.data["position"], found.data["position"])
     frame = again.to_dataframe()
     assert len(frame) == 450 and set(frame.columns) == {
-        "layer", "method", "sample", "x", "y", "fitted"
-    }  # fmt: skip
+        "layer",
+        "method",
+        "sample",
+        "x",
+        "y",
+        "fitted",
+    }
     first = frame[(frame["method"] == "umap") & (frame["sample"] == "s7")].iloc[0]
     one = found.data["position"].sel({"method": "umap", "sample": "s7", "layer": "fc"})
     assert (first["x"], first["y"]) == tuple(one.values)
@@ -115,7 +129,12 @@ def test_what_cannot_be_drawn_is_said(store, tmp_path) -> None:
         place(np.zeros((2, 3)))
     with pytest.raises(ProbeError, match="not finite"):
         place(np.full((2, 8), np.inf))
-    few = write_store(tmp_path / "f.zarr", {"fc": np.zeros((8, 2))}, dataset=["d"] * 8,
-                      label=np.arange(8) % 2, identity=list("aabbccdd"))  # fmt: skip
+    few = write_store(
+        tmp_path / "f.zarr",
+        {"fc": np.zeros((8, 2))},
+        dataset=["d"] * 8,
+        label=np.arange(8) % 2,
+        identity=list("aabbccdd"),
+    )
     with pytest.raises(StoreError, match="the store holds 8"):
         embed_layers(few, methods=["pca"])

@@ -31,13 +31,16 @@ DRAWN: dict[str, Callable[[], Figure]] = {
     ),
     "means": lambda: mean_attributions({"Grad-CAM": maps_of(8)}, images_of(8), style="acm"),
     "difference": lambda: difference_figure(
-        maps_of(2).values, maps_of(2, shift=0.1).values, images_of(2), titles=("base", "deep"),
+        maps_of(2).values,
+        maps_of(2, shift=0.1).values,
+        images_of(2),
+        titles=("base", "deep"),
         rows=["fake", "real"],
     ),
     "single": lambda: single_attribution(
         maps_of(1, title="Saliency", signed=False), 0, images_of(1)[0], masks_of(1)[0]
     ),
-}  # fmt: skip
+}
 
 if __name__ == "__main__":
     for name, draw in DRAWN.items():

@@ -23,8 +23,14 @@ def images_of(n: int, side: int = SIDE) -> np.ndarray:
     slope = np.linspace(0, 255, side)
     out = np.empty((n, side, side, 3))
     for i in range(n):
-        out[i] = np.stack([np.tile(slope, (side, 1)), np.tile(slope[:, None], (1, side)),
-                           np.full((side, side), 40.0 * (i % 6))], axis=-1)  # fmt: skip
+        out[i] = np.stack(
+            [
+                np.tile(slope, (side, 1)),
+                np.tile(slope[:, None], (1, side)),
+                np.full((side, side), 40.0 * (i % 6)),
+            ],
+            axis=-1,
+        )
         out[i, side // 3 : side // 2, side // 3 : side // 2] = 255
     return out.astype(np.uint8)
 
@@ -36,24 +42,44 @@ def masks_of(n: int, side: int = SIDE) -> list[np.ndarray | None]:
 
 
 def maps_of(
-    n: int = 4, *, title: str = "Grad-CAM", signed: bool = True, height: float = 1.0,
-    shift: float = 0.0, side: int = SIDE, **attrs: Any,
-) -> AttributionMap:  # fmt: skip
+    n: int = 4,
+    *,
+    title: str = "Grad-CAM",
+    signed: bool = True,
+    height: float = 1.0,
+    shift: float = 0.0,
+    side: int = SIDE,
+    **attrs: Any,
+) -> AttributionMap:
     """Maps with a positive hill at the left and a negative one at the right."""
     values = np.stack(
         [
-            height * (bump(0.3 + shift, 0.3 + 0.1 * (i % 4), 0.15, side)
-                      - 0.8 * bump(0.75, 0.7 - 0.1 * (i % 4), 0.12, side))
+            height
+            * (
+                bump(0.3 + shift, 0.3 + 0.1 * (i % 4), 0.15, side)
+                - 0.8 * bump(0.75, 0.7 - 0.1 * (i % 4), 0.12, side)
+            )
             for i in range(n)
         ]
-    )  # fmt: skip
+    )
     known = {
-        "maps": MAPS, "method": title.lower().replace(" ", "_"), "title": title,
-        "target": "fake logit", "layer": "conv4", "sign": TOWARDS if signed else MAGNITUDE,
-        "signed": signed, "complete": False, "baseline": "", "seed": 0, "options": '{"steps": 8}',
-        "detector": "meso4", "detector_fingerprint": "d" * 8, "data": "noise",
-        "data_fingerprint": "f" * 8, "notes": "",
-    }  # fmt: skip
+        "maps": MAPS,
+        "method": title.lower().replace(" ", "_"),
+        "title": title,
+        "target": "fake logit",
+        "layer": "conv4",
+        "sign": TOWARDS if signed else MAGNITUDE,
+        "signed": signed,
+        "complete": False,
+        "baseline": "",
+        "seed": 0,
+        "options": '{"steps": 8}',
+        "detector": "meso4",
+        "detector_fingerprint": "d" * 8,
+        "data": "noise",
+        "data_fingerprint": "f" * 8,
+        "notes": "",
+    }
     label = [(i + 1) % 2 for i in range(n)]
     return AttributionMap(
         xr.Dataset(
@@ -78,8 +104,14 @@ def maps_of(
 
 def many(columns: int, n: int = 3) -> dict[str, AttributionMap]:
     """Maps of several methods, the third without signs, the last with a long title."""
-    names = ["Grad-CAM", "Integrated gradients", "Saliency", "Occlusion", "DeepLIFT",
-             "Attention rollout of a_very_long_name with (blurred) baselines"]  # fmt: skip
+    names = [
+        "Grad-CAM",
+        "Integrated gradients",
+        "Saliency",
+        "Occlusion",
+        "DeepLIFT",
+        "Attention rollout of a_very_long_name with (blurred) baselines",
+    ]
     return {
         name: maps_of(n, title=name, signed=name != "Saliency", height=10.0 ** (1 - i))
         for i, name in enumerate(names[: columns - 1] + names[-1:] if columns < 6 else names)

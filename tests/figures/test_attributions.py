@@ -80,8 +80,11 @@ def test_means_are_means_by_dataset_and_label() -> None:
     found = maps_of(8)
     groups = groups_of(found)
     assert {name: list(at) for name, at in groups.items()} == {
-        "one, real": [1, 3], "one, fake": [0, 2], "two, real": [5, 7], "two, fake": [4, 6],
-    }  # fmt: skip
+        "one, real": [1, 3],
+        "one, fake": [0, 2],
+        "two, real": [5, 7],
+        "two, fake": [4, 6],
+    }
     figure = mean_attributions({"Grad-CAM": found}, images_of(8))
     np.testing.assert_allclose(drawn(figure, 4), found.values[[1, 3]].mean(axis=0), rtol=1e-6)
     np.testing.assert_allclose(drawn(figure, 0), images_of(8)[[1, 3]].mean(axis=0), atol=0.5)

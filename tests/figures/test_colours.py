@@ -27,10 +27,20 @@ def test_zero_is_neutral_grey_and_both_ends_are_as_far_from_it() -> None:
 
 def test_ends_differ_for_the_colour_blind() -> None:
     """Machado, Oliveira and Fernandes 2009, deuteranopia and protanopia at full severity."""
-    deutan = np.array([[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413],
-                       [-0.011820, 0.042940, 0.968881]])  # fmt: skip
-    protan = np.array([[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],
-                       [-0.003882, -0.048116, 1.051998]])  # fmt: skip
+    deutan = np.array(
+        [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ]
+    )
+    protan = np.array(
+        [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ]
+    )
     colours = colours_of(True)(np.linspace(0, 1, 9))[:, :3]
     for seen in (deutan, protan):
         lab = to_oklab((colours @ seen.T).clip(0, 1))
@@ -112,9 +122,11 @@ def test_scales_are_shared_as_asked() -> None:
     values = [[bump(0.5, 0.5) * k for k in row] for row in ([1, 2], [4, 8])]
     cells = [[Cell(values=one) for one in row] for row in values]
     for scale, expected in {
-        "figure": [[8, 8], [8, 8]], "row": [[2, 2], [8, 8]], "column": [[4, 8], [4, 8]],
+        "figure": [[8, 8], [8, 8]],
+        "row": [[2, 2], [8, 8]],
+        "column": [[4, 8], [4, 8]],
         "cell": [[1, 2], [4, 8]],
-    }.items():  # fmt: skip
+    }.items():
         figure = grid_figure(cells, ["", ""], ["", ""], scale=scale)
         ends = [axes.images[0].get_clim() for axes in figure.axes[:4]]
         np.testing.assert_allclose([high for _, high in ends], np.ravel(expected), rtol=0.05)

@@ -33,8 +33,11 @@ def test_it_writes_everything_a_paper_needs(place: Path, tmp_path: Path, capfd) 
     words += ["--data", place / "noise", "--kind", "overlay", "--rows", "2", "--dpi", "60"]
     assert run(*words) == 0
     assert sorted(one.name for one in tmp_path.iterdir()) == [
-        "fig.json", "fig.pdf", "fig.png", "fig.tex",
-    ]  # fmt: skip
+        "fig.json",
+        "fig.pdf",
+        "fig.png",
+        "fig.tex",
+    ]
     known = json.loads((tmp_path / "fig.json").read_text())
     # Options stand in the order of the help, whatever order they were given in.
     assert sorted(known["command"].split()) == sorted(["probe", *map(str, words)])

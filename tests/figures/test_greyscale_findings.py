@@ -57,8 +57,14 @@ def matrix() -> Figure:
 
 def counts() -> Figure:
     n = np.arange(4)
-    data = xr.Dataset({"observed": ("count", 4 - n), "untrained": (("draw", "count"), [n, 3 - n]),
-                       **bounded("independence", "count", n * 1.0)}, {"count": n})  # fmt: skip
+    data = xr.Dataset(
+        {
+            "observed": ("count", 4 - n),
+            "untrained": (("draw", "count"), [n, 3 - n]),
+            **bounded("independence", "count", n * 1.0),
+        },
+        {"count": n},
+    )
     return counts_figure(data.assign_attrs(top=0.5))
 
 
@@ -78,14 +84,18 @@ def separability() -> SeparabilityReport:
     spread = np.linspace(0.4, 1, 30).reshape(2, 5, 3)
     dims, rows = ("measure", "layer", "dataset"), np.repeat(layers, 2).astype(object)
     data = {
-        "value": (dims, spread), "low": (dims, spread - 0.1), "high": (dims, spread + 0.1),
+        "value": (dims, spread),
+        "low": (dims, spread - 0.1),
+        "high": (dims, spread + 0.1),
         **bounded("transfer", ("layer", "dataset", "scored"), np.stack([square] * 5)),
         **bounded("own", "dataset", np.array([0.1, 0.5, 0.9])),
-        "row_layer": ("row", rows), "row_unit": ("row", np.arange(10)),
-        "label_q": ("row", np.tile([0.01, 0.5], 5)), "method_q": ("row", np.ones(10)),
+        "row_layer": ("row", rows),
+        "row_unit": ("row", np.arange(10)),
+        "label_q": ("row", np.tile([0.01, 0.5], 5)),
+        "method_q": ("row", np.ones(10)),
         "label_information": ("row", np.linspace(0, 1, 10)),
         "method_information": ("row", np.linspace(1, 0, 10)),
-    }  # fmt: skip
+    }
     coords = {"measure": both, "layer": layers, "dataset": names, "scored": names}
     return SeparabilityReport(xr.Dataset(data, coords, {"label": "toy"}))
 
@@ -116,23 +126,42 @@ def responses() -> ResponseReport:
     effect = np.array([[3.0, 0.0], [0.0, -3.0], [1.5, -1.5]])
     q = np.where(effect == 0, 1.0, 0.01)
     data = {
-        **bounded("logit", dims, response), "logit_response": (dims, response),
-        "effect": (("unit", "artefact"), effect), "effect_q": (("unit", "artefact"), q),
-        "rho": (("unit", "measurement"), effect / 3), "q": (("unit", "measurement"), q),
+        **bounded("logit", dims, response),
+        "logit_response": (dims, response),
+        "effect": (("unit", "artefact"), effect),
+        "effect_q": (("unit", "artefact"), q),
+        "rho": (("unit", "measurement"), effect / 3),
+        "q": (("unit", "measurement"), q),
         "unit_response": ("unit", np.zeros(3)),
-    }  # fmt: skip
-    coords = {"artefact": ["warp", "halo"], "dataset": list(STUDIED), "dose": doses,
-              "unit": np.arange(3), "measurement": ["m1", "m2"]}  # fmt: skip
+    }
+    coords = {
+        "artefact": ["warp", "halo"],
+        "dataset": list(STUDIED),
+        "dose": doses,
+        "unit": np.arange(3),
+        "measurement": ["m1", "m2"],
+    }
     attrs = {"alpha": 0.05, "smallest": 0.1, "layer": "fc", "universal": [0]}
     return ResponseReport(xr.Dataset(data, coords, attrs))
 
 
 def calibration() -> Figure:
     rows = [
-        {"units": 64, "effect": effect, "clusters": 9, "rule": rule, "draw": draw,
-         "power": 0.1 * i, "false_rate": 0.05, "false_sharpest": 0.2, "false_discovery": 0.1}
-        for draw in (0, 1) for effect in (0.5, 1.0) for i, rule in enumerate(LINES)
-    ]  # fmt: skip
+        {
+            "units": 64,
+            "effect": effect,
+            "clusters": 9,
+            "rule": rule,
+            "draw": draw,
+            "power": 0.1 * i,
+            "false_rate": 0.05,
+            "false_sharpest": 0.2,
+            "false_discovery": 0.1,
+        }
+        for draw in (0, 1)
+        for effect in (0.5, 1.0)
+        for i, rule in enumerate(LINES)
+    ]
     return calibration_figure(Calibration(pd.DataFrame(rows)))
 
 
@@ -143,8 +172,13 @@ def regions() -> Figure:
         **bounded("concentration", dims, values),
         "q": (dims, np.where(np.arange(3) % 2, 0.01, 1.0)[None, None].repeat(2, axis=1)),
     }
-    coords = {"part": ["positive"], "group": ["a: real", "a: fake"], "region": list("xyz"),
-              "dataset": ("group", ["a", "a"]), "label": ("group", [0, 1])}  # fmt: skip
+    coords = {
+        "part": ["positive"],
+        "group": ["a: real", "a: fake"],
+        "region": list("xyz"),
+        "dataset": ("group", ["a", "a"]),
+        "label": ("group", [0, 1]),
+    }
     return regions_figure(xr.Dataset(data, coords))
 
 
@@ -152,23 +186,32 @@ def similarity() -> Figure:
     values = np.linspace(0.2, 0.98, 40)
     data = {
         "similarity": (("sample", "pair"), values[:, None]),
-        "null": (("sample", "pair"), values[:, None] / 2), "retrained": ("sample", values**2),
+        "null": (("sample", "pair"), values[:, None] / 2),
+        "retrained": ("sample", values**2),
         "count": (("dataset", "bin"), [[20, 10, 10]]),
-    }  # fmt: skip
+    }
     coords = {"dataset": ["all"], "of": ("sample", ["a"] * 40)}
     return similarity_figure(xr.Dataset(data, coords))
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
-    "matrix": matrix, "counts": counts, "ablation": ablation,
+    "matrix": matrix,
+    "counts": counts,
+    "ablation": ablation,
     "transfer": lambda: transfer_figure(separability(), "l1"),
-    "probes": lambda: probes_figure(separability()), "units": lambda: units_figure(separability()),
-    "embedding": embedding, "spectra": lambda: spectra_figure(artifacts()),
-    "effects": lambda: effects_figure(artifacts()), "tells": lambda: tells_figure(artifacts()),
-    "doses": lambda: dose_figure(responses()), "responses": lambda: unit_figure(responses()),
-    "correlations": lambda: correlation_figure(responses()), "calibration": calibration,
-    "regions": regions, "similarity": similarity,
-}  # fmt: skip
+    "probes": lambda: probes_figure(separability()),
+    "units": lambda: units_figure(separability()),
+    "embedding": embedding,
+    "spectra": lambda: spectra_figure(artifacts()),
+    "effects": lambda: effects_figure(artifacts()),
+    "tells": lambda: tells_figure(artifacts()),
+    "doses": lambda: dose_figure(responses()),
+    "responses": lambda: unit_figure(responses()),
+    "correlations": lambda: correlation_figure(responses()),
+    "calibration": calibration,
+    "regions": regions,
+    "similarity": similarity,
+}
 MAPS = ("matrix", "transfer", "tells", "responses", "correlations")
 CELLS = ("matrix", "transfer", "tells")
 
@@ -219,8 +262,13 @@ def look_of(artist: Any) -> tuple[Any, float]:
         hollow = str(face) == "none" or lightness(face) > 99
         # Edges count where the face is white.
         colour = artist.get_markeredgecolor() if hollow else artist.get_color()
-        return ("line", artist.get_marker(), str(artist._unscaled_dash_pattern),
-                artist.get_linestyle() == "None", hollow), lightness(colour)  # fmt: skip
+        return (
+            "line",
+            artist.get_marker(),
+            str(artist._unscaled_dash_pattern),
+            artist.get_linestyle() == "None",
+            hollow,
+        ), lightness(colour)
     if isinstance(artist, PathCollection):
         hollow = not len(artist.get_facecolor()) or lightness(artist.get_facecolor()[0]) > 99
         colour = artist.get_edgecolor()[0] if hollow else artist.get_facecolor()[0]
@@ -276,9 +324,11 @@ def test_what_is_named_looks_unlike_all_else_without_colour(name: str) -> None:
 
 def test_the_checks_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (
-        "figures.findings", "separability.drawing", "artifacts.drawing",
+        "figures.findings",
+        "separability.drawing",
+        "artifacts.drawing",
         "responses.drawing",
-    ):  # fmt: skip
+    ):
         usual = mpl.colormaps["PuOr_r"]
         monkeypatch.setattr(f"probe.{module}.colours_of", lambda signed, usual=usual: usual)
     for name in MAPS:

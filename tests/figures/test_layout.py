@@ -26,8 +26,12 @@ from tests.figures.drawn import DRAWN
 from tests.figures.making import images_of, many, maps_of, masks_of
 
 WIDTHS = {
-    "ieee-column": 3.5, "ieee-page": 7.16, "acm": 3.33, "nature": 89 / 25.4, "slides": 10.0,
-}  # fmt: skip
+    "ieee-column": 3.5,
+    "ieee-page": 7.16,
+    "acm": 3.33,
+    "nature": 89 / 25.4,
+    "slides": 10.0,
+}
 
 
 def boxes(figure: Figure) -> tuple[list[tuple[str, Bbox]], list[Bbox]]:

@@ -51,9 +51,11 @@ def test_the_same_input_makes_the_same_bytes_also_in_another_process(tmp_path: P
         "print(*[written(pathlib.Path(sys.argv[1]), suffix) for suffix in FORMATS])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "other")], capture_output=True, text=True,
+        [sys.executable, "-c", code, str(tmp_path / "other")],
+        capture_output=True,
+        text=True,
         check=True,
-    )  # fmt: skip
+    )
     for suffix, elsewhere in zip(FORMATS, done.stdout.split(), strict=True):
         first = written(tmp_path / "first", suffix)
         assert first == written(tmp_path / "second", suffix) == elsewhere
@@ -69,9 +71,7 @@ def test_nothing_in_the_files_says_when_or_where(tmp_path: Path) -> None:
 
 
 def run(*words: str | Path) -> str:
-    return subprocess.run(
-        [*map(str, words)], capture_output=True, text=True, check=True
-    ).stdout  # fmt: skip
+    return subprocess.run([*map(str, words)], capture_output=True, text=True, check=True).stdout
 
 
 @POPPLER
@@ -145,11 +145,16 @@ def test_other_figures_are_still_cut_to_their_content(tmp_path: Path) -> None:
     import xarray as xr
 
     data = xr.Dataset(
-        {"observed": ("count", [3, 1]), "independence": ("count", [2.0, 1.0]),
-         "independence_low": ("count", [1.0, 0.0]), "independence_high": ("count", [3.0, 2.0]),
-         "untrained": (("draw", "count"), np.ones((2, 2)))},
-        coords={"count": [1, 2]}, attrs={"top": 0.1},
-    )  # fmt: skip
+        {
+            "observed": ("count", [3, 1]),
+            "independence": ("count", [2.0, 1.0]),
+            "independence_low": ("count", [1.0, 0.0]),
+            "independence_high": ("count", [3.0, 2.0]),
+            "untrained": (("draw", "count"), np.ones((2, 2))),
+        },
+        coords={"count": [1, 2]},
+        attrs={"top": 0.1},
+    )
     figure = counts_figure(data)
     with Image.open(save_figure(figure, tmp_path / "a.png", 100)) as image:
         assert image.width != 350

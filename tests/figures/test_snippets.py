@@ -35,11 +35,16 @@ def test_names_that_latex_cannot_find_are_refused(name: str) -> None:
 def test_a_caption_says_what_is_drawn() -> None:
     text = caption_draft(maps_of(4, baseline="black"), "cell", "overlay", shown=3, masks=True)
     for wanted in (
-        "raw maps over their images", "Grad-CAM of the fake logit of meso4",
-        "layer conv4, baseline black", "3 images of one and two (2 fake, 1 real)",
-        "positive pushes the target up", "one scale per map, its end beneath",
-        "99.5th percentile of magnitudes", "none is normalised", "borders of forgery masks",
-    ):  # fmt: skip
+        "raw maps over their images",
+        "Grad-CAM of the fake logit of meso4",
+        "layer conv4, baseline black",
+        "3 images of one and two (2 fake, 1 real)",
+        "positive pushes the target up",
+        "one scale per map, its end beneath",
+        "99.5th percentile of magnitudes",
+        "none is normalised",
+        "borders of forgery masks",
+    ):
         assert wanted in text
     assert "mask" not in caption_draft(maps_of(1)) and "1 image of one." in caption_draft(
         maps_of(1)

@@ -39,10 +39,12 @@ def table() -> xr.Dataset:
     slope = effect * np.where((unit == 1) & (np.arange(N)[:, None] % 2 == 0), -1, 1)
     dims = ("dataset", "unit")
     data = {
-        **bounded("effect", dims, effect, 0.05), "effect": (dims, effect), "slope": (dims, slope),
+        **bounded("effect", dims, effect, 0.05),
+        "effect": (dims, effect),
+        "slope": (dims, slope),
         "value": ((*dims, "dose"), np.broadcast_to(dose, (N, 5, 3))),
         "response": ((*dims, "dose"), slope[..., None] * dose),
-    }  # fmt: skip
+    }
     attrs = {"layer": "fc", "output": "logit", "label": "toy"}
     return xr.Dataset(data, {"dataset": NAMES, "unit": unit}, attrs)
 
@@ -53,10 +55,11 @@ def universality() -> xr.Dataset:
     selected[:, 3:] = True
     selected[: N // 2, 1] = True
     data = {
-        "selected": (("dataset", "unit"), selected), "n_datasets": ("unit", selected.sum(axis=0)),
+        "selected": (("dataset", "unit"), selected),
+        "n_datasets": ("unit", selected.sum(axis=0)),
         "q": (("at_least", "unit"), [[1.0] * 5, [0.9, 0.9, 0.01, 0.9, 0.9]]),
         "q_by": (("at_least", "unit"), [[1.0] * 5] * 2),
-    }  # fmt: skip
+    }
     coords = {"dataset": NAMES, "unit": np.arange(5), "at_least": [2, N]}
     attrs = {"alpha": 0.05, "correction": "bh", "kept": 2, "top": 0.4}
     return xr.Dataset(data, coords, attrs)
@@ -90,9 +93,11 @@ def response() -> Figure:
 
 LINES: dict[str, Callable[[], Figure]] = {
     "effects": lambda: unit_effects_figure(table(), universality(), 1),
-    "doses": lambda: unit_doses_figure(table(), 1), "depth": depth, "response": response,
+    "doses": lambda: unit_doses_figure(table(), 1),
+    "depth": depth,
+    "response": response,
     "logit": lambda: unit_response_figure(responses().data, "halo"),
-}  # fmt: skip
+}
 CELLS: dict[str, Callable[[], Figure]] = {
     "units": lambda: units_heatmap(table(), universality()),
     "likeness": lambda: likeness_figure(alike(), "b"),

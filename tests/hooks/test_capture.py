@@ -55,8 +55,13 @@ def test_recorder_gives_the_detectors_own_logits(detector: Detector) -> None:
 
 
 AWKWARD = [
-    toys.InPlace, toys.Gated, toys.Windows, toys.Table, toys.Returned, toys.Constant,
-]  # fmt: skip
+    toys.InPlace,
+    toys.Gated,
+    toys.Windows,
+    toys.Table,
+    toys.Returned,
+    toys.Constant,
+]
 
 
 def toy(kind: type[nn.Module]) -> Detector:

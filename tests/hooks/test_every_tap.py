@@ -14,8 +14,11 @@ from probe.hooks.values import units_first
 
 SIZES = {"xception": 71, "timm:vit_tiny_patch16_224": 64}
 TIMM = [
-    "timm:resnet18", "timm:convnext_atto", "timm:vit_tiny_patch16_224", "timm:tf_efficientnet_b0",
-]  # fmt: skip
+    "timm:resnet18",
+    "timm:convnext_atto",
+    "timm:vit_tiny_patch16_224",
+    "timm:tf_efficientnet_b0",
+]
 NAMES = [*ARCHITECTURES, *TIMM]
 LARGE = ["xception", "efficientnet_b0", *TIMM]
 

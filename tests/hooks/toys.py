@@ -67,9 +67,13 @@ def flags(module: nn.Module) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for path, part in module.named_modules():
         out[path] = (
-            id(part), type(part), part.training, sorted(vars(part)),
-            [list(getattr(part, name)) for name in hooks], part.forward.__func__,
-        )  # fmt: skip
+            id(part),
+            type(part),
+            part.training,
+            sorted(vars(part)),
+            [list(getattr(part, name)) for name in hooks],
+            part.forward.__func__,
+        )
     for path, weight in module.named_parameters():
         out[f"{path}:"] = (id(weight), weight.requires_grad, weight.grad, weight._version)
     for path, buffer in module.named_buffers():

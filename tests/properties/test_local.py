@@ -103,9 +103,23 @@ def block(kind: str, width: int, inplace: bool) -> nn.Module:
 
 
 KINDS = (
-    "conv", "strided", "depthwise", "grouped", "norm", "relu", "gelu", "silu", "max", "avg",
-    "excite", "last", "attention", "residual", "beside", "drop",
-)  # fmt: skip
+    "conv",
+    "strided",
+    "depthwise",
+    "grouped",
+    "norm",
+    "relu",
+    "gelu",
+    "silu",
+    "max",
+    "avg",
+    "excite",
+    "last",
+    "attention",
+    "residual",
+    "beside",
+    "drop",
+)
 
 
 class Net(nn.Module):

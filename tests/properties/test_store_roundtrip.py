@@ -44,8 +44,11 @@ def recordings(draw: st.DrawFn) -> tuple[pd.DataFrame, np.ndarray, dict[str, Any
     attrs = {
         "detector": {"name": draw(TEXT), "fingerprint": "f", "spec": draw(JSON)},
         "dataset": {"name": draw(TEXT), "fingerprint": "g", "card": draw(JSON)},
-        "layers": {"fc": "fc"}, "reducer": "mean", "dtype": dtype, "batch_size": batch,
-    }  # fmt: skip
+        "layers": {"fc": "fc"},
+        "reducer": "mean",
+        "dtype": dtype,
+        "batch_size": batch,
+    }
     return samples, values, attrs
 
 

@@ -27,9 +27,11 @@ PEOPLE, FRAMES = 25, 2
 
 
 def make_large(
-    root: Path, architectures: tuple[str, ...] = ARCHITECTURES,
-    datasets: tuple[str, ...] = DATASETS, seed: int = 0,
-) -> RunFolder:  # fmt: skip
+    root: Path,
+    architectures: tuple[str, ...] = ARCHITECTURES,
+    datasets: tuple[str, ...] = DATASETS,
+    seed: int = 0,
+) -> RunFolder:
     """Write the run; returns its folder."""
     rng, folder = np.random.default_rng(seed), RunFolder(root)
     labels = tuple(f"{name}/{variant}" for name in architectures for variant in VARIANTS)
@@ -56,9 +58,13 @@ def make_large(
             made = make_map_similarity(rng, data, tuple(f"{name}/{v}" for v in VARIANTS[:2]), mode)
             made.save(folder.map_similarity(name, mode))
     write_manifest(
-        folder, title="Fifteen detectors", detectors=list(labels), datasets=list(datasets),
-        source=SOURCE, layers=dict.fromkeys(labels, "leaky"),
-    )  # fmt: skip
+        folder,
+        title="Fifteen detectors",
+        detectors=list(labels),
+        datasets=list(datasets),
+        source=SOURCE,
+        layers=dict.fromkeys(labels, "leaky"),
+    )
     note = f"No set of units of {labels[0]} was found in both halves of the identities."
     (root / "provenance.json").write_text(
         json.dumps({"no_ablation": {label: note for label in labels if "xception" in label}})
@@ -68,11 +74,24 @@ def make_large(
 
 def make_data(root: Path, datasets: tuple[str, ...]) -> Dataset:
     rows = [
-        {"sample": f"{d}-{who}-{label}-{frame}", "dataset": d, "split": "test", "label": label,
-         "method": d if label else "real", "video": f"v{who}-{label}", "identity": f"{d}-{who}",
-         "source": "", "frame": frame, "path": f"images/{d}-{who}-{label}-{frame}.png", "mask": ""}
-        for d in datasets for who in range(PEOPLE) for label in (0, 1) for frame in range(FRAMES)
-    ]  # fmt: skip
+        {
+            "sample": f"{d}-{who}-{label}-{frame}",
+            "dataset": d,
+            "split": "test",
+            "label": label,
+            "method": d if label else "real",
+            "video": f"v{who}-{label}",
+            "identity": f"{d}-{who}",
+            "source": "",
+            "frame": frame,
+            "path": f"images/{d}-{who}-{label}-{frame}.png",
+            "mask": "",
+        }
+        for d in datasets
+        for who in range(PEOPLE)
+        for label in (0, 1)
+        for frame in range(FRAMES)
+    ]
     card = {"crop": "as drawn", "label_convention": "0 real, 1 fake"}
     data = Dataset("drawn", Samples(pd.DataFrame(rows)), root, card)
     write_native(data)

@@ -253,9 +253,16 @@ def test_what_a_run_left_out_is_said_with_its_reason(few: RunFolder, tmp_path: P
     left = [
         {"stage": "neurons", "dataset": "", "detector": "", "why": "two datasets are needed"},
         {"stage": "neurons", "dataset": "dfd", "detector": "", "why": "one class"},
-        *({"stage": "separability", "dataset": "", "detector": f"meso4/{v}",
-           "why": f"meso4/{v} is constant"} for v in ("base", "deep")),
-    ]  # fmt: skip
+        *(
+            {
+                "stage": "separability",
+                "dataset": "",
+                "detector": f"meso4/{v}",
+                "why": f"meso4/{v} is constant",
+            }
+            for v in ("base", "deep")
+        ),
+    ]
     manifest = folder.read_manifest() | {"left_out": left}
     folder.write_manifest({k: v for k, v in manifest.items() if k != "schema_version"})
     tables = joint_tables(folder)
@@ -296,9 +303,11 @@ def test_command(few: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_pdf_without_a_chromium(
-    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    run: RunFolder,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(document, "BROWSERS", ("chromium",))
     assert probe("report", str(run.root), "--out", str(tmp_path / "a.html"), "--pdf") == 2
@@ -341,8 +350,15 @@ def test_a_damaged_file_is_said_and_nothing_is_written(few: RunFolder, tmp_path:
 
 
 def evaluated(label: str, name: str, value: float = 0.8) -> dict[str, Any]:
-    return {"detector": label, "dataset": name, "level": "frame", "metric": "auroc",
-            "value": value, "low": 0.7, "high": 0.9}  # fmt: skip
+    return {
+        "detector": label,
+        "dataset": name,
+        "level": "frame",
+        "metric": "auroc",
+        "value": value,
+        "low": 0.7,
+        "high": 0.9,
+    }
 
 
 FF = {"layout": "faceforensics", "compression": "c23"}
@@ -350,11 +366,16 @@ FF = {"layout": "faceforensics", "compression": "c23"}
 
 def test_published_figures_stand_beside_ours_where_detector_and_data_match() -> None:
     cards = {
-        "deepfakes": FF, "faceswap": FF | {"compression": "c40"}, "own": FF,
+        "deepfakes": FF,
+        "faceswap": FF | {"compression": "c40"},
+        "own": FF,
         "celebdf": {"parts": {"celebdf": {"layout": "celebdf-v2"}}},
-    }  # fmt: skip
-    specs = {"meso4/x": {"origin": "deepfakebench"}, "meso4/base": {"origin": "trained"},
-             "shallownet/x": {"origin": "deepfakebench"}}  # fmt: skip
+    }
+    specs = {
+        "meso4/x": {"origin": "deepfakebench"},
+        "meso4/base": {"origin": "trained"},
+        "shallownet/x": {"origin": "deepfakebench"},
+    }
     rows = [evaluated(label, name) for label in specs for name in cards]
     found = beside_published(pd.DataFrame(rows), specs, cards)
     assert found[["detector", "dataset", "published"]].to_numpy().tolist() == [

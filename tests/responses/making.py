@@ -19,14 +19,23 @@ def table_of(
     """One row an image; with `shared`, the same people are seen in all datasets."""
     rows = [
         {
-            "sample": f"{d}-{person}-{label}-{frame}", "dataset": f"set{d}", "split": "test",
-            "label": label, "method": "made" if label else "real", "video": f"{person}-{label}",
-            "identity": f"{'' if shared else d}p{person}", "source": "", "frame": frame,
-            "path": "", "mask": "",
+            "sample": f"{d}-{person}-{label}-{frame}",
+            "dataset": f"set{d}",
+            "split": "test",
+            "label": label,
+            "method": "made" if label else "real",
+            "video": f"{person}-{label}",
+            "identity": f"{'' if shared else d}p{person}",
+            "source": "",
+            "frame": frame,
+            "path": "",
+            "mask": "",
         }
-        for d in range(datasets) for person in range(people) for label in (0, 1)
+        for d in range(datasets)
+        for person in range(people)
+        for label in (0, 1)
         for frame in range(frames)
-    ]  # fmt: skip
+    ]
     return Samples(pd.DataFrame(rows)).table
 
 
@@ -37,9 +46,12 @@ def store_of(
     attrs = {
         "detector": {"name": "toy", "fingerprint": "f00d", "spec": {}},
         "dataset": {"name": "toy", "fingerprint": "beef", "card": {}},
-        "layers": {"units": "units"}, "reducer": "mean", "dtype": "float32", "batch_size": chunk,
+        "layers": {"units": "units"},
+        "reducer": "mean",
+        "dtype": "float32",
+        "batch_size": chunk,
         "versions": {},
-    }  # fmt: skip
+    }
     writer = StoreWriter.begin(path, table, {"units": units.shape[1]}, attrs)
     for where in writer.missing:
         writer.write(where, {"units": units[where].astype("f4")}, np.zeros(len(units[where])))

@@ -38,11 +38,15 @@ def rendered() -> dict[str, DosedImages]:
     """Six videos of two datasets, with either choice of the other artefacts."""
     return {
         others: render_doses(
-            ["deepfakes", "face2face"], ["resampling", "colour", "expression"], (0, 0.5, 1),
-            others=others, videos=6, **SMALL,
+            ["deepfakes", "face2face"],
+            ["resampling", "colour", "expression"],
+            (0, 0.5, 1),
+            others=others,
+            videos=6,
+            **SMALL,
         )
         for others in ("none", "own")
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("others", ["none", "own"])
@@ -63,9 +67,11 @@ def test_every_artefact_is_rendered_where_it_is_had(rendered: dict[str, DosedIma
     table = rendered["none"].table
     pairs = table[["dataset", "artefact"]].drop_duplicates().itertuples(index=False)
     assert {(d, a) for d, a in pairs if a} == {
-        ("deepfakes", "resampling"), ("deepfakes", "colour"), ("face2face", "resampling"),
+        ("deepfakes", "resampling"),
+        ("deepfakes", "colour"),
+        ("face2face", "resampling"),
         ("face2face", "expression"),
-    }  # fmt: skip
+    }
     zero = table[table["dose"] == 0].groupby(["dataset", "video"])["image"].nunique()
     # With all else at nought, dose 0 of every artefact is one image: the real frame, to the bit.
     assert (zero == 2).all()
@@ -75,15 +81,15 @@ def test_every_artefact_is_rendered_where_it_is_had(rendered: dict[str, DosedIma
 
 
 def test_workers_render_the_same(rendered: dict[str, DosedImages]) -> None:
-    again = render_doses(
-        ["deepfakes"], ["resampling"], (0, 0.5, 1), videos=2, size=SIZE, workers=2
-    )  # fmt: skip
+    again = render_doses(["deepfakes"], ["resampling"], (0, 0.5, 1), videos=2, size=SIZE, workers=2)
     one = rendered["none"]
     for row in again.table.itertuples():
         same = one.table[
-            (one.table["dataset"] == row.dataset) & (one.table["video"] == row.video)
-            & (one.table["artefact"] == row.artefact) & (one.table["dose"] == row.dose)
-        ].iloc[0]  # fmt: skip
+            (one.table["dataset"] == row.dataset)
+            & (one.table["video"] == row.video)
+            & (one.table["artefact"] == row.artefact)
+            & (one.table["dose"] == row.dose)
+        ].iloc[0]
         np.testing.assert_array_equal(again.images[row.image], one.images[same["image"]])
 
 
@@ -124,9 +130,11 @@ def test_responses_equal_a_loop_over_frames(rendered: dict[str, DosedImages], ot
     np.testing.assert_allclose(data["unit_sd"], sd, rtol=1e-4)
     changes = {}
     for artefact, dataset in (
-        ("resampling", "deepfakes"), ("resampling", "face2face"), ("colour", "deepfakes"),
+        ("resampling", "deepfakes"),
+        ("resampling", "face2face"),
+        ("colour", "deepfakes"),
         ("expression", "face2face"),
-    ):  # fmt: skip
+    ):
         change = by_hand(detector, others, artefact, dataset)
         change[..., 1:] /= sd
         changes[artefact, dataset] = change
@@ -267,13 +275,16 @@ def test_doses_and_correlations_join(rendered: dict[str, DosedImages], tmp_path:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"doses": (0.5, 1)}, "ascending from 0"), ({"doses": (0, 2)}, "ascending from 0"),
-        ({"videos": 26}, "25 of each"), ({"frames": (4,)}, "frames 0 to 3"),
-        ({"workers": 0}, "workers=0"), ({"datasets": ["dfd", "dfd"]}, "each stands once"),
+        ({"doses": (0.5, 1)}, "ascending from 0"),
+        ({"doses": (0, 2)}, "ascending from 0"),
+        ({"videos": 26}, "25 of each"),
+        ({"frames": (4,)}, "frames 0 to 3"),
+        ({"workers": 0}, "workers=0"),
+        ({"datasets": ["dfd", "dfd"]}, "each stands once"),
         ({"datasets": ["dfd"], "artefacts": ["warp"]}, "cannot have them"),
         ({"datasets": []}, "Artefacts"),
     ],
-)  # fmt: skip
+)
 def test_wrong_renderings_are_refused(options: dict[str, object], text: str) -> None:
     with pytest.raises(ProbeError, match=text):
         render_doses(**options)  # type: ignore[arg-type]
@@ -291,9 +302,10 @@ def test_unknown_names_are_refused(options: dict[str, object]) -> None:
 def test_wrong_arguments_are_refused(rendered: dict[str, DosedImages]) -> None:
     detector, images = detector_of(Known().eval(), SIZE), rendered["none"]
     for options, text in (
-        ({"universal": [3]}, "units 0 to 2"), ({"alpha": 1.0}, "alpha=1.0"),
+        ({"universal": [3]}, "units 0 to 2"),
+        ({"alpha": 1.0}, "alpha=1.0"),
         ({"n_resamples": 0}, "n_resamples=0"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(ProbeError, match=text):
             dose_response(detector, "units", images, **options)  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="unit"):

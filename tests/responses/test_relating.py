@@ -56,9 +56,10 @@ def test_rows_are_means_over_a_persons_images_of_a_label(made) -> None:
     expected = np.column_stack([store["units"]["activation"].values.astype(float)])
     for i, row in rows.table.iterrows():
         own = (
-            (keys["dataset"] == row["dataset"]) & ("id|" + keys["identity"] == row["cluster"])
+            (keys["dataset"] == row["dataset"])
+            & ("id|" + keys["identity"] == row["cluster"])
             & (keys["label"] == row["label"])
-        ).to_numpy()  # fmt: skip
+        ).to_numpy()
         assert row["n"] == own.sum() == 2
         np.testing.assert_allclose(rows.units[i], expected[own].mean(axis=0))
         np.testing.assert_allclose(rows.measured[i, 0], values["a"][own].mean())
@@ -145,8 +146,9 @@ def test_few_people_and_unmeasured_images_are_said(tmp_path: Path) -> None:
     data = measured(table, {"a": rng.normal(size=len(table))})
     found = relate(store, "units", data.isel(sample=slice(4, None)), n_permutations=19).data
     assert found["reason"].values.tolist() == [
-        "4 images of the store were not measured", "3 clusters: left out below 5",
-    ]  # fmt: skip
+        "4 images of the store were not measured",
+        "3 clusters: left out below 5",
+    ]
     assert found["n_clusters"].values.tolist() == [7, 3]
     assert found["n_samples"].values.tolist() == [28, 12]
     with pytest.raises(ProbeError, match="No dataset is left.*3 clusters"):
@@ -163,10 +165,12 @@ def test_who_is_seen_as_no_other_is_does_not_count(made) -> None:
     found, other = (
         relate(
             store_of(store.path.with_name(f"{name}.zarr"), table[some], units_of(store)[some]),
-            "units", data, n_permutations=19,
+            "units",
+            data,
+            n_permutations=19,
         ).data
         for name, some in (("one", keep), ("none", without))
-    )  # fmt: skip
+    )
     text = "1 of 12 clusters are seen as no other is, and do not count"
     assert found["reason"].values.tolist() == [text, "", ""]
     # Ranks among 23 rows and among 22 differ a little.

@@ -23,9 +23,7 @@ from tests.responses.test_dosing import SIZE, Known
 @pytest.fixture(scope="module")
 def images():
     artefacts = ["resampling", "warp", "colour"]
-    return render_doses(
-        ["faceswap", "dfd"], artefacts, (0, 1), videos=6, size=SIZE, workers=1
-    )  # fmt: skip
+    return render_doses(["faceswap", "dfd"], artefacts, (0, 1), videos=6, size=SIZE, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +52,10 @@ def test_a_panel_an_artefact_and_a_line_a_dataset_that_has_it(doses: ResponseRep
     figure = dose_figure(doses)
     panels = {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
     assert list(panels) == ["warp", "resampling", "colour"] or set(panels) == {
-        "resampling", "warp", "colour",
-    }  # fmt: skip
+        "resampling",
+        "warp",
+        "colour",
+    }
     assert [len(panels[name].containers) for name in ("resampling", "warp", "colour")] == [2, 1, 1]
     assert [text.get_text() for text in figure.legends[0].texts] == ["faceswap", "dfd"]
     drawn = panels["warp"].containers[0].lines[0].get_ydata()
@@ -89,8 +89,10 @@ def test_many_units_are_cut_to_the_strongest(doses: ResponseReport) -> None:
 def test_a_part_that_is_missing_is_not_drawn(doses: ResponseReport, place: Path) -> None:
     links = ResponseReport.open(place / "r.zarr")
     for draw, report in (
-        (dose_figure, links), (unit_figure, links), (correlation_figure, doses),
-    ):  # fmt: skip
+        (dose_figure, links),
+        (unit_figure, links),
+        (correlation_figure, doses),
+    ):
         with pytest.raises(ProbeError, match="compute them with"):
             draw(report)
 
@@ -108,9 +110,20 @@ def run(*arguments: object) -> str:
 
 def test_the_command_relates(place: Path, tmp_path: Path) -> None:
     text = run(
-        place / "s.zarr", "-l", "units", "-m", place / "m.zarr", "-u", 1, "--permutations", 199,
-        "--out", tmp_path / "x.csv", "--figure", tmp_path / "x.svg",
-    )  # fmt: skip
+        place / "s.zarr",
+        "-l",
+        "units",
+        "-m",
+        place / "m.zarr",
+        "-u",
+        1,
+        "--permutations",
+        199,
+        "--out",
+        tmp_path / "x.csv",
+        "--figure",
+        tmp_path / "x.svg",
+    )
     assert "1 (universal)" in text and "nothing found" in text
     assert "Of 3 units of units, 1 go with a measurement (a 1); for 2 nothing was found" in text
     names = sorted(file.name for file in tmp_path.iterdir())

@@ -29,19 +29,27 @@ def write_store(
     fakes = [f"m-{d}" if y else "real" for d, y in zip(dataset, label, strict=True)]
     table = pd.DataFrame(
         {
-            "sample": [f"s{i}" for i in range(n)], "dataset": list(dataset), "split": "test",
-            "label": np.asarray(label).astype(int), "method": fakes if method is None else method,
+            "sample": [f"s{i}" for i in range(n)],
+            "dataset": list(dataset),
+            "split": "test",
+            "label": np.asarray(label).astype(int),
+            "method": fakes if method is None else method,
             "video": [f"v{i}" for i in identity] if video is None else video,
-            "identity": list(identity), "source": "", "frame": np.arange(n), "path": path_of or "",
+            "identity": list(identity),
+            "source": "",
+            "frame": np.arange(n),
+            "path": path_of or "",
             "mask": "",
         }
-    )  # fmt: skip
+    )
     attrs = {
         "detector": {"name": name, "fingerprint": f"fingerprint of {name}"},
         "dataset": {"name": "drawn", "fingerprint": "data", "card": card or {}},
-        "layers": {layer: layer for layer in layers}, "reducer": "mean", "dtype": "float32",
+        "layers": {layer: layer for layer in layers},
+        "reducer": "mean",
+        "dtype": "float32",
         "batch_size": 64,
-    }  # fmt: skip
+    }
     units = {layer: values.shape[1] for layer, values in layers.items()}
     writer = StoreWriter.begin(path, table, units, attrs)
     logits = np.asarray(label, dtype=np.float32) if logit is None else logit

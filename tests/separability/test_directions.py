@@ -12,8 +12,11 @@ def drawn(seed: int, shifts: np.ndarray, people: int = 12, each: int = 2, shared
     rng = np.random.default_rng(seed)
     rows = [
         (d, y, p if shared else d * people + p)
-        for d in range(len(shifts)) for p in range(people) for y in (0, 1) for _ in range(each)
-    ]  # fmt: skip
+        for d in range(len(shifts))
+        for p in range(people)
+        for y in (0, 1)
+        for _ in range(each)
+    ]
     datasets, labels, who = (np.array(column) for column in zip(*rows, strict=True))
     faces = rng.normal(size=(who.max() + 1, shifts.shape[1]))
     values = (
@@ -65,7 +68,7 @@ def test_products_are_the_double_loop(shared: bool) -> None:
         # One direction, two strengths: 1 − mean(s t) / mean(s²).
         (np.array([[1.0, 0], [1.0, 0], [2.0, 0], [2.0, 0]]), 1 - (13 / 6) / 2.5, 1.0),
     ],
-)  # fmt: skip
+)
 def test_shares_of_planted_differences(shifts: np.ndarray, share: float, cosine: float) -> None:
     found = differences_of(*drawn(1, shifts, people=150))
     assert found is not None
@@ -97,5 +100,9 @@ def test_the_angle_between_label_and_methods() -> None:
 
 def test_no_dataset_with_both_labels_gives_nothing() -> None:
     values, labels, datasets, methods, who, names = drawn(0, np.eye(2))
-    assert differences_of(values[labels], labels[labels], datasets[labels], methods[labels],
-                          who[labels], names) is None  # fmt: skip
+    assert (
+        differences_of(
+            values[labels], labels[labels], datasets[labels], methods[labels], who[labels], names
+        )
+        is None
+    )

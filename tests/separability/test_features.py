@@ -52,9 +52,13 @@ def store_of(tmp_path, n: int = 240, units: int = 6):
     label = rng.random(n) < 0.5
     video = [f"v{i % 15}" for i in range(n)]
     store = write_store(
-        tmp_path / "s.zarr", {"fc": values}, dataset=dataset, label=label, identity=identity,
+        tmp_path / "s.zarr",
+        {"fc": values},
+        dataset=dataset,
+        label=label,
+        identity=identity,
         video=video,
-    )  # fmt: skip
+    )
     return store, values.astype(np.float32), dataset, np.asarray(label)
 
 
@@ -65,8 +69,9 @@ def test_units_are_divided_by_their_deviation_within_datasets(tmp_path) -> None:
     assert sampled.names == ("a", "b") and len(found.values) == 240
     assert (sampled.labels == label[sampled.rows]).all()
     raw = values[sampled.rows].astype(float)
-    inside = np.concatenate([raw[sampled.datasets == d] - raw[sampled.datasets == d].mean(axis=0)
-                             for d in (0, 1)])  # fmt: skip
+    inside = np.concatenate(
+        [raw[sampled.datasets == d] - raw[sampled.datasets == d].mean(axis=0) for d in (0, 1)]
+    )
     expected = (raw - raw.mean(axis=0))[:, 1:] / inside[:, 1:].std(axis=0)
     np.testing.assert_allclose(found.values[:, 1:], expected, atol=1e-4)
     assert (found.values[:, 0] == 0).all()  # a constant
@@ -95,8 +100,13 @@ def test_samples_are_thinned_to_the_memory(tmp_path, monkeypatch) -> None:
 
 
 def test_one_person_is_not_enough(tmp_path) -> None:
-    store = write_store(tmp_path / "s.zarr", {"fc": np.zeros((8, 2))}, dataset=["d"] * 8,
-                        label=np.arange(8) % 2, identity=["p"] * 8)  # fmt: skip
+    store = write_store(
+        tmp_path / "s.zarr",
+        {"fc": np.zeros((8, 2))},
+        dataset=["d"] * 8,
+        label=np.arange(8) % 2,
+        identity=["p"] * 8,
+    )
     with pytest.raises(ProbeError, match="All samples show one person"):
         choose_samples(store, 2 << 30, 2)
 
@@ -104,8 +114,13 @@ def test_one_person_is_not_enough(tmp_path) -> None:
 def test_values_that_are_not_finite_are_refused(tmp_path) -> None:
     values = np.zeros((8, 2))
     values[3, 1] = np.nan
-    store = write_store(tmp_path / "s.zarr", {"fc": values}, dataset=["d"] * 8,
-                        label=np.arange(8) % 2, identity=list("aabbccdd"))  # fmt: skip
+    store = write_store(
+        tmp_path / "s.zarr",
+        {"fc": values},
+        dataset=["d"] * 8,
+        label=np.arange(8) % 2,
+        identity=list("aabbccdd"),
+    )
     with pytest.raises(StoreError, match="1 of 8 samples have activations of 'fc' that are not"):
         read_features(store, "fc", choose_samples(store, 2 << 30, 2))
 

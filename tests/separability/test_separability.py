@@ -27,10 +27,14 @@ def study(path, *, people: int = 12, frames: int = 3, seed: int = 0, shift: floa
     values[:, 1] += 1.5 * label * (dataset == "a")
     values[:, 2] += 1.5 * (dataset == "b")
     return write_store(
-        path, {"fc": values, "conv": values[:, [0, 3]]}, dataset=dataset, label=label,
+        path,
+        {"fc": values, "conv": values[:, [0, 3]]},
+        dataset=dataset,
+        label=label,
         identity=[f"{d}{p}" for d, p in zip(dataset, person, strict=True)],
-        logit=(values[:, 3] + label * 0.2).astype(np.float32), **given,
-    )  # fmt: skip
+        logit=(values[:, 3] + label * 0.2).astype(np.float32),
+        **given,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +122,12 @@ def test_people_in_two_datasets_do_not_leak_into_transfer(tmp_path) -> None:
     values = rng.normal(size=(40, 20))[video] + 0.05 * rng.normal(size=(320, 20))
     label = rng.permutation(np.arange(40) % 2)[video]
     store = write_store(
-        tmp_path / "s.zarr", {"fc": values}, dataset=np.repeat(["a", "b"], 160), label=label,
+        tmp_path / "s.zarr",
+        {"fc": values},
+        dataset=np.repeat(["a", "b"], 160),
+        label=label,
         identity=[f"p{v}" for v in video],
-    )  # fmt: skip
+    )
     data = measure_separability(store, **FEW).data
     assert (data["transfer_low"] < 0.5).all() and (data["transfer"] < 0.7).all()
 
@@ -135,9 +142,10 @@ def test_originals_stand_with_the_fakes_that_they_belong_to(tmp_path) -> None:
     values[:, 0] += 1.5 * label
     card = {"reals": {"deepfakes": "youtube", "faceswap": "youtube", "absent": "actors"}}
     given = {
-        "label": label, "identity": [f"p{p}" for p in person],
+        "label": label,
+        "identity": [f"p{p}" for p in person],
         "path_of": [f"{i}.png" for i in range(len(rows))],
-    }  # fmt: skip
+    }
     store = write_store(tmp_path / "a.zarr", {"fc": values}, dataset=dataset, card=card, **given)
     data = measure_separability(store, **FEW).data
     assert list(data["dataset"].values) == ["deepfakes", "faceswap"]
@@ -169,8 +177,13 @@ def test_one_class_and_one_fake_video_say_so(tmp_path) -> None:
     dataset = np.repeat(["whole", "reals", "one fake"], 40)
     label = np.r_[np.arange(40) % 2, np.zeros(40), np.r_[np.ones(5), np.zeros(35)]].astype(int)
     identity = [f"{d}{i // 5}" for i, d in enumerate(dataset)]
-    store = write_store(tmp_path / "s.zarr", {"fc": rng.normal(size=(120, 3))}, dataset=dataset,
-                        label=label, identity=identity)  # fmt: skip
+    store = write_store(
+        tmp_path / "s.zarr",
+        {"fc": rng.normal(size=(120, 3))},
+        dataset=dataset,
+        label=label,
+        identity=identity,
+    )
     data = measure_separability(store, **FEW).data
     reason = dict(zip(data["dataset"].values, data["reason"].values, strict=True))
     assert reason["whole"] == "" and "real images only" in reason["reals"]
@@ -184,9 +197,12 @@ def test_one_class_and_one_fake_video_say_so(tmp_path) -> None:
 def test_constant_features_give_chance_not_an_error(tmp_path) -> None:
     n = 96
     store = write_store(
-        tmp_path / "s.zarr", {"fc": np.ones((n, 3))}, dataset=["d"] * n, label=np.arange(n) % 2,
+        tmp_path / "s.zarr",
+        {"fc": np.ones((n, 3))},
+        dataset=["d"] * n,
+        label=np.arange(n) % 2,
         identity=[f"p{i // 8}" for i in range(n)],
-    )  # fmt: skip
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         data = measure_separability(store, **FEW).data
@@ -200,8 +216,13 @@ def test_more_units_than_samples(tmp_path) -> None:
     label = np.arange(n) % 2
     values = rng.normal(size=(n, 400))
     values[:, :40] += label[:, None]
-    store = write_store(tmp_path / "s.zarr", {"fc": values}, dataset=np.repeat(["a", "b"], n // 2),
-                        label=label, identity=[f"p{i // 8}" for i in range(n)])  # fmt: skip
+    store = write_store(
+        tmp_path / "s.zarr",
+        {"fc": values},
+        dataset=np.repeat(["a", "b"], n // 2),
+        label=label,
+        identity=[f"p{i // 8}" for i in range(n)],
+    )
     data = measure_separability(store, **FEW).data
     assert (data["value"].sel(measure="probe_auroc") > 0.85).all() and data.sizes["row"] == 400
     assert data["label_angle_null"].item() == pytest.approx(1 / 400)

@@ -120,8 +120,12 @@ def test_similarity_wants_two_stores_of_the_same_samples(tmp_path) -> None:
     with pytest.raises(ProbeError, match="two or more of different labels"):
         compare_features([one, one])
     other = write_store(
-        tmp_path / "c.zarr", {"fc": np.zeros((8, 2))}, dataset=["d"] * 8, label=np.arange(8) % 2,
-        identity=["p"] * 8, name="c",
-    )  # fmt: skip
+        tmp_path / "c.zarr",
+        {"fc": np.zeros((8, 2))},
+        dataset=["d"] * 8,
+        label=np.arange(8) % 2,
+        identity=["p"] * 8,
+        name="c",
+    )
     with pytest.raises(ProbeError, match="holds other samples than that of 'a'"):
         compare_features([one, other])

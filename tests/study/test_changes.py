@@ -88,8 +88,12 @@ PLACES = {
     "responses": ["tables/responses/meso4-base.zarr"],
     "attribution": ["tables/trust/meso4-base.zarr", "tables/map-similarity/meso4-authors.zarr"],
 }
-KEPT = ["detectors/meso4-base/card.json", "maps/meso4-base-gradcam.zarr",
-        "tables/measurements.zarr", "data/samples.parquet"]  # fmt: skip
+KEPT = [
+    "detectors/meso4-base/card.json",
+    "maps/meso4-base-gradcam.zarr",
+    "tables/measurements.zarr",
+    "data/samples.parquet",
+]
 
 CHANGES = {
     "resamples = 100": "resamples = 200",

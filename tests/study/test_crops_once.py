@@ -143,8 +143,10 @@ def test_a_larger_run_cuts_what_is_missing_and_nothing_twice(
     sizes = pilot.groupby(["dataset", "split", "label"]).size()
     assert (sizes.drop("dfd") == 12).all() and sizes.groupby(level=[0, 1]).size().eq(2).all()
     assert not any("neuraltextures" in key for key in first)
-    large = used(study_of(place, ("images = 24", "images = 48"), ("epochs = 1", "epochs = 2")),
-                 tmp_path / "run")  # fmt: skip
+    large = used(
+        study_of(place, ("images = 24", "images = 48"), ("epochs = 1", "epochs = 2")),
+        tmp_path / "run",
+    )
     second = cut[len(first) :]
     assert keys_of(pilot) < keys_of(large) and not set(first) & set(second)
     assert len(second) == len(set(second)) == len(keys_of(large) - keys_of(pilot)) > 0

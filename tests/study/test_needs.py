@@ -77,9 +77,9 @@ def lacking(folder: Path, drop: Kept) -> Dataset:
 def joined(data: Dataset) -> Dataset:
     """Name the datasets as the study does that trains."""
     table = data.samples.table
-    return replace(data, samples=Samples(table.assign(
-        dataset=table["dataset"].replace({"two": "second"})
-    )))  # fmt: skip
+    return replace(
+        data, samples=Samples(table.assign(dataset=table["dataset"].replace({"two": "second"})))
+    )
 
 
 def test_all_that_training_lacks_is_said_at_once(tmp_path: Path) -> None:
@@ -135,7 +135,8 @@ def test_targets_are_taken_together(tmp_path: Path) -> None:
 #: What is missing, and what is left out because of it: (stage, dataset) to words of the reason.
 CASES: dict[str, tuple[str, Kept, dict[tuple[str, str], str]]] = {
     "one dataset": (
-        ONE, lambda t: t["dataset"] == "two",
+        ONE,
+        lambda t: t["dataset"] == "two",
         {("neurons", ""): "only 'one' can be measured", ("ablation", ""): "only 'one'"},
     ),
     "a dataset of fakes": (
@@ -143,22 +144,30 @@ CASES: dict[str, tuple[str, Kept, dict[tuple[str, str], str]]] = {
         lambda t: (t["dataset"] == "two") & (t["split"] == "test") & (t["label"] == 0),
         {
             ("evaluation", "two"): "holds no real image: no AUROC",
-            ("neurons", "two"): "no contributions and no test", ("ablation", ""): "only 'one'",
-            ("separability", "two"): "no real image", ("artifacts", "two"): "no real image",
+            ("neurons", "two"): "no contributions and no test",
+            ("ablation", ""): "only 'one'",
+            ("separability", "two"): "no real image",
+            ("artifacts", "two"): "no real image",
         },
     ),
     "no fake at all": (
-        BROUGHT, lambda t: (t["split"] == "test") & (t["label"] == 1),
+        BROUGHT,
+        lambda t: (t["split"] == "test") & (t["label"] == 1),
         {
             (stage, name): "holds no fake"
             for stage in ("evaluation", "neurons", "separability", "artifacts", "attribution")
             for name in ("one", "two")
-        } | {("ablation", ""): "of none can be divided"},
+        }
+        | {("ablation", ""): "of none can be divided"},
     ),
     "one fake video": (
         BROUGHT,
-        lambda t: (t["dataset"] == "two") & (t["split"] == "test") & (t["label"] == 1)
-        & (t["video"] != "test-0-1"),
+        lambda t: (
+            (t["dataset"] == "two")
+            & (t["split"] == "test")
+            & (t["label"] == 1)
+            & (t["video"] != "test-0-1")
+        ),
         {
             ("", "two"): "all fakes of split 'test' are of one video",
             ("ablation", "two"): "one half of its people (else videos) would hold no fake",
@@ -166,22 +175,28 @@ CASES: dict[str, tuple[str, Kept, dict[tuple[str, str], str]]] = {
         },
     ),
     "one person": (
-        BROUGHT, lambda t: (t["split"] == "test") & (t["identity"] != "test-0"),
+        BROUGHT,
+        lambda t: (t["split"] == "test") & (t["identity"] != "test-0"),
         {
-            ("", "one"): "are of one video", ("", "two"): "shows 1 people",
-            ("ablation", "one"): "one person", ("ablation", "two"): "one person",
-            ("ablation", ""): "of none", ("separability", ""): "8 images; 10 are needed",
+            ("", "one"): "are of one video",
+            ("", "two"): "shows 1 people",
+            ("ablation", "one"): "one person",
+            ("ablation", "two"): "one person",
+            ("ablation", ""): "of none",
+            ("separability", ""): "8 images; 10 are needed",
             ("responses", ""): "No dataset is left",
         },
     ),
     "an empty split": (
-        BROUGHT, lambda t: (t["dataset"] == "two") & (t["split"] == "test"),
+        BROUGHT,
+        lambda t: (t["dataset"] == "two") & (t["split"] == "test"),
         {
-            ("", "two"): "split 'test' holds no image", ("neurons", ""): "only 'one'",
+            ("", "two"): "split 'test' holds no image",
+            ("neurons", ""): "only 'one'",
             ("ablation", ""): "only 'one'",
         },
     ),
-}  # fmt: skip
+}
 
 
 #: The cases that the issue names; the others take as long again.
@@ -204,9 +219,12 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_what_cannot_be_measured_is_left_out_and_the_rest_runs(
-    case: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    case: str,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
     text, drop, expected = CASES[case]
     lacking(tmp_path, drop)
@@ -240,9 +258,11 @@ def test_a_measure_of_both_classes_leaves_out_a_dataset_of_one(
     monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
     lacking(tmp_path, CASES["a dataset of fakes"][1])
     text = BROUGHT.replace("meso4.safetensors", str(weights))
-    text = text.replace("[neurons]", '[neurons]\nmeasure = "delta_logit"').replace(
-        "[separability]", "[separability]\nrun = false"
-    ).replace("[attribution]", "[attribution]\nrun = false")  # fmt: skip
+    text = (
+        text.replace("[neurons]", '[neurons]\nmeasure = "delta_logit"')
+        .replace("[separability]", "[separability]\nrun = false")
+        .replace("[attribution]", "[attribution]\nrun = false")
+    )
     out = run_study(parse_study(text, tmp_path / "tiny.toml", tmp_path / "out"))
     assert out.universality == {} and "only 'one' can be measured" in str(out.left_out)
     frame = pd.read_csv(tmp_path / "out/tables/neurons/meso4-meso4.csv")

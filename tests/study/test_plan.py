@@ -42,8 +42,10 @@ BAD = {
     "unknown detector": (('"meso4"', '"meso5"'), "'meso5' is not known. Did you mean 'meso4'"),
     "unknown variant": (('"deep"', '"depe"'), "detectors.variants[1] = 'depe': 'depe' is not"),
     "unknown mode": (("untrained = 1", 'mode = "author"'), "Did you mean 'authors'"),
-    "too few": (("resamples = 100", "resamples = 10"), "evaluation.resamples = 10: Input should be "
-                "greater than or equal to 100"),
+    "too few": (
+        ("resamples = 100", "resamples = 10"),
+        "evaluation.resamples = 10: Input should be greater than or equal to 100",
+    ),
     "not a number": (("epochs = 3", 'epochs = "three"'), "detectors.base.epochs"),
     "steps of base": (("epochs = 3", "epochs = 3\nsteps = 2"), "steps is for [detectors.tuned]"),
     "no source": (('source = "one"', ""), "training needs source"),
@@ -54,39 +56,65 @@ BAD = {
     "no root": (('open = "data:one"', 'layout = "dfdc"'), "layout = 'dfdc' needs root"),
     "unknown layout": (('open = "data:one"', 'layout = "dfcd"\nroot = "data"'), "'dfcd' is not"),
     "missing root": (('open = "data:one"', 'layout = "dfdc"\nroot = "gone"'), "gone' is not there"),
-    "foreign option": (('open = "data:one"', 'open = "data:one"\nframes = 3'),
-                       "frames does not belong to a folder, which takes images, name, open"),
-    "images of no split": (('open = "data:one"', 'open = "data:one"\nimages = { tset = 5 }'),
-                           "'tset' is not known. Did you mean 'test'"),
-    "images as a folder": (('open = "data:one"', 'open = "data:one"\nimages = "pictures"'),
-                           "the folder that the paths of a list start from is image_root"),
-    "unset variable": (('"data:one"', '"${NO_SUCH_ROOT}/x"'),
-                       "needs the environment variable NO_SUCH_ROOT, which is not set"),
-    "unset, once": (('open = "data:one"', 'layout = "dfdc"\nroot = "${NO_SUCH_ROOT}"'),
-                    "cannot be run: datasets[0].root = '${NO_SUCH_ROOT}' needs the environment "
-                    "variable NO_SUCH_ROOT, which is not set."),
+    "foreign option": (
+        ('open = "data:one"', 'open = "data:one"\nframes = 3'),
+        "frames does not belong to a folder, which takes images, name, open",
+    ),
+    "images of no split": (
+        ('open = "data:one"', 'open = "data:one"\nimages = { tset = 5 }'),
+        "'tset' is not known. Did you mean 'test'",
+    ),
+    "images as a folder": (
+        ('open = "data:one"', 'open = "data:one"\nimages = "pictures"'),
+        "the folder that the paths of a list start from is image_root",
+    ),
+    "unset variable": (
+        ('"data:one"', '"${NO_SUCH_ROOT}/x"'),
+        "needs the environment variable NO_SUCH_ROOT, which is not set",
+    ),
+    "unset, once": (
+        ('open = "data:one"', 'layout = "dfdc"\nroot = "${NO_SUCH_ROOT}"'),
+        "cannot be run: datasets[0].root = '${NO_SUCH_ROOT}' needs the environment "
+        "variable NO_SUCH_ROOT, which is not set.",
+    ),
     "epochs of nobody": (("epochs = 3", "epochs = { meso5 = 3 }"), "'meso5' is not known. Did you"),
     "epochs of two kinds": (("epochs = 3", "epochs = [3]"), "detectors.base.epochs: Input should"),
     "negative seed": (("seeds = [3]", "seeds = [-1]"), "seeds[0] = -1: Input should be greater"),
-    "finder": (('open = "data:one"', 'layout = "dfdc"\nroot = "data"\nfinder = "yunt"'),
-               "'yunt' is not known. Did you mean 'yunet'"),
-    "margin": (('open = "data:one"', 'layout = "dfdc"\nroot = "data"\nmargin = -3.0'),
-               "margin=-3.0 was given; allowed are 1 to 5"),
-    "frames and every": (('open = "data:one"', 'layout = "dfdc"\nroot = "data"\nframes = 3\n'
-                          'every = 3'), "they are two ways to choose frames"),
+    "finder": (
+        ('open = "data:one"', 'layout = "dfdc"\nroot = "data"\nfinder = "yunt"'),
+        "'yunt' is not known. Did you mean 'yunet'",
+    ),
+    "margin": (
+        ('open = "data:one"', 'layout = "dfdc"\nroot = "data"\nmargin = -3.0'),
+        "margin=-3.0 was given; allowed are 1 to 5",
+    ),
+    "frames and every": (
+        ('open = "data:one"', 'layout = "dfdc"\nroot = "data"\nframes = 3\nevery = 3'),
+        "they are two ways to choose frames",
+    ),
     "option of another layout": (
         ('open = "data:one"', 'layout = "celebdf-v2"\nroot = "data"\ncompression = "c23"'),
-        "compression is not for celebdf-v2, which takes none of these options"),
-    "one label twice": (("[detectors.base]", '[[detectors.weights]]\nname = "meso4"\n'
-                         'file = "base.h5"\n[detectors.base]'),
-                        "two detectors would be kept as 'meso4-base'; give names once"),
+        "compression is not for celebdf-v2, which takes none of these options",
+    ),
+    "one label twice": (
+        (
+            "[detectors.base]",
+            '[[detectors.weights]]\nname = "meso4"\nfile = "base.h5"\n[detectors.base]',
+        ),
+        "two detectors would be kept as 'meso4-base'; give names once",
+    ),
     "seed twice": (("seeds = [3]", "seeds = [3, 3]"), "seeds holds one seed twice"),
     "no dataset": (("[[datasets]]", "[[dataset]]"), "Did you mean 'datasets'"),
     "no toml": (("title =", "title"), "is no TOML"),
     "timm without layers": (('"meso4"', '"timm:resnet18"'), "has no layers called"),
-    "missing weights": (("[detectors.base]", '[[detectors.weights]]\nname = "meso4"\n'
-                         'file = "a.h5"\n[detectors.base]'), "a.h5' is not there"),
-}  # fmt: skip
+    "missing weights": (
+        (
+            "[detectors.base]",
+            '[[detectors.weights]]\nname = "meso4"\nfile = "a.h5"\n[detectors.base]',
+        ),
+        "a.h5' is not there",
+    ),
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -170,8 +198,12 @@ def test_heads_are_what_was_trained_first_with_the_first_seed(file: Path) -> Non
     (file.parent / "own.h5").touch()
     study = parse_study(text, file, Path("out"))
     assert study.labels == [
-        "meso4/base", "meso4/deep", "meso4/base-seed5", "meso4/deep-seed5", "meso4/own",
-    ]  # fmt: skip
+        "meso4/base",
+        "meso4/deep",
+        "meso4/base-seed5",
+        "meso4/deep-seed5",
+        "meso4/own",
+    ]
     assert heads_of(study) == ["meso4/base", "meso4/own"]
     assert other_seeds(study, "meso4") & {*study.labels} == {"meso4/base-seed5", "meso4/deep-seed5"}
     assert seeded_bases(study, "meso4") == ["meso4/base", "meso4/base-seed5"]

@@ -59,9 +59,19 @@ def test_everything_it_names_is_there(done: Path) -> None:
     assert manifest["complete"] and manifest["datasets"] == ["one", "second"]
     assert manifest["detectors"] == ["meso4/base", "meso4/deep"]
     assert [stage["name"] for stage in manifest["stages"]] == [
-        "data", "audit", "detectors", "evaluation", "activations", "neurons", "ablation",
-        "separability", "artifacts", "responses", "attribution", "figures",
-    ]  # fmt: skip
+        "data",
+        "audit",
+        "detectors",
+        "evaluation",
+        "activations",
+        "neurons",
+        "ablation",
+        "separability",
+        "artifacts",
+        "responses",
+        "attribution",
+        "figures",
+    ]
     tables = tables_of(out)
     assert list(tables["tables/evaluation.zarr"]["dataset"].values) == ["one", "second"]
     assert (out / "figures/zero-shot-matrix.pdf").is_file()
@@ -76,17 +86,27 @@ def test_provenance_names_what_it_was_made_of(done: Path) -> None:
     study = load_study(done / "tiny.toml")
     assert found["study_fingerprint"] == study.fingerprint and found["seeds"] == [3]
     assert set(found["weights"]) == {"meso4/base", "meso4/deep"}
-    assert set(found["data"]) == {f"{d}/{s}" for d in ("one", "second") for s in (
-        "train", "val", "test")}  # fmt: skip
+    assert set(found["data"]) == {
+        f"{d}/{s}" for d in ("one", "second") for s in ("train", "val", "test")
+    }
     assert found["runs"] == 1 and found["versions"]["torch"] and found["devices"]
     assert found["wall_seconds"] == pytest.approx(sum(found["stages"].values()), abs=0.01)
     assert found["command"].startswith("probe run")
 
 
 def test_a_second_run_computes_nothing(done: Path) -> None:
-    tables = ("neurons", "evaluation.zarr", "separability", "embeddings", "artifacts.zarr",
-              "measurements.zarr", "similarity.zarr", "responses", "trust",
-              "map-similarity")  # fmt: skip
+    tables = (
+        "neurons",
+        "evaluation.zarr",
+        "separability",
+        "embeddings",
+        "artifacts.zarr",
+        "measurements.zarr",
+        "similarity.zarr",
+        "responses",
+        "trust",
+        "map-similarity",
+    )
     parts = ("data", "detectors", "stores", "maps", *(f"tables/{name}" for name in tables))
     files = [f for part in parts for f in (done / "out" / part).rglob("*") if f.is_file()]
     kept = {file: file.stat().st_mtime_ns for file in files if file.parent.name != "data"}
@@ -158,9 +178,11 @@ def test_several_seeds_stand_beside_each_other(done: Path, tmp_path: Path) -> No
     assert set(outcome.attribution.trust) == {"meso4/base"} and not outcome.attribution.similarity
     # The first seed's detector is that of the study with one seed.
     np.testing.assert_array_equal(
-        values[0], tables_of(done / "out")["tables/evaluation.zarr"]["value"]
-        .sel(detector="meso4/base", level="frame", metric="auroc"),
-    )  # fmt: skip
+        values[0],
+        tables_of(done / "out")["tables/evaluation.zarr"]["value"].sel(
+            detector="meso4/base", level="frame", metric="auroc"
+        ),
+    )
 
 
 def test_detectors_may_be_brought(done: Path, tmp_path: Path) -> None:
@@ -222,9 +244,11 @@ def test_a_budget_draws_whole_videos_of_both_classes(done: Path) -> None:
 
 
 def test_a_source_that_is_not_in_the_data(done: Path, tmp_path: Path) -> None:
-    text = TEXT.replace('open = "data:one"', 'open = "data"').replace(
-        '\n[[datasets]]\nname = "second"\nopen = "data:two"\n', ""
-    ).replace('target = ["second"]', 'target = ["three"]')  # fmt: skip
+    text = (
+        TEXT.replace('open = "data:one"', 'open = "data"')
+        .replace('\n[[datasets]]\nname = "second"\nopen = "data:two"\n', "")
+        .replace('target = ["second"]', 'target = ["three"]')
+    )
     with pytest.raises((ProbeError, UnknownNameError), match="three"):
         run_study(parse_study(text, done / "tiny.toml", tmp_path / "out"))
 
@@ -243,7 +267,7 @@ def test_sources_with_different_columns_are_joined(done: Path, tmp_path: Path) -
     """A changed image is noticed, also if the images beside it have digests already."""
     text = TEXT.replace(
         'open = "data:one"', 'open = "lab"\nsize = 32\ncounts = { train = 8, val = 8, test = 8 }'
-    ).replace('source = "one"', 'source = "dfd"')  # fmt: skip
+    ).replace('source = "one"', 'source = "dfd"')
     study = parse_study(text + "[compute]\nn_workers = 1\n", done / "tiny.toml", tmp_path / "out")
     make_images(tmp_path / "data", size=32)
     second = study.datasets[1].model_copy(update={"open": f"{tmp_path}/data:two"})
@@ -276,7 +300,7 @@ def test_the_dashboard_shows_images_of_joined_sources(done: Path, tmp_path: Path
         entry.format("dfd") + entry.format("faceswap") + "[detectors]\ninput_size = 32\n"
         f'[[detectors.weights]]\nname = "meso4"\nfile = "{weights}"\n'
         "[neurons]\nuntrained = 1\n[evaluation]\nresamples = 100\n[compute]\nn_workers = 1\n"
-    )  # fmt: skip
+    )
     out = tmp_path / "out"
     run_study(parse_study(text, tmp_path / "two.toml", out))
     assert len(list((out / "data/sources").iterdir())) == 1
@@ -294,10 +318,14 @@ def test_a_split_that_is_missing_is_said_before_training(done: Path, tmp_path: P
     assert "'one', val: no image; 'second', val: no image" in str(caught.value)
     text = TEXT + '[evaluation]\nsplit = "val"\n'
     text = text.replace("[evaluation]\nresamples = 100\n", "")
-    brought = text[: text.index("[detectors]")] + (
-        "[detectors]\ninput_size = 32\n[[detectors.weights]]\nname = 'meso4'\nfile = "
-        f"'{RunFolder(done / 'out').detector('meso4/base')}/model.safetensors'\n"
-    ) + text[text.index("[record]"):]  # fmt: skip
+    brought = (
+        text[: text.index("[detectors]")]
+        + (
+            "[detectors]\ninput_size = 32\n[[detectors.weights]]\nname = 'meso4'\nfile = "
+            f"'{RunFolder(done / 'out').detector('meso4/base')}/model.safetensors'\n"
+        )
+        + text[text.index("[record]") :]
+    )
     with pytest.raises(DatasetError, match="no dataset holds an image in split 'val'"):
         run_study(parse_study(brought, tmp_path / "tiny.toml", tmp_path / "out2"))
     assert not (tmp_path / "out/audit.json").exists()

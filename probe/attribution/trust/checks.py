@@ -88,15 +88,31 @@ CHECKS: Registry[Check] = Registry("trust check")
 
 _INF = float("inf")
 _MASK = (
-    ("pointing", "largest attribution lies inside the mask", "area share of the mask",
-     "Zhang et al. 2018, arXiv:1608.00507"),
-    ("mask_mass", "share of the positive attribution inside the mask", "area share of the mask",
-     "Arras et al. 2022, arXiv:2003.07258"),
-    ("mask_iou", "IoU of the mask and as many top pixels", "s / (2 - s) for an area share s",
-     "Arras et al. 2022, arXiv:2003.07258 (rank accuracy), as IoU"),
-    ("mask_auroc", "AUROC of pixels against the mask", "0.5",
-     "Fawcett 2006, doi:10.1016/j.patrec.2005.10.010"),
-)  # fmt: skip
+    (
+        "pointing",
+        "largest attribution lies inside the mask",
+        "area share of the mask",
+        "Zhang et al. 2018, arXiv:1608.00507",
+    ),
+    (
+        "mask_mass",
+        "share of the positive attribution inside the mask",
+        "area share of the mask",
+        "Arras et al. 2022, arXiv:2003.07258",
+    ),
+    (
+        "mask_iou",
+        "IoU of the mask and as many top pixels",
+        "s / (2 - s) for an area share s",
+        "Arras et al. 2022, arXiv:2003.07258 (rank accuracy), as IoU",
+    ),
+    (
+        "mask_auroc",
+        "AUROC of pixels against the mask",
+        "0.5",
+        "Fawcett 2006, doi:10.1016/j.patrec.2005.10.010",
+    ),
+)
 _RISE = "Petsiuk et al. 2018, arXiv:1806.07421"
 _ADEBAYO = "Adebayo et al. 2018, arXiv:1810.03292"
 _YEH = "Yeh et al. 2019, arXiv:1901.09392"
@@ -105,39 +121,95 @@ for _name, _title, _chance, _paper in _MASK:
     CHECKS.register(_name)(Check(_title, "mask", "higher", (0, 1), _chance, _paper, "mask"))
 for _fill in FILLS:
     CHECKS.register(f"deletion_{_fill}")(
-        Check(f"P(fake) as top pixels give way to {_fill}", "faithfulness", "lower", (0, 1),
-              "random order of pixels", _RISE, "fakes")
-    )  # fmt: skip
+        Check(
+            f"P(fake) as top pixels give way to {_fill}",
+            "faithfulness",
+            "lower",
+            (0, 1),
+            "random order of pixels",
+            _RISE,
+            "fakes",
+        )
+    )
 for _fill in FILLS:
     CHECKS.register(f"insertion_{_fill}")(
-        Check(f"P(fake) as top pixels return into {_fill}", "faithfulness", "higher", (0, 1),
-              "random order of pixels", _RISE, "fakes")
-    )  # fmt: skip
+        Check(
+            f"P(fake) as top pixels return into {_fill}",
+            "faithfulness",
+            "higher",
+            (0, 1),
+            "random order of pixels",
+            _RISE,
+            "fakes",
+        )
+    )
 CHECKS.register("completeness")(
-    Check("gap of the map's sum, relative", "axioms", "lower", (0, _INF), "",
-          "Sundararajan et al. 2017, arXiv:1703.01365", "complete", tested=False)
-)  # fmt: skip
+    Check(
+        "gap of the map's sum, relative",
+        "axioms",
+        "lower",
+        (0, _INF),
+        "",
+        "Sundararajan et al. 2017, arXiv:1703.01365",
+        "complete",
+        tested=False,
+    )
+)
 CHECKS.register("max_sensitivity")(
-    Check("largest relative change under small noise", "axioms", "lower", (0, _INF), "", _YEH,
-          tested=False)
-)  # fmt: skip
+    Check(
+        "largest relative change under small noise",
+        "axioms",
+        "lower",
+        (0, _INF),
+        "",
+        _YEH,
+        tested=False,
+    )
+)
 CHECKS.register("avg_sensitivity")(
-    Check("mean relative change under small noise", "axioms", "lower", (0, _INF), "", _YEH,
-          tested=False)
-)  # fmt: skip
+    Check(
+        "mean relative change under small noise",
+        "axioms",
+        "lower",
+        (0, _INF),
+        "",
+        _YEH,
+        tested=False,
+    )
+)
 for _kind in ("ssim", "spearman"):
     CHECKS.register(f"mprt_{_kind}")(
-        Check(f"likeness ({_kind}) to the map of a random detector", "randomisation", "lower",
-              (-1, 1), "1 for a map that ignores the detector", _ADEBAYO, tested=False)
-    )  # fmt: skip
+        Check(
+            f"likeness ({_kind}) to the map of a random detector",
+            "randomisation",
+            "lower",
+            (-1, 1),
+            "1 for a map that ignores the detector",
+            _ADEBAYO,
+            tested=False,
+        )
+    )
     CHECKS.register(f"mprt_{_kind}_area")(
-        Check(f"mean likeness ({_kind}) as layers turn random", "randomisation", "lower",
-              (-1, 1), "1 for a map that ignores the detector", _ADEBAYO, tested=False)
-    )  # fmt: skip
+        Check(
+            f"mean likeness ({_kind}) as layers turn random",
+            "randomisation",
+            "lower",
+            (-1, 1),
+            "1 for a map that ignores the detector",
+            _ADEBAYO,
+            tested=False,
+        )
+    )
 CHECKS.register("emprt")(
-    Check("relative rise of the map's entropy on a random detector", "randomisation", "higher",
-          (-1, _INF), "0", "Hedström et al. 2024, arXiv:2401.06465")
-)  # fmt: skip
+    Check(
+        "relative rise of the map's entropy on a random detector",
+        "randomisation",
+        "higher",
+        (-1, _INF),
+        "0",
+        "Hedström et al. 2024, arXiv:2401.06465",
+    )
+)
 
 
 def chosen_checks(names: Sequence[str] | None) -> tuple[str, ...]:

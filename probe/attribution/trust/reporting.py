@@ -130,13 +130,27 @@ def trust_report(
     if order not in ORDERS:
         raise UnknownNameError("order", order, ORDERS)
     _require_positive(
-        n_steps=n_steps, n_orders=n_orders, n_shifts=n_shifts, n_noise=n_noise, radius=radius,
-        n_stages=n_stages, most=1 if most is None else most,
-    )  # fmt: skip
+        n_steps=n_steps,
+        n_orders=n_orders,
+        n_shifts=n_shifts,
+        n_noise=n_noise,
+        radius=radius,
+        n_stages=n_stages,
+        most=1 if most is None else most,
+    )
     settings = Settings(
-        chosen_checks(checks), seed, n_steps, n_orders, n_shifts, n_random, n_noise, radius,
-        n_stages, order, memory,
-    )  # fmt: skip
+        chosen_checks(checks),
+        seed,
+        n_steps,
+        n_orders,
+        n_shifts,
+        n_random,
+        n_noise,
+        radius,
+        n_stages,
+        order,
+        memory,
+    )
     data = draw(data, most, seed)
     explainers = {
         name: _explainer(name, target, layer, seed, memory, dict((options or {}).get(name, {})))
@@ -166,17 +180,28 @@ def _require_positive(**numbers: float) -> None:
 
 
 def _explainer(
-    method: str, target: Any, layer: str | None, seed: int, memory: str | int,
+    method: str,
+    target: Any,
+    layer: str | None,
+    seed: int,
+    memory: str | int,
     options: dict[str, Any],
-) -> Callable[..., AttributionMap]:  # fmt: skip
+) -> Callable[..., AttributionMap]:
     def explain(
         detector: Detector, images: NDArray[np.float32], pairs: NDArray[np.float32] | None = None
     ) -> AttributionMap:
         own = {**options, "baseline": pairs} if _asks_for_pairs(options) else options
         return attribute(
-            detector, images, method, target=target, seed=seed, memory=memory, progress=False,
-            layer=layer if METHODS[method].layer else None, **own,
-        )  # fmt: skip
+            detector,
+            images,
+            method,
+            target=target,
+            seed=seed,
+            memory=memory,
+            progress=False,
+            layer=layer if METHODS[method].layer else None,
+            **own,
+        )
 
     return explain
 

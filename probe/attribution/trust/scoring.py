@@ -295,10 +295,15 @@ class Scorer:
     def _areas(self, images: Maps, ranks: NDArray[np.int64], fill: str, insert: bool) -> Floats:
         return curve_area(
             replacement_curves(
-                self.detector, images, ranks, fill=fill, insert=insert,
-                n_steps=self.settings.n_steps, memory=self.settings.memory,
+                self.detector,
+                images,
+                ranks,
+                fill=fill,
+                insert=insert,
+                n_steps=self.settings.n_steps,
+                memory=self.settings.memory,
             )
-        )  # fmt: skip
+        )
 
     def _completeness(self, found: AttributionMap) -> dict[str, Score]:
         gap = np.asarray(found.data["gap"].values, dtype=np.float64)
@@ -325,9 +330,12 @@ class Scorer:
             return {}
         if self._cascade is None:
             self._cascade = Cascade(
-                self.detector, batch.images[:1], n_stages=self.settings.n_stages,
-                order=self.settings.order, seed=self.settings.seed,
-            )  # fmt: skip
+                self.detector,
+                batch.images[:1],
+                n_stages=self.settings.n_stages,
+                order=self.settings.order,
+                seed=self.settings.seed,
+            )
         found = mprt(
             lambda detector, images: explain(detector, images).values,
             batch.images,

@@ -77,9 +77,11 @@ def summarise(found: Found, checks: Sequence[str], bootstrap: Bootstrap) -> xr.D
     """Make the table of a `TrustReport`, without attributes of provenance."""
     names = list(dict.fromkeys(map(str, found.datasets)))
     coords = {
-        "method": list(found.scores), "check": list(checks), "dataset": [*names, ALL],
+        "method": list(found.scores),
+        "check": list(checks),
+        "dataset": [*names, ALL],
         "reference": list(REFERENCES),
-    }  # fmt: skip
+    }
     data = _empty(coords)
     for method in coords["method"]:
         for check in checks:
@@ -201,9 +203,14 @@ def _interval(
     top: Floats, bottom: Floats, clusters: NDArray[np.int64], bootstrap: Bootstrap
 ) -> Interval:
     return cluster_bootstrap(
-        _ratio, bottom, top, clusters,
-        n_resamples=bootstrap.n_resamples, level=bootstrap.level, seed=bootstrap.seed,
-    )  # fmt: skip
+        _ratio,
+        bottom,
+        top,
+        clusters,
+        n_resamples=bootstrap.n_resamples,
+        level=bootstrap.level,
+        seed=bootstrap.seed,
+    )
 
 
 def _p(gain: Floats, clusters: NDArray[np.int64], bootstrap: Bootstrap) -> float:
@@ -215,9 +222,12 @@ def _p(gain: Floats, clusters: NDArray[np.int64], bootstrap: Bootstrap) -> float
     halves = np.concatenate([gain, -gain])[:, None] / 2
     labels = np.repeat([1, 0], len(gain))
     found = permutation_test(
-        halves, labels, np.tile(clusters, 2),
-        n_permutations=bootstrap.n_permutations, seed=bootstrap.seed,
-    )  # fmt: skip
+        halves,
+        labels,
+        np.tile(clusters, 2),
+        n_permutations=bootstrap.n_permutations,
+        seed=bootstrap.seed,
+    )
     return float(found.p[0])
 
 

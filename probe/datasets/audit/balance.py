@@ -40,26 +40,32 @@ def _classes(name: str, split: str, rows: pd.DataFrame, other: str) -> Iterator[
     words = f"{counts[REAL]} real and {counts[FAKE]} fake"
     if not all(counts.values()) and other:
         yield Finding(
-            "empty-class", NOTE, name,
+            "empty-class",
+            NOTE,
+            name,
             f"The split {split} holds {words} images; by its card the other class is in "
             f"{other}, which was not given. Audit both together.",
             sum(counts.values()),
-        )  # fmt: skip
+        )
     elif not all(counts.values()):
         yield Finding(
-            "empty-class", ERROR, name,
+            "empty-class",
+            ERROR,
+            name,
             f"The split {split} holds {words} images: with one class nothing can be "
             + ("measured. " if split == "test" else "learned or chosen. ")
             + "Add the other class; real images of another dataset are joined with its fakes.",
             sum(counts.values()),
-        )  # fmt: skip
+        )
     elif max(counts.values()) > RATIO * min(counts.values()):
         yield Finding(
-            "class-balance", WARNING, name,
+            "class-balance",
+            WARNING,
+            name,
             f"The split {split} holds {words} images: accuracy says little there, and a training "
             "without weights leans to the larger class. Look at AUROC, or balance it.",
             sum(counts.values()),
-        )  # fmt: skip
+        )
 
 
 def _clusters(name: str, split: str, rows: pd.DataFrame) -> Iterator[Finding]:
@@ -71,8 +77,11 @@ def _clusters(name: str, split: str, rows: pd.DataFrame) -> Iterator[Finding]:
     ]
     if few:
         yield Finding(
-            "few-clusters", WARNING if split == "test" else NOTE, name,
+            "few-clusters",
+            WARNING if split == "test" else NOTE,
+            name,
             f"The split {split} has fewer than {MIN_CLUSTERS} identities (else videos) of "
             f"{', '.join(few)}: no interval can be given there.",
-            len(few), tuple(few[:5]),
-        )  # fmt: skip
+            len(few),
+            tuple(few[:5]),
+        )

@@ -20,8 +20,13 @@ __all__ = ["CONTAINER", "metadata_scores"]
 #: What the file and its source video say, but the picture does not.
 OWN = ("width", "height", "format", "mode", "quality", "subsampling")
 CONTAINER = (
-    *OWN, "source_width", "source_height", "source_codec", "source_bitrate", "source_fps",
-)  # fmt: skip
+    *OWN,
+    "source_width",
+    "source_height",
+    "source_codec",
+    "source_bitrate",
+    "source_fps",
+)
 
 #: Labels told at this AUROC, with the lower bound above the other, are an error.
 TOLD = 0.7
@@ -70,12 +75,15 @@ def _sizes(name: str, table: pd.DataFrame) -> Iterator[Finding]:
     sizes = (table["width"].astype(str) + "×" + table["height"].astype(str)).value_counts()
     if len(sizes) > 1:
         yield Finding(
-            "mixed-resolutions", WARNING, name,
+            "mixed-resolutions",
+            WARNING,
+            name,
             f"The images have {len(sizes)} sizes, most often {sizes.index[0]} "
             f"({sizes.iloc[0] / len(table):.0%}): each is resized by another factor before a "
             "detector sees it, which leaves traces of its own. Cut all to one size.",
-            len(sizes), tuple(f"{size}: {count}" for size, count in sizes.head().items()),
-        )  # fmt: skip
+            len(sizes),
+            tuple(f"{size}: {count}" for size, count in sizes.head().items()),
+        )
 
 
 def _told(name: str, table: pd.DataFrame) -> Iterator[Finding | Measure]:
@@ -180,13 +188,16 @@ def _of_few(name: str, table: pd.DataFrame, own: dict[str, Interval]) -> Iterato
     ranked = sorted((one for one in own if _is_told(own[one])), key=lambda one: -own[one].estimate)
     if ranked:
         yield Finding(
-            "metadata-confound", WARNING, name,
+            "metadata-confound",
+            WARNING,
+            name,
             f"Labels can be told from the files' {ranked[0]} at AUROC {_said(own[ranked[0]])}, "
             f"which is {_typical(table, ranked[0])}; but one class has fewer than "
             f"{MIN_CLUSTERS} identities (else videos), too few to tell a rule from chance. "
             "Encode and resize both classes alike.",
-            len(table), tuple(ranked[:5]),
-        )  # fmt: skip
+            len(table),
+            tuple(ranked[:5]),
+        )
 
 
 def _of_metadata(
@@ -195,13 +206,16 @@ def _of_metadata(
     ranked = sorted(alone, key=lambda one: -alone[one].estimate)
     best = ", ".join(f"{one} {_said(alone[one])}" for one in ranked[:3])
     return Finding(
-        "metadata-confound", ERROR, name,
+        "metadata-confound",
+        ERROR,
+        name,
         f"Labels can be told from file metadata at AUROC {_said(together)}, without looking at "
         f"any pixel (each alone: {best}; {ranked[0]} is {_typical(table, ranked[0])}). A detector "
         "can learn that instead of the forgery, and its score falls where the files are alike. "
         "Encode and resize both classes alike, or compare within equal metadata.",
-        len(table), tuple(ranked[:5]),
-    )  # fmt: skip
+        len(table),
+        tuple(ranked[:5]),
+    )
 
 
 def _typical(table: pd.DataFrame, feature: str) -> str:
@@ -220,12 +234,14 @@ def _typical(table: pd.DataFrame, feature: str) -> str:
 
 def _of_crop(name: str, side: Interval) -> Finding:
     return Finding(
-        "crop-size-confound", WARNING, name,
+        "crop-size-confound",
+        WARNING,
+        name,
         f"Labels can be told from the size of the square that was cut out at AUROC "
         f"{_said(side)}: faces of one class are larger in their videos, so that their crops are "
         "shrunk and the others' enlarged. Compare within equal sizes.",
         side.n_samples,
-    )  # fmt: skip
+    )
 
 
 def _measure(name: str, dataset: str, found: Interval) -> Measure:

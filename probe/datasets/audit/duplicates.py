@@ -55,11 +55,14 @@ def _finding(table: pd.DataFrame, pairs: NDArray[np.int64], severity: str) -> It
     else:
         text = "in several datasets: results on them are not independent. Count them once."
     yield Finding(
-        "near-duplicate", severity, ", ".join(named(names[pairs].ravel())),
+        "near-duplicate",
+        severity,
+        ", ".join(named(names[pairs].ravel())),
         f"{images} images, in {len(pairs)} pairs, are copies of each other, encoded or resized "
         f"anew, {text}",
-        len(pairs), named(f"{paths[a]} = {paths[b]}" for a, b in pairs[:5]),
-    )  # fmt: skip
+        len(pairs),
+        named(f"{paths[a]} = {paths[b]}" for a, b in pairs[:5]),
+    )
 
 
 def _correlations(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -37,11 +37,72 @@ CHUNK = 256
 #: Luminance table of the JPEG standard (ITU-T T.81, table K.1), sorted: files differ in the order.
 _LUMINANCE = np.sort(
     [
-        16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69,
-        56, 14, 17, 22, 29, 51, 87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81,
-        104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
+        16,
+        11,
+        10,
+        16,
+        24,
+        40,
+        51,
+        61,
+        12,
+        12,
+        14,
+        19,
+        26,
+        58,
+        60,
+        55,
+        14,
+        13,
+        16,
+        24,
+        40,
+        57,
+        69,
+        56,
+        14,
+        17,
+        22,
+        29,
+        51,
+        87,
+        80,
+        62,
+        18,
+        22,
+        37,
+        56,
+        68,
+        109,
+        103,
+        77,
+        24,
+        35,
+        55,
+        64,
+        81,
+        104,
+        113,
+        92,
+        49,
+        64,
+        78,
+        87,
+        103,
+        121,
+        120,
+        101,
+        72,
+        92,
+        95,
+        98,
+        112,
+        100,
+        103,
+        99,
     ]
-)  # fmt: skip
+)
 
 
 def _tables() -> NDArray[np.int64]:
@@ -169,10 +230,15 @@ def _header(data: bytes, digest: str) -> FileFacts:
         tables = getattr(image, "quantization", None) or {}
         layers = getattr(image, "layer", None) or []
         return FileFacts(
-            "", digest, len(data), *image.size, str(image.format), image.mode,
+            "",
+            digest,
+            len(data),
+            *image.size,
+            str(image.format),
+            image.mode,
             jpeg_quality(tables[0]) if 0 in tables else math.nan,
             ",".join(f"{horizontal}x{vertical}" for _, horizontal, vertical, _ in layers),
-        )  # fmt: skip
+        )
 
 
 def jpeg_quality(table: Sequence[int]) -> float:

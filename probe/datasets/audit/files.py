@@ -21,20 +21,26 @@ def check_files(context: Context) -> Iterator[Finding | Measure]:
         broken = table[~table["problem"].isin(["", "missing"])]
         if len(missing):
             yield Finding(
-                "missing-file", ERROR, str(name),
+                "missing-file",
+                ERROR,
+                str(name),
                 f"{len(missing)} of {len(table)} images are not on disk; nothing stands in for "
                 "them, so evaluation and training stop there. Restore them, or take their rows "
                 "out of the table.",
-                len(missing), named(missing["path"]),
-            )  # fmt: skip
+                len(missing),
+                named(missing["path"]),
+            )
         if len(broken):
             yield Finding(
-                "unreadable-file", ERROR, str(name),
+                "unreadable-file",
+                ERROR,
+                str(name),
                 f"{len(broken)} of {len(table)} images cannot be decoded "
                 f"({broken['problem'].iloc[0]}). Restore them, or take their rows out of the "
                 "table.",
-                len(broken), named(broken["path"]),
-            )  # fmt: skip
+                len(broken),
+                named(broken["path"]),
+            )
         yield from _changed(str(name), table)
 
 
@@ -45,9 +51,12 @@ def _changed(name: str, table: pd.DataFrame) -> Iterator[Finding]:
     changed = known[known["digest"] != known["content"]]
     if len(changed):
         yield Finding(
-            "changed-file", WARNING, name,
+            "changed-file",
+            WARNING,
+            name,
             f"{len(changed)} of {len(table)} images are no longer those that the table was made "
             "of, so its fingerprint, and every result filed under it, is of other images. Make "
             "the dataset again.",
-            len(changed), named(changed["path"]),
-        )  # fmt: skip
+            len(changed),
+            named(changed["path"]),
+        )

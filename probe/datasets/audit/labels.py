@@ -81,31 +81,40 @@ def _against_paths(name: str, table: pd.DataFrame) -> Iterator[Finding]:
     examples = named(table["path"][wrong])
     if telling.sum() >= FEWEST and wrong.sum() >= MOST * telling.sum():
         yield Finding(
-            "inverted-labels", ERROR, name,
+            "inverted-labels",
+            ERROR,
+            name,
             f"The labels look inverted: {wrong.sum()} of {telling.sum()} paths that say real or "
             "fake say the opposite of the label. Here fake is 1; convert the source's convention "
             "(in a manifest with fake_label).",
-            int(wrong.sum()), examples,
-        )  # fmt: skip
+            int(wrong.sum()),
+            examples,
+        )
     else:
         yield Finding(
-            "label-against-path", WARNING, name,
+            "label-against-path",
+            WARNING,
+            name,
             f"{wrong.sum()} of {telling.sum()} paths that say real or fake say the opposite of the "
             "label. Look at them; here fake is 1.",
-            int(wrong.sum()), examples,
-        )  # fmt: skip
+            int(wrong.sum()),
+            examples,
+        )
 
 
 def _against_method(name: str, table: pd.DataFrame) -> Iterator[Finding]:
     wrong = table[(table["method"] == "real") != (table["label"] == REAL)]
     if len(wrong):
         yield Finding(
-            "label-against-method", ERROR, name,
+            "label-against-method",
+            ERROR,
+            name,
             f"{len(wrong)} of {len(table)} images have a label that contradicts their method: "
             'real images (0) have the method "real", fakes (1) that of their forgery. Correct '
             "the table.",
-            len(wrong), named(wrong["sample"]),
-        )  # fmt: skip
+            len(wrong),
+            named(wrong["sample"]),
+        )
 
 
 def _reals_with_traces(name: str, table: pd.DataFrame) -> Iterator[Finding]:
@@ -113,21 +122,27 @@ def _reals_with_traces(name: str, table: pd.DataFrame) -> Iterator[Finding]:
     swapped = reals[reals["source"] != ""]
     if len(swapped):
         yield Finding(
-            "real-with-source", ERROR, name,
+            "real-with-source",
+            ERROR,
+            name,
             f"{len(swapped)} images are labelled real and name whose face was put in or who "
             "drove it. Correct their labels, or empty the column source.",
-            len(swapped), named(swapped["sample"]),
-        )  # fmt: skip
+            len(swapped),
+            named(swapped["sample"]),
+        )
     masked = reals[reals["mask_file"] != ""]
     chosen = masked.iloc[draw_rows(masked, MASKS)]
     shown = chosen["sample"][[_shows(file) for file in chosen["mask_file"]]]
     if len(shown):
         yield Finding(
-            "real-with-mask", ERROR, name,
+            "real-with-mask",
+            ERROR,
+            name,
             f"{len(shown)} of {len(chosen)} masks of real images that were opened are not empty: "
             "they say that something was forged. Correct the labels or the masks.",
-            len(shown), named(shown),
-        )  # fmt: skip
+            len(shown),
+            named(shown),
+        )
 
 
 def _shows(file: str) -> bool:
@@ -144,7 +159,10 @@ def _both_labels(context: Context) -> Iterator[Finding]:
     if len(torn):
         count = torn["content"].nunique()
         yield Finding(
-            "label-conflict", ERROR, ", ".join(named(torn["dataset"])),
+            "label-conflict",
+            ERROR,
+            ", ".join(named(torn["dataset"])),
             f"{count} images stand, byte for byte, as real and as fake. Take out what is wrong.",
-            count, named(torn["path"]),
-        )  # fmt: skip
+            count,
+            named(torn["path"]),
+        )

@@ -28,12 +28,15 @@ def check_videos(context: Context) -> Iterator[Finding | Measure]:
         torn = _torn(rows, "key")
         if len(torn):
             yield Finding(
-                "leaked-video", ERROR, str(space),
+                "leaked-video",
+                ERROR,
+                str(space),
                 f"{torn['key'].nunique()} videos stand in several splits, {_between(torn)}: a "
                 "detector is tested on frames whose neighbours it was trained on. Put each video "
                 "into one split.",
-                torn["key"].nunique(), named(torn["video"]),
-            )  # fmt: skip
+                torn["key"].nunique(),
+                named(torn["video"]),
+            )
 
 
 def _torn(rows: pd.DataFrame, key: str) -> pd.DataFrame:
@@ -67,12 +70,15 @@ def check_identities(context: Context) -> Iterator[Finding | Measure]:
         if pairs:
             how += f"; {pairs} cross through a swap pair, whose face or movement is the other's"
         yield Finding(
-            "leaked-identity", ERROR, str(space),
+            "leaked-identity",
+            ERROR,
+            str(space),
             f"{people} persons stand in several splits, {_between(torn)} ({how}): a detector can "
             "know the face instead of the forgery. Divide by persons (`probe ingest --splits cut` "
             "or `seeded` does), or say that the split is not identity-disjoint.",
-            people, named(torn["person"]),
-        )  # fmt: skip
+            people,
+            named(torn["person"]),
+        )
 
 
 @CHECKS.register("shared-file")
@@ -84,11 +90,14 @@ def check_content(context: Context) -> Iterator[Finding | Measure]:
         yield from _same_splits(context.readable)
         count = torn["content"].nunique()
         yield Finding(
-            "shared-file", ERROR, ", ".join(named(torn["dataset"])),
+            "shared-file",
+            ERROR,
+            ", ".join(named(torn["dataset"])),
             f"{count} images stand, byte for byte, in several splits, {_between(torn)}: what is "
             "tested on was trained on. Keep each image in one split.",
-            count, named(torn["path"]),
-        )  # fmt: skip
+            count,
+            named(torn["path"]),
+        )
         yield from _same_reals(context.readable)
     left = files[~files["content"].isin(torn["content"])]
     shared = left[left.groupby("content")["space"].transform("nunique") > 1]
@@ -96,12 +105,15 @@ def check_content(context: Context) -> Iterator[Finding | Measure]:
         names = named(shared["dataset"])
         count = shared["content"].nunique()
         yield Finding(
-            "shared-file", WARNING, ", ".join(names),
+            "shared-file",
+            WARNING,
+            ", ".join(names),
             f"{count} images stand, byte for byte, in several datasets: results on {names[0]} and "
             f"{names[1] if len(names) > 1 else 'another'} are not independent of each other. "
             "Count them once where datasets are compared.",
-            count, named(shared["path"]),
-        )  # fmt: skip
+            count,
+            named(shared["path"]),
+        )
 
 
 def _same_splits(table: pd.DataFrame) -> Iterator[Finding]:
@@ -115,12 +127,14 @@ def _same_splits(table: pd.DataFrame) -> Iterator[Finding]:
             share = len(both) / min(len(contents[a]), len(contents[b]))
             if share >= SAME:
                 yield Finding(
-                    f"{a}-equals-{b}", ERROR, str(space),
+                    f"{a}-equals-{b}",
+                    ERROR,
+                    str(space),
                     f"{a} and {b} are the same images ({share:.0%} of the smaller): a checkpoint "
                     f"chosen on {a} has been chosen on {b}. Make another {a}, for example out of "
                     "train, by persons.",
                     len(both),
-                )  # fmt: skip
+                )
 
 
 def _same_reals(table: pd.DataFrame) -> Iterator[Finding]:
@@ -130,9 +144,12 @@ def _same_reals(table: pd.DataFrame) -> Iterator[Finding]:
         share = torn["content"].nunique() / max(rows["content"].nunique(), 1)
         if share >= SAME:
             yield Finding(
-                "same-reals", ERROR, str(space),
+                "same-reals",
+                ERROR,
+                str(space),
                 f"{share:.0%} of the real images stand in several splits, {_between(torn)}: only "
                 "the fakes were divided, and a detector can know every real image by heart. "
                 "Divide real videos like fakes.",
-                torn["content"].nunique(), named(torn["path"]),
-            )  # fmt: skip
+                torn["content"].nunique(),
+                named(torn["path"]),
+            )

@@ -23,10 +23,25 @@ __all__ = ["audit"]
 VERSION = 3
 
 _COLUMNS = (
-    "sample", "dataset", "split", "label", "method", "video", "identity", "source", "driver",
-    "path", "mask", "digest", "crop_side", "source_width", "source_height", "source_codec",
-    "source_bitrate", "source_fps",
-)  # fmt: skip
+    "sample",
+    "dataset",
+    "split",
+    "label",
+    "method",
+    "video",
+    "identity",
+    "source",
+    "driver",
+    "path",
+    "mask",
+    "digest",
+    "crop_side",
+    "source_width",
+    "source_height",
+    "source_codec",
+    "source_bitrate",
+    "source_fps",
+)
 
 
 def audit(

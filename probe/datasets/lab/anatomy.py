@@ -12,14 +12,29 @@ __all__ = ["FACE_REGIONS", "face_regions"]
 
 #: What `face_regions` counts by; the background is −1.
 FACE_REGIONS = (
-    "eyes", "brows", "nose", "mouth", "cheeks", "forehead", "chin", "ears", "hair", "neck",
-)  # fmt: skip
+    "eyes",
+    "brows",
+    "nose",
+    "mouth",
+    "cheeks",
+    "forehead",
+    "chin",
+    "ears",
+    "hair",
+    "neck",
+)
 
 #: Parts of the head's surface that are a region as they are; skin is divided.
 PARTS = {
-    "eyes": "eyes", "eyelids": "eyes", "brows": "brows", "lips": "mouth", "mouth": "mouth",
-    "ears": "ears", "scalp": "hair", "neck": "neck",
-}  # fmt: skip
+    "eyes": "eyes",
+    "eyelids": "eyes",
+    "brows": "brows",
+    "lips": "mouth",
+    "mouth": "mouth",
+    "ears": "ears",
+    "scalp": "hair",
+    "neck": "neck",
+}
 
 #: Heights on the mean head, decimetres above the middle between the eyes: where the forehead
 #: begins, the line between the lips and the nose's base, and the lower edge of the jaw.

@@ -114,9 +114,12 @@ def masks_of(target: Rendering, forgery: Forgery) -> Masks:
 
 
 def compose(
-    target: Rendering, content: Floats, forgery: Forgery,
-    doses: Mapping[str, float], rng: np.random.Generator,
-) -> tuple[Floats, NDArray[np.bool_]]:  # fmt: skip
+    target: Rendering,
+    content: Floats,
+    forgery: Forgery,
+    doses: Mapping[str, float],
+    rng: np.random.Generator,
+) -> tuple[Floats, NDArray[np.bool_]]:
     """Put forged content into a frame.
 
     Parameters
@@ -259,9 +262,14 @@ def _halo(i: Floats, m: Masks, dose: float, decode: float, rng: np.random.Genera
 
 #: Applied to the content before it is put in.
 BEFORE: dict[str, Artefact] = {
-    "warp": _warp, "resampling": _resampling, "colour": _colour, "transfer": _transfer,
-    "smoothing": _smoothing, "lowpass": _lowpass, "checkerboard": _checkerboard,
-}  # fmt: skip
+    "warp": _warp,
+    "resampling": _resampling,
+    "colour": _colour,
+    "transfer": _transfer,
+    "smoothing": _smoothing,
+    "lowpass": _lowpass,
+    "checkerboard": _checkerboard,
+}
 #: Applied to the frame after that.
 AFTER: dict[str, Artefact] = {"feather": _feather, "seam": _seam, "halo": _halo}
 

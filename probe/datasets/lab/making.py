@@ -158,9 +158,13 @@ def open_lab(
 
 
 def _plan(
-    size: int, identities: int | None, seed: int, datasets: Sequence[str],
-    doses: Mapping[str, float] | None, counts: Mapping[str, int] | None,
-) -> dict[str, Any]:  # fmt: skip
+    size: int,
+    identities: int | None,
+    seed: int,
+    datasets: Sequence[str],
+    doses: Mapping[str, float] | None,
+    counts: Mapping[str, int] | None,
+) -> dict[str, Any]:
     _check_choice(datasets, counts or COUNTS)
     if size < 32 or size % 2:
         raise DatasetError(f"size={size} was given; allowed are even numbers from 32.")
@@ -173,10 +177,14 @@ def _plan(
         )
     check_doses(doses or {}, *datasets)
     return {
-        "size": size, "identities": identities, "seed": seed, "datasets": list(datasets),
-        "doses": dict(doses or {}), "counts": {s: (counts or COUNTS).get(s, 0) for s in SPLITS},
+        "size": size,
+        "identities": identities,
+        "seed": seed,
+        "datasets": list(datasets),
+        "doses": dict(doses or {}),
+        "counts": {s: (counts or COUNTS).get(s, 0) for s in SPLITS},
         "version": version("deepfake-probe"),
-    }  # fmt: skip
+    }
 
 
 def _check_choice(datasets: Sequence[str], counts: Mapping[str, int]) -> None:
@@ -262,10 +270,13 @@ def _make_frame(job: _Job, number: int) -> Iterator[dict[str, Any]]:
         digest = _write_png(job.root / path, image[..., ::-1])
         yield {
             **_row(clip, number, label),
-            "sample": ids[label], "pair": ids[1 - label], "path": path,
-            "mask": mask if label == FAKE else "", "digest": digest,
+            "sample": ids[label],
+            "pair": ids[1 - label],
+            "path": path,
+            "mask": mask if label == FAKE else "",
+            "digest": digest,
             **{f"dose_{name}": doses[name] if label == FAKE else 0.0 for name in ARTEFACTS},
-        }  # fmt: skip
+        }
 
 
 def _row(clip: Clip, number: int, label: int) -> dict[str, Any]:
@@ -274,12 +285,16 @@ def _row(clip: Clip, number: int, label: int) -> dict[str, Any]:
     driven = "expression" in FORGERIES[clip.dataset].doses
     fake = label == FAKE
     return {
-        "dataset": clip.dataset, "split": clip.split, "label": label,
+        "dataset": clip.dataset,
+        "split": clip.split,
+        "label": label,
         "method": clip.dataset if fake else "real",
         "video": f"{clip.split}-{clip.video:04d}-{'fake' if fake else 'real'}",
-        "identity": target, "source": other if fake and swapped else "",
-        "driver": other if fake and driven else target, "frame": number,
-    }  # fmt: skip
+        "identity": target,
+        "source": other if fake and swapped else "",
+        "driver": other if fake and driven else target,
+        "frame": number,
+    }
 
 
 def _write_png(path: Path, image: NDArray[np.uint8]) -> str:
@@ -297,10 +312,12 @@ def _write(path: Path, content: bytes) -> None:
 
 def _card(plan: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "layout": "lab", "plan": dict(plan), "simulated": True,
+        "layout": "lab",
+        "plan": dict(plan),
+        "simulated": True,
         "label_convention": "0 real, 1 fake, by construction",
         "crop": {"rule": "rendered as a crop of margin 1.3; nothing is cut", "size": plan["size"]},
         "licence": "CC0-1.0 (head shapes: MakeHuman, CC0); nobody's likeness",
         "forgeries": {name: dict(FORGERIES[name].doses) for name in plan["datasets"]},
         "frames_per_video": FRAMES,
-    }  # fmt: skip
+    }

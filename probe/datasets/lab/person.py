@@ -15,21 +15,45 @@ Floats = NDArray[np.float64]
 
 #: Facial actions that a talking, looking face makes, and how strong they get.
 ACTIONS = {
-    "jawOpen": 0.35, "mouthSmileLeft": 0.6, "mouthSmileRight": 0.6, "browInnerUp": 0.6,
-    "mouthFunnel": 0.35, "mouthPucker": 0.3, "mouthStretchLeft": 0.4, "mouthStretchRight": 0.4,
-    "mouthFrownLeft": 0.4, "mouthFrownRight": 0.4, "browDownLeft": 0.5, "browDownRight": 0.5,
-    "eyeSquintLeft": 0.5, "eyeSquintRight": 0.5, "cheekPuff": 0.25,
-}  # fmt: skip
+    "jawOpen": 0.35,
+    "mouthSmileLeft": 0.6,
+    "mouthSmileRight": 0.6,
+    "browInnerUp": 0.6,
+    "mouthFunnel": 0.35,
+    "mouthPucker": 0.3,
+    "mouthStretchLeft": 0.4,
+    "mouthStretchRight": 0.4,
+    "mouthFrownLeft": 0.4,
+    "mouthFrownRight": 0.4,
+    "browDownLeft": 0.5,
+    "browDownRight": 0.5,
+    "eyeSquintLeft": 0.5,
+    "eyeSquintRight": 0.5,
+    "cheekPuff": 0.25,
+}
 
 #: Share of the other's skin tone that a swap brings along.
 KEPT_TONE = 0.15
 
 SKINS = np.array(
-    [[0.80, 0.64, 0.56], [0.75, 0.58, 0.49], [0.67, 0.50, 0.41], [0.54, 0.39, 0.31],
-     [0.41, 0.29, 0.23], [0.83, 0.69, 0.62]]
-)  # fmt: skip
-HAIRS = np.array([[0.08, 0.06, 0.05], [0.20, 0.13, 0.08], [0.33, 0.23, 0.14], [0.47, 0.38, 0.27],
-                  [0.36, 0.35, 0.34]])  # fmt: skip
+    [
+        [0.80, 0.64, 0.56],
+        [0.75, 0.58, 0.49],
+        [0.67, 0.50, 0.41],
+        [0.54, 0.39, 0.31],
+        [0.41, 0.29, 0.23],
+        [0.83, 0.69, 0.62],
+    ]
+)
+HAIRS = np.array(
+    [
+        [0.08, 0.06, 0.05],
+        [0.20, 0.13, 0.08],
+        [0.33, 0.23, 0.14],
+        [0.47, 0.38, 0.27],
+        [0.36, 0.35, 0.34],
+    ]
+)
 IRISES = np.array([[0.25, 0.16, 0.09], [0.33, 0.24, 0.13], [0.30, 0.38, 0.42], [0.29, 0.36, 0.25]])
 
 
@@ -92,12 +116,16 @@ def draw_person(rng: np.random.Generator) -> Person:
     # Colours are given as they look on a screen, and kept as linear light.
     skin, lips, hair, iris = (np.clip(c, 0, 1) ** 2.2 for c in (skin, lips, hair, iris))
     return Person(
-        shape, skin, lips, hair, iris,
+        shape,
+        skin,
+        lips,
+        hair,
+        iris,
         texture=rng.normal(0, 1, (64, 64)),
         brow=rng.uniform(0.75, 1.3),
         hairline=rng.uniform(0.62, 0.78),
         volume=rng.uniform(0.06, 0.16),
-    )  # fmt: skip
+    )
 
 
 def draw_motion(rng: np.random.Generator, frames: int) -> list[Motion]:

@@ -154,9 +154,14 @@ def _albedo(
 
 
 def _paint_brows(
-    colour: Floats, person: Person, x: Floats, y: Floats, z: Floats,
-    region: NDArray[np.int64], basis: HeadBasis,
-) -> None:  # fmt: skip
+    colour: Floats,
+    person: Person,
+    x: Floats,
+    y: Floats,
+    z: Floats,
+    region: NDArray[np.int64],
+    basis: HeadBasis,
+) -> None:
     # Beyond these bounds the weight is below the precision of the colours.
     near = (np.abs(x) < 0.61) & (np.abs(z - 0.26) < 0.27) & (y < 0.3)
     near &= region != basis.region("eyes")
@@ -186,9 +191,13 @@ def _paint_eyes(
 
 
 def _paint_hair(
-    colour: Floats, gloss: Floats, person: Person, where: Floats,
-    region: NDArray[np.int64], basis: HeadBasis,
-) -> None:  # fmt: skip
+    colour: Floats,
+    gloss: Floats,
+    person: Person,
+    where: Floats,
+    region: NDArray[np.int64],
+    basis: HeadBasis,
+) -> None:
     skin = (region == basis.region("skin")) | (region == basis.region("scalp"))
     x, y, z = where.T
     edge = _hair(where, person) + 0.025 * _grain(person.texture, 3 * x, 3 * z + y)
@@ -205,9 +214,14 @@ def _grain(texture: Floats, u: Floats, v: Floats) -> Floats:
 
 
 def _lit(
-    albedo: Floats, gloss: Floats, normal: Floats, where: Floats,
-    region: NDArray[np.int64], basis: HeadBasis, scene: Scene,
-) -> Floats:  # fmt: skip
+    albedo: Floats,
+    gloss: Floats,
+    normal: Floats,
+    where: Floats,
+    region: NDArray[np.int64],
+    basis: HeadBasis,
+    scene: Scene,
+) -> Floats:
     """Lambert's law softened at the terminator, a highlight, and shade in hollows."""
     # Camera space: x right, y away from the viewer, z up; the light's y points to the viewer.
     towards = scene.light * np.array([1.0, -1.0, 1.0])

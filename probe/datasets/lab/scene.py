@@ -94,12 +94,15 @@ def draw_scene(domain: Domain, rng: np.random.Generator, size: int) -> Scene:
     colour = np.array([1 + 0.12 * warmth, 1.0, 1 - 0.12 * warmth])
     ambient = rng.uniform(*domain.ambient)
     return Scene(
-        light, colour, ambient, key=rng.uniform(1.35, 1.6) - ambient,
+        light,
+        colour,
+        ambient,
+        key=rng.uniform(1.35, 1.6) - ambient,
         background=_background(domain.background, rng, size),
         cloth=(rng.uniform(0.0, 0.18, 3) + rng.uniform(0.12, 0.5)) ** 2.2,
         zoom=rng.uniform(0.92, 1.06),
         shift=(float(rng.uniform(-0.03, 0.03)), float(rng.uniform(-0.03, 0.03))),
-    )  # fmt: skip
+    )
 
 
 def _background(kind: str, rng: np.random.Generator, size: int) -> Floats:

@@ -38,13 +38,19 @@ def make_clean(root: Path, name: str = "clean") -> Dataset:
                     save(root / path, picture(seed))
                     rows.append(
                         {
-                            "sample": f"{name}-{path}", "dataset": name, "split": split,
-                            "label": label, "method": name if label else "real",
-                            "video": f"{split}{person}", "identity": f"{split}{person}",
+                            "sample": f"{name}-{path}",
+                            "dataset": name,
+                            "split": split,
+                            "label": label,
+                            "method": name if label else "real",
+                            "video": f"{split}{person}",
+                            "identity": f"{split}{person}",
                             "source": f"{split}{(person + 1) % persons}" if label else "",
-                            "frame": frame, "path": path, "mask": "",
+                            "frame": frame,
+                            "path": path,
+                            "mask": "",
                         }
-                    )  # fmt: skip
+                    )
     return Dataset(name, Samples(pd.DataFrame(rows)), root)
 
 

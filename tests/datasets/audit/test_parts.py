@@ -17,9 +17,11 @@ from probe.datasets.audit.labels import said_by_path
 
 @settings(max_examples=60, deadline=None)
 @given(
-    n=st.integers(0, 40), sides=st.integers(1, 4), radius=st.integers(0, 12),
+    n=st.integers(0, 40),
+    sides=st.integers(1, 4),
+    radius=st.integers(0, 12),
     seed=st.integers(0, 1000),
-)  # fmt: skip
+)
 def test_near_pairs_are_those_of_brute_force(n: int, sides: int, radius: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     centres = rng.integers(0, 2, (5, 64))
@@ -57,11 +59,16 @@ def test_the_quality_of_a_jpeg_is_read_off_its_tables(quality: int) -> None:
 @pytest.mark.parametrize(
     ("path", "label"),
     [
-        ("train/real/1.png", 0), ("train/fake/1.png", 1), ("Celeb-real/id0_0000/1.png", 0),
-        ("Celeb-synthesis/id0_id1_0000/1.png", 1), ("crops/deepfakes/000_003/1.png", 1),
-        ("deepfakes/test/real/1.png", 0), ("crops/youtube/000/1.png", None),
-        ("really/refaked/1.png", None), ("images/face/realism.png", None),
+        ("train/real/1.png", 0),
+        ("train/fake/1.png", 1),
+        ("Celeb-real/id0_0000/1.png", 0),
+        ("Celeb-synthesis/id0_id1_0000/1.png", 1),
+        ("crops/deepfakes/000_003/1.png", 1),
+        ("deepfakes/test/real/1.png", 0),
+        ("crops/youtube/000/1.png", None),
+        ("really/refaked/1.png", None),
+        ("images/face/realism.png", None),
     ],
-)  # fmt: skip
+)
 def test_a_path_says_what_an_image_is(path: str, label: int | None) -> None:
     assert said_by_path(path) == label

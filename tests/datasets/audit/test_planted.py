@@ -154,9 +154,10 @@ def test_a_few_wrong_labels(clean: Dataset) -> None:
 
     found = checks(look(changed(clean, wrong)))
     assert found == {
-        "label-against-path": "warning", "label-against-method": "error",
+        "label-against-path": "warning",
+        "label-against-method": "error",
         "real-with-source": "error",
-    }  # fmt: skip
+    }
 
 
 def test_one_image_with_both_labels(clean: Dataset) -> None:

@@ -32,9 +32,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {
-        str(file.relative_to(folder)): file.read_bytes()
-        for file in sorted(folder.rglob("*.png"))
-    }  # fmt: skip
+        str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*.png"))
+    }
 
 
 def test_two_workers_write_the_same_bytes(small: Dataset, tmp_path: Path) -> None:
@@ -149,9 +148,13 @@ def test_poisson_blending_keeps_the_forged_face(video: int) -> None:
 
 def test_an_artefact_switched_off_is_off_everywhere(tmp_path: Path) -> None:
     data = make(
-        tmp_path, size=SIZE, counts={"test": 8}, datasets=["neuraltextures"],
-        doses={"checkerboard": 0.0}, workers=1,
-    )  # fmt: skip
+        tmp_path,
+        size=SIZE,
+        counts={"test": 8},
+        datasets=["neuraltextures"],
+        doses={"checkerboard": 0.0},
+        workers=1,
+    )
     table = data.samples.table
     assert (table["dose_checkerboard"] == 0).all()
     assert (table.loc[table["label"] == 1, "dose_lowpass"] > 0).all()
@@ -159,13 +162,20 @@ def test_an_artefact_switched_off_is_off_everywhere(tmp_path: Path) -> None:
 
 def test_a_dose_counts_only_for_methods_that_have_the_artefact(tmp_path: Path) -> None:
     data = make(
-        tmp_path, size=SIZE, counts={"test": 8}, datasets=["dfd", "faceswap"],
-        doses={"seam": 1.0}, workers=1,
-    )  # fmt: skip
+        tmp_path,
+        size=SIZE,
+        counts={"test": 8},
+        datasets=["dfd", "faceswap"],
+        doses={"seam": 1.0},
+        workers=1,
+    )
     doses = data.samples.table.groupby(["dataset", "label"])["dose_seam"].unique().map(list)
     assert doses.to_dict() == {
-        ("dfd", 0): [0.0], ("dfd", 1): [0.0], ("faceswap", 0): [0.0], ("faceswap", 1): [1.0]
-    }  # fmt: skip
+        ("dfd", 0): [0.0],
+        ("dfd", 1): [0.0],
+        ("faceswap", 0): [0.0],
+        ("faceswap", 1): [1.0],
+    }
 
 
 def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
