@@ -49,11 +49,11 @@ class Selection:
         Of the zero-shot matrix.
     measure : str
         Measure of separability that is followed through the layers.
-    embedding, colour, sample : str
-        Kind of the picture of a layer, what its points are coloured by, and the token of the image
+    embedding, color, sample : str
+        Kind of the picture of a layer, what its points are colored by, and the token of the image
         that is picked in it.
-    artefact : str
-        Artefact whose dose is turned.
+    artifact : str
+        Artifact whose dose is turned.
     units : str
         Numbers of a set of units, separated by commas; see `unit_set`.
     methods : str
@@ -85,9 +85,9 @@ class Selection:
     level: str = ""
     measure: str = ""
     embedding: str = ""
-    colour: str = ""
+    color: str = ""
     sample: str = ""
-    artefact: str = ""
+    artifact: str = ""
     units: str = ""
     methods: str = ""
     images: str = ""

@@ -24,7 +24,7 @@ WORDS = {
     "": ("cannot", "be read"),
 }
 
-#: Drawn in greys that stand out from light and dark pages alike.
+#: Drawn in grays that stand out from light and dark pages alike.
 PLACEHOLDER = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 256 256" font-size="25"
  font-family="sans-serif" text-anchor="middle" fill="#7d828a"><title>{why}</title>
 <rect x="3" y="3" width="250" height="250" rx="8" fill="#7d828a" fill-opacity="0.1"

@@ -255,9 +255,9 @@ def _walk(visitor: Visitor, rng: np.random.Generator, size: Size, pause: float) 
     rest()
     visitor.change(**{f"{ids.DETECTOR}.value": DETECTORS[1 + int(rng.integers(2))]})
     visitor.open("/separability", f"?{detector}&layer={LAYER}")
-    for embedding, colour in (("umap", "dataset"), ("tsne", "score"), ("pca", "unit")):
+    for embedding, color in (("umap", "dataset"), ("tsne", "score"), ("pca", "unit")):
         rest()
-        query = f"?{detector}&layer={LAYER}&embedding={embedding}&colour={colour}"
+        query = f"?{detector}&layer={LAYER}&embedding={embedding}&color={color}"
         visitor.open("/separability", f"{query}&unit={int(rng.integers(size.stored))}")
     for layer in ("stage1", "stage2"):
         rest()

@@ -123,9 +123,9 @@ def _hash(image: Image.Image) -> np.uint64:
 
 def _thumb(image: Image.Image) -> NDArray[np.float64]:
     small = image.convert("L").resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BILINEAR)
-    grey = np.asarray(small, dtype=np.float64).ravel()
-    grey = grey - grey.mean()
-    return grey / max(float(np.linalg.norm(grey)), 1e-12)
+    gray = np.asarray(small, dtype=np.float64).ravel()
+    gray = gray - gray.mean()
+    return gray / max(float(np.linalg.norm(gray)), 1e-12)
 
 
 def all_pairs(

@@ -105,13 +105,13 @@ def measure(name: str, data: Dataset, size: int, repeats: int) -> Measured:
 def _step(name: str, size: int) -> Callable[[torch.Tensor, torch.Tensor], float]:
     module = load_detector(name, input_size=size).module.train()
     recipe = find_architecture(name).recipe
-    optimiser = torch.optim.Adam(module.parameters(), lr=recipe.rate)
+    optimizer = torch.optim.Adam(module.parameters(), lr=recipe.rate)
 
     def step(images: torch.Tensor, labels: torch.Tensor) -> float:
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         loss = torch.nn.functional.binary_cross_entropy_with_logits(module(images), labels)
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         return float(loss.detach())
 
     return step

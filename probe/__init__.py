@@ -1,7 +1,7 @@
 """An interpretability workbench for deepfake detectors.
 
-Samples flow through an instrumented detector into a labelled store; every finding is a small
-labelled table computed from the store. Heavy packages are imported on first use.
+Samples flow through an instrumented detector into a labeled store; every finding is a small
+labeled table computed from the store. Heavy packages are imported on first use.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class NoSetsError(ProbeError):
 METRICS = ("accuracy", "auroc")
 
 #: A random set takes each unit from among this many that are nearest in |weight| × range.
-NEIGHBOURS = 8
+NEIGHBORS = 8
 
 #: Bytes of states at the tap that are held, of all datasets together.
 MEMORY = 1 << 28
@@ -293,7 +293,7 @@ def matched_sets(
     -------
     numpy.ndarray
         Shape (count, units), bool. In random order each chosen unit is replaced by one of its
-        nearest neighbours in log size that are not chosen and not taken. Where fewer units are
+        nearest neighbors in log size that are not chosen and not taken. Where fewer units are
         left than chosen, chosen ones may be drawn too, which makes the comparison conservative.
         Of units that are equally near, those of lower number come first.
     """
@@ -301,7 +301,7 @@ def matched_sets(
     free = np.flatnonzero(np.ones_like(chosen) if 2 * chosen.sum() > len(chosen) else ~chosen)
     each = np.flatnonzero(chosen)
     # How many are left to choose from is known before any is drawn, so draws come at once.
-    left = np.minimum(NEIGHBOURS, len(free) - np.arange(len(each)))
+    left = np.minimum(NEIGHBORS, len(free) - np.arange(len(each)))
     sides = [_Side(place, free, each, sign) for sign in (-1, 1)]
     out = np.zeros((count, len(chosen)), dtype=bool)
     for row in out:

@@ -15,7 +15,7 @@ from probe.neurons.ablated import BOTH_HALVES, MEAN
 from probe.run import RunFolder
 from probe.tables import export_frame
 
-__all__ = ["VERDICTS", "Claim", "Judgement", "judge_claims", "judge_tables", "write_claims"]
+__all__ = ["VERDICTS", "Claim", "Judgment", "judge_claims", "judge_tables", "write_claims"]
 
 SUPPORTED, REFUTED, MIXED, OPEN = VERDICTS = (
     "supported",
@@ -34,7 +34,7 @@ CHANCE, ALPHA = 0.5, 0.05
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Judgment:
     """What one part of a claim is found to be, of one detector.
 
     Attributes
@@ -75,7 +75,7 @@ class Claim:
         What is measured here in its place.
     rule : tuple of str
         How verdicts are reached, in sentences.
-    judgements : tuple of Judgement
+    judgments : tuple of Judgment
         By part and detector.
     verdicts : mapping
         Detector to the verdict on the claim.
@@ -88,7 +88,7 @@ class Claim:
     paper: str
     ours: str
     rule: tuple[str, ...]
-    judgements: tuple[Judgement, ...]
+    judgments: tuple[Judgment, ...]
     verdicts: Mapping[str, str]
     value: tuple[str, str]
 
@@ -97,9 +97,9 @@ class Claim:
         """The verdict over all detectors: theirs where those that can be judged agree."""
         return combined(list(self.verdicts.values()))
 
-    def of(self, label: str) -> tuple[Judgement, ...]:
-        """Return the judgements of one detector."""
-        return tuple(one for one in self.judgements if one.of == label)
+    def of(self, label: str) -> tuple[Judgment, ...]:
+        """Return the judgments of one detector."""
+        return tuple(one for one in self.judgments if one.of == label)
 
     def summary(self) -> str:
         """Say the verdict, for how many detectors it holds, and how large the effect is."""
@@ -118,7 +118,7 @@ class Claim:
     def _range(self) -> str:
         """Say the median over detectors and their range; no pooled p, since they share images."""
         part, what = self.value
-        values = [one.value for one in self.judgements if one.part == part]
+        values = [one.value for one in self.judgments if one.part == part]
         known = [value for value in values if np.isfinite(value)]
         if not known:
             return ""
@@ -129,12 +129,12 @@ class Claim:
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row a part and detector: verdict, value, interval, null and sentence."""
-        rows = [{"claim": self.key, **vars(one)} for one in self.judgements]
+        rows = [{"claim": self.key, **vars(one)} for one in self.judgments]
         whole = [
             {"claim": self.key, "part": "claim", "of": label, "verdict": verdict, "sentence": ""}
             for label, verdict in self.verdicts.items()
         ]
-        columns = ["claim", *Judgement.__dataclass_fields__]
+        columns = ["claim", *Judgment.__dataclass_fields__]
         return pd.DataFrame(rows + whole, columns=columns)
 
 
@@ -257,18 +257,18 @@ def _generalization(
             "are too few for an interval, or where the detector is not above chance (AUROC .5) at "
             "home: nothing is there to generalize.",
         ),
-        judgements=tuple(found),
+        judgments=tuple(found),
         verdicts={one.of: one.verdict for one in found},
         value=(_AWAY, "AUROC lost away from home"),
     )
 
 
-def _away(frame: pd.DataFrame, label: str) -> Judgement:
+def _away(frame: pd.DataFrame, label: str) -> Judgment:
     rows = frame[frame["detector"] == label]
     mean = _one(rows, dataset=MEAN)
     if mean is None or not np.isfinite(mean["lost_low"]):
         reasons = [one for one in dict.fromkeys(rows["reason"]) if one]
-        return Judgement(_AWAY, label, OPEN, f"{'; '.join(reasons) or 'not evaluated'}.")
+        return Judgment(_AWAY, label, OPEN, f"{'; '.join(reasons) or 'not evaluated'}.")
     each = rows[(rows["dataset"] != MEAN) & rows["all_low"].notna()]
     falls = list(each.loc[each["all_low"] > MARGIN, "dataset"])
     holds = list(each.loc[each["all_high"] < MARGIN, "dataset"])
@@ -288,7 +288,7 @@ def _away(frame: pd.DataFrame, label: str) -> Judgement:
     if mean["home_low"] <= CHANCE:
         verdict = OPEN
         sentence += " At home it is not above chance: nothing is there to generalize."
-    return Judgement(
+    return Judgment(
         _AWAY,
         label,
         verdict,
@@ -312,7 +312,7 @@ _SPECIFIC, _ALIKE, _TELLING = "specific to the method", "maps of variants", "dis
 def _artifacts(
     tables: Mapping[str, pd.DataFrame], detectors: list[str], layers: Mapping[str, str]
 ) -> Claim:
-    found: list[Judgement] = []
+    found: list[Judgment] = []
     verdicts = {}
     alike = {
         str(name): _maps(tables["similarity"], str(name))
@@ -348,24 +348,24 @@ def _artifacts(
             "The claim, of a detector: as the first two parts, and the third where it can be said, "
             "if they agree; else mixed. It cannot be said where one of the first two cannot.",
         ),
-        judgements=(*found, *alike.values()),
+        judgments=(*found, *alike.values()),
         verdicts=verdicts,
         value=(_SPECIFIC, "Share that is specific to single methods"),
     )
 
 
-def _both(parts: Sequence[Judgement], alike: Judgement | None) -> str:
+def _both(parts: Sequence[Judgment], alike: Judgment | None) -> str:
     """Combine the two halves of the claim, and the maps where they say something."""
     if any(one.verdict == OPEN for one in parts):
         return OPEN
     return combined([one.verdict for one in [*parts, *([alike] if alike else [])]])
 
 
-def _specific(frame: pd.DataFrame, label: str, layer: str) -> Judgement:
+def _specific(frame: pd.DataFrame, label: str, layer: str) -> Judgment:
     row = _layer_row(frame[frame["detector"] == label], layer)
     if row is None or not np.isfinite(row["specific_low"]):
         why = "not computed in this run" if row is None else row["reason"]
-        return Judgement(_SPECIFIC, label, OPEN, f"{why or 'not computed in this run'}.")
+        return Judgment(_SPECIFIC, label, OPEN, f"{why or 'not computed in this run'}.")
     span = _span(row["specific_share"], row["specific_low"], row["specific_high"])
     told = _span(row["method_accuracy"], row["method_low"], row["method_high"])
     sentence = (
@@ -375,7 +375,7 @@ def _specific(frame: pd.DataFrame, label: str, layer: str) -> Judgement:
     )
     side = _side(row["specific_low"], row["specific_high"], HALF)
     verdict = {"above": SUPPORTED, "below": REFUTED, "across": OPEN}[side]
-    return Judgement(
+    return Judgment(
         _SPECIFIC,
         label,
         verdict,
@@ -396,12 +396,12 @@ def _layer_row(rows: pd.DataFrame, layer: str) -> pd.Series | None:
     return own.iloc[0] if len(own) else known.iloc[-1]
 
 
-def _telling(tables: Mapping[str, pd.DataFrame], label: str, layer: str) -> Judgement:
+def _telling(tables: Mapping[str, pd.DataFrame], label: str, layer: str) -> Judgment:
     frame = tables["separability"]
     rows = frame[frame["detector"] == label]
     mean = _layer_row(rows[rows["dataset"] == MEAN], layer)
     if mean is None or not np.isfinite(mean["probe_low"]):
-        return Judgement(_TELLING, label, OPEN, f"{_why_no_probe(rows, mean)}.")
+        return Judgment(_TELLING, label, OPEN, f"{_why_no_probe(rows, mean)}.")
     away = rows[
         (rows["layer"] == mean["layer"]) & (rows["dataset"] != MEAN) & ~rows["seen"].eq(True)
     ]
@@ -415,7 +415,7 @@ def _telling(tables: Mapping[str, pd.DataFrame], label: str, layer: str) -> Judg
     )
     side = _side(mean["probe_low"], mean["probe_high"], HALFWAY)
     verdict = {"above": REFUTED, "below": SUPPORTED, "across": OPEN}[side]
-    return Judgement(
+    return Judgment(
         _TELLING,
         label,
         verdict,
@@ -438,12 +438,12 @@ def _why_no_probe(rows: pd.DataFrame, mean: pd.Series | None) -> str:
     return "no dataset was probed that it was not trained on"
 
 
-def _maps(frame: pd.DataFrame, name: str) -> Judgement:
+def _maps(frame: pd.DataFrame, name: str) -> Judgment:
     rows = frame[(frame["architecture"] == name) & (frame["mode"] == "corrected")]
     known = rows[rows["mean"].notna()]
     if not len(known):
         why = next((one for one in rows["reason"] if one), "not computed in this run")
-        return Judgement(_ALIKE, name, OPEN, f"{why}.")
+        return Judgment(_ALIKE, name, OPEN, f"{why}.")
     row = known.iloc[-1]
     bins = ", ".join(
         f"{int(row[f'count_{name}'])} {text}"
@@ -457,7 +457,7 @@ def _maps(frame: pd.DataFrame, name: str) -> Judgement:
         f"fakes {bins}."
     )
     verdict, more = _against_seeds(row)
-    return Judgement(
+    return Judgment(
         _ALIKE,
         name,
         verdict,
@@ -491,7 +491,7 @@ _TEST, _COUNT, _WITHOUT = "test", "count", "ablation"
 def _neurons(
     tables: Mapping[str, pd.DataFrame], detectors: list[str], layers: Mapping[str, str]
 ) -> Claim:
-    found: list[Judgement] = []
+    found: list[Judgment] = []
     verdicts: dict[str, str] = {}
     for label in detectors:
         rows = tables["universality"]
@@ -523,7 +523,7 @@ def _neurons(
             f"Each of {tried} ablations is tested at 5 %: {ALPHA * tried:.1f} would pass by chance "
             "if no set mattered.",
         ),
-        judgements=tuple(found),
+        judgments=tuple(found),
         verdicts=verdicts,
         value=(_WITHOUT, "AUROC lost beyond matched random sets"),
     )
@@ -535,10 +535,10 @@ def _universal(test: str, without: str) -> str:
     return {SUPPORTED: SUPPORTED, REFUTED: MIXED}.get(without, OPEN)
 
 
-def _tested(rows: pd.DataFrame, label: str) -> Judgement:
+def _tested(rows: pd.DataFrame, label: str) -> Judgment:
     if not len(rows) or not np.isfinite(rows["universal"].iloc[0]):
         why = rows["reason"].iloc[0] if len(rows) else ""
-        return Judgement(_TEST, label, OPEN, f"{why or 'not computed in this run'}.")
+        return Judgment(_TEST, label, OPEN, f"{why or 'not computed in this run'}.")
     row = rows.iloc[0]
     n, units, percent = int(row["universal"]), int(row["n_units"]), 100 * row["alpha"]
     sentence = (
@@ -546,14 +546,14 @@ def _tested(rows: pd.DataFrame, label: str) -> Judgement:
         f"{int(row['n_tested'])} datasets (q ≤ {row['alpha']:g}: at most {percent:g} % of those "
         "found are expected by chance)."
     )
-    return Judgement(_TEST, label, SUPPORTED if n else REFUTED, sentence, n, null=0.0)
+    return Judgment(_TEST, label, SUPPORTED if n else REFUTED, sentence, n, null=0.0)
 
 
-def _counted(rows: pd.DataFrame, label: str) -> Judgement:
+def _counted(rows: pd.DataFrame, label: str) -> Judgment:
     known = rows[rows["null"].notna()] if len(rows) else rows
     if not len(known):
         why = rows["reason"].iloc[0] if len(rows) else ""
-        return Judgement(_COUNT, label, OPEN, f"{why or 'not computed in this run'}.")
+        return Judgment(_COUNT, label, OPEN, f"{why or 'not computed in this run'}.")
     row = known.iloc[0]
     beside = "; ".join(
         f"{str(one['null']).replace('_', ' ')} {one['expected']:.1f}, excess "
@@ -566,10 +566,10 @@ def _counted(rows: pd.DataFrame, label: str) -> Judgement:
     )
     bounded = known[known["excess_low"].notna()].sort_values("excess_low")
     if not len(bounded):
-        return Judgement(_COUNT, label, OPEN, sentence)
+        return Judgment(_COUNT, label, OPEN, sentence)
     # The null that leaves the least.
     least = bounded.iloc[0]
-    return Judgement(
+    return Judgment(
         _COUNT,
         label,
         SUPPORTED if least["excess_low"] > 0 else REFUTED,
@@ -581,13 +581,13 @@ def _counted(rows: pd.DataFrame, label: str) -> Judgement:
     )
 
 
-def _without(frame: pd.DataFrame, label: str) -> Judgement:
+def _without(frame: pd.DataFrame, label: str) -> Judgment:
     rows = frame[(frame["detector"] == label) & (frame["set"] == "universal")]
     row = _one(rows, dataset=MEAN, metric="auroc")
     if row is None:
         why = str(rows["reason"].iloc[0]) if len(rows) else "not computed in this run"
         verdict = REFUTED if BOTH_HALVES in why else OPEN
-        return Judgement(_WITHOUT, label, verdict, f"{why.rstrip('.')}.")
+        return Judgment(_WITHOUT, label, verdict, f"{why.rstrip('.')}.")
     bounds = _span(row["excess"], row["excess_low"], row["excess_high"], "+.3f")
     sentence = (
         f"Without them ({row['n_units']:g} units, chosen on other people) AUROC drops by "
@@ -595,9 +595,9 @@ def _without(frame: pd.DataFrame, label: str) -> Judgement:
         f"beyond {int(row['n_random'])} matched random sets (null 0, {_p(row['p'])})."
     )
     if not np.isfinite(row["excess_low"]):
-        return Judgement(_WITHOUT, label, OPEN, f"{sentence} {row['reason']}.")
+        return Judgment(_WITHOUT, label, OPEN, f"{sentence} {row['reason']}.")
     beyond = row["excess_low"] > 0 and row["p"] <= ALPHA
-    return Judgement(
+    return Judgment(
         _WITHOUT,
         label,
         SUPPORTED if beyond else REFUTED,

@@ -39,7 +39,7 @@ class Spread:
 
     Attributes
     ----------
-    centre, scale : numpy.ndarray
+    center, scale : numpy.ndarray
         Median; 1.4826 × median absolute deviation [1]_, or the standard deviation where half of
         the rows share one value. NaN where all do. Shape (value,).
     n : int
@@ -52,7 +52,7 @@ class Spread:
     .. [1] P. J. Rousseeuw, C. Croux, "Alternatives to the median absolute deviation", JASA 1993.
     """
 
-    centre: Floats
+    center: Floats
     scale: Floats
     n: int
     total: int
@@ -74,16 +74,16 @@ class Spread:
         with np.errstate(all="ignore"):
             masked = np.where(known, table, np.nan)
             masked[:, empty] = 0
-            centre = np.nanmedian(masked, axis=0)
-            scale = _MAD * np.nanmedian(np.abs(masked - centre), axis=0)
+            center = np.nanmedian(masked, axis=0)
+            scale = _MAD * np.nanmedian(np.abs(masked - center), axis=0)
             scale = np.where(scale > 0, scale, np.nanstd(masked, axis=0))
         scale = np.where((scale > 0) & ~empty, scale, np.nan)
         n = len(table)
-        return cls(np.where(empty, np.nan, centre), scale, n, n if total is None else total)
+        return cls(np.where(empty, np.nan, center), scale, n, n if total is None else total)
 
     def deviations(self, values: ArrayLike) -> Floats:
-        """Return how far values lie from the centre, in deviations, shape (value,)."""
-        return np.asarray((np.asarray(values, dtype=np.float64) - self.centre) / self.scale)
+        """Return how far values lie from the center, in deviations, shape (value,)."""
+        return np.asarray((np.asarray(values, dtype=np.float64) - self.center) / self.scale)
 
 
 def spread_of_reals(
@@ -187,7 +187,7 @@ def image_activations(
 
 
 def image_measurements(data: xr.Dataset, sample: str, *, dataset: str = "") -> pd.DataFrame:
-    """Compare an image's measurements of artefacts with those of real images.
+    """Compare an image's measurements of artifacts with those of real images.
 
     Parameters
     ----------
@@ -302,7 +302,7 @@ def _frame(
             what: names[order],
             "deviations": z[order],
             "value": np.asarray(values, dtype=np.float64)[order],
-            "median_of_reals": spread.centre[order],
+            "median_of_reals": spread.center[order],
             "among": f"real images of {dataset or 'all datasets'}",
             "n_reals": spread.n,
         }

@@ -115,7 +115,7 @@ def common_scores(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame,
     differing = one["label"].to_numpy() != other["label"].to_numpy()
     if differing.any():
         raise ProbeError(
-            f"{int(differing.sum())} images are labelled differently in the two score tables, the "
+            f"{int(differing.sum())} images are labeled differently in the two score tables, the "
             f"first of them {one['sample'].iloc[int(np.argmax(differing))]!r}. Check the label "
             "conventions of the datasets."
         )

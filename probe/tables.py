@@ -1,4 +1,4 @@
-"""Tables on disk: labelled arrays in Zarr, and frames as CSV, Parquet, LaTeX or Markdown."""
+"""Tables on disk: labeled arrays in Zarr, and frames as CSV, Parquet, LaTeX or Markdown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ORDER = "variable_order"
 
 
 def save_table(data: xr.Dataset, path: Path) -> None:
-    """Write a labelled table as Zarr; the path holds the old table or the new one, never half.
+    """Write a labeled table as Zarr; the path holds the old table or the new one, never half.
 
     Attributes that are no plain numbers or text are stored as JSON.
     """

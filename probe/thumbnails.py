@@ -144,7 +144,7 @@ def write_thumbnails(file: Path, data: Dataset, rows: Sequence[int]) -> int:
 
 
 def _small(image: Image.Image, format: str) -> bytes:
-    # Of a mask, whose pixels are black or white, no grey is made.
+    # Of a mask, whose pixels are black or white, no gray is made.
     how = Image.Resampling.NEAREST if format == "PNG" else Image.Resampling.LANCZOS
     image.thumbnail((SIDE, SIDE), how)
     out = BytesIO()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
-from probe.ablation import NEIGHBOURS, NoSetsError, ablate, ablate_universal, matched_sets
+from probe.ablation import NEIGHBORS, NoSetsError, ablate, ablate_universal, matched_sets
 from probe.datasets.dataset import Dataset
 from probe.datasets.halving import halve
 from probe.datasets.loader import Images
@@ -119,7 +119,7 @@ def slowly_matched(
     for row in out:
         for unit in rng.permutation(np.flatnonzero(chosen)):
             open_ = np.flatnonzero(free & ~row)
-            near = np.argsort(np.abs(place[open_] - place[unit]), kind="stable")[:NEIGHBOURS]
+            near = np.argsort(np.abs(place[open_] - place[unit]), kind="stable")[:NEIGHBORS]
             row[open_[rng.choice(near)]] = True
     return out
 

@@ -189,7 +189,7 @@ def judged(which: int, **tables: list[dict[str, Any]]) -> Claim:
 def test_generalization(lost: dict[str, tuple[float, float]], verdict: str) -> None:
     claim = judged(0, generalization=away(lost))
     assert claim.verdict == claim.verdicts[LABEL] == verdict
-    text = claim.judgements[0].sentence
+    text = claim.judgments[0].sentence
     low, high = lost["mean"]
     span = f"{(low + high) / 2:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
     assert f"{span} is lost (p = 0.01)" in text
@@ -198,10 +198,10 @@ def test_generalization(lost: dict[str, tuple[float, float]], verdict: str) -> N
 
 def test_generalization_cannot_be_said_of_what_is_not_told_at_home() -> None:
     claim = judged(0, generalization=away({"b": (0.1, 0.3), "mean": (0.1, 0.3)}, home_low=0.49))
-    assert claim.verdict == OPEN and "not above chance" in claim.judgements[0].sentence
+    assert claim.verdict == OPEN and "not above chance" in claim.judgments[0].sentence
     for why in ("what it was trained on is not known", "3 clusters; an interval takes 5"):
         claim = judged(0, generalization=missing(why))
-        assert claim.verdict == OPEN and claim.judgements[0].sentence == f"{why}."
+        assert claim.verdict == OPEN and claim.judgments[0].sentence == f"{why}."
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_artifacts(
 ) -> None:
     claim = judged(1, layers=layer(share), separability=probes(probe), similarity=alike(seeds))
     assert claim.verdict == verdict
-    said = {one.part: one.sentence for one in claim.judgements}
+    said = {one.part: one.sentence for one in claim.judgments}
     assert f"[{share[0]:.2f}, {share[1]:.2f}]" in said["specific to the method"]
     assert "on 1 of 1 datasets" in said["discriminative"]
     assert "control tasks 0.50" in said["discriminative"]
@@ -266,7 +266,7 @@ def test_neurons(universal: float, ablation: list[dict[str, Any]], verdict: str)
 @pytest.mark.parametrize(("excess", "verdict"), [(5.0, SUPPORTED), (1.0, REFUTED)])
 def test_the_count_is_judged_beside_and_does_not_decide(excess: float, verdict: str) -> None:
     claim = judged(2, universality=counts(4, excess), ablation=taken((0.01, 0.05)))
-    by_part = {one.part: one for one in claim.judgements}
+    by_part = {one.part: one for one in claim.judgments}
     assert by_part["count"].verdict == verdict and claim.verdict == SUPPORTED
     assert "8 of 16 units are in all 2 lists" in by_part["count"].sentence
     assert "untrained 3.0" in by_part["count"].sentence

@@ -58,7 +58,7 @@ def test_layouts_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in printed for name in names)
 
 
-def test_ingest_recognises_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ingest_recognizes_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tree, out = make_tree(tmp_path / "tree"), tmp_path / "out"
     options = ["--frames", "6", "--size", "48", "--workers", "1"]
     assert run("ingest", "auto", tree, out, *options) == 0

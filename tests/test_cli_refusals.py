@@ -72,7 +72,7 @@ REFUSED: list[tuple[str, str]] = [
     ("attribute DATA -d meso4 --out FILE/maps", "file' is no folder"),
     ("responses store.zarr -l conv9 --datasets DATA", "Layer 'conv9' is not known"),
     ("responses store.zarr -l leaky --datasets DATA -u 99", "has units 0 to 15"),
-    ("responses store.zarr -l leaky --datasets DATA --covariate colour", "'colour' is not known"),
+    ("responses store.zarr -l leaky --datasets DATA --covariate color", "'color' is not known"),
     ("responses store.zarr -l leaky --datasets DATA --figure x.gif", "Figure format '.gif'"),
     ("responses store.zarr -l leaky -d meso4 --videos 99", "the split has 25 of each dataset"),
     ("separability store.zarr second.zarr -l pool4", "Layer 'pool4' is not known"),

@@ -22,7 +22,7 @@ def test_a_permuted_copy_is_matched_to_itself() -> None:
     assert found.correlation.min() > 0.8 > found.chance
 
 
-def test_matching_maximises_the_sum_of_correlations() -> None:
+def test_matching_maximizes_the_sum_of_correlations() -> None:
     rng = np.random.default_rng(1)
     a, b = rng.normal(size=(30, 4)), rng.normal(size=(30, 4))
     found = match_units(a, b)

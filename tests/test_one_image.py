@@ -37,7 +37,7 @@ def test_the_scale_is_scipys_or_the_deviation(table: np.ndarray) -> None:
     for k in range(table.shape[1]):
         column = table[:, k]
         slow = 1.4826 * stats.median_abs_deviation(column) or column.std()
-        assert found.centre[k] == np.median(column)
+        assert found.center[k] == np.median(column)
         assert found.scale[k] == pytest.approx(slow) or (slow == 0 and np.isnan(found.scale[k]))
     assert (found.n, found.total) == (len(table), len(table))
 
@@ -57,7 +57,7 @@ def test_what_is_not_a_number_is_left_out() -> None:
     table = np.array([[1.0, np.nan, 5.0], [2.0, np.nan, 5.0], [np.nan, np.nan, 5.0], [9.0] * 3])
     table[3, 1] = np.nan
     found = Spread.of(table, total=10)
-    assert found.centre[0] == 2 and np.isnan(found.centre[1]) and found.total == 10
+    assert found.center[0] == 2 and np.isnan(found.center[1]) and found.total == 10
     assert np.isnan(found.scale[1])
     assert list(most_unusual([np.nan, -3.0, 2.0, np.inf, 3.0])) == [1, 4, 2]
 

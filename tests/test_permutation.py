@@ -28,7 +28,7 @@ def row_means(values: np.ndarray, labels: np.ndarray, clusters: np.ndarray) -> d
     return {k: values[(clusters == k[0]) & (labels == k[1])].mean(axis=0) for k in keys}
 
 
-def relabellings(keys: list[tuple[int, int]]) -> list[list[int]]:
+def relabelings(keys: list[tuple[int, int]]) -> list[list[int]]:
     """All ways of giving labels to rows: swaps within pairs, permutations among the others."""
     both = [c for c in {c for c, _ in keys} if (c, 0) in keys and (c, 1) in keys]
     alone = [k for k in keys if k[0] not in both]
@@ -41,11 +41,11 @@ def relabellings(keys: list[tuple[int, int]]) -> list[list[int]]:
 
 
 def brute(values: np.ndarray, labels: np.ndarray, clusters: np.ndarray) -> tuple:
-    """Difference, statistic, p and maxT by all relabellings, one at a time."""
+    """Difference, statistic, p and maxT by all relabelings, one at a time."""
     rows = row_means(values, labels, clusters)
     keys, table = list(rows), np.array(list(rows.values()))
     draws = []
-    for given_ in relabellings(keys):
+    for given_ in relabelings(keys):
         y = np.array(given_, dtype=bool)
         draws.append(table[y].mean(axis=0) - table[~y].mean(axis=0))
     null = np.array(draws)
@@ -210,7 +210,7 @@ def test_exchanged_labels_keep_people_and_counts() -> None:
 
 
 @pytest.mark.parametrize("clusters", [8, 24, 60])
-def test_blocks_draw_the_same_relabellings(clusters: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_draw_the_same_relabelings(clusters: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Swaps, exchanges and both: few at a time as all at once."""
     rng = np.random.default_rng(clusters)
     labels, groups = rng.integers(0, 2, 60), rng.integers(0, clusters, 60)

@@ -91,7 +91,7 @@ def test_a_method_with_its_originals_can_be_evaluated(
     assert int(found["n_clusters"]) == 3 and np.isnan(float(found["low"].sel(metric="auroc")))
 
 
-def test_separability_and_artefacts_refuse_intervals_on_seven_videos(
+def test_separability_and_artifacts_refuse_intervals_on_seven_videos(
     ingested: IngestReport, real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One fake video a method and three originals: values where there are any, and the reason."""

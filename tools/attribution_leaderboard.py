@@ -68,7 +68,7 @@ are.
 - The value is the AUROC of pixels by attribution against the mask of the forgery, mean over fakes,
   with its 95 % interval over people. A map that knows nothing has .50.
 - *random weights*: mean over fakes and {RANDOM} networks of the same architecture whose weights
-  know nothing, and their range. **What lies within that range says nothing of what was learnt.**
+  know nothing, and their range. **What lies within that range says nothing of what was learned.**
 - *edges* is the Sobel magnitude of the image: what a method has to beat to be worth a network.
 - Methods in order of their value on `deepfakes`. Bold: above .5, above the range of random weights
   and above edges.
@@ -92,9 +92,9 @@ def auroc_table(data: xr.Dataset) -> str:
             continue
         whole = at.sel(dataset="all")
         weights = ""
-        if np.isfinite(whole["randomised"]):
-            low, high = (float(whole[f"randomised_{end}"]) for end in ("low", "high"))
-            weights = f"{two(whole['randomised'])} ({two(low)} to {two(high)})"
+        if np.isfinite(whole["randomized"]):
+            low, high = (float(whole[f"randomized_{end}"]) for end in ("low", "high"))
+            weights = f"{two(whole['randomized'])} ({two(low)} to {two(high)})"
         cells = [cell(at.sel(dataset=d), edges.sel(dataset=d)) for d in (*DATASETS, "all")]
         rows.append([str(name), *cells, weights])
     return table(["method", *DATASETS, "all", "random weights"], rows)
@@ -110,7 +110,7 @@ def cell(at: xr.Dataset, edges: xr.Dataset) -> str:
     """Write a value with its interval; bold where it means something."""
     value, low, high = (float(at[name]) for name in ("value", "low", "high"))
     text = f"{two(value)} [{two(low)}, {two(high)}]"
-    above = np.isfinite(at["randomised"]) and value > float(at["randomised_high"])
+    above = np.isfinite(at["randomized"]) and value > float(at["randomized_high"])
     return f"**{text}**" if low > 0.5 and above and value > float(edges["value"]) else text
 
 

@@ -37,10 +37,10 @@ def scored(
     out = np.empty(len(labels))
     for fold in range(FOLDS):
         fitted = folds != fold
-        centre = values[fitted].mean(axis=0)
-        x, y = values[fitted] - centre, np.where(labels[fitted], 1.0, -1.0)
+        center = values[fitted].mean(axis=0)
+        x, y = values[fitted] - center, np.where(labels[fitted], 1.0, -1.0)
         gram = x.T @ x + PENALTY * len(x) * np.eye(x.shape[1])
-        out[~fitted] = (values[~fitted] - centre) @ np.linalg.solve(gram, x.T @ y)
+        out[~fitted] = (values[~fitted] - center) @ np.linalg.solve(gram, x.T @ y)
     return out
 
 

@@ -26,28 +26,28 @@ from probe.artifacts import ArtifactReport, artifact_report, measure_artifacts
 from probe.artifacts.drawing import draw_report
 from probe.datasets import Dataset, Samples
 from probe.datasets.lab import FORGERIES, Clip, make
-from probe.datasets.lab.forgery import ARTEFACTS
+from probe.datasets.lab.forgery import ARTIFACTS
 from probe.figures import STYLE, save_figure
-from probe.figures.colours import colours_of, text_on
+from probe.figures.colors import colors_of, text_on
 from probe.schema import DATASETS
 
 SEED = 2
 IMAGES = 200
 #: Images of the other seeds under the null hypothesis: one of each of so many people a dataset.
 NULL_SEEDS, PEOPLE = range(100, 120), 24
-#: Which measurement is meant for which artefact.
+#: Which measurement is meant for which artifact.
 MEANT = {
     "resampling": "fine_detail",
     "lowpass": "fine_detail",
     "warp": "fine_detail",
-    "colour": "colour_mismatch",
+    "color": "color_mismatch",
     "transfer": "contrast",
     "smoothing": "lower_detail",
     "checkerboard": "grid_period_4",
     "feather": "rim_detail",
     "seam": "seam_line",
     "halo": "overshoot",
-    "poisson": "colour_mismatch",
+    "poisson": "color_mismatch",
 }
 
 
@@ -74,23 +74,23 @@ def report_of(data: Dataset) -> ArtifactReport:
 
 
 def each_alone(root: Path) -> Iterator[tuple[str, xr.Dataset]]:
-    """Make each dataset with one of its artefacts on and all others off."""
+    """Make each dataset with one of its artifacts on and all others off."""
     for name in DATASETS:
         own = FORGERIES[name].doses
-        for artefact in [one for one in own if one not in ("identity", "expression")]:
-            off = {other: 0.0 for other in own if other != artefact}
+        for artifact in [one for one in own if one not in ("identity", "expression")]:
+            off = {other: 0.0 for other in own if other != artifact}
             data = make(
-                root / f"{name}-{artefact}",
+                root / f"{name}-{artifact}",
                 seed=SEED,
                 datasets=(name,),
                 doses=off,
                 counts={"test": IMAGES},
             )
-            yield f"{artefact} ({name})", report_of(data).data.isel(dataset=0)
+            yield f"{artifact} ({name})", report_of(data).data.isel(dataset=0)
 
 
 def ranking(found: ArtifactReport) -> None:
-    """Print what is largest in each dataset, its planted artefacts, and the shared one in all."""
+    """Print what is largest in each dataset, its planted artifacts, and the shared one in all."""
     for name in map(str, found.data["dataset"].values):
         part = found.data.sel(dataset=name)
         planted = [one for one in FORGERIES[name].doses if one in MEANT]
@@ -101,7 +101,7 @@ def ranking(found: ArtifactReport) -> None:
 
 
 def without_masks(lab: Dataset) -> None:
-    """Print the shared artefact where the central ellipse stands for the region."""
+    """Print the shared artifact where the central ellipse stands for the region."""
     table = lab.samples.table.assign(mask="")
     found = report_of(Dataset(lab.name, Samples(table), lab.root, lab.card))
     print("without masks")
@@ -109,7 +109,7 @@ def without_masks(lab: Dataset) -> None:
 
 
 def first_three(alone: dict[str, xr.Dataset]) -> None:
-    """Print what sees each artefact best when nothing else is there."""
+    """Print what sees each artifact best when nothing else is there."""
     for title, data in alone.items():
         meant = MEANT[title.split()[0]]
         place = int(data["rank"].sel(measurement=meant))
@@ -124,7 +124,7 @@ def _largest(data: xr.Dataset, most: int = 3) -> list[str]:
 
 
 def poisson(root: Path) -> None:
-    """Print what blending gradients changes on faces of another identity and colour.
+    """Print what blending gradients changes on faces of another identity and color.
 
     By itself it changes nothing: the gradients of the real frame, put into the real frame, are
     that frame.
@@ -153,15 +153,15 @@ def poisson(root: Path) -> None:
 
 
 def alone_figure(alone: dict[str, xr.Dataset]) -> Figure:
-    """Draw effects of every measurement on every artefact by itself; dots mark the meant one."""
+    """Draw effects of every measurement on every artifact by itself; dots mark the meant one."""
     columns = [str(name) for name in next(iter(alone.values()))["measurement"].values]
-    rows = sorted(alone, key=lambda title: (ARTEFACTS.index(title.split()[0]), title))
+    rows = sorted(alone, key=lambda title: (ARTIFACTS.index(title.split()[0]), title))
     effects = np.stack([alone[title]["effect"].sel(control="none").values for title in rows])
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.0, 4.1), layout="constrained")
         axes = figure.subplots()
         scale = mpl.colors.SymLogNorm(0.5, vmin=-10, vmax=10)
-        drawn = axes.imshow(effects, cmap=colours_of(True), norm=scale, aspect="auto")
+        drawn = axes.imshow(effects, cmap=colors_of(True), norm=scale, aspect="auto")
         for r, title in enumerate(rows):
             largest = int(np.nanargmax(np.abs(effects[r])))
             axes.text(

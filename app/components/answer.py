@@ -1,4 +1,4 @@
-"""What one unit responds to, in a sentence that leads to the artefact."""
+"""What one unit responds to, in a sentence that leads to the artifact."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def unit_answer(row: AnswerRow, chosen: Selection) -> Any:
             html.B(row.answer),
             html.Span(f" (by dose: {strength} SD at full dose, q {_level(row.q)}). "),
         ]
-        there, link = there.but(artefact=row.answer), "See this artefact"
+        there, link = there.but(artifact=row.answer), "See this artifact"
     else:
         strength = f"{row.effect:+.2f}".replace("-", "\N{MINUS SIGN}")
         words = [

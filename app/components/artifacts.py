@@ -125,7 +125,7 @@ def no_doses() -> Any:
         [
             html.Div("No doses were turned", className="message-title"),
             html.Div(
-                "Only the embedded lab can render the same face with more or less of an artefact, "
+                "Only the embedded lab can render the same face with more or less of an artifact, "
                 "and this report holds no such rendering. The correlations above are what is known "
                 "of these units; they do not show causes.",
                 className="message-text",
@@ -190,7 +190,7 @@ def _answers_note(view: AnswersView) -> str:
 
 
 def elsewhere() -> Any:
-    """Say where the study's own analysis of artefacts belongs."""
+    """Say where the study's own analysis of artifacts belongs."""
     return html.Div(
         [
             html.B("Not here. "),

@@ -17,13 +17,13 @@ from app.components.tables import number_text
 from app.queries.attribution import Explained
 from app.queries.attribution_maps import Cell, Column, MapsView, Row
 from app.queries.attribution_trust import Badge
-from probe.figures.colours import colours_of, number, overlay
+from probe.figures.colors import colors_of, number, overlay
 
 __all__ = ["maps_grid", "scale_bar", "trust_help"]
 
 #: Rows by their kind, for people.
 _KINDS = {"chosen": "chosen detector", "variant": "variant", "other": "other detector"}
-#: Steps of a colour bar; browsers interpolate between them.
+#: Steps of a color bar; browsers interpolate between them.
 _STEPS = 33
 
 
@@ -81,7 +81,7 @@ def _original(one: Explained) -> Any:
 
 
 def scale_bar(column: Column, laid: bool) -> Any:
-    """Name a method, and say what its colours mean and where they end."""
+    """Name a method, and say what its colors mean and where they end."""
     limit = number(column.limit) if not column.others else "end"
     ends = (f"−{limit}", f"+{limit}") if column.signed else ("0", limit)
     about = f"Attribution method, positive towards what raises the logit. Values {column.unit}."
@@ -102,7 +102,7 @@ def scale_bar(column: Column, laid: bool) -> Any:
 
 
 def _ends(column: Column) -> list[Any]:
-    """Say where the colours of each family end, where that differs."""
+    """Say where the colors of each family end, where that differs."""
     if not column.others:
         return []
     sign = "±" if column.signed else ""
@@ -114,10 +114,10 @@ def _gradient(column: Column, laid: bool) -> str:
     steps = np.linspace(0, 1, _STEPS)
     if laid:
         values = (2 * steps - 1 if column.signed else steps)[None]
-        colours = overlay(None, values, 1.0, column.signed)[0]
+        colors = overlay(None, values, 1.0, column.signed)[0]
     else:
-        colours = colours_of(column.signed)(steps)[:, :3]
-    stops = (f"rgb({r} {g} {b})" for r, g, b in (colours * 255).round().astype(int))
+        colors = colors_of(column.signed)(steps)[:, :3]
+    stops = (f"rgb({r} {g} {b})" for r, g, b in (colors * 255).round().astype(int))
     return f"linear-gradient(to right, {', '.join(stops)})"
 
 

@@ -67,14 +67,14 @@ HELP = {
         STUDY,
     ),
     "shares": Help(
-        "A cell's colour is the effect of a unit over the largest effect of any unit in that "
+        "A cell's color is the effect of a unit over the largest effect of any unit in that "
         "dataset, orange where larger values of the unit raise the score and purple where they "
         "lower it; a dot marks units in the dataset's list. A click on a column chooses its unit.",
         STUDY,
     ),
     "effects": Help(
         "Size of the unit's effect in each dataset. The tick is the smallest effect in the "
-        "dataset's list, the grey line ends at the largest of all units.",
+        "dataset's list, the gray line ends at the largest of all units.",
         STUDY,
     ),
     "doses": Help(
@@ -124,9 +124,9 @@ HELP = {
         "Shannon 1948, doi:10.1002/j.1538-7305.1948.tb01338.x",
     ),
     "picture": Help(
-        "A picture keeps some neighbours and invents others: distances and cluster sizes in UMAP "
+        "A picture keeps some neighbors and invents others: distances and cluster sizes in UMAP "
         "and t-SNE mean nothing. Trustworthiness: 1 if nobody is drawn beside samples that are far "
-        "from it. Neighbours kept: the share of true nearest neighbours that are also drawn near.",
+        "from it. Neighbors kept: the share of true nearest neighbors that are also drawn near.",
         "Venna and Kaski 2001, doi:10.1007/3-540-44668-0_68; UMAP: arXiv:1802.03426; t-SNE: van "
         "der Maaten and Hinton 2008",
     ),
@@ -173,12 +173,12 @@ HELP = {
         "Conover and Iman 1981, doi:10.1080/00031305.1981.10479327, for ranks; ours",
     ),
     "dose": Help(
-        "The same faces are rendered again with one artefact's dose turned from 0 to 1 and all "
-        "else kept. What changes is caused by the artefact. Intervals resample identities.",
+        "The same faces are rendered again with one artifact's dose turned from 0 to 1 and all "
+        "else kept. What changes is caused by the artifact. Intervals resample identities.",
         "Pearl 2009, Causality, ch. 3",
     ),
     "answers": Help(
-        "The artefact whose full dose moves the unit most, if any does (q ≤ 0.05); else the "
+        "The artifact whose full dose moves the unit most, if any does (q ≤ 0.05); else the "
         "measurement it correlates with most; else nothing was found. A dose is a cause, a "
         "correlation is not.",
         "ours",
@@ -191,8 +191,8 @@ HELP = {
     ),
     "maps": Help(
         'What in the image moves the logit of "fake". All maps of one method have one scale of '
-        "colours, which ends at the largest of the detectors' 99.5th percentiles of magnitude (of "
-        "up to 64 of a detector's maps, evenly spaced); what is beyond has the colour of the end.",
+        "colors, which ends at the largest of the detectors' 99.5th percentiles of magnitude (of "
+        "up to 64 of a detector's maps, evenly spaced); what is beyond has the color of the end.",
         "the method's paper is at its name",
     ),
     "trust_badge": Help(
@@ -279,7 +279,7 @@ HELP = {
     "pair_maps": Help(
         "Structural similarity of the heatmaps that two variants have of one image. The null "
         "compares maps of different images of other people, which are alike wherever maps are "
-        "smooth or centred. Intervals resample people.",
+        "smooth or centered. Intervals resample people.",
         "Wang et al. 2004, doi:10.1109/TIP.2003.819861; " + STUDY,
     ),
     "made_of": Help(
@@ -324,9 +324,9 @@ MEASURE_HELP = {
         "Rousseeuw 1987, doi:10.1016/0377-0427(87)90125-7",
     ),
     "knn_purity": Help(
-        "Share of a sample's nearest neighbours among other people that have its label; 0.5 is "
+        "Share of a sample's nearest neighbors among other people that have its label; 0.5 is "
         "chance.",
-        "Cover and Hart 1967, doi:10.1109/TIT.1967.1053964, for neighbours",
+        "Cover and Hart 1967, doi:10.1109/TIT.1967.1053964, for neighbors",
     ),
     "mmd2": Help(
         "Squared maximum mean discrepancy with a Gaussian kernel, unbiased, over pairs of "

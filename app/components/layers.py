@@ -184,7 +184,7 @@ def knowledge_text(view: KnowledgeView) -> str:
         text += f" {drawn:,} are drawn: universal ones, those that know most, others at random."
     if view.universal is None:
         return f"{text} Universal units are not marked: that test is not of this layer."
-    return f"{text} A click on a unit colours the picture by it."
+    return f"{text} A click on a unit colors the picture by it."
 
 
 def picture_text(view: PictureView, seen: int) -> Any:
@@ -193,11 +193,11 @@ def picture_text(view: PictureView, seen: int) -> Any:
     Where many are `seen`, their density is drawn.
     """
     name = KINDS.get(view.kind, view.kind)
-    near = f" of {view.neighbours}" if view.neighbours else ""
+    near = f" of {view.neighbors}" if view.neighbors else ""
     words: list[Any] = [
         f"{name} of {view.layer}. Trustworthiness ",
         html.B(number_text(view.trustworthiness)),
-        "; neighbours kept ",
+        "; neighbors kept ",
         html.B(f"{view.preservation:.0%}" if np.isfinite(view.preservation) else "—"),
         html.Span(near, className="muted"),
         ". ",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from dash import dcc, html
 
-from app.figures.heat import colour_at, level, short, signed, text_at
+from app.figures.heat import color_at, level, short, signed, text_at
 from app.figures.theme import DARK, LIGHT, Theme
 from app.queries.against import AgainstView
 from app.queries.matrix import MatrixView
@@ -17,7 +17,7 @@ from app.selection import METRICS, Selection
 
 __all__ = ["against_table", "matrix_table"]
 
-#: Differences are coloured up to this one, or to the largest, so that noise is no finding.
+#: Differences are colored up to this one, or to the largest, so that noise is no finding.
 LEAST = 0.1
 
 #: Room of a dataset's column in pixels, below which the table is scrolled.
@@ -26,7 +26,7 @@ _COLUMN = 96
 
 @dataclass(frozen=True)
 class _Cell:
-    """What a cell says; `skill` from −1 to 1 is its colour, NaN for none."""
+    """What a cell says; `skill` from −1 to 1 is its color, NaN for none."""
 
     value: str
     small: str
@@ -40,7 +40,7 @@ class _Cell:
 def matrix_table(view: MatrixView, chosen: Selection) -> Any:
     """Lay out detectors × datasets, value and interval in each cell.
 
-    Colour runs from −1 (always wrong) over 0 (chance) to 1 (perfect), whatever the metric. Cells
+    Color runs from −1 (always wrong) over 0 (chance) to 1 (perfect), whatever the metric. Cells
     of datasets that a detector was trained on are framed. Each leads to the detector's neurons.
 
     Parameters
@@ -97,7 +97,7 @@ def against_table(view: AgainstView, chosen: Selection) -> Any:
         )
         return _Cell(value, small, about, skill, f"/compare{there.search}", strong=strong)
 
-    # Written in the order of the colours, from worse to better.
+    # Written in the order of the colors, from worse to better.
     ends = (f"\N{MINUS SIGN}{end:.2f}", "0", f"+{end:.2f}")
     if view.metric == "eer":
         ends = (ends[2], "0", ends[0])
@@ -145,19 +145,19 @@ def _place(cell: _Cell) -> Any:
     if cell.small:
         inside.append(html.Span(cell.small, className="matrix-small"))
     classes = "matrix-cell seen" if cell.seen else "matrix-cell"
-    props: dict[str, Any] = {"title": cell.about, "className": classes, "style": _colours(cell)}
+    props: dict[str, Any] = {"title": cell.about, "className": classes, "style": _colors(cell)}
     if cell.link is None:
         return html.Td(html.Div(inside, **props))
     return html.Td(dcc.Link(inside, href=cell.link, **props))
 
 
-def _colours(cell: _Cell) -> dict[str, str]:
-    """Give the colours of both schemes, so that the switch needs no answer of the server."""
+def _colors(cell: _Cell) -> dict[str, str]:
+    """Give the colors of both schemes, so that the switch needs no answer of the server."""
     if not np.isfinite(cell.skill):
         return {}
     out = {}
     for name, theme in (("light", LIGHT), ("dark", DARK)):
-        out[f"--{name}"] = colour_at(theme, cell.skill)
+        out[f"--{name}"] = color_at(theme, cell.skill)
         out[f"--{name}-ink"] = text_at(theme, cell.skill)
     return out
 

@@ -111,7 +111,7 @@ def units_table(view: DeviationsView, chosen: Selection) -> Any:
                 _bar(row.deviations),
                 _signed(row.deviations),
                 number_text(row.value),
-                number_text(row.centre),
+                number_text(row.center),
             ]
         )
     head = ["unit", "", "deviations", "activation", "median of reals"]

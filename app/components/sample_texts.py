@@ -34,7 +34,7 @@ def dropped_notice(run: Run) -> Any:
     text: list[Any] = [
         html.B("Not from this run's datasets. "),
         "A score on an image from elsewhere is what the detector says, not whether the image is "
-        "fake; these detectors generalise poorly (see ",
+        "fake; these detectors generalize poorly (see ",
         dcc.Link("Overview", href="/"),
         "). ",
     ]
@@ -88,7 +88,7 @@ def place_text(view: PlaceView, chosen: Selection) -> Any:
     thinned = f", {drawn:,} of {view.total:,} drawn" if drawn < view.total else ""
     return [
         f"{KINDS.get(view.kind, view.kind)} of {view.layer}{thinned}; trustworthiness "
-        f"{view.trustworthiness:.2f}. Distances are no measurement. Larger, with colours to "
+        f"{view.trustworthiness:.2f}. Distances are no measurement. Larger, with colors to "
         "choose: ",
         link,
         ".",

@@ -113,7 +113,7 @@ def selected_images(view: SelectedView, chosen: Selection | None = None) -> Any:
 
 
 def telling_table(view: TellingView, unit: str) -> Any:
-    """List the units that tell the selection from the rest, each a button that colours by it."""
+    """List the units that tell the selection from the rest, each a button that colors by it."""
     table, attrs = view.table, view.table.attrs
     body = []
     for i in range(table.sizes["unit"]):
@@ -207,14 +207,14 @@ def _first_look(view: TellingView) -> list[str]:
 
 def _unit_button(number: int, chosen: bool) -> Any:
     named: dict[str, Any] = {
-        "aria-label": f"Colour the picture by unit {number}",
+        "aria-label": f"Color the picture by unit {number}",
         "aria-pressed": "true" if chosen else "false",
     }
     return html.Button(
         str(number),
         id={"type": ids.TELLING_UNIT, "index": number},
         className="unit-button chosen" if chosen else "unit-button",
-        title="Colour the picture by this unit",
+        title="Color the picture by this unit",
         **named,
     )
 

@@ -18,7 +18,7 @@ BLOCK = 100
 
 _FILTER = {"buttons": ["reset"], "inRangeInclusive": True, "debounceMs": 300}
 
-#: The grid takes its colours from the page, so that both schemes need no second definition.
+#: The grid takes its colors from the page, so that both schemes need no second definition.
 _GRID_THEME = (
     "themeQuartz.withParams({backgroundColor: 'var(--card)', foregroundColor: 'var(--ink)', "
     "headerBackgroundColor: 'var(--card)', headerTextColor: 'var(--muted)', "

@@ -21,7 +21,7 @@ from app.queries.layers import known_detector
 from app.queries.reading import Run
 from app.queries.responses import (
     answers_frame,
-    named_artefact,
+    named_artifact,
     responding_units,
     responses_frame,
 )
@@ -181,27 +181,27 @@ def _answers_code(run: Run, chosen: Selection) -> str:
 
 
 def _turned(run: Run, chosen: Selection) -> tuple[ResponseReport, str]:
-    """Return the report and the artefact that is turned up."""
+    """Return the report and the artifact that is turned up."""
     label = known_detector(run, chosen)
-    artefact = named_artefact(run, label, chosen)
-    if not artefact:
-        raise ProbeError(f"No artefact was turned up for {label}; the page says why.")
-    return run.responses(label), artefact
+    artifact = named_artifact(run, label, chosen)
+    if not artifact:
+        raise ProbeError(f"No artifact was turned up for {label}; the page says why.")
+    return run.responses(label), artifact
 
 
 def _doses(run: Run, chosen: Selection) -> pd.DataFrame:
-    report, artefact = _turned(run, chosen)
+    report, artifact = _turned(run, chosen)
     frame = report.doses()
-    return frame[frame["artefact"] == artefact]
+    return frame[frame["artifact"] == artifact]
 
 
 def _doses_figure(run: Run, chosen: Selection) -> Figure:
-    report, artefact = _turned(run, chosen)
-    return unit_response_figure(report.data, artefact)
+    report, artifact = _turned(run, chosen)
+    return unit_response_figure(report.data, artifact)
 
 
 def _doses_code(run: Run, chosen: Selection) -> str:
-    _, artefact = _turned(run, chosen)
+    _, artifact = _turned(run, chosen)
     return script(
         run,
         "doses",
@@ -209,44 +209,44 @@ def _doses_code(run: Run, chosen: Selection) -> str:
         [
             _opened(run, chosen),
             "table = report.doses()",
-            f'table = table[table["artefact"] == {artefact!r}]',
+            f'table = table[table["artifact"] == {artifact!r}]',
         ],
-        [f"figure = unit_response_figure(report.data, {artefact!r})"],
+        [f"figure = unit_response_figure(report.data, {artifact!r})"],
     )
 
 
 def _responding(run: Run, chosen: Selection) -> tuple[ResponseReport, str, int]:
-    report, artefact = _turned(run, chosen)
-    return report, artefact, chosen.unit_number(responding_units(run, known_detector(run, chosen)))
+    report, artifact = _turned(run, chosen)
+    return report, artifact, chosen.unit_number(responding_units(run, known_detector(run, chosen)))
 
 
 def _unit_doses(run: Run, chosen: Selection) -> pd.DataFrame:
-    report, artefact, unit = _responding(run, chosen)
-    one = report.data[_UNIT].sel({"artefact": artefact, "unit": unit})
+    report, artifact, unit = _responding(run, chosen)
+    one = report.data[_UNIT].sel({"artifact": artifact, "unit": unit})
     return one.to_dataframe().reset_index().dropna(subset="unit_response")
 
 
 def _unit_doses_figure(run: Run, chosen: Selection) -> Figure:
-    report, artefact, unit = _responding(run, chosen)
-    return unit_response_figure(report.data, artefact, unit)
+    report, artifact, unit = _responding(run, chosen)
+    return unit_response_figure(report.data, artifact, unit)
 
 
 def _unit_doses_code(run: Run, chosen: Selection) -> str:
-    _, artefact, unit = _responding(run, chosen)
+    _, artifact, unit = _responding(run, chosen)
     return script(
         run,
         f"unit-{unit}-responses",
         [_RESPONSES, "from probe.figures.units import unit_response_figure"],
         [
             _opened(run, chosen),
-            f"one = report.data[{_UNIT!r}].sel(artefact={artefact!r}, unit={unit})",
+            f"one = report.data[{_UNIT!r}].sel(artifact={artifact!r}, unit={unit})",
             'table = one.to_dataframe().reset_index().dropna(subset="unit_response")',
         ],
-        [f"figure = unit_response_figure(report.data, {artefact!r}, unit={unit})"],
+        [f"figure = unit_response_figure(report.data, {artifact!r}, unit={unit})"],
     )
 
 
-_TURNED = ("detector", "artefact")
+_TURNED = ("detector", "artifact")
 
 EXPORTS = {
     "spectra": Export(_spectra, _spectra_figure, _spectra_code, _attrs, ("dataset",)),

@@ -14,7 +14,7 @@ from app.exports.export import Export
 from app.exports.script import script
 from app.queries.activations import column
 from app.queries.layers import known_detector, named_layer
-from app.queries.pictures import COLOURS, kinds_of, units_of
+from app.queries.pictures import COLORS, kinds_of, units_of
 from app.queries.reading import Run
 from app.selection import Selection
 from probe.embed import Embeddings
@@ -30,13 +30,13 @@ _COLUMNS = ["sample", "dataset", "label", "method", "video"]
 
 
 def _shown(run: Run, chosen: Selection) -> tuple[str, str, str, str, int | None]:
-    """Return detector, layer, kind of picture, what colours it, and the unit if one does."""
+    """Return detector, layer, kind of picture, what colors it, and the unit if one does."""
     label = known_detector(run, chosen)
     layer, kind = named_layer(run, label, chosen), chosen.named("embedding", kinds_of(run, label))
     known = [str(name) for name in run.embeddings(label).data["layer"].values]
     if layer not in known:
         raise UnknownNameError("layer", layer, known, where=f"the embeddings of {label}")
-    unit, by = None, chosen.named("colour", list(COLOURS))
+    unit, by = None, chosen.named("color", list(COLORS))
     if by == "unit" and (units := units_of(run, label, layer)):
         unit = chosen.unit_number(units)
     return label, layer, kind, by, unit
@@ -73,15 +73,15 @@ def _picture_figure(run: Run, chosen: Selection) -> Figure:
     if len(samples) > MOST:
         some = np.random.default_rng(0).permutation(len(samples))[:MOST]
         found, samples = Embeddings(found.data.isel(sample=some)), samples.iloc[some]
-    coloured: dict[str, Any] = {}
+    colored: dict[str, Any] = {}
     if unit is not None:
         values = column(run, label, layer, unit)[samples["place"]]
-        coloured = {"by": f"activation of unit {unit}", "value": values}
+        colored = {"by": f"activation of unit {unit}", "value": values}
     elif by == "score":
-        coloured = {"by": "P(fake)", "value": expit(samples["logit"])}
+        colored = {"by": "P(fake)", "value": expit(samples["logit"])}
     elif by == "method":
-        coloured = {"by": "method"}
-    return embedding_figure(found, samples, layer, kind, **coloured)
+        colored = {"by": "method"}
+    return embedding_figure(found, samples, layer, kind, **colored)
 
 
 def _picture_code(run: Run, chosen: Selection) -> str:
@@ -101,15 +101,15 @@ def _picture_code(run: Run, chosen: Selection) -> str:
             f'values = store[{layer!r}]["activation"].sel(unit={unit}).values.astype("float32")',
             f'table[{f"unit_{unit}"!r}] = values[samples["place"]]',
         ]
-    coloured = ""
+    colored = ""
     if unit is not None:
         name = f"activation of unit {unit}"
-        coloured = f', by={name!r}, value=values[samples["place"]]'
+        colored = f', by={name!r}, value=values[samples["place"]]'
     elif by == "score":
-        coloured = ', by="P(fake)", value=expit(samples["logit"])'
+        colored = ', by="P(fake)", value=expit(samples["logit"])'
     elif by == "method":
-        coloured = ', by="method"'
-    figure = [f"figure = embedding_figure(found, samples, {layer!r}, {kind!r}{coloured})"]
+        colored = ', by="method"'
+    figure = [f"figure = embedding_figure(found, samples, {layer!r}, {kind!r}{colored})"]
     imports = ["from probe import ActivationStore, Embeddings", "from scipy.special import expit"]
     if run.embeddings(label).data.sizes["sample"] > MOST:
         imports.append("import numpy as np")

@@ -131,7 +131,7 @@ def points_figure(
     theme = theme_of(scheme)
     figure = plot.Figure()
     kinds = ((0, "real", theme.accent, "circle"), (1, "fake", theme.warm, "square"))
-    for label, name, colour, symbol in kinds:
+    for label, name, color, symbol in kinds:
         kept = view.label == label
         figure.add_scatter(
             x=view.other[kept],
@@ -139,7 +139,7 @@ def points_figure(
             mode="markers",
             name=name,
             marker={
-                "color": colour,
+                "color": color,
                 "symbol": symbol,
                 "size": 5,
                 "opacity": 0.75 if len(view.label) < 600 else 0.4,

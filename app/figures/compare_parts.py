@@ -49,7 +49,7 @@ def units_figure(view: UnitsView, names: tuple[str, str], scheme: str | None = N
         ),
         ("universal in both", both, "diamond", theme.ink),
     )
-    for name, kept, symbol, colour in kinds:
+    for name, kept, symbol, color in kinds:
         figure.add_scatter(
             x=view.other[kept],
             y=view.one[kept],
@@ -57,7 +57,7 @@ def units_figure(view: UnitsView, names: tuple[str, str], scheme: str | None = N
             name=clean(name),
             showlegend=bool(kept.any()),
             customdata=view.unit[kept],
-            marker={"symbol": symbol, "size": 9, "color": colour, "line": {"width": 1.5}},
+            marker={"symbol": symbol, "size": 9, "color": color, "line": {"width": 1.5}},
             hovertemplate="unit %{customdata}: %{y:.3g} and %{x:.3g}"
             f"<extra>{clean(name)}</extra>",
         )
@@ -216,14 +216,14 @@ def maps_figure(view: MapsView, scheme: str | None = None) -> plot.Figure:
             theme.warm,
         ),
     )
-    for name, value, low, high, off, symbol, colour in parts:
+    for name, value, low, high, off, symbol, color in parts:
         figure.add_scatter(
             x=value,
             y=np.arange(n) + off,
             mode="markers",
             name=name,
             error_x=interval_bars(value, low, high, theme),
-            marker={"symbol": symbol, "size": 11, "color": colour, "line": {"width": 2}},
+            marker={"symbol": symbol, "size": 11, "color": color, "line": {"width": 2}},
             hovertemplate=f"%{{x:.3f}}<extra>{name}</extra>",
         )
     figure.update_layout(
@@ -242,7 +242,7 @@ def maps_figure(view: MapsView, scheme: str | None = None) -> plot.Figure:
 
 
 def _through(view: LayersView, k: int, dataset: int, mark: str, theme: Theme) -> plot.Trace:
-    colour = (theme.accent, theme.warm)[k]
+    color = (theme.accent, theme.warm)[k]
     value, low, high = (array[k, :, dataset] for array in (view.value, view.low, view.high))
     return plot.scatter(
         x=np.arange(len(view.layers)) + (0.06, -0.06)[k],
@@ -254,7 +254,7 @@ def _through(view: LayersView, k: int, dataset: int, mark: str, theme: Theme) ->
             "arrayminus": np.nan_to_num(value - low),
             "thickness": 1.5,
             "width": 3,
-            "color": colour,
+            "color": color,
         },
         mode="lines+markers",
         name=clean(view.names[k]),
@@ -262,11 +262,11 @@ def _through(view: LayersView, k: int, dataset: int, mark: str, theme: Theme) ->
         showlegend=dataset == 0,
         xaxis=f"x{mark}",
         yaxis=f"y{mark}",
-        line={"color": colour, "width": 1.5, "dash": ("solid", "dash")[k]},
+        line={"color": color, "width": 1.5, "dash": ("solid", "dash")[k]},
         marker={
             "symbol": ("circle", "diamond-open")[k],
             "size": 8,
-            "color": colour,
+            "color": color,
             "line": {"width": 1.5},
         },
         customdata=_said(view, dataset),

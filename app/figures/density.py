@@ -1,4 +1,4 @@
-"""Density of samples in a picture: one heat map, whose colour is a group or a mean."""
+"""Density of samples in a picture: one heat map, whose color is a group or a mean."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from app.figures import plot
 from app.figures.theme import Theme, clean
 from app.queries.density import Density
-from app.queries.pictures import Colouring
+from app.queries.pictures import Coloring
 
 __all__ = ["density_trace", "mixed"]
 
-#: Colours of a heat map, one of which stands for nothing at all.
-MOST_COLOURS = 255
+#: Colors of a heat map, one of which stands for nothing at all.
+MOST_COLORS = 255
 #: Shades of a numeric scale, and opacities from few samples to many.
 SHADES, LEVELS = 20, 12
 #: Opacity of a cell with one sample.
@@ -23,11 +23,11 @@ FAINT = 0.3
 
 
 def density_trace(
-    density: Density, colour: Colouring, theme: Theme, hues: list[str], span: tuple[float, float]
+    density: Density, color: Coloring, theme: Theme, hues: list[str], span: tuple[float, float]
 ) -> plot.Trace:
     """Draw the cells of a density.
 
-    The colour of a cell is its group, or its mean on the scale; its opacity is the logarithm of
+    The color of a cell is its group, or its mean on the scale; its opacity is the logarithm of
     its count. Both together are one whole number a cell, so that a picture of any number of
     samples is some ten thousand bytes.
 
@@ -35,18 +35,18 @@ def density_trace(
     ----------
     density : Density
         What to draw.
-    colour : Colouring
-        What it is coloured by.
+    color : Coloring
+        What it is colored by.
     theme : Theme
-        Colours of the scheme.
+        Colors of the scheme.
     hues : list of str
-        Colour of each group, or the numeric scale from low to high.
+        Color of each group, or the numeric scale from low to high.
     span : tuple of float
         Numbers that the ends of the scale stand for.
     """
-    hue = density.group if colour.names else _shade(density.mean, span)
-    hues = hues if colour.names else [mixed(hues, (i + 0.5) / SHADES) for i in range(SHADES)]
-    levels = max(2, min(LEVELS, (MOST_COLOURS - 1) // len(hues)))
+    hue = density.group if color.names else _shade(density.mean, span)
+    hues = hues if color.names else [mixed(hues, (i + 0.5) / SHADES) for i in range(SHADES)]
+    levels = max(2, min(LEVELS, (MOST_COLORS - 1) // len(hues)))
     log = np.log1p(density.count) / np.log1p(max(int(density.count.max(initial=1)), 1))
     level = np.clip(np.rint(log * (levels - 1)), 0, levels - 1).astype(np.int64)
     cell = np.where(density.count > 0, hue * levels + level + 1, 0)
@@ -68,14 +68,14 @@ def density_trace(
         zsmooth=False,
         showscale=False,
         colorscale=_steps(steps),
-        text=_words(density, colour),
+        text=_words(density, color),
         hoverinfo="text",
         name="",
     )
 
 
 def mixed(scale: list[str] | tuple[str, ...], share: float) -> str:
-    """Return the colour at a share of the way through a scale."""
+    """Return the color at a share of the way through a scale."""
     place = min(max(share, 0), 1) * (len(scale) - 1)
     i = min(int(place), len(scale) - 2)
     ends = [[int(scale[k][c : c + 2], 16) for c in (1, 3, 5)] for k in (i, i + 1)]
@@ -89,18 +89,18 @@ def _shade(mean: NDArray[np.float64], span: tuple[float, float]) -> NDArray[np.i
     return np.clip(share * SHADES, 0, SHADES - 1).astype(np.int64)
 
 
-def _steps(colours: list[str]) -> list[list[Any]]:
-    """Make a scale without passages: each colour from its own beginning to its end."""
-    n = len(colours)
-    return [[k / n, shade] for i, shade in enumerate(colours) for k in (i, i + 1)]
+def _steps(colors: list[str]) -> list[list[Any]]:
+    """Make a scale without passages: each color from its own beginning to its end."""
+    n = len(colors)
+    return [[k / n, shade] for i, shade in enumerate(colors) for k in (i, i + 1)]
 
 
-def _words(density: Density, colour: Colouring) -> NDArray[np.object_]:
+def _words(density: Density, color: Coloring) -> NDArray[np.object_]:
     """Say what lies in each cell; nothing about empty ones, where nothing is shown."""
     there = density.count > 0
     counts = [_short(int(n)) for n in density.count[there]]
-    if colour.names:
-        names = [clean(name) for name in colour.names]
+    if color.names:
+        names = [clean(name) for name in color.names]
         shares = np.rint(100 * density.share[there]).astype(int)
         pairs = zip(shares, density.group[there], counts, strict=True)
         said = [f"{share}% {names[group]} of {n}" for share, group, n in pairs]

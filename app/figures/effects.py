@@ -85,7 +85,7 @@ def _undefined(view: EffectsView, theme: Theme) -> list[dict[str, Any]]:
 
 
 def _marks(view: EffectsView, theme: Theme, i: int) -> plot.Trace:
-    colour = (theme.ink, theme.accent, theme.warm)[i % 3]
+    color = (theme.ink, theme.accent, theme.warm)[i % 3]
     shift = 0.28 * (i - (len(view.controls) - 1) / 2)
     symbols = [_SYMBOLS[i % 3] + ("" if found else "-open") for found in view.significant[i]]
     name = CONTROLS.get(view.controls[i], clean(view.controls[i]))
@@ -94,8 +94,8 @@ def _marks(view: EffectsView, theme: Theme, i: int) -> plot.Trace:
         y=np.arange(len(view.measurements)) + shift,
         mode="markers",
         name=f"{name} ({int(view.n_used[i]):,} images)",
-        marker={"symbol": symbols, "size": 8, "color": colour, "line": {"width": 1.4}},
-        error_x=bars(view.effect[i], view.low[i], view.high[i], theme.faded(colour, 0.6)),
+        marker={"symbol": symbols, "size": 8, "color": color, "line": {"width": 1.4}},
+        error_x=bars(view.effect[i], view.low[i], view.high[i], theme.faded(color, 0.6)),
         customdata=[_hover(view, i, row) for row in range(len(view.measurements))],
         hovertemplate="%{customdata}<extra></extra>",
     )

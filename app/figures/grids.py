@@ -8,7 +8,7 @@ import numpy as np
 
 from app.figures import plot
 from app.figures.effects import about_lines
-from app.figures.heat import cell, colourbar, heatmap, level, short
+from app.figures.heat import cell, colorbar, heatmap, level, short
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.artifacts import TellsView
 from app.queries.responses import ResponsesView
@@ -88,7 +88,7 @@ def _grid(
 ) -> plot.Figure:
     x, y = list(range(len(columns))), list(range(len(rows)))
     gap = 2 if len(columns) > ROOM else 3
-    bar = colourbar(theme, ends)
+    bar = colorbar(theme, ends)
     figure = plot.Figure(
         plot.heatmap(**heatmap(theme, z, hovers, x=x, y=y, xgap=gap, ygap=gap, colorbar=bar))
     )

@@ -12,8 +12,8 @@ from app.figures.theme import Theme
 
 __all__ = [
     "cell",
-    "colour_at",
-    "colourbar",
+    "color_at",
+    "colorbar",
     "heatmap",
     "level",
     "scale",
@@ -28,9 +28,9 @@ Floats = NDArray[np.float64]
 
 
 def scale(theme: Theme) -> list[list[Any]]:
-    """Return the diverging colours as a scale of plotly."""
+    """Return the diverging colors as a scale of plotly."""
     last = len(theme.diverging) - 1
-    return [[i / last, colour] for i, colour in enumerate(theme.diverging)]
+    return [[i / last, color] for i, color in enumerate(theme.diverging)]
 
 
 def heatmap(theme: Theme, z: Floats, hovers: list[list[str]], **more: Any) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def heatmap(theme: Theme, z: Floats, hovers: list[list[str]], **more: Any) -> di
     }
 
 
-def colourbar(theme: Theme, ends: list[str], **more: Any) -> dict[str, Any]:
+def colorbar(theme: Theme, ends: list[str], **more: Any) -> dict[str, Any]:
     """Return a short horizontal bar at the lower right, named at −1, 0 and 1."""
     return {
         "orientation": "h",
@@ -68,26 +68,26 @@ def colourbar(theme: Theme, ends: list[str], **more: Any) -> dict[str, Any]:
 
 
 def cell(theme: Theme, x: float, y: float, skill: float, text: str, size: float) -> dict[str, Any]:
-    """Return the text of a cell whose colour stands for `skill`, from −1 to 1."""
-    colour = text_at(theme, skill) if np.isfinite(skill) else theme.muted
+    """Return the text of a cell whose color stands for `skill`, from −1 to 1."""
+    color = text_at(theme, skill) if np.isfinite(skill) else theme.muted
     return {
         "x": x,
         "y": y,
         "text": text,
         "showarrow": False,
-        "font": {"size": size, "color": colour},
+        "font": {"size": size, "color": color},
     }
 
 
-def colour_at(theme: Theme, skill: float) -> str:
-    """Return the colour of a value from −1 to 1, as ``#rrggbb``."""
+def color_at(theme: Theme, skill: float) -> str:
+    """Return the color of a value from −1 to 1, as ``#rrggbb``."""
     parts = np.round(_between(theme.diverging, min(max(skill, -1.0), 1.0)) * 255).astype(int)
     return "#" + "".join(f"{part:02x}" for part in parts)
 
 
 def text_at(theme: Theme, skill: float) -> str:
-    """Choose black or white for text on the colour of a value from −1 to 1."""
-    # A step of the scale is less than a step of the 8 bits that a colour is shown in.
+    """Choose black or white for text on the color of a value from −1 to 1."""
+    # A step of the scale is less than a step of the 8 bits that a color is shown in.
     return _text_at(theme.diverging, round(min(max(skill, -1.0), 1.0) * 1024))
 
 
@@ -102,9 +102,9 @@ def _between(diverging: tuple[str, ...], skill: float) -> Floats:
     return np.array([np.interp(skill, places, stops[:, i]) for i in range(3)])
 
 
-def text_on(colour: Floats) -> str:
+def text_on(color: Floats) -> str:
     """Choose black or white, whichever has more contrast: 4.58 or more (WCAG 2.1)."""
-    linear = np.where(colour <= 0.03928, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    linear = np.where(color <= 0.03928, color / 12.92, ((color + 0.055) / 1.055) ** 2.4)
     luminance = float(linear @ [0.2126, 0.7152, 0.0722])
     return "#000000" if (luminance + 0.05) / 0.05 > 1.05 / (luminance + 0.05) else "#ffffff"
 

@@ -77,7 +77,7 @@ def _marks(
     name: str,
     numbers: tuple[Floats, Floats, Floats],
     symbol: str,
-    colour: str,
+    color: str,
 ) -> plot.Trace:
     value, low, high = numbers
     spans = [
@@ -89,23 +89,23 @@ def _marks(
         y=np.arange(len(view.datasets)) + shift,
         mode="markers",
         name=name,
-        marker={"symbol": symbol, "size": 9, "color": colour, "line": {"width": 1.6}}
+        marker={"symbol": symbol, "size": 9, "color": color, "line": {"width": 1.6}}
         if symbol.endswith("open")
-        else {"symbol": symbol, "size": 10, "color": colour},
-        error_x=bars(value, low, high, colour),
+        else {"symbol": symbol, "size": 10, "color": color},
+        error_x=bars(value, low, high, color),
         customdata=spans,
         hovertemplate=f"{name}: AUROC %{{x:.3f}}<br>%{{customdata}}<extra></extra>",
     )
 
 
-def bars(value: Floats, low: Floats, high: Floats, colour: str) -> dict[str, Any]:
+def bars(value: Floats, low: Floats, high: Floats, color: str) -> dict[str, Any]:
     """Return error bars from a value to its bounds; none where these are NaN."""
     return {
         "type": "data",
         "symmetric": False,
         "array": np.nan_to_num(high - value),
         "arrayminus": np.nan_to_num(value - low),
-        "color": colour,
+        "color": color,
         "thickness": 1.5,
         "width": 0,
     }
@@ -197,7 +197,7 @@ def depth_figure(view: DepthView, layer: str, scheme: str | None = None) -> plot
 
 
 def _line(view: DepthView, theme: Theme, i: int) -> plot.Trace:
-    colour = theme.series[i % len(theme.series)]
+    color = theme.series[i % len(theme.series)]
     value, low, high = view.value[:, i], view.low[:, i], view.high[:, i]
     # Side by side, so that intervals of datasets do not hide each other.
     shift = 0.06 * (i - (len(view.datasets) - 1) / 2)
@@ -210,9 +210,9 @@ def _line(view: DepthView, theme: Theme, i: int) -> plot.Trace:
         y=value,
         mode="lines+markers",
         name=clean(view.datasets[i]),
-        line={"color": colour, "width": 1.5},
-        marker={"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 8, "color": colour},
-        error_y=bars(value, low, high, theme.faded(colour, 0.55)),
+        line={"color": color, "width": 1.5},
+        marker={"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 8, "color": color},
+        error_y=bars(value, low, high, theme.faded(color, 0.55)),
         customdata=np.stack(
             [np.array(view.layers, dtype=object), np.array(spans, dtype=object)], 1
         ),

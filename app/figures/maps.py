@@ -61,15 +61,15 @@ def variants_figure(view: VariantsView, scheme: str | None = None) -> plot.Figur
 
 
 def _marks(
-    view: VariantsView, theme: Theme, name: str, of: Bounded, colour: str, symbol: str, shift: float
+    view: VariantsView, theme: Theme, name: str, of: Bounded, color: str, symbol: str, shift: float
 ) -> plot.Trace:
     return plot.scatter(
         x=of.value,
         y=np.arange(len(view.datasets)) + shift,
         mode="markers",
         name=name,
-        marker={"symbol": symbol, "size": 9, "color": colour, "line": {"width": 1.6}},
-        error_x=bars(of.value, of.low, of.high, theme.faded(colour, 0.6)),
+        marker={"symbol": symbol, "size": 9, "color": color, "line": {"width": 1.6}},
+        error_x=bars(of.value, of.low, of.high, theme.faded(color, 0.6)),
         customdata=[_hover(view, of, name, i) for i in range(len(view.datasets))],
         hovertemplate="%{customdata}<extra></extra>",
     )

@@ -12,7 +12,7 @@ from app.figures.density import density_trace
 from app.figures.theme import SYMBOLS, Theme, clean, theme_of
 from app.queries.density import density_of
 from app.queries.lasso import Lasso, outline_of
-from app.queries.pictures import KINDS, Colouring, PictureView, Window, is_dense
+from app.queries.pictures import KINDS, Coloring, PictureView, Window, is_dense
 
 __all__ = ["RING", "outlines", "picture_figure"]
 
@@ -26,7 +26,7 @@ REAL = "real"
 
 def picture_figure(
     view: PictureView,
-    colour: Colouring,
+    color: Coloring,
     at: tuple[float, float] | None = None,
     scheme: str | None = None,
     *,
@@ -41,8 +41,8 @@ def picture_figure(
     ----------
     view : PictureView
         What to draw.
-    colour : Colouring
-        What points are coloured by.
+    color : Coloring
+        What points are colored by.
     at : tuple of float, optional
         Where the point lies that is picked.
     scheme : str, optional
@@ -60,16 +60,16 @@ def picture_figure(
     figure = plot.Figure([_ring(theme, at), _corners(view)])
     if not is_dense(len(rows)):
         size = 8 if len(rows) <= 800 else 6 if len(rows) <= 3000 else 4
-        figure.add_traces(_marks(view, theme, colour, rows, size))
+        figure.add_traces(_marks(view, theme, color, rows, size))
     else:
-        density = density_of(view, colour, rows, window)
-        hues = [_style(theme, colour, i)[0] for i in range(len(colour.names))] or list(
-            _scale(theme, colour)
+        density = density_of(view, color, rows, window)
+        hues = [_style(theme, color, i)[0] for i in range(len(color.names))] or list(
+            _scale(theme, color)
         )
-        figure.add_trace(density_trace(density, colour, theme, hues, _span(colour)))
-        # A rim of ground colour lets the symbols stand out from the cells.
+        figure.add_trace(density_trace(density, color, theme, hues, _span(color)))
+        # A rim of ground color lets the symbols stand out from the cells.
         rim = {"width": 0.7, "color": theme.ground}
-        figure.add_traces(_marks(view, theme, colour, density.lone, 5, rim))
+        figure.add_traces(_marks(view, theme, color, density.lone, 5, rim))
     name = KINDS.get(view.kind, clean(view.kind))
     hidden: dict[str, Any] = {"showticklabels": False, "showgrid": False, "fixedrange": False}
     # Without a range an axis shows all that its traces hold: the corners, whatever is drawn.
@@ -78,11 +78,11 @@ def picture_figure(
     )
     figure.update_layout(
         **theme.layout(
-            showlegend=bool(colour.names),
+            showlegend=bool(color.names),
             legend=theme.top_legend(itemsizing="constant"),
             margin={"l": 26, "r": 8, "t": 62, "b": 26},
             dragmode=drag,
-            # Another colouring keeps what was zoomed to; another picture does not.
+            # Another coloring keeps what was zoomed to; another picture does not.
             uirevision=f"{view.layer} {view.kind}",
             xaxis=theme.axis(**hidden, **ranges[0]) | {"title": _title(f"{name} 1", theme)},
             yaxis=theme.axis(**hidden, **ranges[1]) | {"title": _title(f"{name} 2", theme)},
@@ -109,57 +109,57 @@ def _title(text: str, theme: Theme) -> dict[str, Any]:
     return {"text": text, "standoff": 4, "font": {"size": 11, "color": theme.muted}}
 
 
-def _style(theme: Theme, colour: Colouring, i: int) -> tuple[str, str]:
-    """Return colour and symbol of a group."""
-    if colour.by == "label":
+def _style(theme: Theme, color: Coloring, i: int) -> tuple[str, str]:
+    """Return color and symbol of a group."""
+    if color.by == "label":
         return (theme.accent, "circle") if i == 0 else (theme.warm, "square")
-    if colour.by == "method" and colour.names[i] == REAL:
+    if color.by == "method" and color.names[i] == REAL:
         return theme.muted, "circle-open"
     return theme.series[i % len(theme.series)], SYMBOLS[i % len(SYMBOLS)]
 
 
-def _scale(theme: Theme, colour: Colouring) -> tuple[str, ...]:
-    return theme.points if colour.by == "score" else theme.ramp
+def _scale(theme: Theme, color: Coloring) -> tuple[str, ...]:
+    return theme.points if color.by == "score" else theme.ramp
 
 
-def _span(colour: Colouring) -> tuple[float, float]:
+def _span(color: Coloring) -> tuple[float, float]:
     """Return the numbers at the ends of the scale; of all samples, so that zooming keeps it."""
-    if colour.by == "score" or not len(colour.value):
+    if color.by == "score" or not len(color.value):
         return 0.0, 1.0
-    return float(np.nanmin(colour.value)), float(np.nanmax(colour.value))
+    return float(np.nanmin(color.value)), float(np.nanmax(color.value))
 
 
 def _marks(
     view: PictureView,
     theme: Theme,
-    colour: Colouring,
+    color: Coloring,
     rows: NDArray[np.int64],
     size: int,
     rim: dict[str, Any] | None = None,
 ) -> list[plot.Trace]:
-    """Draw samples by symbols of their groups, or coloured by their numbers."""
-    if not colour.names:
-        return [_numbers(view, theme, colour, rows, size, rim)]
+    """Draw samples by symbols of their groups, or colored by their numbers."""
+    if not color.names:
+        return [_numbers(view, theme, color, rows, size, rim)]
     out = []
-    for i, name in enumerate(colour.names):
-        shade, symbol = _style(theme, colour, i)
+    for i, name in enumerate(color.names):
+        shade, symbol = _style(theme, color, i)
         mark = {"size": size, "color": shade, "symbol": symbol, "opacity": 0.75}
-        out.append(_points(view, rows[colour.code[rows] == i], mark, clean(name), rim))
+        out.append(_points(view, rows[color.code[rows] == i], mark, clean(name), rim))
     return out
 
 
 def _numbers(
     view: PictureView,
     theme: Theme,
-    colour: Colouring,
+    color: Coloring,
     rows: NDArray[np.int64],
     size: int,
     rim: dict[str, Any] | None,
 ) -> plot.Trace:
-    shades, (low, high) = _scale(theme, colour), _span(colour)
+    shades, (low, high) = _scale(theme, color), _span(color)
     bar = {
         "title": {
-            "text": clean(colour.title),
+            "text": clean(color.title),
             "side": "right",
             "font": {"size": 12, "color": theme.muted},
         },
@@ -175,11 +175,11 @@ def _numbers(
         "nticks": 4,
         "tickfont": {"size": 11, "color": theme.muted},
     }
-    if colour.by == "score":
+    if color.by == "score":
         bar |= {"tickvals": [0, 0.5, 1]}
     mark: dict[str, Any] = {
         "size": size,
-        "color": colour.value[rows],
+        "color": color.value[rows],
         "opacity": 0.85,
         "symbol": "circle",
         "colorscale": [[i / (len(shades) - 1), shade] for i, shade in enumerate(shades)],
@@ -188,7 +188,7 @@ def _numbers(
         "cmax": high,
         "showscale": True,
     }
-    return _points(view, rows, mark, clean(colour.title), rim)
+    return _points(view, rows, mark, clean(color.title), rim)
 
 
 def _points(

@@ -65,7 +65,7 @@ def scatter(**props: Any) -> Trace:
 
 
 def heatmap(**props: Any) -> Trace:
-    """Return a trace of coloured cells."""
+    """Return a trace of colored cells."""
     return {"type": "heatmap", **props}
 
 

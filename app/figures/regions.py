@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from app.figures import plot
-from app.figures.heat import cell, colourbar, heatmap, level
+from app.figures.heat import cell, colorbar, heatmap, level
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.attribution_findings import WHAT, RegionsView
 
@@ -17,7 +17,7 @@ _ROW, _HEAD, _FOOT = 44, 40, 48
 
 #: False discovery rate of what is marked.
 ALPHA = 0.05
-#: Doublings at which colours end, so that they mean the same for all detectors.
+#: Doublings at which colors end, so that they mean the same for all detectors.
 ENDS = 4.0
 
 
@@ -39,7 +39,7 @@ def regions_figure(view: RegionsView, scheme: str | None = None) -> plot.Figure:
                 _hovers(view),
                 x=columns,
                 y=rows,
-                colorbar=colourbar(theme, ends),
+                colorbar=colorbar(theme, ends),
             )
         )
     )

@@ -1,4 +1,4 @@
-"""How the logit, or a unit, answers to the dose of an artefact."""
+"""How the logit, or a unit, answers to the dose of an artifact."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def dose_figure(view: DosesView, scheme: str | None = None) -> plot.Figure:
             showlegend=True,
             legend=theme.top_legend(),
             margin={"l": 60, "r": 16, "t": 62, "b": 46},
-            xaxis=theme.axis(f"dose of {clean(view.artefact)}", range=[-0.04, 1.04]),
+            xaxis=theme.axis(f"dose of {clean(view.artifact)}", range=[-0.04, 1.04]),
             yaxis=theme.axis(f"change of {view.output}{unit_of}"),
         )
     )
@@ -31,7 +31,7 @@ def dose_figure(view: DosesView, scheme: str | None = None) -> plot.Figure:
 
 def _line(view: DosesView, theme: Theme, i: int) -> plot.Trace:
     place = view.place[i]
-    colour = theme.series[place % len(theme.series)]
+    color = theme.series[place % len(theme.series)]
     value, low, high = view.value[i], view.low[i], view.high[i]
     # Side by side, so that intervals of datasets do not hide each other.
     shift = 0.008 * (i - (len(view.datasets) - 1) / 2)
@@ -45,14 +45,14 @@ def _line(view: DosesView, theme: Theme, i: int) -> plot.Trace:
         mode="lines+markers",
         name=clean(view.datasets[i]),
         showlegend=True,
-        line={"color": colour, "width": 2},
-        marker={"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8, "color": colour},
+        line={"color": color, "width": 2},
+        marker={"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8, "color": color},
         error_y={
             "type": "data",
             "symmetric": False,
             "array": np.nan_to_num(high - value),
             "arrayminus": np.nan_to_num(value - low),
-            "color": theme.faded(colour, 0.6),
+            "color": theme.faded(color, 0.6),
             "thickness": 1.5,
             "width": 3,
         },

@@ -97,6 +97,6 @@ def _symbol(row: Deviation) -> str:
 def _hover(row: Deviation, view: DeviationsView) -> str:
     about = [clean(line) for line in textwrap.wrap(row.about, 60)]
     unit = f" {clean(row.unit)}" if row.unit else ""
-    numbers = f"{row.value:.4g} here, median {row.centre:.4g}{unit}"
+    numbers = f"{row.value:.4g} here, median {row.center:.4g}{unit}"
     away = f"{row.deviations:+.1f} deviations from {clean(view.among)}"
     return "<br>".join([f"<b>{clean(row.name)}</b>", *about, numbers, away])

@@ -44,13 +44,13 @@ def _others(view: PlaceView, theme: Theme) -> plot.Trace:
 
 def _group(view: PlaceView, theme: Theme, label: int) -> plot.Trace:
     rows = np.flatnonzero(view.inside & (view.label == label))
-    colour, symbol = ((theme.accent, "circle"), (theme.warm, "square"))[label]
+    color, symbol = ((theme.accent, "circle"), (theme.warm, "square"))[label]
     name = f"{('real', 'fake')[label]}, same dataset"
-    return _points(view, rows, name, theme.faded(colour, 0.75), symbol, 6)
+    return _points(view, rows, name, theme.faded(color, 0.75), symbol, 6)
 
 
 def _points(
-    view: PlaceView, rows: np.ndarray[Any, Any], name: str, colour: str, symbol: str, size: int
+    view: PlaceView, rows: np.ndarray[Any, Any], name: str, color: str, symbol: str, size: int
 ) -> plot.Trace:
     # Four digits place a point to a fraction of a pixel, and travel lighter.
     x, y = np.round(view.position[rows], 4).T
@@ -60,7 +60,7 @@ def _points(
         mode="markers",
         name=name,
         hoverinfo="skip",
-        marker={"size": size, "color": colour, "symbol": symbol, "line": {"width": 0}},
+        marker={"size": size, "color": color, "symbol": symbol, "line": {"width": 0}},
     )
 
 

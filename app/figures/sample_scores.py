@@ -75,14 +75,14 @@ def _rug(view: ScoresView, theme: Theme, label: int) -> plot.Trace:
             y += [row + near, row + far, None]
     name, n = ("fake", view.n_fakes) if label else ("real", view.n_reals)
     place = "below" if label else "above"
-    colour = theme.warm if label else theme.accent
+    color = theme.warm if label else theme.accent
     return plot.scatter(
         x=x,
         y=y,
         mode="lines",
         name=f"{name} ({n:,}), {place} the line",
         hoverinfo="skip",
-        line={"color": theme.faded(colour, 0.55), "width": 1.2},
+        line={"color": theme.faded(color, 0.55), "width": 1.2},
     )
 
 
@@ -119,7 +119,7 @@ def _verdict(one: Score) -> str:
     return f"{one.p_fake:.2f}<br>{'right' if one.right else '<b>wrong</b>'}"
 
 
-def _beside(row: float, text: str, colour: str) -> dict[str, Any]:
+def _beside(row: float, text: str, color: str) -> dict[str, Any]:
     return {
         "x": 1,
         "xref": "paper",
@@ -129,5 +129,5 @@ def _beside(row: float, text: str, colour: str) -> dict[str, Any]:
         "showarrow": False,
         "text": text,
         "align": "left",
-        "font": {"size": 12, "color": colour},
+        "font": {"size": 12, "color": color},
     }

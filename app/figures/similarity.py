@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from app.figures import plot
-from app.figures.heat import cell, colourbar, heatmap, short, span
+from app.figures.heat import cell, colorbar, heatmap, short, span
 from app.figures.theme import clean, theme_of
 from app.queries.similarity import SimilarityView
 
@@ -26,7 +26,7 @@ def similarity_figure(view: SimilarityView, scheme: str | None = None) -> plot.F
     theme = theme_of(scheme)
     n = len(view.detectors)
     places = list(range(n))
-    bar = colourbar(theme, ["−1", "0", "1"])
+    bar = colorbar(theme, ["−1", "0", "1"])
     figure = plot.Figure(
         plot.heatmap(**heatmap(theme, view.value, _hovers(view), x=places, y=places, colorbar=bar))
     )

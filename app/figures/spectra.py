@@ -45,14 +45,14 @@ def _curve(
     view: SpectraView, theme: Theme, label: int, base: Floats, named: bool
 ) -> list[plot.Trace]:
     """Draw the band, where there is one, and the mean above it."""
-    name, colour, dash = ("fake", theme.warm, "dash") if label else ("real", theme.accent, "solid")
+    name, color, dash = ("fake", theme.warm, "dash") if label else ("real", theme.accent, "solid")
     low, high = view.low[label] - base, view.high[label] - base
     there = np.isfinite(low) & np.isfinite(high)
     band = plot.scatter(
         x=np.r_[view.frequency[there], view.frequency[there][::-1]],
         y=np.r_[low[there], high[there][::-1]],
         fill="toself",
-        fillcolor=theme.faded(colour, 0.2),
+        fillcolor=theme.faded(color, 0.2),
         line={"width": 0},
         hoverinfo="skip",
         showlegend=False,
@@ -63,7 +63,7 @@ def _curve(
         mode="lines",
         name=name,
         showlegend=named,
-        line={"color": colour, "width": 2, "dash": dash},
+        line={"color": color, "width": 2, "dash": dash},
         hovertemplate="%{y:.3f}",
     )
     return [band, line]

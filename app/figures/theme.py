@@ -1,4 +1,4 @@
-"""Colours and type of figures, in both schemes."""
+"""Colors and type of figures, in both schemes."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ __all__ = ["DARK", "LIGHT", "SYMBOLS", "Theme", "clean", "empty_figure", "theme_
 
 FONT = 'Inter, "Segoe UI", system-ui, -apple-system, Roboto, "Helvetica Neue", Arial, sans-serif'
 
-#: Markers of datasets, so that none is told from another by colour alone.
+#: Markers of datasets, so that none is told from another by color alone.
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down", "star", "x")
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of one scheme.
+    """Colors of one scheme.
 
     Attributes
     ----------
     ink, muted, line, ground : str
         Text, secondary text, grid lines, the card that figures stand on.
     accent, warm : str
-        This detector; untrained networks. Told apart by all common kinds of colour vision.
+        This detector; untrained networks. Told apart by all common kinds of color vision.
     series : tuple of str
-        Colours of datasets (Okabe and Ito 2008, lightened on dark ground).
+        Colors of datasets (Okabe and Ito 2008, lightened on dark ground).
     diverging : tuple of str
         Purple over neutral to orange, evenly spaced.
     points, ramp : tuple of str
-        The same for points, which the neutral middle must not hide; and one colour from weak to
+        The same for points, which the neutral middle must not hide; and one color from weak to
         strong.
     """
 
@@ -77,9 +77,9 @@ class Theme:
         """Return a legend that has the width of the whole figure, at its upper edge."""
         return self.legend(xref="container", y=1, yref="container", yanchor="top", **more)
 
-    def faded(self, colour: str, opacity: float) -> str:
-        """Return a colour of the theme, made transparent."""
-        parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    def faded(self, color: str, opacity: float) -> str:
+        """Return a color of the theme, made transparent."""
+        parts = (int(color[i : i + 2], 16) for i in (1, 3, 5))
         return f"rgba({','.join(map(str, parts))},{opacity})"
 
     def axis(self, title: str = "", **more: Any) -> dict[str, Any]:
@@ -122,7 +122,7 @@ DARK = Theme(
 
 
 def theme_of(scheme: str | None) -> Theme:
-    """Return the colours of "dark" or, for anything else, of the light scheme."""
+    """Return the colors of "dark" or, for anything else, of the light scheme."""
     return DARK if scheme == "dark" else LIGHT
 
 

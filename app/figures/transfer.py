@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.figures import plot
-from app.figures.heat import cell, colourbar, heatmap, short, span
+from app.figures.heat import cell, colorbar, heatmap, short, span
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.separability import TransferView
 
@@ -36,7 +36,7 @@ def transfer_figure(view: TransferView, scheme: str | None = None) -> plot.Figur
     theme = theme_of(scheme)
     n, below = len(view.datasets), len(view.datasets) + _GAP
     columns = list(range(n))
-    bar = colourbar(theme, ["0", "0.5", "1"])
+    bar = colorbar(theme, ["0", "0.5", "1"])
     parts = [
         heatmap(theme, 2 * view.value - 1, _hovers(view), x=columns, y=columns, colorbar=bar),
         heatmap(

@@ -100,15 +100,15 @@ def doses_figure(view: UnitView, scheme: str | None = None, marked: str = "") ->
     figure = plot.Figure()
     for i, name in enumerate(view.datasets):
         faded = bool(marked) and name != marked
-        colour = theme.series[i % len(theme.series)]
+        color = theme.series[i % len(theme.series)]
         figure.add_scatter(
             x=view.value[i],
             y=view.response[i],
             mode="lines+markers",
             name=clean(name),
             opacity=0.25 if faded else 1.0,
-            line={"color": colour, "width": 2},
-            marker={"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 8, "color": colour},
+            line={"color": color, "width": 2},
+            marker={"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 8, "color": color},
             hovertemplate=f"set to %{{x:.3g}}: mean {view.output} %{{y:.3g}}"
             f"<extra>{clean(name)}</extra>",
         )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from app.figures import plot
-from app.figures.heat import colourbar, heatmap, short, text_at
+from app.figures.heat import colorbar, heatmap, short, text_at
 from app.figures.theme import Theme, clean, theme_of
 from app.queries.units import ShareView
 
@@ -40,7 +40,7 @@ def shares_figure(
     columns = [str(one) for one in view.unit]
     rows = list(range(len(view.datasets)))
     hovers = [[_hover(view, r, c) for c in range(len(columns))] for r in rows]
-    bar = colourbar(theme, ["−1", "0", "1"], len=0.24, ypad=8)
+    bar = colorbar(theme, ["−1", "0", "1"], len=0.24, ypad=8)
     cells = heatmap(theme, view.share, hovers, x=columns, y=rows, xgap=2, ygap=2, colorbar=bar)
     figure = plot.Figure([plot.heatmap(**cells), _marks(view, theme, columns)])
     long = len(columns) > 20 and max(map(len, columns)) > 3
@@ -75,12 +75,12 @@ def shares_figure(
 def _marks(view: ShareView, theme: Theme, columns: list[str]) -> plot.Trace:
     """Put a dot on cells whose unit is in the dataset's list."""
     places = np.argwhere(view.selected)
-    colours = [text_at(theme, float(view.share[r, c])) for r, c in places]
+    colors = [text_at(theme, float(view.share[r, c])) for r, c in places]
     return plot.scatter(
         x=[columns[c] for _, c in places],
         y=[int(r) for r, _ in places],
         mode="markers",
-        marker={"size": 6, "color": colours},
+        marker={"size": 6, "color": colors},
         hoverinfo="skip",
     )
 

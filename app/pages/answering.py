@@ -1,4 +1,4 @@
-"""The line under a unit's name that says what moves it, and leads on to the artefact."""
+"""The line under a unit's name that says what moves it, and leads on to the artifact."""
 
 from __future__ import annotations
 

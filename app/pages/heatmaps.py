@@ -27,7 +27,7 @@ __all__ = ["register", "section"]
 TITLE = "What do the maps show?"
 LAID = {"map": "Map", "overlay": "Over the image"}
 #: What becomes of maps whose image is not here.
-WITHOUT = {"map": "Its maps do not need it.", "overlay": "Its maps lie over grey."}
+WITHOUT = {"map": "Its maps do not need it.", "overlay": "Its maps lie over gray."}
 
 #: Controls to what of the address they set.
 CONTROLS = {

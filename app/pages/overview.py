@@ -1,4 +1,4 @@
-"""Overview: what is in the run, and how far its detectors generalise."""
+"""Overview: what is in the run, and how far its detectors generalize."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FIRST = next(iter(METRICS)), next(iter(LEVELS))
 #: Stands for the matrix itself in the select of references; no detector is called so.
 VALUES = "*"
 
-QUESTION = "How far does each detector generalise to datasets that it was not trained on?"
+QUESTION = "How far does each detector generalize to datasets that it was not trained on?"
 
 
 def layout(run: Run, search: str) -> Any:
@@ -201,13 +201,11 @@ def _switch(id: str, names: dict[str, str], value: str, label: str) -> Any:
 def _reading(view: MatrixView) -> Any:
     """Define the metric and say how to read the cells."""
     definition = HELP[view.metric]
-    colours = (
-        "Colour is the way from chance (neutral) to perfect (orange) or always wrong (purple)."
-    )
+    colors = "Color is the way from chance (neutral) to perfect (orange) or always wrong (purple)."
     return [
         html.Div([html.B(METRICS[view.metric] + ". "), definition.text]),
         html.Div(
-            f"{colours} Framed cells: the detector's card notes that dataset as seen in training. "
+            f"{colors} Framed cells: the detector's card notes that dataset as seen in training. "
             f"Small: {view.coverage:.0%} interval over resampled clusters. A click on a cell opens "
             "the detector's neurons."
         ),

@@ -36,11 +36,11 @@ from app.queries.arranging import ArrangingError
 from app.queries.density import nearest
 from app.queries.layers import first_layer
 from app.queries.pictures import (
-    COLOURS,
+    COLORS,
     KINDS,
     PictureView,
     Window,
-    colouring,
+    coloring,
     is_dense,
     kinds_of,
     picked,
@@ -61,7 +61,7 @@ TITLE = "The layer's samples in two dimensions"
 DRAWN = (
     (ids.LAYER, "value"),
     (ids.EMBEDDING, "value"),
-    (ids.COLOUR, "value"),
+    (ids.COLOR, "value"),
     (ids.UNIT, "value"),
 )
 DETECTOR = State(ids.SEPARABILITY_DETECTOR, "value")
@@ -75,7 +75,7 @@ def section(run: Run, chosen: Selection, detector: str, layer: str) -> list[Any]
     """Lay out the card, or say what is missing."""
     try:
         kinds = kinds_of(run, detector)
-        kind, colour = chosen.named("embedding", kinds), chosen.named("colour", list(COLOURS))
+        kind, color = chosen.named("embedding", kinds), chosen.named("color", list(COLORS))
     except ProbeError as error:
         return [card(TITLE, problem(error), help=HELP["picture"])]
     units = units_of(run, detector, layer)
@@ -95,7 +95,7 @@ def section(run: Run, chosen: Selection, detector: str, layer: str) -> list[Any]
                 className="picture-columns",
             ),
             help=HELP["picture"],
-            controls=_controls(kinds, kind, colour, units, chosen.unit),
+            controls=_controls(kinds, kind, color, units, chosen.unit),
         ),
         *selecting.section(run, chosen, detector, layer, kind),
     ]
@@ -111,17 +111,17 @@ def register(app: Dash, run: Run) -> None:
 
 
 def _register_choices(app: Dash, run: Run) -> None:
-    """Keep picture, colouring, unit, image and address the same, whichever was changed."""
+    """Keep picture, coloring, unit, image and address the same, whichever was changed."""
 
     @app.callback(
         Output(ids.PICTURE_URL, "search"),
         Output(ids.EMBEDDING, "value"),
-        Output(ids.COLOUR, "value"),
+        Output(ids.COLOR, "value"),
         Output(ids.UNIT, "value"),
         Output(ids.PICKED, "data"),
         Output(ids.PICTURE, "clickData"),
         Input(ids.EMBEDDING, "value"),
-        Input(ids.COLOUR, "value"),
+        Input(ids.COLOR, "value"),
         Input(ids.UNIT, "value"),
         Input(ids.PICTURE, "clickData"),
         Input(ids.PICTURE_URL, "search"),
@@ -130,13 +130,13 @@ def _register_choices(app: Dash, run: Run) -> None:
         prevent_initial_call=True,
     )
     def follow(
-        kind: str, colour: str, unit: str | None, click: Any, search: str, token: str, detector: str
+        kind: str, color: str, unit: str | None, click: Any, search: str, token: str, detector: str
     ) -> Any:
         chosen = Selection.parse(search)
-        first = kinds_of(run, detector)[0], next(iter(COLOURS))
-        shown = chosen.embedding or first[0], chosen.colour or first[1]
+        first = kinds_of(run, detector)[0], next(iter(COLORS))
+        shown = chosen.embedding or first[0], chosen.color or first[1]
         if ctx.triggered_id == ids.PICTURE_URL:
-            now, wanted = (kind, colour, unit or ""), (*shown, chosen.unit)
+            now, wanted = (kind, color, unit or ""), (*shown, chosen.unit)
             values = [no_update if a == b else b or None for a, b in zip(now, wanted, strict=True)]
             picked_now = no_update if chosen.sample == (token or "") else chosen.sample
             return no_update, *values, picked_now, no_update
@@ -148,12 +148,12 @@ def _register_choices(app: Dash, run: Run) -> None:
                 return (no_update,) * 6
             token = token_at(run, detector, row)
             return chosen.but(sample=token).search, *(no_update,) * 3, token, None
-        if (kind, colour) != shown:
-            chosen = chosen.but(embedding=kind, colour=colour)
+        if (kind, color) != shown:
+            chosen = chosen.but(embedding=kind, color=color)
         if (unit or "") != chosen.unit:
             # Whoever chooses a unit wants to see it.
-            chosen = chosen.but(unit=unit or "", colour="unit")
-        seen = no_update if chosen.colour in ("", colour) else chosen.colour
+            chosen = chosen.but(unit=unit or "", color="unit")
+        seen = no_update if chosen.color in ("", color) else chosen.color
         same = chosen.search == (search or "")
         return no_update if same else chosen.search, no_update, seen, *(no_update,) * 3
 
@@ -210,7 +210,7 @@ def _register_picture(app: Dash, run: Run) -> None:
             if ctx.triggered_id == ids.PICTURE_WINDOW and not is_dense(view.total):
                 # All points are there, whatever is zoomed to.
                 return no_update, picture_text(view, seen), no_update
-            colour = colouring(run, detector, view, by, _unit(run, detector, layer, unit))
+            color = coloring(run, detector, view, by, _unit(run, detector, layer, unit))
             at = place_of(run, detector, layer, kind, token)
         except ArrangingError as error:
             return empty_figure(scheme), problem(error), False
@@ -219,7 +219,7 @@ def _register_picture(app: Dash, run: Run) -> None:
         outline = selecting.readable(detector, view, lasso)
         figure = picture_figure(
             view,
-            colour,
+            color,
             at,
             scheme,
             window=window,
@@ -257,7 +257,7 @@ def _register_picked(app: Dash, run: Run) -> None:
     @app.callback(
         Output(ids.PICKED_IMAGE, "children"),
         Input(ids.PICKED, "data"),
-        Input(ids.COLOUR, "value"),
+        Input(ids.COLOR, "value"),
         Input(ids.UNIT, "value"),
         Input(ids.LAYER, "value"),
         DETECTOR,
@@ -307,8 +307,8 @@ def _clicked(view: PictureView, click: Any) -> int | None:
     return None if x is None or y is None else nearest(view, x, y)
 
 
-def _controls(kinds: list[str], kind: str, colour: str, units: list[int], unit: str) -> list[Any]:
-    named: dict[str, Any] = {"aria-label": "Unit to colour by"}
+def _controls(kinds: list[str], kind: str, color: str, units: list[int], unit: str) -> list[Any]:
+    named: dict[str, Any] = {"aria-label": "Unit to color by"}
     # A unit of the address that the layer lacks has to stay, for the picture to say so.
     listed = dict.fromkeys([*map(str, units), *([unit] if unit else [])])
     return [
@@ -319,9 +319,9 @@ def _controls(kinds: list[str], kind: str, colour: str, units: list[int], unit: 
             size="xs",
         ),
         dmc.SegmentedControl(
-            id=ids.COLOUR,
-            data=[{"value": name, "label": label} for name, label in COLOURS.items()],
-            value=colour,
+            id=ids.COLOR,
+            data=[{"value": name, "label": label} for name, label in COLORS.items()],
+            value=color,
             size="xs",
         ),
         dmc.SegmentedControl(

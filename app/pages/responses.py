@@ -20,9 +20,9 @@ from app.figures.theme import empty_figure
 from app.queries.reading import Run
 from app.queries.responses import (
     answers_view,
-    artefacts_of,
+    artifacts_of,
     doses_view,
-    named_artefact,
+    named_artifact,
     responding_units,
     responses_view,
 )
@@ -38,8 +38,8 @@ DETECTOR = State(ids.ARTIFACTS_DETECTOR, "value")
 def sections(run: Run, chosen: Selection, detector: str) -> tuple[Any, list[Any]]:
     """Lay out the heatmap of units, and what stands below it; or say what is missing."""
     try:
-        units, artefacts = responding_units(run, detector), artefacts_of(run, detector)
-        artefact = named_artefact(run, detector, chosen)
+        units, artifacts = responding_units(run, detector), artifacts_of(run, detector)
+        artifact = named_artifact(run, detector, chosen)
         found = responses_view(run, detector)
     except ProbeError as error:
         return card(TITLE, problem(error), help=HELP["responses"]), []
@@ -58,8 +58,8 @@ def sections(run: Run, chosen: Selection, detector: str) -> tuple[Any, list[Any]
         controls=export_menu("responses"),
     )
     return heat, [
-        _choices(units, unit, artefacts, artefact),
-        _doses(bool(artefacts)),
+        _choices(units, unit, artifacts, artifact),
+        _doses(bool(artifacts)),
         _answers(run, detector),
     ]
 
@@ -71,30 +71,30 @@ def register(app: Dash, run: Run) -> None:
 
 
 def _register_choices(app: Dash, run: Run) -> None:
-    """Keep unit, artefact and address the same, whichever was changed."""
+    """Keep unit, artifact and address the same, whichever was changed."""
 
     @app.callback(
         Output(ids.RESPONSES_URL, "search"),
-        Output(ids.ARTEFACT, "value"),
+        Output(ids.ARTIFACT, "value"),
         Output(ids.RESPONDER, "value"),
         Output(ids.RESPONSES, "clickData"),
-        Input(ids.ARTEFACT, "value"),
+        Input(ids.ARTIFACT, "value"),
         Input(ids.RESPONDER, "value"),
         Input(ids.RESPONSES, "clickData"),
         Input(ids.RESPONSES_URL, "search"),
         DETECTOR,
         prevent_initial_call=True,
     )
-    def follow(artefact: str | None, unit: str | None, click: Any, search: str, name: str) -> Any:
+    def follow(artifact: str | None, unit: str | None, click: Any, search: str, name: str) -> Any:
         try:
             chosen = Selection.parse(search)
-            first = named_artefact(run, name, chosen) or None
+            first = named_artifact(run, name, chosen) or None
         except ProbeError:
             # The page says what is wrong with the address.
             return (no_update,) * 4
         shown = first, chosen.unit or str(responding_units(run, name)[0])
         if ctx.triggered_id == ids.RESPONSES_URL:
-            now = artefact, unit
+            now = artifact, unit
             values = (no_update if a == b else b for a, b in zip(now, shown, strict=True))
             return no_update, *values, no_update
         if ctx.triggered_id == ids.RESPONSES and click:
@@ -102,10 +102,10 @@ def _register_choices(app: Dash, run: Run) -> None:
             place = place_of(click, "x", len(view.unit)) if view else None
             number = unit if view is None or place is None else str(view.unit[place])
             return chosen.but(unit=number).search, no_update, number, None
-        if (artefact, unit) == shown:
+        if (artifact, unit) == shown:
             return (no_update,) * 4
-        if artefact != shown[0]:
-            chosen = chosen.but(artefact=artefact)
+        if artifact != shown[0]:
+            chosen = chosen.but(artifact=artifact)
         if unit != shown[1]:
             chosen = chosen.but(unit=unit)
         return chosen.search, no_update, no_update, no_update
@@ -135,35 +135,35 @@ def _register_figures(app: Dash, run: Run) -> None:
         Output(ids.LOGIT_DOSES, "figure"),
         Output(ids.UNIT_DOSES, "figure"),
         Output(ids.UNIT_DOSES_TEXT, "children"),
-        Input(ids.ARTEFACT, "value"),
+        Input(ids.ARTIFACT, "value"),
         unit,
         scheme,
         DETECTOR,
     )
-    def doses(artefact: str | None, unit: str, scheme: str, detector: str) -> Any:
-        if not artefact:
+    def doses(artifact: str | None, unit: str, scheme: str, detector: str) -> Any:
+        if not artifact:
             # No dose was turned; a card in place of the figures says so.
             return empty_figure(scheme), empty_figure(scheme), []
         try:
-            logit = doses_view(run, detector, artefact)
-            one = doses_view(run, detector, artefact, _unit(run, detector, unit))
+            logit = doses_view(run, detector, artifact)
+            one = doses_view(run, detector, artifact, _unit(run, detector, unit))
         except ProbeError as error:
             return empty_figure(scheme), empty_figure(scheme), problem(error)
         return dose_figure(logit, scheme), dose_figure(one, scheme), doses_text(one)
 
 
-def _choices(units: list[int], unit: str, artefacts: list[str], artefact: str) -> Any:
+def _choices(units: list[int], unit: str, artifacts: list[str], artifact: str) -> Any:
     """Head the cards of doses with what they are of."""
     wrong = html.Span(id=ids.RESPONDER_TEXT, className="title-note")
-    title = dmc.Title(["Turning up an artefact", wrong], order=2)
+    title = dmc.Title(["Turning up an artifact", wrong], order=2)
     selects = [
         dmc.Select(
-            id=ids.ARTEFACT,
-            label="Artefact",
-            data=artefacts,
-            value=artefact or None,
+            id=ids.ARTIFACT,
+            label="Artifact",
+            data=artifacts,
+            value=artifact or None,
             allowDeselect=False,
-            disabled=not artefacts,
+            disabled=not artifacts,
             w=200,
         ),
         dmc.Select(

@@ -23,7 +23,7 @@ from app.components.selected import (
 from app.figures.picture import outlines
 from app.queries.arranging import ArrangingError
 from app.queries.lasso import Lasso, Rule, drawn, read, ruled
-from app.queries.pictures import PictureView, colouring, picture_view
+from app.queries.pictures import PictureView, coloring, picture_view
 from app.queries.reading import Run
 from app.queries.selected import selected_view, telling_view
 from app.selection import Selection
@@ -46,8 +46,8 @@ def section(run: Run, chosen: Selection, detector: str, layer: str, kind: str) -
     """Lay out the card; nothing where there is no picture to select in, which says why."""
     try:
         view = picture_view(run, detector, layer, kind)
-        datasets = colouring(run, detector, view, "dataset", None).names
-        methods = colouring(run, detector, view, "method", None).names
+        datasets = coloring(run, detector, view, "dataset", None).names
+        methods = coloring(run, detector, view, "method", None).names
         lasso = readable(detector, view, chosen.lasso)
     except ProbeError:
         datasets, methods, lasso = (), (), None
@@ -138,7 +138,7 @@ def _register_choices(app: Dash, run: Run) -> None:
             if isinstance(source, dict):
                 # Buttons that are laid out anew report themselves, and nobody clicked on them.
                 if any(clicks):
-                    chosen = chosen.but(unit=source["index"], colour="unit")
+                    chosen = chosen.but(unit=source["index"], color="unit")
             elif source == ids.SELECTED_CLEAR:
                 chosen = chosen.but(lasso="")
             elif source == ids.RULE:

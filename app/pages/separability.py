@@ -169,7 +169,7 @@ def _register_choices(app: Dash, run: Run) -> None:
                 chosen = chosen.but(layer=layer, unit="")
         elif ctx.triggered_id == ids.KNOWLEDGE and unit:
             number = customdata_of(unit, 0, int)
-            chosen = chosen if number is None else chosen.but(unit=number, colour="unit")
+            chosen = chosen if number is None else chosen.but(unit=number, color="unit")
         elif measure != shown:
             chosen = chosen.but(measure=measure)
         found = chosen.search

@@ -16,7 +16,7 @@ from app.queries.reading import Run, from_disk, stamp_of, token_of
 from probe.attribution.maps import AttributionMap
 from probe.errors import ImageError, ProbeError, StoreError
 from probe.figures.attributions import LOGIT, target_of
-from probe.figures.colours import colours_of, limit_of, overlay
+from probe.figures.colors import colors_of, limit_of, overlay
 from probe.schema import family_of
 from probe.thumbnails import SIDE
 
@@ -36,9 +36,9 @@ __all__ = [
     "version_of",
 ]
 
-#: Maps of a file that the scale of colours rests on.
+#: Maps of a file that the scale of colors rests on.
 SAMPLED = 64
-#: Colours of a map: odd, so that 0 has one of its own in the middle.
+#: Colors of a map: odd, so that 0 has one of its own in the middle.
 LEVELS = 255
 
 
@@ -56,7 +56,7 @@ class MapFile:
 
     @cached_property
     def limit(self) -> float:
-        """Where colours would end for these maps alone."""
+        """Where colors would end for these maps alone."""
         n = len(self.maps)
         rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLED)).round().astype(np.int64))
         return limit_of([self.values(rows)])
@@ -152,12 +152,12 @@ def _size(width: int, height: int, shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _drawn(values: NDArray[np.float64], limit: float, signed: bool, size: tuple[int, int]) -> bytes:
-    """Encode a map with its colours as a palette: small, and no colour is off the scale."""
+    """Encode a map with its colors as a palette: small, and no color is off the scale."""
     share = np.nan_to_num(values / limit).clip(-1 if signed else 0, 1)
     level = ((share + 1) / 2 if signed else share) * (LEVELS - 1)
     steps = np.linspace(0, 1, LEVELS)
     image = Image.fromarray(np.rint(level).astype(np.uint8), "P")
-    image.putpalette((colours_of(signed)(steps)[:, :3] * 255).round().astype(np.uint8).tobytes())
+    image.putpalette((colors_of(signed)(steps)[:, :3] * 255).round().astype(np.uint8).tobytes())
     out = BytesIO()
     image.resize(size, Image.Resampling.NEAREST).save(out, "PNG")
     return out.getvalue()
@@ -182,14 +182,14 @@ def _overlaid(
     if image is not None:
         below = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
     grown = Image.fromarray(values.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
-    colours = overlay(below, np.asarray(grown), limit, signed)
+    colors = overlay(below, np.asarray(grown), limit, signed)
     out = BytesIO()
-    Image.fromarray((colours * 255).round().astype(np.uint8)).save(out, "WEBP", quality=92)
+    Image.fromarray((colors * 255).round().astype(np.uint8)).save(out, "WEBP", quality=92)
     return out.getvalue()
 
 
 def limit_for(run: Run, label: str, method: str, unit: str) -> float:
-    """Return where colours end for a method: the largest limit of a detector's variants.
+    """Return where colors end for a method: the largest limit of a detector's variants.
 
     Variants of one architecture are compared by their maps. Those of others, and of brought
     weights, may be a thousand times larger or smaller, and on one scale nothing of the smaller
@@ -234,7 +234,7 @@ def files_of(run: Run, method: str) -> list[MapFile]:
 
 
 def version_of(run: Run, method: str) -> str:
-    """Name the state of all that a map's colours follow from, for caches of browsers."""
+    """Name the state of all that a map's colors follow from, for caches of browsers."""
     stamps = [stamp_of(run.folder.maps(one, method) / "zarr.json") for one in run.detectors]
     return token_of(str(stamps))[:8]
 

@@ -1,4 +1,4 @@
-"""Maps of one image by several detectors and methods, each method on one scale of colours."""
+"""Maps of one image by several detectors and methods, each method on one scale of colors."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A method and its scale of colours.
+    """A method and its scale of colors.
 
     Attributes
     ----------
@@ -84,13 +84,13 @@ class Column:
     unit : str
         Of its numbers.
     limit : float
-        Magnitude at which colours end, of the first detector shown.
+        Magnitude at which colors end, of the first detector shown.
     signed : bool
         Whether the scale runs below 0.
     first : str
         Family of detectors (`probe.schema.family_of`) that `limit` is of.
     others : tuple of (str, float)
-        Further families that are shown, whose colours end elsewhere, and where.
+        Further families that are shown, whose colors end elsewhere, and where.
     """
 
     method: str
@@ -105,7 +105,7 @@ class Column:
     others: tuple[tuple[str, float], ...] = ()
 
     def limit_of(self, label: str) -> float:
-        """Return where the colours of a detector's maps end."""
+        """Return where the colors of a detector's maps end."""
         return dict(self.others).get(family_of(label), self.limit)
 
 
@@ -269,7 +269,7 @@ def _absent(run: Run, label: str, method: str, refused: dict[str, str]) -> Cell:
 
 
 def _column(run: Run, method: str, shown: Sequence[str]) -> Column:
-    """Say what a method's maps are of, and where the colours of each family end."""
+    """Say what a method's maps are of, and where the colors of each family end."""
     first = files_of(run, method)[0]
     kinds = {family_of(one): one for one in reversed(shown) if method in run.map_methods(one)}
     limits = {kind: limit_for(run, one, method, first.unit) for kind, one in kinds.items()}

@@ -85,7 +85,7 @@ class CheckRow:
 
     @property
     def within_random(self) -> bool:
-        """Whether networks that learnt nothing reach the value."""
+        """Whether networks that learned nothing reach the value."""
         if not np.isfinite(self.random_low):
             return False
         if self.better == "higher":
@@ -215,8 +215,8 @@ def _row(arrays: dict[str, NDArray[Any]], references: list[str], i: int) -> Chec
         low=number("low"),
         high=number("high"),
         chance=number("chance"),
-        random_low=number("randomised_low"),
-        random_high=number("randomised_high"),
+        random_low=number("randomized_low"),
+        random_high=number("randomized_high"),
         gains=tuple(gain for gain in gains if np.isfinite(gain.value)),
         n_samples=int(arrays["n_samples"][i]),
         n_clusters=int(arrays["n_clusters"][i]),

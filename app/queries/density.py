@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.queries.pictures import Colouring, PictureView, Window
+from app.queries.pictures import Coloring, PictureView, Window
 
 __all__ = ["Density", "density_of", "nearest"]
 
@@ -18,7 +18,7 @@ FEW = 3
 #: Such symbols at most; where there are more, those of single samples, else none.
 MOST_LONE = 1000
 #: Samples of groups that are drawn with their symbols on top, chosen at random, so that groups
-#: are not told apart by colour alone.
+#: are not told apart by color alone.
 MARKED = 400
 
 
@@ -57,7 +57,7 @@ class Density:
 
 
 def density_of(
-    view: PictureView, colour: Colouring, rows: NDArray[np.int64], window: Window | None
+    view: PictureView, color: Coloring, rows: NDArray[np.int64], window: Window | None
 ) -> Density:
     """Count the samples of some rows, which lie in the window, on a grid over it."""
     x0, x1, y0, y1 = window or view.extent
@@ -70,15 +70,15 @@ def density_of(
     lone, few = _lone(rows, count[cell])
     none = np.empty(0)
     group, share, mean, marked = none.astype(np.int64), none, none, 0
-    if colour.names:
-        group, share = _majority(cell, colour.code[rows], len(colour.names), count)
+    if color.names:
+        group, share = _majority(cell, color.code[rows], len(color.names), count)
         others = rows[count[cell] >= few]
         # With replacement, since ordering all samples takes longer than all else; few come twice.
         drawn = np.random.default_rng(0).integers(0, max(len(others), 1), min(MARKED, len(others)))
         chosen = others[np.unique(drawn)]
         lone, marked = np.concatenate([lone, chosen]), len(chosen)
     else:
-        total = np.bincount(cell, colour.value[rows], minlength=across * up)
+        total = np.bincount(cell, color.value[rows], minlength=across * up)
         mean = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
     shape = (up, across)
     return Density(

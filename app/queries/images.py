@@ -90,7 +90,7 @@ class Extremes:
 def extremes(run: Run, label: str, layer: str, unit: int, each: int) -> tuple[Extremes, ...]:
     """Find the images that drive a unit most and least, dataset by dataset.
 
-    Neighbouring frames look alike, so a video stands in a row at most once, by its extreme frame.
+    Neighboring frames look alike, so a video stands in a row at most once, by its extreme frame.
 
     Parameters
     ----------

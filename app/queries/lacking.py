@@ -113,7 +113,7 @@ def _datasets(run: Run) -> Iterator[Gap]:
     names = [str(name) for name in run.manifest.get("datasets", [])]
     if len(names) < 2:
         yield Gap(
-            "There is one dataset, so nothing is said about generalisation, and no unit can be "
+            "There is one dataset, so nothing is said about generalization, and no unit can be "
             "universal.",
             "Add datasets that the detectors were not trained on.",
             '[[datasets]]\nopen = "…"',

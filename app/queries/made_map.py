@@ -19,7 +19,7 @@ from probe.errors import ProbeError, UnknownNameError
 
 __all__ = ["METHODS", "MadeMap", "made_map", "made_task"]
 
-#: Methods that are offered, by their registered names: the study's, and those that checks favour.
+#: Methods that are offered, by their registered names: the study's, and those that checks favor.
 METHODS = {
     "gradcam": "Grad-CAM",
     "feature_ablation": "Superpixel ablation",

@@ -1,4 +1,4 @@
-"""Pictures of a layer: samples in two dimensions, what they are coloured by, the one picked."""
+"""Pictures of a layer: samples in two dimensions, what they are colored by, the one picked."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from probe.stats import sigmoid
 from probe.store import ActivationStore
 
 __all__ = [
-    "COLOURS",
+    "COLORS",
     "KINDS",
-    "Colouring",
+    "Coloring",
     "Picked",
     "PictureView",
     "Window",
-    "colouring",
+    "coloring",
     "is_dense",
     "kinds_of",
     "picked",
@@ -43,8 +43,8 @@ Window = tuple[float, float, float, float]
 #: Kinds of picture to their names.
 KINDS = {"pca": "PCA", "umap": "UMAP", "tsne": "t-SNE"}
 
-#: What points are coloured by, and its name.
-COLOURS = {
+#: What points are colored by, and its name.
+COLORS = {
     "label": "Label",
     "dataset": "Dataset",
     "method": "Method",
@@ -72,8 +72,8 @@ class PictureView:
         ``place``, a sample's row in the store.
     trustworthiness, preservation : float
         How far the picture can be believed, see `probe.embed.table.Embeddings`.
-    neighbours, n_fitted : int
-        Neighbours that both are about; samples that the picture was fitted on.
+    neighbors, n_fitted : int
+        Neighbors that both are about; samples that the picture was fitted on.
     """
 
     layer: str
@@ -82,7 +82,7 @@ class PictureView:
     samples: pd.DataFrame
     trustworthiness: float
     preservation: float
-    neighbours: int
+    neighbors: int
     n_fitted: int
 
     @property
@@ -106,13 +106,13 @@ class PictureView:
 
 
 @dataclass(frozen=True)
-class Colouring:
-    """What points are coloured by.
+class Coloring:
+    """What points are colored by.
 
     Attributes
     ----------
     by : str
-        Key of `COLOURS`.
+        Key of `COLORS`.
     title : str
         For people.
     names : tuple of str
@@ -202,13 +202,13 @@ def _view(embeddings: Embeddings, samples: pd.DataFrame, layer: str, kind: str) 
         samples=samples,
         trustworthiness=float(one["trustworthiness"]),
         preservation=float(one["preservation"]),
-        neighbours=int(data.attrs.get("neighbours", 0)),
+        neighbors=int(data.attrs.get("neighbors", 0)),
         n_fitted=int(data["fitted"].values.sum()),
     )
 
 
-def colouring(run: Run, label: str, view: PictureView, by: str, unit: int | None) -> Colouring:
-    """Read what the points of a picture are coloured by.
+def coloring(run: Run, label: str, view: PictureView, by: str, unit: int | None) -> Coloring:
+    """Read what the points of a picture are colored by.
 
     Raises
     ------
@@ -218,7 +218,7 @@ def colouring(run: Run, label: str, view: PictureView, by: str, unit: int | None
         If the unit is not in the activation store, or while the store is being arranged.
     """
     if by == "unit":
-        return Colouring(
+        return Coloring(
             by,
             f"unit {unit}",
             (),
@@ -227,26 +227,26 @@ def colouring(run: Run, label: str, view: PictureView, by: str, unit: int | None
                 np.float64
             ),
         )
-    if by not in COLOURS:
-        raise UnknownNameError("colour", by, COLOURS, remedy="Choose one on the page.")
+    if by not in COLORS:
+        raise UnknownNameError("color", by, COLORS, remedy="Choose one on the page.")
     datasets = tuple(str(name) for name in run.manifest.get("datasets", []))
     return derived(_of_table, (view.samples,), by, datasets)
 
 
-def _of_table(samples: pd.DataFrame, by: str, datasets: tuple[str, ...]) -> Colouring:
-    """Colour by a column of the sample table, datasets in the order that all figures have."""
+def _of_table(samples: pd.DataFrame, by: str, datasets: tuple[str, ...]) -> Coloring:
+    """Color by a column of the sample table, datasets in the order that all figures have."""
     none, numberless = np.empty(0), np.empty(0, dtype=np.int64)
     if by == "label":
         code = samples["label"].to_numpy().astype(np.int64)
-        return Colouring(by, "label", ("real", "fake"), code, none)
+        return Coloring(by, "label", ("real", "fake"), code, none)
     if by == "score":
         score = np.asarray(sigmoid(samples["logit"].to_numpy(dtype=np.float64)))
-        return Colouring(by, "P(fake)", (), numberless, score)
+        return Coloring(by, "P(fake)", (), numberless, score)
     codes, found = pd.factorize(samples[by].astype(str))
     there = [str(name) for name in found]
     names = [n for n in datasets if n in there] + [n for n in there if n not in datasets]
     code = np.array([names.index(name) for name in there], dtype=np.int64)[codes]
-    return Colouring(by, by, tuple(names), code, none)
+    return Coloring(by, by, tuple(names), code, none)
 
 
 def picked(run: Run, label: str, layer: str, token: str, unit: int | None) -> Picked:
@@ -328,7 +328,7 @@ def _activation(run: Run, label: str, layer: str, unit: int | None) -> NDArray[n
     if layer not in run.store(label).layers:
         raise ProbeError(
             f"The activations of {layer!r} were not kept for {label}, so its units cannot be "
-            "shown. Colour the points by something else."
+            "shown. Color the points by something else."
         )
     units = stored_units(run, label, layer)
     if unit is None or unit not in units:

@@ -1,4 +1,4 @@
-"""What a detector's units respond to: measurements by correlation, artefacts by dose."""
+"""What a detector's units respond to: measurements by correlation, artifacts by dose."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = [
     "answer_of",
     "answers_frame",
     "answers_view",
-    "artefacts_of",
+    "artifacts_of",
     "doses_view",
-    "first_artefact",
-    "named_artefact",
+    "first_artifact",
+    "named_artifact",
     "responses_frame",
     "responses_view",
     "responding_units",
@@ -74,16 +74,16 @@ class ResponsesView:
 
 @dataclass(frozen=True)
 class DosesView:
-    """Responses to one artefact's dose, of the logit or of one unit.
+    """Responses to one artifact's dose, of the logit or of one unit.
 
     Attributes
     ----------
-    artefact, output, unit_of : str
+    artifact, output, unit_of : str
         Which; what responds ("the fake logit" or "unit 3"); in which unit ("" or "SD").
     datasets : tuple of str
-        Those whose method has the artefact.
+        Those whose method has the artifact.
     place : tuple of int
-        Their places among all datasets, so that each keeps its colour.
+        Their places among all datasets, so that each keeps its color.
     dose : numpy.ndarray
         0 to 1, shape (dose,).
     value, low, high : numpy.ndarray
@@ -92,7 +92,7 @@ class DosesView:
         Why there are no intervals, dataset by dataset.
     """
 
-    artefact: str
+    artifact: str
     output: str
     unit_of: str
     datasets: tuple[str, ...]
@@ -115,7 +115,7 @@ class AnswerRow:
     universal : bool
         Whether it was found universal.
     answer, kind : str
-        Artefact or measurement; "dose", "correlation" or "" for nothing.
+        Artifact or measurement; "dose", "correlation" or "" for nothing.
     effect, q : float
         Response at the highest dose in SDs of the unit, or rho; and its q-value.
     beside, beside_rho, beside_q : str, float, float
@@ -147,7 +147,7 @@ class AnswersView:
     n_universal, total : int
         Universal units, and all units of the layer.
     has_doses : bool
-        Whether artefacts were turned up.
+        Whether artifacts were turned up.
     alpha : float
         False discovery rate.
     """
@@ -195,39 +195,39 @@ def _responding(report: ResponseReport) -> tuple[int, ...]:
     return tuple(units[order].tolist())
 
 
-def artefacts_of(run: Run, label: str) -> list[str]:
-    """List the artefacts whose dose was turned; none but on the lab."""
+def artifacts_of(run: Run, label: str) -> list[str]:
+    """List the artifacts whose dose was turned; none but on the lab."""
     report = run.responses(label)
-    return [str(name) for name in report.data["artefact"].values] if report.has_doses else []
+    return [str(name) for name in report.data["artifact"].values] if report.has_doses else []
 
 
-def named_artefact(run: Run, label: str, chosen: Selection) -> str:
-    """Return the artefact that an address names, or the one to show first; empty without any."""
-    allowed = artefacts_of(run, label)
+def named_artifact(run: Run, label: str, chosen: Selection) -> str:
+    """Return the artifact that an address names, or the one to show first; empty without any."""
+    allowed = artifacts_of(run, label)
     if not allowed:
         return ""
-    return chosen.named("artefact", allowed) if chosen.artefact else first_artefact(run, label)
+    return chosen.named("artifact", allowed) if chosen.artifact else first_artifact(run, label)
 
 
-def first_artefact(run: Run, label: str) -> str:
-    """Return what the first unit responds to if that is an artefact, else the first artefact."""
+def first_artifact(run: Run, label: str) -> str:
+    """Return what the first unit responds to if that is an artifact, else the first artifact."""
     found = run.responses(label).answer(responding_units(run, label)[0])
-    return found.name if found.kind == "dose" else artefacts_of(run, label)[0]
+    return found.name if found.kind == "dose" else artifacts_of(run, label)[0]
 
 
-def doses_view(run: Run, label: str, artefact: str, unit: int | None = None) -> DosesView:
-    """Read the responses to one artefact's dose: of the logit, or of a unit.
+def doses_view(run: Run, label: str, artifact: str, unit: int | None = None) -> DosesView:
+    """Read the responses to one artifact's dose: of the logit, or of a unit.
 
     Raises
     ------
     UnknownNameError
-        If there is no such artefact.
+        If there is no such artifact.
     """
     report = run.responses(label)
-    allowed = artefacts_of(run, label)
-    if artefact not in allowed:
-        raise UnknownNameError("artefact", artefact, allowed, where="the responses of this run")
-    one = report.data.sel(artefact=artefact)
+    allowed = artifacts_of(run, label)
+    if artifact not in allowed:
+        raise UnknownNameError("artifact", artifact, allowed, where="the responses of this run")
+    one = report.data.sel(artifact=artifact)
     names = {"value": "logit_response", "low": "logit_low", "high": "logit_high"}
     if unit is not None:
         one = one.sel(unit=unit)
@@ -236,7 +236,7 @@ def doses_view(run: Run, label: str, artefact: str, unit: int | None = None) -> 
     there = np.isfinite(grids["value"]).any(axis=1)
     datasets = tuple(str(name) for name in one["dataset"].values[there])
     return DosesView(
-        artefact=artefact,
+        artifact=artifact,
         output="the fake logit" if unit is None else f"unit {unit}",
         unit_of="" if unit is None else "SD",
         datasets=datasets,

@@ -48,7 +48,7 @@ class Deviation:
     ----------
     name : str
         The unit's number, or the measurement.
-    value, centre, deviations : float
+    value, center, deviations : float
         Of the image; median of the real images; how far that is in deviations.
     marked : bool
         Whether it is a universal unit; False for measurements.
@@ -58,7 +58,7 @@ class Deviation:
 
     name: str
     value: float
-    centre: float
+    center: float
     deviations: float
     marked: bool = False
     about: str = ""
@@ -197,7 +197,7 @@ def deviations_frame(view: DeviationsView, what: str) -> pd.DataFrame:
     for row in view.rows:
         one = {what: row.name, "deviations": row.deviations, "value": row.value}
         more = {"universal": row.marked} if view.layer else {"unit_of_value": row.unit}
-        rows.append({**one, "median_of_reals": row.centre, **more})
+        rows.append({**one, "median_of_reals": row.center, **more})
     frame = pd.DataFrame(rows)
     return frame.assign(among=view.among, n_reals=view.n)
 
@@ -240,7 +240,7 @@ def _rows(
         Deviation(
             names[i],
             float(values[i]),
-            float(spread.centre[i]),
+            float(spread.center[i]),
             float(z[i]),
             bool(marked) and int(names[i]) in marked,
             about[i] if about else "",

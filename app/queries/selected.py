@@ -13,7 +13,7 @@ from app.queries.activations import rows_by_unit, stored_units
 from app.queries.deriving import derived
 from app.queries.images import Shown, shown_of
 from app.queries.lasso import Lasso, read, selected_by
-from app.queries.pictures import PictureView, colouring
+from app.queries.pictures import PictureView, coloring
 from app.queries.reading import Run, token_of
 from probe.datasets.samples import Samples
 from probe.errors import ProbeError
@@ -101,12 +101,12 @@ def selected_view(run: Run, label: str, view: PictureView, lasso: Lasso) -> Sele
     inside = selected_by(view, lasso)
     groups = {}
     for by in ("label", "dataset", "method"):
-        colour = colouring(run, label, view, by, None)
-        total = np.bincount(colour.code, minlength=len(colour.names))
-        here = np.bincount(colour.code[inside], minlength=len(colour.names))
+        color = coloring(run, label, view, by, None)
+        total = np.bincount(color.code, minlength=len(color.names))
+        here = np.bincount(color.code[inside], minlength=len(color.names))
         order = [i for i in np.argsort(-here, kind="stable") if here[i]]
-        groups[by] = tuple(Group(colour.names[i], int(here[i]), int(total[i])) for i in order)
-    score = colouring(run, label, view, "score", None).value
+        groups[by] = tuple(Group(color.names[i], int(here[i]), int(total[i])) for i in order)
+    score = coloring(run, label, view, "score", None).value
     images, n_videos = _images(run, view, np.flatnonzero(inside))
     return SelectedView(
         selected=int(inside.sum()),

@@ -139,7 +139,7 @@ def take_in(contents: object) -> Taken:
         _check_header(data)
         found = decode(data, "dropped")
         out = io.BytesIO()
-        # Pixels alone: neither EXIF nor colour profile, text or thumbnails come along.
+        # Pixels alone: neither EXIF nor color profile, text or thumbnails come along.
         Image.fromarray(found.pixels).save(out, "PNG", compress_level=1)
     height, width = found.pixels.shape[:2]
     return Taken(out.getvalue(), width, height, found.format, found.conversions)

@@ -47,9 +47,9 @@ TABLES = _tables()
 
 def _coefficients(picture: Picture, shift: int) -> NDArray[np.float32]:
     """Low DCT coefficients of 8 × 8 blocks, shape (block rows, block columns, coefficients)."""
-    grey = picture.grey[shift:, shift:] - 128
-    rows, columns = grey.shape[0] // 8, grey.shape[1] // 8
-    blocks = grey[: 8 * rows, : 8 * columns].reshape(rows, 8, columns, 8).swapaxes(1, 2)
+    gray = picture.gray[shift:, shift:] - 128
+    rows, columns = gray.shape[0] // 8, gray.shape[1] // 8
+    blocks = gray[: 8 * rows, : 8 * columns].reshape(rows, 8, columns, 8).swapaxes(1, 2)
     spectra = fft.dctn(blocks, axes=(2, 3), norm="ortho")
     return np.stack([spectra[..., u, v] for u, v in LOW], axis=-1)
 
@@ -124,10 +124,10 @@ def estimated_quality(picture: Picture, where: Bools) -> float:
     GHOSTS,
 )
 def jpeg_quality(picture: Picture) -> float:
-    """Quality by the quantisation tables where the file has them, else estimated."""
+    """Quality by the quantization tables where the file has them, else estimated."""
     if np.isfinite(picture.quality):
         return picture.quality
-    found = estimated_quality(picture, np.ones(picture.grey.shape, dtype=bool))
+    found = estimated_quality(picture, np.ones(picture.gray.shape, dtype=bool))
     return found if np.isfinite(found) else 100.0
 
 
@@ -152,11 +152,11 @@ def jpeg_ghost(picture: Picture) -> float:
 )
 def blockiness(picture: Picture) -> float:
     """Mean step across the borders over the mean step within blocks; 0 without blocks."""
-    if min(picture.grey.shape) < 9:
+    if min(picture.gray.shape) < 9:
         return float("nan")
     border, within = [], []
     for axis in (0, 1):
-        step = np.abs(np.diff(picture.grey, axis=axis)).mean(axis=1 - axis)
+        step = np.abs(np.diff(picture.gray, axis=axis)).mean(axis=1 - axis)
         at_border = np.arange(len(step)) % 8 == 7
         border.append(step[at_border].mean())
         within.append(step[~at_border].mean())

@@ -14,7 +14,7 @@ from probe.errors import ImageError
 
 __all__ = ["COVARIATES", "FILE", "TABLE", "file_facts", "table_covariates", "TEXT"]
 
-#: From the files themselves. Quality is that of the quantisation tables where all files of a
+#: From the files themselves. Quality is that of the quantization tables where all files of a
 #: dataset are JPEG, else estimated on what lies outside the region.
 FILE = ("width", "height", "format", "quality")
 #: From the sample table, where it has them.

@@ -1,4 +1,4 @@
-"""Figures of an artefact report: spectra, effects with their controls, methods."""
+"""Figures of an artifact report: spectra, effects with their controls, methods."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from probe.artifacts.report import ArtifactReport
-from probe.figures import STYLE, colours_of, save_figure
-from probe.figures.colours import text_on
+from probe.figures import STYLE, colors_of, save_figure
+from probe.figures.colors import text_on
 
 __all__ = ["draw_report", "effects_figure", "spectra_figure", "tells_figure"]
 
 #: Okabe and Ito's blue and vermilion: real and fake.
-COLOURS = ("#0072b2", "#d55e00")
+COLORS = ("#0072b2", "#d55e00")
 
-#: Marker, colour and name of each control.
+#: Marker, color and name of each control.
 MARKS = {
     "none": ("o", "black", "no control"),
     "partialled": ("D", "#0072b2", "covariates partialled out"),
@@ -112,11 +112,11 @@ def _same_scale(panels: NDArray[Any]) -> None:
 
 def _draw_spectra(upper: Axes, lower: Axes, part: xr.Dataset) -> None:
     frequency = part["frequency"].values
-    for label, (colour, name) in enumerate(zip(COLOURS, ("real", "fake"), strict=True)):
+    for label, (color, name) in enumerate(zip(COLORS, ("real", "fake"), strict=True)):
         one = part.sel(label=label)
-        upper.plot(frequency, one["power"], color=colour, lw=1, label=name, ls=("-", "--")[label])
+        upper.plot(frequency, one["power"], color=color, lw=1, label=name, ls=("-", "--")[label])
         upper.fill_between(
-            frequency, one["power_low"], one["power_high"], color=colour, alpha=0.2, lw=0
+            frequency, one["power_low"], one["power_high"], color=color, alpha=0.2, lw=0
         )
     lower.axhline(0, color="0.6", lw=0.6)
     lower.plot(frequency, part["power_gap"], color="black", lw=0.9)
@@ -169,14 +169,14 @@ def _draw_effects(axes: Axes, part: xr.Dataset) -> None:
     axes.axvline(0, color="0.6", lw=0.7, zorder=0)
     for y in rows[::2]:
         axes.axhspan(y - 0.5, y + 0.5, color="0.96", lw=0, zorder=-1)
-    for shift, (control, (marker, colour, label)) in zip(
+    for shift, (control, (marker, color, label)) in zip(
         (-0.27, 0, 0.27), MARKS.items(), strict=True
     ):
         one = part.sel(control=control)
         effect, low, high = (one[name].values for name in ("effect", "low", "high"))
-        axes.hlines(rows + shift, low, high, color=colour, lw=0.7, zorder=2)
+        axes.hlines(rows + shift, low, high, color=color, lw=0.7, zorder=2)
         found = one["q"].values <= 0.05
-        style: dict[str, Any] = {"ls": "", "marker": marker, "ms": 2.4, "mew": 0.6, "color": colour}
+        style: dict[str, Any] = {"ls": "", "marker": marker, "ms": 2.4, "mew": 0.6, "color": color}
         axes.plot(effect[found], rows[found] + shift, **style, label=label, zorder=3)
         axes.plot(effect[~found], rows[~found] + shift, **style, mfc="white", zorder=3)
     axes.set_xscale("symlog", linthresh=1, linscale=1)
@@ -203,7 +203,7 @@ def tells_figure(data: xr.Dataset) -> Figure:
             figsize=(0.62 * len(columns) + 1.9, 0.175 * len(rows) + 0.9), layout="constrained"
         )
         axes = figure.subplots()
-        drawn = axes.imshow(tells.values, cmap=colours_of(True), vmin=0, vmax=1, aspect="auto")
+        drawn = axes.imshow(tells.values, cmap=colors_of(True), vmin=0, vmax=1, aspect="auto")
         for r, c in np.ndindex(tells.shape):
             _write(axes, drawn, c, r, *(float(one.values[r, c]) for one in (tells, low, high)))
         axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", fontsize=6.5)
@@ -224,5 +224,5 @@ def _write(
         return
     sure = low > 0.5 or high < 0.5
     text = f"{value:.2f}" if sure else f"({value:.2f})"
-    colour = text_on(drawn.to_rgba(np.asarray(value)))
-    axes.text(x, y, text, ha="center", va="center", fontsize=5.5, color=colour)
+    color = text_on(drawn.to_rgba(np.asarray(value)))
+    axes.text(x, y, text, ha="center", va="center", fontsize=5.5, color=color)

@@ -1,4 +1,4 @@
-"""Measurements along the edge of the region: seams, rims and colour."""
+"""Measurements along the edge of the region: seams, rims and color."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _at(profile: Floats, depth: float) -> Floats:
     "region",
 )
 def seam_line(picture: Picture) -> float:
-    """Median over the outline of a point less its two neighbours across the edge, as a size.
+    """Median over the outline of a point less its two neighbors across the edge, as a size.
 
     The median keeps what is the same all around and drops the features that cross the edge. The
     line may lie up to two pixels inside: the largest is taken.
@@ -110,13 +110,13 @@ def rim_detail(picture: Picture) -> float:
 
 
 @measurement(
-    "colour_mismatch",
-    "colour cast inside against the skin just outside",
+    "color_mismatch",
+    "color cast inside against the skin just outside",
     "log intensity",
     "Li et al. 2020 (Face X-ray), arXiv:1912.13458; McCloskey and Albright 2018, arXiv:1812.08247",
     "region",
 )
-def colour_mismatch(picture: Picture) -> float:
+def color_mismatch(picture: Picture) -> float:
     """Distance of the median chromaticity in the core from that just outside.
 
     Of the ring outside, the half nearest in chromaticity counts, so that hair and background stay

@@ -68,7 +68,7 @@ def measurement(
 def log_mean(values: Floats, where: Bools) -> float:
     """Decimal logarithm of a mean over an area, NaN where that is empty.
 
-    A thousandth of a grey level is added: a flat area has no detail, and its logarithm no bound.
+    A thousandth of a gray level is added: a flat area has no detail, and its logarithm no bound.
     """
     return float(np.log10(values[where].mean() + 1e-3)) if where.any() else float("nan")
 

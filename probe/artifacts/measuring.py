@@ -117,7 +117,7 @@ def _jobs(parts: Mapping[str, Dataset]) -> tuple[list[_Job], dict[str, str]]:
 
 def _run(jobs: Sequence[_Job], workers: int, show: bool) -> Iterator[_Measured]:
     chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
-    with progress_bar("measure artefacts", len(jobs), show=show) as advance:
+    with progress_bar("measure artifacts", len(jobs), show=show) as advance:
         for chunk in _chunks(chunks, min(workers, len(chunks))):
             yield from chunk
             advance(len(chunk))

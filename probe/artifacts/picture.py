@@ -27,7 +27,7 @@ SCALES = (0.6, 0.85, 1.2, 1.7, 2.4)
 THIRD = np.array([1, -3, 3, -1], dtype=np.float32)
 FOUR = np.full(4, 0.25, dtype=np.float32)
 
-#: Below this grey level a logarithm would show noise.
+#: Below this gray level a logarithm would show noise.
 DARK = 4.0
 
 
@@ -42,7 +42,7 @@ class Picture:
     inside : numpy.ndarray
         Shape (height, width): the region that is compared with what lies outside.
     quality : float
-        JPEG quality by the file's quantisation tables, 1 to 100; NaN where it has none.
+        JPEG quality by the file's quantization tables, 1 to 100; NaN where it has none.
     """
 
     pixels: NDArray[np.uint8]
@@ -60,13 +60,13 @@ class Picture:
         return self.pixels.astype(np.float32)
 
     @cached_property
-    def grey(self) -> Floats:
+    def gray(self) -> Floats:
         """Luma, 0 to 255."""
         return np.asarray(self.rgb @ LUMA)
 
     @cached_property
     def logs(self) -> Floats:
-        """Logarithms of the colours, shape (height, width, 3): a factor becomes a step."""
+        """Logarithms of the colors, shape (height, width, 3): a factor becomes a step."""
         return np.log(np.maximum(self.rgb, DARK))
 
     @cached_property
@@ -108,13 +108,13 @@ class Picture:
 
     @cached_property
     def smooth(self) -> list[Floats]:
-        """The grey image and what Gaussians of growing width leave of it."""
-        soft = [np.asarray(cv2.GaussianBlur(self.grey, (0, 0), scale)) for scale in SCALES]
-        return [self.grey, *(one.astype(np.float32, copy=False) for one in soft)]
+        """The gray image and what Gaussians of growing width leave of it."""
+        soft = [np.asarray(cv2.GaussianBlur(self.gray, (0, 0), scale)) for scale in SCALES]
+        return [self.gray, *(one.astype(np.float32, copy=False) for one in soft)]
 
     @cached_property
     def bands(self) -> list[Floats]:
-        """Absolute detail between neighbouring `smooth`, the finest first."""
+        """Absolute detail between neighboring `smooth`, the finest first."""
         pairs = zip(self.smooth, self.smooth[1:], strict=False)
         return [np.abs(fine - coarse) for fine, coarse in pairs]
 
@@ -126,14 +126,14 @@ class Picture:
         that an upsampling layer adds, cancels and does not pass for detail of the face.
         """
         steps, four = THIRD, FOUR
-        along = cv2.sepFilter2D(self.grey, cv2.CV_32F, steps, four)
-        down = cv2.sepFilter2D(self.grey, cv2.CV_32F, four, steps)
+        along = cv2.sepFilter2D(self.gray, cv2.CV_32F, steps, four)
+        down = cv2.sepFilter2D(self.gray, cv2.CV_32F, four, steps)
         return np.asarray((np.abs(along) + np.abs(down)) / 2, dtype=np.float32)
 
     @cached_property
     def laplacian(self) -> Floats:
-        """Four-neighbour Laplacian of the grey image."""
-        return np.asarray(cv2.Laplacian(self.grey, cv2.CV_32F))
+        """Four-neighbor Laplacian of the gray image."""
+        return np.asarray(cv2.Laplacian(self.gray, cv2.CV_32F))
 
 
 def central_ellipse(height: int, width: int) -> Bools:

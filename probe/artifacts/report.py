@@ -1,4 +1,4 @@
-"""The nouns of artefacts: measurements of images, and what they say of real and fake."""
+"""The nouns of artifacts: measurements of images, and what they say of real and fake."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class ArtifactMeasurements:
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
-        """Write the labelled arrays as Zarr."""
+        """Write the labeled arrays as Zarr."""
         save_table(self.data, path)
 
     @classmethod
     def open(cls, path: Path) -> ArtifactMeasurements:
         """Read what `save` wrote."""
-        return cls(_opened(path, ("value", "power"), "artefact measurements"))
+        return cls(_opened(path, ("value", "power"), "artifact measurements"))
 
 
 @dataclass(frozen=True)
@@ -118,13 +118,13 @@ class ArtifactReport:
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
-        """Write the labelled arrays as Zarr."""
+        """Write the labeled arrays as Zarr."""
         save_table(self.data, path)
 
     @classmethod
     def open(cls, path: Path) -> ArtifactReport:
         """Read what `save` wrote."""
-        return cls(_opened(path, ("effect", "tells", "imbalance"), "artefact report"))
+        return cls(_opened(path, ("effect", "tells", "imbalance"), "artifact report"))
 
 
 def _opened(path: Path, needed: tuple[str, ...], what: str) -> xr.Dataset:

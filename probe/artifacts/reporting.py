@@ -347,7 +347,7 @@ def _tells(parts: Sequence[_Part], plan: _Plan) -> dict[str, Any]:
     shape = (len(methods), parts[0].group.values.shape[1])
     out = {f"tells{suffix}": np.full(shape, np.nan) for suffix in ("", "_low", "_high")}
     if fakes:
-        values = np.concatenate([_standardised(part) for part in fakes])
+        values = np.concatenate([_standardized(part) for part in fakes])
         method = np.concatenate([part.method[part.labels == 1] for part in fakes])
         cluster = np.concatenate([part.cluster_names[part.labels == 1] for part in fakes])
         for i, name in enumerate(methods):
@@ -361,7 +361,7 @@ def _tells(parts: Sequence[_Part], plan: _Plan) -> dict[str, Any]:
     return {name: (("method", "measurement"), values) for name, values in out.items()}
 
 
-def _standardised(part: _Part) -> Doubles:
+def _standardized(part: _Part) -> Doubles:
     """Measurements of the fakes, from the mean of the reals in their deviations; NaN without."""
     moments = _moments(part)
     mean, std = moments["mean"][0], moments["std"][0]

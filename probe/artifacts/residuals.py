@@ -1,4 +1,4 @@
-"""Measurements of residuals: SRM, neighbouring pixels, noise."""
+"""Measurements of residuals: SRM, neighboring pixels, noise."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ LAPLACIANS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
 
 
 def srm_residual(picture: Picture) -> Floats:
-    """Residual of a pixel against its prediction from 24 neighbours, grey levels."""
-    return np.asarray(cv2.filter2D(picture.grey, cv2.CV_32F, KERNEL))
+    """Residual of a pixel against its prediction from 24 neighbors, gray levels."""
+    return np.asarray(cv2.filter2D(picture.gray, cv2.CV_32F, KERNEL))
 
 
-@measurement("srm_energy", "size of the SRM residual", "log10 grey levels", SRM)
+@measurement("srm_energy", "size of the SRM residual", "log10 gray levels", SRM)
 def srm_energy(picture: Picture) -> float:
     """Root mean square of the 5 × 5 residual."""
     return float(np.log10(np.sqrt(np.mean(srm_residual(picture) ** 2)) + 1e-3))
@@ -58,12 +58,12 @@ def srm_ratio(picture: Picture) -> float:
     return log_ratio(np.abs(srm_residual(picture)), picture.within, picture.beyond)
 
 
-def nearest_residual(grey: Floats, row: int, column: int) -> Floats:
+def nearest_residual(gray: Floats, row: int, column: int) -> Floats:
     """Differences of pixels from the first of their 2 × 2 cell; the first has none.
 
     Parameters
     ----------
-    grey : numpy.ndarray
+    gray : numpy.ndarray
         Shape (height, width).
     row, column : int
         0 or 1: where the cells begin.
@@ -74,21 +74,21 @@ def nearest_residual(grey: Floats, row: int, column: int) -> Floats:
         The same shape, absolute differences × 4 / 3, so that a mean is that over the three others
         of a cell; NaN where a cell is cut by the frame.
     """
-    out = np.full_like(grey, np.nan)
+    out = np.full_like(gray, np.nan)
     height, width = (
-        (side - start) // 2 * 2 for side, start in zip(grey.shape, (row, column), strict=True)
+        (side - start) // 2 * 2 for side, start in zip(gray.shape, (row, column), strict=True)
     )
-    part = grey[row : row + height, column : column + width]
+    part = gray[row : row + height, column : column + width]
     first = part[::2, ::2].repeat(2, axis=0).repeat(2, axis=1)
     out[row : row + height, column : column + width] = np.abs(part - first) * (4 / 3)
     return out
 
 
 def _cells(picture: Picture) -> list[Floats]:
-    return [nearest_residual(picture.grey, row, column) for row in (0, 1) for column in (0, 1)]
+    return [nearest_residual(picture.gray, row, column) for row in (0, 1) for column in (0, 1)]
 
 
-@measurement("npr", "differences of neighbours in cells of 2 × 2 pixels", "grey levels", NPR)
+@measurement("npr", "differences of neighbors in cells of 2 × 2 pixels", "gray levels", NPR)
 def npr(picture: Picture) -> float:
     """Mean difference at the phase of the grid where it is least; 0 after nearest upsampling."""
     return float(min(np.nanmean(cell) for cell in _cells(picture)))
@@ -96,7 +96,7 @@ def npr(picture: Picture) -> float:
 
 @measurement(
     "npr_ratio",
-    "differences of neighbours in 2 × 2 cells, inside against outside",
+    "differences of neighbors in 2 × 2 cells, inside against outside",
     "log10 ratio",
     NPR,
     "region",
@@ -112,20 +112,20 @@ def npr_ratio(picture: Picture) -> float:
 @measurement(
     "noise_level",
     "noise, from the median of diagonal differences",
-    "grey levels",
+    "gray levels",
     "Donoho and Johnstone 1994, doi:10.1093/biomet/81.3.425",
 )
 def noise_level(picture: Picture) -> float:
     """Deviation of the noise: median absolute diagonal Haar coefficient / 0.6745."""
-    height, width = (side // 2 * 2 for side in picture.grey.shape)
-    grey = picture.grey[:height, :width]
-    diagonal = (grey[::2, ::2] - grey[1::2, ::2] - grey[::2, 1::2] + grey[1::2, 1::2]) / 2
+    height, width = (side // 2 * 2 for side in picture.gray.shape)
+    gray = picture.gray[:height, :width]
+    diagonal = (gray[::2, ::2] - gray[1::2, ::2] - gray[::2, 1::2] + gray[1::2, 1::2]) / 2
     return float(np.median(np.abs(diagonal)) / 0.6745)
 
 
 def immerkaer(picture: Picture) -> Floats:
-    """Absolute response whose mean is the deviation of Gaussian noise, grey levels."""
-    response = cv2.filter2D(picture.grey, cv2.CV_32F, LAPLACIANS)
+    """Absolute response whose mean is the deviation of Gaussian noise, gray levels."""
+    response = cv2.filter2D(picture.gray, cv2.CV_32F, LAPLACIANS)
     return np.asarray(np.abs(response) * np.float32(np.sqrt(np.pi / 2) / 6))
 
 
@@ -143,7 +143,7 @@ def noise_ratio(picture: Picture) -> float:
 )
 def sharpness(picture: Picture) -> float:
     """Variance of the Laplacian."""
-    return log_mean(picture.laplacian**2, np.ones(picture.grey.shape, dtype=bool))
+    return log_mean(picture.laplacian**2, np.ones(picture.gray.shape, dtype=bool))
 
 
 @measurement(

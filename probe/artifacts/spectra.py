@@ -41,19 +41,19 @@ def azimuthal_power(picture: Picture) -> NDArray[np.float64]:
     Parameters
     ----------
     picture : Picture
-        Of any size; its grey image is taken less its mean, under Hann's window.
+        Of any size; its gray image is taken less its mean, under Hann's window.
 
     Returns
     -------
     numpy.ndarray
         Shape (64,), log10 of the mean squared amplitude a pixel at `FREQUENCIES`. An image of
         fewer than 128 pixels has no value at some of them: those are interpolated between
-        neighbours.
+        neighbors.
     """
-    grey = picture.grey.astype(np.float64)
-    window = _window(*grey.shape)
-    amplitude = fft.rfft2((grey - grey.mean()) * window)
-    power, ring = np.abs(amplitude) ** 2 / (window**2).sum(), _rings(*grey.shape)
+    gray = picture.gray.astype(np.float64)
+    window = _window(*gray.shape)
+    amplitude = fft.rfft2((gray - gray.mean()) * window)
+    power, ring = np.abs(amplitude) ** 2 / (window**2).sum(), _rings(*gray.shape)
     kept = ring >= 0
     count = np.bincount(ring[kept], minlength=len(FREQUENCIES))
     total = np.bincount(ring[kept], power[kept], minlength=len(FREQUENCIES))
@@ -83,7 +83,7 @@ def _dct_radius(height: int, width: int) -> NDArray[np.float64]:
 
 def _dct_share(picture: Picture, low: float, high: float) -> float:
     """Decimal logarithm of the share of a band in the energy of all coefficients but the mean."""
-    energy = fft.dctn(picture.grey.astype(np.float64), norm="ortho") ** 2
+    energy = fft.dctn(picture.gray.astype(np.float64), norm="ortho") ** 2
     energy[0, 0] = 0
     radius = _dct_radius(*energy.shape)
     band = energy[(radius >= low) & (radius < high)].sum()
@@ -108,12 +108,12 @@ def dct_high(picture: Picture) -> float:
 def _peak(picture: Picture, places: tuple[tuple[int, int], ...]) -> float:
     """Amplitude at multiples of a quarter cycle a pixel over that around, the largest of several.
 
-    The region's soft mask is the window, and grey levels are taken relative to their
+    The region's soft mask is the window, and gray levels are taken relative to their
     surroundings, so that no strong edge outside hides the pattern.
     """
-    rows, columns = (side // 4 * 4 for side in picture.grey.shape)
+    rows, columns = (side // 4 * 4 for side in picture.gray.shape)
     soft = ndimage.gaussian_filter(picture.inside.astype(np.float32), 2)
-    detail = (picture.grey - picture.smooth[4]) / np.maximum(picture.smooth[5], 8)
+    detail = (picture.gray - picture.smooth[4]) / np.maximum(picture.smooth[5], 8)
     amplitude = np.abs(fft.fft2((detail * soft)[:rows, :columns]))
     steps = np.arange(-AROUND, AROUND + 1)
     apart = np.maximum(np.abs(steps)[:, None], np.abs(steps)[None, :]) > SMEARED

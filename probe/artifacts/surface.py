@@ -38,7 +38,7 @@ def lower_detail(picture: Picture) -> float:
 
     Methods that drive an expression render mouth and chin anew.
     """
-    rows = np.arange(picture.grey.shape[0])[:, None]
+    rows = np.arange(picture.gray.shape[0])[:, None]
     below = rows >= np.nonzero(picture.inside)[0].mean()
     band = picture.bands[1]
     lower, upper = picture.within & below, picture.within & ~below
@@ -50,15 +50,15 @@ CONTRAST = "Peli 1990, doi:10.1364/JOSAA.7.002032"
 
 @measurement("contrast", "contrast inside", "log10 of deviation over mean", CONTRAST, "region")
 def contrast(picture: Picture) -> float:
-    """Deviation of grey levels inside over their mean."""
-    grey = picture.grey[picture.within]
-    return float(np.log10((grey.std() + 1e-3) / (grey.mean() + 1e-3)))
+    """Deviation of gray levels inside over their mean."""
+    gray = picture.gray[picture.within]
+    return float(np.log10((gray.std() + 1e-3) / (gray.mean() + 1e-3)))
 
 
 @measurement("contrast_ratio", "contrast inside against outside", "log10 ratio", CONTRAST, "region")
 def contrast_ratio(picture: Picture) -> float:
-    """Deviation of grey levels inside over that outside."""
-    inner, outer = (picture.grey[where].std() for where in (picture.within, picture.beyond))
+    """Deviation of gray levels inside over that outside."""
+    inner, outer = (picture.gray[where].std() for where in (picture.within, picture.beyond))
     return float(np.log10((inner + 1e-3) / (outer + 1e-3)))
 
 

@@ -1,4 +1,4 @@
-"""What an image is compared with: black, blurred, its mean colour, or the real image of a fake."""
+"""What an image is compared with: black, blurred, its mean color, or the real image of a fake."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _black(x: Tensor) -> Tensor:
 
 @BASELINES.register("mean")
 def _mean(x: Tensor) -> Tensor:
-    """Give every pixel the image's mean colour."""
+    """Give every pixel the image's mean color."""
     return x.mean(dim=(2, 3), keepdim=True).expand_as(x).clone()
 
 

@@ -15,7 +15,7 @@ from probe.figures import STYLE
 
 __all__ = ["regions_figure", "similarity_figure"]
 
-#: Fakes and reals: colour, marker, name. Okabe and Ito's vermilion and blue, unlike in grey too.
+#: Fakes and reals: color, marker, name. Okabe and Ito's vermilion and blue, unlike in gray too.
 MARKS = {1: ("#d55e00", "o", "fake"), 0: ("#0072b2", "D", "real")}
 
 #: Limits of the study's bins.
@@ -172,12 +172,12 @@ def _draw_regions(axes: Axes, data: xr.Dataset, what: str, seen: dict[str, Any])
     n = data.sizes["group"]
     for shift, g in zip(np.linspace(-0.22, 0.22, n) if n > 1 else [0.0], range(n), strict=True):
         one = data.isel(group=g)
-        colour, marker, name = MARKS[int(one["label"])]
+        color, marker, name = MARKS[int(one["label"])]
         value, low, high = (one[f"{what}{end}"].values for end in ("", "_low", "_high"))
-        axes.hlines(rows + shift, low, high, color=colour, lw=0.9, zorder=2)
+        axes.hlines(rows + shift, low, high, color=color, lw=0.9, zorder=2)
         found = one[QS[what]].values <= 0.05
-        style: dict[str, Any] = {"ls": "", "marker": marker, "ms": 3.2, "mew": 0.8, "color": colour}
-        for mask, fill, label in ((~found, "white", name), (found, colour, f"{name}, q ≤ .05")):
+        style: dict[str, Any] = {"ls": "", "marker": marker, "ms": 3.2, "mew": 0.8, "color": color}
+        for mask, fill, label in ((~found, "white", name), (found, color, f"{name}, q ≤ .05")):
             at = np.maximum(value[mask], LOWEST - 0.2)
             (seen[label],) = axes.plot(at, rows[mask] + shift, mfc=fill, zorder=3, **style)
     axes.tick_params(labelsize=6.5, length=2)

@@ -65,7 +65,7 @@ def attribute(
         or the last layer that is a map.
     baseline : str or array_like, optional
         What images are compared with: "black", "blur" (Gaussian of a twelfth of the side), "mean"
-        (the image's mean colour), "pair" (the real image that a fake was made of), or images of
+        (the image's mean color), "pair" (the real image that a fake was made of), or images of
         the same shape. By default the method's own.
     seed : int, default 0
         Of random draws. They are made image by image: batches do not change maps.
@@ -121,7 +121,7 @@ def attribute(
             parts.append(_explain(problem, chosen, given, comparing, x, one))
             advance(one.stop - one.start)
     arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return AttributionMap(_labelled(arrays, given.coords(), attrs))
+    return AttributionMap(_labeled(arrays, given.coords(), attrs))
 
 
 def prepare(
@@ -238,7 +238,7 @@ def _attrs(
     }
 
 
-def _labelled(arrays: dict[str, Any], coords: dict[str, Any], attrs: dict[str, Any]) -> xr.Dataset:
+def _labeled(arrays: dict[str, Any], coords: dict[str, Any], attrs: dict[str, Any]) -> xr.Dataset:
     dims = {
         "attribution": ("sample", "y", "x"),
         "by_channel": ("sample", "channel", "y", "x"),
@@ -290,7 +290,7 @@ def _to_disk(
 
 
 def _grouped(missing: list[slice], batch: int) -> Iterator[slice]:
-    """Join neighbouring chunks into batches of at most `batch` images."""
+    """Join neighboring chunks into batches of at most `batch` images."""
     held: slice | None = None
     for one in missing:
         if held and held.stop == one.start and one.stop - held.start <= batch:

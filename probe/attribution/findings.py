@@ -123,7 +123,7 @@ class MapSimilarity:
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
-        """Write the labelled arrays as Zarr."""
+        """Write the labeled arrays as Zarr."""
         save_table(self.data, path)
 
     @classmethod
@@ -194,7 +194,7 @@ class RegionAttention:
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
-        """Write the labelled arrays as Zarr."""
+        """Write the labeled arrays as Zarr."""
         save_table(self.data, path)
 
     @classmethod

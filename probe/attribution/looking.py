@@ -175,7 +175,7 @@ def attention_by_region(
     for p, q in TESTS.items():
         tables[q] = adjust_together(tables[p])
     return RegionAttention(
-        _labelled(tables, images, groups, table, parts, regions).assign_attrs(
+        _labeled(tables, images, groups, table, parts, regions).assign_attrs(
             _attrs(maps, regions, table["sample"][faceless].tolist(), plan)
         )
     )
@@ -321,7 +321,7 @@ def _against(
     return exchanged(terms(both, part), inside, cluster, plan.n_permutations, plan.seed)
 
 
-def _labelled(
+def _labeled(
     tables: Mapping[str, Doubles],
     images: _Images,
     groups: Mapping[str, NDArray[np.int64]],

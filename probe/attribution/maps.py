@@ -116,7 +116,7 @@ class AttributionMap:
         rows : sequence of int, optional
             Positions of the samples to draw; by default `most`, drawn over datasets and classes.
         scale : {"figure", "row", "cell"}, default "figure"
-            Which maps share a scale of colours, which the colour bar says.
+            Which maps share a scale of colors, which the color bar says.
         style : str, optional
             Name in `probe.figures.STYLES`; by default an IEEE column or page, as fits.
         columns : int, optional
@@ -211,7 +211,7 @@ class AttributionMap:
         return path
 
     def save(self, path: Path) -> None:
-        """Write the labelled arrays as Zarr."""
+        """Write the labeled arrays as Zarr."""
         save_table(self.data, path)
 
     @classmethod

@@ -45,19 +45,19 @@ class RelativeEpsilon(EpsilonRule):  # type: ignore[misc]
 
 
 def _lrp(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -> Explained:
-    """Propagate relevance by the ε rule, from the target to the normalised image."""
+    """Propagate relevance by the ε rule, from the target to the normalized image."""
     program, share = relevance_program(problem).module, float(problem.options["epsilon"])
     for module in program.modules():
         if isinstance(module, RULED):
             module.rule = RelativeEpsilon(share)
     with torch.no_grad():
-        given, value = _normalised(problem, x), problem.program.module(x)
+        given, value = _normalized(problem, x), problem.program.module(x)
     with quiet():
         relevance = LRP(program).attribute(given.requires_grad_())
     return Explained(relevance.detach(), value, torch.zeros_like(value))
 
 
-def _normalised(problem: Problem, x: Tensor) -> Tensor:
+def _normalized(problem: Problem, x: Tensor) -> Tensor:
     graph = problem.traced.graph
     images = next(node for node in graph.nodes if node.op == "placeholder")
     out: Tensor = extract(problem.traced, [images], [start_of(graph)])(x)[0]

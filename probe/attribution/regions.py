@@ -28,7 +28,7 @@ BY_LANDMARKS = ("eyes", "brows", "nose", "mouth", "cheeks", "forehead", "chin", 
 #: Regions of the lab, the background last.
 BY_DRAWING = (*FACE_REGIONS, "background")
 
-#: How far a frame drawn again may be from the one on disk, in grey levels: another machine rounds.
+#: How far a frame drawn again may be from the one on disk, in gray levels: another machine rounds.
 ROUNDING = 2
 
 LANDMARK_RULE = (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from probe.attribution.contrasts import Doubles, Estimate, estimate_mean, swapped
 from probe.attribution.findings import BINS, SIMILARITY, MapSimilarity, texts
 from probe.attribution.maps import BLOCK, AttributionMap
-from probe.attribution.ssim import AUTHORS, CORRECTED, SMALLEST, Compared, colour_ssim, raw_ssim
+from probe.attribution.ssim import AUTHORS, CORRECTED, SMALLEST, Compared, color_ssim, raw_ssim
 from probe.errors import ProbeError, UnknownNameError
 from probe.progress import progress_bar
 from probe.stats import MIN_CLUSTERS
@@ -82,12 +82,12 @@ def map_similarity(
     they are above their nulls.
 
     Mode ``"authors"``: what the code of the study does (Li et al. 2023, arXiv:2308.04177):
-    Grad-CAM of output 0, each map stretched to 0 to 255, coloured (JET), SSIM of the colours. Its
+    Grad-CAM of output 0, each map stretched to 0 to 255, colored (JET), SSIM of the colors. Its
     defects: output 0 is the *real* score of its sigmoid models, so that the maps show what speaks
     for real; each image has its own scale, so that a map of noise weighs as much as a strong one;
-    and the SSIM of colours is that of a rainbow, in which equal steps of attention are unequal
-    ones of colour. What is not known of it, and taken here: Grad-CAM's ReLU, enlarging before
-    stretching, OpenCV's JET, scikit-image's defaults (7 × 7 uniform window, the mean over colour
+    and the SSIM of colors is that of a rainbow, in which equal steps of attention are unequal
+    ones of color. What is not known of it, and taken here: Grad-CAM's ReLU, enlarging before
+    stretching, OpenCV's JET, scikit-image's defaults (7 × 7 uniform window, the mean over color
     channels). The sigmoid or softmax behind the logit scales a map by a positive number, which
     stretching undoes.
 
@@ -227,7 +227,7 @@ def _prepared(maps: Sequence[AttributionMap], plan: _Plan) -> tuple[list[_Stack]
         raise ProbeError("All maps are 0: there is nothing to compare.")
     authors = plan.mode == "authors"
     sign = -1.0 if authors and plan.class_zero == "real" else 1.0
-    compared = colour_ssim(plan.relu) if authors else raw_ssim(blocks)
+    compared = color_ssim(plan.relu) if authors else raw_ssim(blocks)
     return [_Stack(one, compared, sign) for one in maps], compared
 
 

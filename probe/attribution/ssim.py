@@ -1,4 +1,4 @@
-"""Structural similarity of maps: raw on one scale, and coloured as the study has it."""
+"""Structural similarity of maps: raw on one scale, and colored as the study has it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-__all__ = ["AUTHORS", "CORRECTED", "SMALLEST", "Compared", "colour_ssim", "raw_ssim"]
+__all__ = ["AUTHORS", "CORRECTED", "SMALLEST", "Compared", "color_ssim", "raw_ssim"]
 
 #: Smallest side of a map: that of the Gaussian window.
 SMALLEST = 11
@@ -25,7 +25,7 @@ CORRECTED = (
 )
 AUTHORS = (
     "as the study's code: Grad-CAM of output 0, each map stretched to 0 to 255, JET (OpenCV), SSIM "
-    "of the colours (scikit-image's defaults)"
+    "of the colors (scikit-image's defaults)"
 )
 
 
@@ -114,11 +114,11 @@ def _value(high: int, low: int) -> float:
     return float(np.array([high << 16 | low], dtype=np.uint32).view(np.float32)[0])
 
 
-def colour_ssim(relu: bool) -> Compared:
-    """Compare maps as the study does: stretched one by one, and coloured."""
+def color_ssim(relu: bool) -> Compared:
+    """Compare maps as the study does: stretched one by one, and colored."""
 
     def prepare(maps: NDArray[np.float64]) -> NDArray[Any]:
-        return np.stack([_coloured(np.maximum(one, 0) if relu else one) for one in maps])
+        return np.stack([_colored(np.maximum(one, 0) if relu else one) for one in maps])
 
     def ssim(one: NDArray[Any], other: NDArray[Any]) -> float:
         found = structural_similarity(  # type: ignore[no-untyped-call]
@@ -129,8 +129,8 @@ def colour_ssim(relu: bool) -> Compared:
     return Compared(prepare, ssim, 255.0)
 
 
-def _coloured(one: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Stretch a map to 0 to 255 and colour it; one without any contrast is all 0."""
+def _colored(one: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Stretch a map to 0 to 255 and color it; one without any contrast is all 0."""
     spread = float(np.ptp(one))
-    grey = (one - one.min()) / spread * 255 if spread else np.zeros_like(one)
-    return np.asarray(cv2.applyColorMap(grey.astype(np.uint8), cv2.COLORMAP_JET))
+    gray = (one - one.min()) / spread * 255 if spread else np.zeros_like(one)
+    return np.asarray(cv2.applyColorMap(gray.astype(np.uint8), cv2.COLORMAP_JET))

@@ -84,7 +84,7 @@ def lrp_refusal(problem: Problem) -> str | None:
 
 
 def relevance_program(problem: Problem) -> Rewritten:
-    """Rewrite a detector for LRP: from normalised images, with a linear two-way head."""
+    """Rewrite a detector for LRP: from normalized images, with a linear two-way head."""
     start = start_of(problem.traced.graph)
     found = _two_way(problem.target.node) if problem.target.head is None else None
     if found is None:
@@ -96,7 +96,7 @@ def relevance_program(problem: Problem) -> Rewritten:
 
 
 def start_of(graph: fx.Graph) -> fx.Node:
-    """Find the last value that is the images, normalised channel by channel, and nothing else."""
+    """Find the last value that is the images, normalized channel by channel, and nothing else."""
     node: fx.Node = next(one for one in graph.nodes if one.op == "placeholder")
     while len(node.users) == 1:
         user = next(iter(node.users))

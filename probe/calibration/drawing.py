@@ -13,7 +13,7 @@ from probe.figures import STYLE
 
 __all__ = ["calibration_figure"]
 
-#: Rules whose power is drawn against the effect; colours of Okabe and Ito, and line styles.
+#: Rules whose power is drawn against the effect; colors of Okabe and Ito, and line styles.
 LINES = {
     "partial conjunction, p ≤ .05": ("#0072b2", "o-"),
     "partial conjunction, BH q ≤ .05": ("#0072b2", "s--"),
@@ -67,8 +67,8 @@ def _draw_shares(axes: Axes, rows: pd.DataFrame) -> None:
     axes.axvline(0.05, color="0.6", lw=0.8, ls="--", zorder=1, label="nominal 5 %")
     for column, (marker, face, edge, name) in SHARES.items():
         spread = 2 * rows[f"{column}_se"].fillna(0)
-        colour = face if face != "none" else edge
-        axes.errorbar(rows[column], place, xerr=spread, fmt="none", ecolor=colour, lw=0.8, zorder=2)
+        color = face if face != "none" else edge
+        axes.errorbar(rows[column], place, xerr=spread, fmt="none", ecolor=color, lw=0.8, zorder=2)
         axes.plot(
             rows[column],
             place,
@@ -87,7 +87,7 @@ def _draw_shares(axes: Axes, rows: pd.DataFrame) -> None:
 
 
 def _draw_power(axes: Axes, frame: pd.DataFrame) -> None:
-    for rule, (colour, style) in LINES.items():
+    for rule, (color, style) in LINES.items():
         rows = frame[frame["rule"] == rule].sort_values("effect")
         if len(rows):
             axes.plot(
@@ -96,7 +96,7 @@ def _draw_power(axes: Axes, frame: pd.DataFrame) -> None:
                 style,
                 ms=3.5,
                 lw=1.2,
-                color=colour,
+                color=color,
                 label=rule,
                 clip_on=False,
                 zorder=3,

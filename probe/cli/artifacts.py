@@ -1,4 +1,4 @@
-"""The command about artefacts."""
+"""The command about artifacts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def artifacts(
     figures: Path | None,
     out: Path | None,
 ) -> None:
-    """Measure artefacts of synthesis on images, real against fake, with controls.
+    """Measure artifacts of synthesis on images, real against fake, with controls.
 
     --out NAME.csv also writes what was measured on every image to NAME-images.csv.
     """

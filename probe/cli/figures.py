@@ -50,7 +50,7 @@ KINDS = ("map", "overlay", "mean", "difference", "single")
 @click.option(
     "--scale",
     metavar="figure|row|column|cell",
-    help="Maps that share a scale of colours.  [default: those of one unit]",
+    help="Maps that share a scale of colors.  [default: those of one unit]",
 )
 @click.option(
     "--format",

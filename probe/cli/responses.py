@@ -34,13 +34,13 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--measurements", "-m", type=FOLDER, help="What `probe artifacts` kept (.zarr).")
 @click.option("--datasets", multiple=True, help="Or measure these, such as lab; may be repeated.")
 @click.option("--covariate", "covariates", multiple=True, help="Held constant; may be repeated.")
-@click.option("--detector", "-d", "name", metavar=DETECTOR, help="Also turn up artefacts (lab).")
+@click.option("--detector", "-d", "name", metavar=DETECTOR, help="Also turn up artifacts (lab).")
 @click.option(
     "--others",
     type=click.Choice(["none", "own"]),
     default="none",
     show_default=True,
-    help="All other artefacts at nought, or at the video's own doses.",
+    help="All other artifacts at nought, or at the video's own doses.",
 )
 @click.option("--videos", default=12, show_default=True, help="Lab videos a dataset, to 25.")
 @click.option("--universal", "-u", type=int, multiple=True, help="Units to mark; may be repeated.")

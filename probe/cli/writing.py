@@ -13,7 +13,7 @@ from probe.errors import ProbeError, UnknownNameError
 
 __all__ = ["DRAWN", "FOLDER", "FRAMES", "TABLES", "Output", "write_table"]
 
-#: Formats of frames; of frames, or labelled arrays as Zarr; of figures.
+#: Formats of frames; of frames, or labeled arrays as Zarr; of figures.
 FRAMES = (".csv", ".parquet", ".tex", ".md")
 TABLES = (*FRAMES, ".zarr")
 DRAWN = (".pdf", ".png", ".svg")

@@ -32,7 +32,7 @@ SPLIT_RULE = (
     f"The official {TESTING_LIST} is test, all others are train; there is no official val. "
     "Without the list no split is known."
 )
-LICENCE = "Celeb-DF terms: research use, no redistribution"
+LICENSE = "Celeb-DF terms: research use, no redistribution"
 
 _Key = tuple[str, str]
 
@@ -55,7 +55,7 @@ def _read(root: Path, version: str) -> Inventory:
     notes = [*_missing(folders, listed, found), *_other_version(version, listed)]
     kept = account(root, videos, left_out, [root / TESTING_LIST])
     return Inventory(
-        kept, {}, left_out, tuple(notes), LABELS, SPLIT_RULE, LICENCE, without_val=True
+        kept, {}, left_out, tuple(notes), LABELS, SPLIT_RULE, LICENSE, without_val=True
     )
 
 
@@ -152,7 +152,7 @@ def _other_version(version: str, listed: Mapping[_Key, int] | None) -> list[str]
     ]
 
 
-def _recognise(root: Path, version: str) -> str | None:
+def _recognize(root: Path, version: str) -> str | None:
     there = [one.name for one in _tops(root)]
     if len({name.lower() for name in there}) < 2:
         return None
@@ -180,7 +180,7 @@ def _layout(version: str, title: str) -> Layout:
         name=f"celebdf-{version}",
         title=title,
         read=lambda root, options: _read(root, version),
-        recognise=lambda root: _recognise(root, version),
+        recognize=lambda root: _recognize(root, version),
         shape=f"Celeb-real, YouTube-real and Celeb-synthesis, with {TESTING_LIST}",
     )
 

@@ -230,8 +230,8 @@ def _write_masks(
             number, region = numbers[frame.index]
             _require_inside(frame.image, region)
             name = f"{number:06d}.mask.png"
-            grey = np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
-            _write_png(region.cut(grey, size), folder / name)
+            gray = np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+            _write_png(region.cut(gray, size), folder / name)
             names[number] = name
     except DatasetError as error:
         return names, str(error)

@@ -48,7 +48,7 @@ class Dataset:
         Folder that ``path`` and ``mask`` are relative to.
     card : mapping
         Provenance that travels with every result: ``layout``, ``label_convention``, ``crop``
-        (the rule by which faces were cut), ``licence``, ``simulated``, versions.
+        (the rule by which faces were cut), ``license``, ``simulated``, versions.
     """
 
     name: str

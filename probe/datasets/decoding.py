@@ -18,7 +18,7 @@ __all__ = ["DECODE_RULE", "FORMATS", "Decoded", "decode", "missing_image", "read
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 
 DECODE_RULE = (
-    "Pillow to 8-bit RGB. The EXIF orientation is applied; 16-bit values are divided by 257; grey "
+    "Pillow to 8-bit RGB. The EXIF orientation is applied; 16-bit values are divided by 257; gray "
     "is repeated in three channels; CMYK and palettes are converted; an alpha channel is dropped "
     "without blending; of several pages or frames in one file the first is taken."
 )
@@ -142,9 +142,9 @@ def _to_rgb(image: Image.Image) -> tuple[NDArray[np.uint8], str]:
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-            raise ValueError("integers beyond 16 bits are no grey levels")
-        grey = ((values + 128) // 257).astype(np.uint8)
-        return np.repeat(grey[..., None], 3, axis=2), "16-bit grey to 8-bit RGB"
+            raise ValueError("integers beyond 16 bits are no gray levels")
+        gray = ((values + 128) // 257).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2), "16-bit gray to 8-bit RGB"
     if image.mode == "F":
         raise ValueError("floating-point pixels have no stated range")
     if "transparency" in image.info and image.mode != "RGBA":

@@ -25,7 +25,7 @@ SPLIT_RULE = (
     "reported. Real videos have the split of the fakes made from them. Without the lists no "
     "split is known."
 )
-LICENCE = "DeeperForensics-1.0 terms: research use"
+LICENSE = "DeeperForensics-1.0 terms: research use"
 NO_REALS = (
     "DeeperForensics-1.0 has no real class of its own: it is FaceForensics++ youtube at c23. Give "
     "that dataset's root as the option reals."
@@ -65,7 +65,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
         notes.extend(more)
     kept = account(root, [*reals, *fakes], left_out, lists)
     apart = {"deeperforensics": "youtube"} if reals else {}
-    return Inventory(kept, apart, left_out, tuple(notes), LABELS, SPLIT_RULE, LICENCE)
+    return Inventory(kept, apart, left_out, tuple(notes), LABELS, SPLIT_RULE, LICENSE)
 
 
 def _entry(root: Path, file: Path, splits: _Splits | None) -> VideoEntry | str:
@@ -154,7 +154,7 @@ def _reals(root: Path, fakes: list[VideoEntry]) -> tuple[list[VideoEntry], list[
     ], notes
 
 
-def _recognise(root: Path) -> str | None:
+def _recognize(root: Path) -> str | None:
     return f"it holds {_TOP}" if (root / _TOP).is_dir() else None
 
 
@@ -163,7 +163,7 @@ DEEPERFORENSICS = LAYOUTS.register("deeperforensics")(
         name="deeperforensics",
         title="DeeperForensics-1.0 (Jiang et al. 2020, arXiv:2001.03024)",
         read=_read,
-        recognise=_recognise,
+        recognize=_recognize,
         shape=f"{_TOP} and lists",
         takes=frozenset({"reals"}),
     )

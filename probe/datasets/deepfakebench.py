@@ -38,7 +38,7 @@ SPLIT_RULE = (
     "The splits of the lists, each video once: what stands in test is test; of the rest, what "
     "stands in val is val, unless that would leave no train: then train."
 )
-LICENCE = "that of each dataset; the lists are of DeepfakeBench, CC BY-NC 4.0"
+LICENSE = "that of each dataset; the lists are of DeepfakeBench, CC BY-NC 4.0"
 CROP = "face crops as DeepfakeBench makes them: dlib, aligned, face box × 1.3, 256 × 256 PNG"
 SOURCES = (
     "DF_real is made of the actors' source recordings; the real class of DeeperForensics-1.0 is "
@@ -94,7 +94,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
         tuple(filter(None, notes)),
         LABELS,
         SPLIT_RULE,
-        LICENCE,
+        LICENSE,
         CROP,
         without_val=True,
     )
@@ -332,7 +332,7 @@ def _reals(videos: tuple[VideoEntry, ...]) -> dict[str, str]:
     return {one: "youtube" for one in sorted(apart & there) if "youtube" in there}
 
 
-def _recognise(root: Path) -> str | None:
+def _recognize(root: Path) -> str | None:
     found = _lists(root)
     if not found:
         return None
@@ -345,7 +345,7 @@ DEEPFAKEBENCH = LAYOUTS.register("deepfakebench")(
         name="deepfakebench",
         title="DeepfakeBench (Yan et al. 2023, arXiv:2307.01426)",
         read=_read,
-        recognise=_recognise,
+        recognize=_recognize,
         shape="a DeepfakeBench JSON list, perhaps in dataset_json or preprocessing/dataset_json",
         takes=frozenset({"compression", "image_root"}),
         takes_file=True,

@@ -41,7 +41,7 @@ _BESIDE = frozenset({"landmarks", "masks"})
 
 LABELS = "folders ff, cdf and fake (fake) and real (real) → 0 real, 1 fake"
 SPLIT_RULE = "The folders hold no official split; the authors keep it in lists of their own."
-LICENCE = "CC BY-NC 4.0"
+LICENSE = "CC BY-NC 4.0"
 CROP = "face crops as distributed with DF40 (cut as DeepfakeBench does: face box × 1.3, 256 × 256)"
 NO_REALS = {
     "ff": "The fakes in ff have no real class here: it is FaceForensics++ youtube.",
@@ -61,7 +61,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     kept = account(root, videos, left_out)
     there = {folder.name.lower() for folder in folders}
     notes = tuple(note for part, note in NO_REALS.items() if part in there)
-    return Inventory(kept, {}, left_out, notes, LABELS, SPLIT_RULE, LICENCE, crop=CROP)
+    return Inventory(kept, {}, left_out, notes, LABELS, SPLIT_RULE, LICENSE, crop=CROP)
 
 
 def _folders(root: Path) -> list[Path]:
@@ -118,7 +118,7 @@ def _people(part: str, name: str) -> People:
     return (found and found(name)) or People("")
 
 
-def _recognise(root: Path) -> str | None:
+def _recognize(root: Path) -> str | None:
     folders = _folders(root)
     if not folders:
         return None
@@ -130,7 +130,7 @@ DF40 = LAYOUTS.register("df40")(
         name="df40",
         title="DF40 (Yan et al. 2024, arXiv:2406.13495)",
         read=_read,
-        recognise=_recognise,
+        recognize=_recognize,
         shape="folders <method>/{ff,cdf} or <method>/{fake,real}",
         may_lie=True,
     )

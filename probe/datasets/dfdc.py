@@ -25,7 +25,7 @@ _LABELS = {"fake": FAKE, "real": REAL, "1": FAKE, "0": REAL}
 LABELS = "label FAKE or 1 (fake) and REAL or 0 (real) → 0 real, 1 fake"
 SPLIT_RULE = "The training parts are train, the folder test is test; there is no official val."
 PREVIEW_SPLIT_RULE = 'The official "set" of dataset.json, train or test; there is no official val.'
-LICENCE = "DFDC terms: research use"
+LICENSE = "DFDC terms: research use"
 PERSONS = (
     "Persons are not named in DFDC: the identity is the original video that a fake was made from, "
     "so one person may stand under several."
@@ -54,8 +54,8 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     videos = [entry for part in parts for entry in _entries(root, part, left_out)]
     lists = [part.videos / name for part in parts for name in ("metadata.json", "labels.csv")]
     kept = account(root, videos, left_out, [*(part.table for part in parts), *lists])
-    notes = (PERSONS, *_unlabelled(root, parts))
-    return Inventory(kept, {}, left_out, notes, LABELS, SPLIT_RULE, LICENCE, without_val=True)
+    notes = (PERSONS, *_unlabeled(root, parts))
+    return Inventory(kept, {}, left_out, notes, LABELS, SPLIT_RULE, LICENSE, without_val=True)
 
 
 def _train_parts(folder: Path, depth: int = 2) -> Iterator[_Part]:
@@ -77,7 +77,7 @@ def _test_part(root: Path) -> Iterator[_Part]:
         yield _Part(table, inner if inner.is_dir() else folder, "test")
 
 
-def _unlabelled(root: Path, parts: list[_Part]) -> list[str]:
+def _unlabeled(root: Path, parts: list[_Part]) -> list[str]:
     known = [part.table for part in parts]
     return [
         f"{folder.name} has no metadata.json: its videos have no labels and are left out."
@@ -175,7 +175,7 @@ def _read_preview(root: Path, options: LayoutOptions) -> Inventory:
     for name in there.keys() - known - {table.name}:
         left_out[name] = "it is not in dataset.json"
     kept = account(root, videos, left_out, [table])
-    return Inventory(kept, {}, left_out, (), LABELS, PREVIEW_SPLIT_RULE, LICENCE, without_val=True)
+    return Inventory(kept, {}, left_out, (), LABELS, PREVIEW_SPLIT_RULE, LICENSE, without_val=True)
 
 
 def _preview_entry(
@@ -199,7 +199,7 @@ def _preview_entry(
     )
 
 
-def _recognise(root: Path) -> str | None:
+def _recognize(root: Path) -> str | None:
     for part in _train_parts(root):
         if part.videos != root:
             return f"it holds {part.videos.relative_to(root).as_posix()}/metadata.json"
@@ -214,7 +214,7 @@ def _has_videos(folder: Path) -> bool:
     return any(file.suffix.lower() in VIDEOS for file in folder.iterdir())
 
 
-def _recognise_preview(root: Path) -> str | None:
+def _recognize_preview(root: Path) -> str | None:
     there = [name for name in _PREVIEW_FOLDERS if (root / name).is_dir()]
     if there and (root / "dataset.json").is_file():
         return f"it holds dataset.json and {there[0]}"
@@ -226,7 +226,7 @@ DFDC = LAYOUTS.register("dfdc")(
         name="dfdc",
         title="DeepFake Detection Challenge (Dolhansky et al. 2020, arXiv:2006.07397)",
         read=_read,
-        recognise=_recognise,
+        recognize=_recognize,
         shape=f"folders {_PART}N with metadata.json, or test with labels.csv",
     )
 )
@@ -236,7 +236,7 @@ DFDC_PREVIEW = LAYOUTS.register("dfdc-preview")(
         name="dfdc-preview",
         title="DFDC preview (Dolhansky et al. 2019, arXiv:1910.08854)",
         read=_read_preview,
-        recognise=_recognise_preview,
+        recognize=_recognize_preview,
         shape=f"dataset.json and {', '.join(_PREVIEW_FOLDERS)}",
     )
 )

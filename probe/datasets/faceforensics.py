@@ -26,7 +26,7 @@ SPLIT_RULE = (
     "are; what is in none is left out and reported. Without a splits folder every video is test: "
     "there is an official split, and another would be taken for it."
 )
-LICENCE = "FaceForensics++ terms: research use"
+LICENSE = "FaceForensics++ terms: research use"
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _read(root: Path, options: LayoutOptions, folders: tuple[_Folder, ...]) -> I
         one.dataset: one.originals for one in folders if {one.dataset, one.originals} <= datasets
     }
     rule = SPLIT_RULE if official else "There is no official split."
-    return Inventory(kept, reals, left_out, tuple(notes), LABELS, rule, LICENCE)
+    return Inventory(kept, reals, left_out, tuple(notes), LABELS, rule, LICENSE)
 
 
 def _entry(root: Path, folder: _Folder, file: Path, splits: _Splits | None) -> VideoEntry | str:
@@ -208,14 +208,14 @@ def _of_dfd(folder: _Folder) -> bool:
     return folder.dataset in ("actors", "dfd")
 
 
-def _recognise(root: Path) -> str | None:
+def _recognize(root: Path) -> str | None:
     own = [folder.path for folder in _FOLDERS if not _of_dfd(folder)]
     there = [path for path in own if (root / path).is_dir()]
     return f"it holds {there[0]}" if there else None
 
 
-def _recognise_dfd(root: Path) -> str | None:
-    if _recognise(root):
+def _recognize_dfd(root: Path) -> str | None:
+    if _recognize(root):
         return None
     there = [
         folder.path for folder in _FOLDERS if _of_dfd(folder) and (root / folder.path).is_dir()
@@ -228,7 +228,7 @@ FACEFORENSICS = LAYOUTS.register("faceforensics")(
         name="faceforensics",
         title="FaceForensics++ with DeepFakeDetection (Rössler et al. 2019, arXiv:1901.08971)",
         read=lambda root, options: _read(root, options, _FOLDERS),
-        recognise=_recognise,
+        recognize=_recognize,
         shape=" and ".join(_TOPS),
         takes=frozenset({"compression"}),
     )
@@ -239,7 +239,7 @@ DFD = LAYOUTS.register("dfd")(
         name="dfd",
         title="DeepFakeDetection alone (Dufour and Gully 2019)",
         read=lambda root, options: _read(root, options, tuple(filter(_of_dfd, _FOLDERS))),
-        recognise=_recognise_dfd,
+        recognize=_recognize_dfd,
         shape="original_sequences/actors and manipulated_sequences/DeepFakeDetection",
         takes=frozenset({"compression"}),
     )

@@ -81,7 +81,7 @@ class Track:
     chosen : tuple of int or None
         For each frame the position among its faces; None where there was no face.
     jumps : tuple of int
-        Positions of frames whose face overlaps none of the neighbouring choice.
+        Positions of frames whose face overlaps none of the neighboring choice.
     """
 
     chosen: tuple[int | None, ...]

@@ -231,7 +231,7 @@ def _pattern(given: str | None) -> re.Pattern[str] | None:
     return pattern
 
 
-def _recognise(root: Path) -> str | None:
+def _recognize(root: Path) -> str | None:
     """Claim a tree that has folders of both classes: one alone may mean anything."""
     found: dict[int, str] = {}
     for folder in _class_folders(root, _DEPTH):
@@ -255,7 +255,7 @@ FOLDER = LAYOUTS.register("folder")(
         name="folder",
         title="a tree of real and fake folders",
         read=_read,
-        recognise=_recognise,
+        recognize=_recognize,
         shape="folders named real and fake, perhaps in train, val and test",
         takes=frozenset({"video_pattern"}),
         generic=True,

@@ -1,4 +1,4 @@
-"""`ingest`: a dataset as its authors distribute it in, images and one labelled table out."""
+"""`ingest`: a dataset as its authors distribute it in, images and one labeled table out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from probe.datasets.crops import crops_folder, cut_once
 from probe.datasets.dataset import CARD_FILE, Dataset, write_native
 from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
 from probe.datasets.media import ImageFiles, TarImages, VideoFile
-from probe.datasets.recognising import recognise
+from probe.datasets.recognizing import recognize
 from probe.datasets.report import REPORT_FILE, IngestReport
 from probe.datasets.rules import BOXES, CutRule, version_of
 from probe.datasets.samples import Samples
@@ -77,7 +77,7 @@ def ingest(
     Parameters
     ----------
     layout : str
-        How the folder is laid out, a name in `LAYOUTS`, or "auto" to recognise it.
+        How the folder is laid out, a name in `LAYOUTS`, or "auto" to recognize it.
     root : path
         The dataset as its authors distribute it; only read.
     out : path
@@ -208,19 +208,19 @@ def _require_finder(name: str) -> None:
 
 
 def find_layout(name: str, root: Path) -> tuple[Layout, str]:
-    """Return the layout of a name; "auto" recognises it, and says why.
+    """Return the layout of a name; "auto" recognizes it, and says why.
 
     Raises
     ------
     UnknownNameError
         If there is none of this name.
     DatasetError
-        If the root is missing, or no layout or more than one is recognised.
+        If the root is missing, or no layout or more than one is recognized.
     """
     if name != AUTO:
         return LAYOUTS[name], ""
-    found, why = recognise(root)
-    return LAYOUTS[found], f"Recognised as {found}: {why}."
+    found, why = recognize(root)
+    return LAYOUTS[found], f"Recognized as {found}: {why}."
 
 
 _LAYOUT_OPTIONS = frozenset(one.name for one in fields(LayoutOptions))
@@ -266,7 +266,7 @@ class IngestPlan:
     division : mapping
         ``splits`` and ``seed``.
     why : str
-        Why it is this layout, where it was recognised.
+        Why it is this layout, where it was recognized.
     lies : bool
         Whether these are images that are used where they lie, without looking into them.
     boxes : mapping or None
@@ -429,7 +429,7 @@ class IngestPlan:
             "label_convention": found.label_convention,
             "split_rule": found.split_rule,
             "splits": dict(self.division),
-            "licence": found.licence,
+            "license": found.license,
             "simulated": False,
             "reals": {fake: real for fake, real in found.reals.items() if {fake, real} <= present},
             "crop": _crop_card(self.rule, found),

@@ -1,4 +1,4 @@
-"""Layouts: from a folder as its authors distribute it to a list of labelled videos."""
+"""Layouts: from a folder as its authors distribute it to a list of labeled videos."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["LAYOUTS", "Inventory", "Layout", "LayoutOptions", "VideoEntry"]
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """One video of a dataset, or one group of images that belong together, labelled.
+    """One video of a dataset, or one group of images that belong together, labeled.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Inventory:
         there.
     label_convention : str
         The source's convention and what became of it, for the dataset's card.
-    split_rule, licence : str
+    split_rule, license : str
         For the dataset's card.
     crop : str
         For images that are face crops already: how they were cut, as far as is known. Empty for
@@ -86,7 +86,7 @@ class Inventory:
     notes: tuple[str, ...] = ()
     label_convention: str = ""
     split_rule: str = ""
-    licence: str = "unknown"
+    license: str = "unknown"
     crop: str = ""
     without_val: bool = False
 
@@ -134,7 +134,7 @@ class Layout:
         What the dataset is called, with its paper.
     read : callable
         From the root and options to an `Inventory`; raises `DatasetError`.
-    recognise : callable
+    recognize : callable
         From a root to the sentence that says why it is this layout ("it holds
         original_sequences/youtube"), or None. Looks at names only, opens no image, and never
         raises for a path that exists.
@@ -154,7 +154,7 @@ class Layout:
     name: str
     title: str
     read: Callable[[Path, LayoutOptions], Inventory]
-    recognise: Callable[[Path], str | None]
+    recognize: Callable[[Path], str | None]
     shape: str
     takes: frozenset[str] = frozenset()
     generic: bool = False
@@ -195,5 +195,5 @@ class Layout:
 
 #: Layouts by name.
 LAYOUTS: Registry[Layout] = Registry(
-    "layout", "Another can be registered in `probe.datasets.LAYOUTS`; `auto` recognises them."
+    "layout", "Another can be registered in `probe.datasets.LAYOUTS`; `auto` recognizes them."
 )

@@ -318,7 +318,7 @@ def _images(rows: list[_Row]) -> ImageFiles:
     return ImageFiles(tuple(row.file for row in ordered), tuple(sorted(frames)))
 
 
-def _recognise(root: Path) -> str | None:
+def _recognize(root: Path) -> str | None:
     if root.is_file():
         return (
             f"it is a table, {root.name}" if root.suffix.lower() in (".csv", ".parquet") else None
@@ -334,7 +334,7 @@ MANIFEST = LAYOUTS.register("manifest")(
         name="manifest",
         title="a table of images or videos",
         read=_read,
-        recognise=_recognise,
+        recognize=_recognize,
         shape=f"one of {', '.join(NAMES)}, with the columns path and label",
         takes=frozenset({"image_root", "fake_label"}),
         generic=True,

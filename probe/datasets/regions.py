@@ -24,7 +24,7 @@ __all__ = [
 ]
 
 CROP_RULE = (
-    "A square with the face box's centre and margin × its longer side, rounded to whole pixels. "
+    "A square with the face box's center and margin × its longer side, rounded to whole pixels. "
     "Where it would leave the frame it is moved inside, and where it is larger than the frame it "
     "is made as large as the frame allows: every pixel is one of the video, none is made up. It is "
     "resized by area averaging when it shrinks, bilinearly when it grows. The face: the largest of "
@@ -113,7 +113,7 @@ class Similarity:
 
     def cut(self, image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         """Turn it upright and cut it out; see `Square.cut`. Outside the frame is black."""
-        # Centres of pixels lie at halves in the coordinates here, at whole numbers in OpenCV's.
+        # Centers of pixels lie at halves in the coordinates here, at whole numbers in OpenCV's.
         linear = np.array([[self.a, -self.b], [self.b, self.a]]) * size
         shift = np.array([self.u, self.v]) * size
         shift = shift + linear @ np.array([0.5, 0.5]) - 0.5

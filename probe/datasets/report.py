@@ -29,7 +29,7 @@ class VideoReport:
     no_face : tuple of int
         Indices of decoded frames without a face; nothing is written for them.
     jumps : tuple of int
-        Indices of frames whose face does not overlap that of the neighbouring frame.
+        Indices of frames whose face does not overlap that of the neighboring frame.
     no_mask : tuple of int
         Indices of written frames whose mask is missing although the video has masks.
     too_small : tuple of int

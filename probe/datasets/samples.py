@@ -45,7 +45,7 @@ class Samples:
                 f"The sample table has no column {', '.join(map(repr, missing))}. It needs "
                 f"{', '.join(SAMPLE_COLUMNS)}; add what is missing (empty text where unknown)."
             )
-        object.__setattr__(self, "table", _normalised(self.table))
+        object.__setattr__(self, "table", _normalized(self.table))
         _check_values(self.table)
 
     def __len__(self) -> int:
@@ -88,7 +88,7 @@ class Samples:
         )
 
 
-def _normalised(table: pd.DataFrame) -> pd.DataFrame:
+def _normalized(table: pd.DataFrame) -> pd.DataFrame:
     out = table.reset_index(drop=True).copy()
     for name, dtype in SAMPLE_COLUMNS.items():
         if dtype == "str":

@@ -32,7 +32,7 @@ _TWICE = "its name stands twice; the last is taken"
 
 LABELS = "folders real_* and fake_* → 0 real, 1 fake"
 SPLIT_RULE = "The folders *_train and *_test are the official splits; there is no official val."
-LICENCE = "WildDeepfake terms: research use"
+LICENSE = "WildDeepfake terms: research use"
 CROP = "face crops as distributed with WildDeepfake; how they were cut is not stated there"
 PERSONS = (
     "WildDeepfake names no persons, and sequences of one archive may come from one video: "
@@ -67,7 +67,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     notes = [f"The folder {one} is not there." for one in _FOLDERS if not (root / one).is_dir()]
     kept = account(root, videos, left_out)
     return Inventory(
-        kept, {}, left_out, (PERSONS, *notes), LABELS, SPLIT_RULE, LICENCE, CROP, without_val=True
+        kept, {}, left_out, (PERSONS, *notes), LABELS, SPLIT_RULE, LICENSE, CROP, without_val=True
     )
 
 
@@ -146,7 +146,7 @@ def _require_end(stream: IO[bytes], offset: int) -> None:
         pass  # To the end, where gzip compares its checksum.
 
 
-def _recognise(root: Path) -> str | None:
+def _recognize(root: Path) -> str | None:
     for name in _FOLDERS:
         folder = root / name
         if folder.is_dir() and any(_is_archive(file) for file in folder.iterdir()):
@@ -159,7 +159,7 @@ WILDDEEPFAKE = LAYOUTS.register("wilddeepfake")(
         name="wilddeepfake",
         title="WildDeepfake (Zi et al. 2020, arXiv:2101.01456)",
         read=_read,
-        recognise=_recognise,
+        recognize=_recognize,
         shape=f"archives in {', '.join(_FOLDERS)}",
     )
 )

@@ -21,7 +21,7 @@ TIMM_PREFIX = "timm:"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Loss, optimiser and rate of a training.
+    """Loss, optimizer and rate of a training.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Architecture:
     smallest, multiple : int
         The smallest input size, and what it has to be a multiple of.
     recipe : Recipe
-        Loss and optimiser of the study.
+        Loss and optimizer of the study.
     tuned_recipe : Recipe
         The same for the variants `shallow` and `deep`.
     last_layers : tuple of str

@@ -34,8 +34,8 @@ class Imported:
         Side of the images that its weights imply; None if they fit any.
     origin : str
         "keras" or "deepfakebench".
-    licence : str
-        Licence of the published weights of this form.
+    license : str
+        License of the published weights of this form.
     options : mapping
         Arguments of the architecture that it needs.
     notes : mapping
@@ -45,7 +45,7 @@ class Imported:
     state: Mapping[str, Tensor]
     input_size: int | None
     origin: str
-    licence: str
+    license: str
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -86,7 +86,7 @@ def import_checkpoint(name: str, file: Path, input_size: int | None) -> Detector
         module = architecture.build(input_size=size, **found.options)
     fit_state(module, found.state, name, Path(file))
     spec = DetectorSpec(
-        name, size, found.origin, Path(file).stem, found.licence, found.options, found.notes
+        name, size, found.origin, Path(file).stem, found.license, found.options, found.notes
     )
     return Detector(module, spec)
 

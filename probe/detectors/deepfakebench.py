@@ -17,7 +17,7 @@ __all__ = ["read_deepfakebench"]
 
 State = dict[str, Tensor]
 
-#: Its images are normalised by this mean and deviation, in every configuration file.
+#: Its images are normalized by this mean and deviation, in every configuration file.
 #: Lists, because specs are stored as JSON and have to come back equal.
 _HALF = [0.5, 0.5, 0.5]
 _MESO = {"outputs": 2, "conv_bias": False, "eps": 1e-5, "mean": _HALF, "std": _HALF}
@@ -30,7 +30,7 @@ _PREFIXES = ("module.", "backbone.")
 def read_deepfakebench(name: str, file: Path) -> Imported:
     """Read a DeepfakeBench state dict under the names of our modules.
 
-    Its heads are two-way (real, fake), its inputs normalised by mean and deviation 0.5, its
+    Its heads are two-way (real, fake), its inputs normalized by mean and deviation 0.5, its
     BatchNorm epsilon PyTorch's 1e-5, its convolutions without bias. One BatchNorm serves two
     convolutions in both MesoNets and is copied to both; MesoInception4 has no ReLU inside its
     inception blocks; Xception's unused ``adjust_channel`` is dropped.
@@ -63,7 +63,7 @@ def read_deepfakebench(name: str, file: Path) -> Imported:
         _RENAMED[name](state),
         implied_size(features.shape[-1]) if features is not None and features.ndim else None,
         origin="deepfakebench",
-        licence="as its author states (DeepfakeBench's own: CC BY-NC 4.0)",
+        license="as its author states (DeepfakeBench's own: CC BY-NC 4.0)",
         options=_OPTIONS[name],
         notes={"weights": file.name, "polarity": "two-way head (real, fake): fake minus real"},
     )

@@ -40,7 +40,7 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise images, shape (N, 3, H, W)."""
+        """Normalize images, shape (N, 3, H, W)."""
         return (x - self.mean) / self.std
 
 
@@ -76,11 +76,11 @@ class DetectorSpec:
     input_size : int
         Side in pixels of the square images that it takes.
     origin : str
-        Where the weights come from: "initialised (seed 0)", "trained", "keras", "deepfakebench".
+        Where the weights come from: "initialized (seed 0)", "trained", "keras", "deepfakebench".
     variant : str
         "base", "shallow", "deep"; the file's stem for imported weights; "" for random ones.
-    licence : str
-        Licence of the weights.
+    license : str
+        License of the weights.
     options : mapping
         Further arguments of the architecture, needed to build it again.
     notes : mapping
@@ -89,9 +89,9 @@ class DetectorSpec:
 
     name: str
     input_size: int
-    origin: str = "initialised"
+    origin: str = "initialized"
     variant: str = ""
-    licence: str = "Apache-2.0"
+    license: str = "Apache-2.0"
     options: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
 
@@ -109,7 +109,7 @@ class DetectorSpec:
 class Detector:
     """An `nn.Module` in eval mode from N×3×H×W in [0, 1] to N logits of "fake".
 
-    Polarity, normalisation and two-way heads are inside the module: nobody downstream asks which
+    Polarity, normalization and two-way heads are inside the module: nobody downstream asks which
     index is "fake".
 
     Attributes

@@ -71,7 +71,7 @@ class ZeroShotMatrix:
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
-        """Write the labelled arrays as Zarr, and the scores beside them as Parquet."""
+        """Write the labeled arrays as Zarr, and the scores beside them as Parquet."""
         export_frame(self.scores, path.with_suffix(".scores.parquet"))
         save_table(self.data, path)
 

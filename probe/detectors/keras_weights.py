@@ -99,7 +99,7 @@ def read_keras(name: str, file: Path) -> Imported:
         state,
         implied_size(features),
         origin="keras",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         notes={"weights": file.name, "polarity": "the file gives P(real); its logit is negated"},
     )
 

@@ -46,7 +46,7 @@ def load_detector(
         ``.safetensors`` of ours, Keras ``.h5`` of MesoNet, or a DeepfakeBench ``.pth``. Polarity is
         converted: the result scores "fake". Without it, weights are drawn from `seed`.
     seed : int, default 0
-        Seed of a random initialisation.
+        Seed of a random initialization.
     pretrained : bool, default False
         Fetch timm's pretrained weights; needs a model hub.
     options : mapping, optional
@@ -83,7 +83,7 @@ def load_detector(
         arguments = dict(options or {}) | ({"pretrained": True} if pretrained else {})
         module = _build(str(name), size, arguments, seed)
         origin = (
-            f"timm pretrained (head seed {seed})" if pretrained else f"initialised (seed {seed})"
+            f"timm pretrained (head seed {seed})" if pretrained else f"initialized (seed {seed})"
         )
         kept = {key: value for key, value in arguments.items() if key != "pretrained"}
         detector = Detector(module, DetectorSpec(str(name), size, origin, options=kept))
@@ -169,7 +169,7 @@ def _load_weights(name: str, file: Path, input_size: int | None) -> Detector:
     module = _build(name, size, {}, seed=0)
     _load_state(module, file, name)
     return Detector(
-        module, DetectorSpec(name, size, f"safetensors: {file.name}", licence="unknown")
+        module, DetectorSpec(name, size, f"safetensors: {file.name}", license="unknown")
     )
 
 

@@ -33,11 +33,11 @@ class Meso4(nn.Module):
     eps : float, default 1e-3
         Epsilon of BatchNorm; Keras's default. DeepfakeBench has PyTorch's 1e-5.
     mean, std : tuple of float
-        Normalisation of the [0, 1] image; the original has none.
+        Normalization of the [0, 1] image; the original has none.
 
     Notes
     -----
-    Units are Glorot-initialised and BatchNorm's momentum is PyTorch's 0.1 (Keras: 0.01), so that
+    Units are Glorot-initialized and BatchNorm's momentum is PyTorch's 0.1 (Keras: 0.01), so that
     running statistics follow in short trainings.
     """
 
@@ -59,7 +59,7 @@ class Meso4(nn.Module):
             setattr(self, f"bn{i}", nn.BatchNorm2d(channels, eps=eps))
             setattr(self, f"pool{i}", nn.MaxPool2d(pool))
         _add_head(self, 16 * (input_size // 32) ** 2, outputs)
-        initialise_like_keras(self)
+        initialize_like_keras(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images, shape (N, 3, H, W) in [0, 1], to fake logits, shape (N,)."""
@@ -140,7 +140,7 @@ class MesoInception4(nn.Module):
         self.relu3 = nn.ReLU()
         self.relu4 = nn.ReLU()
         _add_head(self, 16 * (input_size // 32) ** 2, outputs)
-        initialise_like_keras(self)
+        initialize_like_keras(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images, shape (N, 3, H, W) in [0, 1], to fake logits, shape (N,)."""
@@ -181,7 +181,7 @@ def _head(net: Any, x: Tensor) -> Tensor:
     return out
 
 
-def initialise_like_keras(module: nn.Module) -> None:
+def initialize_like_keras(module: nn.Module) -> None:
     """Draw weights as Keras does by default: Glorot-uniform, biases zero."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):

@@ -64,7 +64,7 @@ class FilterBank(nn.Module):
     """Fixed filters, rectified, averaged over a grid and compressed: (N, 3, H, W) to (N, F).
 
     Fine and coarse differences of Gaussians, gradients and period-2 and period-4 checkerboards of
-    the luminance, and differences of Gaussians of two colour differences, by a 6 × 6 grid.
+    the luminance, and differences of Gaussians of two color differences, by a 6 × 6 grid.
     """
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ def _kernels() -> Floats:
     ]
     light, blue, red = (0.299, 0.587, 0.114), (-0.169, -0.331, 0.5), (0.5, -0.419, -0.081)
     pairs = [(one, light) for one in (*bands, *slopes, *boards)]
-    pairs += [(bands[i], colour) for colour in (blue, red) for i in (1, 3)]
+    pairs += [(bands[i], color) for color in (blue, red) for i in (1, 3)]
     return np.stack([np.asarray(c)[:, None, None] * k for k, c in pairs])
 
 
@@ -147,13 +147,13 @@ class Population:
     Attributes
     ----------
     features : numpy.ndarray
-        Shape (n, features), standardised.
+        Shape (n, features), standardized.
     labels, clusters, datasets : numpy.ndarray
         Shape (n,): label, cluster and number of the dataset of every image.
     names : tuple of str
         Names of the datasets.
     mean, std : numpy.ndarray
-        Shape (features,), before standardising.
+        Shape (features,), before standardizing.
     size : int
         Side of the images in pixels.
     differences : tuple of numpy.ndarray
@@ -343,7 +343,7 @@ def _patterns(
 
 
 def _directions(population: Population, wanted: Floats, noise: Floats) -> Floats:
-    """Put wanted standardised effects into directions, shape (features, units)."""
+    """Put wanted standardized effects into directions, shape (features, units)."""
     delta = np.stack([one.mean(axis=0) for one in population.differences], axis=1)
     if np.linalg.matrix_rank(delta) < delta.shape[1]:
         raise ProbeError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from probe.detectors.detector import FakeLogit, Normalize
-from probe.detectors.meso import KERAS_BATCHNORM_EPS, initialise_like_keras
+from probe.detectors.meso import KERAS_BATCHNORM_EPS, initialize_like_keras
 
 __all__ = ["ShallowNet"]
 
@@ -36,7 +36,7 @@ class ShallowNet(nn.Module):
         self.dropout = nn.Dropout(0.25)
         self.fc2 = nn.Linear(units, 1)
         self.logit = FakeLogit(1)
-        initialise_like_keras(self)
+        initialize_like_keras(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map images, shape (N, 3, H, W) in [0, 1], to fake logits, shape (N,)."""

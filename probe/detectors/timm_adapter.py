@@ -1,4 +1,4 @@
-"""Any timm model as a detector: a two-way head, its difference, its normalisation, in one graph."""
+"""Any timm model as a detector: a two-way head, its difference, its normalization, in one graph."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["TimmDetector", "build_timm"]
 
 
 class TimmDetector(nn.Module):
-    """A timm model with a two-way (real, fake) head behind one normalisation.
+    """A timm model with a two-way (real, fake) head behind one normalization.
 
     Parameters
     ----------
     body : torch.nn.Module
         The timm model, with two outputs.
     mean, std : tuple of float
-        Normalisation of the [0, 1] image.
+        Normalization of the [0, 1] image.
     """
 
     def __init__(self, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
@@ -57,9 +57,9 @@ def build_timm(
     pretrained : bool, default False
         Whether to fetch timm's pretrained weights (the head stays random).
     normalize : bool, default True
-        Whether to normalise as timm's configuration of the model says; the study did not.
+        Whether to normalize as timm's configuration of the model says; the study did not.
     mean, std : tuple of float, optional
-        Normalisation to use instead, one value a channel; imported checkpoints bring theirs.
+        Normalization to use instead, one value a channel; imported checkpoints bring theirs.
 
     Raises
     ------

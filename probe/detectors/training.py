@@ -46,7 +46,7 @@ class TrainingPlan:
     batch_size : int
         Images a batch.
     recipe : Recipe
-        Loss and optimiser.
+        Loss and optimizer.
     seed : int
         Seed of order, flips and dropout.
     steps : int or None
@@ -154,10 +154,10 @@ class _Run:
         torch.manual_seed(plan.seed)
         module = _copy(detector)
         _freeze(module, plan)
-        optimiser = _optimizer(module, plan)
+        optimizer = _optimizer(module, plan)
         # About twice as fast for small convolutions on the CPU.
         module = module.to(memory_format=torch.channels_last)
-        self.module, self.optimiser = self.fabric.setup(module, optimiser)
+        self.module, self.optimizer = self.fabric.setup(module, optimizer)
         size = detector.spec.input_size
         self.stream = Stream(
             [Feeder(data, size) for data in sources], plan.batch_size, plan.steps, plan.seed
@@ -191,10 +191,10 @@ class _Run:
         total = 0.0
         shard = (self.fabric.global_rank, self.fabric.world_size)
         for images, labels in self.stream.epoch(epoch, self.fabric.device, self.plan.flip, shard):
-            self.optimiser.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad(set_to_none=True)
             loss = _loss(self.plan.recipe.loss, self.module(images), labels)
             self.fabric.backward(loss)
-            self.optimiser.step()
+            self.optimizer.step()
             total += float(loss.detach())
             advance(1)
         return total / len(self.stream)
@@ -221,7 +221,7 @@ class _Run:
             "identity": json.dumps(self.identity, sort_keys=True),
             "epoch": epoch,
             "module": _weights(self.module),
-            "optimiser": self.optimiser.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
             "best": self.best,
             "best_auroc": self.best_auroc,
             "best_epoch": self.best_epoch,
@@ -243,7 +243,7 @@ class _Run:
                 "Choose another folder, or remove this one."
             )
         self.module.load_state_dict(state["module"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.best, self.best_auroc = state["best"], state["best_auroc"]
         self.best_epoch, self.history = state["best_epoch"], state["history"]
         return int(state["epoch"])

@@ -1,4 +1,4 @@
-"""Paper figures of pictures: points and density, coloured by label and by dataset."""
+"""Paper figures of pictures: points and density, colored by label and by dataset."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from scipy.stats import gaussian_kde
 
 from probe.embed.table import Embeddings
 from probe.figures import STYLE
-from probe.figures.colours import colours_of
+from probe.figures.colors import colors_of
 
 __all__ = ["embedding_figure", "figures_of"]
 
-#: Name, colour, marker and line. In grey the colours look alike.
+#: Name, color, marker and line. In gray the colors look alike.
 LABELS = {0: ("real", "#0072b2", "o", "-"), 1: ("fake", "#d55e00", "^", "--")}
-#: Colours (Okabe and Ito) and markers of datasets; every other is open.
+#: Colors (Okabe and Ito) and markers of datasets; every other is open.
 DATASETS = (
     ("#0072b2", "o"),
     ("#d55e00", "s"),
@@ -68,7 +68,7 @@ def embedding_figure(
     layer, method : str
         Which picture.
     by : str, default "dataset"
-        What the second one is coloured by: a column of the sample table, or the name of `value`.
+        What the second one is colored by: a column of the sample table, or the name of `value`.
     value : numpy.ndarray, optional
         A number of each sample, shape (sample,), instead of a column.
     """
@@ -88,7 +88,7 @@ def embedding_figure(
             axes.set(xticks=[], yticks=[])
             axes.set_aspect("equal", adjustable="datalim")
             if axes is right and value is not None:
-                # A scale of colours stands in place of a legend.
+                # A scale of colors stands in place of a legend.
                 continue
             axes.legend(
                 loc="upper center",
@@ -105,25 +105,25 @@ def embedding_figure(
         figure.suptitle(
             f"{found.data.attrs['label']}, {layer}, {TITLES.get(method, method)}: "
             f"trustworthiness {float(one['trustworthiness']):.2f}, "
-            f"{float(one['preservation']):.0%} of neighbours kept",
+            f"{float(one['preservation']):.0%} of neighbors kept",
             fontsize=8,
         )
     return figure
 
 
 def _by_label(axes: Any, places: Any, labels: Any, shown: Any) -> None:
-    for label, (name, colour, marker, line) in LABELS.items():
+    for label, (name, color, marker, line) in LABELS.items():
         part = shown[labels[shown] == label]
-        _points(axes, places[part], colour, marker, bool(label), name)
-        _density(axes, places[labels == label], colour, line)
+        _points(axes, places[part], color, marker, bool(label), name)
+        _density(axes, places[labels == label], color, line)
 
 
-def _points(axes: Any, places: Any, colour: str, marker: str, hollow: bool, label: str) -> None:
+def _points(axes: Any, places: Any, color: str, marker: str, hollow: bool, label: str) -> None:
     look = (
-        {"facecolors": "none", "edgecolors": colour, "lw": 0.5}
+        {"facecolors": "none", "edgecolors": color, "lw": 0.5}
         if hollow
         else {
-            "color": colour,
+            "color": color,
             "lw": 0,
         }
     )
@@ -132,14 +132,14 @@ def _points(axes: Any, places: Any, colour: str, marker: str, hollow: bool, labe
 
 def _by_name(axes: Any, places: Any, names: Any, shown: Any) -> None:
     for i, name in enumerate(dict.fromkeys(names)):
-        colour, marker = DATASETS[i % len(DATASETS)]
+        color, marker = DATASETS[i % len(DATASETS)]
         part = shown[names[shown] == name]
-        _points(axes, places[part], colour, marker, bool(i % 2), str(name))
+        _points(axes, places[part], color, marker, bool(i % 2), str(name))
 
 
 def _by_value(axes: Any, places: Any, value: Any, shown: Any, name: str) -> None:
     points = axes.scatter(
-        *places[shown].T, c=value[shown], cmap=colours_of(False), s=6, lw=0, alpha=0.9
+        *places[shown].T, c=value[shown], cmap=colors_of(False), s=6, lw=0, alpha=0.9
     )
     bar = axes.figure.colorbar(
         points, ax=axes, orientation="horizontal", shrink=0.7, aspect=30, pad=0.03
@@ -149,7 +149,7 @@ def _by_value(axes: Any, places: Any, value: Any, shown: Any, name: str) -> None
     bar.outline.set_visible(False)
 
 
-def _density(axes: Any, places: Any, colour: str, line: str) -> None:
+def _density(axes: Any, places: Any, color: str, line: str) -> None:
     """Draw lines of equal density that hold half and nine tenths of the points."""
     if len(places) < 20 or np.linalg.matrix_rank(np.cov(places.T)) < 2:
         return
@@ -160,6 +160,6 @@ def _density(axes: Any, places: Any, colour: str, line: str) -> None:
     grid = np.meshgrid(x, y)
     height = density(np.stack([g.ravel() for g in grid])).reshape(grid[0].shape)
     levels = np.unique(np.quantile(density(places.T), [0.1, 0.5]))
-    drawn = axes.contour(*grid, height, levels=levels, colors=colour, linewidths=1, linestyles=line)
+    drawn = axes.contour(*grid, height, levels=levels, colors=color, linewidths=1, linestyles=line)
     # Over a cloud of points, a white line under it keeps it in sight.
     drawn.set_path_effects([patheffects.withStroke(linewidth=2.2, foreground="white")])

@@ -28,8 +28,8 @@ FEWEST = 10
 #: Samples that a picture is fitted on, and judged on, at most.
 FITTED = 5000
 JUDGED = 2000
-#: Neighbours that a picture is judged by.
-JUDGED_NEIGHBOURS = 15
+#: Neighbors that a picture is judged by.
+JUDGED_NEIGHBORS = 15
 ROWS = 4096
 
 
@@ -41,14 +41,14 @@ class Projector:
     ----------
     picture : Picture
         Fitted.
-    centre, scale : numpy.ndarray
-        Shape (units,): units are centred and divided before anything else; constants become 0.
+    center, scale : numpy.ndarray
+        Shape (units,): units are centered and divided before anything else; constants become 0.
     rows : numpy.ndarray
         Positions in the store of what was fitted.
     """
 
     picture: Picture
-    centre: Floats
+    center: Floats
     scale: Floats
     rows: NDArray[np.int64]
 
@@ -61,14 +61,14 @@ class Projector:
             If they have another number of units, or values that are not finite.
         """
         given = np.asarray(values, dtype=np.float64)
-        if given.ndim != 2 or given.shape[1] != len(self.centre):
+        if given.ndim != 2 or given.shape[1] != len(self.center):
             raise ProbeError(
                 f"Activations of shape {given.shape} were given; this picture takes (samples, "
-                f"{len(self.centre)})."
+                f"{len(self.center)})."
             )
         if not np.isfinite(given).all():
             raise ProbeError("Some of the activations given are not finite.")
-        return self.picture.project((given - self.centre) * self.scale)
+        return self.picture.project((given - self.center) * self.scale)
 
 
 def embed_layers(
@@ -145,7 +145,7 @@ def embed_layers(
         attrs={
             "table": EMBEDDINGS,
             "seed": seed,
-            "neighbours": JUDGED_NEIGHBOURS,
+            "neighbors": JUDGED_NEIGHBORS,
             "n_fitted": len(rows),
             "n_judged": min(len(rows), JUDGED),
             "most": most,
@@ -190,10 +190,10 @@ def projector(
             f"Some activations of {layer!r} are not finite. Check the detector's weights and "
             "record again."
         )
-    centre, deviation = values.mean(axis=0), values.std(axis=0)
+    center, deviation = values.mean(axis=0), values.std(axis=0)
     alive = deviation > 1e-6 * np.abs(values).max(axis=0)
     scale = np.where(alive, 1 / np.where(alive, deviation, 1.0), 0.0)
-    return Projector(fit((values - centre) * scale, seed), centre, scale, rows)
+    return Projector(fit((values - center) * scale, seed), center, scale, rows)
 
 
 def _blocks(
@@ -223,14 +223,14 @@ def _judged(
     count = min(len(place.rows), JUDGED)
     rows = np.sort(rng.choice(place.rows, count, replace=False))
     values = np.concatenate([block for _, block in _blocks(store, layer, rows)])
-    values = (values - place.centre) * place.scale
-    k = min(JUDGED_NEIGHBOURS, (count - 1) // 2)
+    values = (values - place.center) * place.scale
+    k = min(JUDGED_NEIGHBORS, (count - 1) // 2)
     trust = trustworthiness(values, position[rows], n_neighbors=k)
     return float(trust), preservation(values, position[rows], k)
 
 
 def preservation(values: Floats, positions: Floats, k: int) -> float:
-    """Share of the k nearest neighbours in the features that are also nearest in the picture.
+    """Share of the k nearest neighbors in the features that are also nearest in the picture.
 
     Parameters
     ----------

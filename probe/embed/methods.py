@@ -12,12 +12,12 @@ from sklearn.decomposition import PCA
 
 from probe.registry import Registry
 
-__all__ = ["METHODS", "NEIGHBOURS", "Picture"]
+__all__ = ["METHODS", "NEIGHBORS", "Picture"]
 
 Floats = NDArray[np.float64]
 
-#: Neighbours that UMAP and t-SNE (as its perplexity) keep together.
-NEIGHBOURS = 30
+#: Neighbors that UMAP and t-SNE (as its perplexity) keep together.
+NEIGHBORS = 30
 #: Axes that t-SNE and UMAP work on; more are reduced by PCA first (Kobak and Berens 2019).
 AXES = 50
 
@@ -32,7 +32,7 @@ class Picture(Protocol):
         ...
 
 
-#: From (standardised features of shape (n, units), seed) to a fitted picture.
+#: From (standardized features of shape (n, units), seed) to a fitted picture.
 METHODS: Registry[Callable[[Floats, int], Picture]] = Registry("embedding")
 
 
@@ -74,12 +74,12 @@ class _Umap:
             from umap import UMAP
 
         self._reduce = _Reduced(values, seed)
-        neighbours = min(NEIGHBOURS, len(values) - 1)
+        neighbors = min(NEIGHBORS, len(values) - 1)
         # Its spectral start needs more samples than axes; a few samples start from PCA.
         start: Any = (
             "spectral" if len(values) > 20 else _two(self._reduce.values).astype(np.float32)
         )
-        self._umap = UMAP(n_neighbors=neighbours, init=start, random_state=seed, n_jobs=1)
+        self._umap = UMAP(n_neighbors=neighbors, init=start, random_state=seed, n_jobs=1)
         with _quiet():
             self.positions = np.asarray(self._umap.fit_transform(self._reduce.values), float)
 
@@ -96,7 +96,7 @@ class _Tsne:
         from openTSNE import TSNE
 
         self._reduce = _Reduced(values, seed)
-        perplexity = min(NEIGHBOURS, (len(values) - 1) / 3)
+        perplexity = min(NEIGHBORS, (len(values) - 1) / 3)
         with _quiet():
             self._tsne = TSNE(perplexity=perplexity, random_state=seed, n_jobs=1).fit(
                 self._reduce.values

@@ -28,14 +28,14 @@ class Embeddings:
         and ``axis`` (0, 1):
 
         - ``position(layer, method, sample, axis)``, in arbitrary units;
-        - ``trustworthiness(layer, method)``: 1 if no sample is drawn among neighbours that are far
+        - ``trustworthiness(layer, method)``: 1 if no sample is drawn among neighbors that are far
           from it in the features (Venna and Kaski 2001), about 0.5 for a random picture;
-        - ``preservation(layer, method)``: share of the nearest neighbours in the features that are
+        - ``preservation(layer, method)``: share of the nearest neighbors in the features that are
           also nearest in the picture;
         - ``fitted(sample)``: whether the picture was fitted on the sample; the others were
           projected into it.
 
-        Attributes: ``detector, dataset, seed, neighbours, n_fitted, n_judged``.
+        Attributes: ``detector, dataset, seed, neighbors, n_fitted, n_judged``.
     """
 
     data: xr.Dataset
@@ -52,7 +52,7 @@ class Embeddings:
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
-        """Write the labelled arrays as Zarr."""
+        """Write the labeled arrays as Zarr."""
         save_table(self.data, path)
 
     @classmethod

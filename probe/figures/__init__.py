@@ -2,7 +2,7 @@
 
 from probe.figures.attributions import attribution_figure, maps_figure
 from probe.figures.cells import SCALES, Cell
-from probe.figures.colours import colours_of, limit_of
+from probe.figures.colors import colors_of, limit_of
 from probe.figures.drawing import draw_attributions
 from probe.figures.findings import (
     ablation_figure,
@@ -32,7 +32,7 @@ __all__ = [
     "ablation_figure",
     "attribution_figure",
     "caption_draft",
-    "colours_of",
+    "colors_of",
     "counts_figure",
     "counts_grid_figure",
     "difference_figure",

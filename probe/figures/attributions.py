@@ -61,7 +61,7 @@ class Maps(Protocol):
 
     @property
     def data(self) -> Any:
-        """Labelled arrays, with attributes ``method``, ``title``, ``target``."""
+        """Labeled arrays, with attributes ``method``, ``title``, ``target``."""
 
     @property
     def values(self) -> NDArray[np.float32]:
@@ -95,11 +95,11 @@ def maps_figure(
     masks : sequence, optional
         Forgery mask of each image, shape (h, w), 0 to 255, or None; drawn as an outline.
     kind : {"map", "overlay"}, default "map"
-        "overlay" lays the maps over the images, which become grey and lose contrast.
+        "overlay" lays the maps over the images, which become gray and lose contrast.
     rows : sequence of int, optional
         Positions of the samples to draw; by default `most`, by a draw over datasets and classes.
     scale : {"figure", "row", "cell"}, default "figure"
-        Which maps share a scale of colours.
+        Which maps share a scale of colors.
     style : str, optional
         Name in `probe.figures.STYLES`; by default one that fits.
     columns : int, optional
@@ -176,7 +176,7 @@ def attribution_figure(
     images, masks, kind, rows, style, most
         As in `maps_figure`; samples are rows here, and the images the first column.
     scale : {"figure", "row", "column", "cell"}, optional
-        Which maps share a scale of colours: by default those of a column where the columns
+        Which maps share a scale of colors: by default those of a column where the columns
         differ in method or target, whose units differ then, else all; and never maps of two
         architectures, or of brought weights, whose magnitudes may differ a thousandfold.
     originals : sequence, optional
@@ -224,7 +224,7 @@ def _groups(maps: Mapping[str, Maps]) -> dict[str, str]:
     """Say which columns share a scale where several families are shown; "" for the rule.
 
     Maps of two architectures may differ a thousandfold, and on one scale the smaller ones would be
-    grey; variants of one are there to be compared.
+    gray; variants of one are there to be compared.
     """
     kinds = {
         title: family_of(str(one.data.attrs.get("detector", ""))) for title, one in maps.items()
@@ -280,7 +280,7 @@ def ends_for(found: Maps) -> tuple[str, str]:
 
 
 def unit_of(found: Maps) -> str:
-    """Return what is explained and in which kind of number, for a colour bar."""
+    """Return what is explained and in which kind of number, for a color bar."""
     word = "attribution of" if found.signed else "magnitude for"
     unit = "method's unit"
     if found.data.attrs.get("complete"):

@@ -1,4 +1,4 @@
-"""Colour bars, and the words that say what a scale holds for."""
+"""Color bars, and the words that say what a scale holds for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from probe.figures.cells import Scale
-from probe.figures.colours import PERCENTILE, colours_of, number, overlay
+from probe.figures.colors import PERCENTILE, colors_of, number, overlay
 from probe.figures.layout import ASCENT, BAR, EDGE, PAD, Layout
 from probe.figures.lettering import line_height, text_width
 from probe.figures.styles import Style
@@ -40,7 +40,7 @@ WORDS = {
 
 
 def scale_words(scale: str) -> str:
-    """Say what shares a scale, and where it ends, as in a colour bar's label."""
+    """Say what shares a scale, and where it ends, as in a color bar's label."""
     comma = "" if scale == "one" else ","
     return f"{WORDS[scale]}{comma} to the {PERCENTILE}th percentile"
 
@@ -51,13 +51,13 @@ def ticks_of(scale: Scale, limit: str = "") -> list[str]:
     return [f"−{end}", "0", f"+{end}"] if scale.signed else ["0", end]
 
 
-def _colours(scale: Scale, steps: int = 256) -> NDArray[np.float64]:
-    """Return the colours of a bar, shape (1, steps, 3), as they appear on the maps."""
+def _colors(scale: Scale, steps: int = 256) -> NDArray[np.float64]:
+    """Return the colors of a bar, shape (1, steps, 3), as they appear on the maps."""
     values = np.linspace(-1.0 if scale.signed else 0.0, 1.0, steps)[None]
     if scale.over:
         return overlay(None, values, 1.0, scale.signed)
     share = (values + 1) / 2 if scale.signed else values
-    return np.asarray(colours_of(scale.signed)(share)[..., :3])
+    return np.asarray(colors_of(scale.signed)(share)[..., :3])
 
 
 def room_below(style: Style, ends: bool) -> float:
@@ -103,7 +103,7 @@ def _upright(figure: Figure, layout: Layout, scale: Scale) -> None:
     style, (width, height) = layout.style, layout.cell
     left, top = layout.lefts[-1] + width + PAD, layout.tops[scale.places[0][0]]
     axes = layout.axes(figure, left, top, BAR, height)
-    axes.imshow(_colours(scale)[:, ::-1].transpose(1, 0, 2), aspect="auto")
+    axes.imshow(_colors(scale)[:, ::-1].transpose(1, 0, 2), aspect="auto")
     _frame(axes)
     # Text of the ends stays within the height of the row.
     high, texts = ASCENT * style.small / 72, ticks_of(scale)[::-1]
@@ -124,7 +124,7 @@ def _level(
 ) -> None:
     """Draw one bar under the columns of a scale, with its numbers."""
     axes = layout.axes(figure, left, layout.foot + PAD, long, BAR)
-    axes.imshow(_colours(scale), aspect="auto")
+    axes.imshow(_colors(scale), aspect="auto")
     _frame(axes)
     texts = _thinned(ticks_of(scale, limit), long, layout.style)
     _spread(figure, layout, texts, left, long, _baseline(layout))
@@ -149,7 +149,7 @@ def _spans(layout: Layout, scales: Sequence[Scale]) -> list[tuple[float, float]]
         start, step = min(begins), (max(ends) - min(begins)) / len(scales)
         begins = [start + i * step for i in range(len(scales))]
         ends = [begin + step for begin in begins]
-    # Numbers of neighbouring bars must not touch.
+    # Numbers of neighboring bars must not touch.
     longs = [min(end - begin - PAD, most) for begin, end in zip(begins, ends, strict=True)]
     return [
         ((begin + end - long) / 2, long)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from probe.errors import ProbeError, UnknownNameError
-from probe.figures.colours import colours_of, limit_of, overlay
+from probe.figures.colors import colors_of, limit_of, overlay
 
 __all__ = ["ENDS", "SCALES", "Cell", "Scale", "find_scales"]
 
-#: What shares a scale of colours.
+#: What shares a scale of colors.
 SCALES = ("figure", "row", "column", "cell")
 
 #: What the ends of a signed scale mean, for the fake logit.
@@ -31,7 +31,7 @@ class Cell:
     Attributes
     ----------
     image : numpy.ndarray or None
-        Shape (h, w, 3) or (h, w), uint8. Alone it is drawn as it is; with `values` in grey
+        Shape (h, w, 3) or (h, w), uint8. Alone it is drawn as it is; with `values` in gray
         under them.
     values : numpy.ndarray or None
         A map, shape (h, w); it covers the same frame as the image, at whatever resolution.
@@ -98,7 +98,7 @@ class Cell:
         axes : matplotlib.axes.Axes
             Where.
         limit : float
-            Magnitude at which colours end.
+            Magnitude at which colors end.
         line : float
             Width of the mask's outline in points.
         """
@@ -109,7 +109,7 @@ class Cell:
         elif self.values is not None:
             low = -limit if self.signed else 0
             shown = np.asarray(self.values, dtype=np.float64)
-            axes.imshow(shown, cmap=colours_of(self.signed), vmin=low, vmax=limit, **frame)
+            axes.imshow(shown, cmap=colors_of(self.signed), vmin=low, vmax=limit, **frame)
         elif self.image is not None:
             axes.imshow(self.image, cmap="gray", vmin=0, vmax=255, **frame)
         self._outline(axes, line)
@@ -130,7 +130,7 @@ class Cell:
         mask = np.asarray(self.mask, dtype=np.float64)
         y, x = ((np.arange(n) + 0.5) / n for n in mask.shape)
         drawn = axes.contour(x, y, mask, levels=[127.5], colors="black", linewidths=line)
-        # A black line is lost on dark colours: a white one lies under it.
+        # A black line is lost on dark colors: a white one lies under it.
         under: Any = patheffects.withStroke(linewidth=2.6 * line, foreground="white")
         drawn.set_path_effects([under])
 
@@ -148,9 +148,9 @@ class Scale:
     Attributes
     ----------
     limit : float
-        Magnitude at which colours end.
+        Magnitude at which colors end.
     signed : bool
-        Whether colours diverge from zero.
+        Whether colors diverge from zero.
     ends : tuple of str
         What the ends mean.
     over : bool
@@ -184,7 +184,7 @@ def maps_in(cells: Cells) -> Iterator[tuple[int, int, Cell]]:
 
 
 def find_scales(cells: Cells, scale: str) -> list[Scale]:
-    """Find which maps share a scale, and where its colours end.
+    """Find which maps share a scale, and where its colors end.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def _scale(members: Iterable[tuple[int, int, Cell]]) -> Scale:
     if len({(cell.signed, cell.ends if cell.signed else None) for cell in cells}) > 1:
         raise ProbeError(
             "Maps with signs of different meaning, or with and without signs, would share one "
-            "scale of colours. Give scale='column' or scale='cell'."
+            "scale of colors. Give scale='column' or scale='cell'."
         )
     limit = limit_of(cell.values for cell in cells if cell.values is not None)
     places = tuple((r, c) for r, c, _ in members)

@@ -96,7 +96,7 @@ def draw_attributions(
 
 
 def scale_of(maps: Mapping[str, Maps], kind: str, scale: str | None = None) -> str:
-    """Return the rule by which `draw_attributions` shares scales of colours.
+    """Return the rule by which `draw_attributions` shares scales of colors.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from probe.figures.colours import colours_of, text_on
+from probe.figures.colors import colors_of, text_on
 from probe.figures.lettering import cut
 from probe.figures.styles import STYLE
 
@@ -41,7 +41,7 @@ def matrix_figure(
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(0.85 * len(columns) + 1.6, 0.42 * len(rows) + 0.9))
         axes = figure.subplots()
-        drawn = axes.imshow(values, cmap=colours_of(True), vmin=0, vmax=1, aspect="auto")
+        drawn = axes.imshow(values, cmap=colors_of(True), vmin=0, vmax=1, aspect="auto")
         for r in range(len(rows)):
             for c in range(len(columns)):
                 _write_cell(axes, drawn, part, r, c)
@@ -58,10 +58,10 @@ def _write_cell(axes: Axes, drawn: AxesImage, part: xr.Dataset, r: int, c: int) 
     if not np.isfinite(value):
         axes.text(c, r, "one class", ha="center", va="center", fontsize=5)
         return
-    colour = text_on(drawn.to_rgba(np.asarray(value)))
-    axes.text(c, r - 0.12, f"{value:.2f}", ha="center", va="center", color=colour)
+    color = text_on(drawn.to_rgba(np.asarray(value)))
+    axes.text(c, r - 0.12, f"{value:.2f}", ha="center", va="center", color=color)
     span = f"{low:.2f}–{high:.2f}" if np.isfinite(low) else "too few clusters"
-    axes.text(c, r + 0.25, span, ha="center", va="center", color=colour, fontsize=5)
+    axes.text(c, r + 0.25, span, ha="center", va="center", color=color, fontsize=5)
 
 
 def counts_figure(data: xr.Dataset) -> Figure:

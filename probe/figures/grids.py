@@ -1,4 +1,4 @@
-"""`grid_figure`: rows and columns of images, maps and overlays, with their scales of colours."""
+"""`grid_figure`: rows and columns of images, maps and overlays, with their scales of colors."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def grid_figure(
     columns, rows : sequence of str
         Titles, broken into lines where they are long; "" for none.
     scale : {"figure", "row", "column", "cell"}, default "figure"
-        Which maps share a scale of colours, which the colour bar says. Scales are centred on
+        Which maps share a scale of colors, which the color bar says. Scales are centered on
         zero for signed maps, and end at the 99.5th percentile of magnitudes.
     style : str, optional
         Name in `STYLES`; by default an IEEE column, or for more than four columns a page.
     label : str, optional
-        What the maps are and their unit, written first under the colour bar.
+        What the maps are and their unit, written first under the color bar.
 
     Returns
     -------

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from probe.figures.colours import colours_of, text_on
+from probe.figures.colors import colors_of, text_on
 from probe.figures.lettering import cut
 from probe.figures.styles import STYLE
 
@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 #: Okabe and Ito's blue, vermilion, green and orange; marks differ too.
-BLUE, RED, GREEN, ORANGE, GREY = "#0072b2", "#d55e00", "#009e73", "#e69f00", "0.55"
+BLUE, RED, GREEN, ORANGE, GRAY = "#0072b2", "#d55e00", "#009e73", "#e69f00", "0.55"
 
-#: Nulls of the count: marker, colour, name.
+#: Nulls of the count: marker, color, name.
 NULLS = {
     "independence": ("|", "black", "independent lists"),
     "untrained": ("D", RED, "untrained networks"),
@@ -79,7 +79,7 @@ def away_figure(frame: pd.DataFrame) -> Figure | None:
         return None
     figure, axes, at = _rows(frame["detector"])
     each, mean = known[known["dataset"] != "mean"], known[known["dataset"] == "mean"]
-    axes.axvline(0.5, color=GREY, lw=0.7, zorder=0)
+    axes.axvline(0.5, color=GRAY, lw=0.7, zorder=0)
     home = known.drop_duplicates("detector")
     _points(axes, home, "home", at(home["detector"]) - 0.18, "s", BLUE, "at home")
     _points(axes, mean, "value", at(mean["detector"]) + 0.18, "o", RED, "mean away", "")
@@ -92,7 +92,7 @@ def away_figure(frame: pd.DataFrame) -> Figure | None:
         mew=0.9,
         label="each dataset away",
     )
-    return _finished(figure, axes, "frame AUROC, 95 % interval (grey line: chance)", 3)
+    return _finished(figure, axes, "frame AUROC, 95 % interval (gray line: chance)", 3)
 
 
 def universal_figure(frame: pd.DataFrame) -> Figure | None:
@@ -111,15 +111,15 @@ def universal_figure(frame: pd.DataFrame) -> Figure | None:
     places, units = at(first["detector"]), first["n_units"].to_numpy(float)
     axes.barh(places - 0.16, first["counted"] / units, 0.3, color="#56b4e9", label="counted")
     axes.barh(places + 0.2, first["universal"] / units, 0.22, color="black", label="found by test")
-    for name, (marker, colour, label) in NULLS.items():
+    for name, (marker, color, label) in NULLS.items():
         rows = known[known["null"] == name]
-        size, fill = (8, colour) if marker == "|" else (4, "white")
+        size, fill = (8, color) if marker == "|" else (4, "white")
         if len(rows):
             axes.plot(
                 rows["expected"] / rows["n_units"],
                 at(rows["detector"]) - 0.16,
                 marker,
-                color=colour,
+                color=color,
                 mfc=fill,
                 ms=size,
                 mew=1,
@@ -156,18 +156,18 @@ def excess_figure(frame: pd.DataFrame) -> Figure | None:
     if not part["excess"].notna().any():
         return None
     figure, axes, at = _rows(frame["detector"])
-    axes.axvline(0, color=GREY, lw=0.7, zorder=0)
-    for name, shift, marker, colour in (
+    axes.axvline(0, color=GRAY, lw=0.7, zorder=0)
+    for name, shift, marker, color in (
         ("universal", -0.15, "o", RED),
         ("counted", 0.15, "s", BLUE),
     ):
         rows = part[part["set"] == name]
         sure = rows["p"] <= ALPHA
         label = "found by test" if name == "universal" else "counted in all lists"
-        for kept, fill, text in ((sure, colour, f"{label}, p ≤ .05"), (~sure, "white", label)):
+        for kept, fill, text in ((sure, color, f"{label}, p ≤ .05"), (~sure, "white", label)):
             some = rows[kept]
             _points(
-                axes, some, "excess", at(some["detector"]) + shift, marker, colour, text, fill=fill
+                axes, some, "excess", at(some["detector"]) + shift, marker, color, text, fill=fill
             )
     there = set(part.loc[part["set"] == "universal", "detector"])
     for label in dict.fromkeys(frame["detector"]):
@@ -192,19 +192,19 @@ def specific_figure(frame: pd.DataFrame) -> Figure | None:
     if not len(known):
         return None
     figure, axes, at = _rows(frame["detector"])
-    axes.axvline(0.5, color=GREY, lw=0.7, zorder=0)
+    axes.axvline(0.5, color=GRAY, lw=0.7, zorder=0)
     place = known.groupby("detector", sort=False).cumcount(ascending=False).to_numpy()
     # The last recorded layer is nearest to the head, whatever its name.
     names = ("last layer", "layer before", "earlier layers")
     looks = (("o", RED, RED), ("s", BLUE, "white"), ("^", GREEN, "white"))
-    for i, (name, (marker, colour, fill)) in enumerate(zip(names, looks, strict=True)):
+    for i, (name, (marker, color, fill)) in enumerate(zip(names, looks, strict=True)):
         kept = place == i if i < 2 else place >= i
         if not kept.any():
             continue
         rows = known[kept].rename(columns={"specific_share": "specific"})
         shift = 0.2 * (np.minimum(place[kept], 2) - 0.5)
         _points(
-            axes, rows, "specific", at(rows["detector"]) + shift, marker, colour, name, fill=fill
+            axes, rows, "specific", at(rows["detector"]) + shift, marker, color, name, fill=fill
         )
     axes.set_xlim(min(0.0, axes.get_xlim()[0]), max(1.0, axes.get_xlim()[1]))
     label = "share of the difference of fakes and reals\nthat single methods do not share"
@@ -254,7 +254,7 @@ def _alike(axes: Axes, rows: pd.DataFrame, datasets: list[str]) -> None:
     places = rows["dataset"].map(datasets.index).to_numpy(float)
     for bound in (0.7, 0.9):
         axes.axvline(bound, color="0.35", lw=0.7, ls=":", zorder=0)
-    for prefix, name, marker, colour, fill, label in (
+    for prefix, name, marker, color, fill, label in (
         ("", "mean", "o", "black", ORANGE, "the same image"),
         ("null_", "null_mean", "D", "black", "white", "different images (null)"),
         ("retrained_", "retrained_mean", "s", BLUE, "white", "same training, other seeds"),
@@ -267,7 +267,7 @@ def _alike(axes: Axes, rows: pd.DataFrame, datasets: list[str]) -> None:
             }
         )
         if part["x"].notna().any():
-            _points(axes, part, "x", places, marker, colour, label, fill=fill)
+            _points(axes, part, "x", places, marker, color, label, fill=fill)
     axes.tick_params(labelsize=6.5, length=2)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -319,15 +319,15 @@ def _looked(axes: Axes, rows: pd.DataFrame, groups: list[str], regions: list[str
         return np.asarray(pivot.reindex(index=groups, columns=regions), dtype=np.float64)
 
     value, q, change = (table(name) for name in ("concentration", "q", "change_q"))
-    drawn = axes.imshow(value, cmap=colours_of(True), vmin=-3, vmax=3, aspect="auto")
+    drawn = axes.imshow(value, cmap=colors_of(True), vmin=-3, vmax=3, aspect="auto")
     for r, c in np.ndindex(value.shape):
         if not np.isfinite(value[r, c]):
             axes.text(c, r, "–", ha="center", va="center", fontsize=5)
             continue
         marks = ("*" if q[r, c] <= ALPHA else "") + ("°" if change[r, c] <= ALPHA else "")
         text = f"{round(float(value[r, c]), 1) + 0.0:+.1f}{marks}".replace("-", "−")
-        colour = text_on(drawn.to_rgba(value[r, c]))
-        axes.text(c, r, text, ha="center", va="center", fontsize=4.8, color=colour)
+        color = text_on(drawn.to_rgba(value[r, c]))
+        axes.text(c, r, text, ha="center", va="center", fontsize=4.8, color=color)
     short = [cut(group.removesuffix(": fake"), 18) for group in groups]
     axes.set_yticks(range(len(groups)), short, fontsize=6)
     axes.set_xticks(
@@ -367,7 +367,7 @@ def _points(
     name: str,
     places: NDArray[np.float64],
     marker: str,
-    colour: str,
+    color: str,
     label: str,
     prefix: str | None = None,
     fill: str | None = None,
@@ -377,13 +377,13 @@ def _points(
     value = rows[name].to_numpy(float)
     low, high = (rows[f"{lead}{end}"].to_numpy(float) for end in ("low", "high"))
     there = np.isfinite(low)
-    axes.hlines(places[there], low[there], high[there], color=colour, lw=1, zorder=2)
+    axes.hlines(places[there], low[there], high[there], color=color, lw=1, zorder=2)
     axes.plot(
         value,
         places,
         marker,
-        color=colour,
-        mfc=fill or colour,
+        color=color,
+        mfc=fill or color,
         ms=3.6,
         mew=0.9,
         ls="",

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from probe.figures.colours import colours_of, text_on
+from probe.figures.colors import colors_of, text_on
 from probe.figures.series import draw_series, look_of
 from probe.figures.styles import STYLE
 
@@ -86,7 +86,7 @@ def likeness_figure(data: xr.Dataset, layer: str) -> Figure:
         figure = Figure(figsize=(0.6 * n + 2.1, 0.42 * n + 1.1), layout="constrained")
         axes = figure.subplots()
         values = part["cka"].values
-        drawn = axes.imshow(values, cmap=colours_of(False), vmin=0, vmax=1, aspect="auto")
+        drawn = axes.imshow(values, cmap=colors_of(False), vmin=0, vmax=1, aspect="auto")
         for r, c in np.ndindex(values.shape):
             _write(axes, drawn, part, r, c)
         turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
@@ -104,11 +104,11 @@ def _write(axes: Any, drawn: Any, part: xr.Dataset, r: int, c: int) -> None:
     if not np.isfinite(value):
         axes.text(c, r, "–", ha="center", va="center")
         return
-    colour = text_on(drawn.to_rgba(value))
+    color = text_on(drawn.to_rgba(value))
     # A detector is like itself: that takes no interval.
     shown = r != c and np.isfinite(low)
-    axes.text(c, r - (0.13 if shown else 0), f"{value:.2f}", ha="center", va="center", color=colour)
+    axes.text(c, r - (0.13 if shown else 0), f"{value:.2f}", ha="center", va="center", color=color)
     if shown:
         axes.text(
-            c, r + 0.25, f"{low:.2f}–{high:.2f}", ha="center", va="center", color=colour, fontsize=5
+            c, r + 0.25, f"{low:.2f}–{high:.2f}", ha="center", va="center", color=color, fontsize=5
         )

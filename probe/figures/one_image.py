@@ -59,9 +59,9 @@ def image_scores_figure(
         figure, axes = _rows(list(detectors), _SCORE, STYLES[style])
         for row in range(len(own)):
             axes.axhline(row, color="0.85", lw=0.4, zorder=0)
-            for values, colour, side in ((reals[row], REAL, -1), (fakes[row], FAKE, 1)):
+            for values, color, side in ((reals[row], REAL, -1), (fakes[row], FAKE, 1)):
                 ends = row + side * 0.06, row + side * 0.34
-                axes.vlines(np.asarray(values), *ends, color=colour, lw=0.35, alpha=0.8)
+                axes.vlines(np.asarray(values), *ends, color=color, lw=0.35, alpha=0.8)
         axes.axvline(0, color="0.4", lw=0.6, ls=":")
         axes.plot(own, range(len(own)), "D", color="black", mec="white", mew=0.6, ms=4.5)
         axes.set_xlabel("logit of fake (strokes above: real images; below: fakes)")
@@ -80,7 +80,7 @@ def image_deviations_figure(
     deviations : array
         Shape (value,).
     far : float, default 3
-        From where a mark is filled; the band within is grey.
+        From where a mark is filled; the band within is gray.
     style : str
         Name in `probe.figures.STYLES`.
 

@@ -14,8 +14,8 @@ from probe.figures.styles import STYLE
 
 __all__ = ["forest_figure", "panels_figure", "scatter_figure"]
 
-#: Blue, orange, black and grey, and markers, so that none is told by colour alone.
-COLOURS, MARKERS = ("#0072b2", "#d55e00", "#000000"), ("o", "s", "D")
+#: Blue, orange, black and gray, and markers, so that none is told by color alone.
+COLORS, MARKERS = ("#0072b2", "#d55e00", "#000000"), ("o", "s", "D")
 MUTED = "#777777"
 INK = "#222222"
 #: Panels beside one another.
@@ -92,10 +92,10 @@ def scatter_figure(
         figure = Figure(figsize=(3.5, 3.0), layout="constrained")
         axes = figure.subplots()
         axes.axline((0, 0), slope=1, color=MUTED, lw=0.7, ls=":")
-        looks = ((COLOURS[0], "o"), (COLOURS[1], "s"), ("#009e73", "^"), ("#000000", "D"))
+        looks = ((COLORS[0], "o"), (COLORS[1], "s"), ("#009e73", "^"), ("#000000", "D"))
         few = len(across) <= 300
         for i, (name, given) in enumerate(kinds.items()):
-            kept, (colour, marker) = np.asarray(given, dtype=bool), looks[i % len(looks)]
+            kept, (color, marker) = np.asarray(given, dtype=bool), looks[i % len(looks)]
             if kept.any():
                 axes.plot(
                     across[kept],
@@ -103,8 +103,8 @@ def scatter_figure(
                     marker,
                     ms=3.5 if few else 2,
                     mew=0.6,
-                    color=colour,
-                    mfc="none" if few else colour,
+                    color=color,
+                    mfc="none" if few else color,
                     alpha=1 if few else 0.4,
                     label=name,
                     ls="",
@@ -168,8 +168,8 @@ def panels_figure(
                     lw=0.9,
                     ms=3.5,
                     capsize=1.5,
-                    color=COLOURS[k % 3],
-                    mfc="none" if k else COLOURS[0],
+                    color=COLORS[k % 3],
+                    mfc="none" if k else COLORS[0],
                     label=name,
                 )
             for r in np.flatnonzero(marks[:, i]):

@@ -1,4 +1,4 @@
-"""Looks of series: one colour, one mark and one dash a dataset, the same in every figure."""
+"""Looks of series: one color, one mark and one dash a dataset, the same in every figure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from probe.schema import DATASETS
 
 __all__ = ["draw_series", "look_of"]
 
-#: Okabe and Ito 2008. In grey, colours look alike: the mark and the dash tell series apart.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+#: Okabe and Ito 2008. In gray, colors look alike: the mark and the dash tell series apart.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKS = ("o", "s", "^", "D", "v", "P")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
@@ -30,12 +30,12 @@ def look_of(name: str, names: Sequence[str]) -> dict[str, Any]:
         All that are drawn.
     """
     place = DATASETS.index(name) if name in DATASETS else list(names).index(name)
-    colour = COLOURS[place % len(COLOURS)]
+    color = COLORS[place % len(COLORS)]
     return {
-        "color": colour,
+        "color": color,
         "marker": MARKS[place % len(MARKS)],
         "ls": DASHES[place % len(DASHES)],
-        "mfc": "white" if place % 2 else colour,
+        "mfc": "white" if place % 2 else color,
     }
 
 

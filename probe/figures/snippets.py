@@ -125,7 +125,7 @@ def caption_draft(
     parts.append(f"{n} {'image' if n == 1 else 'images'}{_origin(first, n)}.")
     parts += _signs(many.values())
     rule = {"difference": "group", "single": "one"}.get(kind, scale)
-    parts.append(f"Colours: {scale_words(rule)} of magnitudes; maps are raw, none is normalised.")
+    parts.append(f"Colors: {scale_words(rule)} of magnitudes; maps are raw, none is normalized.")
     if masks:
         parts.append("Outlines are the borders of forgery masks.")
     return " ".join(parts)

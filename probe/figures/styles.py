@@ -40,11 +40,11 @@ class Style:
     font : str
         Family of all text.
     size, small : float
-        Text, and text at colour bars, in points.
+        Text, and text at color bars, in points.
     line : float
         Width of outlines in points.
     gap : float
-        Between neighbouring images, in inches.
+        Between neighboring images, in inches.
     largest : float
         The most that one image may be wide, in inches.
     """

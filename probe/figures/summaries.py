@@ -260,7 +260,7 @@ def single_figure(
     style: str | None = None,
     label: str = "attribution",
 ) -> Figure:
-    """Draw one heatmap with its colour bar, beside its image where that is given.
+    """Draw one heatmap with its color bar, beside its image where that is given.
 
     Parameters
     ----------

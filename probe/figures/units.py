@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from probe.figures.colours import colours_of, text_on
+from probe.figures.colors import colors_of, text_on
 from probe.figures.series import draw_series, look_of
 from probe.figures.styles import STYLE
 
@@ -79,7 +79,7 @@ def units_heatmap(table: xr.Dataset, universality: xr.Dataset, most: int = MOST)
         size = (0.55 * len(names) + 2.0, 0.165 * len(units) + 1.05)
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
-        drawn = axes.imshow(effect, cmap=colours_of(False), vmin=0, vmax=limit, aspect="auto")
+        drawn = axes.imshow(effect, cmap=colors_of(False), vmin=0, vmax=limit, aspect="auto")
         digits = _digits(limit)
         for r, c in np.ndindex(effect.shape):
             if not np.isfinite(effect[r, c]):
@@ -219,19 +219,19 @@ def unit_doses_figure(table: xr.Dataset, unit: int) -> Figure:
     return figure
 
 
-def unit_response_figure(data: xr.Dataset, artefact: str, unit: int | None = None) -> Figure:
-    """Draw what a unit, or the logit, does while an artefact is turned up, a line a dataset.
+def unit_response_figure(data: xr.Dataset, artifact: str, unit: int | None = None) -> Figure:
+    """Draw what a unit, or the logit, does while an artifact is turned up, a line a dataset.
 
     Parameters
     ----------
     data : xarray.Dataset
         As in `probe.responses.ResponseReport`, with doses.
-    artefact : str
+    artifact : str
         Which.
     unit : int, optional
         Which; None for the fake logit.
     """
-    one = data.sel({"artefact": artefact, **({} if unit is None else {"unit": unit})})
+    one = data.sel({"artifact": artifact, **({} if unit is None else {"unit": unit})})
     what = "logit" if unit is None else "unit"
     names = [str(name) for name in data["dataset"].values]
     shown = [n for n in names if np.isfinite(one[f"{what}_response"].sel(dataset=n).values).all()]
@@ -251,7 +251,7 @@ def unit_response_figure(data: xr.Dataset, artefact: str, unit: int | None = Non
                 look_of(name, names),
                 name,
             )
-        axes.set_xlabel(f"dose of {artefact}")
+        axes.set_xlabel(f"dose of {artifact}")
         changes = "the fake logit" if unit is None else f"unit {unit} (SD)"
         axes.set_ylabel(f"mean change of {changes}")
         _finish(figure, axes, len(shown))

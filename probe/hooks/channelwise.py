@@ -143,7 +143,7 @@ def _read_module(node: fx.Node, reading: Reading) -> Step | None:
         # A copy first: the module may work in place, and what it reads may be needed again.
         return Step(node, place, lambda run: module(run.touched[source].value.clone()))
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-        return _normalised(node, source, place, _scale_shift(module))
+        return _normalized(node, source, place, _scale_shift(module))
     if isinstance(module, POOLS):
         return _pooled(node, source, place, shape, module, _keeps_flat(module))
     if isinstance(module, nn.Flatten):
@@ -175,7 +175,7 @@ def _read_call(node: fx.Node, reading: Reading) -> Step | None:
         return _concatenated(node, reading)
     if target is F.batch_norm and place is not None:
         assert isinstance(source, fx.Node)
-        return _normalised(node, source, place, _scale_shift_of(node, reading))
+        return _normalized(node, source, place, _scale_shift_of(node, reading))
     if place is None or not alone:
         return None
     assert isinstance(source, fx.Node)
@@ -236,7 +236,7 @@ def _scale_shift_of(node: fx.Node, reading: Reading) -> tuple[Tensor, Tensor] | 
     return scale, (0 if bias is None else bias) - mean * scale
 
 
-def _normalised(
+def _normalized(
     node: fx.Node, source: fx.Node, place: Place, given: tuple[Tensor, Tensor] | None
 ) -> Step | None:
     if given is None or place.axis not in (1, -1):

@@ -155,7 +155,7 @@ class LocalProgram:
         return out
 
     def explain(self) -> str:
-        """Say what was recognised, what is rerun and what it costs."""
+        """Say what was recognized, what is rerun and what it costs."""
         local = [_named(step.node) for step in self.steps if step.place is not None]
         updates = [_named(step.node) for step in self.steps if step.place is None]
         again = [_named(n) for n in self.rest.graph.nodes if n.op.startswith("call")]

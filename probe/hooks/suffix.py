@@ -84,7 +84,7 @@ class SuffixProgram(Protocol):
         """Set all units of each set, shape (sets, units), at once; fake logits (n, sets)."""
 
     def explain(self) -> str:
-        """Say what was recognised, what is rerun and what it costs."""
+        """Say what was recognized, what is rerun and what it costs."""
 
 
 def split(traced: TracedDetector, layer: str) -> tuple[fx.GraphModule, fx.GraphModule]:

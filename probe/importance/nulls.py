@@ -1,4 +1,4 @@
-"""Detectors that cannot have learnt to detect, measured as the real one is."""
+"""Detectors that cannot have learned to detect, measured as the real one is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["random_heads", "untrained"]
 
 
 def untrained(detector: Detector, count: int, seed: int) -> Iterator[Detector]:
-    """Make detectors of the same architecture with weights as initialised, seed by seed."""
+    """Make detectors of the same architecture with weights as initialized, seed by seed."""
     for draw in range(count):
         spec = detector.spec
         yield load_detector(

@@ -146,7 +146,7 @@ def neuron_importance(
     -------
     NeuronTable
         Effects with intervals and ranks, dose-responses, contributions with p-values, the trivial
-        explanation, and the effects in detectors that cannot have learnt anything; and which
+        explanation, and the effects in detectors that cannot have learned anything; and which
         images were used.
 
     Raises

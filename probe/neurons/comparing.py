@@ -60,7 +60,7 @@ def match_units(
 ) -> Match:
     """Match the units of a layer in two detectors, one to one, by how they covary.
 
-    The assignment maximises the sum of correlations (Hungarian method), over the same samples.
+    The assignment maximizes the sum of correlations (Hungarian method), over the same samples.
 
     Parameters
     ----------

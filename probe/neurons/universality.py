@@ -194,7 +194,7 @@ class Universality:
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
-        """Write the labelled arrays as Zarr."""
+        """Write the labeled arrays as Zarr."""
         save_table(self.data, path)
 
     @classmethod

@@ -97,7 +97,7 @@ def dataset(data: Dataset) -> None:
         counts = (len(rows) - fakes, fakes, videos, rows["cluster"].nunique())
         table.add_row(str(name), str(split), *map(str, counts))
     out().print(table)
-    for key in ("label_convention", "crop", "licence", "simulated"):
+    for key in ("label_convention", "crop", "license", "simulated"):
         if key in data.card:
             out().print(f"{key}: {plain(str(data.card[key]))}", highlight=False)
     out().print(f"root: {plain(str(data.root))}", highlight=False)
@@ -106,9 +106,9 @@ def dataset(data: Dataset) -> None:
 def audit(found: AuditReport) -> None:
     """Print what an audit found."""
     console = out()
-    colours = {"error": "red", "warning": "yellow", "note": "cyan"}
+    colors = {"error": "red", "warning": "yellow", "note": "cyan"}
     for one in found.findings:
-        head = f"[{colours[one.severity]}]{one.severity}[/] {one.check} in {plain(one.dataset)}"
+        head = f"[{colors[one.severity]}]{one.severity}[/] {one.check} in {plain(one.dataset)}"
         console.print(f"{head}: {plain(one.message)}", highlight=False)
         for example in one.examples:
             console.print(f"    {plain(example)}", highlight=False)

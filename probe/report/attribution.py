@@ -25,7 +25,7 @@ TITLES = {
     "mask": "does the map lie on the forged area?",
     "faithfulness": "does what it points at carry the decision? (area under P(fake))",
     "axioms": "does it add up, and stay under noise?",
-    "randomisation": "does it depend on the weights?",
+    "randomization": "does it depend on the weights?",
 }
 
 
@@ -84,7 +84,7 @@ def _table(part: Any, title: str) -> Table:
         # A reference that has no value here is not asked.
         if np.isfinite(row["value"].values).any() or not _is_reference(part, method):
             table.add_row(method, *(_cell(row.sel(check=name)) for name in part["check"].values))
-        if np.isfinite(row["randomised"].values).any():
+        if np.isfinite(row["randomized"].values).any():
             cells = (_range(row.sel(check=name)) for name in part["check"].values)
             table.add_row("  random weights", *cells, style="dim")
     chance = part["chance"].where(np.isfinite(part["value"]))
@@ -111,17 +111,17 @@ def _cell(at: Any) -> str:
 
 
 def _weights_sentence(data: Any) -> list[str]:
-    if not np.isfinite(data["randomised"].values).any():
+    if not np.isfinite(data["randomized"].values).any():
         return []
     return [
         f"random weights: the method on {data.attrs['n_random']} copies of the detector whose "
         "weights are drawn anew, mean (smallest to largest); a value in that range tells nothing "
-        "of what was learnt."
+        "of what was learned."
     ]
 
 
 def _range(at: Any) -> str:
-    mean, low, high = (float(at[f"randomised{end}"]) for end in ("", "_low", "_high"))
+    mean, low, high = (float(at[f"randomized{end}"]) for end in ("", "_low", "_high"))
     return f"{mean:.3f} ({low:.2f} to {high:.2f})" if np.isfinite(mean) else ""
 
 

@@ -167,7 +167,7 @@ def render(title: str, head: Sequence[Block], sections: Sequence[Section], foot:
     return text
 
 
-#: Verdicts with a sign, so that none is told by colour alone.
+#: Verdicts with a sign, so that none is told by color alone.
 MARKS = {"supported": "✓", "not supported": "✕", "mixed": "≈", "cannot be said": "?"}
 
 

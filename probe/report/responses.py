@@ -47,10 +47,10 @@ def _logits(found: ResponseReport) -> None:
     data = found.data.isel(dose=-1)
     names = [str(name) for name in data["dataset"].values]
     dose = float(data["dose"])
-    table = Table("artefact", *names, title=f"mean change of the fake logit at dose {dose:g}")
-    for artefact in data["artefact"].values:
-        cells = [_cell(data.sel(artefact=artefact, dataset=name)) for name in names]
-        table.add_row(str(artefact), *cells)
+    table = Table("artifact", *names, title=f"mean change of the fake logit at dose {dose:g}")
+    for artifact in data["artifact"].values:
+        cells = [_cell(data.sel(artifact=artifact, dataset=name)) for name in names]
+        table.add_row(str(artifact), *cells)
     out().print(table)
 
 
@@ -72,7 +72,7 @@ def responses_sentence(found: ResponseReport) -> str:
     """Say how many units respond to what."""
     frame, parts = found.answers(), []
     for kind, text in (
-        ("dose", "respond to an artefact turned up"),
+        ("dose", "respond to an artifact turned up"),
         ("correlation", "go with a measurement"),
     ):
         names = frame.loc[frame["answer_kind"] == kind, "answer"].value_counts()

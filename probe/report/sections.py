@@ -489,7 +489,7 @@ def _artifacts_claim(run: Material) -> Section:
     blocks.append(_similarity_table(run))
     extra = [
         (one.of, f"{one.verdict}: {one.sentence}")
-        for one in claim.judgements
+        for one in claim.judgments
         if one.part == "maps of variants"
     ]
     blocks.append(_sentences(claim, extra))
@@ -675,7 +675,7 @@ def _separability(run: Material) -> Section:
             probes_grid_figure(found),
             "AUROC of probes of each layer beside control tasks and the detector's own head, by "
             "dataset, a panel for each detector.",
-            "Probes of recorded layers beside control tasks (grey) and the detector's own head.",
+            "Probes of recorded layers beside control tasks (gray) and the detector's own head.",
         ),
         _best_table(run),
         drawn(

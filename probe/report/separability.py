@@ -122,7 +122,7 @@ def embeddings(found: Embeddings) -> None:
         "layer",
         "picture",
         "trustworthiness",
-        "neighbours kept",
+        "neighbors kept",
         title=f"{int(data.attrs['n_fitted'])} of {data.sizes['sample']} samples fitted, the rest "
         "projected",
     )

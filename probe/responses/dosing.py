@@ -1,4 +1,4 @@
-"""`dose_response`: how the logit and every unit change as one artefact is turned up."""
+"""`dose_response`: how the logit and every unit change as one artifact is turned up."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def dose_response(
     seed: int = 0,
     batch_size: int = 64,
 ) -> ResponseReport:
-    """Measure the response of the fake logit and of every unit to each artefact of the lab.
+    """Measure the response of the fake logit and of every unit to each artifact of the lab.
 
-    Causal: the same face with one artefact turned from 0 up, all else held. Changes are averaged by
+    Causal: the same face with one artifact turned from 0 up, all else held. Changes are averaged by
     identity, then over identities, dataset by dataset. A unit's response is in standard deviations
     of the unit over the real images of the same people and scenes (pooled within datasets, so that
     what tells datasets apart does not count; over all images for a unit that is constant on real
@@ -79,7 +79,7 @@ def dose_response(
         False discovery rate at which an answer is given.
     smallest : float, default 0.1
         Smallest mean response, in standard deviations of the unit, that is an answer. Nothing but
-        the artefact differs between the images, so that almost any response is significant.
+        the artifact differs between the images, so that almost any response is significant.
     seed : int, default 0
         Seed of all draws.
     batch_size : int, default 64
@@ -143,7 +143,7 @@ def _values(recorder: Recorder, images: NDArray[np.uint8], batch_size: int) -> F
 
 def _spread(values: Floats, table: pd.DataFrame) -> Floats:
     """Give what a response is counted in, shape (1 + units,); 1 for the logit and for constants."""
-    real = table[table["artefact"] == REAL_IMAGE]
+    real = table[table["artifact"] == REAL_IMAGE]
     # Each dataset about its own mean: what tells datasets apart is no spread of the unit.
     groups = [values[rows["image"]] for _, rows in real.groupby("dataset", sort=False)]
     within = np.concatenate([one - one.mean(axis=0) for one in groups])
@@ -164,15 +164,15 @@ def _trace(values: Floats) -> Floats:
 class _Change:
     """Change from dose 0 by identity, shape (identities, doses, 1 + units)."""
 
-    artefact: str
+    artifact: str
     dataset: str
     values: Floats
 
 
 def _changes(values: Floats, images: DosedImages) -> list[_Change]:
     trace, out = _trace(values), []
-    dosed = images.table[images.table["artefact"] != REAL_IMAGE]
-    for (artefact, dataset), rows in dosed.groupby(["artefact", "dataset"], sort=False):
+    dosed = images.table[images.table["artifact"] != REAL_IMAGE]
+    for (artifact, dataset), rows in dosed.groupby(["artifact", "dataset"], sort=False):
         keys = ["identity", "video", "frame"]
         grid = rows.pivot(index=keys, columns="dose", values="image").sort_index(axis=1)
         at = values[grid.to_numpy()]
@@ -182,7 +182,7 @@ def _changes(values: Floats, images: DosedImages) -> list[_Change]:
         sums = np.zeros((len(names), *change.shape[1:]))
         np.add.at(sums, codes, change)
         means = sums / np.bincount(codes)[:, None, None]
-        out.append(_Change(str(artefact), str(dataset), means))
+        out.append(_Change(str(artifact), str(dataset), means))
     return out
 
 
@@ -194,33 +194,33 @@ def _assembled(
     level: float,
     seed: int,
 ) -> xr.Dataset:
-    artefacts = list(images.attrs["artefacts"])
+    artifacts = list(images.attrs["artifacts"])
     datasets = list(dict.fromkeys(images.table["dataset"]))
     _, n_doses, columns = changes[0].values.shape
-    shape = (len(artefacts), len(datasets))
+    shape = (len(artifacts), len(datasets))
     mean, low, high = np.full((3, *shape, columns, n_doses), np.nan)
     logit_p = np.full(shape, np.nan)
     for one in changes:
-        where = artefacts.index(one.artefact), datasets.index(one.dataset)
+        where = artifacts.index(one.artifact), datasets.index(one.dataset)
         mean[where] = one.values.mean(axis=0).T
         low[where], high[where] = _bounds(one.values, n_resamples, level, seed)
         logit_p[where] = sign_flip_test([one.values[:, -1, :1]], n_permutations, seed)[1][0]
-    effect, p = _pooled(changes, artefacts, n_permutations, seed)
-    logit, unit = ("artefact", "dataset", "dose"), ("artefact", "dataset", "unit", "dose")
+    effect, p = _pooled(changes, artifacts, n_permutations, seed)
+    logit, unit = ("artifact", "dataset", "dose"), ("artifact", "dataset", "unit", "dose")
     variables: dict[str, Any] = {}
     for name, array in (("response", mean), ("low", low), ("high", high)):
         variables[f"logit_{name}"] = (logit, array[:, :, 0])
         variables[f"unit_{name}"] = (unit, array[:, :, 1:])
     variables["logit_p"] = (logit[:2], logit_p)
     variables["logit_q"] = (logit[:2], adjust_together(logit_p))
-    variables["effect"] = (("artefact", "unit"), effect)
-    variables["effect_p"] = (("artefact", "unit"), p)
-    variables["effect_q"] = (("artefact", "unit"), adjust_together(p))
+    variables["effect"] = (("artifact", "unit"), effect)
+    variables["effect_p"] = (("artifact", "unit"), p)
+    variables["effect_q"] = (("artifact", "unit"), adjust_together(p))
     known = images.table.groupby("dataset")["identity"].nunique().loc[datasets].to_numpy()
     variables["n_identities"] = ("dataset", known)
     variables["dose_reason"] = ("dataset", [_reason(int(n)) for n in known])
     coords = {
-        "artefact": artefacts,
+        "artifact": artifacts,
         "dataset": datasets,
         "unit": np.arange(columns - 1),
         "dose": list(images.attrs["doses"]),
@@ -241,12 +241,12 @@ def _bounds(
 
 
 def _pooled(
-    changes: list[_Change], artefacts: list[str], n_permutations: int, seed: int
+    changes: list[_Change], artifacts: list[str], n_permutations: int, seed: int
 ) -> tuple[Floats, Floats]:
-    """Test units at the highest dose over all datasets that have the artefact."""
+    """Test units at the highest dose over all datasets that have the artifact."""
     found = []
-    for artefact in artefacts:
-        strata = [one.values[:, -1, 1:] for one in changes if one.artefact == artefact]
+    for artifact in artifacts:
+        strata = [one.values[:, -1, 1:] for one in changes if one.artifact == artifact]
         found.append(sign_flip_test(strata, n_permutations, seed))
     return np.stack([mean for mean, _ in found]), np.stack([p for _, p in found])
 

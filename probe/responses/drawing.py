@@ -1,4 +1,4 @@
-"""Figures of responses: the logit by dose, and units by artefact or measurement."""
+"""Figures of responses: the logit by dose, and units by artifact or measurement."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probe.errors import ProbeError
-from probe.figures import STYLE, colours_of
+from probe.figures import STYLE, colors_of
 from probe.responses.report import ResponseReport
 from probe.schema import DATASETS
 from probe.stats import Floats
 
 __all__ = ["correlation_figure", "dose_figure", "unit_figure"]
 
-#: One colour (Okabe and Ito 2008), one mark and one dash a dataset, the same in every panel: in
-#: grey, colours look alike.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+#: One color (Okabe and Ito 2008), one mark and one dash a dataset, the same in every panel: in
+#: gray, colors look alike.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKS = ("o", "s", "^", "D", "v", "P")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
@@ -29,7 +29,7 @@ MOST = 48
 
 
 def dose_figure(report: ResponseReport, columns: int = 5) -> Figure:
-    """Draw the mean change of the fake logit by dose: a panel an artefact, a line a dataset.
+    """Draw the mean change of the fake logit by dose: a panel an artifact, a line a dataset.
 
     Parameters
     ----------
@@ -44,19 +44,19 @@ def dose_figure(report: ResponseReport, columns: int = 5) -> Figure:
         One scale for all panels; bars are the report's intervals.
     """
     data = _with_doses(report)
-    artefacts = [str(name) for name in data["artefact"].values]
-    rows = -(-len(artefacts) // columns)
+    artifacts = [str(name) for name in data["artifact"].values]
+    rows = -(-len(artifacts) // columns)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(1.55 * columns + 0.5, 1.3 * rows + 0.75), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         handles: dict[str, Any] = {}
-        for axes, artefact in zip(grid.flat, artefacts, strict=False):
-            handles |= _draw_doses(axes, data.sel(artefact=artefact))
-            axes.set_title(artefact, pad=3)
+        for axes, artifact in zip(grid.flat, artifacts, strict=False):
+            handles |= _draw_doses(axes, data.sel(artifact=artifact))
+            axes.set_title(artifact, pad=3)
         for place, axes in enumerate(grid.flat):
-            if place >= len(artefacts):
+            if place >= len(artifacts):
                 axes.set_visible(False)
-            elif place + columns >= len(artefacts):
+            elif place + columns >= len(artifacts):
                 # The last of its column carries the ticks.
                 axes.tick_params(labelbottom=True)
         figure.supxlabel("dose", fontsize=8)
@@ -76,7 +76,7 @@ def dose_figure(report: ResponseReport, columns: int = 5) -> Figure:
 
 
 def _draw_doses(axes: Axes, data: xr.Dataset) -> dict[str, Any]:
-    """Draw one artefact; the datasets stand side by side a little, so that bars do not overlap."""
+    """Draw one artifact; the datasets stand side by side a little, so that bars do not overlap."""
     dose, drawn = data["dose"].values, {}
     axes.axhline(0, color="0.75", lw=0.6, zorder=0)
     names = [str(name) for name in data["dataset"].values]
@@ -107,17 +107,17 @@ def _draw_doses(axes: Axes, data: xr.Dataset) -> dict[str, Any]:
 def _style(name: str, names: list[str]) -> dict[str, Any]:
     """Give a dataset its look, the same in every figure; every other mark is open."""
     place = DATASETS.index(name) if name in DATASETS else names.index(name)
-    colour = COLOURS[place % len(COLOURS)]
+    color = COLORS[place % len(COLORS)]
     return {
-        "color": colour,
+        "color": color,
         "marker": MARKS[place % len(MARKS)],
         "ls": DASHES[place % len(DASHES)],
-        "mfc": "white" if place % 2 else colour,
+        "mfc": "white" if place % 2 else color,
     }
 
 
 def unit_figure(report: ResponseReport) -> Figure:
-    """Draw the units' responses at the highest dose, units × artefacts.
+    """Draw the units' responses at the highest dose, units × artifacts.
 
     Cells that are not significant, or smaller than what is an answer, hold a dot; universal
     units are marked with a star. Of many units those with the largest responses are shown.
@@ -129,8 +129,8 @@ def unit_figure(report: ResponseReport) -> Figure:
     """
     data = _with_doses(report)
     floor = float(data.attrs.get("smallest", 0.0))
-    effect = data["effect"].transpose("unit", "artefact").values
-    clear = data["effect_q"].transpose("unit", "artefact").values <= data.attrs["alpha"]
+    effect = data["effect"].transpose("unit", "artifact").values
+    clear = data["effect_q"].transpose("unit", "artifact").values <= data.attrs["alpha"]
     label = f"mean response at dose {data['dose'].values[-1]:g} (SD of the unit)"
     names = _counted_names(data)
     note = f"(datasets that have it); dot: q > {data.attrs['alpha']:g} or below {floor:g} SD"
@@ -162,8 +162,8 @@ def _heatmap(
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         shown = np.ma.masked_where(~clear[rows], values[rows])
-        drawn = axes.imshow(shown, cmap=colours_of(True), vmin=-limit, vmax=limit, aspect="auto")
-        # The lightest colour is almost white: what is blank has to look unlike it.
+        drawn = axes.imshow(shown, cmap=colors_of(True), vmin=-limit, vmax=limit, aspect="auto")
+        # The lightest color is almost white: what is blank has to look unlike it.
         y, x = np.nonzero(~clear[rows])
         axes.plot(x, y, ".", ms=2.2, mew=0, color="0.35")
         turned: dict[str, Any] = {"rotation": 50, "ha": "right", "rotation_mode": "anchor"}
@@ -199,10 +199,10 @@ def _units_label(report: ResponseReport, shown: int) -> str:
 
 
 def _counted_names(data: xr.Dataset) -> list[str]:
-    """Name artefacts with the number of datasets that have them."""
-    last = data["logit_response"].transpose("artefact", "dataset", "dose").values[:, :, -1]
+    """Name artifacts with the number of datasets that have them."""
+    last = data["logit_response"].transpose("artifact", "dataset", "dose").values[:, :, -1]
     counts = np.isfinite(last).sum(axis=1)
-    return [f"{name} ({n})" for name, n in zip(data["artefact"].values, counts, strict=True)]
+    return [f"{name} ({n})" for name, n in zip(data["artifact"].values, counts, strict=True)]
 
 
 def _with_doses(report: ResponseReport) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""`render_doses`: the same faces of the lab with one artefact at a time turned up."""
+"""`render_doses`: the same faces of the lab with one artifact at a time turned up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probe.datasets.lab import ARTEFACTS, COUNTS, FORGERIES, FRAMES, Clip
+from probe.datasets.lab import ARTIFACTS, COUNTS, FORGERIES, FRAMES, Clip
 from probe.datasets.lab.clip import identity_name
 from probe.datasets.lab.rendering import Rendering
 from probe.datasets.workers import worker_pool
@@ -27,27 +27,27 @@ DOSES = (0.0, 0.25, 0.5, 0.75, 1.0)
 #: Videos a dataset: few enough that one large detector takes well under a minute on two cores.
 VIDEOS = 12
 
-#: What the artefacts that are not turned up are at: nought, or the video's own doses.
+#: What the artifacts that are not turned up are at: nought, or the video's own doses.
 OTHERS = ("none", "own")
 
-#: Stands in the column ``artefact`` for the real image.
+#: Stands in the column ``artifact`` for the real image.
 REAL_IMAGE = ""
 
 
 @dataclass(frozen=True)
 class DosedImages:
-    """Rendered images, and which of them shows which artefact at which dose.
+    """Rendered images, and which of them shows which artifact at which dose.
 
     Attributes
     ----------
     images : numpy.ndarray
         Shape (n, size, size, 3), RGB, 0 to 255.
     table : pandas.DataFrame
-        One row a question: ``dataset, identity, video, frame, artefact, dose`` and ``image``, the
-        position in `images`. ``artefact`` is "" for the real image. Where all others are at nought,
-        dose 0 of every artefact is one image.
+        One row a question: ``dataset, identity, video, frame, artifact, dose`` and ``image``, the
+        position in `images`. ``artifact`` is "" for the real image. Where all others are at nought,
+        dose 0 of every artifact is one image.
     attrs : dict
-        ``others, split, frames, doses, artefacts, videos, lab_seed, lab_size``.
+        ``others, split, frames, doses, artifacts, videos, lab_seed, lab_size``.
     """
 
     images: NDArray[np.uint8]
@@ -81,11 +81,11 @@ class _KeptClip(Clip):
 
 @dataclass(frozen=True)
 class _Job:
-    """One frame of one video, with all its artefacts and doses."""
+    """One frame of one video, with all its artifacts and doses."""
 
     clip: _KeptClip
     number: int
-    artefacts: tuple[str, ...]
+    artifacts: tuple[str, ...]
     doses: tuple[float, ...]
     others: str
 
@@ -95,14 +95,14 @@ class _Job:
 
     @property
     def base(self) -> dict[str, float]:
-        """What all artefacts are at that are not turned up."""
+        """What all artifacts are at that are not turned up."""
         own = FORGERIES[self.clip.dataset].doses
         return dict.fromkeys(own, 0.0) if self.others == "none" else {}
 
 
 def render_doses(
     datasets: Sequence[str] = DATASETS,
-    artefacts: Sequence[str] | None = None,
+    artifacts: Sequence[str] | None = None,
     doses: Sequence[float] = DOSES,
     *,
     others: str = "none",
@@ -113,23 +113,23 @@ def render_doses(
     seed: int = 0,
     workers: int | None = None,
 ) -> DosedImages:
-    """Render faces of the lab with one artefact's dose turned up, all else held.
+    """Render faces of the lab with one artifact's dose turned up, all else held.
 
-    Scene, motion, the camera's noise and the doses of the other artefacts stay the same, so that
-    what changes between two images of a question is the artefact alone. Render once for any number
+    Scene, motion, the camera's noise and the doses of the other artifacts stay the same, so that
+    what changes between two images of a question is the artifact alone. Render once for any number
     of detectors.
 
     Parameters
     ----------
     datasets : sequence of str
         Which of the lab's six.
-    artefacts : sequence of str, optional
-        Which artefacts, each where the dataset's method has it; all by default.
+    artifacts : sequence of str, optional
+        Which artifacts, each where the dataset's method has it; all by default.
     doses : sequence of float
         Ascending from 0, in [0, 1].
     others : {"none", "own"}
-        The artefacts that are not turned up: nought (each artefact by itself on the real frame), or
-        the video's own doses (each artefact in the company it comes in).
+        The artifacts that are not turned up: nought (each artifact by itself on the real frame), or
+        the video's own doses (each artifact in the company it comes in).
     split : {"train", "val", "test"}
         Whose people.
     videos : int or None, default 12
@@ -152,16 +152,16 @@ def render_doses(
     Raises
     ------
     UnknownNameError
-        If a dataset, artefact or split is not known.
+        If a dataset, artifact or split is not known.
     ProbeError
-        If an argument is out of range, or no dataset has an artefact.
+        If an argument is out of range, or no dataset has an artifact.
     """
-    _check_names(datasets, artefacts, split, others)
+    _check_names(datasets, artifacts, split, others)
     pool = COUNTS[split] // (2 * FRAMES)
     count = pool if videos is None else videos
     check_videos(split, count)
     _check_numbers(doses, frames, workers)
-    wanted = tuple(artefacts if artefacts is not None else ARTEFACTS)
+    wanted = tuple(artifacts if artifacts is not None else ARTIFACTS)
     steps = tuple(map(float, doses))
     jobs = [
         _Job(_KeptClip(name, split, video, pool, size, seed), frame, own, steps, others)
@@ -170,15 +170,15 @@ def render_doses(
         for video in range(count)
         for frame in frames
     ]
-    _check_found(jobs, datasets, wanted, artefacts is not None)
+    _check_found(jobs, datasets, wanted, artifacts is not None)
     pictures, rows = _rendered(jobs, workers or os.cpu_count() or 1)
-    shown = [a for a in wanted if any(a in job.artefacts for job in jobs)]
+    shown = [a for a in wanted if any(a in job.artifacts for job in jobs)]
     attrs = {
         "others": others,
         "split": split,
         "frames": list(map(int, frames)),
         "doses": list(steps),
-        "artefacts": shown,
+        "artifacts": shown,
         "lab_seed": seed,
         "lab_size": size,
         "videos": count,
@@ -209,18 +209,18 @@ def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[NDArray[np.uint8], pd
 
 
 def _render(job: _Job) -> tuple[NDArray[np.uint8], pd.DataFrame]:
-    """Render one frame at all artefacts and doses; equal doses are one image."""
+    """Render one frame at all artifacts and doses; equal doses are one image."""
     clip = job.clip
     real = clip.frame(job.number, dict.fromkeys(FORGERIES[clip.dataset].doses, 0.0)).real
     images, rows, known = [real], [(REAL_IMAGE, 0.0, 0)], {}
-    for artefact, dose in itertools.product(job.artefacts, job.doses):
-        used = {**job.base, artefact: dose}
+    for artifact, dose in itertools.product(job.artifacts, job.doses):
+        used = {**job.base, artifact: dose}
         key = tuple(sorted(used.items()))
         if key not in known:
             known[key] = len(images)
             images.append(clip.frame(job.number, used).fake)
-        rows.append((artefact, dose, known[key]))
-    table = pd.DataFrame(rows, columns=["artefact", "dose", "image"])
+        rows.append((artifact, dose, known[key]))
+    table = pd.DataFrame(rows, columns=["artifact", "dose", "image"])
     table = table.assign(
         dataset=clip.dataset, identity=job.identity, video=clip.video, frame=job.number
     )
@@ -230,11 +230,11 @@ def _render(job: _Job) -> tuple[NDArray[np.uint8], pd.DataFrame]:
 
 
 def _check_names(
-    datasets: Sequence[str], artefacts: Sequence[str] | None, split: str, others: str
+    datasets: Sequence[str], artifacts: Sequence[str] | None, split: str, others: str
 ) -> None:
     chosen: list[tuple[str, Sequence[str], Sequence[str]]] = [
         ("lab dataset", datasets, DATASETS),
-        ("artefact", artefacts or (), ARTEFACTS),
+        ("artifact", artifacts or (), ARTIFACTS),
         ("split", [split], SPLITS),
         ("choice of others", [others], OTHERS),
     ]
@@ -273,11 +273,11 @@ def _check_numbers(doses: Sequence[float], frames: Sequence[int], workers: int |
 def _check_found(
     jobs: list[_Job], datasets: Sequence[str], wanted: tuple[str, ...], named: bool
 ) -> None:
-    found = {artefact for job in jobs for artefact in job.artefacts}
-    lacking = [artefact for artefact in wanted if artefact not in found]
+    found = {artifact for job in jobs for artifact in job.artifacts}
+    lacking = [artifact for artifact in wanted if artifact not in found]
     if not jobs or (named and lacking):
         own = dict.fromkeys(a for name in datasets for a in FORGERIES[name].doses)
         raise ProbeError(
-            f"Artefacts {', '.join(lacking)} were asked for in {', '.join(datasets) or 'none'}, "
+            f"Artifacts {', '.join(lacking)} were asked for in {', '.join(datasets) or 'none'}, "
             f"which cannot have them. Allowed are {', '.join(own) or 'those of a dataset'}."
         )

@@ -29,9 +29,9 @@ class Answer(NamedTuple):
     Attributes
     ----------
     name : str
-        An artefact, a measurement, or "nothing found".
+        An artifact, a measurement, or "nothing found".
     kind : str
-        "dose" (an artefact was turned up and the unit moved), "correlation", or "".
+        "dose" (an artifact was turned up and the unit moved), "correlation", or "".
     effect : float
         Response at the highest dose in SDs of the unit, or rho; NaN for nothing.
     q : float
@@ -51,7 +51,7 @@ class ResponseReport:
     Attributes
     ----------
     data : xarray.Dataset
-        Over ``dataset``, ``unit``, ``measurement``, ``artefact`` and ``dose``. Correlation, absent
+        Over ``dataset``, ``unit``, ``measurement``, ``artifact`` and ``dose``. Correlation, absent
         where no images were measured:
 
         - ``rho(unit, measurement)``: partial rank correlation of activation and measurement given
@@ -63,17 +63,17 @@ class ResponseReport:
         - ``n_samples(dataset)``, ``n_clusters(dataset)``, and ``reason(dataset)``: why a dataset
           was left out, or images of it; "" if nothing was.
 
-        Dose, on the lab only; NaN where a dataset's method lacks the artefact:
+        Dose, on the lab only; NaN where a dataset's method lacks the artifact:
 
-        - ``logit_response(artefact, dataset, dose)``: mean change of the fake logit from dose 0
+        - ``logit_response(artifact, dataset, dose)``: mean change of the fake logit from dose 0
           (above 0: towards fake), with ``logit_low`` and ``logit_high`` (bootstrap over
-          identities; NaN below five of them); ``logit_p`` and ``logit_q(artefact, dataset)`` at
+          identities; NaN below five of them); ``logit_p`` and ``logit_q(artifact, dataset)`` at
           the highest dose (sign flips; BH over all);
-        - ``unit_response(artefact, dataset, unit, dose)``, ``unit_low``, ``unit_high``: the same
+        - ``unit_response(artifact, dataset, unit, dose)``, ``unit_low``, ``unit_high``: the same
           for units, in standard deviations of the unit over real images (within datasets);
-        - ``effect(artefact, unit)``: response at the highest dose, mean over the datasets that
-          have the artefact; ``effect_p`` and ``effect_q`` (sign flips of whole identities; BH
-          over units × artefacts);
+        - ``effect(artifact, unit)``: response at the highest dose, mean over the datasets that
+          have the artifact; ``effect_p`` and ``effect_q`` (sign flips of whole identities; BH
+          over units × artifacts);
         - ``unit_sd(unit)``: one standard deviation, in the unit's own scale;
         - ``n_identities(dataset)``: identities that were rendered; ``dose_reason(dataset)``: why
           there are no intervals; "" if there are.
@@ -95,7 +95,7 @@ class ResponseReport:
 
     @property
     def has_doses(self) -> bool:
-        """Whether artefacts were turned up."""
+        """Whether artifacts were turned up."""
         return "unit_response" in self.data
 
     @property
@@ -106,7 +106,7 @@ class ResponseReport:
     def answer(self, unit: int) -> Answer:
         """Say what a unit responds to most.
 
-        The artefact with the largest |response| at the highest dose among those with q ≤ alpha and
+        The artifact with the largest |response| at the highest dose among those with q ≤ alpha and
         a response of at least ``smallest``; if there is none, the measurement with the largest
         |rho| among those with q ≤ alpha; else nothing.
 
@@ -144,21 +144,21 @@ class ResponseReport:
         return frame[["unit", "measurement", "rho", "p", "p_max", "q"]]
 
     def doses(self) -> pd.DataFrame:
-        """Return one row an artefact, dataset and dose: ``logit_response`` with its interval."""
+        """Return one row an artifact, dataset and dose: ``logit_response`` with its interval."""
         columns = ["logit_response", "logit_low", "logit_high"]
-        keys = ["artefact", "dataset", "dose"]
+        keys = ["artifact", "dataset", "dose"]
         if not self.has_doses:
             return pd.DataFrame(columns=[*keys, *columns])
         frame = self.data[columns].to_dataframe().reset_index()[[*keys, *columns]]
         return frame.dropna(subset="logit_response").reset_index(drop=True)
 
     def unit_doses(self) -> pd.DataFrame:
-        """Return one row a unit and artefact: ``effect, effect_p, effect_q``."""
+        """Return one row a unit and artifact: ``effect, effect_p, effect_q``."""
         columns = ["effect", "effect_p", "effect_q"]
         if not self.has_doses:
-            return pd.DataFrame(columns=["unit", "artefact", *columns])
+            return pd.DataFrame(columns=["unit", "artifact", *columns])
         frame = self.data[columns].to_dataframe().reset_index()
-        return frame[["unit", "artefact", *columns]]
+        return frame[["unit", "artifact", *columns]]
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return `answers`."""
@@ -212,7 +212,7 @@ class ResponseReport:
         return ResponseReport(answered(both.assign_attrs(attrs)))
 
     def save(self, path: Path) -> None:
-        """Write the labelled arrays as Zarr."""
+        """Write the labeled arrays as Zarr."""
         save_table(self.data, path)
 
     @classmethod
@@ -247,7 +247,7 @@ def answered(data: xr.Dataset) -> xr.Dataset:
     # Doses last: where both are found, what was turned up is the better answer.
     for label, dim, value, q in (
         ("correlation", "measurement", "rho", "q"),
-        ("dose", "artefact", "effect", "effect_q"),
+        ("dose", "artifact", "effect", "effect_q"),
     ):
         if value not in data:
             continue

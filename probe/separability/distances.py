@@ -1,4 +1,4 @@
-"""Real against fake by distances between samples: silhouette, nearest neighbours, MMD²."""
+"""Real against fake by distances between samples: silhouette, nearest neighbors, MMD²."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklearn.metrics import pairwise_distances
 from probe.separability.scoring import Tally, tally
 from probe.stats import Floats
 
-__all__ = ["Kernel", "Neighbours", "distances", "kernel_of", "neighbours_of", "silhouettes"]
+__all__ = ["Kernel", "Neighbors", "distances", "kernel_of", "neighbors_of", "silhouettes"]
 
 Bools = NDArray[np.bool_]
 Integers = NDArray[np.int64]
@@ -26,7 +26,7 @@ def distances(values: NDArray[Any]) -> Floats:
 
 
 def silhouettes(distance: Floats, labels: Bools) -> Floats:
-    """Silhouette of every sample for each labelling (Rousseeuw 1987).
+    """Silhouette of every sample for each labeling (Rousseeuw 1987).
 
     (b − a) / max(a, b), with a the mean distance to the other samples of the same label and b that
     to samples of the other label; 0 for a sample that is alone with its label.
@@ -36,12 +36,12 @@ def silhouettes(distance: Floats, labels: Bools) -> Floats:
     distance : numpy.ndarray
         Shape (n, n).
     labels : numpy.ndarray
-        Shape (labellings, n).
+        Shape (labelings, n).
 
     Returns
     -------
     numpy.ndarray
-        Shape (labellings, n), in [−1, 1].
+        Shape (labelings, n), in [−1, 1].
     """
     y = np.atleast_2d(labels)
     to_fakes = y.astype(np.float64) @ distance
@@ -60,7 +60,7 @@ def silhouettes(distance: Floats, labels: Bools) -> Floats:
 
 
 @dataclass(frozen=True)
-class Neighbours:
+class Neighbors:
     """The nearest samples of other people.
 
     Attributes
@@ -72,9 +72,9 @@ class Neighbours:
     index: Integers
 
     def purity(self, labels: Bools) -> Floats:
-        """Share of the neighbours that have the sample's own label, both labels weighing the same.
+        """Share of the neighbors that have the sample's own label, both labels weighing the same.
 
-        Shape (labellings, n) to (labellings, n), in [0, 1]; expected 0.5 where features know
+        Shape (labelings, n) to (labelings, n), in [0, 1]; expected 0.5 where features know
         nothing of the label.
         """
         y = np.atleast_2d(labels)
@@ -86,7 +86,7 @@ class Neighbours:
         return np.asarray((weight * same).sum(axis=2) / weight.sum(axis=2))
 
 
-def neighbours_of(distance: Floats, clusters: Integers, k: int = 10) -> Neighbours | None:
+def neighbors_of(distance: Floats, clusters: Integers, k: int = 10) -> Neighbors | None:
     """Find the k nearest samples of other clusters; None where fewer than k are of others.
 
     A person's own frames are left out: that they lie together says nothing of the label.
@@ -95,7 +95,7 @@ def neighbours_of(distance: Floats, clusters: Integers, k: int = 10) -> Neighbou
     if other.sum(axis=1).min() < k:
         return None
     far = np.where(other, distance, np.inf)
-    return Neighbours(np.argpartition(far, k - 1, axis=1)[:, :k])
+    return Neighbors(np.argpartition(far, k - 1, axis=1)[:, :k])
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,14 @@ class Kernel:
         Parameters
         ----------
         labels : numpy.ndarray, optional
-            Shape (labellings, rows), in place of the rows' own.
+            Shape (labelings, rows), in place of the rows' own.
         counts : numpy.ndarray, optional
             Shape (resamples, clusters), how often clusters count; with the rows' own labels.
 
         Returns
         -------
         numpy.ndarray
-            Shape (labellings,) or (resamples,); NaN where no two clusters share a label.
+            Shape (labelings,) or (resamples,); NaN where no two clusters share a label.
         """
         y = np.atleast_2d(self.labels if labels is None else labels).astype(np.float64)
         c = np.ones((1, len(self.labels))) if counts is None else counts[:, self.clusters]

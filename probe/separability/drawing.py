@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from probe.figures import STYLE, colours_of
-from probe.figures.colours import text_on
+from probe.figures import STYLE, colors_of
+from probe.figures.colors import text_on
 from probe.figures.lettering import cut
 from probe.separability.report import SeparabilityReport
 
@@ -24,7 +24,7 @@ __all__ = [
     "units_figure",
 ]
 
-#: Layers: colour (Okabe and Ito) and marker.
+#: Layers: color (Okabe and Ito) and marker.
 LAYERS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "D"), ("#cc79a7", "^"), ("#b8860b", "v"))
 
 
@@ -62,14 +62,14 @@ def transfer_figure(found: SeparabilityReport, layer: str) -> Figure:
 def _cells(axes: Any, part: xr.Dataset, name: str) -> Any:
     values = np.atleast_2d(part[name].values)
     low, high = (np.atleast_2d(part[f"{name}_{end}"].values) for end in ("low", "high"))
-    drawn = axes.imshow(values, cmap=colours_of(True), vmin=0, vmax=1, aspect="auto")
+    drawn = axes.imshow(values, cmap=colors_of(True), vmin=0, vmax=1, aspect="auto")
     for r, c in np.ndindex(values.shape):
         if not np.isfinite(values[r, c]):
             axes.text(c, r, "–", ha="center", va="center")
             continue
-        colour = text_on(drawn.to_rgba(values[r, c]))
+        color = text_on(drawn.to_rgba(values[r, c]))
         raised = 0.14 if np.isfinite(low[r, c]) else 0.0
-        axes.text(c, r - raised, f"{values[r, c]:.2f}", ha="center", va="center", color=colour)
+        axes.text(c, r - raised, f"{values[r, c]:.2f}", ha="center", va="center", color=color)
         if raised:
             axes.text(
                 c,
@@ -77,7 +77,7 @@ def _cells(axes: Any, part: xr.Dataset, name: str) -> Any:
                 f"{low[r, c]:.2f}–{high[r, c]:.2f}",
                 ha="center",
                 va="center",
-                color=colour,
+                color=color,
                 fontsize=4.6,
             )
     axes.set_xlim(-0.5, values.shape[1] - 0.5)
@@ -150,7 +150,7 @@ def _draw_probes(axes: Any, data: xr.Dataset, small: bool = False) -> None:
         9 * shrink,
     )
     for i, layer in enumerate(layers):
-        colour, marker = LAYERS[i % len(LAYERS)]
+        color, marker = LAYERS[i % len(LAYERS)]
         one = data.sel(layer=layer, measure="probe_auroc")
         _points(
             axes,
@@ -158,7 +158,7 @@ def _draw_probes(axes: Any, data: xr.Dataset, small: bool = False) -> None:
             one["low"],
             one["high"],
             rows + steps[i + 1],
-            colour,
+            color,
             marker,
             f"probe of {layer}",
             3.5 * shrink,
@@ -221,11 +221,11 @@ def transfer_grid_figure(
 def _draw_transfer(axes: Any, part: xr.Dataset) -> Any:
     names = [cut(str(name), 18) for name in part["scored"].values]
     values = np.concatenate([part["transfer"].values, part["own"].values[None]])
-    drawn = axes.imshow(values, cmap=colours_of(True), vmin=0, vmax=1, aspect="auto")
+    drawn = axes.imshow(values, cmap=colors_of(True), vmin=0, vmax=1, aspect="auto")
     for r, c in np.ndindex(values.shape):
         text = f"{values[r, c]:.2f}".lstrip("0") if np.isfinite(values[r, c]) else "–"
-        colour = text_on(drawn.to_rgba(values[r, c])) if text != "–" else "black"
-        axes.text(c, r, text, ha="center", va="center", fontsize=5.2, color=colour)
+        color = text_on(drawn.to_rgba(values[r, c])) if text != "–" else "black"
+        axes.text(c, r, text, ha="center", va="center", fontsize=5.2, color=color)
     axes.axhline(len(names) - 0.5, color="white", lw=2)
     axes.set_yticks(range(len(names) + 1), [*names, "its head"], fontsize=6)
     axes.set_xticks(
@@ -241,7 +241,7 @@ def _points(
     low: Any,
     high: Any,
     rows: Any,
-    colour: str,
+    color: str,
     marker: str,
     label: str,
     size: float,
@@ -254,7 +254,7 @@ def _points(
         xerr=np.maximum(np.nan_to_num(spread), 0),
         fmt=marker,
         ms=size,
-        color=colour,
+        color=color,
         lw=1,
         label=label,
     )
@@ -267,9 +267,9 @@ def units_figure(found: SeparabilityReport, alpha: float = 0.05) -> Figure:
         figure = Figure(figsize=(3.3, 2.9), layout="constrained")
         axes = figure.subplots()
         for i, (layer, rows) in enumerate(units.groupby("layer", sort=False)):
-            colour, marker = LAYERS[i % len(LAYERS)]
+            color, marker = LAYERS[i % len(LAYERS)]
             sure = (rows["label_q"] <= alpha).to_numpy()
-            for chosen, face in ((sure, colour), (~sure, "none")):
+            for chosen, face in ((sure, color), (~sure, "none")):
                 part = rows[chosen]
                 axes.scatter(
                     part["method_information"],
@@ -277,7 +277,7 @@ def units_figure(found: SeparabilityReport, alpha: float = 0.05) -> Figure:
                     s=16,
                     marker=marker,
                     facecolor=face,
-                    edgecolor=colour,
+                    edgecolor=color,
                     lw=0.8,
                     clip_on=False,
                     zorder=3,

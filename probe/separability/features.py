@@ -281,9 +281,9 @@ def _blocks(rows: Integers, n: int) -> Iterator[tuple[slice, Integers]]:
 def _scale(values: Floats, sampled: Sampled) -> None:
     """Divide units by their deviation within datasets, in place; constants become 0."""
     squares, units = np.zeros(values.shape[1]), values.shape[1]
-    centre = values.mean(axis=0, dtype=np.float64).astype(np.float32)
+    center = values.mean(axis=0, dtype=np.float64).astype(np.float32)
     for block in _rows(len(values)):
-        values[block] -= centre
+        values[block] -= center
     for dataset in range(len(sampled.names)):
         part = values[sampled.slice_of(dataset)]
         mean = part.mean(axis=0, dtype=np.float64)
@@ -294,7 +294,7 @@ def _scale(values: Floats, sampled: Sampled) -> None:
     for block in _rows(len(values)):
         np.maximum(largest, np.abs(values[block]).max(axis=0), out=largest)
     # Rounding leaves a trace of spread on constants.
-    alive = deviation > 1e-6 * (largest + np.abs(centre)) + 1e-30
+    alive = deviation > 1e-6 * (largest + np.abs(center)) + 1e-30
     factor = np.where(alive, 1 / np.where(alive, deviation, 1.0), 0.0).astype(np.float32)
     for block in _rows(len(values)):
         values[block] *= factor

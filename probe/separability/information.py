@@ -70,7 +70,7 @@ def exchange_rows(
 def mutual_bits(
     bins: NDArray[np.uint8],
     rows: NDArray[np.int64],
-    labellings: NDArray[np.int64],
+    labelings: NDArray[np.int64],
     n_bins: int = BINS,
 ) -> Floats:
     """Mutual information of units' bins and the class, by the plug-in estimate, in bits.
@@ -81,30 +81,30 @@ def mutual_bits(
         Shape (n, units), of `quantile_bins`.
     rows : numpy.ndarray
         Shape (n,): which row (of one cluster and class) a sample belongs to.
-    labellings : numpy.ndarray
-        Shape (labellings, rows): classes of the rows, codes from 0.
+    labelings : numpy.ndarray
+        Shape (labelings, rows): classes of the rows, codes from 0.
     n_bins : int
         Number of bins.
 
     Returns
     -------
     numpy.ndarray
-        Shape (labellings, units).
+        Shape (labelings, units).
     """
-    n_classes, n_rows = int(labellings.max()) + 1, labellings.shape[1]
+    n_classes, n_rows = int(labelings.max()) + 1, labelings.shape[1]
     member = sparse.csr_array(
         (np.ones(len(rows), np.float32), (rows, np.arange(len(rows)))), shape=(n_rows, len(rows))
     )
-    step = max(1, BLOCK // (n_bins * max(n_rows, n_classes * len(labellings))))
+    step = max(1, BLOCK // (n_bins * max(n_rows, n_classes * len(labelings))))
     found = [
-        _block(bins[:, start : start + step], member, labellings, n_classes, n_bins)
+        _block(bins[:, start : start + step], member, labelings, n_classes, n_bins)
         for start in range(0, bins.shape[1], step)
     ]
     return np.concatenate(found, axis=1)
 
 
 def judge(bits: Floats, entropy: float) -> Told:
-    """Compare the first labelling, the true one, with the others.
+    """Compare the first labeling, the true one, with the others.
 
     Parameters
     ----------
@@ -129,19 +129,19 @@ def entropy_of(classes: NDArray[np.int64]) -> float:
 def _block(
     bins: NDArray[np.uint8],
     member: sparse.csr_array,
-    labellings: NDArray[np.int64],
+    labelings: NDArray[np.int64],
     n_classes: int,
     n_bins: int,
 ) -> Floats:
-    """Mutual information of some units under each labelling, shape (labellings, units)."""
+    """Mutual information of some units under each labeling, shape (labelings, units)."""
     units = bins.shape[1]
     counts = np.stack(
         [np.asarray(member @ (bins == b).astype(np.float32)) for b in range(n_bins)], axis=2
     )
     flat = counts.reshape(len(counts), units * n_bins)
-    one_hot = (labellings[:, None, :] == np.arange(n_classes)[:, None]).astype(np.float32)
+    one_hot = (labelings[:, None, :] == np.arange(n_classes)[:, None]).astype(np.float32)
     tables = one_hot.reshape(-1, one_hot.shape[2]) @ flat
-    tables = tables.reshape(len(labellings), n_classes, units, n_bins) / bins.shape[0]
+    tables = tables.reshape(len(labelings), n_classes, units, n_bins) / bins.shape[0]
     return _entropy(tables.sum(axis=3), 1) + _entropy(tables.sum(axis=1), 2) - _joint(tables)
 
 

@@ -60,11 +60,11 @@ class FoldSums:
 
 @dataclass(frozen=True)
 class Fit:
-    """Fitted on some folds: ``(x − centre) @ coefficients + offset``.
+    """Fitted on some folds: ``(x − center) @ coefficients + offset``.
 
     Attributes
     ----------
-    centre : numpy.ndarray
+    center : numpy.ndarray
         Shape (axes,).
     coefficients : numpy.ndarray
         Shape (axes, targets).
@@ -72,13 +72,13 @@ class Fit:
         Shape (targets,).
     """
 
-    centre: Floats
+    center: Floats
     coefficients: Floats
     offset: Floats
 
     def __call__(self, values: Values) -> Floats:
         """Score samples, shape (n, axes) to (n, targets)."""
-        shift = self.offset - self.centre @ self.coefficients
+        shift = self.offset - self.center @ self.coefficients
         return np.asarray(values @ self.coefficients.astype(values.dtype) + shift)
 
 
@@ -121,7 +121,7 @@ class Probe:
         """Keep one target."""
         kept = slice(column, column + 1)
         fits = (
-            fit and Fit(fit.centre, fit.coefficients[:, kept], fit.offset[kept])
+            fit and Fit(fit.center, fit.coefficients[:, kept], fit.offset[kept])
             for fit in self.fits
         )
         return Probe(tuple(fits), self.penalties)
@@ -189,17 +189,17 @@ def ridge(
 ) -> list[Fit]:
     """Fit on some folds, once for each penalty.
 
-    Minimises Σ w (y − ȳ − (x − x̄) b)² / Σ w + λ |b|², λ being the penalty times the mean variance.
+    Minimizes Σ w (y − ȳ − (x − x̄) b)² / Σ w + λ |b|², λ being the penalty times the mean variance.
     With two balanced classes b is Fisher's direction with a covariance shrunk to the identity.
     With `unit` each target's scores are scaled to the deviation 1 on what was fitted.
     """
     index = list(kept)
     weight = sums.weight[index].sum()
-    centre = sums.total[index].sum(axis=0) / weight
+    center = sums.total[index].sum(axis=0) / weight
     offset = sums.targets[index][:, targets].sum(axis=0) / weight
-    covariance = sums.gram[index].sum(axis=0) / weight - np.outer(centre, centre)
-    right = sums.cross[index][:, :, targets].sum(axis=0) / weight - np.outer(centre, offset)
-    size = max(float(np.trace(covariance)) / len(centre), 1e-12)
+    covariance = sums.gram[index].sum(axis=0) / weight - np.outer(center, center)
+    right = sums.cross[index][:, :, targets].sum(axis=0) / weight - np.outer(center, offset)
+    size = max(float(np.trace(covariance)) / len(center), 1e-12)
     fits = []
     for penalty in penalties:
         loaded = covariance.copy()
@@ -208,16 +208,16 @@ def ridge(
         _, found, failed = lapack.dposv(loaded.T, right, lower=True, overwrite_a=True)
         if failed:
             # Single precision can leave a least eigenvalue a little below zero.
-            loaded = covariance + penalty * size * np.eye(len(centre))
+            loaded = covariance + penalty * size * np.eye(len(center))
             found = linalg.lstsq(loaded, right)[0]
         if unit:
             along = np.einsum("at,at->t", found, covariance @ found)
             found = found / np.sqrt(np.where(along > 0, along, 1.0))
-        fits.append(Fit(centre, found, offset))
+        fits.append(Fit(center, found, offset))
     return fits
 
 
-#: From (positions of the samples, scores of shape (n, targets)) to something to maximise.
+#: From (positions of the samples, scores of shape (n, targets)) to something to maximize.
 Criterion = Callable[[NDArray[np.int64], Floats], float]
 
 

@@ -63,11 +63,11 @@ def ask(
     if k < 2:
         return Answer(np.nan, np.nan, np.nan, np.nan, np.nan)
     people = np.unique(people, return_inverse=True)[1]
-    labellings = _labellings(classes, people, settings)
+    labelings = _labelings(classes, people, settings)
     one = np.eye(k, dtype=np.float32)
 
     def targets(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return one[labellings[:, rows].T].reshape(len(rows), k * len(labellings))
+        return one[labelings[:, rows].T].reshape(len(rows), k * len(labelings))
 
     sums = sum_folds(values, targets, class_weights(classes), folds, n_folds)
 
@@ -81,7 +81,7 @@ def ask(
         )
 
     probe = fit_probe(values, sums, folds, enough, accuracy, slice(0, k))
-    right, null = _right(probe, values, folds, labellings, k)
+    right, null = _right(probe, values, folds, labelings, k)
     counted = tally(right, classes, people, k)
     found = float(counted.mean()[0]) if np.isfinite(right).any() else np.nan
     n_people = int(people.max()) + 1
@@ -91,7 +91,7 @@ def ask(
     return Answer(found, low, high, p, 1 / k)
 
 
-def _labellings(
+def _labelings(
     classes: NDArray[np.int64], people: NDArray[np.int64], settings: Settings
 ) -> NDArray[np.int64]:
     """Stack the classes and exchanges of them over people, shape (1 + draws, n)."""
@@ -105,17 +105,17 @@ def _right(
     probe: Probe,
     values: NDArray[np.float32],
     folds: NDArray[np.int64],
-    labellings: NDArray[np.int64],
+    labelings: NDArray[np.int64],
     k: int,
 ) -> tuple[Floats, Floats]:
     """Whether each sample is told, shape (n,), and balanced accuracies of the exchanges."""
-    out, draws = np.full(len(values), np.nan), len(labellings) - 1
+    out, draws = np.full(len(values), np.nan), len(labelings) - 1
     hits, count = np.zeros((draws, k)), np.zeros((draws, k))
     for rows, scores in probe.blocks(values, folds):
         found = scores.reshape(len(rows), -1, k).argmax(axis=2).T
-        out[rows] = found[0] == labellings[0, rows]
+        out[rows] = found[0] == labelings[0, rows]
         for draw in range(draws):
-            wanted = labellings[draw + 1, rows]
+            wanted = labelings[draw + 1, rows]
             hits[draw] += np.bincount(wanted, found[draw + 1] == wanted, minlength=k)
             count[draw] += np.bincount(wanted, minlength=k)
     shares = np.divide(hits, count, out=np.full(hits.shape, np.nan), where=count > 0)

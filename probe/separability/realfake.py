@@ -142,10 +142,10 @@ def fit_dataset(part: Part, n_folds: int, settings: Settings) -> Fitted:
     drawn = exchange_labels(part.labels, part.clusters, settings.n_controls, settings.seed)
     if part.n_clusters < MIN_CLUSTERS:
         drawn = drawn[:0]
-    labellings = np.concatenate([part.labels[None], drawn])
+    labelings = np.concatenate([part.labels[None], drawn])
 
     def targets(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        return np.where(labellings[:, rows].T, 1, -1).astype(np.float32)
+        return np.where(labelings[:, rows].T, 1, -1).astype(np.float32)
 
     weights = class_weights(part.labels.astype(np.int64))
     sums = sum_folds(part.values, targets, weights, part.folds, n_folds)
@@ -264,7 +264,7 @@ def _by_distance(part: Part, settings: Settings) -> dict[str, Row]:
     drawn = drawn[:0] if few else drawn
     small = Part(part.values[:0], labels, clusters, clusters, part.own[:0])
     out = {"silhouette": _mean_of(near.silhouettes, distance, small, drawn, settings)}
-    found = near.neighbours_of(distance, clusters)
+    found = near.neighbors_of(distance, clusters)
     if found is not None:
         out["knn_purity"] = _mean_of(lambda _, y: found.purity(y), distance, small, drawn, settings)
     kernel = near.kernel_of(distance, labels, clusters)

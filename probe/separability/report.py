@@ -1,4 +1,4 @@
-"""`SeparabilityReport` and `Similarity`: how well features tell fakes, as labelled tables."""
+"""`SeparabilityReport` and `Similarity`: how well features tell fakes, as labeled tables."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class SeparabilityReport:
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
-        """Write the labelled arrays as Zarr."""
+        """Write the labeled arrays as Zarr."""
         save_table(self.data, path)
 
     @classmethod
@@ -159,7 +159,7 @@ class Similarity:
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
-        """Write the labelled arrays as Zarr."""
+        """Write the labeled arrays as Zarr."""
         save_table(self.data, path)
 
     @classmethod

@@ -172,8 +172,8 @@ def spread_of(
     """Take moments of scores, shape (n,), by cluster and label; NaN scores are left out."""
     kept = np.isfinite(scores)
     # Moments about the mean: sums of squares of large numbers lose their digits.
-    centre = float(scores[kept].mean()) if kept.any() else 0.0
-    s, shape = scores[kept].astype(np.float64) - centre, (int(clusters.max()) + 1, 2)
+    center = float(scores[kept].mean()) if kept.any() else 0.0
+    s, shape = scores[kept].astype(np.float64) - center, (int(clusters.max()) + 1, 2)
     where = 2 * clusters[kept] + labels[kept]
     sums = [np.bincount(where, w, minlength=2 * shape[0]) for w in (None, s, s**2)]
     return Spread(np.stack(sums).reshape(3, *shape).astype(np.float64))

@@ -355,12 +355,12 @@ def _units(features: Features, settings: Settings) -> dict[str, Any]:
         classes = sampled.labels[where].astype(np.int64)
         label += _bits(features.values[where], classes, sampled.people[where], settings)
         entropy += entropy_of(classes)
-    centred = features.values[sampled.labels]
+    centered = features.values[sampled.labels]
     for dataset in told:
         # The dataset's own look is no knowledge of the method.
         where = sampled.slice_of(int(dataset))
         real = features.values[where][~sampled.labels[where]].mean(axis=0)
-        centred[sampled.datasets[sampled.labels] == dataset] -= real
+        centered[sampled.datasets[sampled.labels] == dataset] -= real
     known = np.isin(sampled.datasets[sampled.labels], told)
     names = sampled.methods[sampled.labels][known].astype(str)
     methods = np.unique(names, return_inverse=True)[1].astype(np.int64)
@@ -368,7 +368,7 @@ def _units(features: Features, settings: Settings) -> dict[str, Any]:
     by_label = judge(label, entropy)
     method = np.zeros((1 + n, features.units))
     if len(np.unique(methods)) > 1:
-        method = _bits(centred[known], methods, people, settings)
+        method = _bits(centered[known], methods, people, settings)
     by_method = judge(method, entropy_of(methods) if len(methods) else 0.0)
     few = len(np.unique(sampled.people)) < MIN_CLUSTERS
     nothing = np.full(features.units, np.nan)
@@ -391,8 +391,8 @@ def _bits(
     keys, row = np.unique(np.stack([people, classes]), axis=1, return_inverse=True)
     groups = np.unique(keys[0], return_inverse=True)[1]
     drawn = exchange_rows(keys[1], groups, settings.n_permutations, settings.seed)
-    labellings = np.concatenate([keys[1][None], drawn])
-    return mutual_bits(quantile_bins(values), row.ravel(), labellings)
+    labelings = np.concatenate([keys[1][None], drawn])
+    return mutual_bits(quantile_bins(values), row.ravel(), labelings)
 
 
 def _samples(sampled: Sampled) -> xr.Dataset:

@@ -31,7 +31,7 @@ class Gram:
 
 
 def gram_of(values: NDArray[np.float32], clusters: NDArray[np.int64]) -> Gram:
-    """Take inner products of centred features, shape (n, units)."""
+    """Take inner products of centered features, shape (n, units)."""
     x = np.asarray(values, dtype=np.float64)
     x = x - x.mean(axis=0)
     size = np.sqrt((x**2).sum() / len(x)) or 1.0
@@ -43,7 +43,7 @@ def gram_of(values: NDArray[np.float32], clusters: NDArray[np.int64]) -> Gram:
 def cka(
     one: Gram, other: Gram, clusters: NDArray[np.int64], level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Debiased linear centred kernel alignment of two sets of features of the same samples.
+    """Debiased linear centered kernel alignment of two sets of features of the same samples.
 
     HSIC is estimated without bias (Song et al. 2012, eq. 4), so that features of many units and
     few samples are not alike by chance (Kornblith et al. 2019; Nguyen et al. 2021,

@@ -179,11 +179,11 @@ class _Comparison:
 def _bounds(estimate: float, spread: float, quantile: float) -> tuple[float, float]:
     if not np.isfinite(quantile) or not 0 < estimate < 1:
         return np.nan, np.nan
-    centre, step = (
+    center, step = (
         np.log(estimate / (1 - estimate)),
         quantile * spread / (estimate * (1 - estimate)),
     )
-    low, high = 1 / (1 + np.exp(-(centre - step))), 1 / (1 + np.exp(-(centre + step)))
+    low, high = 1 / (1 + np.exp(-(center - step))), 1 / (1 + np.exp(-(center + step)))
     return float(low), float(high)
 
 

@@ -1,4 +1,4 @@
-"""Metrics of detection on plain arrays, vectorised over weights of samples."""
+"""Metrics of detection on plain arrays, vectorized over weights of samples."""
 
 from __future__ import annotations
 

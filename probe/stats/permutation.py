@@ -96,7 +96,7 @@ def exchange_labels(
     """
     y = np.asarray(labels)
     rows = cluster_rows(np.zeros((len(y), 1)), y, clusters)
-    drawn = np.concatenate([*_relabelled(rows, n_permutations, seed, n_permutations + 1)])
+    drawn = np.concatenate([*_relabeled(rows, n_permutations, seed, n_permutations + 1)])
     return np.asarray(drawn[1:, rows.where])
 
 
@@ -146,8 +146,8 @@ def permutation_test(
     # Sums of the same terms in another order differ in their last digits.
     bar = observed - 1e-9
     n, step = 0, max(1, BLOCK // max(rows.values.shape))
-    for labellings in _relabelled(rows, n_permutations, seed, step):
-        block = _label_weights(rows, labellings)
+    for labelings in _relabeled(rows, n_permutations, seed, step):
+        block = _label_weights(rows, labelings)
         n += len(block)
         drawn = np.where(scale > 0, (block @ rows.values - center) / safe, 0.0)
         above += (drawn >= bar).sum(axis=0)
@@ -170,16 +170,16 @@ def _checked(values: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> _Rows
     return cluster_rows(data, y, groups)
 
 
-def _label_weights(rows: _Rows, labellings: NDArray[np.bool_]) -> Floats:
-    """Weight of every row under each relabelling, shape (draws, rows)."""
+def _label_weights(rows: _Rows, labelings: NDArray[np.bool_]) -> Floats:
+    """Weight of every row under each relabeling, shape (draws, rows)."""
     fake, real = rows.labels.sum(), (~rows.labels).sum()
-    return np.asarray(np.where(labellings, 1.0 / fake, -1.0 / real), dtype=np.float64)
+    return np.asarray(np.where(labelings, 1.0 / fake, -1.0 / real), dtype=np.float64)
 
 
-def _relabelled(
+def _relabeled(
     rows: _Rows, n_permutations: int, seed: int, step: int
 ) -> Iterator[NDArray[np.bool_]]:
-    """Label of every row, shape (some, rows), under each relabelling; the first is as observed."""
+    """Label of every row, shape (some, rows), under each relabeling; the first is as observed."""
     first = np.flatnonzero(rows.partner > np.arange(len(rows.labels)))
     alone = np.flatnonzero(rows.partner < 0)
     n_swaps, pure = len(first), rows.labels[alone]
@@ -207,7 +207,7 @@ def _relabelled(
 
 
 def _null_moments(rows: _Rows) -> tuple[Floats, Floats]:
-    """Mean and deviation of the difference over all relabellings, shape (units,)."""
+    """Mean and deviation of the difference over all relabelings, shape (units,)."""
     x, y = rows.values, rows.labels
     a, b = 1.0 / y.sum(), 1.0 / (~y).sum()
     paired = (rows.partner >= 0) & y

@@ -1,4 +1,4 @@
-"""Recorded activations on disk: one labelled array a tap, written in batches, read lazily."""
+"""Recorded activations on disk: one labeled array a tap, written in batches, read lazily."""
 
 from probe.store.layout import DTYPES
 from probe.store.reading import ActivationStore

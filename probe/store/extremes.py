@@ -37,7 +37,7 @@ class Ends:
 class VideoGroups:
     """Samples by dataset and video, so that one pass finds the extreme frame of every video.
 
-    Neighbouring frames look alike, so a video stands for itself by its extreme frame.
+    Neighboring frames look alike, so a video stands for itself by its extreme frame.
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ __all__ = ["ActivationStore"]
 
 @dataclass(frozen=True)
 class ActivationStore:
-    """Activations of one detector on labelled samples; opened lazily, never held in memory.
+    """Activations of one detector on labeled samples; opened lazily, never held in memory.
 
     On disk: a Zarr v3 group. Its root holds the coordinate ``sample``, the columns of the sample
     table, ``logit(sample)`` (of "fake") and ``written(sample)``. Every tap is a group with

@@ -37,7 +37,7 @@ from probe.importance import MODES, neuron_importance
 from probe.importance.sweeping import MEMORY as STATES_BYTES
 from probe.progress import listening, progress_bar
 from probe.schema import DATASETS, FAKE, VARIANTS
-from probe.study.analysing import dosed
+from probe.study.analyzing import dosed
 from probe.study.data import LayoutPlan, plan_layouts, within_budget
 from probe.study.explaining import TRUST_EFFORT
 from probe.study.plan import Study, heads_of, layer_of

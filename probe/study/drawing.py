@@ -87,7 +87,7 @@ def draw_analyses(
     measured: tuple[ArtifactMeasurements, ArtifactReport] | None,
     responses: Mapping[str, ResponseReport],
 ) -> None:
-    """Draw separability of all, of the first of each architecture in full; artefacts, responses."""
+    """Draw separability of all, of the first of each architecture in full; artifacts, responses."""
     plan = study.figures
     if plan.separability and separability:
         layers = {one: layer_of(one.split("/")[0], study.neurons.layer) for one in separability}

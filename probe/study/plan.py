@@ -260,7 +260,7 @@ class FigurePlan(Part):
     ----------
     matrix, counts, heatmaps, separability, artifacts, attribution : bool
         The zero-shot matrix; the counts of universal units, Grad-CAM and probes, transfer and
-        pictures of the first architecture; spectra, effects and methods of artefacts; regions of
+        pictures of the first architecture; spectra, effects and methods of artifacts; regions of
         the face that are looked at, and how alike variants look.
     heatmap_layer : str
         Where Grad-CAM looks: ``last_conv``, ``units`` or a module path.

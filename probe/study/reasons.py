@@ -1,4 +1,4 @@
-"""The models of the parts of a study file that ask why: features, artefacts, heatmaps."""
+"""The models of the parts of a study file that ask why: features, artifacts, heatmaps."""
 
 from __future__ import annotations
 
@@ -74,13 +74,13 @@ class ArtifactPlan(Part):
     Attributes
     ----------
     run : bool
-        Whether artefacts are measured.
+        Whether artifacts are measured.
     caliper : float
         How far matched images may differ, in standard deviations of a covariate.
     responses : bool
         Whether units are related to them.
     doses : bool
-        Whether artefacts are turned up one at a time; on the lab only, elsewhere it is ignored.
+        Whether artifacts are turned up one at a time; on the lab only, elsewhere it is ignored.
     videos : int
         Lab videos a dataset to turn them up in.
     """

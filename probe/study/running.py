@@ -37,7 +37,7 @@ from probe.responses import ResponseReport
 from probe.run import RunFolder
 from probe.schema import VARIANTS
 from probe.separability import SeparabilityReport
-from probe.study.analysing import measure, respond, separate
+from probe.study.analyzing import measure, respond, separate
 from probe.study.changes import accept, prune
 from probe.study.data import dominating, open_data, sources_of
 from probe.study.drawing import draw_analyses, draw_explanations, draw_figures, draw_joint
@@ -274,7 +274,7 @@ class _Run:
             )
             for variant in plan.variants:
                 if variant == VARIANTS[0]:
-                    yield self._labelled(base, variant, seed)
+                    yield self._labeled(base, variant, seed)
                     continue
                 tuned_plan = plan_tuned(
                     name,
@@ -293,7 +293,7 @@ class _Run:
                 tuned = self._once(
                     train_tuned, base, variant, source, target, place, plan=tuned_plan
                 )
-                yield self._labelled(tuned, variant, seed)
+                yield self._labeled(tuned, variant, seed)
 
     def _once(self, train: Callable[..., Detector], *given: Any, **options: Any) -> Detector:
         """Train; a training of another plan or other data that lies there is replaced."""
@@ -308,7 +308,7 @@ class _Run:
     def _place(self, name: str, variant: str, seed: int) -> Path:
         return self.folder.detector(f"{name}/{variant_of(variant, seed, self.study.seeds)}")
 
-    def _labelled(self, detector: Detector, variant: str, seed: int) -> Detector:
+    def _labeled(self, detector: Detector, variant: str, seed: int) -> Detector:
         return _called(detector, variant_of(variant, seed, self.study.seeds))
 
     def evaluate(self, detectors: list[Detector], test: Dataset) -> ZeroShotMatrix:

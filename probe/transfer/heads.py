@@ -32,7 +32,7 @@ class Examples:
     Attributes
     ----------
     values : numpy.ndarray
-        Shape (n, units), standardised by the training images.
+        Shape (n, units), standardized by the training images.
     labels, clusters : numpy.ndarray
         Shape (n,).
     datasets, methods : numpy.ndarray

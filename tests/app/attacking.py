@@ -71,7 +71,7 @@ _GOOD = {
     "metric": "auroc",
     "level": "frame",
     "embedding": "pca",
-    "colour": "label",
+    "color": "label",
     "unit": "3",
     "measure": "probe_auroc",
     "n_clicks": 1,

@@ -27,7 +27,7 @@ MEASURES = (
 KINDS = ("pca", "umap", "tsne")
 MEASUREMENTS = ("slope", "dct_high", "srm_kurtosis", "npr", "blockiness", "seam_gradient")
 COVARIATES = ("codec", "size", "quality")
-ARTEFACTS = ("upsampling", "blending", "smoothing")
+ARTIFACTS = ("upsampling", "blending", "smoothing")
 #: The dataset whose people are too few for intervals.
 FEW = "gamma"
 
@@ -206,7 +206,7 @@ def make_embeddings(rng: Rng, samples: list[str], layers: tuple[str, ...]) -> Em
             attrs={
                 "table": EMBEDDINGS,
                 "seed": 0,
-                "neighbours": 15,
+                "neighbors": 15,
                 "n_fitted": 54,
                 "n_judged": 72,
                 "label": "drawn",
@@ -317,7 +317,7 @@ def make_responses(
         "dataset": list(datasets),
     }
     if doses:
-        coords |= {"artefact": list(ARTEFACTS), "dose": np.linspace(0, 1, 5)}
+        coords |= {"artifact": list(ARTIFACTS), "dose": np.linspace(0, 1, 5)}
         data |= _doses(rng, datasets, units)
     attrs = {"layer": layer, "detector": "drawn", "alpha": 0.05, "universal": [0, 3, 6, 9]}
     return ResponseReport(answered(xr.Dataset(data, coords=coords, attrs=attrs)))
@@ -325,23 +325,23 @@ def make_responses(
 
 def _doses(rng: Rng, datasets: tuple[str, ...], units: int) -> dict[str, Any]:
     dose = np.linspace(0, 1, 5)
-    logit = rng.normal(size=(len(ARTEFACTS), len(datasets), 1)) * dose
-    unit = rng.normal(size=(len(ARTEFACTS), len(datasets), units, 1)) * dose
+    logit = rng.normal(size=(len(ARTIFACTS), len(datasets), 1)) * dose
+    unit = rng.normal(size=(len(ARTIFACTS), len(datasets), units, 1)) * dose
     logit[-1, 0] = unit[-1, 0] = np.nan
     few = np.array([name == FEW for name in datasets])[:, None]
     half = np.where(few, np.nan, 0.2) * dose
     effect = np.nanmean(unit[..., -1], axis=1)
-    dims = ("artefact", "dataset", "unit", "dose")
+    dims = ("artifact", "dataset", "unit", "dose")
     reason = np.where(few[:, 0], "3 identities; an interval takes 5", "").astype(object)
     return {
-        "logit_response": (("artefact", "dataset", "dose"), logit),
-        "logit_low": (("artefact", "dataset", "dose"), logit - half),
-        "logit_high": (("artefact", "dataset", "dose"), logit + half),
+        "logit_response": (("artifact", "dataset", "dose"), logit),
+        "logit_low": (("artifact", "dataset", "dose"), logit - half),
+        "logit_high": (("artifact", "dataset", "dose"), logit + half),
         "unit_response": (dims, unit),
         "unit_low": (dims, unit - half[:, None]),
         "unit_high": (dims, unit + half[:, None]),
-        "effect": (("artefact", "unit"), effect),
-        "effect_p": (("artefact", "unit"), np.where(np.abs(effect) > 0.8, 0.01, 0.5)),
-        "effect_q": (("artefact", "unit"), np.where(np.abs(effect) > 0.8, 0.02, 0.6)),
+        "effect": (("artifact", "unit"), effect),
+        "effect_p": (("artifact", "unit"), np.where(np.abs(effect) > 0.8, 0.01, 0.5)),
+        "effect_q": (("artifact", "unit"), np.where(np.abs(effect) > 0.8, 0.02, 0.6)),
         "dose_reason": ("dataset", reason),
     }

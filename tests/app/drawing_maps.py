@@ -88,16 +88,16 @@ def make_trust(rng: Rng, datasets: list[str]) -> TrustReport:
     q[:, 1, :, 2], gain[:, 1, :, 2] = 0.4, -0.1
     random = np.full((2, *shape), np.nan)
     random[0, :, 0], random[1, :, 0] = 0.1, 0.2
-    # Networks that learnt nothing reach the area under the deletion curve.
+    # Networks that learned nothing reach the area under the deletion curve.
     random[0, :, 2], random[1, :, 2] = 0.0, 1.0
     numbers: dict[str, Any] = {
         "value": value,
         "low": value - 0.05,
         "high": value + 0.05,
         "chance": value * 0 + 0.5,
-        "randomised": random.mean(axis=0),
-        "randomised_low": random[0],
-        "randomised_high": random[1],
+        "randomized": random.mean(axis=0),
+        "randomized_low": random[0],
+        "randomized_high": random[1],
         "n_samples": np.full(shape, 18),
         "n_clusters": np.full(shape, 6),
         "reason": np.full(shape, "", dtype=object),

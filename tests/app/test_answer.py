@@ -32,7 +32,7 @@ def test_each_unit_is_given_the_answer_of_the_table(client: FlaskClient, made: M
         href = next(part for part in said.split('"') if part.startswith("/artifacts?"))
         asked = parse_qs(urlsplit(href).query)
         assert asked["unit"] == [str(unit)] and asked["dataset"] == ["beta"]
-        assert asked.get("artefact") == ([found.name] if found.kind == "dose" else None)
+        assert asked.get("artifact") == ([found.name] if found.kind == "dose" else None)
     assert len(kinds) > 1
 
 

@@ -32,9 +32,9 @@ from app.queries.artifacts import (
 from app.queries.reading import Run
 from app.queries.responses import (
     answers_view,
-    artefacts_of,
+    artifacts_of,
     doses_view,
-    named_artefact,
+    named_artifact,
     responding_units,
     responses_view,
 )
@@ -45,7 +45,7 @@ from probe.responses.report import ResponseReport, answered
 from probe.tables import open_table
 from tests.app.calling import call, exported, said
 from tests.app.conftest import client_of
-from tests.app.drawing import ARTEFACTS, COVARIATES, FEW, MEASUREMENTS
+from tests.app.drawing import ARTIFACTS, COVARIATES, FEW, MEASUREMENTS
 from tests.app.making import DATASETS, DETECTORS, LAYER, UNITS, MadeRun
 from tests.app.test_separability import words
 
@@ -144,21 +144,21 @@ def test_a_wide_layer_shows_as_many_units_as_there_is_room_for(
     assert set(UNIVERSAL) < set(map(int, view.unit))
 
 
-def test_doses_are_those_of_datasets_that_have_the_artefact(made: MadeRun, run: Run) -> None:
+def test_doses_are_those_of_datasets_that_have_the_artifact(made: MadeRun, run: Run) -> None:
     data = ResponseReport.open(made.folder.responses(LABEL)).data
-    for artefact in ARTEFACTS:
+    for artifact in ARTIFACTS:
         for unit in (None, 7):
-            view = doses_view(run, LABEL, artefact, unit)
+            view = doses_view(run, LABEL, artifact, unit)
             name = "logit_response" if unit is None else "unit_response"
-            at = data[name].sel(artefact=artefact)
+            at = data[name].sel(artifact=artifact)
             at = at if unit is None else at.sel(unit=unit)
             has = [d for d in DATASETS if np.isfinite(at.sel(dataset=d)).all()]
             assert view.datasets == tuple(has)
             assert [DATASETS[i] for i in view.place] == has
             for i, dataset in enumerate(has):
                 assert list(view.value[i]) == list(at.sel(dataset=dataset).values)
-    assert doses_view(run, LABEL, ARTEFACTS[-1]).datasets == DATASETS[1:]
-    assert doses_view(run, LABEL, ARTEFACTS[0]).reasons == (
+    assert doses_view(run, LABEL, ARTIFACTS[-1]).datasets == DATASETS[1:]
+    assert doses_view(run, LABEL, ARTIFACTS[0]).reasons == (
         f"{FEW}: 3 identities; an interval takes 5",
     )
     with pytest.raises(UnknownNameError, match="Did you mean 'blending'"):
@@ -166,7 +166,7 @@ def test_doses_are_those_of_datasets_that_have_the_artefact(made: MadeRun, run: 
 
 
 def test_without_the_lab_there_are_no_doses(run: Run) -> None:
-    assert artefacts_of(run, NO_DOSES) == [] and artefacts_of(run, LABEL) == list(ARTEFACTS)
+    assert artifacts_of(run, NO_DOSES) == [] and artifacts_of(run, LABEL) == list(ARTIFACTS)
     view = answers_view(run, NO_DOSES)
     assert not view.has_doses and all(row.kind != "dose" for row in view.rows)
 
@@ -187,10 +187,10 @@ def test_each_universal_unit_has_its_answer(made: MadeRun, run: Run) -> None:
 
 def test_what_the_first_unit_responds_to_is_shown_first(made: MadeRun, run: Run) -> None:
     answer = ResponseReport.open(made.folder.responses(LABEL)).answer(UNIVERSAL[0])
-    wanted = answer.name if answer.kind == "dose" else ARTEFACTS[0]
-    assert named_artefact(run, LABEL, Selection()) == wanted
-    assert named_artefact(run, LABEL, Selection(artefact="blending")) == "blending"
-    assert named_artefact(run, NO_DOSES, Selection()) == ""
+    wanted = answer.name if answer.kind == "dose" else ARTIFACTS[0]
+    assert named_artifact(run, LABEL, Selection()) == wanted
+    assert named_artifact(run, LABEL, Selection(artifact="blending")) == "blending"
+    assert named_artifact(run, NO_DOSES, Selection()) == ""
 
 
 @pytest.mark.parametrize(("universal", "listed"), [(0, 5), (2, 5), (9, 7), (6, 6)])
@@ -289,12 +289,12 @@ def test_grids_hold_every_pair(run: Run, scheme: str | None) -> None:
 
 
 @SCHEMES
-def test_a_dataset_keeps_its_colour_whatever_else_has_the_artefact(
+def test_a_dataset_keeps_its_color_whatever_else_has_the_artifact(
     run: Run, scheme: str | None
 ) -> None:
     looks = []
-    for artefact in ARTEFACTS:
-        figure = dose_figure(doses_view(run, LABEL, artefact, 3), scheme)
+    for artifact in ARTIFACTS:
+        figure = dose_figure(doses_view(run, LABEL, artifact, 3), scheme)
         beta = traces(figure)["beta"]
         looks.append((beta.line.color, beta.marker.symbol))
     assert len(set(looks)) == 1
@@ -307,11 +307,11 @@ def test_markup_in_names_is_text(run: Run) -> None:
     effects = effects_view(run, DATASETS[0])
     one = replace(effects.measurements[0], name=name, about=name, source=name, unit=name)
     many = (one, *effects.measurements[1:])
-    doses = doses_view(run, LABEL, ARTEFACTS[0])
+    doses = doses_view(run, LABEL, ARTIFACTS[0])
     figures = [
         artifact_effects_figure(replace(effects, measurements=many)),
         tells_figure(replace(tells_view(run), measurements=many, methods=(name, *DATASETS[1:]))),
-        dose_figure(replace(doses, artefact=name, datasets=(name, *DATASETS[1:]))),
+        dose_figure(replace(doses, artifact=name, datasets=(name, *DATASETS[1:]))),
     ]
     view = responses_view(run, LABEL)
     assert view is not None
@@ -334,7 +334,7 @@ def state(detector: str = LABEL, **more: Any) -> dict[str, Any]:
     return {
         f"{ids.ARTIFACTS_DETECTOR}.value": detector,
         f"{ids.ARTIFACTS_DATASET}.value": "alpha",
-        f"{ids.ARTEFACT}.value": "upsampling",
+        f"{ids.ARTIFACT}.value": "upsampling",
         f"{ids.RESPONDER}.value": "3",
         **more,
     }
@@ -359,7 +359,7 @@ def test_the_page_is_laid_out(client: FlaskClient) -> None:
 def test_a_detector_without_doses_says_so(client: FlaskClient) -> None:
     text = said(client, "/artifacts", f"?detector={quote(NO_DOSES)}")
     assert "No doses were turned" in text and "every answer is a correlation" in text
-    values = state(NO_DOSES) | {f"{ids.ARTEFACT}.value": None}
+    values = state(NO_DOSES) | {f"{ids.ARTIFACT}.value": None}
     assert call(client, f"{ids.LOGIT_DOSES}.figure", values)
 
 
@@ -375,7 +375,7 @@ def test_every_card_of_the_images_follows_the_dataset(client: FlaskClient, outpu
 
 
 @pytest.mark.parametrize("given", FORGED)
-@pytest.mark.parametrize("name", ["detector", "dataset", "artefact", "unit"])
+@pytest.mark.parametrize("name", ["detector", "dataset", "artifact", "unit"])
 def test_a_forged_selection_is_answered_with_a_message(
     client: FlaskClient, name: str, given: str
 ) -> None:
@@ -389,7 +389,7 @@ def test_a_forged_selection_is_answered_with_a_message(
 
 
 @pytest.mark.parametrize("given", FORGED)
-@pytest.mark.parametrize("name", ["detector", "layer", "measure", "embedding", "colour"])
+@pytest.mark.parametrize("name", ["detector", "layer", "measure", "embedding", "color"])
 def test_a_forged_selection_of_the_other_page_too(
     client: FlaskClient, name: str, given: str
 ) -> None:
@@ -419,8 +419,8 @@ def test_a_click_on_a_cell_chooses_its_unit(client: FlaskClient, run: Run) -> No
 
 def test_the_address_sets_all_controls(client: FlaskClient) -> None:
     what = f"{ids.RESPONSES_URL}.search"
-    found = followed(client, what, what, state() | {what: "?artefact=blending&unit=9"})
-    assert found[ids.ARTEFACT]["value"] == "blending" and found[ids.RESPONDER]["value"] == "9"
+    found = followed(client, what, what, state() | {what: "?artifact=blending&unit=9"})
+    assert found[ids.ARTIFACT]["value"] == "blending" and found[ids.RESPONDER]["value"] == "9"
     what = f"{ids.ARTIFACTS_URL}.search"
     found = followed(client, what, what, state() | {what: "?dataset=beta"})
     assert found[ids.ARTIFACTS_DATASET]["value"] == "beta" and ids.ARTIFACTS_BODY not in found

@@ -30,7 +30,7 @@ from app.queries.reading import MissingTableError, Run, token_of
 from app.selection import Selection
 from probe.attribution.maps import AttributionMap
 from probe.errors import ProbeError, StoreError, UnknownNameError
-from probe.figures.colours import colours_of
+from probe.figures.colors import colors_of
 from probe.run import RunFolder
 from tests.app.calling import call, said
 from tests.app.conftest import client_of
@@ -133,7 +133,7 @@ def test_maps_of_an_architecture_have_one_scale(made: MadeRun, run: Run) -> None
         assert kind == "image/png"
         drawn = decoded(content)
         share = np.clip(maps[[str(n) for n in names].index(image.sample)] / limit, -1, 1)
-        wanted = np.array(colours_of(True)((share + 1) / 2))[..., :3] * 255
+        wanted = np.array(colors_of(True)((share + 1) / 2))[..., :3] * 255
         cell = len(drawn) // len(share)
         assert np.abs(drawn[cell // 2 :: cell, cell // 2 :: cell] - wanted).max() <= 4
 
@@ -334,7 +334,7 @@ def test_maps_that_are_half_written_lose_their_own_place_alone(own: MadeRun) -> 
 
 @pytest.mark.parametrize(("label", "family"), [("other/base", "other"), ("meso4/df", "meso4/df")])
 def test_families_have_scales_of_their_own(label: str, family: str, own: MadeRun) -> None:
-    """Maps a thousandth as large are as visible; the legend and the table say where colours end."""
+    """Maps a thousandth as large are as visible; the legend and the table say where colors end."""
     maps = AttributionMap.open(own.folder.maps(BASE, GRADCAM))
     tiny = maps.data.assign(attribution=maps.data["attribution"] / 1000)
     tiny = tiny.assign_attrs(detector=label)

@@ -44,7 +44,7 @@ from probe.run import RunFolder
 from probe.separability.report import SeparabilityReport
 from tests.app.calling import call, exported
 from tests.app.conftest import client_of
-from tests.app.drawing import ARTEFACTS
+from tests.app.drawing import ARTIFACTS
 from tests.app.faking import fake_jobs
 from tests.app.making import DATASETS, DETECTORS, LAYER, UNITS, MadeRun
 from tests.app.scoring import card_weights
@@ -240,7 +240,7 @@ def test_units_are_in_the_order_of_the_page(client: FlaskClient, made: MadeRun) 
     assert np.allclose(found["effect_gamma"], effect[2][found["unit"]])
 
 
-def test_layer_measure_and_artefact_are_followed(client: FlaskClient, made: MadeRun) -> None:
+def test_layer_measure_and_artifact_are_followed(client: FlaskClient, made: MadeRun) -> None:
     report = SeparabilityReport.open(made.folder.separability(LABEL)).data
     frame = exported(client, "separability-probes", "?layer=block1").pivot(
         index="dataset", columns="measure", values="value"
@@ -249,8 +249,8 @@ def test_layer_measure_and_artefact_are_followed(client: FlaskClient, made: Made
     assert np.allclose(frame["probe_auroc"], wanted[frame.index])
     depth = exported(client, "depth", "?measure=fisher")
     assert set(depth["measure"]) == {"fisher"} and set(depth["layer"]) == {"block1", LAYER}
-    doses = exported(client, "doses", f"?artefact={ARTEFACTS[1]}")
-    assert set(doses["artefact"]) == {ARTEFACTS[1]} and set(doses["dataset"]) == set(DATASETS)
+    doses = exported(client, "doses", f"?artifact={ARTIFACTS[1]}")
+    assert set(doses["artifact"]) == {ARTIFACTS[1]} and set(doses["dataset"]) == set(DATASETS)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_what_is_no_export_is_not_found(client: FlaskClient, asked: str) -> None
         ("spectra", "?dataset=%3Cscript%3E", "is not known"),
         ("depth", "?measure=nothing", "is not known"),
         ("ablation", f"?detector={DETECTORS[1]}", "No set of units was taken out"),
-        ("doses", f"?detector={DETECTORS[1]}", "No artefact was turned up"),
+        ("doses", f"?detector={DETECTORS[1]}", "No artifact was turned up"),
         ("units", f"?detector={'x' * 300}", "at most"),
     ],
 )

@@ -339,9 +339,9 @@ def test_thumbnails_are_shown_where_images_are_gone(afield: RunFolder, tmp_path:
     assert len(kept) == 2 and token in kept
     small, mask = kept.image(token), kept.mask(token)
     assert small is not None and small.shape == whole.shape
-    # Of noise little colour survives, but it is this image.
-    greys = [np.asarray(Image.fromarray(one).convert("L")).ravel() for one in (small, whole)]
-    assert np.corrcoef(*greys)[0, 1] > 0.8
+    # Of noise little color survives, but it is this image.
+    grays = [np.asarray(Image.fromarray(one).convert("L")).ravel() for one in (small, whole)]
+    assert np.corrcoef(*grays)[0, 1] > 0.8
     assert mask is not None and mask[8, 8] == 255 and mask[0, 0] == 0
     client = client_of(afield.root)
     for route in ("thumb", "image", "outline"):

@@ -21,7 +21,7 @@ from app.queries.reading import token_of
 from app.selection import Selection
 from probe.attribution.maps import AttributionMap
 from probe.errors import ProbeError
-from probe.figures.colours import colours_of, limit_of
+from probe.figures.colors import colors_of, limit_of
 from tests.app.calling import call
 from tests.app.conftest import client_of
 from tests.app.faking import fake_jobs, starts
@@ -86,7 +86,7 @@ def test_a_map_is_asked_for_and_shown(own: MadeRun, jobs: Jobs) -> None:
     )
     signed = bool(named.attrs["signed"])
     end = 1.0 if values[y, x] > 0 else 0.0 if signed else 1.0
-    wanted = np.round(255 * np.asarray(colours_of(signed)(end))[:3])
+    wanted = np.round(255 * np.asarray(colors_of(signed)(end))[:3])
     assert np.abs(np.array(pixels.getpixel(at)) - wanted).max() <= 1
 
 

@@ -84,18 +84,18 @@ def test_what_a_cell_is_about_says_clusters_beside_samples(run: Run) -> None:
     assert "12 videos in 6 clusters" in about and "95% interval" in about
 
 
-def test_colour_is_symmetric_about_chance(run: Run) -> None:
+def test_color_is_symmetric_about_chance(run: Run) -> None:
     view = matrix_view(run, "accuracy", "frame")
     value = np.tile([0.0, 0.5, 1.0], (len(view.detectors), 1))
     found = cells(matrix_table(replace(view, value=value), Selection()))
     for name, theme in (("light", LIGHT), ("dark", DARK)):
-        colours = [found[0, c].style[f"--{name}"] for c in range(3)]
+        colors = [found[0, c].style[f"--{name}"] for c in range(3)]
         middle = len(theme.diverging) // 2
-        assert colours == [theme.diverging[0], theme.diverging[middle], theme.diverging[-1]]
+        assert colors == [theme.diverging[0], theme.diverging[middle], theme.diverging[-1]]
 
 
 @pytest.mark.parametrize("metric", ["auroc", "eer"])
-def test_better_is_at_the_right_end_of_the_colours(run: Run, metric: str) -> None:
+def test_better_is_at_the_right_end_of_the_colors(run: Run, metric: str) -> None:
     """Less error is better, and better is orange."""
     view = against_view(run, BASE, metric, "frame")
     table = against_table(view, Selection(against=BASE))

@@ -100,7 +100,7 @@ def test_gaps_follow_from_what_is_there(own: MadeRun) -> None:
     assert "identified in beta:" in text and "fakes of gamma have no masks" in text
     assert "measured in alpha (4)," in text
     write_manifest(own.folder, datasets=["alpha"])
-    assert any("generalisation" in one.what for one in gaps(Run(own.folder)))
+    assert any("generalization" in one.what for one in gaps(Run(own.folder)))
 
 
 def test_what_is_still_to_come_is_no_gap(own: MadeRun) -> None:

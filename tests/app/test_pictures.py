@@ -1,4 +1,4 @@
-"""Pictures of layers: positions, colourings, and the image behind a point."""
+"""Pictures of layers: positions, colorings, and the image behind a point."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from app.figures.picture import RING
 from app.figures.theme import DARK, LIGHT, Theme
 from app.pages.pictures import window_of
 from app.queries.pictures import (
-    COLOURS,
-    colouring,
+    COLORS,
+    coloring,
     kinds_of,
     picked,
     picture_view,
@@ -63,16 +63,16 @@ def test_what_was_not_embedded_is_refused(run: Run) -> None:
         picture_view(run, LABEL, LAYER, "umpa")
 
 
-def test_points_are_coloured_by_what_the_store_says(made: MadeRun, run: Run) -> None:
+def test_points_are_colored_by_what_the_store_says(made: MadeRun, run: Run) -> None:
     view = picture_view(run, LABEL, LAYER, "pca")
     table = made.data.samples.table
     for by in ("label", "dataset", "method"):
-        found = colouring(run, LABEL, view, by, None)
+        found = coloring(run, LABEL, view, by, None)
         wanted = table[by] if by != "label" else table["label"].map({0: "real", 1: "fake"})
         assert [found.names[code] for code in found.code] == list(wanted)
-    score = colouring(run, LABEL, view, "score", None)
+    score = coloring(run, LABEL, view, "score", None)
     assert np.allclose(score.value, 1 / (1 + np.exp(-made.logits[LABEL])), atol=1e-6)
-    unit = colouring(run, LABEL, view, "unit", 5)
+    unit = coloring(run, LABEL, view, "unit", 5)
     assert np.allclose(unit.value, made.activations[LABEL][:, 5])
     assert not unit.names and not len(unit.code)
 
@@ -80,7 +80,7 @@ def test_points_are_coloured_by_what_the_store_says(made: MadeRun, run: Run) -> 
 def test_datasets_come_in_the_order_of_the_run(run: Run) -> None:
     view = picture_view(run, LABEL, LAYER, "pca")
     turned = view.samples.iloc[::-1].reset_index(drop=True)
-    found = colouring(run, LABEL, type(view)(**{**vars(view), "samples": turned}), "dataset", None)
+    found = coloring(run, LABEL, type(view)(**{**vars(view), "samples": turned}), "dataset", None)
     assert found.names == DATASETS
 
 
@@ -89,11 +89,11 @@ def test_units_are_shown_only_of_layers_that_were_kept(run: Run) -> None:
     assert units_of(run, LABEL, LAYERS[0]) == []
     view = picture_view(run, LABEL, LAYERS[0], "pca")
     with pytest.raises(ProbeError, match="were not kept"):
-        colouring(run, LABEL, view, "unit", 0)
+        coloring(run, LABEL, view, "unit", 0)
     with pytest.raises(ProbeError, match="not in the activation store"):
-        colouring(run, LABEL, picture_view(run, LABEL, LAYER, "pca"), "unit", UNITS)
+        coloring(run, LABEL, picture_view(run, LABEL, LAYER, "pca"), "unit", UNITS)
     with pytest.raises(UnknownNameError):
-        colouring(run, LABEL, view, "colour", None)
+        coloring(run, LABEL, view, "color", None)
 
 
 def test_a_row_names_the_sample_that_is_drawn_there(run: Run) -> None:
@@ -168,11 +168,11 @@ def test_a_picture_of_other_recordings_is_refused(own: MadeRun) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark", None])
-@pytest.mark.parametrize("by", list(COLOURS))
+@pytest.mark.parametrize("by", list(COLORS))
 def test_every_sample_is_drawn_once(run: Run, by: str, scheme: str | None) -> None:
     view = picture_view(run, LABEL, LAYER, "tsne")
-    colour = colouring(run, LABEL, view, by, 2)
-    figure = picture_figure(view, colour, (0.25, -0.5), scheme)
+    color = coloring(run, LABEL, view, by, 2)
+    figure = picture_figure(view, color, (0.25, -0.5), scheme)
     ring, corners, *groups = figure.data
     assert (list(corners.x), list(corners.y)) == (list(view.extent[:2]), list(view.extent[2:]))
     assert figure.data[RING] == ring and (list(ring.x), list(ring.y)) == ([0.25], [-0.5])
@@ -182,20 +182,20 @@ def test_every_sample_is_drawn_once(run: Run, by: str, scheme: str | None) -> No
         for row, x, y in zip(t.customdata, t.x, t.y, strict=True)
     }
     assert drawn == {int(r): tuple(p) for r, p in enumerate(view.position)}
-    if colour.names:
-        # No group is told from another by colour alone.
+    if color.names:
+        # No group is told from another by color alone.
         assert len({t.marker.symbol for t in groups}) == len(groups)
     assert figure.layout.uirevision == f"{LAYER} tsne"
-    nowhere = picture_figure(view, colour, None, scheme).data[RING]
+    nowhere = picture_figure(view, color, None, scheme).data[RING]
     assert list(nowhere.x) == []
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
 def test_no_point_vanishes_in_the_ground(theme: Theme) -> None:
-    for colour in (*theme.points, *theme.ramp, *theme.series):
-        assert contrast(colour, theme.ground) >= 2, colour
-    for colour in (*theme.points, *theme.ramp):
-        assert contrast(colour, theme.ground) >= 3, colour
+    for color in (*theme.points, *theme.ramp, *theme.series):
+        assert contrast(color, theme.ground) >= 2, color
+    for color in (*theme.points, *theme.ramp):
+        assert contrast(color, theme.ground) >= 3, color
 
 
 def state(**more: Any) -> dict[str, Any]:
@@ -203,7 +203,7 @@ def state(**more: Any) -> dict[str, Any]:
         f"{ids.LAYER}.value": LAYER,
         f"{ids.SEPARABILITY_DETECTOR}.value": LABEL,
         f"{ids.EMBEDDING}.value": "pca",
-        f"{ids.COLOUR}.value": "label",
+        f"{ids.COLOR}.value": "label",
         f"{ids.UNIT}.value": None,
         f"{ids.PICKED}.data": "",
         f"{ids.PICTURE_URL}.search": "",
@@ -233,16 +233,16 @@ def test_a_click_picks_the_image_and_the_address_names_it(
 def test_who_chooses_a_unit_sees_it(client: FlaskClient) -> None:
     changed = f"{ids.UNIT}.value"
     found = followed(client, changed, state() | {changed: "4"})
-    assert Selection.parse(found[ids.PICTURE_URL]["search"]) == Selection(unit="4", colour="unit")
-    assert found[ids.COLOUR]["value"] == "unit"
+    assert Selection.parse(found[ids.PICTURE_URL]["search"]) == Selection(unit="4", color="unit")
+    assert found[ids.COLOR]["value"] == "unit"
 
 
 def test_the_address_sets_all_controls(client: FlaskClient) -> None:
     changed = f"{ids.PICTURE_URL}.search"
-    search = "?embedding=tsne&colour=unit&unit=4&sample=abc"
+    search = "?embedding=tsne&color=unit&unit=4&sample=abc"
     found = followed(client, changed, state() | {changed: search})
     values = {name: next(iter(props.values())) for name, props in found.items()}
-    assert values == {ids.EMBEDDING: "tsne", ids.COLOUR: "unit", ids.UNIT: "4", ids.PICKED: "abc"}
+    assert values == {ids.EMBEDDING: "tsne", ids.COLOR: "unit", ids.UNIT: "4", ids.PICKED: "abc"}
 
 
 def test_nothing_changes_what_is_already_so(client: FlaskClient) -> None:
@@ -257,19 +257,19 @@ def test_the_note_states_how_far_the_picture_can_be_believed(client: FlaskClient
     assert "no measurement" in text and "were projected into it" in text
 
 
-@pytest.mark.parametrize("name", ["embedding", "colour"])
+@pytest.mark.parametrize("name", ["embedding", "color"])
 def test_a_forged_choice_is_answered_with_a_message(client: FlaskClient, name: str) -> None:
     assert "is not known" in said(client, "/separability", f"?{name}=../../etc/passwd")
 
 
 def test_a_unit_that_is_not_there_is_answered_with_a_message(client: FlaskClient) -> None:
-    values = state() | {f"{ids.COLOUR}.value": "unit", f"{ids.UNIT}.value": "99"}
+    values = state() | {f"{ids.COLOR}.value": "unit", f"{ids.UNIT}.value": "99"}
     text = json.dumps(call(client, f"{ids.PICTURE}.figure", values))
     assert "is not in this table" in text
 
 
 def test_the_points_can_be_had_as_a_file(client: FlaskClient, run: Run, made: MadeRun) -> None:
-    frame = exported(client, "embedding", "?embedding=pca&colour=unit&unit=2")
+    frame = exported(client, "embedding", "?embedding=pca&color=unit&unit=2")
     view = picture_view(run, LABEL, LAYER, "pca")
     assert list(frame["sample"]) == list(view.samples["sample"])
     assert np.allclose(frame["unit_2"], made.activations[LABEL][:, 2], atol=1e-6)

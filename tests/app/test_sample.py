@@ -63,9 +63,9 @@ def place(made: MadeRun, sample: str = SAMPLE) -> int:
 
 def deviations(values: np.ndarray, among: np.ndarray) -> np.ndarray:
     """The definition, written down once more."""
-    centre = np.median(among, axis=0)
+    center = np.median(among, axis=0)
     with np.errstate(invalid="ignore"):
-        return (values - centre) / (1.4826 * np.median(np.abs(among - centre), axis=0))
+        return (values - center) / (1.4826 * np.median(np.abs(among - center), axis=0))
 
 
 def answer(client: FlaskClient, output: str, search: str = "", **more: Any) -> str:
@@ -123,7 +123,7 @@ def test_units_of_many_reals_rest_on_some_chunks(
     reals = rows_of(made, dataset="alpha", label=0)
     first = reals[reals < 16]
     assert found.n == len(first) < found.total == len(reals)
-    assert found.centre == pytest.approx(np.median(made.activations[LABEL][first], axis=0))
+    assert found.center == pytest.approx(np.median(made.activations[LABEL][first], axis=0))
 
 
 def test_measurements_deviate_as_defined_and_say_what_is_not(made: MadeRun, run: Run) -> None:

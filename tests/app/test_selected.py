@@ -15,13 +15,13 @@ from flask.testing import FlaskClient
 
 from app import ids
 from app.figures import picture_figure
-from app.figures.density import LEVELS, MOST_COLOURS
+from app.figures.density import LEVELS, MOST_COLORS
 from app.queries import activations, density, pictures
 from app.queries.activations import rows_by_unit
 from app.queries.arranging import ArrangingError
 from app.queries.density import density_of, nearest
 from app.queries.lasso import CORNERS, LONGEST, Rule, drawn, outline_of, read, ruled, selected_by
-from app.queries.pictures import COLOURS, PictureView, colouring, picture_view
+from app.queries.pictures import COLORS, PictureView, coloring, picture_view
 from app.queries.reading import Run, token_of
 from app.queries.selected import selected_view, telling_view
 from app.selection import Selection
@@ -216,13 +216,13 @@ def test_what_cannot_be_compared_says_so(run: Run, view: PictureView) -> None:
         telling_view(run, LABEL, first, ruled(Rule(label="fake")))
 
 
-@pytest.mark.parametrize("by", list(COLOURS))
+@pytest.mark.parametrize("by", list(COLORS))
 def test_density_counts_every_sample_once(run: Run, view: PictureView, by: str) -> None:
-    colour = colouring(run, LABEL, view, by, 3)
+    color = coloring(run, LABEL, view, by, 3)
     x0, x1, y0, y1 = view.extent
     window = (x0, (x0 + x1) / 2, y0, y1)
     rows = view.seen(window)
-    found = density_of(view, colour, rows, window)
+    found = density_of(view, color, rows, window)
     assert found.count.sum() == len(rows) < view.total
     up, across = found.count.shape
     for row in rows:
@@ -230,11 +230,11 @@ def test_density_counts_every_sample_once(run: Run, view: PictureView, by: str) 
         i = min(int((y - y0) / (y1 - y0) * up), up - 1)
         j = min(int((x - x0) / (window[1] - x0) * across), across - 1)
         assert found.count[i, j] >= 1
-        if found.count[i, j] == 1 and colour.names:
-            assert found.group[i, j] == colour.code[row] and found.share[i, j] == 1
+        if found.count[i, j] == 1 and color.names:
+            assert found.group[i, j] == color.code[row] and found.share[i, j] == 1
         elif found.count[i, j] == 1:
-            assert found.mean[i, j] == pytest.approx(colour.value[row])
-    empty = found.group == -1 if colour.names else np.isnan(found.mean)
+            assert found.mean[i, j] == pytest.approx(color.value[row])
+    empty = found.group == -1 if color.names else np.isnan(found.mean)
     assert np.array_equal(empty, found.count == 0)
 
 
@@ -244,12 +244,12 @@ def test_majority_and_lone_samples(
     monkeypatch.setattr(density, "GRID", (2, 1))
     monkeypatch.setattr(density, "FEW", 30)
     monkeypatch.setattr(density, "MARKED", 5)
-    colour = colouring(run, LABEL, view, "label", None)
+    color = coloring(run, LABEL, view, "label", None)
     x0, x1 = view.extent[:2]
     right = view.position[:, 0] >= (x0 + x1) / 2
-    found = density_of(view, colour, view.seen(None), None)
+    found = density_of(view, color, view.seen(None), None)
     for cell, part in enumerate((~right, right)):
-        fakes = colour.code[part].mean()
+        fakes = color.code[part].mean()
         assert found.count[0, cell] == part.sum()
         assert found.share[0, cell] == pytest.approx(max(fakes, 1 - fakes))
         if fakes != 0.5:
@@ -260,24 +260,24 @@ def test_majority_and_lone_samples(
     monkeypatch.setattr(density, "MOST_LONE", 0)
     monkeypatch.setattr(density, "FEW", 80)
     assert (
-        density_of(view, colouring(run, LABEL, view, "score", None), view.seen(None), None).few < 80
+        density_of(view, coloring(run, LABEL, view, "score", None), view.seen(None), None).few < 80
     )
 
 
-@pytest.mark.parametrize("by", list(COLOURS))
+@pytest.mark.parametrize("by", list(COLORS))
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_density_is_one_map_of_colours_and_is_small(
+def test_density_is_one_map_of_colors_and_is_small(
     run: Run, view: PictureView, by: str, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pictures, "MOST", 20)
-    colour = colouring(run, LABEL, view, by, 3)
-    figure = picture_figure(view, colour, None, scheme)
+    color = coloring(run, LABEL, view, by, 3)
+    figure = picture_figure(view, color, None, scheme)
     (heat,) = [trace for trace in figure.data if trace.type == "heatmap"]
-    cells, found = np.asarray(heat.z), density_of(view, colour, view.seen(None), None)
-    assert np.array_equal(cells > 0, found.count > 0) and cells.max() < MOST_COLOURS
+    cells, found = np.asarray(heat.z), density_of(view, color, view.seen(None), None)
+    assert np.array_equal(cells > 0, found.count > 0) and cells.max() < MOST_COLORS
     assert len(heat.colorscale) == 2 * (heat.zmax + 0.5) and heat.zmax >= cells.max()
-    if colour.names:
-        levels = min(LEVELS, (MOST_COLOURS - 1) // len(colour.names))
+    if color.names:
+        levels = min(LEVELS, (MOST_COLORS - 1) // len(color.names))
         assert np.array_equal(((cells - 1) // levels)[cells > 0], found.group[cells > 0])
     words = np.asarray(heat.text)
     assert (words[found.count == 0] == "").all() and (words[found.count > 0] != "").all()
@@ -301,7 +301,7 @@ def picture(**more: Any) -> dict[str, Any]:
         f"{ids.LAYER}.value": LAYER,
         f"{ids.SEPARABILITY_DETECTOR}.value": LABEL,
         f"{ids.EMBEDDING}.value": "tsne",
-        f"{ids.COLOUR}.value": "label",
+        f"{ids.COLOR}.value": "label",
         f"{ids.SELECTING_URL}.search": "?embedding=tsne",
         f"{ids.SELECTED}.data": "",
         f"{ids.PICTURE_URL}.search": "?embedding=tsne",

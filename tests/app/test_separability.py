@@ -250,7 +250,7 @@ def test_transfer_and_detector_have_one_scale(run: Run, scheme: str | None) -> N
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
-def test_numbers_can_be_read_on_every_colour(theme: Theme, run: Run) -> None:
+def test_numbers_can_be_read_on_every_color(theme: Theme, run: Run) -> None:
     view = transfer_view(run, LABEL, LAYER)
     value = np.linspace(0, 1, view.value.size).reshape(view.value.shape)
     figure = transfer_figure(replace(view, value=value), "dark" if theme is DARK else "light")
@@ -418,11 +418,11 @@ def followed(client: FlaskClient, changed: str, **values: Any) -> dict[str, Any]
     return found
 
 
-def test_a_click_on_a_unit_colours_the_picture_by_it(client: FlaskClient) -> None:
+def test_a_click_on_a_unit_colors_the_picture_by_it(client: FlaskClient) -> None:
     click = {"points": [{"customdata": [7, 0.1, 0.1]}]}
     changed = f"{ids.KNOWLEDGE}.clickData"
     found = followed(client, changed, **{changed: click, f"{ids.REPORT_URL}.search": "?unit=2"})
-    assert Selection.parse(found[ids.REPORT_URL]["search"]) == Selection(unit="7", colour="unit")
+    assert Selection.parse(found[ids.REPORT_URL]["search"]) == Selection(unit="7", color="unit")
     # The next click on the same unit is news again.
     assert found[ids.KNOWLEDGE]["clickData"] is None
 

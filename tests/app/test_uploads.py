@@ -96,7 +96,7 @@ def test_orientation_is_applied_and_said() -> None:
         (encoded(image=Image.fromarray(PIXELS).convert("P")), "P to RGB"),
         (encoded(image=Image.fromarray(PIXELS).convert("L")), "L to RGB"),
         (encoded("JPEG", Image.fromarray(PIXELS).convert("CMYK")), "CMYK to RGB"),
-        (encoded(image=Image.new("I;16", (40, 30), 65_535)), "16-bit grey to 8-bit RGB"),
+        (encoded(image=Image.new("I;16", (40, 30), 65_535)), "16-bit gray to 8-bit RGB"),
         (frames("WEBP"), "first of several frames"),
         (frames("PNG"), "first of several frames"),
     ],

@@ -131,8 +131,8 @@ def test_what_is_said_of_it_follows_from_the_numbers(
     assert one.above_reals == pytest.approx((logits[labels == 0] < 0.5).mean())
     units = uploads.dropped_units(run, DETECTORS[0], found)
     reals = weighed.activations[DETECTORS[0]][labels == 0].astype(float)
-    centre = np.median(reals, axis=0)
-    expected = (np.arange(12) - centre) / (1.4826 * np.median(abs(reals - centre), axis=0))
+    center = np.median(reals, axis=0)
+    expected = (np.arange(12) - center) / (1.4826 * np.median(abs(reals - center), axis=0))
     assert units.layer == LAYER
     for row in units.rows:
         assert row.deviations == pytest.approx(expected[int(row.name)], rel=1e-4)

@@ -23,15 +23,15 @@ def disc(side: int = 128, radius: float = 30.0, height: int | None = None) -> np
     return np.asarray(np.hypot(rows, columns) < radius)
 
 
-def picture(grey: np.ndarray, inside: np.ndarray | None = None) -> Picture:
-    """Make a picture of grey levels or colours."""
-    pixels = np.rint(np.clip(grey, 0, 255)).astype(np.uint8)
+def picture(gray: np.ndarray, inside: np.ndarray | None = None) -> Picture:
+    """Make a picture of gray levels or colors."""
+    pixels = np.rint(np.clip(gray, 0, 255)).astype(np.uint8)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     return Picture(pixels, disc(pixels.shape[1], 30, pixels.shape[0]) if inside is None else inside)
 
 
-def coloured_noise(slope: float, shape: tuple[int, int] = (128, 128), seed: int = 0) -> np.ndarray:
+def colored_noise(slope: float, shape: tuple[int, int] = (128, 128), seed: int = 0) -> np.ndarray:
     """Noise whose power falls as frequency to the −slope, of deviation 40 around 128."""
     rng = np.random.default_rng(seed)
     radius = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.fftfreq(shape[1])[None])

@@ -1,4 +1,4 @@
-"""On the lab, whose truth is known: each planted artefact is seen by what is meant for it."""
+"""On the lab, whose truth is known: each planted artifact is seen by what is meant for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SEED = 11
 MEANT = {
     "resampling": "fine_detail",
     "lowpass": "fine_detail",
-    "colour": "colour_mismatch",
+    "color": "color_mismatch",
     "transfer": "contrast",
     "smoothing": "lower_detail",
     "checkerboard": "grid_period_4",
@@ -31,7 +31,7 @@ MEANT = {
     "warp": "fine_detail",
 }
 ALONE = [
-    (name, artefact) for name in DATASETS for artefact in FORGERIES[name].doses if artefact in MEANT
+    (name, artifact) for name in DATASETS for artifact in FORGERIES[name].doses if artifact in MEANT
 ]
 
 
@@ -40,36 +40,36 @@ def report(data: Dataset, **options: int) -> xr.Dataset:
     return artifact_report(found, **{"n_resamples": 50, **options}, show=False).data
 
 
-def alone(root: Path, name: str, artefact: str, people: int) -> xr.Dataset:
-    dose = FORGERIES[name].doses[artefact]
-    data = lab_images(root, name, {artefact: 0.9 * dose}, people=people, seed=SEED, frames=(0, 2))
+def alone(root: Path, name: str, artifact: str, people: int) -> xr.Dataset:
+    dose = FORGERIES[name].doses[artifact]
+    data = lab_images(root, name, {artifact: 0.9 * dose}, people=people, seed=SEED, frames=(0, 2))
     return report(data).isel(dataset=0)
 
 
 @pytest.mark.parametrize(
-    ("name", "artefact"), [("faceswap", "seam"), ("neuraltextures", "checkerboard")]
+    ("name", "artifact"), [("faceswap", "seam"), ("neuraltextures", "checkerboard")]
 )
-def test_two_artefacts_alone_on_few_people(tmp_path: Path, name: str, artefact: str) -> None:
-    found = alone(tmp_path, name, artefact, people=8)
-    own = found.sel(measurement=MEANT[artefact])
+def test_two_artifacts_alone_on_few_people(tmp_path: Path, name: str, artifact: str) -> None:
+    found = alone(tmp_path, name, artifact, people=8)
+    own = found.sel(measurement=MEANT[artifact])
     assert int(own["rank"]) == 1
     assert (own["q"] < 0.05).all()
     assert set(found["region"].values.ravel()) == {"forgery mask; reals by the mask of their pair"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "artefact"), ALONE)
-def test_each_artefact_alone_is_seen_first_by_what_is_meant_for_it(
-    tmp_path: Path, name: str, artefact: str
+@pytest.mark.parametrize(("name", "artifact"), ALONE)
+def test_each_artifact_alone_is_seen_first_by_what_is_meant_for_it(
+    tmp_path: Path, name: str, artifact: str
 ) -> None:
-    own = alone(tmp_path, name, artefact, people=16).sel(measurement=MEANT[artefact])
+    own = alone(tmp_path, name, artifact, people=16).sel(measurement=MEANT[artifact])
     assert int(own["rank"]) == 1
-    if (name, artefact) != ("celebdf", "colour"):  # a quarter of a dose: too little for 16 people
+    if (name, artifact) != ("celebdf", "color"):  # a quarter of a dose: too little for 16 people
         assert (own["q"] < 0.05).all()
 
 
 @pytest.mark.slow
-def test_the_shared_artefact_is_found_in_all_six_with_everything_on(tmp_path: Path) -> None:
+def test_the_shared_artifact_is_found_in_all_six_with_everything_on(tmp_path: Path) -> None:
     parts = [
         lab_images(tmp_path / name, name, None, people=12, seed=SEED, frames=(0, 2))
         for name in DATASETS

@@ -19,7 +19,7 @@ from probe.artifacts.edges import profiles
 from probe.artifacts.picture import central_ellipse
 from probe.artifacts.residuals import KERNEL, immerkaer, srm_residual
 from probe.artifacts.spectra import FREQUENCIES, azimuthal_power
-from tests.artifacts.making import coloured_noise, disc, picture
+from tests.artifacts.making import colored_noise, disc, picture
 
 Y, X = np.mgrid[:128, :128]
 
@@ -32,9 +32,9 @@ def noise(sigma: float, seed: int = 0, side: int = 128) -> np.ndarray:
     return 128 + np.random.default_rng(seed).normal(0, sigma, (side, side))
 
 
-def saved(grey: np.ndarray, quality: int) -> np.ndarray:
+def saved(gray: np.ndarray, quality: int) -> np.ndarray:
     buffer = io.BytesIO()
-    Image.fromarray(np.rint(np.clip(grey, 0, 255)).astype(np.uint8)).save(
+    Image.fromarray(np.rint(np.clip(gray, 0, 255)).astype(np.uint8)).save(
         buffer, "JPEG", quality=quality
     )
     return np.asarray(Image.open(buffer), dtype=float)
@@ -49,23 +49,23 @@ def test_each_says_what_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("slope", [1.0, 2.0, 3.0])
 def test_slope_of_noise_with_a_known_slope(slope: float) -> None:
-    found = [value("spectral_slope", picture(coloured_noise(slope, seed=s))) for s in range(4)]
+    found = [value("spectral_slope", picture(colored_noise(slope, seed=s))) for s in range(4)]
     assert np.mean(found) == pytest.approx(-slope, abs=0.15)
 
 
 def test_spectra_of_other_sizes_stand_at_the_same_frequencies() -> None:
     for shape in ((96, 160), (256, 256)):
-        power = azimuthal_power(picture(coloured_noise(2, shape), np.zeros(shape, bool)))
+        power = azimuthal_power(picture(colored_noise(2, shape), np.zeros(shape, bool)))
         fit = np.polyfit(np.log10(FREQUENCIES[8:]), power[8:], 1)[0]
         assert fit == pytest.approx(-2, abs=0.2)
-    small = azimuthal_power(picture(coloured_noise(2, (40, 40)), np.zeros((40, 40), bool)))
+    small = azimuthal_power(picture(colored_noise(2, (40, 40)), np.zeros((40, 40), bool)))
     assert np.isfinite(small).all()
 
 
 def test_azimuthal_power_is_the_mean_over_rings() -> None:
-    one = picture(coloured_noise(1, seed=3))
+    one = picture(colored_noise(1, seed=3))
     window = np.outer(np.hanning(130)[1:-1], np.hanning(130)[1:-1])
-    spectrum = np.abs(np.fft.fft2((one.grey - one.grey.mean()) * window)) ** 2 / np.sum(window**2)
+    spectrum = np.abs(np.fft.fft2((one.gray - one.gray.mean()) * window)) ** 2 / np.sum(window**2)
     radius = np.hypot(np.fft.fftfreq(128)[:, None], np.fft.fftfreq(128)[None])
     for ring in (3, 20, 50):
         near = np.abs(radius - FREQUENCIES[ring]) < 1 / 256
@@ -104,7 +104,7 @@ def test_srm_predicts_what_is_cubic_and_keeps_noise() -> None:
     flat = cv2.filter2D(curve, -1, KERNEL)[4:-4, 4:-4]
     assert np.abs(flat).max() < 1e-3
     one = picture(noise(9))
-    slow = ndimage.correlate(one.grey, KERNEL, mode="mirror")
+    slow = ndimage.correlate(one.gray, KERNEL, mode="mirror")
     assert np.allclose(srm_residual(one), slow, atol=1e-2)
     gain = np.sqrt(np.sum(KERNEL**2))
     assert value("srm_energy", one) == pytest.approx(np.log10(9 * gain), abs=0.02)
@@ -119,22 +119,22 @@ def test_srm_tails_of_gaussian_and_of_spiky_residuals() -> None:
 
 @pytest.mark.parametrize("shift", [0, 1])
 def test_npr_is_zero_after_nearest_upsampling(shift: int) -> None:
-    grey = noise(30).repeat(2, axis=0).repeat(2, axis=1)[shift : shift + 128, shift : shift + 128]
-    assert value("npr", picture(grey)) == pytest.approx(0, abs=1e-5)
+    gray = noise(30).repeat(2, axis=0).repeat(2, axis=1)[shift : shift + 128, shift : shift + 128]
+    assert value("npr", picture(gray)) == pytest.approx(0, abs=1e-5)
     assert value("npr", picture(noise(30))) > 20
 
 
 def test_npr_of_stripes() -> None:
-    # Of the three neighbours of a cell's first pixel two lie on the other stripe.
+    # Of the three neighbors of a cell's first pixel two lie on the other stripe.
     assert value("npr", picture(100 + 30.0 * (X % 2))) == pytest.approx(20, rel=1e-4)
 
 
 def test_npr_ratio_sees_where_pixels_were_doubled() -> None:
-    grey = noise(30)
-    doubled = grey[::2, ::2].repeat(2, axis=0).repeat(2, axis=1)
-    mixed = picture(np.where(ndimage.binary_dilation(disc(), iterations=2), doubled, grey))
+    gray = noise(30)
+    doubled = gray[::2, ::2].repeat(2, axis=0).repeat(2, axis=1)
+    mixed = picture(np.where(ndimage.binary_dilation(disc(), iterations=2), doubled, gray))
     assert value("npr_ratio", mixed) < -3
-    assert value("npr_ratio", picture(grey)) == pytest.approx(0, abs=0.05)
+    assert value("npr_ratio", picture(gray)) == pytest.approx(0, abs=0.05)
 
 
 @pytest.mark.parametrize("sigma", [5.0, 15.0])
@@ -162,14 +162,14 @@ def test_ratios_inside_against_outside() -> None:
 
 def test_sharpness_is_the_variance_of_the_laplacian() -> None:
     one = picture(noise(12))
-    slow = ndimage.laplace(one.grey, mode="mirror")
+    slow = ndimage.laplace(one.gray, mode="mirror")
     assert value("sharpness", one) == pytest.approx(np.log10(np.mean(slow**2)), abs=1e-3)
 
 
 def test_contrast_is_deviation_over_mean() -> None:
     for spread, mean in ((10, 100), (20, 80)):
-        grey = mean + spread * np.where((X // 3 + Y // 3) % 2, 1.0, -1.0)
-        assert value("contrast", picture(grey)) == pytest.approx(np.log10(spread / mean), abs=0.01)
+        gray = mean + spread * np.where((X // 3 + Y // 3) % 2, 1.0, -1.0)
+        assert value("contrast", picture(gray)) == pytest.approx(np.log10(spread / mean), abs=0.01)
 
 
 def test_blockiness_of_known_steps() -> None:
@@ -178,17 +178,17 @@ def test_blockiness_of_known_steps() -> None:
     # Steps of 4 at borders and 0.5, or 0 and 1 after rounding, within; none down the columns.
     assert value("blockiness", stairs) == pytest.approx(np.log10(4 / 0.5), abs=0.02)
     assert abs(value("blockiness", picture(noise(20)))) < 0.02
-    assert value("blockiness", picture(saved(coloured_noise(2), 30))) > 0.1
+    assert value("blockiness", picture(saved(colored_noise(2), 30))) > 0.1
 
 
 @pytest.mark.parametrize("quality", [55, 65, 75, 85, 90, 95])
 def test_quality_is_read_off_pixels(quality: int) -> None:
-    grey = saved(coloured_noise(1.5, seed=quality), quality)
-    assert value("jpeg_quality", picture(grey)) == pytest.approx(quality, abs=1)
+    gray = saved(colored_noise(1.5, seed=quality), quality)
+    assert value("jpeg_quality", picture(gray)) == pytest.approx(quality, abs=1)
 
 
 def test_quality_without_compression_and_by_tables() -> None:
-    one = picture(coloured_noise(1.5))
+    one = picture(colored_noise(1.5))
     assert value("jpeg_quality", one) == 100
     assert MEASUREMENTS["jpeg_quality"](Picture(one.pixels, one.inside, 83.0)) == 83
     assert np.isnan(estimated_quality(one, np.zeros((128, 128), bool)))
@@ -197,7 +197,7 @@ def test_quality_without_compression_and_by_tables() -> None:
 def test_ghost_of_a_pasted_region() -> None:
     inside = np.zeros((128, 128), bool)
     inside[32:96, 32:96] = True
-    plain = coloured_noise(1.5)
+    plain = colored_noise(1.5)
     pasted = picture(np.where(inside, saved(plain, 60), plain), inside)
     inner, outer = (ghost_curve(pasted, where) for where in (inside, ~inside))
     assert QUALITIES[np.argmin(inner)] == 60 and inner.min() < 0.3 and outer.min() > 0.8
@@ -233,25 +233,25 @@ def test_a_step_is_no_line() -> None:
     assert step == pytest.approx(np.log(1.25) / 2, abs=0.02)
 
 
-def test_colour_mismatch_of_a_known_cast() -> None:
+def test_color_mismatch_of_a_known_cast() -> None:
     one = np.full((128, 128, 3), 120.0)
     one[disc(), 0] *= np.exp(0.2)
-    assert value("colour_mismatch", picture(one)) == pytest.approx(0.2, abs=0.01)
+    assert value("color_mismatch", picture(one)) == pytest.approx(0.2, abs=0.01)
     brighter = np.where(disc()[..., None], 150.0, 120.0) * np.ones(3)
-    assert value("colour_mismatch", picture(brighter)) == pytest.approx(0, abs=1e-6)
+    assert value("color_mismatch", picture(brighter)) == pytest.approx(0, abs=1e-6)
 
 
-def test_colour_of_hair_and_background_does_not_count() -> None:
+def test_color_of_hair_and_background_does_not_count() -> None:
     one = np.full((128, 128, 3), 120.0)
     one[:50][~disc()[:50]] = (40, 30, 90)
-    assert value("colour_mismatch", picture(one)) == pytest.approx(0, abs=1e-6)
+    assert value("color_mismatch", picture(one)) == pytest.approx(0, abs=1e-6)
 
 
 def test_fine_detail_falls_with_blur_and_not_with_contrast() -> None:
-    grey = coloured_noise(1)
-    plain = value("fine_detail", picture(grey))
-    assert value("fine_detail", picture(128 + (grey - 128) / 2)) == pytest.approx(plain, abs=0.02)
-    blurred = [value("fine_detail", picture(cv2.GaussianBlur(grey, (0, 0), s))) for s in (0.6, 1)]
+    gray = colored_noise(1)
+    plain = value("fine_detail", picture(gray))
+    assert value("fine_detail", picture(128 + (gray - 128) / 2)) == pytest.approx(plain, abs=0.02)
+    blurred = [value("fine_detail", picture(cv2.GaussianBlur(gray, (0, 0), s))) for s in (0.6, 1)]
     assert plain - 0.2 > blurred[0] > blurred[1] + 0.2
 
 
@@ -264,19 +264,19 @@ def test_a_grid_is_no_fine_detail(period: int) -> None:
 
 
 def test_lower_detail_compares_halves() -> None:
-    grey = coloured_noise(1)
-    soft = cv2.GaussianBlur(grey, (0, 0), 1.5)
-    assert abs(value("lower_detail", picture(grey))) < 0.05
-    assert value("lower_detail", picture(np.where(Y > 63, soft, grey))) < -0.3
-    assert value("lower_detail", picture(np.where(Y <= 63, soft, grey))) > 0.3
+    gray = colored_noise(1)
+    soft = cv2.GaussianBlur(gray, (0, 0), 1.5)
+    assert abs(value("lower_detail", picture(gray))) < 0.05
+    assert value("lower_detail", picture(np.where(Y > 63, soft, gray))) < -0.3
+    assert value("lower_detail", picture(np.where(Y <= 63, soft, gray))) > 0.3
 
 
 def test_rim_detail_sees_a_blurred_rim_alone() -> None:
-    grey = coloured_noise(1)
-    soft = cv2.GaussianBlur(grey, (0, 0), 1.5)
-    depth = picture(grey).depth
-    assert abs(value("rim_detail", picture(grey))) < 0.05
-    assert value("rim_detail", picture(np.where((depth > -1) & (depth < 9), soft, grey))) < -0.2
+    gray = colored_noise(1)
+    soft = cv2.GaussianBlur(gray, (0, 0), 1.5)
+    depth = picture(gray).depth
+    assert abs(value("rim_detail", picture(gray))) < 0.05
+    assert value("rim_detail", picture(np.where((depth > -1) & (depth < 9), soft, gray))) < -0.2
     assert abs(value("rim_detail", picture(soft))) < 0.1
 
 
@@ -291,7 +291,7 @@ def test_overshoot_of_sharpened_edges() -> None:
 
 def test_without_a_region_only_whole_image_measurements_stand() -> None:
     for inside in (np.zeros((128, 128), bool), np.ones((128, 128), bool)):
-        found = measure_picture(picture(coloured_noise(1), inside))
+        found = measure_picture(picture(colored_noise(1), inside))
         assert {n for n in found if np.isnan(found[n])} == {
             n for n in MEASUREMENTS if MEASUREMENTS[n].needs
         }
@@ -299,7 +299,7 @@ def test_without_a_region_only_whole_image_measurements_stand() -> None:
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 16), (24, 40), (201, 300)])
 def test_images_of_any_size_are_measured_without_a_warning(shape: tuple[int, int]) -> None:
-    one = picture(coloured_noise(1.5, shape), disc(shape[1], shape[1] / 4, shape[0]))
+    one = picture(colored_noise(1.5, shape), disc(shape[1], shape[1] / 4, shape[0]))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = measure_picture(one)
@@ -331,7 +331,7 @@ MIRRORED = [
         "seam_line",
         "seam_gradient",
         "noise_level",
-        "colour_mismatch",
+        "color_mismatch",
     )
 ]
 
@@ -339,7 +339,7 @@ MIRRORED = [
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from([64, 96, 128]))
 def test_a_mirrored_picture_measures_the_same(seed: int, side: int) -> None:
-    one = picture(coloured_noise(1.5, (side, side), seed), disc(side, side / 4))
+    one = picture(colored_noise(1.5, (side, side), seed), disc(side, side / 4))
     other = Picture(np.ascontiguousarray(one.pixels[:, ::-1]), one.inside[:, ::-1])
     for name in MIRRORED:
         # Windows and blocks of even sides mirror onto themselves.

@@ -23,7 +23,7 @@ from probe.artifacts import (
 from probe.artifacts.regions import ELLIPSE, MASKS
 from probe.datasets import Dataset, Samples
 from probe.errors import DatasetError, ImageError, StoreError, UnknownNameError
-from tests.artifacts.making import coloured_noise, disc
+from tests.artifacts.making import colored_noise, disc
 
 
 def written(
@@ -35,10 +35,10 @@ def written(
         side = sizes[i % len(sizes)]
         for label in (0, 1):
             name = f"{i}-{label}"
-            grey = coloured_noise(1.5, (side, side), 10 * i + label).astype(np.uint8)
+            gray = colored_noise(1.5, (side, side), 10 * i + label).astype(np.uint8)
             root.mkdir(exist_ok=True)
             options = {"quality": 70 + 5 * i} if suffix == "jpg" else {}
-            Image.fromarray(grey).convert("RGB").save(root / f"{name}.{suffix}", **options)
+            Image.fromarray(gray).convert("RGB").save(root / f"{name}.{suffix}", **options)
             Image.fromarray(disc(side, side / 5).astype(np.uint8) * 255).save(root / f"m{i}.png")
             rows.append(
                 {
@@ -200,9 +200,9 @@ def test_tables_are_what_they_were_after_a_round_trip(tmp_path: Path) -> None:
     xr.testing.assert_equal(opened.data.drop_encoding(), report.data.drop_encoding())
     from_disk = artifact_report(again, **options)  # type: ignore[arg-type]
     same(from_disk.to_dataframe(), report.to_dataframe(), check_dtype=False)
-    with pytest.raises(StoreError, match="holds no artefact report"):
+    with pytest.raises(StoreError, match="holds no artifact report"):
         ArtifactReport.open(tmp_path / "measurements.zarr")
-    with pytest.raises(StoreError, match="holds no artefact measurements"):
+    with pytest.raises(StoreError, match="holds no artifact measurements"):
         ArtifactMeasurements.open(tmp_path / "report.zarr")
 
 

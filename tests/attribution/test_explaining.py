@@ -166,7 +166,7 @@ def test_maps_round_trip(
         arrays["by_channel"] = rng.normal(size=(n, 3, side, side)).astype(np.float32)
     coords = {"sample": [f"größe/{i}" for i in range(n)]}
     attrs = {"maps": MAPS, "method": "m", "signed": True, "options": "{}", "notes": "", "seed": 3}
-    made = AttributionMap(explaining._labelled(arrays, coords, attrs))
+    made = AttributionMap(explaining._labeled(arrays, coords, attrs))
     place = tmp_path_factory.mktemp("maps")
     made.save(place / "m.zarr")
     back = AttributionMap.open(place / "m.zarr")

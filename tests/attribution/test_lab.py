@@ -20,7 +20,7 @@ DRAWS = 19
 def test_maps_find_the_forged_area_of_deepfakes_after_training_only(tmp_path: Path) -> None:
     """Mask AUROC above .8 for a trained detector; random weights lie around .5.
 
-    One detector of random weights has places of its own, so that the interval of a randomised
+    One detector of random weights has places of its own, so that the interval of a randomized
     model is one over draws of weights: it has to hold .5, and to lie below the trained detector.
     """
     counts = {"train": 400, "val": 104, "test": 40}
@@ -43,10 +43,10 @@ def test_maps_find_the_forged_area_of_deepfakes_after_training_only(tmp_path: Pa
     at = found.data.sel(check="mask_auroc", dataset="all")
     best = at.sel({"method": "feature_ablation"})
     assert float(best["value"]) > 0.8 and float(best["low"]) > 0.5
-    assert float(best["randomised_low"]) < 0.5 < float(best["randomised_high"])
-    assert float(best["value"]) > float(best["randomised_high"])
+    assert float(best["randomized_low"]) < 0.5 < float(best["randomized_high"])
+    assert float(best["value"]) > float(best["randomized_high"])
     for method in METHODS:
-        assert abs(float(at["randomised"].sel({"method": method})) - 0.5) < 0.12
+        assert abs(float(at["randomized"].sel({"method": method})) - 0.5) < 0.12
 
 
 def test_a_detector_that_reads_inside_the_mask_alone_is_seen_there(tmp_path: Path) -> None:
@@ -61,8 +61,8 @@ def test_a_detector_that_reads_inside_the_mask_alone_is_seen_there(tmp_path: Pat
             self.kernel = torch.nn.Parameter(torch.tensor([[0.0, -1, 0], [-1, 4, -1], [0, -1, 0]]))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            grey = x.mean(dim=1, keepdim=True)
-            high = torch.nn.functional.conv2d(grey, self.kernel[None, None], padding=1)
+            gray = x.mean(dim=1, keepdim=True)
+            high = torch.nn.functional.conv2d(gray, self.kernel[None, None], padding=1)
             return high[:, 0, 8:20, 10:24].square().sum(dim=(1, 2))
 
     from probe.attribution import attribute

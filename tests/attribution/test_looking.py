@@ -278,8 +278,8 @@ def test_figures_show_what_there_is(faces: None, tmp_path: Path) -> None:
     for name, draw in figures.items():
         first = save_figure(draw(), tmp_path / f"{name}.png", dpi=100)
         again = save_figure(draw(), tmp_path / f"{name}-again.png", dpi=100)
-        grey = np.asarray(Image.open(first).convert("L"))
-        assert min(grey.shape) > 150 and grey.std() > 5
+        gray = np.asarray(Image.open(first).convert("L"))
+        assert min(gray.shape) > 150 and gray.std() > 5
         assert first.read_bytes() == again.read_bytes()
 
 

@@ -213,7 +213,7 @@ def test_parts_taken_away_are_captums(meso: Detector) -> None:
 
 
 def test_lrp_is_captums() -> None:
-    """On a network that captum's LRP takes as it is: no normalisation, no LeakyReLU."""
+    """On a network that captum's LRP takes as it is: no normalization, no LeakyReLU."""
     torch.manual_seed(0)
     net = torch.nn.Sequential(
         torch.nn.Conv2d(3, 4, 3, padding=1, bias=False),

@@ -30,7 +30,7 @@ def small_lab(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return make(where, datasets=names, counts={"test": 24}, seed=3, workers=1)
 
 
-def centre(labels: np.ndarray, code: int) -> np.ndarray:
+def center(labels: np.ndarray, code: int) -> np.ndarray:
     """Centroid (x, y) of a region."""
     return np.argwhere(labels == code).mean(axis=0)[::-1] + 0.5
 
@@ -48,7 +48,7 @@ def test_lab_regions_lie_where_landmarks_are_found(small_lab: Dataset) -> None:
         assert found is not None
         wanted = {"mouth": np.mean(corners, axis=0), "nose": tip, "eyes": (left + right) / 2}
         for name, point in wanted.items():
-            away[name].append(centre(found, BY_DRAWING.index(name)) - point)
+            away[name].append(center(found, BY_DRAWING.index(name)) - point)
     for name, shifts in away.items():
         # The nose's middle lies above its tip, the lips' middle below their corners.
         dx, dy = np.mean(shifts, axis=0)
@@ -58,7 +58,7 @@ def test_lab_regions_lie_where_landmarks_are_found(small_lab: Dataset) -> None:
 def test_all_of_the_picture_is_one_region_each(small_lab: Dataset) -> None:
     found = face_regions(small_lab).find(1, 128, 128)
     assert found is not None and set(np.unique(found)) <= set(range(len(BY_DRAWING)))
-    heights = {name: centre(found, code)[1] for code, name in enumerate(BY_DRAWING[:-1])}
+    heights = {name: center(found, code)[1] for code, name in enumerate(BY_DRAWING[:-1])}
     order = ["hair", "forehead", "brows", "eyes", "nose", "mouth", "neck"]
     assert sorted(order, key=heights.__getitem__) == order
     assert heights["nose"] < heights["chin"] < heights["neck"]
@@ -159,7 +159,7 @@ def test_landmark_regions_by_hand() -> None:
         }.items()
     }
     assert at == {name: BY_LANDMARKS.index(name) for name in at}
-    np.testing.assert_allclose(centre(found, BY_LANDMARKS.index("eyes")), [64, 50], atol=0.6)
+    np.testing.assert_allclose(center(found, BY_LANDMARKS.index("eyes")), [64, 50], atol=0.6)
     assert landmark_regions(np.ones((5, 2)), 128, 128) is None
 
 

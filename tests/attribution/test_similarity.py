@@ -57,13 +57,13 @@ def test_corrected_is_the_equation_on_one_scale() -> None:
 
 
 def authors_by_hand(one: np.ndarray, other: np.ndarray, sign: float) -> float:
-    """Colour two maps by the printed JET of OpenCV, and take SSIM channel by channel."""
+    """Color two maps by the printed JET of OpenCV, and take SSIM channel by channel."""
     table = cv2.applyColorMap(np.arange(256, dtype=np.uint8)[:, None], cv2.COLORMAP_JET)[:, 0]
     pictures = []
     for values in (one, other):
         values = np.maximum(sign * values.astype(np.float64), 0)
-        grey = 255 * (values - values.min()) / (values.max() - values.min())
-        pictures.append(table[np.floor(grey).astype(int)].astype(np.float64))
+        gray = 255 * (values - values.min()) / (values.max() - values.min())
+        pictures.append(table[np.floor(gray).astype(int)].astype(np.float64))
     out = []
     for a, b in zip(*(np.moveaxis(p, 2, 0) for p in pictures), strict=True):
         windows = [np.lib.stride_tricks.sliding_window_view(p, (7, 7)) for p in (a, b)]
@@ -97,9 +97,9 @@ def test_whose_jet_it_is_hardly_matters() -> None:
     maps = {"a": maps_of(a), "b": maps_of(b)}
     found = map_similarity(maps, mode="authors", class_zero="fake", **QUICK).data
     for k, pair in enumerate(zip(a, b, strict=True)):
-        grey = [np.maximum(one, 0) for one in pair]
-        coloured = [jet[(255 * (g - g.min()) / np.ptp(g)).astype(np.uint8)] for g in grey]
-        other = structural_similarity(*coloured, channel_axis=-1, data_range=255)
+        gray = [np.maximum(one, 0) for one in pair]
+        colored = [jet[(255 * (g - g.min()) / np.ptp(g)).astype(np.uint8)] for g in gray]
+        other = structural_similarity(*colored, channel_axis=-1, data_range=255)
         assert float(found["similarity"][k, 0]) == pytest.approx(other, abs=0.02)
 
 
@@ -215,7 +215,7 @@ def test_order_unit_and_pair_do_not_matter(seed: int, unit: float, mode: str) ->
     first = map_similarity({"a": maps_of(a), "b": maps_of(b), "c": maps_of(c)}, mode=mode, **QUICK)
     scaled = {"c": maps_of(unit * c), "b": maps_of(unit * b), "a": maps_of(unit * a)}
     again = map_similarity(scaled, mode=mode, **QUICK)
-    tolerance = 1e-4 if mode == "corrected" else 2e-2  # grey levels may round the other way
+    tolerance = 1e-4 if mode == "corrected" else 2e-2  # gray levels may round the other way
     for data, other in ((first.data, again.data),):
         assert (np.abs(data["similarity"]) <= 1 + 1e-9).all()
         np.testing.assert_allclose(

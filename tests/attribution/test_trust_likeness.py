@@ -80,13 +80,13 @@ def test_constant_and_infinite_maps() -> None:
         assert np.isfinite(found[0]) and np.isnan(found[1])
 
 
-def test_edges_are_sobel_of_grey() -> None:
+def test_edges_are_sobel_of_gray() -> None:
     x = images(3, 6)
     kernel = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
     for image, found in zip(x, edge_maps(x), strict=True):
-        grey = 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
-        across = ndimage.correlate(grey, kernel, mode="reflect")
-        down = ndimage.correlate(grey, kernel.T, mode="reflect")
+        gray = 0.299 * image[0] + 0.587 * image[1] + 0.114 * image[2]
+        across = ndimage.correlate(gray, kernel, mode="reflect")
+        down = ndimage.correlate(gray, kernel.T, mode="reflect")
         np.testing.assert_allclose(found, np.sqrt(across**2 + down**2), rtol=1e-4)
 
 

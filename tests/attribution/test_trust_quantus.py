@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from probe.attribution.trust.likeness import spearman
 from probe.attribution.trust.masks import mask_auroc, mask_iou, mask_mass, pointing
 from probe.attribution.trust.noise import sensitivity
-from probe.attribution.trust.randomising import efficient_mprt
+from probe.attribution.trust.randomizing import efficient_mprt
 from probe.attribution.trust.replacing import fill_images, pixel_ranks, replacement_curves
 from tests.attribution.trusting import SIZE, Small, detector, images, input_x_gradient
 
@@ -21,7 +21,7 @@ quantus = pytest.importorskip("quantus")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-QUIET = {"disable_warnings": True, "normalise": False}
+QUIET = {"disable_warnings": True, "normalize": False}
 FAKE = np.ones(4, dtype=int)
 
 
@@ -45,8 +45,8 @@ def masked() -> tuple[np.ndarray, np.ndarray]:
     return rng.random((4, SIZE, SIZE)), masks
 
 
-def localised(metric: Any, maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Run a localisation metric on given maps."""
+def localized(metric: Any, maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Run a localization metric on given maps."""
     found = metric(
         model=TwoWay().eval(),
         x_batch=images(4),
@@ -61,7 +61,7 @@ def localised(metric: Any, maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def test_pointing_without_ties_is_quantus() -> None:
     maps, masks = masked()
     maps[1, 2, 3] = 2
-    want = localised(quantus.PointingGame(**QUIET), maps, masks)
+    want = localized(quantus.PointingGame(**QUIET), maps, masks)
     np.testing.assert_array_equal(pointing(maps, masks), want)
     assert 0 < want.sum() < 4
 
@@ -70,39 +70,39 @@ def test_pointing_with_ties_quantus_counts_any_of_them_as_a_hit() -> None:
     _, masks = masked()
     flat = np.full(masks.shape, 0.5)
     flat[:, 7, 0] = 0
-    assert localised(quantus.PointingGame(**QUIET), flat, masks).tolist() == [1, 1, 1, 1]
+    assert localized(quantus.PointingGame(**QUIET), flat, masks).tolist() == [1, 1, 1, 1]
     assert pointing(flat, masks).max() < 0.2
 
 
 def test_mass_of_maps_without_negative_values_is_quantus() -> None:
     maps, masks = masked()
-    want = localised(quantus.RelevanceMassAccuracy(**QUIET), maps, masks)
+    want = localized(quantus.RelevanceMassAccuracy(**QUIET), maps, masks)
     np.testing.assert_allclose(mask_mass(maps, masks), want)
 
 
 def test_mass_of_signed_maps_quantus_lets_negative_values_cancel() -> None:
     maps, masks = masked()
     signed = maps - 0.5
-    found = localised(quantus.RelevanceMassAccuracy(**QUIET), signed, masks)
+    found = localized(quantus.RelevanceMassAccuracy(**QUIET), signed, masks)
     assert (found < 0).any() or (found > 1).any()
-    want = localised(quantus.RelevanceMassAccuracy(**QUIET), np.maximum(signed, 0), masks)
+    want = localized(quantus.RelevanceMassAccuracy(**QUIET), np.maximum(signed, 0), masks)
     np.testing.assert_allclose(mask_mass(signed, masks), want)
 
 
 def test_iou_follows_from_rank_accuracy_and_top_k() -> None:
     maps, masks = masked()
-    rank = localised(quantus.RelevanceRankAccuracy(**QUIET), maps, masks)
+    rank = localized(quantus.RelevanceRankAccuracy(**QUIET), maps, masks)
     np.testing.assert_allclose(mask_iou(maps, masks), rank / (2 - rank))
     for row in range(4):
         size = int(masks[row].sum())
-        top = localised(quantus.TopKIntersection(k=size, **QUIET), maps, masks)[row]
+        top = localized(quantus.TopKIntersection(k=size, **QUIET), maps, masks)[row]
         assert top == pytest.approx(rank[row])
 
 
 def test_auroc_is_quantus_ties_too() -> None:
     maps, masks = masked()
     for values in (maps, np.round(maps * 3)):
-        want = localised(quantus.AUC(**QUIET), values, masks)
+        want = localized(quantus.AUC(**QUIET), values, masks)
         np.testing.assert_allclose(mask_auroc(values, masks), want)
 
 

@@ -14,11 +14,11 @@ from probe.attribution.explaining import attribute
 from probe.attribution.maps import AttributionMap
 from probe.attribution.trust import CHECKS, PSEUDO_METHODS, TrustReport, reporting
 from probe.attribution.trust.masks import fit_mask, mask_auroc, mask_mass
-from probe.attribution.trust.randomising import random_detector
+from probe.attribution.trust.randomizing import random_detector
 from probe.attribution.trust.references import edge_maps
 from probe.attribution.trust.replacing import deletion
 from probe.attribution.trust.reporting import trust_report
-from probe.attribution.trust.summarising import Bootstrap, _p
+from probe.attribution.trust.summarizing import Bootstrap, _p
 from probe.datasets.dataset import Dataset
 from probe.datasets.subset import draw
 from probe.detectors import load_detector
@@ -146,16 +146,16 @@ def test_mask_checks_are_repeated_on_detectors_of_random_weights(
         for seed in range(2)
     ]
     cell = at(found, "input_x_gradient", "mask_auroc")
-    assert float(cell["randomised"]) == pytest.approx(np.mean(values), abs=1e-6)
-    assert float(cell["randomised_low"]) == pytest.approx(min(values), abs=1e-6)
-    assert float(cell["randomised_high"]) == pytest.approx(max(values), abs=1e-6)
+    assert float(cell["randomized"]) == pytest.approx(np.mean(values), abs=1e-6)
+    assert float(cell["randomized_low"]) == pytest.approx(min(values), abs=1e-6)
+    assert float(cell["randomized_high"]) == pytest.approx(max(values), abs=1e-6)
     # The stub does not look at weights: random ones do as well.
     same = at(found, "gradcam", "pointing")
-    assert float(same["randomised_low"]) == float(same["randomised_high"]) == float(same["value"])
+    assert float(same["randomized_low"]) == float(same["randomized_high"]) == float(same["value"])
     assert np.isfinite(same["gain"].sel(reference="shifted"))
-    assert np.isnan(at(found, "edges", "pointing")["randomised"])
+    assert np.isnan(at(found, "edges", "pointing")["randomized"])
     none = trust_report(one, data, ["gradcam"], checks=["pointing"], **{**FAST, "n_random": 0})
-    assert none.data["randomised"].isnull().all()
+    assert none.data["randomized"].isnull().all()
 
 
 def test_completeness_is_a_ratio_of_sums(stubs: None, data: Dataset) -> None:
@@ -182,7 +182,7 @@ def test_what_refuses_has_its_reason_and_the_others_go_on(stubs: None, data: Dat
     assert "a reference" not in text
 
 
-def test_a_randomised_detector_that_is_refused_costs_only_its_checks(
+def test_a_randomized_detector_that_is_refused_costs_only_its_checks(
     monkeypatch: pytest.MonkeyPatch, data: Dataset
 ) -> None:
     one = detector(Small(), SIZE)
@@ -196,7 +196,7 @@ def test_a_randomised_detector_that_is_refused_costs_only_its_checks(
     found = trust_report(one, data, ["gradcam"], **FAST)
     for check in CHECKS:
         cell = at(found, "gradcam", check)
-        refused = CHECKS[check].group == "randomisation"
+        refused = CHECKS[check].group == "randomization"
         assert (str(cell["reason"].values) == "Not this one.") == refused
         assert np.isnan(cell["value"]) == (refused or check == "completeness")
 
@@ -301,7 +301,7 @@ def test_real_methods_on_a_real_detector(data: Dataset, tmp_path: Path, capsys: 
 
 
 def test_fakes_are_checked_against_their_own_reals(data: Dataset) -> None:
-    """Within batches, on randomised detectors too, each fake keeps its own real image."""
+    """Within batches, on randomized detectors too, each fake keeps its own real image."""
     table = data.samples.table.copy()
     table["pair"] = [
         f"{s[:-1]}{1 - label}" for s, label in zip(table["sample"], table["label"], strict=True)
@@ -319,7 +319,7 @@ def test_fakes_are_checked_against_their_own_reals(data: Dataset) -> None:
     masks = np.stack([fit_mask(fakes.mask(i), 64, 64) for i in range(len(fakes))])
     mass = mask_mass(by_hand.values, masks).mean()
     assert float(at(found, "deeplift", "mask_mass")["value"]) == pytest.approx(mass, abs=1e-6)
-    assert np.isfinite(at(found, "deeplift", "mask_mass")["randomised"])
+    assert np.isfinite(at(found, "deeplift", "mask_mass")["randomized"])
     with pytest.raises(ProbeError, match="are real"):
         trust_report(one, paired, ["deeplift"], options=options, **FAST)
 

@@ -31,7 +31,7 @@ class Linear(nn.Module):
 
 
 class Small(nn.Module):
-    """Two convolutions, a normalisation and a head, defined in another order than they run."""
+    """Two convolutions, a normalization and a head, defined in another order than they run."""
 
     def __init__(self, seed: int = 0) -> None:
         super().__init__()

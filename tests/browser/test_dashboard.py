@@ -14,7 +14,7 @@ from tests.browser.conftest import Watch
 
 pytestmark = pytest.mark.browser
 
-#: Colour of legends.
+#: Color of legends.
 INK = {"light": LIGHT.muted, "dark": DARK.muted}
 
 
@@ -103,12 +103,12 @@ def test_from_the_matrix_to_the_images_of_a_unit(
 
 
 def assert_drawn_for(page: Page, scheme: str, names: int = 6) -> None:
-    """Wait until the legends of all figures, of so many names or more, have the scheme's colour."""
+    """Wait until the legends of all figures, of so many names or more, have the scheme's color."""
     red, green, blue = (int(INK[scheme][i : i + 2], 16) for i in (1, 3, 5))
     page.wait_for_function(
-        """([colour, least]) => {
+        """([color, least]) => {
           const names = [...document.querySelectorAll('.js-plotly-plot .legendtext')];
-          return names.length >= least && names.every(n => getComputedStyle(n).fill === colour);
+          return names.length >= least && names.every(n => getComputedStyle(n).fill === color);
         }""",
         arg=[f"rgb({red}, {green}, {blue})", names],
         timeout=15_000,

@@ -56,7 +56,7 @@ def test_every_page_loads_alone_and_is_accessible(
     assert watch.hosts == {"127.0.0.1"}
 
 
-def test_from_a_poor_score_to_the_artefact_in_four_clicks(
+def test_from_a_poor_score_to_the_artifact_in_four_clicks(
     demo: str, browser: Browser, tmp_path: Path
 ) -> None:
     watch = Watch()
@@ -81,7 +81,7 @@ def test_from_a_poor_score_to_the_artefact_in_four_clicks(
     images.first.wait_for()
     assert images.count() >= 8
 
-    # Three: the artefact that it looks at.
+    # Three: the artifact that it looks at.
     onward.click()
     page.wait_for_url(re.compile("/artifacts"))
     page.locator("#artifacts-unit-doses .main-svg").first.wait_for()

@@ -72,8 +72,8 @@ def test_from_a_point_to_its_image_and_back_by_a_link(
     page.get_by_text("UMAP", exact=True).click()
     page.wait_for_url(re.compile("embedding=umap"))
     page.get_by_text("UMAP of leaky", exact=False).wait_for()
-    page.locator("#separability-colour").get_by_text("Method", exact=True).click()
-    page.wait_for_url(re.compile("colour=method"))
+    page.locator("#separability-color").get_by_text("Method", exact=True).click()
+    page.wait_for_url(re.compile("color=method"))
     page.locator("#separability-picture .legendtext", has_text="beta").wait_for()
 
     click_on(page, points(page, "separability-picture").nth(20))
@@ -86,9 +86,9 @@ def test_from_a_point_to_its_image_and_back_by_a_link(
     panel = page.locator("#separability-picked-image").inner_text()
     assert "P(fake)" in panel and "Dataset" in panel
 
-    # A unit of the scatter colours the picture, and its value stands under the image.
+    # A unit of the scatter colors the picture, and its value stands under the image.
     click_on(page, points(page, "separability-knowledge").nth(1))
-    page.wait_for_url(re.compile("colour=unit"))
+    page.wait_for_url(re.compile("color=unit"))
     unit = re.findall(r"unit=(\d+)", page.url)[0]
     page.locator("#separability-picked-image").get_by_text(f"Unit {unit}").wait_for()
     panel = page.locator("#separability-picked-image").inner_text()
@@ -111,7 +111,7 @@ def test_a_layer_is_chosen_by_hand_or_by_its_point_and_back_undoes_it(
     address: str, browser: Browser
 ) -> None:
     watch = Watch()
-    page = open_page(browser.new_context(), watch, f"{address}/separability?unit=3&colour=unit")
+    page = open_page(browser.new_context(), watch, f"{address}/separability?unit=3&color=unit")
     choose(page, "separability-layer", LAYERS[0])
     page.wait_for_url(re.compile(f"layer={LAYERS[0]}"))
     assert "unit=3" not in page.url
@@ -151,15 +151,15 @@ def test_artifacts_from_a_dataset_to_the_dose_of_a_unit(
     click_on(page, page.locator("#artifacts-responses .heatmaplayer image").first)
     page.wait_for_url(re.compile(r"unit=\d+"))
     unit = re.findall(r"unit=(\d+)", page.url)[0]
-    choose(page, "artifacts-artefact", "blending")
-    page.wait_for_url(re.compile("artefact=blending"))
+    choose(page, "artifacts-artifact", "blending")
+    page.wait_for_url(re.compile("artifact=blending"))
     page.locator("#artifacts-unit-doses").get_by_text(f"change of unit {unit}").wait_for()
 
     other = open_page(browser.new_context(), watch, page.url)
     other.locator("#artifacts-unit-doses").get_by_text(f"change of unit {unit}").wait_for()
     other.locator("#artifacts-unit-doses").get_by_text("dose of blending").wait_for()
     assert other.locator("#artifacts-dataset").input_value() == "beta"
-    assert other.locator("#artifacts-artefact").input_value() == "blending"
+    assert other.locator("#artifacts-artifact").input_value() == "blending"
     assert other.locator("#artifacts-unit").input_value() == unit
 
     text = saved(page, "artifact-effects", tmp_path / "effects.csv")
@@ -168,7 +168,7 @@ def test_artifacts_from_a_dataset_to_the_dose_of_a_unit(
     # A detector that was not dosed says so, in place of empty figures.
     choose(page, "artifacts-detector", DETECTORS[1])
     page.get_by_text("No doses were turned", exact=True).wait_for()
-    assert page.locator("#artifacts-artefact").is_disabled()
+    assert page.locator("#artifacts-artifact").is_disabled()
     assert watch.complaints == [] and watch.hosts == {"127.0.0.1"}
 
 
@@ -186,9 +186,9 @@ def test_nothing_jumps_while_it_loads(address: str, browser: Browser, path: str)
         ("/separability?layer=leeky", "Did you mean 'leaky'"),
         ("/separability?detector=meso5/base", "Did you mean 'meso4/base'"),
         ("/separability?sample=0", "not in this run"),
-        ("/separability?colour=unit&unit=99", "is not in this table"),
+        ("/separability?color=unit&unit=99", "is not in this table"),
         ("/artifacts?dataset=alpa", "Did you mean 'alpha'"),
-        ("/artifacts?artefact=blendin", "Did you mean 'blending'"),
+        ("/artifacts?artifact=blendin", "Did you mean 'blending'"),
         ("/artifacts?unit=99", "is not in this table"),
     ],
 )

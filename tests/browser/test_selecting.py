@@ -65,7 +65,7 @@ def test_a_lasso_leads_to_images_and_units_and_a_link_to_all_of_it(
     assert units.count() == 12
     assert page.get_by_text("no p-value would mean anything").is_visible()
 
-    # A unit of the table colours the picture, by keyboard too, and the selection stays.
+    # A unit of the table colors the picture, by keyboard too, and the selection stays.
     units.nth(2).focus()
     page.keyboard.press("Enter")
     unit = units.nth(2).inner_text()

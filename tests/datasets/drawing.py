@@ -26,10 +26,10 @@ def draw_face(
     image = np.full((height, width, 3), (90, 105, 120), np.uint8)
     skin, dark = (205, 160, 135), (160, 124, 105)
 
-    def blob(dx: float, dy: float, rx: float, ry: float, colour: tuple[int, int, int]) -> None:
-        centre = round(x + dx * radius), round(y + dy * radius)
+    def blob(dx: float, dy: float, rx: float, ry: float, color: tuple[int, int, int]) -> None:
+        center = round(x + dx * radius), round(y + dy * radius)
         axes = max(1, round(rx * radius)), max(1, round(ry * radius))
-        cv2.ellipse(image, centre, axes, 0, 0, 360, colour, -1, cv2.LINE_AA)
+        cv2.ellipse(image, center, axes, 0, 0, 360, color, -1, cv2.LINE_AA)
 
     if radius:
         blob(0, 2.6, 2.0, 1.3, (50, 60, 90))

@@ -82,7 +82,7 @@ def test_a_list_that_is_no_text(root: Path) -> None:
     (root / TESTING_LIST).write_bytes(b"\xff\xfe1")
     with pytest.raises(DatasetError, match=r"cannot be read .*Restore the official list"):
         CELEBDF_V2.inventory(root)
-    assert CELEBDF_V2.recognise(root) is not None
+    assert CELEBDF_V2.recognize(root) is not None
 
 
 def test_without_a_list_no_split_is_known(root: Path) -> None:
@@ -104,21 +104,21 @@ def test_the_length_of_the_list_decides_the_version(tmp_path: Path) -> None:
     misnamed = tmp_path / "celeb_v1"
     misnamed.mkdir()
     root = celebdf_v2(misnamed)
-    assert CELEBDF_V1.recognise(root) is None
-    assert "518 lines" in (CELEBDF_V2.recognise(root) or "")
+    assert CELEBDF_V1.recognize(root) is None
+    assert "518 lines" in (CELEBDF_V2.recognize(root) or "")
     assert any("as that of v2; v1 was read" in one for one in CELEBDF_V1.inventory(root).notes)
 
 
 @pytest.mark.parametrize("name", ["celeb-v1", "CelebDF_V1", "Celeb-DF (v1)"])
 def test_then_its_name_does(root: Path, name: str) -> None:
     other = root.rename(root.with_name(name))
-    assert CELEBDF_V2.recognise(other) is None
-    assert "its name says v1" in (CELEBDF_V1.recognise(other) or "")
+    assert CELEBDF_V2.recognize(other) is None
+    assert "its name says v1" in (CELEBDF_V1.recognize(other) or "")
 
 
 def test_else_both_claim_it(root: Path) -> None:
     other = root.rename(root.with_name("celeb"))
-    reasons = {CELEBDF_V1.recognise(other), CELEBDF_V2.recognise(other)}
+    reasons = {CELEBDF_V1.recognize(other), CELEBDF_V2.recognize(other)}
     assert reasons == {
         "it holds Celeb-real and Youtube-real, which fits celebdf-v1 and celebdf-v2 alike"
     }

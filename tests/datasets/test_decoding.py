@@ -36,7 +36,7 @@ def test_sixteen_bits_become_eight() -> None:
     found = decode(encoded(levels), "a.png")
     np.testing.assert_array_equal(found.pixels[..., 0], np.round(levels / 257))
     assert (found.pixels[..., 0] == found.pixels[..., 2]).all()
-    assert found.conversions == ("16-bit grey to 8-bit RGB",)
+    assert found.conversions == ("16-bit gray to 8-bit RGB",)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,7 @@ def test_the_same_from_the_file_and_from_each_folder(tmp_path: Path) -> None:
         assert read(root / place).videos == whole
     one = read(root / "preprocessing/dataset_json/FF-DF.json").videos
     assert one == tuple(video for video in whole if video.dataset != "celebdf")
-    assert DEEPFAKEBENCH.recognise(root / "preprocessing/dataset_json/FF-DF.json")
+    assert DEEPFAKEBENCH.recognize(root / "preprocessing/dataset_json/FF-DF.json")
 
 
 def test_a_video_in_several_splits_is_taken_once(tmp_path: Path) -> None:
@@ -305,7 +305,7 @@ def test_odd_places_in_a_list(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"a": {"b.mp4": {"label": "FAKE"}}}', "\0"])
 def test_other_json_is_not_a_list(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
-    assert DEEPFAKEBENCH.recognise(tmp_path) is None
+    assert DEEPFAKEBENCH.recognize(tmp_path) is None
     with pytest.raises(DatasetError, match=r"is no DeepfakeBench list, and none is in it"):
         read(tmp_path)
 

@@ -73,10 +73,10 @@ def test_landmarks_and_masks_are_no_images(tmp_path: Path) -> None:
 )
 def test_names_are_known_however_they_are_written(tmp_path: Path, name: str) -> None:
     touch(tmp_path, f"{name}/ff/0.png")
-    assert DF40.recognise(tmp_path) == f"it holds {name}/ff, a method of DF40"
+    assert DF40.recognize(tmp_path) == f"it holds {name}/ff, a method of DF40"
 
 
 def test_other_names_are_not_it(tmp_path: Path) -> None:
     touch(tmp_path, "mine/fake/0.png", "simswap/other/0.png")
-    assert DF40.recognise(tmp_path) is None
+    assert DF40.recognize(tmp_path) is None
     assert len(METHODS) >= 40

@@ -95,7 +95,7 @@ def test_one_part_alone_and_a_part_in_a_folder_of_its_name(tmp_path: Path) -> No
         tmp_path / "dfdc_train_part_00/dfdc_train_part_0",
     ):
         assert list(videos(root)) == ["a"]
-        assert DFDC.recognise(root)
+        assert DFDC.recognize(root)
 
 
 def test_one_name_in_two_parts_is_taken_once(tmp_path: Path) -> None:

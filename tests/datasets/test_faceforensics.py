@@ -50,7 +50,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_video_is_labelled(root: Path) -> None:
+def test_every_video_is_labeled(root: Path) -> None:
     found = {one.key: one for one in read_faceforensics(root, "c23").videos}
     assert list(found) == [
         "youtube/000",
@@ -170,4 +170,4 @@ def test_dfd_alone_leaves_the_rest_out(root: Path) -> None:
     assert {one.dataset for one in found.videos} == {"actors", "dfd"}
     assert found.left_out["original_sequences/youtube/"] == NO_PART
     assert found.reals == {"dfd": "actors"}
-    assert DFD.recognise(root) is None and FACEFORENSICS.recognise(root)
+    assert DFD.recognize(root) is None and FACEFORENSICS.recognize(root)

@@ -56,11 +56,11 @@ def test_folders_say_dataset_split_and_class(
     assert (one.dataset, one.split, one.label) == expected
 
 
-def test_both_classes_are_needed_to_be_recognised(tmp_path: Path) -> None:
+def test_both_classes_are_needed_to_be_recognized(tmp_path: Path) -> None:
     touch(tmp_path, "manipulated_sequences/Deepfakes/c23/videos/000_003.mp4")
-    assert FOLDER.recognise(tmp_path) is None
+    assert FOLDER.recognize(tmp_path) is None
     touch(tmp_path, "b/test/Real/0.png")
-    assert FOLDER.recognise(tmp_path) == "it holds b/test/Real and manipulated_sequences/Deepfakes"
+    assert FOLDER.recognize(tmp_path) == "it holds b/test/Real and manipulated_sequences/Deepfakes"
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_nothing_that_can_be_taken(tmp_path: Path) -> None:
     touch(tmp_path, "a/0.png")
     with pytest.raises(DatasetError, match=r"no images or videos in folders named real or fake"):
         read(tmp_path)
-    assert FOLDER.recognise(tmp_path) is None
+    assert FOLDER.recognize(tmp_path) is None
 
 
 @given(st.text(alphabet="ab_-. 019", max_size=12), st.text(alphabet="0123456789", max_size=12))

@@ -53,7 +53,7 @@ MAKERS: dict[str, Callable[[], bytes]] = {
     "jpeg.png": lambda: encoded("JPEG"),
     "onepixel.png": lambda: tiny(1, 1),
     "line.png": lambda: tiny(200, 1),
-    "grey.png": lambda: of(Image.fromarray(FACE).convert("L")),
+    "gray.png": lambda: of(Image.fromarray(FACE).convert("L")),
     "deep.png": lambda: of(Image.fromarray(FACE[..., 0].astype(np.uint16) * 257)),
     "cmyk.jpg": lambda: of(Image.fromarray(FACE).convert("CMYK"), "JPEG"),
     "alpha.png": lambda: of(Image.fromarray(FACE).convert("RGBA")),
@@ -98,12 +98,12 @@ def test_odd_images_are_each_accounted_for(tmp_path: Path) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(make())
     report = ingest("folder", root, tmp_path / "out", workers=1)
-    good = {"jpeg", "grey", "deep", "cmyk", "alpha", "turned"}
+    good = {"jpeg", "gray", "deep", "cmyk", "alpha", "turned"}
     taken = {Path(p).stem.split("_")[1] for p in open_dataset(report.out).samples.table["path"]}
     assert taken == good and report.written == 2 * len(good)
     assert len(report.incomplete) == 2 * (len(MAKERS) - len(good))
     assert set(report.conversions()) == {
-        "16-bit grey to 8-bit RGB",
+        "16-bit gray to 8-bit RGB",
         "CMYK to RGB",
         "L to RGB",
         "alpha dropped",
@@ -225,7 +225,7 @@ def test_lists_of_nonsense(
     for layout in LAYOUTS:
         for place in (root, root / name):
             try:
-                LAYOUTS[layout].recognise(place)
+                LAYOUTS[layout].recognize(place)
                 LAYOUTS[layout].inventory(place)
             except DatasetError as error:
                 assert len(str(error)) > 20

@@ -68,7 +68,7 @@ def test_every_crop_is_the_square_it_says(tree: Path, done: IngestReport) -> Non
 
 
 def test_masks_are_cut_by_the_same_square(done: IngestReport) -> None:
-    """The drawn disc is centred on the head, so its crop is centred, wherever the head was."""
+    """The drawn disc is centered on the head, so its crop is centered, wherever the head was."""
     data = open_dataset(f"{done.out}:deepfakes")
     fakes, reals = data.select(label=1), data.select(label=0)
     for i in range(len(fakes)):
@@ -95,7 +95,7 @@ def test_the_card_states_the_crop_rule(done: IngestReport) -> None:
     assert card["layout"] == "faceforensics" and card["compression"] == "c23"
     assert card["crop"]["margin"] == 1.3 and card["crop"]["score_threshold"] == 0.6
     assert "1.3" not in card["crop"]["rule"] and "moved inside" in card["crop"]["rule"]
-    assert card["licence"].startswith("FaceForensics++ terms") and card["simulated"] is False
+    assert card["license"].startswith("FaceForensics++ terms") and card["simulated"] is False
     assert card["reals"] == {"deepfakes": "youtube", "face2face": "youtube"}
     assert {"av", "opencv-python-headless", "deepfake-probe"} <= set(card["versions"])
 

@@ -94,7 +94,7 @@ def test_odd_images_are_taken_converted_and_counted(crops: Path, tmp_path: Path)
     (crops / "test/fake/odd4_0.png").touch()
     report = ingest("folder", crops, tmp_path / "out", workers=1)
     assert report.conversions() == {
-        "16-bit grey to 8-bit RGB": 1,
+        "16-bit gray to 8-bit RGB": 1,
         "CMYK to RGB": 1,
         "alpha dropped": 1,
     }

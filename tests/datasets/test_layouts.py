@@ -12,7 +12,7 @@ import pytest
 from probe.datasets import ingest, open_dataset
 from probe.datasets.layouts import LAYOUTS, Inventory, LayoutOptions
 from probe.datasets.media import ImageFiles, Media, TarImages, VideoFile
-from probe.datasets.recognising import recognise
+from probe.datasets.recognizing import recognize
 from probe.errors import DatasetError, UnknownNameError
 from probe.schema import SPLITS
 from tests.datasets.trees import TREES
@@ -62,10 +62,10 @@ def test_every_layout_has_a_tree() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_recognised_and_as_nothing_else(name: str, trees: dict[str, Path]) -> None:
-    found, why = recognise(trees[name])
+def test_it_is_recognized_and_as_nothing_else(name: str, trees: dict[str, Path]) -> None:
+    found, why = recognize(trees[name])
     assert found == name and why
-    claims = {one for one in NAMES if LAYOUTS[one].recognise(trees[name])}
+    claims = {one for one in NAMES if LAYOUTS[one].recognize(trees[name])}
     generic = {one for one in NAMES if LAYOUTS[one].generic}
     assert claims - generic == {name} - generic
 
@@ -81,7 +81,7 @@ def test_its_inventory_is_sound(name: str, trees: dict[str, Path]) -> None:
     assert all(video.original == "" or video.original in keys for video in found.videos)
     datasets = {video.dataset for video in found.videos}
     assert {*found.reals.keys(), *found.reals.values()} <= datasets
-    assert found.label_convention and found.split_rule and found.licence
+    assert found.label_convention and found.split_rule and found.license
     assert LAYOUTS[name].title and LAYOUTS[name].shape
     assert all(file.is_file() for video in found.videos for file in files_of(video.media))
     assert not any(str(trees[name]) in one for one in (*found.notes, *found.left_out))
@@ -100,7 +100,7 @@ def test_it_is_ingested_and_opened(
     before = {file: file.stat().st_mtime_ns for file in trees[name].rglob("*")}
     report = ingest("auto", trees[name], tmp_path / "out", frames=2, size=64, workers=1)
     data = open_dataset(tmp_path / "out")
-    assert report.written == len(data) > 0 and f"Recognised as {name}: " in report.notes[0]
+    assert report.written == len(data) > 0 and f"Recognized as {name}: " in report.notes[0]
     assert data.card["layout"] == name and data.card["crop"]["rule"]
     found = {one.key: one for one in LAYOUTS[name].inventory(trees[name]).videos}
     for row in data.samples.table.itertuples():
@@ -239,8 +239,8 @@ def test_a_folder_of_another_kind_is_refused(name: str, tmp_path: Path) -> None:
         LAYOUTS[name].inventory(tmp_path)
     with pytest.raises(DatasetError, match=r"is missing\. Give one with"):
         LAYOUTS[name].inventory(tmp_path / "nowhere")
-    assert LAYOUTS[name].recognise(tmp_path) is None
-    assert LAYOUTS[name].recognise(tmp_path / "holiday.txt") is None
+    assert LAYOUTS[name].recognize(tmp_path) is None
+    assert LAYOUTS[name].recognize(tmp_path / "holiday.txt") is None
 
 
 def test_unknown_layouts_get_the_nearest() -> None:

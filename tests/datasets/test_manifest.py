@@ -154,7 +154,7 @@ def test_the_option_image_root_and_a_table_given_itself(tmp_path: Path) -> None:
     found = read(table, image_root=images)
     assert found.videos[0].media == ImageFiles((images / "a.png",))
     assert not found.left_out
-    assert MANIFEST.recognise(table) == "it is a table, any name.csv"
+    assert MANIFEST.recognize(table) == "it is a table, any name.csv"
 
 
 @pytest.mark.parametrize(
@@ -210,10 +210,10 @@ def test_bad_tables(tmp_path: Path) -> None:
         read(tmp_path / "manifest.parquet")
     with pytest.raises(DatasetError, match=r"holds manifest.csv, manifest.parquet; a manifest is"):
         read(tmp_path)
-    assert MANIFEST.recognise(tmp_path) is None
+    assert MANIFEST.recognize(tmp_path) is None
 
 
 def test_a_native_dataset_is_not_claimed(tmp_path: Path) -> None:
     for name in ("samples.parquet", "dataset.json", "samples.csv"):
         (tmp_path / name).touch()
-    assert MANIFEST.recognise(tmp_path) is None
+    assert MANIFEST.recognize(tmp_path) is None

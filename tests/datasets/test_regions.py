@@ -20,7 +20,7 @@ boxes = st.builds(
 
 
 @given(face=boxes, margin=st.floats(1, 3), width=st.integers(8, 60), height=st.integers(8, 60))
-def test_crops_lie_inside_and_centred_where_they_can(
+def test_crops_lie_inside_and_centered_where_they_can(
     face: Face, margin: float, width: int, height: int
 ) -> None:
     square = crop_square(face, margin, width, height)
@@ -28,11 +28,11 @@ def test_crops_lie_inside_and_centred_where_they_can(
     assert square.x + square.side <= width and square.y + square.side <= height
     wanted = margin * max(face.width, face.height)
     assert square.side == min(width, height) or square.side == pytest.approx(wanted, abs=0.51)
-    centre = face.x + face.width / 2
-    if square.side < min(width, height) and wanted / 2 + 1 < centre < width - wanted / 2 - 1:
+    center = face.x + face.width / 2
+    if square.side < min(width, height) and wanted / 2 + 1 < center < width - wanted / 2 - 1:
         # Rounded twice: the side to whole pixels, then the edge.
-        assert square.x + square.side / 2 == pytest.approx(centre, abs=0.51)
-    elif centre < 0:
+        assert square.x + square.side / 2 == pytest.approx(center, abs=0.51)
+    elif center < 0:
         assert square.x == 0
 
 

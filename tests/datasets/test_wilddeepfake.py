@@ -123,6 +123,6 @@ def test_folders_that_are_not_there_are_noted(tmp_path: Path) -> None:
 def test_unpacked_archives_are_not_it(tmp_path: Path) -> None:
     (tmp_path / "fake_train/7/fake/0").mkdir(parents=True)
     (tmp_path / "fake_train/7/fake/0/0.png").touch()
-    assert WILDDEEPFAKE.recognise(tmp_path) is None
+    assert WILDDEEPFAKE.recognize(tmp_path) is None
     with pytest.raises(DatasetError, match=r"none of real_train, .* holds an archive"):
         WILDDEEPFAKE.inventory(tmp_path)

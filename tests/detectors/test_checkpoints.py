@@ -37,7 +37,7 @@ def test_keras_weights_score_fake(name: str, tmp_path: Path) -> None:
     expected = [-keras_real_logit(name, weights, image) for image in images]
     require_close(found, expected)
     assert detector.name == f"{name}/Some_DF" and detector.spec.origin == "keras"
-    assert detector.spec.licence == "Apache-2.0" and detector.spec.input_size == 256
+    assert detector.spec.license == "Apache-2.0" and detector.spec.input_size == 256
 
 
 def test_a_whole_keras_model_is_read_too(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_deepfakebench_meso(name: str, tmp_path: Path) -> None:
     images = torch.rand(3, 3, 256, 256, generator=torch.Generator().manual_seed(5))
     expected = meso_fake_logit(name, state, images).numpy()
     require_close(detector.logits(images), expected)
-    assert detector.spec.origin == "deepfakebench" and "CC BY-NC" in detector.spec.licence
+    assert detector.spec.origin == "deepfakebench" and "CC BY-NC" in detector.spec.license
 
 
 @pytest.mark.parametrize("head", ["last_linear", "last_linear.1"])

@@ -1,4 +1,4 @@
-"""Planted detectors: truth against plain reruns, and against doses of the lab's artefacts."""
+"""Planted detectors: truth against plain reruns, and against doses of the lab's artifacts."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_the_bank_is_filters_energies_and_logs() -> None:
 
 def test_each_filter_sees_what_it_is_named_for() -> None:
     kernels = FilterBank().filters.weight.detach().numpy().sum(axis=1)
-    # Bands of luminance below the coarsest know no mean; chroma filters know no grey at all.
+    # Bands of luminance below the coarsest know no mean; chroma filters know no gray at all.
     np.testing.assert_allclose(kernels[:4].sum(axis=(1, 2)), 0, atol=1e-6)
     np.testing.assert_allclose(kernels[9:], 0, atol=1e-6)
     y, x = np.mgrid[:32, :32]
@@ -220,7 +220,7 @@ def test_seeds_decide() -> None:
     assert one.spec.name == "planted" and one.spec.options["units"] == 32
 
 
-def test_universal_units_respond_to_the_shared_artefact_alone(population: Population) -> None:
+def test_universal_units_respond_to_the_shared_artifact_alone(population: Population) -> None:
     planted = plant(population, units=64, effect=1.5, seed=0)
     kind = planted.truth["kind"].to_numpy()
     weights = np.sign(planted.truth["weight"].to_numpy())
@@ -229,7 +229,7 @@ def test_universal_units_respond_to_the_shared_artefact_alone(population: Popula
         rises = []
         for video in range(4):
             clip = Clip(name, "test", video, 12, SIZE)
-            off = {artefact: 0.0 for artefact, dose in clip.doses.items() if dose}
+            off = {artifact: 0.0 for artifact, dose in clip.doses.items() if dose}
             shots = [clip.frame(0, off | {"resampling": dose}).fake for dose in (0.0, 1.0)]
             images = np.stack(shots).transpose(0, 3, 1, 2).astype(np.float32) / 255
             with torch.inference_mode():

@@ -39,8 +39,8 @@ def test_pictures_keep_groups_apart_and_say_how_well(found: Embeddings) -> None:
     for method in METHODS:
         one = data.sel({"layer": "fc", "method": method})
         places = one["position"].values
-        centres = np.stack([places[group == g].mean(axis=0) for g in range(3)])
-        nearest = np.linalg.norm(places[:, None] - centres, axis=2).argmin(axis=1)
+        centers = np.stack([places[group == g].mean(axis=0) for g in range(3)])
+        nearest = np.linalg.norm(places[:, None] - centers, axis=2).argmin(axis=1)
         # Projected samples too.
         assert (nearest == group).mean() > 0.95, method
         assert 0.85 < one["trustworthiness"] <= 1 and 0.2 < one["preservation"] <= 1
@@ -65,7 +65,7 @@ def test_a_random_picture_is_not_to_be_trusted(store) -> None:
     assert preservation(values, values, 15) == 1
 
 
-def test_preservation_is_the_share_of_common_neighbours() -> None:
+def test_preservation_is_the_share_of_common_neighbors() -> None:
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(30, 5)), rng.normal(size=(30, 2))
     shares = []

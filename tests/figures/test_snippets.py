@@ -42,7 +42,7 @@ def test_a_caption_says_what_is_drawn() -> None:
         "positive pushes the target up",
         "one scale per map, its end beneath",
         "99.5th percentile of magnitudes",
-        "none is normalised",
+        "none is normalized",
         "borders of forgery masks",
     ):
         assert wanted in text

@@ -1,4 +1,4 @@
-"""Figures of units and layers: the numbers that they show, and how they print in grey."""
+"""Figures of units and layers: the numbers that they show, and how they print in gray."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from probe.figures.colours import luminance
+from probe.figures.colors import luminance
 from probe.figures.layers import depth_figure, likeness_figure
 from probe.figures.units import (
     strongest_units,
@@ -19,7 +19,7 @@ from probe.figures.units import (
     units_heatmap,
 )
 from probe.schema import DATASETS
-from tests.figures.test_greyscale_findings import (
+from tests.figures.test_grayscale_findings import (
     bounded,
     check_legends,
     check_text,
@@ -83,7 +83,7 @@ def alike() -> xr.Dataset:
 
 def response() -> Figure:
     data = responses().data
-    dims = ("artefact", "unit", "dataset", "dose")
+    dims = ("artifact", "unit", "dataset", "dose")
     values = np.broadcast_to(data["logit_response"].values[:, None], (2, 3, N, 3)).copy()
     values[0, :, 0] = np.nan
     found = {"unit_response": (dims, values)}
@@ -105,7 +105,7 @@ CELLS: dict[str, Callable[[], Figure]] = {
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_what_is_named_looks_unlike_all_else_without_colour(name: str) -> None:
+def test_what_is_named_looks_unlike_all_else_without_color(name: str) -> None:
     assert check_legends(LINES[name]()) >= 3
 
 
@@ -113,8 +113,8 @@ def test_what_is_named_looks_unlike_all_else_without_colour(name: str) -> None:
 def test_more_is_lighter_and_text_stands_out_from_it(name: str) -> None:
     figure = CELLS[name]()
     for image in maps_in(figure):
-        grey = luminance(image.to_rgba(np.linspace(*image.get_clim(), 101)))
-        assert (np.diff(grey) > 0).all()
+        gray = luminance(image.to_rgba(np.linspace(*image.get_clim(), 101)))
+        assert (np.diff(gray) > 0).all()
     assert check_text(figure) >= 9
 
 
@@ -153,7 +153,7 @@ def test_a_unit_shows_its_direction_and_what_the_list_takes() -> None:
     assert found == {"<": set(effects[::2]), ">": set(effects[1::2])}
 
 
-def test_an_artefact_that_a_dataset_lacks_has_no_line_there() -> None:
+def test_an_artifact_that_a_dataset_lacks_has_no_line_there() -> None:
     figure = response()
     handles, labels = figure.axes[0].get_legend_handles_labels()
     assert labels == NAMES[1:]

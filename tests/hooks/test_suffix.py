@@ -131,7 +131,7 @@ def test_the_closed_form_costs_one_multiply_add() -> None:
     assert program.cost.network > 1e6 and "1 multiply-adds" in program.explain()
 
 
-class Centred(nn.Module):
+class Centered(nn.Module):
     """Subtracts the mean of the batch: rows depend on each other."""
 
     def __init__(self) -> None:
@@ -146,7 +146,7 @@ class Centred(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "layer", "reason"),
     [
-        (Centred, "conv", "the rows of a batch depend on each other behind it"),
+        (Centered, "conv", "the rows of a batch depend on each other behind it"),
         (toys.Gated, "stage.before", "stage.gate could not be traced"),
         (toys.Sized, "conv", "sizes of the batch are used behind it"),
         (toys.Batched, "conv", "a BatchNorm behind it has no running statistics"),
@@ -166,7 +166,7 @@ def test_a_rerun_says_why(kind: type[nn.Module], layer: str, reason: str) -> Non
 
 
 class Flattened(nn.Module):
-    """Normalises every position by itself; names `inplace` by its place only."""
+    """Normalizes every position by itself; names `inplace` by its place only."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -222,7 +222,7 @@ class Sized(nn.Module):
 
 
 class Batched(nn.Module):
-    """Normalises by the statistics of the batch."""
+    """Normalizes by the statistics of the batch."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -253,7 +253,7 @@ def test_the_plain_rerun_gives_the_same(detector: Detector, seed: int) -> None:
     np.testing.assert_allclose(*sums, **CLOSE)
 
 
-def test_what_is_recognised_is_said() -> None:
+def test_what_is_recognized_is_said() -> None:
     torch.manual_seed(0)
     detector = detector_of(Net(["depthwise", "norm", "relu", "conv", "gelu"], "deep", True), SIZE)
     program = compile_suffix(detector, "tap")

@@ -141,7 +141,7 @@ def test_every_claim_has_its_verdict_for_every_detector(run: RunFolder, page: Pa
         assert claim.paper in words and claim.summary().partition(". ")[2] in words
         for line in claim.rule:
             assert " ".join(line.split()) in words
-        for one in claim.judgements:
+        for one in claim.judgments:
             assert one.sentence[1:] in words
     start = {0: "AUROC at home", 1: "Share that is specific", 2: "Universal units"}
     for i, claim in enumerate(judge_claims(run)):

@@ -35,11 +35,11 @@ SMALL = {"size": SIZE, "workers": 1}
 
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, DosedImages]:
-    """Six videos of two datasets, with either choice of the other artefacts."""
+    """Six videos of two datasets, with either choice of the other artifacts."""
     return {
         others: render_doses(
             ["deepfakes", "face2face"],
-            ["resampling", "colour", "expression"],
+            ["resampling", "color", "expression"],
             (0, 0.5, 1),
             others=others,
             videos=6,
@@ -55,25 +55,25 @@ def test_images_are_the_frames_of_the_lab(rendered: dict[str, DosedImages], othe
     assert len(images) == images.table["image"].max() + 1
     for row in images.table.iloc[:: 1 if others == "none" else 7].itertuples():
         clip = Clip(row.dataset, "test", row.video, POOL, SIZE)
-        if row.artefact:
+        if row.artifact:
             base = dict.fromkeys(FORGERIES[row.dataset].doses, 0.0) if others == "none" else {}
-            expected = clip.frame(row.frame, {**base, row.artefact: row.dose}).fake
+            expected = clip.frame(row.frame, {**base, row.artifact: row.dose}).fake
         else:
             expected = clip.frame(row.frame).real
         np.testing.assert_array_equal(images.images[row.image], expected)
 
 
-def test_every_artefact_is_rendered_where_it_is_had(rendered: dict[str, DosedImages]) -> None:
+def test_every_artifact_is_rendered_where_it_is_had(rendered: dict[str, DosedImages]) -> None:
     table = rendered["none"].table
-    pairs = table[["dataset", "artefact"]].drop_duplicates().itertuples(index=False)
+    pairs = table[["dataset", "artifact"]].drop_duplicates().itertuples(index=False)
     assert {(d, a) for d, a in pairs if a} == {
         ("deepfakes", "resampling"),
-        ("deepfakes", "colour"),
+        ("deepfakes", "color"),
         ("face2face", "resampling"),
         ("face2face", "expression"),
     }
     zero = table[table["dose"] == 0].groupby(["dataset", "video"])["image"].nunique()
-    # With all else at nought, dose 0 of every artefact is one image: the real frame, to the bit.
+    # With all else at nought, dose 0 of every artifact is one image: the real frame, to the bit.
     assert (zero == 2).all()
     images = rendered["none"].images
     for _, rows in table[table["dose"] == 0].groupby(["dataset", "video"]):
@@ -87,13 +87,13 @@ def test_workers_render_the_same(rendered: dict[str, DosedImages]) -> None:
         same = one.table[
             (one.table["dataset"] == row.dataset)
             & (one.table["video"] == row.video)
-            & (one.table["artefact"] == row.artefact)
+            & (one.table["artifact"] == row.artifact)
             & (one.table["dose"] == row.dose)
         ].iloc[0]
         np.testing.assert_array_equal(again.images[row.image], one.images[same["image"]])
 
 
-def by_hand(detector: Detector, others: str, artefact: str, dataset: str) -> np.ndarray:
+def by_hand(detector: Detector, others: str, artifact: str, dataset: str) -> np.ndarray:
     """Change from dose 0 by video, dose and (logit, units), one image at a time, with a hook."""
     kept: list[Tensor] = []
     hook = detector.module.leaky.register_forward_hook(lambda m, i, o: kept.append(o.clone()))
@@ -102,7 +102,7 @@ def by_hand(detector: Detector, others: str, artefact: str, dataset: str) -> np.
     for video in range(6):
         clip, seen = Clip(dataset, "test", video, POOL, SIZE), []
         for dose in (0, 0.5, 1):
-            image = clip.frame(0, {**base, artefact: dose}).fake
+            image = clip.frame(0, {**base, artifact: dose}).fake
             batch = torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32) / 255)
             with torch.inference_mode():
                 logit = detector.module(batch)
@@ -118,7 +118,7 @@ def test_responses_equal_a_loop_over_frames(rendered: dict[str, DosedImages], ot
     images = rendered[others]
     report = dose_response(detector, "leaky", images, n_resamples=300, seed=5)
     data = report.data
-    reals = images.images[images.table.loc[images.table["artefact"] == "", "image"]]
+    reals = images.images[images.table.loc[images.table["artifact"] == "", "image"]]
     batch = torch.from_numpy(reals.transpose(0, 3, 1, 2).astype(np.float32) / 255)
     values = {}
     hook = detector.module.leaky.register_forward_hook(lambda m, i, o: values.update(v=o))
@@ -129,16 +129,16 @@ def test_responses_equal_a_loop_over_frames(rendered: dict[str, DosedImages], ot
     sd = np.sqrt(((each - each.mean(axis=1, keepdims=True)) ** 2).sum(axis=(0, 1)) / 10)
     np.testing.assert_allclose(data["unit_sd"], sd, rtol=1e-4)
     changes = {}
-    for artefact, dataset in (
+    for artifact, dataset in (
         ("resampling", "deepfakes"),
         ("resampling", "face2face"),
-        ("colour", "deepfakes"),
+        ("color", "deepfakes"),
         ("expression", "face2face"),
     ):
-        change = by_hand(detector, others, artefact, dataset)
+        change = by_hand(detector, others, artifact, dataset)
         change[..., 1:] /= sd
-        changes[artefact, dataset] = change
-        one = data.sel(artefact=artefact, dataset=dataset)
+        changes[artifact, dataset] = change
+        one = data.sel(artifact=artifact, dataset=dataset)
         np.testing.assert_allclose(one["logit_response"], change[..., 0].mean(axis=0), atol=2e-5)
         units = one["unit_response"].transpose("dose", "unit")
         np.testing.assert_allclose(units, change[..., 1:].mean(axis=0), atol=1e-3)
@@ -149,8 +149,8 @@ def test_responses_equal_a_loop_over_frames(rendered: dict[str, DosedImages], ot
         np.testing.assert_allclose(one["unit_high"].isel(dose=2), high, atol=1e-3)
     names = ("deepfakes", "face2face")
     both = np.mean([changes["resampling", name][:, 2, 1:].mean(axis=0) for name in names], axis=0)
-    np.testing.assert_allclose(data["effect"].sel(artefact="resampling"), both, atol=1e-3)
-    assert np.isnan(data["logit_response"].sel(artefact="colour", dataset="face2face")).all()
+    np.testing.assert_allclose(data["effect"].sel(artifact="resampling"), both, atol=1e-3)
+    assert np.isnan(data["logit_response"].sel(artifact="color", dataset="face2face")).all()
     q = stats.false_discovery_control(data["effect_p"].values.ravel())
     np.testing.assert_allclose(data["effect_q"].values.ravel(), q)
 
@@ -190,12 +190,12 @@ class Known(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         fine = self.fine(x).abs().mean(dim=(1, 2, 3))
-        colour = (x[:, 0] - x[:, 2]).mean(dim=(1, 2))
-        out: Tensor = self.units(torch.stack([fine, colour, torch.ones_like(fine)], dim=1))
+        color = (x[:, 0] - x[:, 2]).mean(dim=(1, 2))
+        out: Tensor = self.units(torch.stack([fine, color, torch.ones_like(fine)], dim=1))
         return -3 * out[:, 0]
 
 
-def test_known_units_answer_with_their_artefact() -> None:
+def test_known_units_answer_with_their_artifact() -> None:
     detector = detector_of(Known().eval(), SIZE)
     images = render_doses(["dfd", "deepfakes"], None, (0, 1), videos=10, **SMALL)
     with warnings.catch_warnings():
@@ -205,31 +205,31 @@ def test_known_units_answer_with_their_artefact() -> None:
     assert found.answer(0).name in ("resampling", "halo") and found.answer(0).kind == "dose"
     assert (
         effect.loc["resampling", 0] < -0.3
-        and found.data["effect_q"].sel(artefact="resampling", unit=0) <= 0.05
+        and found.data["effect_q"].sel(artifact="resampling", unit=0) <= 0.05
     )
     assert abs(effect.loc["resampling", 1]) < 0.05
     assert found.answer(1).name not in ("resampling", "halo", "feather")
     # A constant responds to nothing, and a logit that falls with detail rises when it is lost.
     assert found.answer(2).name == NOTHING and (found.data["effect_p"].sel(unit=2) == 1).all()
-    assert (found.data["logit_response"].sel(artefact="resampling").isel(dose=1) > 0).all()
+    assert (found.data["logit_response"].sel(artifact="resampling").isel(dose=1) > 0).all()
     assert np.isfinite(found.data["effect"]).all()
 
 
-def test_planted_universal_units_respond_to_the_shared_artefact(tmp_path: Path) -> None:
+def test_planted_universal_units_respond_to_the_shared_artifact(tmp_path: Path) -> None:
     names = ("celebdf", "deepfakes", "dfd")
     lab = make(tmp_path / "lab", size=64, datasets=names, counts={"test": 96}, workers=1)
     planted = plant(measure_population(lab, size=64), units=32, effect=1.0, seed=3)
     images = render_doses(names, ["resampling"], (0, 0.5, 1), videos=12, size=64, workers=1)
     data = dose_response(planted.detector, "relu", images).data
     sign = np.sign(planted.truth["weight"].to_numpy())
-    towards_fake = data["effect"].sel(artefact="resampling").values * sign
+    towards_fake = data["effect"].sel(artifact="resampling").values * sign
     kind = planted.truth["kind"].to_numpy()
     universal, decoys = towards_fake[kind == "universal"], towards_fake[kind == "decoy"]
     assert universal.min() > 0 and universal.mean() > 0.15 and abs(decoys.mean()) < 0.03
     assert (data["effect_q"].values[0, kind == "universal"] <= 0.05).mean() >= 0.75
     assert (data["effect_q"].values[0, kind == "decoy"] > 0.05).all()
     assert (data["effect_p"].values[0, kind == "dead"] == 1).all()
-    mean = data["unit_response"].sel(artefact="resampling").mean("dataset") * sign[:, None]
+    mean = data["unit_response"].sel(artifact="resampling").mean("dataset") * sign[:, None]
     ours = mean.transpose("unit", "dose").values[kind == "universal"].mean(axis=0)
     assert (np.diff(ours) > 0).all()
 
@@ -281,8 +281,8 @@ def test_doses_and_correlations_join(rendered: dict[str, DosedImages], tmp_path:
         ({"frames": (4,)}, "frames 0 to 3"),
         ({"workers": 0}, "workers=0"),
         ({"datasets": ["dfd", "dfd"]}, "each stands once"),
-        ({"datasets": ["dfd"], "artefacts": ["warp"]}, "cannot have them"),
-        ({"datasets": []}, "Artefacts"),
+        ({"datasets": ["dfd"], "artifacts": ["warp"]}, "cannot have them"),
+        ({"datasets": []}, "Artifacts"),
     ],
 )
 def test_wrong_renderings_are_refused(options: dict[str, object], text: str) -> None:
@@ -292,7 +292,7 @@ def test_wrong_renderings_are_refused(options: dict[str, object], text: str) -> 
 
 @pytest.mark.parametrize(
     "options",
-    [{"datasets": ["fd"]}, {"artefacts": ["resample"]}, {"split": "tst"}, {"others": "all"}],
+    [{"datasets": ["fd"]}, {"artifacts": ["resample"]}, {"split": "tst"}, {"others": "all"}],
 )
 def test_unknown_names_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(UnknownNameError):

@@ -22,8 +22,8 @@ from tests.responses.test_dosing import SIZE, Known
 
 @pytest.fixture(scope="module")
 def images():
-    artefacts = ["resampling", "warp", "colour"]
-    return render_doses(["faceswap", "dfd"], artefacts, (0, 1), videos=6, size=SIZE, workers=1)
+    artifacts = ["resampling", "warp", "color"]
+    return render_doses(["faceswap", "dfd"], artifacts, (0, 1), videos=6, size=SIZE, workers=1)
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +48,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_panel_an_artefact_and_a_line_a_dataset_that_has_it(doses: ResponseReport) -> None:
+def test_a_panel_an_artifact_and_a_line_a_dataset_that_has_it(doses: ResponseReport) -> None:
     figure = dose_figure(doses)
     panels = {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
-    assert list(panels) == ["warp", "resampling", "colour"] or set(panels) == {
+    assert list(panels) == ["warp", "resampling", "color"] or set(panels) == {
         "resampling",
         "warp",
-        "colour",
+        "color",
     }
-    assert [len(panels[name].containers) for name in ("resampling", "warp", "colour")] == [2, 1, 1]
+    assert [len(panels[name].containers) for name in ("resampling", "warp", "color")] == [2, 1, 1]
     assert [text.get_text() for text in figure.legends[0].texts] == ["faceswap", "dfd"]
     drawn = panels["warp"].containers[0].lines[0].get_ydata()
-    expected = doses.data["logit_response"].sel(artefact="warp", dataset="faceswap")
+    expected = doses.data["logit_response"].sel(artifact="warp", dataset="faceswap")
     np.testing.assert_allclose(drawn, expected)
 
 
@@ -67,7 +67,7 @@ def test_cells_that_are_no_finding_are_blank(doses: ResponseReport, place: Path)
     axes = unit_figure(doses).axes[0]
     shown = np.ma.getmaskarray(axes.images[0].get_array())
     clear = (doses.data["effect_q"] <= 0.05) & (np.abs(doses.data["effect"]) >= 0.1)
-    np.testing.assert_array_equal(~shown, clear.transpose("unit", "artefact"))
+    np.testing.assert_array_equal(~shown, clear.transpose("unit", "artifact"))
     assert shown[2].all() and not shown[0].all()
     assert [text.get_text() for text in axes.get_yticklabels()] == ["★ 0", "1", "2"]
     labels = [text.get_text() for text in axes.get_xticklabels()]
@@ -130,7 +130,7 @@ def test_the_command_relates(place: Path, tmp_path: Path) -> None:
     assert names == ["x-correlations.csv", "x-correlations.svg", "x.csv", "x.csv.json"]
 
 
-def test_the_command_turns_artefacts_up(
+def test_the_command_turns_artifacts_up(
     place: Path, images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -142,7 +142,7 @@ def test_the_command_turns_artefacts_up(
     )
     text = run(place / "s.zarr", "-l", "units", "-d", "toy", "--videos", 6, "--others", "own")
     assert asked == [{"others": "own", "split": "test", "videos": 6}]
-    assert "mean change of the fake logit at dose 1" in text and "to an artefact" in text
+    assert "mean change of the fake logit at dose 1" in text and "to an artifact" in text
     with pytest.raises(ProbeError, match="fingerprint"):
         run(place / "s.zarr", "-l", "units", "-d", "toy", "-m", place / "m.zarr")
 
@@ -158,6 +158,6 @@ def test_the_command_says_what_is_missing(place: Path) -> None:
 def test_the_sentence_counts_answers(doses: ResponseReport) -> None:
     text = responses_sentence(doses)
     kinds = doses.answers()["answer_kind"].tolist()
-    assert text.startswith(f"Of 3 units of units, {kinds.count('dose')} respond to an artefact")
+    assert text.startswith(f"Of 3 units of units, {kinds.count('dose')} respond to an artifact")
     none = ResponseReport(doses.data.assign(answer_kind=("unit", ["", "", ""])))
     assert responses_sentence(none) == "Of 3 units of units, for 3 nothing was found (q ≤ 0.05)."

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import silhouette_samples
 
-from probe.separability.distances import distances, kernel_of, neighbours_of, silhouettes
+from probe.separability.distances import distances, kernel_of, neighbors_of, silhouettes
 from probe.stats import cluster_counts
 
 
@@ -21,7 +21,7 @@ def drawn(seed: int, n: int = 40, n_clusters: int = 8):
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 10_000))
-def test_silhouettes_are_scikit_learns_for_every_labelling(seed: int) -> None:
+def test_silhouettes_are_scikit_learns_for_every_labeling(seed: int) -> None:
     values, labels, _ = drawn(seed)
     turned = np.random.default_rng(seed).permutation(labels)
     found = silhouettes(distances(values), np.stack([labels, turned]))
@@ -37,7 +37,7 @@ def test_a_sample_alone_with_its_label_has_silhouette_zero() -> None:
 
 def test_purity_looks_at_other_people_only_and_weighs_labels_alike() -> None:
     values, labels, clusters = drawn(3)
-    found = neighbours_of(distances(values), clusters, k=4)
+    found = neighbors_of(distances(values), clusters, k=4)
     assert found is not None
     for i in range(40):
         order = sorted(
@@ -53,14 +53,14 @@ def test_purity_looks_at_other_people_only_and_weighs_labels_alike() -> None:
 def test_purity_of_nothing_is_one_half_however_many_fakes_there_are() -> None:
     rng = np.random.default_rng(0)
     labels, values = rng.random(1500) < 0.15, rng.normal(size=(1500, 2))
-    found = neighbours_of(distances(values), np.arange(1500))
+    found = neighbors_of(distances(values), np.arange(1500))
     assert found is not None
     purity = found.purity(labels)[0]
     assert (purity[labels].mean() + purity[~labels].mean()) / 2 == pytest.approx(0.5, abs=0.03)
 
 
-def test_too_few_of_other_people_give_no_neighbours() -> None:
-    assert neighbours_of(distances(np.arange(12.0)[:, None]), np.arange(12) // 6, k=7) is None
+def test_too_few_of_other_people_give_no_neighbors() -> None:
+    assert neighbors_of(distances(np.arange(12.0)[:, None]), np.arange(12) // 6, k=7) is None
 
 
 @settings(deadline=None, max_examples=20)
@@ -109,7 +109,7 @@ def test_mmd_of_one_distribution_is_zero_on_average_though_frames_depend() -> No
     assert abs(np.mean(found)) < 3 * standard_error
 
 
-def test_relabelled_rows_equal_a_kernel_of_relabelled_samples() -> None:
+def test_relabeled_rows_equal_a_kernel_of_relabeled_samples() -> None:
     values, labels, clusters = drawn(5)
     distance = distances(values)
     kernel = kernel_of(distance, labels, clusters)

@@ -17,15 +17,15 @@ from probe.separability.information import (
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10_000), st.integers(2, 4))
-def test_bits_are_scikit_learns_for_every_labelling(seed: int, n_classes: int) -> None:
+def test_bits_are_scikit_learns_for_every_labeling(seed: int, n_classes: int) -> None:
     rng = np.random.default_rng(seed)
     rows = np.r_[np.arange(12), rng.integers(0, 12, 60)]
-    labellings = rng.integers(0, n_classes, (3, 12))
-    labellings[:, :n_classes] = np.arange(n_classes)
-    bins = quantile_bins(rng.normal(size=(72, 5)) + labellings[0][rows][:, None])
-    found = mutual_bits(bins, rows, labellings)
+    labelings = rng.integers(0, n_classes, (3, 12))
+    labelings[:, :n_classes] = np.arange(n_classes)
+    bins = quantile_bins(rng.normal(size=(72, 5)) + labelings[0][rows][:, None])
+    found = mutual_bits(bins, rows, labelings)
     expected = [
-        [mutual_info_score(labels[rows], b) / np.log(2) for b in bins.T] for labels in labellings
+        [mutual_info_score(labels[rows], b) / np.log(2) for b in bins.T] for labels in labelings
     ]
     np.testing.assert_allclose(found, expected, atol=2e-6)
 

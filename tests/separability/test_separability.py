@@ -111,7 +111,7 @@ def test_grouped_folds_beat_a_leak_that_others_fall_for(tmp_path) -> None:
     leak = fooled.sel(measure="probe_auroc").squeeze()
     assert leak["value"] > 0.75 and leak["low"] > 0.7 and leak["p"] < 0.05
     purity = [float(one["value"].sel(measure="knn_purity").item()) for one in (honest, fooled)]
-    # Of ten neighbours seven are frames of the same video, where nobody says so.
+    # Of ten neighbors seven are frames of the same video, where nobody says so.
     assert purity[0] < 0.6 and purity[1] > 0.8
 
 

@@ -36,7 +36,7 @@ def test_cka_and_its_jackknife_are_the_slow_formula(seed: int, units: int) -> No
     x, y = x - x.mean(axis=0), y - y.mean(axis=0)
     found, low, high = cka(gram_of(x, clusters), gram_of(y, clusters), clusters)
     assert found == pytest.approx(slow_cka(x, y), abs=1e-9)
-    # Centred once: the estimator itself does not depend on the origin.
+    # Centered once: the estimator itself does not depend on the origin.
     left = np.array([slow_cka(x[clusters != c], y[clusters != c]) for c in range(6)])
     half = stats.t.ppf(0.975, 5) * np.sqrt(5 / 6 * ((left - left.mean()) ** 2).sum())
     assert (low, high) == pytest.approx((found - half, found + half), abs=1e-7)

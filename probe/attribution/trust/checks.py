@@ -33,7 +33,7 @@ PSEUDO_METHODS = (RANDOM, EDGES)
 FILLS = ("blur", "mean")
 
 #: Groups of checks, in the order of tables.
-GROUPS = ("mask", "faithfulness", "axioms", "randomisation")
+GROUPS = ("mask", "faithfulness", "axioms", "randomization")
 
 #: What a check needs of an image, a method or a target, and the reason where it is not there.
 NEEDS = {
@@ -181,7 +181,7 @@ for _kind in ("ssim", "spearman"):
     CHECKS.register(f"mprt_{_kind}")(
         Check(
             f"likeness ({_kind}) to the map of a random detector",
-            "randomisation",
+            "randomization",
             "lower",
             (-1, 1),
             "1 for a map that ignores the detector",
@@ -192,7 +192,7 @@ for _kind in ("ssim", "spearman"):
     CHECKS.register(f"mprt_{_kind}_area")(
         Check(
             f"mean likeness ({_kind}) as layers turn random",
-            "randomisation",
+            "randomization",
             "lower",
             (-1, 1),
             "1 for a map that ignores the detector",
@@ -203,7 +203,7 @@ for _kind in ("ssim", "spearman"):
 CHECKS.register("emprt")(
     Check(
         "relative rise of the map's entropy on a random detector",
-        "randomisation",
+        "randomization",
         "higher",
         (-1, _INF),
         "0",

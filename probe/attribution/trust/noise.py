@@ -38,7 +38,7 @@ def sensitivity(
     samples : array_like of int, optional
         Positions of the images in their dataset; an image's noise depends on it alone.
     radius : float, default 0.02
-        Of the noise; 0.02 is 5 of 255 grey levels.
+        Of the noise; 0.02 is 5 of 255 gray levels.
     n_draws : int, default 5
         How many noisy copies.
     seed : int, default 0

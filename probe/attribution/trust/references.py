@@ -8,12 +8,12 @@ from scipy import ndimage
 
 __all__ = ["edge_maps", "random_maps", "shifted_maps"]
 
-#: Weights of R, G and B in luma (ITU-R BT.601), as Pillow converts to grey.
+#: Weights of R, G and B in luma (ITU-R BT.601), as Pillow converts to gray.
 LUMA = (0.299, 0.587, 0.114)
 
 
 def edge_maps(images: ArrayLike) -> NDArray[np.float32]:
-    """Magnitude of the Sobel gradient of the grey image.
+    """Magnitude of the Sobel gradient of the gray image.
 
     Parameters
     ----------
@@ -25,9 +25,9 @@ def edge_maps(images: ArrayLike) -> NDArray[np.float32]:
     numpy.ndarray
         Shape (n, height, width), not negative; borders are mirrored.
     """
-    grey = np.tensordot(np.asarray(images, dtype=np.float64), LUMA, axes=(1, 0))
+    gray = np.tensordot(np.asarray(images, dtype=np.float64), LUMA, axes=(1, 0))
     # Image by image: a filter over the whole array would smooth across images too.
-    slopes = [[ndimage.sobel(one, axis=axis, mode="reflect") for axis in (0, 1)] for one in grey]
+    slopes = [[ndimage.sobel(one, axis=axis, mode="reflect") for axis in (0, 1)] for one in gray]
     return np.asarray([np.hypot(dy, dx) for dy, dx in slopes], dtype=np.float32)
 
 

@@ -48,7 +48,7 @@ def fill_images(images: Images, fill: str) -> Images:
     images : numpy.ndarray
         Shape (n, 3, height, width), in [0, 1].
     fill : {"blur", "mean"}
-        The image under a Gaussian blur of 5/224 of its side; or the mean colour of each image.
+        The image under a Gaussian blur of 5/224 of its side; or the mean color of each image.
 
     Returns
     -------

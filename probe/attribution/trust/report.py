@@ -44,10 +44,10 @@ class TrustReport:
         - ``p, q (method, check, dataset, reference)``: one-sided, of a gain as large if the signs
           of the clusters' mean gains were exchangeable; Benjamini-Hochberg over all of the report.
           NaN below five clusters;
-        - ``randomised, randomised_low, randomised_high (method, check, dataset)``: mean, smallest
+        - ``randomized, randomized_low, randomized_high (method, check, dataset)``: mean, smallest
           and largest value of the method, on the same images, over ``n_random`` copies of the
           detector whose weights are all drawn anew; mask checks only. A value within that range
-          says nothing of what the detector learnt, however far it is from chance;
+          says nothing of what the detector learned, however far it is from chance;
         - ``n_samples, n_clusters (method, check, dataset)``: what the value rests on;
         - ``reason(method, check, dataset)``: why there is no value or no interval, else "";
         - ``title, group, better, chance_is, paper (check)``: text from `CHECKS`.
@@ -61,7 +61,7 @@ class TrustReport:
     def to_dataframe(self) -> pd.DataFrame:
         """Return one row a method, check and dataset; gains over each reference in columns."""
         names = ["value", "low", "high", "chance"]
-        names += ["randomised", "randomised_low", "randomised_high"]
+        names += ["randomized", "randomized_low", "randomized_high"]
         frame = self.data[names].to_dataframe()[names]
         for reference in self.data["reference"].values:
             part = self.data.sel(reference=reference)
@@ -76,7 +76,7 @@ class TrustReport:
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
-        """Write the labelled arrays as Zarr."""
+        """Write the labeled arrays as Zarr."""
         save_table(self.data, path)
 
     @classmethod

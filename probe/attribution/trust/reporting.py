@@ -14,10 +14,10 @@ from probe.attribution.maps import AttributionMap
 from probe.attribution.methods import METHODS
 from probe.attribution.trust.checks import CHECKS, PSEUDO_METHODS, RANDOM, chosen_checks
 from probe.attribution.trust.masks import fit_mask
-from probe.attribution.trust.randomising import ORDERS
+from probe.attribution.trust.randomizing import ORDERS
 from probe.attribution.trust.report import TRUST, TrustReport
 from probe.attribution.trust.scoring import Batch, Score, Scorer, Settings
-from probe.attribution.trust.summarising import Bootstrap, Found, summarise
+from probe.attribution.trust.summarizing import Bootstrap, Found, summarize
 from probe.budget import parse_memory
 from probe.datasets.dataset import Dataset
 from probe.datasets.subset import draw
@@ -102,9 +102,9 @@ def trust_report(
     radius : float, default 0.02
         Of the noise, as a share of the range of values.
     n_stages : int, default 5
-        Stages of the parameter randomisation, at most.
+        Stages of the parameter randomization, at most.
     order : {"top_down", "bottom_up"}
-        Of the parameter randomisation.
+        Of the parameter randomization.
     most : int, optional
         Images of each dataset, drawn over classes, people and videos; all by default.
     n_resamples, n_permutations : int
@@ -159,7 +159,7 @@ def trust_report(
     reals = _reals(data, pairs, options or {})
     found = _run(detector, data, reals, explainers, settings, target, progress)
     bootstrap = Bootstrap(n_resamples, n_permutations, level, seed)
-    table = summarise(found, settings.checks, bootstrap)
+    table = summarize(found, settings.checks, bootstrap)
     attrs = _provenance(detector, data, settings, bootstrap, target, layer, options)
     return TrustReport(table.assign_attrs(attrs))
 

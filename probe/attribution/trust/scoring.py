@@ -15,7 +15,7 @@ from probe.attribution.trust.checks import CHECKS, EDGES, FILLS, RANDOM
 from probe.attribution.trust.likeness import LIKENESS
 from probe.attribution.trust.masks import MASK_CHECKS, mask_chance
 from probe.attribution.trust.noise import sensitivity
-from probe.attribution.trust.randomising import Cascade, mprt, random_detector
+from probe.attribution.trust.randomizing import Cascade, mprt, random_detector
 from probe.attribution.trust.references import edge_maps, random_maps, shifted_maps
 from probe.attribution.trust.replacing import curve_area, pixel_ranks, replacement_curves
 from probe.detectors.detector import Detector
@@ -42,11 +42,11 @@ class Settings:
         Names in `CHECKS`.
     seed, n_steps, n_orders, n_shifts, n_random, n_noise, n_stages : int
         Seed of all draws; steps of deletion and insertion; random orders of pixels; shifts of a
-        map; detectors of random weights; noisy copies; stages of the parameter randomisation.
+        map; detectors of random weights; noisy copies; stages of the parameter randomization.
     radius : float
         Of the noise.
     order : str
-        Of the parameter randomisation.
+        Of the parameter randomization.
     memory : str or int
         Budget of a pass.
     """
@@ -194,7 +194,7 @@ class Scorer:
         scores |= self._random_weights(batch, explain, scores)
         scores |= self._completeness(found)
         reasons: dict[str, str] = {}
-        for part in (self._sensitivity, self._randomisation):
+        for part in (self._sensitivity, self._randomization):
             try:
                 scores |= part(batch, explain, maps)
             except ProbeError as error:
@@ -324,8 +324,8 @@ class Scorer:
         )
         return {"max_sensitivity": _score(largest), "avg_sensitivity": _score(mean)}
 
-    def _randomisation(self, batch: Batch, explain: Explain, maps: Maps) -> dict[str, Score]:
-        asked = self._asked(PARTS["_randomisation"])
+    def _randomization(self, batch: Batch, explain: Explain, maps: Maps) -> dict[str, Score]:
+        asked = self._asked(PARTS["_randomization"])
         if not asked:
             return {}
         if self._cascade is None:
@@ -355,7 +355,7 @@ FAITHFULNESS = [name for name in CHECKS if CHECKS[name].group == "faithfulness"]
 #: Checks that explain again, by what computes them; a refusal there leaves the others standing.
 PARTS = {
     "_sensitivity": ["max_sensitivity", "avg_sensitivity"],
-    "_randomisation": [name for name in CHECKS if CHECKS[name].group == "randomisation"],
+    "_randomization": [name for name in CHECKS if CHECKS[name].group == "randomization"],
 }
 
 

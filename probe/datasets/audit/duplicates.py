@@ -17,7 +17,7 @@ __all__ = ["CORRELATION", "RADIUS", "near_pairs"]
 #: Bits of 64 in which the hashes of two copies may differ: docs/audit.md has the measurements.
 RADIUS = 6
 
-#: Correlation of grey thumbnails from which two images are the same.
+#: Correlation of gray thumbnails from which two images are the same.
 CORRELATION = 0.98
 
 #: Pairs compared at a time, which bounds the memory; so many fit into a processor's cache.

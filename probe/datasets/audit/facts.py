@@ -28,7 +28,7 @@ __all__ = ["THUMB_SIDE", "Facts", "FileFacts", "contents", "jpeg_quality", "look
 #: Perceptual hashes have 8 × 8 bits: with more, noise decides those of smooth images.
 HASH_SIDE = 8
 
-#: Side of the grey thumbnails by which near duplicates are confirmed.
+#: Side of the gray thumbnails by which near duplicates are confirmed.
 THUMB_SIDE = 16
 
 #: Images looked at in one job of a worker process.
@@ -160,7 +160,7 @@ class Facts:
     hashes : numpy.ndarray
         Shape (n,), perceptual hashes of 64 bits; zero where there is a problem.
     thumbs : numpy.ndarray
-        Shape (n, 256), grey thumbnails, 0 to 255.
+        Shape (n, 256), gray thumbnails, 0 to 255.
     """
 
     table: pd.DataFrame
@@ -187,7 +187,7 @@ def look(file: Path) -> _Look:
         The perceptual hash (Zauner 2010: signs of the lowest DCT coefficients
         against their median), by the package ImageHash.
     numpy.ndarray
-        Shape (256,), the grey thumbnail.
+        Shape (256,), the gray thumbnail.
     """
     nothing = np.uint64(0), np.zeros(THUMB_SIDE**2, np.uint8)
     try:

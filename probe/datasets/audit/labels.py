@@ -125,7 +125,7 @@ def _reals_with_traces(name: str, table: pd.DataFrame) -> Iterator[Finding]:
             "real-with-source",
             ERROR,
             name,
-            f"{len(swapped)} images are labelled real and name whose face was put in or who "
+            f"{len(swapped)} images are labeled real and name whose face was put in or who "
             "drove it. Correct their labels, or empty the column source.",
             len(swapped),
             named(swapped["sample"]),

@@ -32,7 +32,7 @@ def check_videos(context: Context) -> Iterator[Finding | Measure]:
                 ERROR,
                 str(space),
                 f"{torn['key'].nunique()} videos stand in several splits, {_between(torn)}: a "
-                "detector is tested on frames whose neighbours it was trained on. Put each video "
+                "detector is tested on frames whose neighbors it was trained on. Put each video "
                 "into one split.",
                 torn["key"].nunique(),
                 named(torn["video"]),

@@ -36,7 +36,7 @@ PARTS = {
     "neck": "neck",
 }
 
-#: Heights on the mean head, decimetres above the middle between the eyes: where the forehead
+#: Heights on the mean head, decimeters above the middle between the eyes: where the forehead
 #: begins, the line between the lips and the nose's base, and the lower edge of the jaw.
 FOREHEAD, CHIN, JAW = 0.25, -0.60, -1.00
 #: The nose: from its bridge to its base, this wide on either side at either end.
@@ -46,7 +46,7 @@ NOSE_TOP, NOSE_BASE, NARROW, WIDE = 0.08, -0.47, 0.09, 0.20
 def face_regions(rendering: Rendering) -> NDArray[np.int8]:
     """Say which region of the face each pixel shows.
 
-    Eyes with their lids, brows, mouth (lips and what lies between), ears and scalp are labelled
+    Eyes with their lids, brows, mouth (lips and what lies between), ears and scalp are labeled
     on the head's surface. Skin is divided by where a pixel lies on the mean head: forehead above
     the brows' lower edge, the nose a wedge from bridge to base, chin and jaw below the line
     between nose and lips, neck below the jaw, and cheeks all else. Hair is the scalp; the strip
@@ -74,7 +74,7 @@ def face_regions(rendering: Rendering) -> NDArray[np.int8]:
 
 
 def _divided(where: NDArray[np.float64]) -> NDArray[np.int8]:
-    """Divide skin, shape (pixel, 3) in decimetres on the mean head, into regions."""
+    """Divide skin, shape (pixel, 3) in decimeters on the mean head, into regions."""
     across, height = np.abs(where[:, 0]), where[:, 2]
     half = NARROW + (WIDE - NARROW) * (NOSE_TOP - height) / (NOSE_TOP - NOSE_BASE)
     nose = (height <= NOSE_TOP) & (height >= NOSE_BASE) & (across <= half)

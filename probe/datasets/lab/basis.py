@@ -22,7 +22,7 @@ class HeadBasis:
     Attributes
     ----------
     mean : numpy.ndarray
-        Shape (vertex, 3), decimetres: x to the subject's left, y backwards, z upwards; the origin
+        Shape (vertex, 3), decimeters: x to the subject's left, y backwards, z upwards; the origin
         lies between the eyes.
     identity : numpy.ndarray
         Shape (component, vertex, 3), one standard deviation each.

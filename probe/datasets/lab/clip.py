@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from probe.datasets.lab.anatomy import face_regions
-from probe.datasets.lab.forgery import ARTEFACTS, FORGERIES, compose, masks_of
+from probe.datasets.lab.forgery import ARTIFACTS, FORGERIES, compose, masks_of
 from probe.datasets.lab.person import Motion, Person, draw_motion, draw_person, interpolate
 from probe.datasets.lab.rendering import Rendering, backdrop, render
 from probe.datasets.lab.scene import DOMAINS, Scene, capture, draw_scene
@@ -107,7 +107,7 @@ class Clip:
         given = FORGERIES[self.dataset].doses
         return {
             name: float(given[name] * rng.uniform(0.8, 1.0)) if name in given else 0.0
-            for name in ARTEFACTS
+            for name in ARTIFACTS
         }
 
     def frame(self, number: int, doses: Mapping[str, float] | None = None) -> Frame:
@@ -124,7 +124,7 @@ class Clip:
         Raises
         ------
         UnknownNameError, DatasetError
-            If there is no such frame, or a dose is not in [0, 1] or of an artefact that is
+            If there is no such frame, or a dose is not in [0, 1] or of an artifact that is
             unknown or that the method does not have.
         """
         used = self._used(number, doses)
@@ -241,16 +241,16 @@ def identity_name(dataset: str, split: str, number: int) -> str:
 
 
 def check_doses(doses: Mapping[str, float], *datasets: str) -> None:
-    """Raise if a dose is out of [0, 1], or of an artefact that none of the datasets has.
+    """Raise if a dose is out of [0, 1], or of an artifact that none of the datasets has.
 
-    Dose 0 is allowed of every known artefact: there is none of it.
+    Dose 0 is allowed of every known artifact: there is none of it.
     """
     for name, dose in doses.items():
-        if name not in ARTEFACTS:
-            raise UnknownNameError("artefact", name, ARTEFACTS)
+        if name not in ARTIFACTS:
+            raise UnknownNameError("artifact", name, ARTIFACTS)
         if not 0 <= dose <= 1:
             raise DatasetError(f"Dose {name}={dose} was given; allowed is 0 (none) to 1 (full).")
-        own = dict.fromkeys(artefact for one in datasets for artefact in FORGERIES[one].doses)
+        own = dict.fromkeys(artifact for one in datasets for artifact in FORGERIES[one].doses)
         if dose and name not in own:
             raise DatasetError(
                 f"Dose {name}={dose} was given for {', '.join(datasets)}, which cannot have it. "

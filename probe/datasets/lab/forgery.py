@@ -1,7 +1,7 @@
-"""The six forgeries as pipelines of named artefacts, each with a dose from 0 to 1.
+"""The six forgeries as pipelines of named artifacts, each with a dose from 0 to 1.
 
-At dose 0 an artefact does nothing, and a forgery whose doses are all 0 is the real frame. One
-artefact, the resampling deficit of a decoder, is shared by all six: it is the truth that
+At dose 0 an artifact does nothing, and a forgery whose doses are all 0 is the real frame. One
+artifact, the resampling deficit of a decoder, is shared by all six: it is the truth that
 universal neurons are judged by.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from probe.datasets.lab.basis import load_basis
 from probe.datasets.lab.rendering import Rendering
 
-__all__ = ["ARTEFACTS", "FORGERIES", "Forgery", "compose", "masks_of"]
+__all__ = ["ARTIFACTS", "FORGERIES", "Forgery", "compose", "masks_of"]
 
 Floats = NDArray[np.float64]
 
@@ -31,9 +31,9 @@ class Forgery:
     area : str
         Which part of the face it replaces: "face" or "mouth".
     edge : float
-        Width of the mask's edge, decimetres on the mean head; small is a hard seam.
+        Width of the mask's edge, decimeters on the mean head; small is a hard seam.
     doses : mapping
-        Artefact to dose, in the order in which they are applied.
+        Artifact to dose, in the order in which they are applied.
     decode : float
         Factor by which its decoder's resolution is below the image's.
     """
@@ -47,10 +47,10 @@ class Forgery:
 #: ``identity`` and ``expression`` are re-rendered; all others are image operations.
 FORGERIES = {
     "celebdf": Forgery(
-        "face", 0.16, {"identity": 1.0, "resampling": 0.75, "colour": 0.25, "poisson": 1.0}, 1.7
+        "face", 0.16, {"identity": 1.0, "resampling": 0.75, "color": 0.25, "poisson": 1.0}, 1.7
     ),
     "deepfakes": Forgery(
-        "face", 0.22, {"identity": 1.0, "resampling": 1.0, "colour": 1.0, "feather": 1.0}, 2.6
+        "face", 0.22, {"identity": 1.0, "resampling": 1.0, "color": 1.0, "feather": 1.0}, 2.6
     ),
     "face2face": Forgery(
         "face", 0.14, {"expression": 1.0, "resampling": 0.7, "smoothing": 1.0}, 1.8
@@ -65,7 +65,7 @@ FORGERIES = {
         "mouth", 0.10, {"resampling": 0.8, "lowpass": 1.0, "checkerboard": 1.0}, 1.8
     ),
     "dfd": Forgery(
-        "face", 0.20, {"identity": 1.0, "resampling": 0.9, "colour": 0.5, "halo": 1.0}, 2.2
+        "face", 0.20, {"identity": 1.0, "resampling": 0.9, "color": 0.5, "halo": 1.0}, 2.2
     ),
 }
 
@@ -95,7 +95,7 @@ class Masks:
 
 
 #: From (content, masks, dose, decode factor, seed) to content.
-Artefact = Callable[[Floats, Masks, float, float, np.random.Generator], Floats]
+Artifact = Callable[[Floats, Masks, float, float, np.random.Generator], Floats]
 
 
 def masks_of(target: Rendering, forgery: Forgery) -> Masks:
@@ -131,9 +131,9 @@ def compose(
     forgery : Forgery
         The method.
     doses : mapping
-        Artefact to dose.
+        Artifact to dose.
     rng : numpy.random.Generator
-        Draws what differs between videos, such as the direction of a colour mismatch.
+        Draws what differs between videos, such as the direction of a color mismatch.
 
     Returns
     -------
@@ -167,14 +167,14 @@ def _resampling(
     return np.asarray(c + dose * (np.clip(large, 0, 1) - c))
 
 
-def _colour(c: Floats, m: Masks, dose: float, decode: float, rng: np.random.Generator) -> Floats:
-    """Miss the target's colour, in one direction a video."""
+def _color(c: Floats, m: Masks, dose: float, decode: float, rng: np.random.Generator) -> Floats:
+    """Miss the target's color, in one direction a video."""
     level, tint = rng.choice([-1, 1]) * rng.uniform(0.10, 0.22), rng.uniform(-0.12, 0.12, 3)
     return np.asarray(np.clip(c * (1 + dose * (level + tint)), 0, 1))
 
 
 def _transfer(c: Floats, m: Masks, dose: float, decode: float, rng: np.random.Generator) -> Floats:
-    """Transfer colour statistics: the face loses contrast towards its mean."""
+    """Transfer color statistics: the face loses contrast towards its mean."""
     weight = m.inside[..., None]
     mean = (c * weight).sum(axis=(0, 1)) / max(float(weight.sum()), 1e-9)
     return np.asarray(c + 0.30 * dose * (mean - c))
@@ -216,7 +216,7 @@ def _checkerboard(
 
 
 def _poisson(mixed: Floats, content: Floats, target: Floats, m: Masks, dose: float) -> Floats:
-    """Blend gradients instead of colours (Pérez et al. 2003, doi:10.1145/882262.882269)."""
+    """Blend gradients instead of colors (Pérez et al. 2003, doi:10.1145/882262.882269)."""
     solid = (m.inside > 0.35).astype(np.uint8) * 255
     rows, columns = np.nonzero(solid)
     # Near the frame's edge the library's solver has no room.
@@ -253,7 +253,7 @@ def _halo(i: Floats, m: Masks, dose: float, decode: float, rng: np.random.Genera
     """Sharpen afterwards, which overshoots at edges.
 
     As sharpening filters do, it leaves alone what differs little from its surroundings: texture
-    that the decoder lost is not given back, or the artefact would undo the shared one.
+    that the decoder lost is not given back, or the artifact would undo the shared one.
     """
     detail = i - cv2.GaussianBlur(i, (0, 0), 1.2 * i.shape[0] / 128)
     strong = detail - np.clip(detail, -0.04, 0.04)
@@ -261,17 +261,17 @@ def _halo(i: Floats, m: Masks, dose: float, decode: float, rng: np.random.Genera
 
 
 #: Applied to the content before it is put in.
-BEFORE: dict[str, Artefact] = {
+BEFORE: dict[str, Artifact] = {
     "warp": _warp,
     "resampling": _resampling,
-    "colour": _colour,
+    "color": _color,
     "transfer": _transfer,
     "smoothing": _smoothing,
     "lowpass": _lowpass,
     "checkerboard": _checkerboard,
 }
 #: Applied to the frame after that.
-AFTER: dict[str, Artefact] = {"feather": _feather, "seam": _seam, "halo": _halo}
+AFTER: dict[str, Artifact] = {"feather": _feather, "seam": _seam, "halo": _halo}
 
-#: All artefacts, in the order of the sample table's columns.
-ARTEFACTS = ("identity", "expression", *BEFORE, "poisson", *AFTER)
+#: All artifacts, in the order of the sample table's columns.
+ARTIFACTS = ("identity", "expression", *BEFORE, "poisson", *AFTER)

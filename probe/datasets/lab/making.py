@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from probe.datasets.cache import cache_folder
 from probe.datasets.dataset import CARD_FILE, Dataset, read_native, write_native
 from probe.datasets.lab.clip import FRAMES, Clip, check_doses, identity_name
-from probe.datasets.lab.forgery import ARTEFACTS, FORGERIES
+from probe.datasets.lab.forgery import ARTIFACTS, FORGERIES
 from probe.datasets.samples import Samples
 from probe.datasets.workers import worker_pool
 from probe.errors import DatasetError, UnknownNameError
@@ -75,12 +75,12 @@ def make(
         Identities in all; by default one a video. At least 2 a dataset and split are drawn.
     seed : int, default 0
         Seed; the same seed and versions give the same bytes, another machine the same images
-        within one grey level.
+        within one gray level.
     datasets : sequence of str
         Which of the six.
     doses : mapping, optional
-        Artefact to dose in [0, 1], in place of every video's own; 0 switches it off. It counts
-        for the methods that have the artefact; the others have none of it.
+        Artifact to dose in [0, 1], in place of every video's own; 0 switches it off. It counts
+        for the methods that have the artifact; the others have none of it.
     counts : mapping, optional
         Split to number of images a dataset, rounded up to whole videos of 8 images (4 real, 4
         fake); by default 400, 104 and 200.
@@ -95,7 +95,7 @@ def make(
     Raises
     ------
     UnknownNameError
-        If a dataset, split or artefact is not known.
+        If a dataset, split or artifact is not known.
     DatasetError
         If an argument is out of range, or `out` holds another plan.
     """
@@ -275,7 +275,7 @@ def _make_frame(job: _Job, number: int) -> Iterator[dict[str, Any]]:
             "path": path,
             "mask": mask if label == FAKE else "",
             "digest": digest,
-            **{f"dose_{name}": doses[name] if label == FAKE else 0.0 for name in ARTEFACTS},
+            **{f"dose_{name}": doses[name] if label == FAKE else 0.0 for name in ARTIFACTS},
         }
 
 
@@ -317,7 +317,7 @@ def _card(plan: Mapping[str, Any]) -> dict[str, Any]:
         "simulated": True,
         "label_convention": "0 real, 1 fake, by construction",
         "crop": {"rule": "rendered as a crop of margin 1.3; nothing is cut", "size": plan["size"]},
-        "licence": "CC0-1.0 (head shapes: MakeHuman, CC0); nobody's likeness",
+        "license": "CC0-1.0 (head shapes: MakeHuman, CC0); nobody's likeness",
         "forgeries": {name: dict(FORGERIES[name].doses) for name in plan["datasets"]},
         "frames_per_video": FRAMES,
     }

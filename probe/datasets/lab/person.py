@@ -66,13 +66,13 @@ class Person:
     shape : numpy.ndarray
         Weights of the identity components.
     skin, lips, hair, iris : numpy.ndarray
-        Linear colours, shape (3,), in [0, 1].
+        Linear colors, shape (3,), in [0, 1].
     texture : numpy.ndarray
         Skin noise on a grid over the face, shape (64, 64), about unit variance.
     brow : float
         Thickness of the brows, 1 on average.
     hairline, volume : float
-        Height of the hairline and thickness of the hair, decimetres.
+        Height of the hairline and thickness of the hair, decimeters.
     """
 
     shape: Floats
@@ -113,7 +113,7 @@ def draw_person(rng: np.random.Generator) -> Person:
     lips = skin * np.array([0.93, 0.72, 0.73]) * rng.uniform(0.92, 1.04)
     hair = HAIRS[rng.integers(len(HAIRS))] * rng.uniform(0.8, 1.2)
     iris = IRISES[rng.integers(len(IRISES))] * rng.uniform(0.8, 1.2)
-    # Colours are given as they look on a screen, and kept as linear light.
+    # Colors are given as they look on a screen, and kept as linear light.
     skin, lips, hair, iris = (np.clip(c, 0, 1) ** 2.2 for c in (skin, lips, hair, iris))
     return Person(
         shape,

@@ -1,4 +1,4 @@
-"""A z-buffer rasteriser: which triangle each pixel sees, and where on it."""
+"""A z-buffer rasterizer: which triangle each pixel sees, and where on it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["grain", "rasterise", "vertex_normals"]
+__all__ = ["grain", "rasterize", "vertex_normals"]
 
 Floats = NDArray[np.float64]
 
 
 # Without fastmath: sums keep their order, so that machines agree.
 @njit(cache=True)
-def rasterise(
+def rasterize(
     screen: Any, depth: Any, triangles: Any, attributes: Any, size: int
 ) -> tuple[Any, Any]:
     """Draw triangles into a z-buffer.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from probe.datasets.lab.basis import HeadBasis, load_basis
 from probe.datasets.lab.person import Motion, Person
-from probe.datasets.lab.raster import grain, rasterise, vertex_normals
+from probe.datasets.lab.raster import grain, rasterize, vertex_normals
 from probe.datasets.lab.scene import Scene
 
 __all__ = ["Rendering", "backdrop", "render"]
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 #: Each pixel is the mean of this many by this many.
 SUPERSAMPLING = 2
-#: Distance of the camera, decimetres.
+#: Distance of the camera, decimeters.
 DISTANCE = 9.0
 
 
@@ -33,7 +33,7 @@ class Rendering:
     image : numpy.ndarray
         Shape (size, size, 3), linear light, in [0, 1].
     canonical : numpy.ndarray
-        Shape (size, size, 3): where on the mean head each pixel lies, decimetres; NaN elsewhere.
+        Shape (size, size, 3): where on the mean head each pixel lies, decimeters; NaN elsewhere.
     region : numpy.ndarray
         Shape (size, size), index of the region, -1 for the background.
     """
@@ -64,7 +64,7 @@ def render(
     normals = vertex_normals(turned, basis.triangles)
     screen, depth = _project(turned, scene, fine)
     attributes = np.concatenate([basis.mean, normals], axis=1)
-    face, values = rasterise(screen, depth, basis.triangles, attributes, fine)
+    face, values = rasterize(screen, depth, basis.triangles, attributes, fine)
     seen = face >= 0
     region = basis.regions[face[seen]]
     image = (backdrop(scene, person, size) if behind is None else behind).copy()
@@ -119,7 +119,7 @@ def _hair_thickness(basis: HeadBasis, person: Person) -> Floats:
 
 
 def _hair(where: Floats, person: Person) -> Floats:
-    """Depth into the hair, decimetres; positive behind the hairline."""
+    """Depth into the hair, decimeters; positive behind the hairline."""
     x, y, z = where.T
     front = z - person.hairline - 0.10 * np.cos(3.2 * x)
     behind = 1.25 * (y - 0.55) + 0.9 * (z + 0.35)
@@ -130,31 +130,31 @@ def _hair(where: Floats, person: Person) -> Floats:
 def _albedo(
     basis: HeadBasis, person: Person, where: Floats, region: NDArray[np.int64]
 ) -> tuple[Floats, Floats]:
-    """Colour, shape (pixel, 3), and gloss, shape (pixel,), of what is seen."""
+    """Color, shape (pixel, 3), and gloss, shape (pixel,), of what is seen."""
     x, y, z = where.T
-    colour = np.broadcast_to(person.skin, (len(where), 3)).copy()
+    color = np.broadcast_to(person.skin, (len(where), 3)).copy()
     flush = np.exp(-(((np.abs(x) - 0.42) / 0.2) ** 2 + ((z + 0.42) / 0.22) ** 2))
     flush += 0.8 * np.exp(-((x / 0.14) ** 2 + ((z + 0.38) / 0.14) ** 2))
-    colour *= 1 + flush[:, None] * np.array([0.05, -0.05, -0.05])
-    colour *= 1 + 0.075 * _grain(person.texture, x, z)[:, None]
+    color *= 1 + flush[:, None] * np.array([0.05, -0.05, -0.05])
+    color *= 1 + 0.075 * _grain(person.texture, x, z)[:, None]
     gloss = np.full(len(where), 0.05)
     lips = region == basis.region("lips")
-    colour[lips] = person.lips * (1 + 0.05 * _grain(person.texture, 2 * x[lips], z[lips])[:, None])
+    color[lips] = person.lips * (1 + 0.05 * _grain(person.texture, 2 * x[lips], z[lips])[:, None])
     gloss[lips] = 0.09
     lid = np.exp(-(((np.abs(x) - 0.31) / 0.17) ** 2 + ((z - 0.03) / 0.06) ** 2)) * (y < 0.1)
-    colour *= 1 - 0.25 * lid[:, None] * (region != basis.region("eyes"))[:, None]
-    _paint_brows(colour, person, x, y, z, region, basis)
-    _paint_eyes(colour, gloss, person, where, region == basis.region("eyes"))
+    color *= 1 - 0.25 * lid[:, None] * (region != basis.region("eyes"))[:, None]
+    _paint_brows(color, person, x, y, z, region, basis)
+    _paint_eyes(color, gloss, person, where, region == basis.region("eyes"))
     mouth = region == basis.region("mouth")
     teeth = mouth & (y < -0.15)
-    colour[mouth] = [0.07, 0.012, 0.010]
-    colour[teeth] = [0.42, 0.37, 0.29]
-    _paint_hair(colour, gloss, person, where, region, basis)
-    return colour, gloss
+    color[mouth] = [0.07, 0.012, 0.010]
+    color[teeth] = [0.42, 0.37, 0.29]
+    _paint_hair(color, gloss, person, where, region, basis)
+    return color, gloss
 
 
 def _paint_brows(
-    colour: Floats,
+    color: Floats,
     person: Person,
     x: Floats,
     y: Floats,
@@ -162,7 +162,7 @@ def _paint_brows(
     region: NDArray[np.int64],
     basis: HeadBasis,
 ) -> None:
-    # Beyond these bounds the weight is below the precision of the colours.
+    # Beyond these bounds the weight is below the precision of the colors.
     near = (np.abs(x) < 0.61) & (np.abs(z - 0.26) < 0.27) & (y < 0.3)
     near &= region != basis.region("eyes")
     x, y, z = x[near], y[near], z[near]
@@ -173,11 +173,11 @@ def _paint_brows(
     inside *= np.clip((side - 0.09) / 0.05, 0, 1) * np.clip((0.60 - side) / 0.06, 0, 1)
     strands = 0.75 + 0.25 * _grain(person.texture, 6 * x + 3 * z, 5 * z)
     weight = (0.85 * inside * np.clip(strands, 0, 1))[:, None]
-    colour[near] += weight * (0.7 * person.hair + 0.004 - colour[near])
+    color[near] += weight * (0.7 * person.hair + 0.004 - color[near])
 
 
 def _paint_eyes(
-    colour: Floats, gloss: Floats, person: Person, where: Floats, eyes: NDArray[np.bool_]
+    color: Floats, gloss: Floats, person: Person, where: Floats, eyes: NDArray[np.bool_]
 ) -> None:
     x, _, z = where[eyes].T
     radius = np.hypot(np.abs(x) - 0.315, z + 0.012)
@@ -186,12 +186,12 @@ def _paint_eyes(
     pupil = np.clip((0.030 - radius) / 0.006, 0, 1)[:, None]
     rim = np.clip((radius - 0.052) / 0.018, 0, 1)[:, None]
     painted = white + iris * (person.iris * (1 - 0.5 * rim) - white)
-    colour[eyes] = painted * (1 - pupil) + 0.004 * pupil
+    color[eyes] = painted * (1 - pupil) + 0.004 * pupil
     gloss[eyes] = 0.10
 
 
 def _paint_hair(
-    colour: Floats,
+    color: Floats,
     gloss: Floats,
     person: Person,
     where: Floats,
@@ -204,7 +204,7 @@ def _paint_hair(
     weight = np.clip(edge / 0.05, 0, 1) * skin
     angle = np.arctan2(x, 0.6 + y)
     strands = 1 + 0.28 * _grain(person.texture, 4.5 * angle, 0.6 * z) + 0.1 * np.sin(60 * angle)
-    colour += weight[:, None] * (person.hair * strands[:, None] - colour)
+    color += weight[:, None] * (person.hair * strands[:, None] - color)
     gloss += weight * (0.06 - gloss)
 
 
@@ -238,7 +238,7 @@ def _lit(
     shade = 1 - 0.30 * sockets - 0.25 * below - 0.35 * neck
     shade = shade * np.where(region == basis.region("mouth"), 0.55, 1.0)
     light = scene.ambient * (0.75 + 0.25 * unit[:, 2]) + scene.key * direct
-    out = albedo * (light * shade)[:, None] * scene.colour + (scene.key * shine)[:, None]
+    out = albedo * (light * shade)[:, None] * scene.color + (scene.key * shine)[:, None]
     return np.asarray(np.clip(out, 0, 1))
 
 
@@ -248,18 +248,18 @@ def backdrop(scene: Scene, person: Person, size: int) -> Floats:
     Returns
     -------
     numpy.ndarray
-        Shape (2 size, 2 size, 3), linear light: at the resolution of the rasteriser.
+        Shape (2 size, 2 size, 3), linear light: at the resolution of the rasterizer.
     """
     fine = size * SUPERSAMPLING
     out = cv2.resize(scene.background, (fine, fine), interpolation=cv2.INTER_LINEAR)
     grid = (np.arange(fine) + 0.5) / fine
     x, y = np.meshgrid(grid - 0.5 - scene.shift[0], grid - scene.shift[1])
     column = np.clip((0.155 - np.abs(x)) * 0.25 * fine, 0, 1) * np.clip((y - 0.62) * 20, 0, 1)
-    skin = person.skin * scene.colour * (0.30 + 0.25 * np.cos(8 * x))[..., None]
+    skin = person.skin * scene.color * (0.30 + 0.25 * np.cos(8 * x))[..., None]
     out = out + column[..., None] * (skin - out)
     shoulders = 0.885 + 0.9 * x**2 + 1.5 * np.clip(np.abs(x) - 0.40, 0, None)
     inside = np.clip((y - shoulders) * 0.25 * fine, 0, 1)[..., None]
     fold = (
         1 - 0.25 * np.abs(x)[..., None] - 0.3 * np.clip(1 - (y - shoulders) * 12, 0, 1)[..., None]
     )
-    return np.asarray(out + inside * (scene.cloth * fold * scene.colour - out))
+    return np.asarray(out + inside * (scene.cloth * fold * scene.color - out))

@@ -20,7 +20,7 @@ class Domain:
     Attributes
     ----------
     warmth : tuple of float
-        Range of the light's colour temperature, -1 (blue) to 1 (orange).
+        Range of the light's color temperature, -1 (blue) to 1 (orange).
     ambient : tuple of float
         Range of the share of light that has no direction.
     side : float
@@ -28,7 +28,7 @@ class Domain:
     background : str
         "studio" (even), "room" (blobs and edges) or "street" (many blobs).
     noise : float
-        Deviation of the sensor noise, grey levels.
+        Deviation of the sensor noise, gray levels.
     blur : float
         Deviation of the lens blur, pixels of a 128-pixel image.
     quality : tuple of int
@@ -63,20 +63,20 @@ class Scene:
     light : numpy.ndarray
         Direction towards the key light, unit length: x to the viewer's right, y to the viewer,
         z up.
-    colour : numpy.ndarray
-        Colour of the light, shape (3,).
+    color : numpy.ndarray
+        Color of the light, shape (3,).
     ambient, key : float
         Strength of the undirected and of the directed light.
     background : numpy.ndarray
         Shape (size, size, 3), linear, in [0, 1].
     cloth : numpy.ndarray
-        Colour of what the shoulders wear.
+        Color of what the shoulders wear.
     zoom, shift : float, tuple of float
         Scale of the head in the image and its offset, in shares of the image.
     """
 
     light: Floats
-    colour: Floats
+    color: Floats
     ambient: float
     key: float
     background: Floats
@@ -91,11 +91,11 @@ def draw_scene(domain: Domain, rng: np.random.Generator, size: int) -> Scene:
     up = rng.uniform(0.15, 0.7)
     light = np.array([np.sin(side) * np.cos(up), np.cos(side) * np.cos(up), np.sin(up)])
     warmth = rng.uniform(*domain.warmth)
-    colour = np.array([1 + 0.12 * warmth, 1.0, 1 - 0.12 * warmth])
+    color = np.array([1 + 0.12 * warmth, 1.0, 1 - 0.12 * warmth])
     ambient = rng.uniform(*domain.ambient)
     return Scene(
         light,
-        colour,
+        color,
         ambient,
         key=rng.uniform(1.35, 1.6) - ambient,
         background=_background(domain.background, rng, size),
@@ -143,9 +143,9 @@ def capture(image: Floats, domain: Domain, rng: np.random.Generator) -> NDArray[
     """
     size = image.shape[0]
     soft = cv2.GaussianBlur(image, (0, 0), domain.blur * size / 128)
-    grey = 255 * np.power(np.clip(soft, 0, 1), 1 / 2.2)
+    gray = 255 * np.power(np.clip(soft, 0, 1), 1 / 2.2)
     noise = rng.normal(0, domain.noise, (size, size, 3))
-    pixels = np.rint(np.clip(grey + noise, 0, 255)).astype(np.uint8)
+    pixels = np.rint(np.clip(gray + noise, 0, 255)).astype(np.uint8)
     quality = int(rng.integers(*domain.quality, endpoint=True))
     _, packed = cv2.imencode(".jpg", pixels[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
     decoded = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), dtype=np.uint8)

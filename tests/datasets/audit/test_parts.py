@@ -24,8 +24,8 @@ from probe.datasets.audit.labels import said_by_path
 )
 def test_near_pairs_are_those_of_brute_force(n: int, sides: int, radius: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    centres = rng.integers(0, 2, (5, 64))
-    bits = centres[rng.integers(0, 5, n)] ^ (rng.random((n, 64)) < rng.uniform(0, 0.1))
+    centers = rng.integers(0, 2, (5, 64))
+    bits = centers[rng.integers(0, 5, n)] ^ (rng.random((n, 64)) < rng.uniform(0, 0.1))
     hashes = (
         np.packbits(bits.astype(np.uint8), axis=1).reshape(n, 8).copy().view(np.uint64).reshape(n)
     )

@@ -15,7 +15,7 @@ import pytest
 
 from probe.datasets import open_dataset
 from probe.datasets.dataset import CARD_FILE, Dataset
-from probe.datasets.lab import ARTEFACTS, FORGERIES, Clip, make
+from probe.datasets.lab import ARTIFACTS, FORGERIES, Clip, make
 from probe.datasets.lab.basis import load_basis
 from probe.datasets.lab.making import PARTS
 from probe.errors import DatasetError, UnknownNameError
@@ -79,26 +79,26 @@ def test_no_identity_crosses_a_split_or_a_dataset(small: Dataset) -> None:
 
 def test_doses_are_recorded_and_zero_for_real_images(small: Dataset) -> None:
     table = small.samples.table
-    doses = table[[f"dose_{name}" for name in ARTEFACTS]]
+    doses = table[[f"dose_{name}" for name in ARTIFACTS]]
     assert (doses[table["label"] == 0] == 0).all().all()
     assert ((doses >= 0) & (doses <= 1)).all().all()
     for name in DATASETS:
         fakes = table[(table["dataset"] == name) & (table["label"] == 1)]
-        given = {artefact for artefact in ARTEFACTS if (fakes[f"dose_{artefact}"] > 0).all()}
+        given = {artifact for artifact in ARTIFACTS if (fakes[f"dose_{artifact}"] > 0).all()}
         assert given == set(FORGERIES[name].doses)
 
 
-def test_one_artefact_is_shared_by_all_six_and_each_has_its_own() -> None:
+def test_one_artifact_is_shared_by_all_six_and_each_has_its_own() -> None:
     kinds = [set(forgery.doses) for forgery in FORGERIES.values()]
     assert set.intersection(*kinds) == {"resampling"}
-    for artefact in set(ARTEFACTS) - {"resampling", "identity"}:
-        assert 1 <= sum(artefact in kind for kind in kinds) <= 3
+    for artifact in set(ARTIFACTS) - {"resampling", "identity"}:
+        assert 1 <= sum(artifact in kind for kind in kinds) <= 3
 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_at_dose_zero_a_fake_is_the_real_frame(name: str) -> None:
     clip = Clip(name, "test", 1, 4, size=SIZE)
-    nothing = dict.fromkeys(ARTEFACTS, 0.0)
+    nothing = dict.fromkeys(ARTIFACTS, 0.0)
     real, fake, _ = clip.before_camera(2, nothing)
     np.testing.assert_array_equal(real, fake)
     frame = clip.frame(2, nothing)
@@ -116,14 +116,14 @@ def test_the_mask_covers_every_change(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "artefact"), [(name, a) for name, kind in FORGERIES.items() for a in kind.doses]
+    ("name", "artifact"), [(name, a) for name, kind in FORGERIES.items() for a in kind.doses]
 )
-def test_more_dose_is_more_change(name: str, artefact: str) -> None:
-    """Alone, each artefact moves the image further from the real one as its dose rises."""
+def test_more_dose_is_more_change(name: str, artifact: str) -> None:
+    """Alone, each artifact moves the image further from the real one as its dose rises."""
     clip = Clip(name, "test", 2, 4, size=SIZE)
-    nothing = dict.fromkeys(ARTEFACTS, 0.0)
+    nothing = dict.fromkeys(ARTIFACTS, 0.0)
     moved = [
-        float(np.abs(np.subtract(*clip.before_camera(1, {**nothing, artefact: dose})[:2])).sum())
+        float(np.abs(np.subtract(*clip.before_camera(1, {**nothing, artifact: dose})[:2])).sum())
         for dose in (0.0, 0.3, 0.6, 1.0)
     ]
     assert moved[0] == 0 and moved[1] > 0
@@ -134,7 +134,7 @@ def test_more_dose_is_more_change(name: str, artefact: str) -> None:
 def test_poisson_blending_keeps_the_forged_face(video: int) -> None:
     """Blended or pasted, the face that is put in differs from the real one about as much."""
     clip = Clip("celebdf", "test", video, 4, size=96)
-    swap = {**dict.fromkeys(ARTEFACTS, 0.0), "identity": 1.0}
+    swap = {**dict.fromkeys(ARTIFACTS, 0.0), "identity": 1.0}
     pasted, blended = (clip.before_camera(1, {**swap, "poisson": dose}) for dose in (0.0, 1.0))
     inside = cv2.erode(pasted[2].astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     # What blending may remove is smooth; the fine structure has to be that of the other face.
@@ -146,7 +146,7 @@ def test_poisson_blending_keeps_the_forged_face(video: int) -> None:
     assert 0.6 < kept < 1.2
 
 
-def test_an_artefact_switched_off_is_off_everywhere(tmp_path: Path) -> None:
+def test_an_artifact_switched_off_is_off_everywhere(tmp_path: Path) -> None:
     data = make(
         tmp_path,
         size=SIZE,
@@ -160,7 +160,7 @@ def test_an_artefact_switched_off_is_off_everywhere(tmp_path: Path) -> None:
     assert (table.loc[table["label"] == 1, "dose_lowpass"] > 0).all()
 
 
-def test_a_dose_counts_only_for_methods_that_have_the_artefact(tmp_path: Path) -> None:
+def test_a_dose_counts_only_for_methods_that_have_the_artifact(tmp_path: Path) -> None:
     data = make(
         tmp_path,
         size=SIZE,
@@ -252,7 +252,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     ("arguments", "wording"),
     [
         ({"datasets": ["faceswp"]}, "Lab dataset 'faceswp' is not known. Did you mean 'faceswap'"),
-        ({"doses": {"seem": 1.0}}, "Artefact 'seem' is not known. Did you mean 'seam'"),
+        ({"doses": {"seem": 1.0}}, "Artifact 'seem' is not known. Did you mean 'seam'"),
         ({"doses": {"seam": 1.5}}, "Dose seam=1.5 was given; allowed is 0"),
         ({"size": 31}, "size=31 was given; allowed are even numbers from 32"),
         ({"seed": -1}, "seed=-1 was given"),

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from probe.attribution.trust.likeness import histogram_entropy, spearman, ssim
-from probe.attribution.trust.randomising import (
+from probe.attribution.trust.randomizing import (
     Cascade,
     efficient_mprt,
     mprt,
@@ -36,7 +36,7 @@ def test_modules_are_named_in_the_order_in_which_they_run() -> None:
 
 
 @pytest.mark.parametrize("order", ["top_down", "bottom_up"])
-def test_stages_randomise_from_one_end(order: str) -> None:
+def test_stages_randomize_from_one_end(order: str) -> None:
     one = detector(Small())
     before = weights_hash(one.module)
     cascade = Cascade(one, images(1), n_stages=5, order=order)
@@ -63,7 +63,7 @@ def test_the_last_stage_is_the_same_whatever_the_order_and_the_number() -> None:
         Cascade(one, images(1), order="topdown")
 
 
-def test_weights_are_redrawn_as_initialised_or_permuted() -> None:
+def test_weights_are_redrawn_as_initialized_or_permuted() -> None:
     module = Small()
     drawn = copy.deepcopy(module)
     state = torch.random.get_rng_state()

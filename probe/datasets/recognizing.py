@@ -10,13 +10,13 @@ from probe.datasets.layouts import LAYOUTS
 from probe.datasets.walking import folders_in
 from probe.errors import DatasetError
 
-__all__ = ["recognise"]
+__all__ = ["recognize"]
 
 #: Folders one level down that are looked into for a hint.
 _MOST_FOLDERS = 200
 
 
-def recognise(root: str | Path) -> tuple[str, str]:
+def recognize(root: str | Path) -> tuple[str, str]:
     """Name the layout of a folder or a list.
 
     Layouts that know their datasets by name are asked first, the generic ones only if none of
@@ -71,7 +71,7 @@ def recognise(root: str | Path) -> tuple[str, str]:
 def _candidates(root: Path, generic: bool) -> dict[str, str]:
     """Ask the layouts of one kind; returns the reasons of those that fit."""
     layouts = [LAYOUTS[name] for name in LAYOUTS if LAYOUTS[name].generic is generic]
-    reasons = {one.name: one.recognise(root) for one in layouts}
+    reasons = {one.name: one.recognize(root) for one in layouts}
     return {name: why for name, why in reasons.items() if why}
 
 

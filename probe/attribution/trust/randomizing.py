@@ -20,7 +20,7 @@ from probe.stats import Floats
 __all__ = [
     "ORDERS",
     "Cascade",
-    "Randomised",
+    "Randomized",
     "efficient_mprt",
     "mprt",
     "parameter_modules",
@@ -131,7 +131,7 @@ def redraw(module: nn.Module, names: Sequence[str], seed: int) -> None:
 
     Draws are made on the CPU, wherever the module is, so that weights do not depend on the device.
 
-    By ``reset_parameters`` where a module has it, as it was initialised before training (this
+    By ``reset_parameters`` where a module has it, as it was initialized before training (this
     includes running statistics). Else by permuting the elements of each parameter, which keeps
     their distribution; a parameter of one value stays.
     """
@@ -139,7 +139,7 @@ def redraw(module: nn.Module, names: Sequence[str], seed: int) -> None:
     device = next(module.parameters()).device
     module.cpu()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        # Not the seed itself: a network initialised with it would be drawn again as it is.
+        # Not the seed itself: a network initialized with it would be drawn again as it is.
         torch.default_generator.manual_seed(seed * 1_000_003 + OFFSET)
         for name in names:
             own: Any = modules[name]
@@ -159,7 +159,7 @@ def random_detector(detector: Detector, image: NDArray[np.float32], seed: int) -
     return replace(detector, module=module)
 
 
-class Randomised(NamedTuple):
+class Randomized(NamedTuple):
     """What `mprt` gives.
 
     Attributes
@@ -192,7 +192,7 @@ def mprt(
     cascade: Cascade,
     *,
     last_only: bool = False,
-) -> Randomised:
+) -> Randomized:
     """Compare maps with those of a detector that turns random (Adebayo et al. 2018).
 
     Parameters
@@ -208,7 +208,7 @@ def mprt(
 
     Returns
     -------
-    Randomised
+    Randomized
         Likeness at every stage, and the rise of entropy at the last.
     """
     stages = range(len(cascade.shares))[-1 if last_only else 0 :]
@@ -219,7 +219,7 @@ def mprt(
             found[name].append(likeness(maps, random))
     shares = np.array([cascade.shares[index] for index in stages])
     stacked = {name: np.stack(values, axis=1) for name, values in found.items()}
-    return Randomised(stacked, shares, efficient_mprt(maps, random))
+    return Randomized(stacked, shares, efficient_mprt(maps, random))
 
 
 def efficient_mprt(maps: ArrayLike, random: ArrayLike, n_bins: int = N_BINS) -> Floats:

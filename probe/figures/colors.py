@@ -1,8 +1,8 @@
-"""Colours of maps: diverging and sequential, both of a lightness that only ever rises.
+"""Colors of maps: diverging and sequential, both of a lightness that only ever rises.
 
-The usual diverging maps end dark, or bright, at both ends: on grey paper, plus and minus look the
-same. Here lightness rises from the negative end through grey at zero to the positive end, in equal
-steps of OKLab's lightness (Ottosson 2020), so that a grey level says the same as the colour.
+The usual diverging maps end dark, or bright, at both ends: on gray paper, plus and minus look the
+same. Here lightness rises from the negative end through gray at zero to the positive end, in equal
+steps of OKLab's lightness (Ottosson 2020), so that a gray level says the same as the color.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 __all__ = [
     "PERCENTILE",
-    "colours_of",
+    "colors_of",
     "contrast",
     "limit_of",
     "luminance",
@@ -29,14 +29,14 @@ __all__ = [
     "to_oklab",
 ]
 
-#: A colour as matplotlib takes it, or as red, green and blue in [0, 1].
-Colour = ColorType | NDArray[Any]
+#: A color as matplotlib takes it, or as red, green and blue in [0, 1].
+Color = ColorType | NDArray[Any]
 
-#: The percentile of magnitudes at which colours end: one hot pixel would wash out all else.
+#: The percentile of magnitudes at which colors end: one hot pixel would wash out all else.
 PERCENTILE = 99.5
 
 #: OKLab of the negative end, of zero, and of the positive end, each with a stop half-way:
-#: purple, grey, orange to yellow. Lightness is in equal steps.
+#: purple, gray, orange to yellow. Lightness is in equal steps.
 _STOPS = np.array(
     [
         [0.24, 0.060, -0.110],
@@ -63,20 +63,20 @@ _LINEAR = np.array(
     ]
 )
 
-#: Images under an overlay are grey between these levels, so that both ends stand out from them.
-_GREYS = (0.30, 0.78)
+#: Images under an overlay are gray between these levels, so that both ends stand out from them.
+_GRAYS = (0.30, 0.78)
 #: What covers the image at the end of the scale.
 _OPACITY = 0.9
 
 
 @cache
-def colours_of(signed: bool) -> Colormap:
-    """Return the colour map: diverging for signed maps, sequential for magnitudes.
+def colors_of(signed: bool) -> Colormap:
+    """Return the color map: diverging for signed maps, sequential for magnitudes.
 
     Parameters
     ----------
     signed : bool
-        Whether the sign means something. If so, dark purple is the negative end, grey zero and
+        Whether the sign means something. If so, dark purple is the negative end, gray zero and
         light yellow the positive end; else cividis, dark blue for zero.
     """
     if not signed:
@@ -84,8 +84,8 @@ def colours_of(signed: bool) -> Colormap:
     at = np.linspace(0, 1, len(_STOPS))
     steps = np.linspace(0, 1, 257)
     lab = np.stack([np.interp(steps, at, stop) for stop in _STOPS.T], axis=-1)
-    colours = ListedColormap(_from_oklab(lab), name="probe-diverging")
-    return colours.with_extremes(bad="white")
+    colors = ListedColormap(_from_oklab(lab), name="probe-diverging")
+    return colors.with_extremes(bad="white")
 
 
 def _from_oklab(lab: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -95,37 +95,37 @@ def _from_oklab(lab: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(coded)
 
 
-def _to_linear(colours: NDArray[np.float64]) -> NDArray[np.float64]:
-    coded = np.asarray(colours, dtype=np.float64)[..., :3]
+def _to_linear(colors: NDArray[np.float64]) -> NDArray[np.float64]:
+    coded = np.asarray(colors, dtype=np.float64)[..., :3]
     return np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
 
 
-def to_oklab(colours: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return OKLab of sRGB colours, shape (..., 3): lightness in [0, 1], green–red, blue–yellow."""
-    cones = _to_linear(colours) @ np.linalg.inv(_LINEAR).T
+def to_oklab(colors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return OKLab of sRGB colors, shape (..., 3): lightness in [0, 1], green–red, blue–yellow."""
+    cones = _to_linear(colors) @ np.linalg.inv(_LINEAR).T
     return np.asarray(np.cbrt(cones) @ np.linalg.inv(_CONES).T)
 
 
-def luminance(colours: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what grey printing leaves of sRGB colours: Rec. 709 luminance in [0, 1]."""
-    return np.asarray(_to_linear(colours) @ np.array([0.2126, 0.7152, 0.0722]))
+def luminance(colors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return what gray printing leaves of sRGB colors: Rec. 709 luminance in [0, 1]."""
+    return np.asarray(_to_linear(colors) @ np.array([0.2126, 0.7152, 0.0722]))
 
 
-def contrast(one: Colour, other: Colour) -> float:
-    """Return the contrast of two colours as WCAG 2 defines it, 1 (none) to 21 (black on white)."""
+def contrast(one: Color, other: Color) -> float:
+    """Return the contrast of two colors as WCAG 2 defines it, 1 (none) to 21 (black on white)."""
     low, high = sorted(
-        float(luminance(np.array(to_rgb(cast(ColorType, colour))))) for colour in (one, other)
+        float(luminance(np.array(to_rgb(cast(ColorType, color))))) for color in (one, other)
     )
     return (high + 0.05) / (low + 0.05)
 
 
-def text_on(colour: Colour) -> str:
-    """Return the colour of text that lies on this one: black or white, at a contrast above 4.5."""
-    return max(("black", "white"), key=lambda text: contrast(text, colour))
+def text_on(color: Color) -> str:
+    """Return the color of text that lies on this one: black or white, at a contrast above 4.5."""
+    return max(("black", "white"), key=lambda text: contrast(text, color))
 
 
 def limit_of(maps: Iterable[NDArray[Any]]) -> float:
-    """Return where the colours of these maps end: a percentile of their magnitudes, see above.
+    """Return where the colors of these maps end: a percentile of their magnitudes, see above.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def limit_of(maps: Iterable[NDArray[Any]]) -> float:
 
 
 def number(value: float, sign: bool = False) -> str:
-    """Write a number at a colour bar: two digits, a true minus, no leading zeros in exponents."""
+    """Write a number at a color bar: two digits, a true minus, no leading zeros in exponents."""
     text = f"{abs(value):.2g}"
     if "e" in text:
         digits, power = text.split("e")
@@ -156,18 +156,18 @@ def number(value: float, sign: bool = False) -> str:
 def overlay(
     image: NDArray[Any] | None, values: NDArray[Any], limit: float, signed: bool
 ) -> NDArray[np.float64]:
-    """Lay a map over its image: the image grey and of low contrast, opacity by magnitude.
+    """Lay a map over its image: the image gray and of low contrast, opacity by magnitude.
 
     Parameters
     ----------
     image : numpy.ndarray or None
-        Shape (h, w, 3), 0 to 255; None for the grey that a colour bar lies on.
+        Shape (h, w, 3), 0 to 255; None for the gray that a color bar lies on.
     values : numpy.ndarray
         Shape (h, w), of the same size as the image.
     limit : float
-        Magnitude at which colours and opacity end.
+        Magnitude at which colors and opacity end.
     signed : bool
-        As for `colours_of`.
+        As for `colors_of`.
 
     Returns
     -------
@@ -175,11 +175,11 @@ def overlay(
         Shape (h, w, 3), in [0, 1].
     """
     share = np.nan_to_num(np.asarray(values, dtype=np.float64) / limit).clip(-1, 1)
-    colours = colours_of(signed)((share + 1) / 2 if signed else share)[..., :3]
-    low, high = _GREYS
+    colors = colors_of(signed)((share + 1) / 2 if signed else share)[..., :3]
+    low, high = _GRAYS
     if image is None:
-        grey = np.full(share.shape, (low + high) / 2)
+        gray = np.full(share.shape, (low + high) / 2)
     else:
-        grey = low + (high - low) * (np.asarray(image) @ np.array([0.299, 0.587, 0.114])) / 255
+        gray = low + (high - low) * (np.asarray(image) @ np.array([0.299, 0.587, 0.114])) / 255
     opacity = _OPACITY * np.abs(share)[..., None]
-    return np.asarray(opacity * colours + (1 - opacity) * grey[..., None]).clip(0, 1)
+    return np.asarray(opacity * colors + (1 - opacity) * gray[..., None]).clip(0, 1)

@@ -1,4 +1,4 @@
-"""The stages that ask why: separability, artefacts, and what units respond to."""
+"""The stages that ask why: separability, artifacts, and what units respond to."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _compare(
 def measure(
     study: Study, folder: RunFolder, test: Dataset
 ) -> tuple[ArtifactMeasurements, ArtifactReport] | None:
-    """Measure artefacts of all images, and compare real with fake."""
+    """Measure artifacts of all images, and compare real with fake."""
     plan = study.artifacts
     if not plan.run:
         return None

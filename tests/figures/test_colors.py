@@ -6,26 +6,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from probe.figures import Cell, colours_of, grid_figure, limit_of, maps_figure, save_figure
-from probe.figures.colours import PERCENTILE, luminance, number, overlay, to_oklab
+from probe.figures import Cell, colors_of, grid_figure, limit_of, maps_figure, save_figure
+from probe.figures.colors import PERCENTILE, luminance, number, overlay, to_oklab
 from tests.figures.making import bump, images_of, maps_of
 
 
 @pytest.mark.parametrize("signed", [True, False])
-def test_lightness_only_rises_so_a_grey_level_is_a_value(signed: bool) -> None:
-    colours = colours_of(signed)(np.linspace(0, 1, 257 if signed else 256))
-    assert (np.diff(luminance(colours)) > 0).all()
-    steps = np.diff(to_oklab(colours)[:, 0])
+def test_lightness_only_rises_so_a_gray_level_is_a_value(signed: bool) -> None:
+    colors = colors_of(signed)(np.linspace(0, 1, 257 if signed else 256))
+    assert (np.diff(luminance(colors)) > 0).all()
+    steps = np.diff(to_oklab(colors)[:, 0])
     assert steps.min() > 0 and (not signed or steps.max() / steps.min() < 1.3)
 
 
-def test_zero_is_neutral_grey_and_both_ends_are_as_far_from_it() -> None:
-    low, zero, high = to_oklab(colours_of(True)([0.0, 0.5, 1.0]))
+def test_zero_is_neutral_gray_and_both_ends_are_as_far_from_it() -> None:
+    low, zero, high = to_oklab(colors_of(True)([0.0, 0.5, 1.0]))
     assert np.abs(zero[1:]).max() < 0.003
     assert high[0] - zero[0] == pytest.approx(zero[0] - low[0], abs=0.02)
 
 
-def test_ends_differ_for_the_colour_blind() -> None:
+def test_ends_differ_for_the_color_blind() -> None:
     """Machado, Oliveira and Fernandes 2009, deuteranopia and protanopia at full severity."""
     deutan = np.array(
         [
@@ -41,15 +41,15 @@ def test_ends_differ_for_the_colour_blind() -> None:
             [-0.003882, -0.048116, 1.051998],
         ]
     )
-    colours = colours_of(True)(np.linspace(0, 1, 9))[:, :3]
+    colors = colors_of(True)(np.linspace(0, 1, 9))[:, :3]
     for seen in (deutan, protan):
-        lab = to_oklab((colours @ seen.T).clip(0, 1))
+        lab = to_oklab((colors @ seen.T).clip(0, 1))
         apart = np.linalg.norm(np.diff(lab, axis=0), axis=1)
         assert apart.min() > 0.05
 
 
-def grey(figure: object) -> np.ndarray:
-    """Render, and print on grey paper."""
+def gray(figure: object) -> np.ndarray:
+    """Render, and print on gray paper."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=100)  # type: ignore[attr-defined]
     return np.asarray(Image.open(file).convert("L"), dtype=float)
@@ -57,7 +57,7 @@ def grey(figure: object) -> np.ndarray:
 
 def panels(figure: object, count: int) -> list[np.ndarray]:
     """Return the pixels of the first axes."""
-    pixels = grey(figure)
+    pixels = gray(figure)
     height, width = pixels.shape
     out = []
     for axes in figure.axes[:count]:  # type: ignore[attr-defined]
@@ -67,7 +67,7 @@ def panels(figure: object, count: int) -> list[np.ndarray]:
     return out
 
 
-def test_signs_can_be_told_apart_in_greyscale() -> None:
+def test_signs_can_be_told_apart_in_grayscale() -> None:
     plus = Cell(values=bump(0.5, 0.5, 0.1))
     minus = Cell(values=-bump(0.5, 0.5, 0.1))
     figure = grid_figure([[plus, minus]], ["", ""], [""])
@@ -75,7 +75,7 @@ def test_signs_can_be_told_apart_in_greyscale() -> None:
     middle = up.shape[0] // 2, up.shape[1] // 2
     zero = up[2, 2]
     assert up[middle] > zero + 50 and down[middle] < zero - 50
-    # Grey levels and values have the same order, all over.
+    # Gray levels and values have the same order, all over.
     values = np.asarray(Image.fromarray(plus.values.astype(np.float32)).resize(up.shape[::-1]))
     assert np.corrcoef(values.ravel(), up.ravel())[0, 1] > 0.97
     assert np.corrcoef(-values.ravel(), down.ravel())[0, 1] > 0.97
@@ -89,7 +89,7 @@ def test_the_usual_diverging_map_would_fail_that() -> None:
 
 
 @pytest.mark.parametrize("level", [0, 128, 255])
-def test_overlays_stand_out_from_any_image_in_greyscale(level: int) -> None:
+def test_overlays_stand_out_from_any_image_in_grayscale(level: int) -> None:
     image = np.full((3, 3, 3), level, np.uint8)
     values = np.array([[-1.0, 0, 1.0]] * 3)
     brightest = overlay(np.full((3, 3, 3), 255, np.uint8), np.zeros((3, 3)), 1.0, True)
@@ -148,9 +148,9 @@ def test_numbers_are_short(value: float, text: str) -> None:
     assert number(value) == text
 
 
-def test_the_file_keeps_colours(tmp_path: object) -> None:
+def test_the_file_keeps_colors(tmp_path: object) -> None:
     figure = grid_figure([[Cell(values=np.full((4, 4), 2.0))]], [""], [""])
     place = save_figure(figure, f"{tmp_path}/f.png", dpi=100)
     pixels = np.asarray(Image.open(place).convert("RGB")) / 255
-    wanted = np.asarray(colours_of(True)(1.0)[:3])
+    wanted = np.asarray(colors_of(True)(1.0)[:3])
     assert (np.abs(pixels - wanted).max(axis=-1) < 0.01).mean() > 0.2

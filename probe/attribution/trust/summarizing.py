@@ -28,13 +28,13 @@ from probe.stats import (
     permutation_test,
 )
 
-__all__ = ["Bootstrap", "Found", "summarise"]
+__all__ = ["Bootstrap", "Found", "summarize"]
 
 #: What is estimated against each reference.
 PAIRED = ("gain", "gain_low", "gain_high", "p")
 
 #: Mean, smallest and largest value of the method over detectors of random weights.
-RANDOMISED = ("randomised", "randomised_low", "randomised_high")
+RANDOMIZED = ("randomized", "randomized_low", "randomized_high")
 
 #: Why a reference has no value in the checks that explain the detector.
 NO_MAP = "a reference, which does not ask the detector"
@@ -73,7 +73,7 @@ class Found:
     fakes: NDArray[np.bool_]
 
 
-def summarise(found: Found, checks: Sequence[str], bootstrap: Bootstrap) -> xr.Dataset:
+def summarize(found: Found, checks: Sequence[str], bootstrap: Bootstrap) -> xr.Dataset:
     """Make the table of a `TrustReport`, without attributes of provenance."""
     names = list(dict.fromkeys(map(str, found.datasets)))
     coords = {
@@ -102,7 +102,7 @@ def _empty(coords: Mapping[str, Sequence[str]]) -> xr.Dataset:
 
     arrays = {name: array(cell, np.nan, float) for name in ("value", "low", "high", "chance")}
     arrays |= {name: array(paired, np.nan, float) for name in PAIRED}
-    arrays |= {name: array(cell, np.nan, float) for name in RANDOMISED}
+    arrays |= {name: array(cell, np.nan, float) for name in RANDOMIZED}
     arrays |= {name: array(cell, 0, np.int64) for name in ("n_samples", "n_clusters")}
     arrays["reason"] = array(cell, "", object)
     return xr.Dataset(arrays, {name: list(values) for name, values in coords.items()})
@@ -144,7 +144,7 @@ def _fill(
     draws = score.weights[used].mean(axis=0)
     draws = draws[np.isfinite(draws)]
     if len(draws):
-        for name, value in zip(RANDOMISED, (draws.mean(), draws.min(), draws.max()), strict=True):
+        for name, value in zip(RANDOMIZED, (draws.mean(), draws.min(), draws.max()), strict=True):
             data[name].loc[at] = value
     if whole.n_clusters < MIN_CLUSTERS:
         data["reason"].loc[at] = (

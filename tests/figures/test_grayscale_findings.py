@@ -1,4 +1,4 @@
-"""Every figure of findings, printed in grey: signs, text in cells, and what a legend names."""
+"""Every figure of findings, printed in gray: signs, text in cells, and what a legend names."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from probe.calibration.drawing import LINES, calibration_figure
 from probe.embed import Embeddings
 from probe.embed.drawing import DATASETS, embedding_figure
 from probe.figures import ablation_figure, counts_figure, matrix_figure
-from probe.figures.colours import contrast, luminance, text_on
+from probe.figures.colors import contrast, luminance, text_on
 from probe.responses import ResponseReport
 from probe.responses.drawing import correlation_figure, dose_figure, unit_figure
 from probe.schema import DATASETS as STUDIED
@@ -121,21 +121,21 @@ def artifacts() -> xr.Dataset:
 
 def responses() -> ResponseReport:
     n, doses = len(STUDIED), np.array([0, 0.5, 1])
-    dims = ("artefact", "dataset", "dose")
+    dims = ("artifact", "dataset", "dose")
     response = np.arange(n)[None, :, None] * np.tile(doses, (2, 1, 1))
     effect = np.array([[3.0, 0.0], [0.0, -3.0], [1.5, -1.5]])
     q = np.where(effect == 0, 1.0, 0.01)
     data = {
         **bounded("logit", dims, response),
         "logit_response": (dims, response),
-        "effect": (("unit", "artefact"), effect),
-        "effect_q": (("unit", "artefact"), q),
+        "effect": (("unit", "artifact"), effect),
+        "effect_q": (("unit", "artifact"), q),
         "rho": (("unit", "measurement"), effect / 3),
         "q": (("unit", "measurement"), q),
         "unit_response": ("unit", np.zeros(3)),
     }
     coords = {
-        "artefact": ["warp", "halo"],
+        "artifact": ["warp", "halo"],
         "dataset": list(STUDIED),
         "dose": doses,
         "unit": np.arange(3),
@@ -216,27 +216,27 @@ MAPS = ("matrix", "transfer", "tells", "responses", "correlations")
 CELLS = ("matrix", "transfer", "tells")
 
 
-def lightness(colour: Any) -> float:
-    """Return CIE L*, 0 to 100, of a colour on white paper."""
-    red, green, blue, alpha = to_rgba(colour)
+def lightness(color: Any) -> float:
+    """Return CIE L*, 0 to 100, of a color on white paper."""
+    red, green, blue, alpha = to_rgba(color)
     y = float(luminance(alpha * np.array([red, green, blue]) + 1 - alpha))
     return 116 * y ** (1 / 3) - 16 if y > (6 / 29) ** 3 else y * (29 / 3) ** 3
 
 
 def maps_in(figure: Figure) -> Iterator[AxesImage]:
-    """Yield what is coloured by value; photographs are not."""
+    """Yield what is colored by value; photographs are not."""
     for axes in figure.axes:
         yield from (one for one in axes.images if np.ndim(one.get_array()) == 2)
 
 
 def check_signs(figure: Figure) -> None:
-    """Check that more is lighter, all over the scale, and that the scale's centre is its middle."""
+    """Check that more is lighter, all over the scale, and that the scale's center is its middle."""
     found = list(maps_in(figure))
     assert found
     for image in found:
         low, high = image.get_clim()
-        grey = luminance(image.to_rgba(np.linspace(low, high, 101)))
-        assert (np.diff(grey) > 0).all()
+        gray = luminance(image.to_rgba(np.linspace(low, high, 101)))
+        assert (np.diff(gray) > 0).all()
         assert (low, high) == (0, 1) or low == -high
 
 
@@ -254,30 +254,30 @@ def check_text(figure: Figure) -> int:
 
 
 def look_of(artist: Any) -> tuple[Any, float]:
-    """Return what grey leaves of an artist: its shape, dash and filling; and its lightness."""
+    """Return what gray leaves of an artist: its shape, dash and filling; and its lightness."""
     if isinstance(artist, BarContainer | ErrorbarContainer):
         artist = artist[0]
     if isinstance(artist, Line2D):
         face = artist.get_markerfacecolor()
         hollow = str(face) == "none" or lightness(face) > 99
         # Edges count where the face is white.
-        colour = artist.get_markeredgecolor() if hollow else artist.get_color()
+        color = artist.get_markeredgecolor() if hollow else artist.get_color()
         return (
             "line",
             artist.get_marker(),
             str(artist._unscaled_dash_pattern),
             artist.get_linestyle() == "None",
             hollow,
-        ), lightness(colour)
+        ), lightness(color)
     if isinstance(artist, PathCollection):
         hollow = not len(artist.get_facecolor()) or lightness(artist.get_facecolor()[0]) > 99
-        colour = artist.get_edgecolor()[0] if hollow else artist.get_facecolor()[0]
-        return ("points", artist.get_paths()[0].vertices.tobytes(), hollow), lightness(colour)
+        color = artist.get_edgecolor()[0] if hollow else artist.get_facecolor()[0]
+        return ("points", artist.get_paths()[0].vertices.tobytes(), hollow), lightness(color)
     if isinstance(artist, LineCollection):
         return ("lines", str(artist.get_linestyle())), lightness(artist.get_color()[0])
     filled = artist.get_fill() and artist.get_facecolor()[3] > 0
-    colour = artist.get_facecolor() if filled else artist.get_edgecolor()
-    return ("area", filled, artist.get_linestyle(), artist.get_hatch()), lightness(colour)
+    color = artist.get_facecolor() if filled else artist.get_edgecolor()
+    return ("area", filled, artist.get_linestyle(), artist.get_hatch()), lightness(color)
 
 
 def check_legends(figure: Figure) -> int:
@@ -295,8 +295,8 @@ def check_legends(figure: Figure) -> int:
     return n
 
 
-def grey(figure: Figure) -> np.ndarray:
-    """Print on grey paper."""
+def gray(figure: Figure) -> np.ndarray:
+    """Print on gray paper."""
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=200)
     return np.asarray(Image.open(file).convert("L"), dtype=float)
@@ -313,7 +313,7 @@ def test_text_stands_out_from_its_cell(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name not in MAPS])
-def test_what_is_named_looks_unlike_all_else_without_colour(name: str) -> None:
+def test_what_is_named_looks_unlike_all_else_without_color(name: str) -> None:
     figure = FIGURES[name]()
     if name == "regions":
         looks = [look_of(one) for one in figure.legends[0].legend_handles]
@@ -330,7 +330,7 @@ def test_the_checks_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
         "responses.drawing",
     ):
         usual = mpl.colormaps["PuOr_r"]
-        monkeypatch.setattr(f"probe.{module}.colours_of", lambda signed, usual=usual: usual)
+        monkeypatch.setattr(f"probe.{module}.colors_of", lambda signed, usual=usual: usual)
     for name in MAPS:
         with pytest.raises(AssertionError):
             check_signs(FIGURES[name]())
@@ -339,8 +339,8 @@ def test_the_checks_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(AssertionError, match=r"0\.00"):
         check_text(figure)
     axes = (figure := Figure()).subplots()
-    for colour in ("#0072b2", "#d55e00"):
-        axes.plot([0, 1], marker="o", color=colour, label=colour)
+    for color in ("#0072b2", "#d55e00"):
+        axes.plot([0, 1], marker="o", color=color, label=color)
     with pytest.raises(AssertionError, match="looks like"):
         check_legends(figure)
 
@@ -369,9 +369,9 @@ def test_values_that_tell_nothing_stand_in_brackets() -> None:
         assert text == ("–" if np.isnan(value) else expected)
 
 
-def test_blank_cells_are_unlike_the_lightest_in_grey() -> None:
+def test_blank_cells_are_unlike_the_lightest_in_gray() -> None:
     figure = unit_figure(responses())
-    pixels, axes = grey(figure), figure.axes[0]
+    pixels, axes = gray(figure), figure.axes[0]
     shown = axes.images[0].get_array()
     (row, column), blank = np.unravel_index(shown.argmax(), shown.shape), np.ma.getmaskarray(shown)
     cells = {}
@@ -386,9 +386,9 @@ def test_blank_cells_are_unlike_the_lightest_in_grey() -> None:
     assert empty.max() == 255 and empty.min() < 160
 
 
-def test_text_on_any_colour_can_be_read() -> None:
+def test_text_on_any_color_can_be_read() -> None:
     assert contrast("black", "white") == pytest.approx(21) and contrast("0.5", "0.5") == 1
     assert contrast("white", "#767676") == pytest.approx(4.54, abs=0.01)
-    colours = np.random.default_rng(0).uniform(size=(500, 3))
-    assert min(contrast(text_on(one), one) for one in colours) >= 4.5
+    colors = np.random.default_rng(0).uniform(size=(500, 3))
+    assert min(contrast(text_on(one), one) for one in colors) >= 4.5
     assert text_on("#0072b2") == "white" and text_on("#e69f00") == "black"
