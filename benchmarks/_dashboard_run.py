@@ -215,7 +215,7 @@ def _matrix(
             "level": levels,
             "metric": metrics,
         },
-        attrs={"level": 0.95, "seed": 0, "specs": json.dumps(specs)},
+        attrs={"ci": 0.95, "seed": 0, "specs": json.dumps(specs)},
     )
     columns = data.samples.table[["dataset", "sample", "method", "video", "frame", "label"]]
     clusters = data.samples.clusters

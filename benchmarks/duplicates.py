@@ -85,7 +85,7 @@ def run(tiny: bool) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         counts = {"train": 8, "val": 8, "test": 8}
-        show(measure(make(Path(folder) / "lab", size=32, counts=counts, workers=1), 2_000))
+        show(measure(make(Path(folder) / "lab", size=32, counts=counts, n_workers=1), 2_000))
 
 
 def measure(data: Dataset, searched: int, repeats: int = 1) -> Measured:

@@ -136,7 +136,7 @@ def _timed(work: Callable[[], object]) -> tuple[float, int]:
 def _ours(root: Path, out: Path, frames: int) -> int:
     options = {"crop": True, "frames": frames, "size": SIZE, "margin": MARGIN}
     try:
-        return ingest_dataset("faceforensics", root, out, workers=WORKERS, **options).written
+        return ingest_dataset("faceforensics", root, out, n_workers=WORKERS, **options).written
     except ValueError:  # Noise has no face: the work was done all the same.
         return 0
 

@@ -196,7 +196,7 @@ def write_maps(folder: Path, count: int, side: int) -> None:
 def compared(count: int, folder: Path) -> Callable[[], object]:
     """Compare two detectors' maps, which lie on disk."""
     maps = {name: AttributionMap.open(folder / f"{name}{count}.zarr", lazy=True) for name in "ab"}
-    go = functools.partial(map_similarity, n_resamples=200, n_permutations=199, show=False)
+    go = functools.partial(map_similarity, n_resamples=200, n_permutations=199, progress=False)
     go({name: one.take(range(3)) for name, one in maps.items()})  # imports are no memory of it
     return lambda: go(maps)
 

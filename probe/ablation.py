@@ -60,7 +60,7 @@ def ablate(
     values: str = "mean",
     n_random: int = 100,
     n_resamples: int = 1000,
-    level: float = 0.95,
+    ci: float = 0.95,
     seed: int = 0,
     batch_size: int = 64,
     images: Images | None = None,
@@ -88,7 +88,7 @@ def ablate(
         Random sets a set.
     n_resamples : int, default 1000
         Of the cluster bootstrap.
-    level : float, default 0.95
+    ci : float, default 0.95
         Coverage.
     seed : int, default 0
         Seed of random sets and resamples.
@@ -133,7 +133,7 @@ def ablate(
         random = {name: matched_sets(one, size, n_random, rng) for name, one in sets.items()}
         masks = np.concatenate([np.stack(list(sets.values())), *random.values()])
         measured = [_Measured.of(states[name], masks, values, go) for name in parts]
-    data = _assembled(measured, list(parts), list(sets), n_random, n_resamples, level, seed)
+    data = _assembled(measured, list(parts), list(sets), n_random, n_resamples, ci, seed)
     data["n_units"] = ("set", [int(one.sum()) for one in sets.values()])
     data["n_distinct"] = ("set", [len(np.unique(one, axis=0)) for one in random.values()])
     data["balance"] = (
@@ -146,7 +146,7 @@ def ablate(
                 "layer": path,
                 "values": values,
                 "n_random": n_random,
-                "level": level,
+                "ci": ci,
                 "n_resamples": n_resamples,
                 "seed": seed,
                 "detector": detector.fingerprint,
@@ -448,7 +448,7 @@ def _assembled(
     sets: list[str],
     n_random: int,
     n_resamples: int,
-    level: float,
+    ci: float,
     seed: int,
 ) -> xr.Dataset:
     n_sets = len(sets)
@@ -468,7 +468,7 @@ def _assembled(
     single, random_drop = drop[:, :, :n_sets], drop[:, :, n_sets:]
     random_drop = random_drop.reshape(*random_drop.shape[:2], n_sets, n_random)
     bounds = [
-        np.stack(percentile_bounds(np.moveaxis(_with_mean(np.stack(d)), 2, 0), level))
+        np.stack(percentile_bounds(np.moveaxis(_with_mean(np.stack(d)), 2, 0), ci))
         for d in (draws, excesses)
     ]
     dims = ("dataset", "metric", "set")

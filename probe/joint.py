@@ -284,7 +284,7 @@ def _away(run: _Source, label: str) -> pd.DataFrame:
         rows,
         home,
         people=_people(run, rows),
-        level=float(attrs.get("level", 0.95)),
+        ci=float(attrs.get("ci", 0.95)),
         seed=int(attrs.get("seed", 0)),
     )
     if not len(found):
@@ -540,12 +540,12 @@ def _away_probe(data: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame:
     able = away[away["probe_low"].notna()]
     if not len(able):
         return rows[:0]
-    layer, level = str(rows["layer"].iloc[0]), float(data.attrs["level"])
+    layer, ci = str(rows["layer"].iloc[0]), float(data.attrs["ci"])
     left = [str(name) for name in away["dataset"] if name not in set(able["dataset"])]
     mean: dict[str, Any] = {name: able[name].mean() for name in ("probe", "control", "head", "gap")}
     if "probe_draw" in data:
         draws = data["probe_draw"].sel(layer=layer, dataset=list(able["dataset"])).mean("dataset")
-        mean["probe_low"], mean["probe_high"] = map(float, percentile_bounds(draws.values, level))
+        mean["probe_low"], mean["probe_high"] = map(float, percentile_bounds(draws.values, ci))
     mean |= {n: able[n].sum() for n in ("n_samples", "n_fakes", "sampled", "n_clusters")}
     said = [] if "probe_draw" in data else ["no interval: a table of an earlier version"]
     said += [f"without {', '.join(left)}"] if left else []

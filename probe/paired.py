@@ -53,7 +53,7 @@ def score_differences(
     metrics: Sequence[str] = tuple(METRICS),
     levels: Sequence[str] = LEVELS,
     n_resamples: int = 1000,
-    level: float = 0.95,
+    ci: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
     """Compare two detectors on the images that both have scored.
@@ -65,7 +65,7 @@ def score_differences(
         ``dataset, sample, video, label, cluster, logit``.
     metrics, levels : sequence of str
         Which; all by default.
-    n_resamples, level, seed
+    n_resamples, ci, seed
         Resamples of the cluster bootstrap, coverage of its intervals, seed of its draw.
 
     Returns
@@ -88,7 +88,7 @@ def score_differences(
         resample_scores(scores, metrics=metrics, levels=levels, n_resamples=n_resamples, seed=seed)
         for scores in common_scores(one, other)
     )
-    return differences(first, second, level)
+    return differences(first, second, ci)
 
 
 def common_scores(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -176,14 +176,14 @@ def resample_scores(
     )
 
 
-def differences(one: xr.Dataset, other: xr.Dataset, level: float = 0.95) -> xr.Dataset:
+def differences(one: xr.Dataset, other: xr.Dataset, ci: float = 0.95) -> xr.Dataset:
     """Subtract what `resample_scores` found of another detector on the same images.
 
     Parameters
     ----------
     one, other : xarray.Dataset
         Of the same images, resampled with the same seed.
-    level : float, default 0.95
+    ci : float, default 0.95
         Coverage of the intervals.
 
     Returns
@@ -210,7 +210,7 @@ def differences(one: xr.Dataset, other: xr.Dataset, level: float = 0.95) -> xr.D
     value = one["value"].values
     difference = value - other["value"].values
     draws = one["draw"].values - other["draw"].values
-    bounds, p = _bounds(draws, level), inverted_level(draws)
+    bounds, p = _bounds(draws, ci), inverted_level(draws)
     lacking = ~np.isfinite(difference)
     bounds[:, lacking] = p[lacking] = np.nan
     q = np.full(p.shape, np.nan)
@@ -231,7 +231,7 @@ def differences(one: xr.Dataset, other: xr.Dataset, level: float = 0.95) -> xr.D
     found = one[["n_samples", "n_clusters"]].assign(
         {name: (dims, array) for name, array in arrays.items()}
     )
-    return found.assign_coords(metric=one["metric"]).assign_attrs({**one.attrs, "level": level})
+    return found.assign_coords(metric=one["metric"]).assign_attrs({**one.attrs, "ci": ci})
 
 
 def home_and_away(
@@ -240,7 +240,7 @@ def home_and_away(
     *,
     people: ArrayLike | None = None,
     n_resamples: int = 1000,
-    level: float = 0.95,
+    ci: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Compare the frame AUROC of a detector where it was trained with that on other datasets.
@@ -257,7 +257,7 @@ def home_and_away(
     people : array_like, optional
         Shape (n,), who or which video is seen, by the same name in every dataset; by default
         clusters of different datasets are different people.
-    n_resamples, level, seed
+    n_resamples, ci, seed
         As in `score_differences`.
 
     Returns
@@ -289,7 +289,7 @@ def home_and_away(
         rows = (scores["dataset"] == name).to_numpy()
         drawn[name] = _Drawn.of(scores[rows], codes[rows], weights)
     away = [name for name in names if name not in at_home]
-    return _lost([drawn[name] for name in at_home], {name: drawn[name] for name in away}, level)
+    return _lost([drawn[name] for name in at_home], {name: drawn[name] for name in away}, ci)
 
 
 @dataclass(frozen=True)
@@ -330,13 +330,13 @@ class _Drawn:
         )
 
 
-def _lost(at_home: Sequence[_Drawn], away: Mapping[str, _Drawn], level: float) -> pd.DataFrame:
+def _lost(at_home: Sequence[_Drawn], away: Mapping[str, _Drawn], ci: float) -> pd.DataFrame:
     home = _Drawn.mean(at_home)
     able = {name: one for name, one in away.items() if not one.reason}
-    rows = [_row(name, home, one, level, len(able)) for name, one in away.items()]
+    rows = [_row(name, home, one, ci, len(able)) for name, one in away.items()]
     if able:
         left = [name for name in away if name not in able]
-        row = _row(MEAN, home, _Drawn.mean(list(able.values())), level, 1)
+        row = _row(MEAN, home, _Drawn.mean(list(able.values())), ci, 1)
         said = [str(row["reason"]), f"without {', '.join(left)}" if left else ""]
         rows.append(row | {"reason": "; ".join(part for part in said if part)})
     return pd.DataFrame(rows, columns=_AWAY)
@@ -363,14 +363,14 @@ _AWAY = [
 ]
 
 
-def _row(name: str, home: _Drawn, one: _Drawn, level: float, family: int) -> dict[str, object]:
+def _row(name: str, home: _Drawn, one: _Drawn, ci: float, family: int) -> dict[str, object]:
     lost = home.draws - one.draws
     row: dict[str, object] = {"dataset": name}
     for key, value, draws, coverage in (
-        ("home", home.value, home.draws, level),
-        ("value", one.value, one.draws, level),
-        ("lost", home.value - one.value, lost, level),
-        ("all", np.nan, lost, 1 - (1 - level) / max(family, 1)),
+        ("home", home.value, home.draws, ci),
+        ("value", one.value, one.draws, ci),
+        ("lost", home.value - one.value, lost, ci),
+        ("all", np.nan, lost, 1 - (1 - ci) / max(family, 1)),
     ):
         low, high = _bounds(draws, coverage)
         prefix = "" if key == "value" else f"{key}_"
@@ -389,7 +389,7 @@ def mean_by_cluster(
     clusters: ArrayLike,
     *,
     n_resamples: int = 1000,
-    level: float = 0.95,
+    ci: float = 0.95,
     seed: int = 0,
 ) -> Interval:
     """Estimate a mean over samples with an interval over resampled clusters; NaN do not count."""
@@ -409,7 +409,7 @@ def mean_by_cluster(
         x[there],
         groups[there],
         n_resamples=n_resamples,
-        level=level,
+        ci=ci,
         seed=seed,
     )
 
@@ -456,10 +456,10 @@ def _binned(score: Floats) -> tuple[NDArray[np.int64], Floats]:
     return np.searchsorted(starts, np.arange(len(distinct)), side="right")[code] - 1, distinct[ends]
 
 
-def _bounds(draws: Floats, level: float) -> Floats:
+def _bounds(draws: Floats, ci: float) -> Floats:
     """Take percentiles over the last axis, shape (2, ...); NaN where nothing was drawn."""
     out = np.full((2, *draws.shape[:-1]), np.nan)
-    tail = 100 * (1 - level) / 2
+    tail = 100 * (1 - ci) / 2
     for at in np.ndindex(draws.shape[:-1]):
         kept = draws[at][np.isfinite(draws[at])]
         if len(kept):

@@ -57,7 +57,7 @@ class _RateColumn(ProgressColumn):
 
 @contextmanager
 def progress_bar(
-    description: str, total: int | None, *, show: bool = True
+    description: str, total: int | None, *, progress: bool = True
 ) -> Iterator[Callable[[int], None]]:
     """Show a bar while the context is open.
 
@@ -67,7 +67,7 @@ def progress_bar(
         What is being done.
     total : int or None
         How many steps there are; None shows a pulse.
-    show : bool, default True
+    progress : bool, default True
         Whether to show anything.
 
     Yields
@@ -88,7 +88,7 @@ def progress_bar(
         TimeRemainingColumn(),
     )
     with Progress(
-        *columns, console=Console(stderr=True), refresh_per_second=4, disable=not show
+        *columns, console=Console(stderr=True), refresh_per_second=4, disable=not progress
     ) as progress:
         task = progress.add_task(description, total=total)
         yield lambda steps: progress.advance(task, steps)

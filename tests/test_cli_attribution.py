@@ -52,7 +52,7 @@ def test_one_command_gives_maps_figure_and_tables(
         "gradcam,deeplift,rollout",
         "--label",
         "fake",
-        "--most",
+        "--max-samples",
         "6",
         "--out",
         tmp_path / "maps",
@@ -75,7 +75,7 @@ def test_one_command_gives_maps_figure_and_tables(
     side = json.loads((tmp_path / "fig/a.json").read_text())
     assert "probe attribute" in side["command"]
     before = (tmp_path / "maps/meso4-gradcam.zarr/attribution/zarr.json").stat().st_mtime_ns
-    assert run(*words[:10], "--most", "6", "--out", tmp_path / "maps") == 0
+    assert run(*words[:10], "--max-samples", "6", "--out", tmp_path / "maps") == 0
     after = (tmp_path / "maps/meso4-gradcam.zarr/attribution/zarr.json").stat().st_mtime_ns
     assert before == after
 
@@ -122,7 +122,7 @@ def test_a_unit_and_options(place: Path, tmp_path: Path) -> None:
         "steps=8",
         "--baseline",
         "mean",
-        "--most",
+        "--max-samples",
         "2",
         "--out",
         out,
@@ -146,7 +146,7 @@ def test_universal_units_together(
         place / "data",
         "-d",
         place / "meso-0",
-        "--most",
+        "--max-samples",
         "2",
         "--universal",
         tmp_path / "any.zarr",
@@ -183,6 +183,6 @@ def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_bad_input_is_answered(
     place: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = run("attribute", place / "data", "-d", place / "meso-0", "--most", "1", *words)
+    code = run("attribute", place / "data", "-d", place / "meso-0", "--max-samples", "1", *words)
     printed = " ".join(capsys.readouterr().err.split())
     assert code == 2 and message in printed, printed[-300:]

@@ -60,7 +60,7 @@ def test_layouts_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_ingest_recognizes_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tree, out = make_tree(tmp_path / "tree"), tmp_path / "out"
-    options = ["--frames", "6", "--size", "48", "--workers", "1"]
+    options = ["--frames", "6", "--size", "48", "--n-workers", "1"]
     assert run("ingest", "auto", tree, out, *options) == 0
     printed = capsys.readouterr().out
     assert "of 4 videos" in printed and "1 frames without a face" in printed
@@ -72,7 +72,7 @@ def test_strict_is_exit_code_2_with_everything_written(
 ) -> None:
     tree, out = make_tree(tmp_path / "tree"), tmp_path / "out"
     (tree / "original_sequences/youtube/c23/videos/000.mp4").write_bytes(b"")
-    options = ["--frames", "4", "--size", "48", "--workers", "1", "--strict"]
+    options = ["--frames", "4", "--size", "48", "--n-workers", "1", "--strict"]
     assert run("ingest", "faceforensics", tree, out, *options) == 2
     err = capsys.readouterr().err
     assert "strict was asked for, and" in err and "youtube/000" in err
@@ -96,7 +96,7 @@ def test_audit_is_exit_code_3_on_an_error(
     leaky: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "audit.json"
-    assert run("audit", leaky.root, "--json", file, "--workers", "1") == 3
+    assert run("audit", leaky.root, "--json", file, "--n-workers", "1") == 3
     printed = capsys.readouterr().out
     assert "error leaked-identity in clean: 1 persons stand in several splits" in printed
     assert "anna" in printed
@@ -109,7 +109,7 @@ def test_audit_of_clean_data_is_exit_code_0(
 ) -> None:
     data = make_clean(tmp_path / "data")
     write_native(data)
-    assert run("audit", data.root, "--workers", "1") == 0
+    assert run("audit", data.root, "--n-workers", "1") == 0
     assert "0 errors, 0 warnings, 0 notes" in capsys.readouterr().out
 
 

@@ -86,7 +86,7 @@ def test_embed_prints_how_far_to_believe_it(
         (["separability", "nowhere.zarr"], "There is no activation store at 'nowhere.zarr'"),
         (["separability", "{store}", "{store}"], "two or more of different labels"),
         (["embed", "{store}", "-m", "tsn"], "Did you mean 'tsne'"),
-        (["embed", "{store}", "--most", "3"], "most=3 was given"),
+        (["embed", "{store}", "--max-samples", "3"], "max_samples=3 was given"),
         (["artifacts", "lab:facesawp"], "Did you mean 'faceswap'"),
         (["artifacts", "lab", "--out", "a.doc"], "Table format '.doc' is not known"),
         (["responses", "{store}", "-l", "fc"], "Give --measurements or --datasets"),

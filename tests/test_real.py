@@ -136,7 +136,7 @@ def test_maps_of_real_fakes_are_drawn_beside_their_originals(
         "gradcam,integrated_gradients,smoothgrad,occlusion",
         "--label",
         "fake",
-        "--most",
+        "--max-samples",
         "1",
         "--figure",
         tmp_path / "maps",

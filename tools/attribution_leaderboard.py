@@ -47,7 +47,7 @@ def main(run: Path, page: Path) -> None:
                 data,
                 list(METHODS),
                 checks=CHECKS,
-                most=FAKES,
+                max_samples=FAKES,
                 n_random=RANDOM,
                 n_shifts=1,
                 options=QUICKER,

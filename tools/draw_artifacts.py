@@ -70,7 +70,7 @@ def main(folder: Path) -> None:
 
 def report_of(data: Dataset) -> ArtifactReport:
     """Measure and compare."""
-    return artifact_report(measure_artifacts(data, workers=2))
+    return artifact_report(measure_artifacts(data, n_workers=2))
 
 
 def each_alone(root: Path) -> Iterator[tuple[str, xr.Dataset]]:
@@ -246,7 +246,7 @@ def _null(job: tuple[Path, int]) -> dict[str, int]:
     data = zero_doses(root / f"null-{seed}", seed, DATASETS, PEOPLE)
     out = {}
     for name, part in (("paired", data), ("unpaired", unpaired(data))):
-        found = artifact_report(measure_artifacts(part, show=False), show=False).data
+        found = artifact_report(measure_artifacts(part, progress=False), progress=False).data
         for control in found["control"].values:
             out[f"{name} {control}"] = int((found["q"].sel(control=control) <= 0.05).sum())
     return out

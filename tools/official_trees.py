@@ -266,7 +266,7 @@ def make_trees(
 @click.option("--frames", default=8, show_default=True, help="Frames a video.")
 @click.option("--size", default=288, show_default=True, help="Side of the frames in pixels; even.")
 @click.option("--seed", default=0, show_default=True)
-@click.option("--workers", "n_workers", type=int, default=os.cpu_count() or 1)
+@click.option("--n-workers", type=int, default=os.cpu_count() or 1)
 def main(
     out: Path, people: tuple[int, int, int], frames: int, size: int, seed: int, n_workers: int
 ) -> None:

@@ -71,8 +71,7 @@ def scores_lines(pair: Pair, metric: str, level: str) -> list[str]:
     coverage, seed = measured_with(pair)
     return [
         "found = score_differences(",
-        f"    one, other, metrics=[{metric!r}], levels=[{level!r}], level={coverage!r},"
-        f" seed={seed!r}",
+        f"    one, other, metrics=[{metric!r}], levels=[{level!r}], ci={coverage!r}, seed={seed!r}",
         f").sel(metric={metric!r}, level={level!r})",
     ]
 
@@ -235,7 +234,7 @@ def _judged(view: LayersView) -> list[str]:
             ").ravel()",
         ]
     return [
-        f"found = probe_differences(*reports, level={view.coverage!r})",
+        f"found = probe_differences(*reports, ci={view.coverage!r})",
         "found = found.sel(layer=layers, dataset=datasets)",
         f"columns = {PAIRED!r}",
         "for name, column in columns.items():",
@@ -262,7 +261,7 @@ def maps_code(pair: Pair) -> str:
             f"place = run.map_similarity({pair.one.architecture!r}, {MAP_MODES[0]!r})",
             "data = MapSimilarity.open(place).data",
             f"part = data.sel(pair={found!r})",
-            'options = {k: data.attrs[k] for k in ("level", "seed") if k in data.attrs}',
+            'options = {k: data.attrs[k] for k in ("ci", "seed") if k in data.attrs}',
             'own, null = part["similarity"].values, part["null"].values',
             'sides = {"value": own, "null": null, "over": own - null}',
             'of, cluster = part["of"].values.astype(str), part["cluster"].values',

@@ -137,7 +137,7 @@ def against_view(run: Run, reference: str, metric: str, level: str) -> AgainstVi
         datasets=datasets,
         is_reference=np.array([Side(run, label).key == other.key for label in detectors]),
         reason=tuple(map(tuple, reasons)),
-        coverage=float(data.attrs.get("level", 0.95)),
+        coverage=float(data.attrs.get("ci", 0.95)),
         n_samples=counts["n_samples"],
         n_clusters=counts["n_clusters"],
         **arrays,

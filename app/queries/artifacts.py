@@ -296,7 +296,7 @@ def tells_frame(run: Run) -> pd.DataFrame:
 
 
 def _coverage(data: xr.Dataset) -> float:
-    return float(data.attrs.get("level", 0.95))
+    return float(data.attrs.get("ci", 0.95))
 
 
 def _texts(values: xr.DataArray) -> tuple[str, ...]:

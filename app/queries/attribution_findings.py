@@ -172,7 +172,7 @@ def variants_view(run: Run, chosen: Selection, label: str) -> VariantsView:
         n_samples=data["n_samples"].values.astype(np.int64),
         n_clusters=data["n_clusters"].values.astype(np.int64),
         reason=tuple(str(one) for one in data["reason"].values),
-        coverage=float(attrs.get("level", 0.95)),
+        coverage=float(attrs.get("ci", 0.95)),
     )
 
 
@@ -216,5 +216,5 @@ def regions_view(run: Run, chosen: Selection, label: str) -> RegionsView:
         n_faceless=int(data["n_faceless"].values.sum()),
         source=str(attrs.get("source", "")),
         rule=str(attrs.get("rule", "")),
-        coverage=float(attrs.get("level", 0.95)),
+        coverage=float(attrs.get("ci", 0.95)),
     )

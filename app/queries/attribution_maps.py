@@ -258,7 +258,7 @@ def _absent(run: Run, label: str, method: str, refused: dict[str, str]) -> Cell:
         typed(folder.detector(label)),
         "-m",
         method,
-        "--most",
+        "--max-samples",
         str(each),
         "--seed",
         str(int(known.attrs.get("seed", 0))),

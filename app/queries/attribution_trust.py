@@ -168,7 +168,7 @@ def trust_view(run: Run, label: str, method: str, dataset: str = ALL) -> TrustVi
         dataset=dataset,
         datasets=tuple(str(name) for name in data["dataset"].values),
         rows=rows,
-        coverage=float(data.attrs.get("level", 0.95)),
+        coverage=float(data.attrs.get("ci", 0.95)),
     )
 
 

@@ -127,13 +127,13 @@ def _mapped(run: Run, name: str, pair: str, stamp: int) -> MapsView:
     of, cluster = part["of"].values.astype(str), part["cluster"].values
     own, null = part["similarity"].values, part["null"].values
     datasets = tuple(dict.fromkeys(of))
-    level, seed = (found.data.attrs.get(k, d) for k, d in (("level", 0.95), ("seed", 0)))
+    ci, seed = (found.data.attrs.get(k, d) for k, d in (("ci", 0.95), ("seed", 0)))
     columns: dict[str, list[float]] = {}
     counts: list[tuple[int, int]] = []
     for dataset in datasets:
         rows = of == dataset
         for prefix, values in (("value", own), ("null", null), ("over", own - null)):
-            one = mean_by_cluster(values[rows], cluster[rows], level=float(level), seed=int(seed))
+            one = mean_by_cluster(values[rows], cluster[rows], ci=float(ci), seed=int(seed))
             if prefix == "value":
                 # Of maps that could be compared: NaN do not count.
                 counts.append((one.n_samples, one.n_clusters))
@@ -151,6 +151,6 @@ def _mapped(run: Run, name: str, pair: str, stamp: int) -> MapsView:
         datasets=datasets,
         n_samples=np.array([n for n, _ in counts]),
         n_clusters=np.array([n for _, n in counts]),
-        coverage=float(level),
+        coverage=float(ci),
         **arrays,
     )

@@ -230,7 +230,7 @@ def features_view(pair: Pair) -> FeaturesView:
         high=part["cka_high"].values,
         n_samples=int(data.attrs.get("n_samples", 0)),
         n_clusters=int(data.attrs.get("n_clusters", 0)),
-        coverage=float(data.attrs.get("level", 0.95)),
+        coverage=float(data.attrs.get("ci", 0.95)),
     )
 
 
@@ -269,7 +269,7 @@ def layers_view(pair: Pair) -> LayersView:
         np.stack([part[name].transpose("layer", "dataset").values for part in parts])
         for name in ("value", "low", "high")
     )
-    coverage = float(data[0].attrs.get("level", 0.95))
+    coverage = float(data[0].attrs.get("ci", 0.95))
     paired, unpaired = _paired(reports, layers, datasets, coverage)
     if unpaired:
         above, below = low[0] > high[1], high[0] < low[1]

@@ -113,7 +113,7 @@ def scores_view(pair: Pair, metric: str, level: str) -> ScoresView:
         reason=tuple(map(str, part["reason"].values)),
         seeds=_over_seeds(pair, metric, level, datasets),
         left_out=left_out,
-        coverage=float(found.attrs["level"]),
+        coverage=float(found.attrs["ci"]),
         **{
             name: part[name].values
             for name in ("value", "reference", "difference", "low", "high", "p", "q")
@@ -158,7 +158,7 @@ def difference_of(pair: Pair, metric: str, level: str) -> tuple[xr.Dataset, tupl
 def measured_with(pair: Pair) -> tuple[float, int]:
     """Return coverage of the intervals, and seed of the resamples, of the first's run."""
     attrs = pair.one.run.evaluation.attrs
-    return float(attrs.get("level", 0.95)), int(attrs.get("seed", 0))
+    return float(attrs.get("ci", 0.95)), int(attrs.get("seed", 0))
 
 
 @shared(maxsize=256)

@@ -80,7 +80,7 @@ def matrix_view(run: Run, metric: str, level: str) -> MatrixView:
         n_clusters=part["n_clusters"].values,
         seen=_seen(run, data, detectors, datasets),
         chance=_chance(run, metric, level, datasets),
-        coverage=float(data.attrs.get("level", 0.95)),
+        coverage=float(data.attrs.get("ci", 0.95)),
     )
 
 

@@ -368,7 +368,7 @@ def _universal(
 
 
 def _coverage(data: xr.Dataset) -> float:
-    return float(data.attrs.get("level", 0.95))
+    return float(data.attrs.get("ci", 0.95))
 
 
 def _texts(values: xr.DataArray) -> tuple[str, ...]:

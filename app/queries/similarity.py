@@ -73,7 +73,7 @@ def similarity_view(run: Run, layer: str) -> SimilarityView:
         high=part["cka_high"].values,
         n_samples=int(data.attrs.get("n_samples", 0)),
         n_clusters=int(data.attrs.get("n_clusters", 0)),
-        coverage=float(data.attrs.get("level", 0.95)),
+        coverage=float(data.attrs.get("ci", 0.95)),
     )
 
 

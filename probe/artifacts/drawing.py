@@ -63,7 +63,7 @@ def spectra_figure(data: xr.Dataset) -> Figure:
         As in `probe.artifacts.ArtifactReport`.
     """
     names = [str(name) for name in data["dataset"].values]
-    level = float(data.attrs.get("level", 0.95))
+    ci = float(data.attrs.get("ci", 0.95))
     with mpl.rc_context(STYLE):
         columns = min(3, len(names))
         blocks = -(-len(names) // columns)
@@ -91,7 +91,7 @@ def spectra_figure(data: xr.Dataset) -> Figure:
             panels[2 * block + 1, 0].set_ylabel("fake − real", fontsize=7)
         figure.supxlabel("frequency (cycles a pixel)", fontsize=7.5)
         handles, labels = panels[0, 0].get_legend_handles_labels()
-        labels = [f"{label}, mean and {level:.0%} band over clusters" for label in labels]
+        labels = [f"{label}, mean and {ci:.0%} band over clusters" for label in labels]
         figure.legend(
             handles,
             labels,

@@ -51,7 +51,7 @@ def effects_of(
     covariates: Doubles,
     *,
     n_resamples: int = 1000,
-    level: float = 0.95,
+    ci: float = 0.95,
     seed: int = 0,
 ) -> Effects:
     """Estimate mean of fakes less mean of reals, in standard deviations of the reals.
@@ -65,7 +65,7 @@ def effects_of(
     covariates : numpy.ndarray
         Shape (n, columns): the difference is the coefficient of the label in a linear regression
         on label and covariates; without columns it is the plain difference.
-    n_resamples, level, seed : int, float, int
+    n_resamples, ci, seed : int, float, int
         Of the cluster bootstrap, in which regression and ruler are computed anew.
     """
     shape = group.values.shape[1]
@@ -81,7 +81,7 @@ def effects_of(
         effect[columns] = moments.effects(np.ones((1, counts.shape[1])))[0]
         if n_resamples and counts.shape[1] >= MIN_CLUSTERS:
             draws = moments.effects(counts)
-            low[columns], high[columns] = percentile_bounds(draws, level)
+            low[columns], high[columns] = percentile_bounds(draws, ci)
     nowhere = ~np.isfinite(effect)
     low[nowhere], high[nowhere] = np.nan, np.nan
     return Effects(effect, low, high)

@@ -60,7 +60,7 @@ def measure_picture(picture: Picture) -> dict[str, float]:
 
 
 def measure_artifacts(
-    datasets: Dataset | Iterable[Dataset], *, workers: int | None = 1, show: bool = True
+    datasets: Dataset | Iterable[Dataset], *, n_workers: int | None = 1, progress: bool = True
 ) -> ArtifactMeasurements:
     """Measure every image at the size in which it is stored; nothing is resized.
 
@@ -73,10 +73,10 @@ def measure_artifacts(
         of a fake is its forgery mask, that of a real image the mask of the fake it is paired with
         (column ``pair``). Where a dataset lacks any of these, it is a central ellipse for all of
         its images.
-    workers : int or None, default 1
+    n_workers : int or None, default 1
         Processes; None for one a core. With more than one, a script has to guard its start by
         ``if __name__ == "__main__":``.
-    show : bool, default True
+    progress : bool, default True
         Whether a progress bar is shown.
 
     Returns
@@ -87,19 +87,19 @@ def measure_artifacts(
     Raises
     ------
     DatasetError
-        If no dataset was given, or one twice, or `workers` is below 1.
+        If no dataset was given, or one twice, or `n_workers` is below 1.
     ImageError
         If an image or a mask cannot be read; it is named.
     """
     parts = by_name(datasets)
     if not parts:
         raise DatasetError("No dataset was given to measure. Give at least one.")
-    if workers is not None and workers < 1:
-        raise DatasetError(f"workers={workers} was given; allowed are 1 and above, or None.")
+    if n_workers is not None and n_workers < 1:
+        raise DatasetError(f"n_workers={n_workers} was given; allowed are 1 and above, or None.")
     jobs, regions = _jobs(parts)
     # Originals that several datasets share are measured once.
     each = list(dict.fromkeys(jobs))
-    found = dict(zip(each, _run(each, workers or os.cpu_count() or 1, show), strict=True))
+    found = dict(zip(each, _run(each, n_workers or os.cpu_count() or 1, progress), strict=True))
     return ArtifactMeasurements(_gathered(parts, regions, [found[job] for job in jobs]))
 
 
@@ -115,19 +115,19 @@ def _jobs(parts: Mapping[str, Dataset]) -> tuple[list[_Job], dict[str, str]]:
     return jobs, regions
 
 
-def _run(jobs: Sequence[_Job], workers: int, show: bool) -> Iterator[_Measured]:
+def _run(jobs: Sequence[_Job], n_workers: int, progress: bool) -> Iterator[_Measured]:
     chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
-    with progress_bar("measure artifacts", len(jobs), show=show) as advance:
-        for chunk in _chunks(chunks, min(workers, len(chunks))):
+    with progress_bar("measure artifacts", len(jobs), progress=progress) as advance:
+        for chunk in _chunks(chunks, min(n_workers, len(chunks))):
             yield from chunk
             advance(len(chunk))
 
 
-def _chunks(chunks: Sequence[Sequence[_Job]], workers: int) -> Iterator[list[_Measured]]:
-    if workers <= 1:
+def _chunks(chunks: Sequence[Sequence[_Job]], n_workers: int) -> Iterator[list[_Measured]]:
+    if n_workers <= 1:
         yield from map(_measure_all, chunks)
         return
-    with worker_pool(workers) as pool:
+    with worker_pool(n_workers) as pool:
         yield from pool.map(_measure_all, chunks)
 
 

@@ -97,7 +97,7 @@ class ArtifactReport:
         - ``measurement_unit, measurement_source, measurement_about (measurement)``: text;
         - ``n_samples, n_clusters (dataset)``.
 
-        Attributes: ``fingerprints, seed, level, n_permutations, n_resamples, caliper``.
+        Attributes: ``fingerprints, seed, ci, n_permutations, n_resamples, caliper``.
     """
 
     data: xr.Dataset

@@ -38,16 +38,16 @@ class _Plan:
     caliper: float
     n_permutations: int
     n_resamples: int
-    level: float
+    ci: float
     seed: int
 
     def __post_init__(self) -> None:
         fewest = min(self.n_permutations, self.n_resamples)
-        if not 0 < self.caliper < np.inf or not 0 < self.level < 1 or fewest < 1 or self.seed < 0:
+        if not 0 < self.caliper < np.inf or not 0 < self.ci < 1 or fewest < 1 or self.seed < 0:
             given = ", ".join(f"{name}={value}" for name, value in vars(self).items())
             raise DatasetError(
-                f"{given} were given; allowed are a caliper above 0, a level between 0 and 1, "
-                "numbers from 1 and a seed from 0."
+                f"{given} were given; allowed are a caliper above 0, a confidence level between 0 "
+                "and 1, numbers from 1 and a seed from 0."
             )
 
 
@@ -57,9 +57,9 @@ def artifact_report(
     caliper: float = 0.2,
     n_permutations: int = 9999,
     n_resamples: int = 1000,
-    level: float = 0.95,
+    ci: float = 0.95,
     seed: int = 0,
-    show: bool = True,
+    progress: bool = True,
 ) -> ArtifactReport:
     """Compare real and fake images, measurement by measurement, dataset by dataset.
 
@@ -79,11 +79,11 @@ def artifact_report(
         Of each test.
     n_resamples : int, default 1000
         Of clusters, for intervals.
-    level : float, default 0.95
+    ci : float, default 0.95
         What intervals cover.
     seed : int, default 0
         Of resamples, permutations and pairings.
-    show : bool, default True
+    progress : bool, default True
         Whether a progress bar is shown.
 
     Returns
@@ -97,12 +97,12 @@ def artifact_report(
     DatasetError
         If an argument is out of range.
     """
-    plan = _Plan(caliper, n_permutations, n_resamples, level, seed)
+    plan = _Plan(caliper, n_permutations, n_resamples, ci, seed)
     data = measurements.data
     of = _texts(data["dataset"])
     names = list(dict.fromkeys(of.tolist()))
     parts = [_Part(data.isel(sample=np.flatnonzero(of == name))) for name in names]
-    with progress_bar("real against fake", len(names) + 1, show=show) as advance:
+    with progress_bar("real against fake", len(names) + 1, progress=progress) as advance:
         rows = []
         for part in parts:
             rows.append(_row(part, plan))
@@ -201,7 +201,7 @@ def _one_control(
     part: _Part, rows: NDArray[np.int64], x: Doubles, plan: _Plan
 ) -> tuple[Effects, Doubles]:
     found = effects_of(
-        part.group, rows, x, n_resamples=plan.n_resamples, level=plan.level, seed=plan.seed
+        part.group, rows, x, n_resamples=plan.n_resamples, ci=plan.ci, seed=plan.seed
     )
     p = p_values(part.group.take(rows), x[rows], plan.n_permutations, plan.seed)
     if len(np.unique(part.group.clusters[rows])) < MIN_CLUSTERS:
@@ -275,10 +275,8 @@ def _fake_share(codes: Doubles, labels: NDArray[np.int8]) -> Doubles:
 def _interval(
     labels: NDArray[Any], scores: Doubles, clusters: NDArray[Any], plan: _Plan
 ) -> tuple[float, float, float]:
-    count, level, seed = plan.n_resamples, plan.level, plan.seed
-    found = cluster_bootstrap(
-        auroc, labels, scores, clusters, n_resamples=count, level=level, seed=seed
-    )
+    count, ci, seed = plan.n_resamples, plan.ci, plan.seed
+    found = cluster_bootstrap(auroc, labels, scores, clusters, n_resamples=count, ci=ci, seed=seed)
     return found.estimate, found.low, found.high
 
 
@@ -294,10 +292,10 @@ def _power(part: _Part, plan: _Plan) -> dict[str, Doubles]:
     counts = cluster_counts(part.n_clusters, plan.n_resamples, plan.seed)
     draws = _means(counts, sums, images)
     few = ((images > 0).sum(axis=0) < MIN_CLUSTERS)[:, None]
-    bounds = [np.where(few, np.nan, one) for one in percentile_bounds(draws, plan.level)]
+    bounds = [np.where(few, np.nan, one) for one in percentile_bounds(draws, plan.ci)]
     gaps = [
         np.where(few.any(), np.nan, one)
-        for one in percentile_bounds(draws[:, 1] - draws[:, 0], plan.level)
+        for one in percentile_bounds(draws[:, 1] - draws[:, 0], plan.ci)
     ]
     for end, own, gap in zip(("low", "high"), bounds, gaps, strict=True):
         out |= {f"power_{end}": own, f"power_gap_{end}": gap}

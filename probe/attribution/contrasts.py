@@ -56,7 +56,7 @@ def _by_cluster(values: Doubles, clusters: NDArray[Any]) -> Doubles:
 
 
 def estimate_mean(
-    values: Doubles, clusters: NDArray[Any], n_resamples: int, level: float, seed: int
+    values: Doubles, clusters: NDArray[Any], n_resamples: int, ci: float, seed: int
 ) -> Estimate:
     """Estimate means over axis 0 with percentile intervals over resampled clusters.
 
@@ -66,7 +66,7 @@ def estimate_mean(
         Shape (n,) or (n, columns); rows with a NaN do not count.
     clusters : numpy.ndarray
         Shape (n,), any labels.
-    n_resamples, level, seed : int, float, int
+    n_resamples, ci, seed : int, float, int
         Of the bootstrap.
 
     Returns
@@ -84,7 +84,7 @@ def estimate_mean(
         return Estimate(values.mean(axis=0), nan, nan)
     counts = cluster_counts(len(sizes), n_resamples, seed)
     draws = (counts @ sums) / (counts @ sizes).reshape(-1, *[1] * (values.ndim - 1))
-    return Estimate(values.mean(axis=0), *percentile_bounds(draws, level))
+    return Estimate(values.mean(axis=0), *percentile_bounds(draws, ci))
 
 
 def swapped(
@@ -115,7 +115,7 @@ def _log_ratios(terms: Sequence[tuple[Doubles, Doubles, int]]) -> Doubles:
 
 
 def estimate_ratio(
-    terms: Sequence[Ratio], clusters: NDArray[Any], n_resamples: int, level: float, seed: int
+    terms: Sequence[Ratio], clusters: NDArray[Any], n_resamples: int, ci: float, seed: int
 ) -> Estimate:
     """Estimate a sum of signed log2 ratios of means, column by column, over clusters.
 
@@ -125,7 +125,7 @@ def estimate_ratio(
         Finite values, all of shape (n, columns).
     clusters : numpy.ndarray
         Shape (n,), any labels.
-    n_resamples, level, seed : int, float, int
+    n_resamples, ci, seed : int, float, int
         Of the bootstrap; without bounds (NaN) below five clusters.
     """
     sums = [(_by_cluster(top, clusters), _by_cluster(low, clusters), s) for top, low, s in terms]
@@ -135,7 +135,7 @@ def estimate_ratio(
         return Estimate(value, np.full_like(value, np.nan), np.full_like(value, np.nan))
     counts = cluster_counts(n, n_resamples, seed)
     draws = _log_ratios([(counts @ top, counts @ low, sign) for top, low, sign in sums])
-    low, high = percentile_bounds(draws, level)
+    low, high = percentile_bounds(draws, ci)
     known = np.isfinite(value)
     return Estimate(value, np.where(known, low, np.nan), np.where(known, high, np.nan))
 

@@ -115,7 +115,7 @@ def attribute(
         return _to_disk(problem, chosen, given, comparing, attrs, Path(out), batch, progress)
     parts, where = [], [slice(i, min(i + batch, len(given))) for i in range(0, len(given), batch)]
     with progress_bar(
-        f"{chosen.title}, {traced.detector.name}", len(given), show=progress
+        f"{chosen.title}, {traced.detector.name}", len(given), progress=progress
     ) as advance:
         for one, x in zip(where, given.batches(where, problem.device), strict=True):
             parts.append(_explain(problem, chosen, given, comparing, x, one))
@@ -276,7 +276,7 @@ def _to_disk(
         out, given.coords(), given.size, method.channels, identity, max(1, min(batch, 16))
     )
     with progress_bar(
-        f"{method.title}, {problem.traced.detector.name}", len(given), show=progress
+        f"{method.title}, {problem.traced.detector.name}", len(given), progress=progress
     ) as advance:
         advance(len(given) - sum(one.stop - one.start for one in writer.missing))
         wheres = list(_grouped(writer.missing, batch))

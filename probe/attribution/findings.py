@@ -93,7 +93,7 @@ class MapSimilarity:
         - coordinates ``of, label, cluster (sample)``: dataset, label and cluster of an image.
 
         Attributes: ``mode, rule`` (what was compared, in words), ``range`` (the shared scale, in
-        units of the maps; 255 in mode "authors"), ``variants, method, layer, level, seed, …``.
+        units of the maps; 255 in mode "authors"), ``variants, method, layer, ci, seed, …``.
     """
 
     data: xr.Dataset
@@ -163,7 +163,7 @@ class RegionAttention:
           group and cluster.
 
         Attributes: ``source, rule`` of the regions, ``faceless`` (ids of images without a face),
-        ``method, target, layer, detector, level, seed, …``.
+        ``method, target, layer, detector, ci, seed, …``.
     """
 
     data: xr.Dataset

@@ -46,16 +46,16 @@ class _Plan:
 
     n_resamples: int
     n_permutations: int
-    level: float
+    ci: float
     seed: int
 
     def __post_init__(self) -> None:
         fewest = min(self.n_resamples, self.n_permutations)
-        if fewest < 1 or not 0 < self.level < 1 or self.seed < 0:
+        if fewest < 1 or not 0 < self.ci < 1 or self.seed < 0:
             given = ", ".join(f"{name}={value}" for name, value in vars(self).items())
             raise ProbeError(
-                f"{given} were given; allowed are numbers from 1, a level between 0 and 1, and a "
-                "seed from 0."
+                f"{given} were given; allowed are numbers from 1, a confidence level between 0 "
+                "and 1, and a seed from 0."
             )
 
 
@@ -110,9 +110,9 @@ def attention_by_region(
     source: str = "auto",
     n_resamples: int = 1000,
     n_permutations: int = 9999,
-    level: float = 0.95,
+    ci: float = 0.95,
     seed: int = 0,
-    show: bool = True,
+    progress: bool = True,
 ) -> RegionAttention:
     """Say which regions of the face hold the mass of maps, by dataset and forgery.
 
@@ -138,11 +138,11 @@ def attention_by_region(
         face is found are counted by group, named in attribute ``faceless``, and left out.
     n_resamples, n_permutations : int
         Of intervals and of tests.
-    level : float, default 0.95
+    ci : float, default 0.95
         What intervals cover.
     seed : int, default 0
         Of resamples and permutations.
-    show : bool, default True
+    progress : bool, default True
         Whether a progress bar is shown.
 
     Returns
@@ -156,11 +156,11 @@ def attention_by_region(
     ProbeError
         If samples are not in `data`, maps are not finite, or no image shows a face.
     """
-    plan = _Plan(n_resamples, n_permutations, level, seed)
+    plan = _Plan(n_resamples, n_permutations, ci, seed)
     rows = _positions(maps, data)
     regions = face_regions(data.take(rows), source)
     parts = SIGNED if maps.signed else UNSIGNED
-    share, area = _shares(maps, regions, parts, show)
+    share, area = _shares(maps, regions, parts, progress)
     faceless = np.asarray(~np.isfinite(area).all(axis=1))
     table = data.samples.table.iloc[rows].reset_index(drop=True)
     if faceless.all():
@@ -170,7 +170,9 @@ def attention_by_region(
         )
     images = _Images(share, area, data.samples.clusters[rows], _pairs(table))
     groups = _groups(table)
-    with progress_bar("attention by region", len(groups) * len(parts), show=show) as advance:
+    with progress_bar(
+        "attention by region", len(groups) * len(parts), progress=progress
+    ) as advance:
         tables = _tables(images, groups, len(parts), plan, advance)
     for p, q in TESTS.items():
         tables[q] = adjust_together(tables[p])
@@ -207,12 +209,12 @@ def _pairs(table: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def _shares(
-    maps: AttributionMap, regions: FaceRegions, parts: tuple[str, ...], show: bool
+    maps: AttributionMap, regions: FaceRegions, parts: tuple[str, ...], progress: bool
 ) -> tuple[Doubles, Doubles]:
     """Share of mass, shape (n, part, region), and of area, shape (n, region)."""
     n, k = len(maps), len(regions.names)
     share, area = np.full((n, len(parts), k), np.nan), np.full((n, k), np.nan)
-    with progress_bar("regions of faces", n, show=show) as advance:
+    with progress_bar("regions of faces", n, progress=progress) as advance:
         for i, one in enumerate(itertools.chain.from_iterable(maps.blocks())):
             found = regions.find(i, *one.shape)
             if found is not None:
@@ -279,7 +281,7 @@ def _cell(
     out: dict[str, Doubles] = {}
     used = images.used(part)
     own, rest = rows[used[rows]], others[used[others]]
-    bootstrap = (plan.n_resamples, plan.level, plan.seed)
+    bootstrap = (plan.n_resamples, plan.ci, plan.seed)
     if len(own):
         cluster = images.cluster[own]
         share = estimate_mean(images.share[own, part], cluster, *bootstrap)

@@ -101,7 +101,7 @@ class AttributionMap:
         scale: str = "figure",
         style: str | None = None,
         columns: int | None = None,
-        most: int = 6,
+        max_samples: int = 6,
     ) -> Figure:
         """Draw maps side by side, under their images; see `probe.figures.maps_figure`.
 
@@ -114,14 +114,15 @@ class AttributionMap:
         kind : {"map", "overlay"}, default "map"
             "overlay" lays the maps over the images.
         rows : sequence of int, optional
-            Positions of the samples to draw; by default `most`, drawn over datasets and classes.
+            Positions of the samples to draw; by default `max_samples`, drawn over datasets and
+            classes.
         scale : {"figure", "row", "cell"}, default "figure"
             Which maps share a scale of colors, which the color bar says.
         style : str, optional
             Name in `probe.figures.STYLES`; by default an IEEE column or page, as fits.
         columns : int, optional
             Samples side by side, by default up to 6; more go below.
-        most : int, default 6
+        max_samples : int, default 6
             How many samples are drawn without `rows`.
 
         Raises
@@ -142,7 +143,7 @@ class AttributionMap:
             scale=scale,
             style=style,
             columns=columns,
-            most=most,
+            max_samples=max_samples,
         )
 
     def take(self, samples: Sequence[int] | NDArray[Any]) -> AttributionMap:

@@ -39,7 +39,7 @@ class _Plan:
     n_null: int
     n_resamples: int
     n_permutations: int
-    level: float
+    ci: float
     seed: int
 
     def __post_init__(self) -> None:
@@ -50,11 +50,11 @@ class _Plan:
             if given not in allowed:
                 raise UnknownNameError(kind, given, allowed)
         fewest = min(self.n_null, self.n_resamples, self.n_permutations)
-        if fewest < 1 or not 0 < self.level < 1 or self.seed < 0:
+        if fewest < 1 or not 0 < self.ci < 1 or self.seed < 0:
             raise ProbeError(
                 f"n_null={self.n_null}, n_resamples={self.n_resamples}, n_permutations="
-                f"{self.n_permutations}, level={self.level} and seed={self.seed} were given; "
-                "allowed are numbers from 1, a level between 0 and 1, and a seed from 0."
+                f"{self.n_permutations}, ci={self.ci} and seed={self.seed} were given; "
+                "allowed are numbers from 1, a confidence level between 0 and 1, and a seed from 0."
             )
 
 
@@ -68,9 +68,9 @@ def map_similarity(
     n_null: int = 1,
     n_resamples: int = 1000,
     n_permutations: int = 9999,
-    level: float = 0.95,
+    ci: float = 0.95,
     seed: int = 0,
-    show: bool = True,
+    progress: bool = True,
 ) -> MapSimilarity:
     """Compare the maps of a detector's variants on the same images.
 
@@ -117,11 +117,11 @@ def map_similarity(
         Other images drawn for each image and pair of variants.
     n_resamples, n_permutations : int
         Of intervals and of tests.
-    level : float, default 0.95
+    ci : float, default 0.95
         What intervals cover.
     seed : int, default 0
         Of draws, resamples and permutations.
-    show : bool, default True
+    progress : bool, default True
         Whether a progress bar is shown.
 
     Returns
@@ -137,7 +137,7 @@ def map_similarity(
         differ; if maps are not finite or all 0; if they are no signed Grad-CAM of the fake logit
         in mode "authors".
     """
-    plan = _Plan(mode, class_zero, relu, n_null, n_resamples, n_permutations, level, seed)
+    plan = _Plan(mode, class_zero, relu, n_null, n_resamples, n_permutations, ci, seed)
     each = [*maps.values(), *seeds]
     _check(maps, seeds)
     if mode == "authors":
@@ -150,7 +150,7 @@ def map_similarity(
     others = _other_images(of, label, cluster, (len(pairs), n_null), seed)
     own, null = (np.full((len(of), len(pairs)), np.nan) for _ in range(2))
     retrained = np.full(len(of), np.nan)
-    with progress_bar("similarity of maps", len(of), show=show) as advance:
+    with progress_bar("similarity of maps", len(of), progress=progress) as advance:
         for i in range(len(of)):
             own[i], null[i] = _image(i, variants, pairs, others[i], compared.ssim)
             if trained:
@@ -329,7 +329,7 @@ def _row(
     own: Doubles, null: Doubles, retrained: Doubles, cluster: NDArray[Any], plan: _Plan
 ) -> dict[str, Any]:
     def mean(values: Doubles) -> Estimate:
-        return estimate_mean(values, cluster, plan.n_resamples, plan.level, plan.seed)
+        return estimate_mean(values, cluster, plan.n_resamples, plan.ci, plan.seed)
 
     row: dict[str, Any] = {}
     for name, prefix, found in (

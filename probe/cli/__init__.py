@@ -240,12 +240,14 @@ def lab() -> None:
 @click.option("--size", default=128, show_default=True, help="Side of the images in pixels.")
 @click.option("--identities", type=int, help="Identities in all; by default as many as needed.")
 @click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--workers", type=COUNT, help="Processes; all cores by default.")
-def lab_make(out: Path, size: int, identities: int | None, seed: int, workers: int | None) -> None:
+@click.option("--n-workers", type=COUNT, help="Processes; all cores by default.")
+def lab_make(
+    out: Path, size: int, identities: int | None, seed: int, n_workers: int | None
+) -> None:
     """Write all six lab datasets to OUT."""
     from probe.datasets.lab import make
 
-    report.dataset(make(out, size=size, identities=identities, seed=seed, workers=workers))
+    report.dataset(make(out, size=size, identities=identities, seed=seed, n_workers=n_workers))
 
 
 @cli.command()
@@ -276,7 +278,7 @@ def lab_make(out: Path, size: int, identities: int | None, seed: int, workers: i
 @click.option("--fake-label", help="Value that means fake in a table where that is not 1.")
 @click.option("--video-pattern", metavar="REGEX", help="Groups video, identity, source, frame.")
 @click.option("--strict", is_flag=True, help="Exit with 2 if anything could not be taken.")
-@click.option("--workers", type=COUNT, help="Processes; all cores by default.")
+@click.option("--n-workers", type=COUNT, help="Processes; all cores by default.")
 def ingest(layout: str, root: Path, out: Path, **options: Any) -> None:
     """Make a dataset in OUT from what lies under ROOT, laid out as LAYOUT (or auto).
 
@@ -312,20 +314,20 @@ def datasets(datasets: tuple[str, ...], split: str | None) -> None:
 @click.option("--split", type=click.Choice(SPLITS), help="One split only; leaks need all.")
 @click.option("--json", "file", type=Output(), help="Also write the report as JSON.")
 @click.option("--no-cache", is_flag=True, help="Look again, even if nothing has changed.")
-@click.option("--workers", type=COUNT, help="Processes; all cores by default.")
+@click.option("--n-workers", type=COUNT, help="Processes; all cores by default.")
 def audit(
     datasets: tuple[str, ...],
     split: str | None,
     file: Path | None,
     no_cache: bool,
-    workers: int | None,
+    n_workers: int | None,
 ) -> int:
     """Look for leaks, duplicates, wrong labels and confounds; exit code 3 on an error."""
     from probe.datasets import open_dataset
     from probe.datasets.audit import audit as look
 
     opened = [open_dataset(name, split=split) for name in datasets]
-    found = look(opened, cache=not no_cache, workers=workers)
+    found = look(opened, cache=not no_cache, n_workers=n_workers)
     report.audit(found)
     if file:
         report.written(found.save(file))
@@ -463,7 +465,7 @@ def _audit(datasets: Sequence[Dataset], names: Sequence[str]) -> None:
     """Say what an audit of these finds; what to make of it is the user's."""
     from probe.datasets.audit import audit as look
 
-    report.audited(look(datasets, workers=None), names)
+    report.audited(look(datasets, n_workers=None), names)
 
 
 def _joined(names: Sequence[str], split: str) -> Any:

@@ -26,7 +26,7 @@ __all__ = ["COMMANDS"]
     help="Of matching, in SDs.",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--workers", type=COUNT, default=1, show_default=True, help="Processes.")
+@click.option("--n-workers", type=COUNT, default=1, show_default=True, help="Processes.")
 @click.option("--figures", type=FOLDER, help="Also draw spectra, effects and methods there.")
 @click.option("--out", type=Output("table format", TABLES), help=".csv .parquet .tex .md .zarr")
 def artifacts(
@@ -34,7 +34,7 @@ def artifacts(
     split: str,
     caliper: float,
     seed: int,
-    workers: int,
+    n_workers: int,
     figures: Path | None,
     out: Path | None,
 ) -> None:
@@ -47,7 +47,7 @@ def artifacts(
     from probe.datasets import open_dataset, parts_of
 
     parts = [part for name in datasets for part in parts_of(open_dataset(name, split=split))]
-    measured = measure_artifacts(parts, workers=workers)
+    measured = measure_artifacts(parts, n_workers=n_workers)
     found = artifact_report(measured, caliper=caliper, seed=seed)
     print_artifacts(found)
     if out:

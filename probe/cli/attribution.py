@@ -53,7 +53,7 @@ def _list_methods(context: click.Context, _: click.Parameter, asked: bool) -> No
 )
 @click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--label", type=click.Choice(["real", "fake"]), help="Only these images.")
-@click.option("--most", type=COUNT, help="Images a dataset, drawn over people.")
+@click.option("--max-samples", type=COUNT, help="Images a dataset, drawn over people.")
 @click.option(
     "--target",
     default="logit",
@@ -145,7 +145,7 @@ def _images(datasets: tuple[str, ...], options: Any) -> tuple[Any, Any]:
     chosen = everything
     if options["label"]:
         chosen = chosen.select(label=FAKE if options["label"] == "fake" else REAL)
-    return everything, draw(chosen, options["most"], options["seed"])
+    return everything, draw(chosen, options["max_samples"], options["seed"])
 
 
 def _target(options: Any) -> Any:

@@ -130,7 +130,7 @@ def _measured(measurements: Path | None, datasets: tuple[str, ...], split: str) 
     if measurements:
         return ArtifactMeasurements.open(measurements).data
     parts = [open_dataset(one, split=split) for one in datasets]
-    return measure_artifacts(parts, workers=None).data
+    return measure_artifacts(parts, n_workers=None).data
 
 
 def _draw(found: ResponseReport, path: Path) -> None:

@@ -85,7 +85,7 @@ def separability(
 @LAYERS
 @click.option("--method", "-m", "methods", multiple=True, help="pca, umap, tsne; all by default.")
 @click.option(
-    "--most", default=5000, show_default=True, help="Samples that pictures are fitted on."
+    "--max-samples", default=5000, show_default=True, help="Samples that pictures are fitted on."
 )
 @SEEDED
 @OUT
@@ -94,7 +94,7 @@ def embed(
     store: Path,
     layers: tuple[str, ...],
     methods: tuple[str, ...],
-    most: int,
+    max_samples: int,
     seed: int,
     out: Path | None,
     figures: Path | None,
@@ -106,7 +106,9 @@ def embed(
 
     opened = ActivationStore.open(store)
     require_layers(layers, [opened])
-    found = embed_layers(opened, layers or None, methods or None, most=most, seed=seed)
+    found = embed_layers(
+        opened, layers or None, methods or None, max_samples=max_samples, seed=seed
+    )
     report.embeddings(found)
     write_table(found, out)
     if figures:

@@ -52,7 +52,7 @@ def crops_folder() -> Path:
 def cut_once(
     videos: Sequence[VideoEntry],
     rule: CutRule,
-    workers: int,
+    n_workers: int,
     text: str,
     boxes: Boxes | None = None,
 ) -> Iterator[Placed]:
@@ -64,7 +64,7 @@ def cut_once(
         Which.
     rule : CutRule
         How they are cut.
-    workers : int
+    n_workers : int
         Processes, and threads that read sources.
     text : str
         What the progress bar says.
@@ -87,14 +87,14 @@ def cut_once(
     lie = [not rule.crop and isinstance(one.media, ImageFiles) for one in videos]
     cut = [one for one, stays in zip(videos, lie, strict=True) if not stays]
     contents = _Contents(crops_folder())
-    contents.read(cut, workers)
+    contents.read(cut, n_workers)
     tasks = []
     for entry, stays in zip(videos, lie, strict=True):
         given = (boxes or {}).get(entry.key, {}) if rule.finder == BOXES else None
         mark = "" if stays else contents.mark(entry, given)
         stamp = "" if stays else _stamp(_files(entry))
         tasks.append(ClipTask(entry, root / mark[:2] / mark, rule, given, stamp))
-    yield from run_jobs(Job.of(tasks, root, shared=True), workers, text)
+    yield from run_jobs(Job.of(tasks, root, shared=True), n_workers, text)
 
 
 def make_once(task: ClipTask) -> Clip:
@@ -159,7 +159,7 @@ class _Contents:
         with contextlib.suppress(FileNotFoundError):
             self.known = parse_sources(self.file.read_text(encoding="utf-8", errors="replace"))
 
-    def read(self, videos: Sequence[VideoEntry], workers: int) -> None:
+    def read(self, videos: Sequence[VideoEntry], n_workers: int) -> None:
         """Read the files that are new, with a progress bar."""
         sets = {files for one in videos for files in (_media_files(one.media), _masks(one))}
         stamps = {_stamp(files): files for files in sets - {()}}
@@ -168,7 +168,7 @@ class _Contents:
             return
         with (
             progress_bar("read sources", len(new)) as advance,
-            ThreadPoolExecutor(workers) as pool,
+            ThreadPoolExecutor(n_workers) as pool,
             self.file.open("a", encoding="utf-8") as out,
         ):
             running = {pool.submit(_digest, files): stamp for stamp, files in new.items()}

@@ -66,7 +66,7 @@ def ingest(
     fake_label: str | None = None,
     video_pattern: str | None = None,
     strict: bool = False,
-    workers: int | None = None,
+    n_workers: int | None = None,
 ) -> IngestReport:
     """Make a dataset of images from what lies on disk: cut the faces out, label, split.
 
@@ -109,7 +109,7 @@ def ingest(
     strict : bool, default False
         Whether anything that is not taken is an error; what could be made is written all the
         same.
-    workers : int, optional
+    n_workers : int, optional
         Processes; one a core by default. With more than one, a script has to guard its start by
         ``if __name__ == "__main__":``, because workers import it.
 
@@ -127,7 +127,7 @@ def ingest(
         something else, no image could be made at all, or `strict` is set and something was left
         out.
     """
-    processes = _processes(workers)
+    processes = _processes(n_workers)
     plan = plan_ingest(
         layout,
         root,
@@ -158,7 +158,7 @@ def plan_ingest(layout: str, root: str | Path, **options: Any) -> IngestPlan:
     layout, root
         As in `ingest`.
     **options
-        Any of `ingest` but ``out``, ``strict`` and ``workers``; None is the default.
+        Any of `ingest` but ``out``, ``strict`` and ``n_workers``; None is the default.
 
     Raises
     ------
@@ -315,12 +315,12 @@ class IngestPlan:
         videos = tuple(one for one in self.found.videos if one.key in keys)
         return replace(self, found=replace(self.found, videos=videos))
 
-    def into(self, out: Path, workers: int, strict: bool = False) -> IngestReport:
+    def into(self, out: Path, n_workers: int, strict: bool = False) -> IngestReport:
         """Make the dataset in a folder of its own; see `ingest`."""
         jobs = Job.plan(self.found.videos, out, self.rule, self.boxes)
         self._require_own(out, jobs)
         self._write_parameters(out)
-        clips = run_jobs(jobs, workers, f"ingest {self.layout.name}")
+        clips = run_jobs(jobs, n_workers, f"ingest {self.layout.name}")
         dataset, report = self._finish(out, out, clips)
         write_native(dataset)
         if strict and (report.incomplete or report.left_out):
@@ -331,14 +331,16 @@ class IngestPlan:
             )
         return report
 
-    def open(self, place: Path, workers: int | None = None) -> tuple[Dataset, IngestReport | None]:
+    def open(
+        self, place: Path, n_workers: int | None = None
+    ) -> tuple[Dataset, IngestReport | None]:
         """Open the dataset: images where they lie, or from the crop cache.
 
         Parameters
         ----------
         place : pathlib.Path
             Folder for the report; made if it is missing.
-        workers : int, optional
+        n_workers : int, optional
             Processes; one a core by default.
 
         Returns
@@ -357,7 +359,7 @@ class IngestPlan:
             samples = Samples(lying_table(self.found.videos))
             return Dataset(self.layout.name, samples, self.root, self.card()), None
         text = f"crops of {self.layout.name}"
-        clips = cut_once(self.found.videos, self.rule, _processes(workers), text, self.boxes)
+        clips = cut_once(self.found.videos, self.rule, _processes(n_workers), text, self.boxes)
         return self._finish(crops_folder(), place, clips)
 
     def _require_own(self, out: Path, jobs: Sequence[Job]) -> None:
@@ -485,11 +487,11 @@ def _decoder(videos: Sequence[VideoEntry]) -> str:
     return DECODE_RULE if still else "PyAV (FFmpeg), converted to RGB by swscale's defaults"
 
 
-def _processes(workers: int | None) -> int:
+def _processes(n_workers: int | None) -> int:
     """Check how many processes were asked for; one a core where nothing was said."""
-    if workers is not None and not 1 <= workers <= 1024:
-        raise DatasetError(f"workers={workers} was given; allowed are 1 to 1,024.")
-    return workers or _cores()
+    if n_workers is not None and not 1 <= n_workers <= 1024:
+        raise DatasetError(f"n_workers={n_workers} was given; allowed are 1 to 1,024.")
+    return n_workers or _cores()
 
 
 def _cores() -> int:

@@ -117,7 +117,7 @@ def open_layout(
     *,
     root: str | Path,
     out: str | Path | None = None,
-    workers: int | None = None,
+    n_workers: int | None = None,
     strict: bool = False,
     **options: Any,
 ) -> Dataset:
@@ -141,12 +141,12 @@ def open_layout(
         Images where they lie, if they are face crops on disk; else what `ingest` makes of them.
     """
     if out is not None:
-        ingest(layout, root, out, workers=workers, strict=strict, **options)
+        ingest(layout, root, out, n_workers=n_workers, strict=strict, **options)
         return read_native(Path(out))
     plan = plan_ingest(layout, root, **options)
     # Whoever is strict wants every image looked into.
     plan = replace(plan, lies=plan.lies and not strict)
-    dataset, report = plan.open(_reports(plan.layout.name, Path(root), options), workers)
+    dataset, report = plan.open(_reports(plan.layout.name, Path(root), options), n_workers)
     said = report.gaps(root) if report is not None else ""
     if said and strict:
         raise DatasetError(f"strict was asked for. {said}")

@@ -145,7 +145,7 @@ def _state(file: Path) -> str:
     return f"{found.st_size} {found.st_mtime_ns}"
 
 
-def run_jobs(jobs: Sequence[Job], workers: int, text: str) -> Iterator[Placed]:
+def run_jobs(jobs: Sequence[Job], n_workers: int, text: str) -> Iterator[Placed]:
     """Do what is not done yet, with a progress bar, and give all videos in their order.
 
     Raises
@@ -161,7 +161,7 @@ def run_jobs(jobs: Sequence[Job], workers: int, text: str) -> Iterator[Placed]:
     with progress_bar(text, total) as advance:
         advance(total - sum(len(job.tasks) for job in pending))
         try:
-            for job, clips in _run(pending, min(workers, len(pending))):
+            for job, clips in _run(pending, min(n_workers, len(pending))):
                 # Only videos that left no record have to be remembered.
                 if job.record is None:
                     lost |= {
@@ -210,17 +210,17 @@ def _is_sound(job: Job) -> bool:
         return False
 
 
-def _run(pending: Sequence[Job], workers: int) -> Iterator[tuple[Job, list[Clip]]]:
-    if workers <= 1:
+def _run(pending: Sequence[Job], n_workers: int) -> Iterator[tuple[Job, list[Clip]]]:
+    if n_workers <= 1:
         for job in pending:
             yield job, _do(job)
         return
-    with worker_pool(workers) as pool:
+    with worker_pool(n_workers) as pool:
         # A few at a time: what waits in the pool takes memory.
         left, running = iter(pending), dict[Future[list["Clip"]], Job]()
         for job in left:
             running[pool.submit(_do, job)] = job
-            if len(running) >= 4 * workers:
+            if len(running) >= 4 * n_workers:
                 yield from _collect(running)
         while running:
             yield from _collect(running)

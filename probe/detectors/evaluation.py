@@ -117,7 +117,7 @@ def evaluate(
     datasets: Dataset | Iterable[Dataset],
     *,
     n_resamples: int = 1000,
-    level: float = 0.95,
+    ci: float = 0.95,
     seed: int = 0,
     batch_size: int = 64,
     precision: str = FLOAT32,
@@ -132,7 +132,7 @@ def evaluate(
         On what. A dataset composed of several counts as several.
     n_resamples : int, default 1000
         Resamples of the cluster bootstrap (identities, else videos).
-    level : float, default 0.95
+    ci : float, default 0.95
         Coverage of the intervals.
     seed : int, default 0
         Seed of the bootstrap.
@@ -153,8 +153,8 @@ def evaluate(
     for one in those:
         check_precision(precision, one.device)
     scores = _score_all(those, parts, batch_size, precision)
-    data = _measured(scores, n_resamples, level, seed)
-    attrs = _provenance(those, parts, level, seed)
+    data = _measured(scores, n_resamples, ci, seed)
+    attrs = _provenance(those, parts, ci, seed)
     if precision != FLOAT32:
         drawn = concatenate([draw(part, MEASURED_ON, seed) for part in parts.values()], "drawn")
         attrs["precision"] = precision
@@ -285,7 +285,7 @@ def _scored(
     )
 
 
-def _measured(scores: pd.DataFrame, n_resamples: int, level: float, seed: int) -> xr.Dataset:
+def _measured(scores: pd.DataFrame, n_resamples: int, ci: float, seed: int) -> xr.Dataset:
     detectors = list(dict.fromkeys(scores["detector"]))
     datasets = list(dict.fromkeys(scores["dataset"]))
     coords = {
@@ -300,7 +300,7 @@ def _measured(scores: pd.DataFrame, n_resamples: int, level: float, seed: int) -
     for (detector, dataset), rows in scores.groupby(["detector", "dataset"], sort=False):
         for k, unit in enumerate(LEVELS):
             at = (detectors.index(detector), datasets.index(dataset), k)
-            intervals = _intervals(_at_level(rows, unit), n_resamples, level, seed)
+            intervals = _intervals(_at_level(rows, unit), n_resamples, ci, seed)
             for m, found in enumerate(intervals.values()):
                 for name, array in arrays.items():
                     array[(*at, m)] = getattr(found, "estimate" if name == "value" else name)
@@ -323,7 +323,7 @@ def _at_level(rows: pd.DataFrame, level: str) -> pd.DataFrame:
 
 
 def _intervals(
-    rows: pd.DataFrame, n_resamples: int, level: float, seed: int
+    rows: pd.DataFrame, n_resamples: int, ci: float, seed: int
 ) -> Mapping[str, Interval]:
     return bootstrap_metrics(
         list(METRICS),
@@ -331,16 +331,16 @@ def _intervals(
         rows["score"].to_numpy(),
         rows["cluster"].to_numpy(),
         n_resamples=n_resamples,
-        level=level,
+        ci=ci,
         seed=seed,
     )
 
 
 def _provenance(
-    detectors: Sequence[Detector], parts: Mapping[str, Dataset], level: float, seed: int
+    detectors: Sequence[Detector], parts: Mapping[str, Dataset], ci: float, seed: int
 ) -> dict[str, Any]:
     return {
-        "level": level,
+        "ci": ci,
         "seed": seed,
         "detectors": {one.name: one.fingerprint for one in detectors},
         "specs": {one.name: one.spec.to_dict() for one in detectors},

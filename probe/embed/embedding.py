@@ -76,13 +76,13 @@ def embed_layers(
     layers: Sequence[str] | None = None,
     methods: Sequence[str] | None = None,
     *,
-    most: int = FITTED,
+    max_samples: int = FITTED,
     seed: int = 0,
 ) -> Embeddings:
     """Place all samples of a store in two dimensions.
 
-    A picture is fitted on at most `most` samples, spread over people; the others are projected
-    into it. The same seed and versions give the same picture.
+    A picture is fitted on at most `max_samples` samples, spread over people; the others are
+    projected into it. The same seed and versions give the same picture.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def embed_layers(
         Some of the store's; all by default.
     methods : sequence of str, optional
         Of ``pca``, ``umap``, ``tsne``; all by default.
-    most : int, default 5000
+    max_samples : int, default 5000
         Samples to fit on, at least 10.
     seed : int, default 0
         Seed of all draws.
@@ -102,7 +102,7 @@ def embed_layers(
     UnknownNameError
         If a layer or method is not known.
     ProbeError
-        If `most` is too small.
+        If `max_samples` is too small.
     StoreError
         If the store cannot be read, holds fewer than 10 samples or values that are not finite.
     """
@@ -119,7 +119,7 @@ def embed_layers(
     with progress_bar("pictures of layers", len(names) * len(kinds)) as advance:
         for i, layer in enumerate(names):
             for j, kind in enumerate(kinds):
-                place = projector(opened, layer, kind, most=most, seed=seed)
+                place = projector(opened, layer, kind, max_samples=max_samples, seed=seed)
                 rows = place.rows
                 position[i, j, rows] = place.picture.positions
                 for where, values in _others(opened, layer, rows):
@@ -148,7 +148,7 @@ def embed_layers(
             "neighbors": JUDGED_NEIGHBORS,
             "n_fitted": len(rows),
             "n_judged": min(len(rows), JUDGED),
-            "most": most,
+            "max_samples": max_samples,
             "layers": names,
             "methods": kinds,
             "detector": opened.attrs["detector"]["fingerprint"],
@@ -164,7 +164,7 @@ def projector(
     layer: str,
     method: str,
     *,
-    most: int = FITTED,
+    max_samples: int = FITTED,
     seed: int = 0,
 ) -> Projector:
     """Fit the picture that `embed_layers` draws, so that new samples can be projected into it.
@@ -176,14 +176,14 @@ def projector(
     """
     opened = store if isinstance(store, ActivationStore) else ActivationStore.open(store)
     fit, tap = METHODS[method], opened[layer]["activation"]
-    if min(most, tap.sizes["sample"]) < FEWEST:
-        raise (ProbeError if most < FEWEST else StoreError)(
-            f"A picture needs {FEWEST} samples; most={most} was given, and the store holds "
-            f"{tap.sizes['sample']}."
+    if min(max_samples, tap.sizes["sample"]) < FEWEST:
+        raise (ProbeError if max_samples < FEWEST else StoreError)(
+            f"A picture needs {FEWEST} samples; max_samples={max_samples} was given, and the store "
+            f"holds {tap.sizes['sample']}."
         )
     table = opened.samples
     groups = people_of(table) + "|" + table["dataset"] + "|" + table["label"].astype(str)
-    rows = spread(pd.factorize(groups)[0], most, seed)
+    rows = spread(pd.factorize(groups)[0], max_samples, seed)
     values = np.concatenate([block for _, block in _blocks(opened, layer, rows)])
     if not np.isfinite(values).all():
         raise StoreError(

@@ -82,7 +82,7 @@ def maps_figure(
     scale: str = "figure",
     style: str | None = None,
     columns: int | None = None,
-    most: int = 6,
+    max_samples: int = 6,
 ) -> Figure:
     """Draw the maps of one method, side by side, under their images.
 
@@ -97,14 +97,15 @@ def maps_figure(
     kind : {"map", "overlay"}, default "map"
         "overlay" lays the maps over the images, which become gray and lose contrast.
     rows : sequence of int, optional
-        Positions of the samples to draw; by default `most`, by a draw over datasets and classes.
+        Positions of the samples to draw; by default `max_samples`, by a draw over datasets and
+        classes.
     scale : {"figure", "row", "cell"}, default "figure"
         Which maps share a scale of colors.
     style : str, optional
         Name in `probe.figures.STYLES`; by default one that fits.
     columns : int, optional
         Samples side by side, by default up to 6; more go below.
-    most : int, default 6
+    max_samples : int, default 6
         How many samples are drawn without `rows`.
 
     Returns
@@ -118,7 +119,7 @@ def maps_figure(
     UnknownNameError
         If there is no such kind, scale or style.
     """
-    chosen = _chosen(found, rows, most)
+    chosen = _chosen(found, rows, max_samples)
     _check(found, images, masks, kind)
     wide = max(1, columns or min(len(chosen), 6))
     cells, labels = _lines(
@@ -164,7 +165,7 @@ def attribution_figure(
     rows: Sequence[int] | None = None,
     scale: str | None = None,
     style: str | None = None,
-    most: int = 6,
+    max_samples: int = 6,
     originals: Sequence[NDArray[Any] | None] | None = None,
 ) -> Figure:
     """Draw samples × methods, detectors or variants.
@@ -197,7 +198,7 @@ def attribution_figure(
         raise ProbeError("No attribution maps were given. Give at least one, with its title.")
     first = next(iter(maps.values()))
     same_samples(maps)
-    chosen = _chosen(first, rows, most)
+    chosen = _chosen(first, rows, max_samples)
     for found in maps.values():
         _check(found, images, masks, kind)
     shown = {"original": originals, "image": images}
@@ -337,9 +338,9 @@ def drawn_samples(found: Maps, n: int, seed: int = 0) -> list[int]:
     return [int(row) for row in draw_rows(table, n, seed, turns=("dataset", "label"))]
 
 
-def _chosen(found: Maps, rows: Sequence[int] | None, most: int) -> list[int]:
+def _chosen(found: Maps, rows: Sequence[int] | None, max_samples: int) -> list[int]:
     n = int(found.data.sizes["sample"])
-    chosen = drawn_samples(found, most) if rows is None else [int(i) for i in rows]
+    chosen = drawn_samples(found, max_samples) if rows is None else [int(i) for i in rows]
     if not chosen or not all(0 <= i < n for i in chosen):
         raise ProbeError(
             f"Rows {chosen} of {n} maps were asked for. Give positions from 0 to {n - 1}, at "

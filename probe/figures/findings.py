@@ -160,14 +160,14 @@ def _draw_counts(axes: Axes, data: xr.Dataset) -> None:
     axes.set_xticks(count)
 
 
-def ablation_figure(found: Mapping[str, xr.Dataset], level: float = 0.95) -> Figure:
+def ablation_figure(found: Mapping[str, xr.Dataset], ci: float = 0.95) -> Figure:
     """Draw what detection loses without sets of units, beside matched random sets.
 
     Parameters
     ----------
     found : mapping
         Title of a panel to the data of a `probe.neurons.Ablation`.
-    level : float, default 0.95
+    ci : float, default 0.95
         What the intervals cover, for the caption.
     """
     with mpl.rc_context(STYLE):
@@ -179,7 +179,7 @@ def ablation_figure(found: Mapping[str, xr.Dataset], level: float = 0.95) -> Fig
             _draw_drops(axes, data.sel(dataset="mean", metric="auroc"))
             axes.set_title(title, fontsize=7.5)
             axes.set_ylim(tallest - 0.4, -0.6)
-        figure.supxlabel(f"AUROC lost, mean over datasets ({level:.0%} interval)", fontsize=7.5)
+        figure.supxlabel(f"AUROC lost, mean over datasets ({ci:.0%} interval)", fontsize=7.5)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(
             handles, labels, ncols=2, loc="outside upper center", frameon=False, fontsize=6.5

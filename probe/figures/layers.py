@@ -54,7 +54,7 @@ def depth_figure(data: xr.Dataset, measure: str, title: str = "") -> Figure:
         turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
         axes.set_xticks(range(len(layers)), layers, **(turned if len(layers) > 4 else {}))
         axes.set_xlim(-0.4, len(layers) - 0.6)
-        axes.set_ylabel(f"{title or measure}, {float(data.attrs.get('level', 0.95)):.0%} interval")
+        axes.set_ylabel(f"{title or measure}, {float(data.attrs.get('ci', 0.95)):.0%} interval")
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(
             loc="outside upper center",

@@ -65,7 +65,7 @@ def neuron_importance(
     positions: bool = False,
     n_permutations: int = 9999,
     n_resamples: int = 1000,
-    level: float = 0.95,
+    ci: float = 0.95,
     n_untrained: int = 3,
     n_random: int | None = None,
     shuffled: Sequence[Detector] = (),
@@ -119,7 +119,7 @@ def neuron_importance(
         Of the test; see `permutation_test`.
     n_resamples : int, default 1000
         Of the cluster bootstrap (identities, else videos).
-    level : float, default 0.95
+    ci : float, default 0.95
         Coverage of intervals.
     n_untrained : int, default 3
         Untrained detectors of the same architecture measured for the null.
@@ -188,7 +188,7 @@ def neuron_importance(
         positions,
         n_permutations,
         n_resamples,
-        level,
+        ci,
         seed,
         decoded,
         precision,
@@ -232,7 +232,7 @@ def neuron_importance(
                 "table": TABLE,
                 "neutral": asking.chosen.neutral,
                 "one_sided": int(asking.chosen.one_sided),
-                "level": level,
+                "ci": ci,
                 "program": program.explain(),
                 "detector": detector.fingerprint,
                 "label": detector.name,
@@ -274,7 +274,7 @@ class _Asking:
     positions: bool
     n_permutations: int
     n_resamples: int
-    level: float
+    ci: float
     seed: int
     images: Images
     precision: str
@@ -328,12 +328,12 @@ class _Asking:
         draws = self._weights(evidence)
         boot = self._resampled(self.chosen, evidence, draws)
         out = {"effect": self.chosen.compute(evidence, once)[0]}
-        out["effect_low"], out["effect_high"] = percentile_bounds(boot, self.level)
+        out["effect_low"], out["effect_high"] = percentile_bounds(boot, self.ci)
         out["slope"] = MEASURES["slope"].compute(evidence, once)[0]
         gap = MEASURES["delta_logit"]
         out["contribution"] = _where(both, gap.compute(evidence, once)[0])
         out["contribution_low"], out["contribution_high"] = percentile_bounds(
-            self._resampled(gap, evidence, draws), self.level
+            self._resampled(gap, evidence, draws), self.ci
         )
         test = (
             permutation_test(

@@ -35,7 +35,7 @@ class Excess(NamedTuple):
 
 
 def excess_over(
-    observed: float, resampled: Floats, null: Floats, mean: float = np.nan, level: float = 0.95
+    observed: float, resampled: Floats, null: Floats, mean: float = np.nan, ci: float = 0.95
 ) -> Excess:
     """Compare a number with draws of a null.
 
@@ -53,7 +53,7 @@ def excess_over(
         Shape (draws,).
     mean : float, optional
         The null's mean where it is known without drawing.
-    level : float, default 0.95
+    ci : float, default 0.95
         Coverage.
     """
     known = np.isfinite(mean)
@@ -65,5 +65,5 @@ def excess_over(
     own = float(resampled.var(ddof=1))
     drawn = 0.0 if known else float(null.var(ddof=1)) / len(null)
     freedom = np.inf if not drawn else (own + drawn) ** 2 / (drawn**2 / (len(null) - 1))
-    half = float(stats.t.ppf(0.5 + level / 2, freedom)) * np.sqrt(own + drawn)
+    half = float(stats.t.ppf(0.5 + ci / 2, freedom)) * np.sqrt(own + drawn)
     return Excess(expected, excess, excess - half, excess + half, p)

@@ -61,11 +61,11 @@ def print_trust(report: TrustReport, dataset: str = "all") -> None:
 def trust_sentences(report: TrustReport, dataset: str = "all") -> list[str]:
     """Say what the marks mean, what the values rest on, and why some are missing."""
     data = report.data.sel(dataset=dataset)
-    level = round(100 * float(data.attrs["level"]))
+    ci = round(100 * float(data.attrs["ci"]))
     found = int(data["n_samples"].max()), int(data["n_clusters"].max())
     return [
         f"Better (q ≤ .05) than a map that knows nothing *, than edges of the image +, than itself "
-        f"shifted °; {level} % intervals over clusters in brackets; ↑ high is good, ↓ low is.",
+        f"shifted °; {ci} % intervals over clusters in brackets; ↑ high is good, ↓ low is.",
         f"{dataset}: up to {found[0]} images, {found[1]} clusters.",
         *_weights_sentence(data),
         *_reasons(data),

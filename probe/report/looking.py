@@ -23,7 +23,7 @@ MOST_NAMES = 5
 
 def similarity(found: MapSimilarity) -> None:
     """Print how alike maps are, dataset by dataset, beside what that is compared with."""
-    data, level = found.data, float(found.data.attrs["level"])
+    data, ci = found.data, float(found.data.attrs["ci"])
     trained = bool(np.isfinite(data["retrained_mean"]).any())
     columns = ["mean", "null_mean", "over_null"]
     columns += ["retrained_mean", "over_retrained"] if trained else []
@@ -49,7 +49,7 @@ def similarity(found: MapSimilarity) -> None:
         n = f"{int(at['n_samples'])} ({int(at['n_clusters'])})"
         table.add_row(plain(str(name)), *cells, *counts, n)
     out().print(table)
-    out().print(plain(f"{level:.0%} intervals over clusters in [brackets]."), highlight=False)
+    out().print(plain(f"{ci:.0%} intervals over clusters in [brackets]."), highlight=False)
     for sentence in similarity_sentences(found):
         out().print(plain(sentence), highlight=False)
 

@@ -43,7 +43,7 @@ def dose_response(
     universal: Sequence[int] = (),
     n_resamples: int = 1000,
     n_permutations: int = 9999,
-    level: float = 0.95,
+    ci: float = 0.95,
     alpha: float = 0.05,
     smallest: float = 0.1,
     seed: int = 0,
@@ -73,7 +73,7 @@ def dose_response(
         Of the bootstrap over identities.
     n_permutations : int, default 9999
         Sign flips.
-    level : float, default 0.95
+    ci : float, default 0.95
         Coverage of the intervals.
     alpha : float, default 0.05
         False discovery rate at which an answer is given.
@@ -97,7 +97,7 @@ def dose_response(
     ProbeError
         If `universal` names a unit that is not there, or a number is out of range.
     """
-    _check(n_resamples, n_permutations, level, alpha, batch_size)
+    _check(n_resamples, n_permutations, ci, alpha, batch_size)
     recorder = Recorder.of(trace(detector), [Tap(layer, reducer)])
     shown = images if images is not None else render_doses()
     values = _values(recorder, shown.images, batch_size)
@@ -108,7 +108,7 @@ def dose_response(
         )
     spread = _spread(values, shown.table)
     changes = _changes(values / spread, shown)
-    data = _assembled(changes, shown, n_resamples, n_permutations, level, seed)
+    data = _assembled(changes, shown, n_resamples, n_permutations, ci, seed)
     attrs = {
         **shown.attrs,
         "layer": recorder.names[0],
@@ -118,7 +118,7 @@ def dose_response(
         "reducer": reducer,
         "alpha": alpha,
         "smallest": smallest,
-        "level": level,
+        "ci": ci,
         "seed": seed,
         "n_flips": n_permutations,
         "n_resamples": n_resamples,
@@ -191,7 +191,7 @@ def _assembled(
     images: DosedImages,
     n_resamples: int,
     n_permutations: int,
-    level: float,
+    ci: float,
     seed: int,
 ) -> xr.Dataset:
     artifacts = list(images.attrs["artifacts"])
@@ -203,7 +203,7 @@ def _assembled(
     for one in changes:
         where = artifacts.index(one.artifact), datasets.index(one.dataset)
         mean[where] = one.values.mean(axis=0).T
-        low[where], high[where] = _bounds(one.values, n_resamples, level, seed)
+        low[where], high[where] = _bounds(one.values, n_resamples, ci, seed)
         logit_p[where] = sign_flip_test([one.values[:, -1, :1]], n_permutations, seed)[1][0]
     effect, p = _pooled(changes, artifacts, n_permutations, seed)
     logit, unit = ("artifact", "dataset", "dose"), ("artifact", "dataset", "unit", "dose")
@@ -229,14 +229,14 @@ def _assembled(
 
 
 def _bounds(
-    change: Floats, n_resamples: int, level: float, seed: int
+    change: Floats, n_resamples: int, ci: float, seed: int
 ) -> tuple[Floats | float, Floats | float]:
     """Resample identities; each bound has shape (1 + units, doses)."""
     count, doses, columns = change.shape
     if count < MIN_CLUSTERS:
         return np.nan, np.nan
     weights = cluster_counts(count, n_resamples, seed) / count
-    low, high = percentile_bounds(weights @ change.reshape(count, -1), level)
+    low, high = percentile_bounds(weights @ change.reshape(count, -1), ci)
     return low.reshape(doses, columns).T, high.reshape(doses, columns).T
 
 
@@ -261,10 +261,8 @@ def _reason(identities: int) -> str:
     return f"{identities} identities: {', and '.join(texts)}" if texts else ""
 
 
-def _check(
-    n_resamples: int, n_permutations: int, level: float, alpha: float, batch_size: int
-) -> None:
-    for name, value in (("level", level), ("alpha", alpha)):
+def _check(n_resamples: int, n_permutations: int, ci: float, alpha: float, batch_size: int) -> None:
+    for name, value in (("ci", ci), ("alpha", alpha)):
         if not 0 < value < 1:
             raise ProbeError(f"{name}={value} was given; it lies in (0, 1).")
     for name, count in (

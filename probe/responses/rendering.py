@@ -111,7 +111,7 @@ def render_doses(
     frames: Sequence[int] = (0,),
     size: int = 128,
     seed: int = 0,
-    workers: int | None = None,
+    n_workers: int | None = None,
 ) -> DosedImages:
     """Render faces of the lab with one artifact's dose turned up, all else held.
 
@@ -142,7 +142,7 @@ def render_doses(
         Side of the images in pixels.
     seed : int, default 0
         Seed of the lab.
-    workers : int, optional
+    n_workers : int, optional
         Processes; all cores by default.
 
     Returns
@@ -160,7 +160,7 @@ def render_doses(
     pool = COUNTS[split] // (2 * FRAMES)
     count = pool if videos is None else videos
     check_videos(split, count)
-    _check_numbers(doses, frames, workers)
+    _check_numbers(doses, frames, n_workers)
     wanted = tuple(artifacts if artifacts is not None else ARTIFACTS)
     steps = tuple(map(float, doses))
     jobs = [
@@ -171,7 +171,7 @@ def render_doses(
         for frame in frames
     ]
     _check_found(jobs, datasets, wanted, artifacts is not None)
-    pictures, rows = _rendered(jobs, workers or os.cpu_count() or 1)
+    pictures, rows = _rendered(jobs, n_workers or os.cpu_count() or 1)
     shown = [a for a in wanted if any(a in job.artifacts for job in jobs)]
     attrs = {
         "others": others,
@@ -186,12 +186,12 @@ def render_doses(
     return DosedImages(pictures, rows, attrs)
 
 
-def _rendered(jobs: list[_Job], workers: int) -> tuple[NDArray[np.uint8], pd.DataFrame]:
+def _rendered(jobs: list[_Job], n_workers: int) -> tuple[NDArray[np.uint8], pd.DataFrame]:
     pictures: list[NDArray[np.uint8]] = []
     tables: list[pd.DataFrame] = []
     done = 0
     with progress_bar("render doses", len(jobs)) as advance:
-        for images, table in _run(jobs, workers):
+        for images, table in _run(jobs, n_workers):
             pictures.append(images)
             tables.append(table.assign(image=table["image"] + done))
             done += len(images)
@@ -199,12 +199,12 @@ def _rendered(jobs: list[_Job], workers: int) -> tuple[NDArray[np.uint8], pd.Dat
     return np.concatenate(pictures), pd.concat(tables, ignore_index=True)
 
 
-def _run(jobs: list[_Job], workers: int) -> Iterator[tuple[NDArray[np.uint8], pd.DataFrame]]:
-    workers = min(workers, len(jobs))
-    if workers <= 1:
+def _run(jobs: list[_Job], n_workers: int) -> Iterator[tuple[NDArray[np.uint8], pd.DataFrame]]:
+    n_workers = min(n_workers, len(jobs))
+    if n_workers <= 1:
         yield from map(_render, jobs)
         return
-    with worker_pool(workers) as pool:
+    with worker_pool(n_workers) as pool:
         yield from pool.map(_render, jobs, chunksize=2)
 
 
@@ -255,7 +255,7 @@ def check_videos(split: str, videos: int) -> None:
         )
 
 
-def _check_numbers(doses: Sequence[float], frames: Sequence[int], workers: int | None) -> None:
+def _check_numbers(doses: Sequence[float], frames: Sequence[int], n_workers: int | None) -> None:
     steps = list(doses)
     if len(steps) < 2 or steps[0] != 0 or steps != sorted({*steps}) or steps[-1] > 1:
         raise ProbeError(
@@ -266,8 +266,8 @@ def _check_numbers(doses: Sequence[float], frames: Sequence[int], workers: int |
             f"frames={list(frames)} was given; a video has frames 0 to {FRAMES - 1}, and one or "
             "more are needed, each once."
         )
-    if workers is not None and workers < 1:
-        raise ProbeError(f"workers={workers} was given; allowed are 1 and above, or None.")
+    if n_workers is not None and n_workers < 1:
+        raise ProbeError(f"n_workers={n_workers} was given; allowed are 1 and above, or None.")
 
 
 def _check_found(

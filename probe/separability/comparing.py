@@ -25,8 +25,8 @@ def compare_features(
     stores: Mapping[str, ActivationStore | str | Path] | Sequence[ActivationStore | str | Path],
     layers: Sequence[str] | None = None,
     *,
-    most: int = PAIRWISE,
-    level: float = 0.95,
+    max_samples: int = PAIRWISE,
+    ci: float = 0.95,
     seed: int = 0,
 ) -> Similarity:
     """Compare the features of detectors, or variants, on the same images by debiased CKA.
@@ -38,9 +38,9 @@ def compare_features(
     layers : sequence of str, optional
         Names of layers to compare where two stores have them; all by default. Layers are compared
         by name: `conv4` of one detector with `conv4` of another.
-    most : int, default 2000
+    max_samples : int, default 2000
         Samples that are compared, spread over people.
-    level, seed
+    ci, seed
         Coverage of the jackknife's intervals; seed of the choice of samples.
 
     Returns
@@ -62,7 +62,7 @@ def compare_features(
             )
     people = people_of(table)
     groups = pd.factorize(people + "|" + table["dataset"] + "|" + table["label"].astype(str))[0]
-    rows = spread(groups, most, seed)
+    rows = spread(groups, max_samples, seed)
     clusters = np.asarray(pd.factorize(people.iloc[rows])[0], dtype=np.int64)
     found = list(layers or dict.fromkeys(n for one in opened.values() for n in one.layers))
     labels = list(opened)
@@ -76,7 +76,7 @@ def compare_features(
             }
             for one, other in combinations_with_replacement(grams, 2):
                 a, b = labels.index(one), labels.index(other)
-                out[:, i, a, b] = out[:, i, b, a] = cka(grams[one], grams[other], clusters, level)
+                out[:, i, a, b] = out[:, i, b, a] = cka(grams[one], grams[other], clusters, ci)
             advance(1)
     dims = ("layer", "detector", "other")
     data = xr.Dataset(
@@ -85,7 +85,7 @@ def compare_features(
         attrs={
             "table": SIMILARITY,
             "n_samples": len(rows),
-            "level": level,
+            "ci": ci,
             "seed": seed,
             "n_clusters": int(clusters.max()) + 1,
             "layers": found,

@@ -16,7 +16,7 @@ _SHARED = ("dataset", "seed", "n_resamples")
 
 
 def probe_differences(
-    one: SeparabilityReport, other: SeparabilityReport, level: float = 0.95
+    one: SeparabilityReport, other: SeparabilityReport, ci: float = 0.95
 ) -> xr.Dataset:
     """Subtract the probes of one detector from those of another, layer by layer.
 
@@ -31,7 +31,7 @@ def probe_differences(
     ----------
     one, other : SeparabilityReport
         Of the same datasets, thinned alike, with the same seed.
-    level : float, default 0.95
+    ci : float, default 0.95
         Coverage of the intervals.
 
     Returns
@@ -88,7 +88,7 @@ def probe_differences(
     ]
     difference, widened = values[0] - values[1], _refitting(one, other)
     gaps = difference[..., None] + widened * (draws[0] - draws[1] - difference[..., None])
-    low, high = percentile_bounds(np.moveaxis(gaps, -1, 0), level)
+    low, high = percentile_bounds(np.moveaxis(gaps, -1, 0), ci)
     p = inverted_level(gaps)
     dims = ("layer", "dataset")
     arrays = {
@@ -103,7 +103,7 @@ def probe_differences(
     return xr.Dataset(
         {name: (dims, array) for name, array in arrays.items()},
         coords=where,
-        attrs={"level": level, "n_resamples": int(gaps.shape[-1]), "widened": widened},
+        attrs={"ci": ci, "n_resamples": int(gaps.shape[-1]), "widened": widened},
     )
 
 

@@ -85,7 +85,7 @@ def ask(
     counted = tally(right, classes, people, k)
     found = float(counted.mean()[0]) if np.isfinite(right).any() else np.nan
     n_people = int(people.max()) + 1
-    low, high = bounds(counted.mean, n_people, settings.n_resamples, settings.level, settings.seed)
+    low, high = bounds(counted.mean, n_people, settings.n_resamples, settings.ci, settings.seed)
     few = n_people < MIN_CLUSTERS or not len(null) or not np.isfinite(found)
     p = np.nan if few else float((1 + (null >= found - 1e-12).sum()) / (1 + len(null)))
     return Answer(found, low, high, p, 1 / k)

@@ -55,14 +55,14 @@ class Settings:
         Control tasks; also the permutations of probe and accuracy.
     n_permutations : int
         Permutations of distances and of single units.
-    n_resamples, level, seed
+    n_resamples, ci, seed
         Of the cluster bootstrap; of all draws.
     """
 
     n_controls: int = 199
     n_permutations: int = 999
     n_resamples: int = 1000
-    level: float = 0.95
+    ci: float = 0.95
     seed: int = 0
 
 
@@ -222,7 +222,7 @@ def _by_probe(part: Part, fitted: Fitted, settings: Settings) -> dict[str, Row]:
     control = float(known.mean()) if len(known) else np.nan
     low, high = _bounds(part, fitted.pairs.auroc, settings)
     p = _p(auroc, fitted.controls)
-    ends = _percentiles(fitted.controls, settings.level)
+    ends = _percentiles(fitted.controls, settings.ci)
     dprime = float(along.dprime()[0])
     squared = _bounds(part, lambda c: along.dprime(c) ** 2, settings)
     return {
@@ -298,7 +298,7 @@ def _balanced(values: NDArray[np.float64], labels: NDArray[np.bool_]) -> NDArray
 
 
 def _bounds(part: Part, statistic: Any, settings: Settings) -> tuple[float, float]:
-    return bounds(statistic, part.n_clusters, settings.n_resamples, settings.level, settings.seed)
+    return bounds(statistic, part.n_clusters, settings.n_resamples, settings.ci, settings.seed)
 
 
 def _p(observed: float, null: NDArray[np.float64]) -> float:
@@ -308,9 +308,9 @@ def _p(observed: float, null: NDArray[np.float64]) -> float:
     return float((1 + (null >= observed - 1e-12).sum()) / (1 + len(null)))
 
 
-def _percentiles(values: NDArray[np.float64], level: float) -> tuple[float, float]:
+def _percentiles(values: NDArray[np.float64], ci: float) -> tuple[float, float]:
     if not len(values) or not np.isfinite(values).any():
         return np.nan, np.nan
-    tail = 100 * (1 - level) / 2
+    tail = 100 * (1 - ci) / 2
     low, high = np.nanpercentile(values, [tail, 100 - tail])
     return float(low), float(high)

@@ -54,7 +54,7 @@ class SeparabilityReport:
         - ``n_samples, n_fakes, n_clusters, sampled (dataset)`` and ``reason(dataset)``: why there
           is no interval or no value; empty where there is one.
 
-        Attributes: ``detector, dataset, seed, level, n_folds, n_resamples, n_permutations,
+        Attributes: ``detector, dataset, seed, ci, n_folds, n_resamples, n_permutations,
         n_controls, memory, layers`` and fingerprints.
     """
 
@@ -142,7 +142,7 @@ class Similarity:
         ``cka(layer, detector, other)``: debiased linear CKA, at most 1, about 0 for features that
         have nothing to do with each other (it may be a little below); with ``cka_low`` and
         ``cka_high`` (jackknife over clusters; NaN below five clusters, and where a detector lacks
-        the layer). Attributes: ``n_samples, n_clusters, level, seed``.
+        the layer). Attributes: ``n_samples, n_clusters, ci, seed``.
     """
 
     data: xr.Dataset

@@ -191,11 +191,11 @@ def resampled(statistic: Any, n_clusters: int, n_resamples: int, seed: int) -> F
 
 
 def bounds(
-    statistic: Any, n_clusters: int, n_resamples: int, level: float, seed: int
+    statistic: Any, n_clusters: int, n_resamples: int, ci: float, seed: int
 ) -> tuple[float, float]:
     """Percentile interval of a statistic of cluster counts; NaN below five clusters."""
     draws = resampled(statistic, n_clusters, n_resamples, seed)
     if not np.isfinite(draws).any():
         return np.nan, np.nan
-    low, high = percentile_bounds(draws, level)
+    low, high = percentile_bounds(draws, ci)
     return float(low), float(high)

@@ -67,7 +67,7 @@ def measure_separability(
     n_controls: int = 199,
     n_permutations: int = 999,
     n_resamples: int = 1000,
-    level: float = 0.95,
+    ci: float = 0.95,
     seed: int = 0,
 ) -> SeparabilityReport:
     """Measure how well the features of layers tell fakes from reals, and what they tell instead.
@@ -92,7 +92,7 @@ def measure_separability(
         Control tasks (labels exchanged over people); also permutations of probes.
     n_permutations : int, default 999
         Permutations of distances and of single units.
-    n_resamples, level, seed
+    n_resamples, ci, seed
         Of the cluster bootstrap; of all draws.
 
     Returns
@@ -109,7 +109,7 @@ def measure_separability(
         If the store is missing, incomplete or damaged, or holds values that are not finite.
     """
     opened = store if isinstance(store, ActivationStore) else ActivationStore.open(store)
-    settings = _checked(n_folds, n_controls, n_permutations, n_resamples, level, seed)
+    settings = _checked(n_folds, n_controls, n_permutations, n_resamples, ci, seed)
     names = list(layers or opened.layers)
     widest = max(opened[name]["activation"].sizes["unit"] for name in names)
     bytes_ = parse_memory(memory)
@@ -138,19 +138,19 @@ def measure_separability(
 
 
 def _checked(
-    n_folds: int, n_controls: int, n_permutations: int, n_resamples: int, level: float, seed: int
+    n_folds: int, n_controls: int, n_permutations: int, n_resamples: int, ci: float, seed: int
 ) -> Settings:
     if n_folds < 2:
         raise ProbeError(f"n_folds={n_folds} was given; at least 2 are needed.")
     for name, value in (("n_controls", n_controls), ("n_permutations", n_permutations)):
         if value < 1:
             raise ProbeError(f"{name}={value} was given; at least 1 is needed, and 19 for p = .05.")
-    if n_resamples < 0 or not 0 < level < 1:
+    if n_resamples < 0 or not 0 < ci < 1:
         raise ProbeError(
-            f"n_resamples={n_resamples} and level={level} were given; allowed are 0 and above, and "
-            "a level between 0 and 1."
+            f"n_resamples={n_resamples} and ci={ci} were given; allowed are 0 and above, and "
+            "a confidence level between 0 and 1."
         )
-    return Settings(n_controls, n_permutations, n_resamples, level, seed)
+    return Settings(n_controls, n_permutations, n_resamples, ci, seed)
 
 
 def _layer(features: Features, settings: Settings) -> xr.Dataset:
@@ -218,7 +218,7 @@ def _transfer(
 
 
 def _with_bounds(pairs: Pairs, n: int, settings: Settings) -> tuple[float, float, float]:
-    ends = bounds(pairs.auroc, n, settings.n_resamples, settings.level, settings.seed)
+    ends = bounds(pairs.auroc, n, settings.n_resamples, settings.ci, settings.seed)
     return (float(pairs.auroc()[0]), *ends)
 
 
@@ -231,7 +231,7 @@ def _blind(parts: Sequence[Part], fitted: Sequence[Fitted], settings: Settings) 
         def gap(counts: Floats, fit: Fitted = fit, own: Pairs = own) -> Floats:
             return np.asarray(fit.pairs.auroc(counts) - own.auroc(counts))
 
-        ends = bounds(gap, part.n_clusters, settings.n_resamples, settings.level, settings.seed)
+        ends = bounds(gap, part.n_clusters, settings.n_resamples, settings.ci, settings.seed)
         rows.append((float(gap(np.ones((1, part.n_clusters)))[0]), *ends))
     dims = ("layer", "dataset")
     return {f"blind{end}": (dims, [[row[i] for row in rows]]) for i, end in enumerate(BOUNDS)}
@@ -326,7 +326,7 @@ def _shared(features: Features, settings: Settings) -> dict[str, Any]:
         if people >= MIN_CLUSTERS and settings.n_resamples:
             counts = _by_dataset_counts(sampled, settings)
             draws = found.specific_share(found.products(counts))
-            low, high = percentile_bounds(draws, settings.level)
+            low, high = percentile_bounds(draws, settings.ci)
             out |= {"specific_low": float(low), "specific_high": float(high)}
     return {name: ("layer", [value]) for name, value in out.items()}
 

@@ -41,7 +41,7 @@ def gram_of(values: NDArray[np.float32], clusters: NDArray[np.int64]) -> Gram:
 
 
 def cka(
-    one: Gram, other: Gram, clusters: NDArray[np.int64], level: float = 0.95
+    one: Gram, other: Gram, clusters: NDArray[np.int64], ci: float = 0.95
 ) -> tuple[float, float, float]:
     """Debiased linear centered kernel alignment of two sets of features of the same samples.
 
@@ -55,7 +55,7 @@ def cka(
         Of the same samples.
     clusters : numpy.ndarray
         Shape (n,), codes from 0.
-    level : float, default 0.95
+    ci : float, default 0.95
         Coverage.
 
     Returns
@@ -70,7 +70,7 @@ def cka(
     if n < MIN_CLUSTERS:
         return float(whole), np.nan, np.nan
     spread = np.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum())
-    half = float(stats.t.ppf(0.5 + level / 2, n - 1) * spread)
+    half = float(stats.t.ppf(0.5 + ci / 2, n - 1) * spread)
     return float(whole), float(whole) - half, float(whole) + half
 
 

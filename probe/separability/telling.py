@@ -51,7 +51,7 @@ def tell_apart(
     strata: NDArray[np.int64],
     units: Sequence[int] | None = None,
     *,
-    level: float = 0.95,
+    ci: float = 0.95,
 ) -> xr.Dataset:
     """Measure how well single units tell selected samples from the rest.
 
@@ -67,7 +67,7 @@ def tell_apart(
         Shape (n,), codes of dataset and label, within which samples are also compared.
     units : sequence of int, optional
         Numbers of the units; counted from 0 if not given.
-    level : float, default 0.95
+    ci : float, default 0.95
         Coverage of intervals.
 
     Returns
@@ -77,7 +77,7 @@ def tell_apart(
         the selected ones are higher; ``within, within_low, within_high`` likewise of pairs of
         the same stratum only, NaN where no stratum holds both. Attributes: ``n_selected, n_rest,
         n_clusters`` (with selected samples), ``n_within`` (selected samples that have others in
-        their stratum), ``level``.
+        their stratum), ``ci``.
 
     Notes
     -----
@@ -92,8 +92,8 @@ def tell_apart(
     """
     shape = (values.shape[1], 3)
     found, within = np.full(shape, np.nan), np.full(shape, np.nan)
-    whole = _Comparison.of(selected, clusters, np.zeros(len(selected), dtype=np.int64), level)
-    parts = _Comparison.of(selected, clusters, strata, level)
+    whole = _Comparison.of(selected, clusters, np.zeros(len(selected), dtype=np.int64), ci)
+    parts = _Comparison.of(selected, clusters, strata, ci)
     for unit, one in enumerate(np.asarray(values.T, dtype=np.float64)):
         if np.isfinite(one).all():
             found[unit], within[unit] = whole.auroc(one), parts.auroc(one)
@@ -111,7 +111,7 @@ def tell_apart(
             "n_rest": int((~selected).sum()),
             "n_clusters": len(np.unique(clusters[selected])),
             "n_within": parts.n_inside,
-            "level": level,
+            "ci": ci,
         },
     )
 
@@ -131,7 +131,7 @@ class _Comparison:
         selected: NDArray[np.bool_],
         clusters: NDArray[np.int64],
         strata: NDArray[np.int64],
-        level: float,
+        ci: float,
     ) -> _Comparison:
         pairs = []
         for stratum in np.unique(strata):
@@ -146,7 +146,7 @@ class _Comparison:
         fewest = min((len(np.unique(clusters[side])) for side in sides), default=0)
         quantile = np.nan
         if fewest >= MIN_CLUSTERS:
-            quantile = float(stats.t.ppf(0.5 + level / 2, fewest - 1))
+            quantile = float(stats.t.ppf(0.5 + ci / 2, fewest - 1))
         return cls(tuple(pairs), codes, len(there), quantile)
 
     @property

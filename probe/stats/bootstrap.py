@@ -85,9 +85,9 @@ def _count_blocks(n_clusters: int, n_resamples: int, seed: int, step: int) -> It
         yield rng.multinomial(n_clusters, share, size=size).astype(np.float64)
 
 
-def percentile_bounds(draws: Floats, level: float = 0.95) -> tuple[Floats, Floats]:
+def percentile_bounds(draws: Floats, ci: float = 0.95) -> tuple[Floats, Floats]:
     """Take the bounds of a percentile interval over axis 0; NaN draws do not count."""
-    tail = 100 * (1 - level) / 2
+    tail = 100 * (1 - ci) / 2
     with warnings.catch_warnings():
         # A statistic that no resample defines has no interval: NaN, not a warning.
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
@@ -126,7 +126,7 @@ def bootstrap_metrics(
     clusters: ArrayLike,
     *,
     n_resamples: int = 1000,
-    level: float = 0.95,
+    ci: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Estimate several metrics with percentile intervals over the same resampled clusters.
@@ -141,7 +141,7 @@ def bootstrap_metrics(
         Names in `METRICS`.
     labels, scores, clusters
         As in `cluster_bootstrap`.
-    n_resamples, level, seed
+    n_resamples, ci, seed
         As in `cluster_bootstrap`.
 
     Returns
@@ -158,7 +158,7 @@ def bootstrap_metrics(
         blocks = _count_blocks(len(names), n_resamples, seed, max(1, BLOCK // len(names)))
         draws = np.concatenate([ranked.measured(metrics, codes, one) for one in blocks], axis=1)
     return {
-        name: _interval(float(value), drawn, level, len(codes), len(names))
+        name: _interval(float(value), drawn, ci, len(codes), len(names))
         for name, value, drawn in zip(metrics, values[:, 0], draws, strict=True)
     }
 
@@ -170,7 +170,7 @@ def cluster_bootstrap(
     clusters: ArrayLike,
     *,
     n_resamples: int = 1000,
-    level: float = 0.95,
+    ci: float = 0.95,
     seed: int = 0,
 ) -> Interval:
     """Estimate a metric with a percentile interval over resampled clusters.
@@ -189,7 +189,7 @@ def cluster_bootstrap(
         Shape (n,), any labels.
     n_resamples : int, default 1000
         How many resamples; those without both classes do not count.
-    level : float, default 0.95
+    ci : float, default 0.95
         Coverage.
     seed : int, default 0
         Seed of the draw.
@@ -199,7 +199,7 @@ def cluster_bootstrap(
     Interval
         Without bounds (NaN) if there are fewer than `MIN_CLUSTERS` clusters.
     """
-    options: dict[str, Any] = {"n_resamples": n_resamples, "level": level, "seed": seed}
+    options: dict[str, Any] = {"n_resamples": n_resamples, "ci": ci, "seed": seed}
     for name, known in METRICS.items():
         if metric is known:
             return bootstrap_metrics([name], labels, scores, clusters, **options)[name]
@@ -209,15 +209,15 @@ def cluster_bootstrap(
     if len(names) >= MIN_CLUSTERS:
         blocks = _count_blocks(len(names), n_resamples, seed, max(1, ROWS // len(codes)))
         draws = np.concatenate([metric(labels, scores, one[:, codes]) for one in blocks])
-    return _interval(estimate, draws, level, len(codes), len(names))
+    return _interval(estimate, draws, ci, len(codes), len(names))
 
 
 def _interval(
-    estimate: float, draws: Floats, level: float, n_samples: int, n_clusters: int
+    estimate: float, draws: Floats, ci: float, n_samples: int, n_clusters: int
 ) -> Interval:
     draws = draws[np.isfinite(draws)]
     if not len(draws):
         return Interval(estimate, np.nan, np.nan, n_samples, n_clusters)
-    tail = 100 * (1 - level) / 2
+    tail = 100 * (1 - ci) / 2
     low, high = np.percentile(draws, [tail, 100 - tail])
     return Interval(estimate, float(low), float(high), n_samples, n_clusters)

@@ -63,7 +63,7 @@ def separate(
             "layers": list(store.layers),
             "memory": parse_memory(plan.memory),
             "n_controls": plan.controls,
-            "level": study.evaluation.level,
+            "ci": study.evaluation.ci,
             "seed": seed,
         }
         place = folder.separability(one.name)
@@ -76,7 +76,7 @@ def separate(
                     memory=plan.memory,
                     n_controls=plan.controls,
                     seed=seed,
-                    level=study.evaluation.level,
+                    ci=study.evaluation.ci,
                 )
                 out[one.name] = kept(found, place)
             except OnePersonError as why:
@@ -123,19 +123,19 @@ def _picture(
 def _compare(
     study: Study, folder: RunFolder, detectors: Sequence[Detector], fingerprint: str
 ) -> None:
-    place, level = folder.similarity, study.evaluation.level
+    place, ci = folder.similarity, study.evaluation.ci
     wanted = {
         "table": SIMILARITY,
         "detectors": {one.name: one.fingerprint for one in detectors},
         "dataset": fingerprint,
-        "level": level,
+        "ci": ci,
         "seed": study.seeds[0],
     }
     if holds(place, wanted):
         exported(Similarity.open(place), place)
         return
     stores = {one.name: folder.store(one.name) for one in detectors}
-    kept(compare_features(stores, level=level, seed=study.seeds[0]), place)
+    kept(compare_features(stores, ci=ci, seed=study.seeds[0]), place)
 
 
 def measure(
@@ -151,13 +151,13 @@ def measure(
         measured = ArtifactMeasurements.open(place)
     else:
         parts = list(test.by_dataset().values())
-        measured = measure_artifacts(parts, workers=study.compute.n_workers)
+        measured = measure_artifacts(parts, n_workers=study.compute.n_workers)
         measured.save(place)
-    level, seed = study.evaluation.level, study.seeds[0]
-    wanted = {"dataset": data, "level": level, "seed": seed, "caliper": plan.caliper}
+    ci, seed = study.evaluation.ci, study.seeds[0]
+    wanted = {"dataset": data, "ci": ci, "seed": seed, "caliper": plan.caliper}
     if holds(report, wanted):
         return measured, exported(ArtifactReport.open(report), report)
-    found = artifact_report(measured, caliper=plan.caliper, level=level, seed=seed)
+    found = artifact_report(measured, caliper=plan.caliper, ci=ci, seed=seed)
     return measured, kept(found, report)
 
 
@@ -261,5 +261,5 @@ def _rendered(study: Study) -> DosedImages:
         seed=lab.seed,
         split=study.evaluation.split,
         videos=study.artifacts.videos,
-        workers=study.compute.n_workers,
+        n_workers=study.compute.n_workers,
     )

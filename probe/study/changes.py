@@ -46,7 +46,7 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "budget": ("data",),
     "detectors": ("detectors",),
     "evaluation.split": ("data",),
-    "evaluation.level": ("evaluation", "ablation", "separability", "artifacts", "attribution"),
+    "evaluation.ci": ("evaluation", "ablation", "separability", "artifacts", "attribution"),
     "evaluation.resamples": ("evaluation",),
     "record": ("activations",),
     "neurons": ("neurons",),

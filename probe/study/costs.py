@@ -359,7 +359,7 @@ def calibrate(study: Study, size: StudySize, device: torch.device) -> Calibratio
         listening(lambda *_: None),
         tempfile.TemporaryDirectory(prefix="probe-") as folder,
     ):
-        given: dict[str, Any] = {"size": size.side, "counts": {"test": FEW}, "workers": 1}
+        given: dict[str, Any] = {"size": size.side, "counts": {"test": FEW}, "n_workers": 1}
         # The first renderings bring along what is imported and compiled once.
         make(Path(folder) / "first", datasets=DATASETS[:1], **given)
         lab, seconds = _timed(make, Path(folder) / "lab", datasets=DATASETS[1:3], **given)
@@ -367,17 +367,17 @@ def calibrate(study: Study, size: StudySize, device: torch.device) -> Calibratio
         if size.sources:
             made = _cut(size.sources, Path(folder))
         decode = _each(_decode, lab)
-        audited = _each(functools.partial(audit, cache=False, workers=1), lab)
-        measured = _each(functools.partial(measure_artifacts, workers=1, show=False), lab)
+        audited = _each(functools.partial(audit, cache=False, n_workers=1), lab)
+        measured = _each(functools.partial(measure_artifacts, n_workers=1, progress=False), lab)
         advance(1)
         networks = {}
         for name in names:
             networks[name] = _network(study, name, lab, device)
             advance(1)
         speed = min(_timed(_reference_work)[1] for _ in range(3)) / REFERENCE
-    workers = study.compute.n_workers or os.cpu_count() or 1
+    n_workers = study.compute.n_workers or os.cpu_count() or 1
     return Calibration(
-        speed, made[0], decode, audited, measured, int(made[1]), networks, base, workers
+        speed, made[0], decode, audited, measured, int(made[1]), networks, base, n_workers
     )
 
 
@@ -697,7 +697,7 @@ class _Prediction:
 
     def memory(self) -> dict[str, float]:
         """Bytes that each stage holds beside what is imported."""
-        workers = WORKER * self.rates.n_workers
+        n_workers = WORKER * self.rates.n_workers
         per_dataset = self.rows / max(self.datasets, 1)
         states = [
             one.state + 8 * units for one, units in zip(self.networks, self.units, strict=True)
@@ -705,15 +705,15 @@ class _Prediction:
         columns = SETS * (1 + self.study.neurons.random)
         features = 16 * self.rows * max(self.widths)
         return {
-            "data": workers,
-            "audit": workers,
+            "data": n_workers,
+            "audit": n_workers,
             "detectors": self._trained(),
             "evaluation": 64 * MIB + 200 * self.rows * len(self.networks),
             "activations": 64 * MIB,
             "neurons": max(min(per_dataset * one, 2 * STATES_BYTES) for one in states),
             "ablation": per_dataset * (max(states) + 16 * columns),
             "separability": min(parse_memory(self.study.separability.memory), features),
-            "artifacts": workers,
+            "artifacts": n_workers,
             "responses": 3.0 * DOSED * self.study.artifacts.videos * self.size.side**2,
             "attribution": parse_memory("1G"),
             "figures": 64 * MIB,

@@ -289,7 +289,7 @@ def _lab(entry: DatasetEntry, folder: Path, n_workers: int | None) -> Dataset:
         size=entry.size or 128,
         seed=entry.seed,
         counts=entry.counts,
-        workers=n_workers,
+        n_workers=n_workers,
     )
 
 

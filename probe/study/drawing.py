@@ -179,6 +179,6 @@ def heatmaps_on(
         masks,
         style="ieee-page",
         scale="column",
-        most=len(fakes),
+        max_samples=len(fakes),
         originals=originals if seen and (places >= 0).any() else None,
     )

@@ -149,7 +149,7 @@ def _trust(study: Study, folder: RunFolder, one: Detector, data: Dataset) -> Tru
         "study_layer": layer or "",
         "study_random": plan.random,
         "seed": seed,
-        "level": study.evaluation.level,
+        "ci": study.evaluation.ci,
     }
     if holds(place, wanted):
         return exported(TrustReport.open(place), place)
@@ -161,7 +161,7 @@ def _trust(study: Study, folder: RunFolder, one: Detector, data: Dataset) -> Tru
         layer=layer,
         seed=seed,
         n_random=plan.random,
-        level=study.evaluation.level,
+        ci=study.evaluation.ci,
         **TRUST_EFFORT,
     )
     return kept(TrustReport(found.data.assign_attrs(wanted)), place)
@@ -192,7 +192,7 @@ def _compare(
             "study_layer": study.attribution.layer,
             "study_seed": study.seeds[0],
             "study_data": fakes.fingerprint,
-            "level": study.evaluation.level,
+            "ci": study.evaluation.ci,
         }
         places = {mode: folder.map_similarity(name, mode) for mode in MODES}
         there = {mode: place for mode, place in places.items() if holds(place, wanted)}
@@ -242,7 +242,7 @@ def _compared(
             mode=mode,
             seeds=seeds,
             class_zero="real" if outputs == 1 else "fake",
-            level=study.evaluation.level,
+            ci=study.evaluation.ci,
             seed=study.seeds[0],
         )
     except ProbeError as why:
@@ -265,13 +265,13 @@ def _look(
         "study_data": attrs["data_fingerprint"],
         "study_layer": attrs["layer"],
         "study_seed": study.seeds[0],
-        "level": study.evaluation.level,
+        "ci": study.evaluation.ci,
     }
     if holds(place, wanted):
         found.attention[label] = exported(RegionAttention.open(place), place)
         return
     try:
-        one = attention_by_region(maps, data, level=study.evaluation.level, seed=study.seeds[0])
+        one = attention_by_region(maps, data, ci=study.evaluation.ci, seed=study.seeds[0])
     except ProbeError as why:
         notes[f"{label} regions"] = str(why)
         clear(place)

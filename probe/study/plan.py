@@ -206,7 +206,7 @@ class EvaluationPlan(Part):
     """How detectors are measured, and on which split everything is."""
 
     split: Annotated[str, AfterValidator(lambda v: known(v, SPLITS))] = "test"
-    level: Share = 0.95
+    ci: Share = 0.95
     resamples: Annotated[int, Field(ge=100)] = 1000
 
 

@@ -231,7 +231,7 @@ class _Run:
         return data
 
     def audit(self, data: Dataset) -> AuditReport:
-        found = audit(data, workers=self.study.compute.n_workers)
+        found = audit(data, n_workers=self.study.compute.n_workers)
         found.save(self.folder.root / AUDIT_FILE)
         return found
 
@@ -316,7 +316,7 @@ class _Run:
         wanted = {
             "detectors": {one.name: one.fingerprint for one in detectors},
             "datasets": {name: part.fingerprint for name, part in test.by_dataset().items()},
-            "level": plan.level,
+            "ci": plan.ci,
             "seed": self.seed,
             **self._reduced(),
         }
@@ -326,7 +326,7 @@ class _Run:
             detectors,
             test,
             n_resamples=plan.resamples,
-            level=plan.level,
+            ci=plan.ci,
             seed=self.seed,
             precision=self.study.compute.precision,
         )
@@ -401,7 +401,7 @@ class _Run:
                     correction=plan.correction,
                     seed=self.seed,
                     n_random=plan.random,
-                    level=self.study.evaluation.level,
+                    ci=self.study.evaluation.ci,
                 )
             except (NoSetsError, DatasetError) as why:
                 # No table is the result: nothing to take out. What an earlier run left is not it.

@@ -77,10 +77,10 @@ def measured(folder: Path) -> Iterator[Usage]:
 def memory_held() -> int:
     """Memory of this process and its workers in bytes; shared pages count once on Linux."""
     own = psutil.Process()
-    workers = own.children(recursive=True)
-    if not workers:
+    n_workers = own.children(recursive=True)
+    if not n_workers:
         return int(own.memory_info().rss)
-    return sum(_share(one) for one in (own, *workers))
+    return sum(_share(one) for one in (own, *n_workers))
 
 
 def _share(process: psutil.Process) -> int:

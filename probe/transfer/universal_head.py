@@ -54,7 +54,7 @@ class HeadTable:
         """Return the frame."""
         return self.frame
 
-    def summary(self, level: float = 0.95) -> pd.DataFrame:
+    def summary(self, ci: float = 0.95) -> pd.DataFrame:
         """Average over replicas (seeds of training), with an interval over them.
 
         Returns
@@ -82,7 +82,7 @@ class HeadTable:
         )
         whole = pd.concat([frame, mean.assign(held_out="mean")], ignore_index=True)
         keys = ["detector", "held_out", "head"]
-        return whole.groupby(keys, sort=False).apply(_over_replicas, level=level).reset_index()
+        return whole.groupby(keys, sort=False).apply(_over_replicas, ci=ci).reset_index()
 
     def export(self, path: str | Path) -> Path:
         """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
@@ -100,7 +100,7 @@ def universal_head(
     reducer: str = "mean",
     n_random: int = 100,
     n_resamples: int = 1000,
-    level: float = 0.95,
+    ci: float = 0.95,
     seed: int = 0,
     batch_size: int = 64,
 ) -> HeadTable:
@@ -128,7 +128,7 @@ def universal_head(
         How maps become one value a unit.
     n_random : int, default 100
         Random sets of as many units.
-    n_resamples, level, seed, batch_size
+    n_resamples, ci, seed, batch_size
         Of the cluster bootstrap; of all draws; images a batch.
 
     Returns
@@ -160,7 +160,7 @@ def universal_head(
     test, _ = _examples(recorder, [target.select(split="test")], batch_size, scale)
     scores = _scores(given, test, units, n_random, seed)
     scores = {OWN: predict_own(recorder, target.select(split="test"), batch_size), **scores}
-    rows = _measured(scores, test, n_resamples, level, seed)
+    rows = _measured(scores, test, n_resamples, ci, seed)
     seen = _trained_on(detector) & {name}
     frame = pd.DataFrame(rows)
     for column, value in (
@@ -180,7 +180,7 @@ def universal_head(
         "datasets": {n: part.fingerprint for n, part in {**parts, **held}.items()},
         "n_random": n_random,
         "n_resamples": n_resamples,
-        "level": level,
+        "ci": ci,
     }
     return HeadTable(frame[["detector", "held_out", "seen", "n_units", *rows[0]]], attrs)
 
@@ -308,7 +308,7 @@ def _scores(
 
 
 def _measured(
-    scores: Mapping[str, Floats], test: Examples, n_resamples: int, level: float, seed: int
+    scores: Mapping[str, Floats], test: Examples, n_resamples: int, ci: float, seed: int
 ) -> list[dict[str, Any]]:
     few = len(np.unique(test.clusters)) < MIN_CLUSTERS
     codes = np.unique(test.clusters, return_inverse=True)[1]
@@ -322,13 +322,13 @@ def _measured(
         draws[name] = np.full(1, np.nan) if few else np.mean(each, axis=0)
     rows = []
     for name in scores:
-        low, high = percentile_bounds(draws[name], level)
+        low, high = percentile_bounds(draws[name], ci)
         row = {"head": name, "auroc": points[name], "low": float(low), "high": float(high)}
         row |= {"gain": np.nan, "gain_low": np.nan, "gain_high": np.nan}
         if "universal" in scores and name != "universal":
             count = min(len(draws[name]), len(draws["universal"]))
             gain = draws["universal"][:count] - draws[name][:count]
-            low, high = percentile_bounds(gain, level)
+            low, high = percentile_bounds(gain, ci)
             row |= {
                 "gain": points["universal"] - points[name],
                 "gain_low": float(low),
@@ -344,11 +344,11 @@ def _trained_on(detector: Detector) -> set[str]:
     return {name for entry in found for name in entry.get("datasets", [])}
 
 
-def _over_replicas(rows: pd.DataFrame, level: float) -> pd.Series:
+def _over_replicas(rows: pd.DataFrame, ci: float) -> pd.Series:
     gains = rows["gain"].dropna()
     half = np.nan
     if len(gains) > 1:
-        quantile = float(stats.t.ppf(0.5 + level / 2, len(gains) - 1))
+        quantile = float(stats.t.ppf(0.5 + ci / 2, len(gains) - 1))
         half = quantile * float(gains.std(ddof=1)) / np.sqrt(len(gains))
     mean = gains.mean() if len(gains) else np.nan
     return pd.Series(

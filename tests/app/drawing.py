@@ -95,7 +95,7 @@ def make_separability(
     }
     attrs = {
         "table": SEPARABILITY,
-        "level": 0.95,
+        "ci": 0.95,
         "seed": 0,
         "n_folds": 5,
         "label": "drawn",
@@ -176,7 +176,7 @@ def make_similarity(rng: Rng, detectors: tuple[str, ...], layers: tuple[str, ...
             coords={"layer": list(layers), "detector": names, "other": names},
             attrs={
                 "table": SIMILARITY,
-                "level": 0.95,
+                "ci": 0.95,
                 "seed": 0,
                 "n_samples": 72,
                 "n_clusters": 18,
@@ -271,7 +271,7 @@ def make_artifacts(rng: Rng, datasets: tuple[str, ...]) -> ArtifactReport:
                 "label": [0, 1],
                 "frequency": frequency,
             },
-            attrs={"level": 0.95, "seed": 0, "n_permutations": 99},
+            attrs={"ci": 0.95, "seed": 0, "n_permutations": 99},
         )
     )
 

@@ -122,7 +122,7 @@ def make_trust(rng: Rng, datasets: list[str]) -> TrustReport:
                 "reference": references,
                 **{k: ("check", v) for k, v in texts.items()},
             },
-            attrs={"trust": TRUST, "level": 0.95, "seed": 0},
+            attrs={"trust": TRUST, "ci": 0.95, "seed": 0},
         )
     )
 
@@ -161,7 +161,7 @@ def make_attention(rng: Rng, datasets: list[str]) -> RegionAttention:
             },
             attrs={
                 "table": LOOKING,
-                "level": 0.95,
+                "ci": 0.95,
                 "seed": 0,
                 "source": "lab",
                 "rule": "drawn",
@@ -232,7 +232,7 @@ def make_map_similarity(
                 "rule": f"drawn, {mode}",
                 "range": 1.0,
                 "layer": "leaky",
-                "level": 0.95,
+                "ci": 0.95,
                 "seed": 0,
             },
         )

@@ -277,7 +277,7 @@ def make_matrix(
             "level": levels,
             "metric": metrics,
         },
-        attrs={"level": 0.95, "seed": 0, "specs": json.dumps(specs)},
+        attrs={"ci": 0.95, "seed": 0, "specs": json.dumps(specs)},
     )
     return ZeroShotMatrix(table, make_scores(data, logits))
 

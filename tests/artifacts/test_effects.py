@@ -17,7 +17,7 @@ from probe.errors import DatasetError
 from probe.stats import auroc, benjamini_hochberg, cluster_counts
 from tests.artifacts.making import measured
 
-FAST = {"n_permutations": 499, "n_resamples": 100, "show": False}
+FAST = {"n_permutations": 499, "n_resamples": 100, "progress": False}
 
 
 def drawn(n: int = 80, m: int = 3, seed: int = 0, shift: float = 1.0) -> Group:
@@ -270,7 +270,7 @@ def test_the_same_seed_gives_the_same_report() -> None:
     assert not first["low"].equals(artifact_report(one, **FAST, seed=1).data["low"])
 
 
-@pytest.mark.parametrize("wrong", [{"caliper": 0}, {"level": 1.0}, {"n_permutations": 0}])
+@pytest.mark.parametrize("wrong", [{"caliper": 0}, {"ci": 1.0}, {"n_permutations": 0}])
 def test_arguments_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     group = drawn(16)
     with pytest.raises(DatasetError, match="allowed are"):

@@ -36,8 +36,8 @@ ALONE = [
 
 
 def report(data: Dataset, **options: int) -> xr.Dataset:
-    found = measure_artifacts(data, show=False)
-    return artifact_report(found, **{"n_resamples": 50, **options}, show=False).data
+    found = measure_artifacts(data, progress=False)
+    return artifact_report(found, **{"n_resamples": 50, **options}, progress=False).data
 
 
 def alone(root: Path, name: str, artifact: str, people: int) -> xr.Dataset:

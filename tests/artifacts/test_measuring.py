@@ -60,7 +60,7 @@ def written(
 
 
 def quiet(data: Dataset, **options: int) -> xr.Dataset:
-    return measure_artifacts(data, show=False, **options).data
+    return measure_artifacts(data, progress=False, **options).data
 
 
 def test_values_are_those_of_each_picture_with_the_mask_of_its_pair(tmp_path: Path) -> None:
@@ -160,8 +160,8 @@ def test_bad_arguments_are_refused(tmp_path: Path) -> None:
     data = written(tmp_path)
     with pytest.raises(DatasetError, match="No dataset"):
         measure_artifacts([])
-    with pytest.raises(DatasetError, match="workers=0"):
-        measure_artifacts(data, workers=0)
+    with pytest.raises(DatasetError, match="n_workers=0"):
+        measure_artifacts(data, n_workers=0)
     with pytest.raises(DatasetError, match="given twice"):
         measure_artifacts([data, data])
 
@@ -172,28 +172,28 @@ def test_workers_measure_the_same(tmp_path: Path) -> None:
     many["sample"] = [f"{i}-{name}" for i, name in enumerate(many["sample"])]
     many = many.assign(pair="", mask="")
     data = replace(data, samples=Samples(many))
-    assert quiet(data, workers=2).identical(quiet(data))
+    assert quiet(data, n_workers=2).identical(quiet(data))
 
 
 def test_an_image_whose_region_is_too_small_leaves_region_measurements_out(tmp_path: Path) -> None:
     data = written(tmp_path)
     Image.new("L", (64, 64)).save(tmp_path / "m0.png")
-    found = measure_artifacts(data, show=False)
+    found = measure_artifacts(data, progress=False)
     needs = found.data["measurement_needs"].values == "region"
     values = found.data["value"].values
     assert np.isnan(values[:2, needs]).all() and np.isfinite(values[:, ~needs]).all()
-    report = artifact_report(found, n_permutations=99, n_resamples=20, show=False).data
+    report = artifact_report(found, n_permutations=99, n_resamples=20, progress=False).data
     assert np.isfinite(report["effect"].sel(control="none")).all()
     assert "2 images leave out" in str(report["reason"].values[0])
 
 
 def test_tables_are_what_they_were_after_a_round_trip(tmp_path: Path) -> None:
-    found = measure_artifacts(written(tmp_path / "d"), show=False)
+    found = measure_artifacts(written(tmp_path / "d"), progress=False)
     found.save(tmp_path / "measurements.zarr")
     again = ArtifactMeasurements.open(tmp_path / "measurements.zarr")
     same = pd.testing.assert_frame_equal
     same(again.to_dataframe(), found.to_dataframe(), check_dtype=False)
-    options = {"n_permutations": 99, "n_resamples": 20, "show": False}
+    options = {"n_permutations": 99, "n_resamples": 20, "progress": False}
     report = artifact_report(found, **options)  # type: ignore[arg-type]
     report.save(tmp_path / "report.zarr")
     opened = ArtifactReport.open(tmp_path / "report.zarr")
@@ -207,8 +207,8 @@ def test_tables_are_what_they_were_after_a_round_trip(tmp_path: Path) -> None:
 
 
 def test_exports(tmp_path: Path) -> None:
-    found = measure_artifacts(written(tmp_path / "d"), show=False)
-    report = artifact_report(found, n_permutations=99, n_resamples=20, show=False)
+    found = measure_artifacts(written(tmp_path / "d"), progress=False)
+    report = artifact_report(found, n_permutations=99, n_resamples=20, progress=False)
     for table, rows in ((found, 6), (report, len(MEASUREMENTS))):
         for suffix in (".csv", ".parquet", ".tex", ".md"):
             assert table.export(tmp_path / f"t{suffix}").is_file()

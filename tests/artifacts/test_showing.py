@@ -25,7 +25,7 @@ def mixed_report() -> ArtifactReport:
     values = rng.normal(size=(56, 26)) + 2.0 * labels[:, None]
     clusters = np.where(of == "few", 0, np.arange(56) // 2)
     table = measured(values, labels, clusters, datasets=of)
-    return artifact_report(table, n_permutations=99, n_resamples=20, show=False)
+    return artifact_report(table, n_permutations=99, n_resamples=20, progress=False)
 
 
 def test_figures_of_whatever_a_report_lacks(tmp_path: Path) -> None:

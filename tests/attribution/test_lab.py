@@ -34,7 +34,7 @@ def test_maps_find_the_forged_area_of_deepfakes_after_training_only(tmp_path: Pa
         fakes,
         METHODS,
         checks=["mask_auroc"],
-        most=10,
+        max_samples=10,
         n_random=DRAWS,
         n_shifts=1,
         options={"feature_ablation": {"parts": 36}},

@@ -30,7 +30,7 @@ from probe.report.looking import (
 from tests.attribution.mapping import maps_of, smooth, table_of
 
 SIZE, PEOPLE = 32, 12
-QUICK = {"n_resamples": 100, "n_permutations": 199, "show": False}
+QUICK = {"n_resamples": 100, "n_permutations": 199, "progress": False}
 NAMES = ["one", "two", "three"]
 
 #: A face that all images show: one region map is enough to know all answers.
@@ -255,8 +255,8 @@ def test_bad_input_says_what_to_do(faces: None, tmp_path: Path) -> None:
         attention_by_region(maps_of(smooth(2)), data)
     with pytest.raises(ProbeError, match="not finite"):
         looked(np.full((6, SIZE, SIZE), np.nan), data)
-    with pytest.raises(ProbeError, match="level=2"):
-        looked(noise(data, 0), data, level=2)
+    with pytest.raises(ProbeError, match="ci=2"):
+        looked(noise(data, 0), data, ci=2)
     none = table_of(tmp_path, ["none"], 1)
     with pytest.raises(ProbeError, match="No face was found in any of 2 images"):
         looked(noise(none, 0), none)

@@ -27,7 +27,7 @@ def small_lab(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Two datasets of three videos each, 48 images."""
     names = ["deepfakes", "neuraltextures"]
     where = tmp_path_factory.mktemp("lab") / "lab"
-    return make(where, datasets=names, counts={"test": 24}, seed=3, workers=1)
+    return make(where, datasets=names, counts={"test": 24}, seed=3, n_workers=1)
 
 
 def center(labels: np.ndarray, code: int) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_clips_of_a_plan_are_those_on_disk(small_lab: Dataset, tmp_path: Path) -
         counts={"val": 8, "test": 32},
         seed=1,
         size=64,
-        workers=1,
+        n_workers=1,
     )
     for data in (small_lab, few):
         for i in range(0, len(data), 5):

@@ -22,7 +22,7 @@ from probe.attribution.writing import MapWriter
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from tests.attribution.mapping import maps_of, smooth
 
-QUICK = {"n_resamples": 50, "n_permutations": 99, "show": False}
+QUICK = {"n_resamples": 50, "n_permutations": 99, "progress": False}
 
 
 def slow_ssim(x: np.ndarray, y: np.ndarray, scale: float) -> float:
@@ -155,7 +155,7 @@ def test_variants_that_share_nothing_are_at_their_null() -> None:
             seed=seed,
             n_resamples=2,
             n_permutations=99,
-            show=False,
+            progress=False,
         )
         below += float(found.data["over_null_p"][0]) <= 0.1
     assert below <= 7

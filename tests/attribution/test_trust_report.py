@@ -252,7 +252,7 @@ def test_p_is_the_share_of_sign_flips_with_as_large_a_mean(size: int) -> None:
 
 
 def test_images_are_drawn_over_people_and_classes(stubs: None, data: Dataset) -> None:
-    found = trust_report(detector(Small(), SIZE), data, ["input_x_gradient"], most=6, **FAST)
+    found = trust_report(detector(Small(), SIZE), data, ["input_x_gradient"], max_samples=6, **FAST)
     kept = draw(data, 6)
     # Of each of three people a fake and a real image.
     table = kept.samples.table
@@ -264,8 +264,8 @@ def test_images_are_drawn_over_people_and_classes(stubs: None, data: Dataset) ->
 def test_real_methods_on_a_real_detector(data: Dataset, tmp_path: Path, capsys: Any) -> None:
     one = load_detector("meso4", input_size=64)
     before = weights_hash(one.module)
-    found = trust_report(one, data, most=12, **FAST)
-    again = trust_report(one, data, most=12, **FAST)
+    found = trust_report(one, data, max_samples=12, **FAST)
+    again = trust_report(one, data, max_samples=12, **FAST)
     xr.testing.assert_identical(found.data, again.data)
     assert weights_hash(one.module) == before
     value = found.data["value"].sel({"method": ["gradcam", "input_x_gradient"], "dataset": "all"})

@@ -54,7 +54,7 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def opened(tree: Path, layout: str = "faceforensics", **options: object) -> Dataset:
-    return open_dataset(layout, root=tree, workers=1, **{**SMALL, **options})
+    return open_dataset(layout, root=tree, n_workers=1, **{**SMALL, **options})
 
 
 def entries() -> list[Path]:
@@ -62,7 +62,7 @@ def entries() -> list[Path]:
 
 
 def test_it_gives_what_an_ingest_gives(tree: Path, cut: list[str], tmp_path: Path) -> None:
-    ingest("faceforensics", tree, tmp_path / "out", workers=1, **SMALL)
+    ingest("faceforensics", tree, tmp_path / "out", n_workers=1, **SMALL)
     own = open_dataset(tmp_path / "out")
     found = opened(tree)
     assert len(cut) == 2 * 7 and own.name == found.name
@@ -146,7 +146,7 @@ def test_given_boxes_are_part_of_it(tree: Path, cut: list[str], tmp_path: Path) 
     rows = ["video,frame,x,y,width,height"]
     keys = {
         f"{v.dataset}/{v.video}": v
-        for v in ingest("faceforensics", tree, tmp_path / "out", workers=1, **SMALL).videos
+        for v in ingest("faceforensics", tree, tmp_path / "out", n_workers=1, **SMALL).videos
     }
     cut.clear()
     rows += [f"{key},{frame},60,50,60,60" for key in keys for frame in range(24)]
@@ -256,7 +256,7 @@ def slow(task):
     time.sleep(0.3)
     return fast(task)
 clips.cut_clip = slow
-open_dataset("faceforensics", root=sys.argv[1], frames=3, size=48, workers=1)
+open_dataset("faceforensics", root=sys.argv[1], frames=3, size=48, n_workers=1)
 """
 
 

@@ -97,7 +97,7 @@ def test_odd_images_are_each_accounted_for(tmp_path: Path) -> None:
             file = root / kind / f"clip{k}_{name}"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(make())
-    report = ingest("folder", root, tmp_path / "out", workers=1)
+    report = ingest("folder", root, tmp_path / "out", n_workers=1)
     good = {"jpeg", "gray", "deep", "cmyk", "alpha", "turned"}
     taken = {Path(p).stem.split("_")[1] for p in open_dataset(report.out).samples.table["path"]}
     assert taken == good and report.written == 2 * len(good)
@@ -132,7 +132,7 @@ def test_damaged_videos_end_in_the_report(
     (folder / "000.mp4").write_bytes(bytes(data[: int(cut * len(data))]))
     (folder / "001.mp4").write_bytes(video)
     before = files_under(root)
-    report = ingest("faceforensics", root / "ffpp", root / "out", frames=3, size=32, workers=1)
+    report = ingest("faceforensics", root / "ffpp", root / "out", frames=3, size=32, n_workers=1)
     found = {one.video: one for one in report.videos}
     assert set(found) == {"000", "001"} and found["001"].complete
     one = found["000"]
@@ -154,7 +154,7 @@ def test_links_in_circles_end(tmp_path: Path) -> None:
     other.mkdir()
     (other / "b1_0.png").write_bytes(encoded("PNG"))
     (root / "fake" / "linked").symlink_to(other)
-    report = ingest("folder", root, tmp_path / "out", workers=1)
+    report = ingest("folder", root, tmp_path / "out", n_workers=1)
     assert report.written == 3
     assert set(report.left_out) >= {"real/again", "fake/itself", "fake/gone.png"}
 
@@ -167,7 +167,7 @@ def test_a_root_that_is_a_circle_or_a_file(tmp_path: Path, layout: str) -> None:
     plain.write_text("text")
     for root in (loop, plain, tmp_path / "gone"):
         with pytest.raises(DatasetError):
-            ingest(layout, root, tmp_path / "out", workers=1)
+            ingest(layout, root, tmp_path / "out", n_workers=1)
     assert not (tmp_path / "out").exists()
 
 
@@ -203,7 +203,7 @@ def test_tar_members_that_lead_out(tmp_path: Path) -> None:
         device = tarfile.TarInfo("1/real/0/2.png")
         device.type = tarfile.CHRTYPE
         tar.addfile(device)
-    report = ingest("wilddeepfake", root, tmp_path / "out", workers=1)
+    report = ingest("wilddeepfake", root, tmp_path / "out", n_workers=1)
     assert report.written == 1 and len(report.left_out) == 5
     outside = [
         path

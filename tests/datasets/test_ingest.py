@@ -31,7 +31,7 @@ FAKE = "manipulated_sequences/Deepfakes/c23/videos/000_003.mp4"
 @pytest.fixture(scope="module")
 def done(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> IngestReport:
     return ingest(
-        "faceforensics", tree, tmp_path_factory.mktemp("done") / "out", workers=1, **SMALL
+        "faceforensics", tree, tmp_path_factory.mktemp("done") / "out", n_workers=1, **SMALL
     )
 
 
@@ -129,7 +129,7 @@ def test_a_part_has_its_fakes_and_the_originals(done: IngestReport) -> None:
 
 
 def test_workers_do_not_change_a_byte(tree: Path, done: IngestReport, tmp_path: Path) -> None:
-    other = ingest("faceforensics", tree, tmp_path / "two", workers=2, **SMALL)
+    other = ingest("faceforensics", tree, tmp_path / "two", n_workers=2, **SMALL)
     assert other.to_dict() == done.to_dict()
     require_equal(done.out, other.out)
 
@@ -148,7 +148,7 @@ def test_a_second_run_cuts_nothing(
         raise AssertionError(f"{task.entry.key} was cut again")
 
     monkeypatch.setattr(clips, "cut_clip", never)
-    again = ingest("faceforensics", tree, done.out, workers=1, **SMALL)
+    again = ingest("faceforensics", tree, done.out, n_workers=1, **SMALL)
     assert again.to_dict() == done.to_dict()
 
 
@@ -160,7 +160,7 @@ def slow(task):
     time.sleep(0.3)
     return fast(task)
 clips.cut_clip = slow
-ingest("faceforensics", sys.argv[1], sys.argv[2], frames=6, size=48, workers=1)
+ingest("faceforensics", sys.argv[1], sys.argv[2], frames=6, size=48, n_workers=1)
 """
 
 
@@ -182,7 +182,7 @@ def test_killed_and_run_again(tree: Path, done: IngestReport, tmp_path: Path) ->
     (half / "000001.png").write_bytes(b"half an image")
     with pytest.raises(DatasetError, match="is not a dataset"):
         open_dataset(out)
-    ingest("faceforensics", tree, out, workers=1, **SMALL)
+    ingest("faceforensics", tree, out, n_workers=1, **SMALL)
     require_equal(done.out, out)
 
 
@@ -192,7 +192,7 @@ def test_broken_videos_are_reported_and_tried_again(own_tree: Path, tmp_path: Pa
     bad.write_bytes(b"not a video")
     cut = write_video(own_tree / FAKE, moving(40), gop=7, faststart=True)
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
-    report = ingest("faceforensics", own_tree, tmp_path / "out", workers=1, **SMALL)
+    report = ingest("faceforensics", own_tree, tmp_path / "out", n_workers=1, **SMALL)
     found = {f"{v.dataset}/{v.video}": v for v in report.videos}
     assert {f"{v.dataset}/{v.video}" for v in report.unreadable} == {
         "youtube/000",
@@ -205,14 +205,14 @@ def test_broken_videos_are_reported_and_tried_again(own_tree: Path, tmp_path: Pa
     assert "youtube/000" in report.summary()
     assert "youtube/000" not in set(open_dataset(tmp_path / "out").samples.table["sample"].str[:11])
     write_video(bad, moving(20, 1))
-    again = ingest("faceforensics", own_tree, tmp_path / "out", workers=1, **SMALL)
+    again = ingest("faceforensics", own_tree, tmp_path / "out", n_workers=1, **SMALL)
     assert [v.video for v in again.unreadable] == ["000_003"]
 
 
 def test_masks_of_another_size_are_refused(own_tree: Path, tmp_path: Path) -> None:
     small = [np.zeros((60, 80, 3), np.uint8)] * 20
     write_video(own_tree / "manipulated_sequences/Deepfakes/masks/videos/000_003.mp4", small)
-    report = ingest("faceforensics", own_tree, tmp_path / "out", workers=1, **SMALL)
+    report = ingest("faceforensics", own_tree, tmp_path / "out", n_workers=1, **SMALL)
     (video,) = (v for v in report.videos if v.dataset == "deepfakes")
     assert "do not belong to it" in video.mask_error and len(video.no_mask) == video.written == 6
     assert open_dataset(f"{tmp_path / 'out'}:deepfakes").select(label=1).mask(0) is None
@@ -222,7 +222,7 @@ def test_no_face_at_all(tmp_path: Path) -> None:
     root = tmp_path / "ffpp"
     write_video(root / "original_sequences/youtube/c23/videos/000.mp4", moving(8, blank=range(8)))
     with pytest.raises(DatasetError, match=r"No face could be cut from any of the 1 videos"):
-        ingest("faceforensics", root, tmp_path / "out", workers=1, **SMALL)
+        ingest("faceforensics", root, tmp_path / "out", n_workers=1, **SMALL)
     assert not (tmp_path / "out" / CARD_FILE).exists()
     saved = json.loads((tmp_path / "out" / REPORT_FILE).read_text())
     assert len(saved["videos"][0]["no_face"]) == 6
@@ -241,7 +241,7 @@ def test_an_output_of_other_parameters(
 ) -> None:
     before = (done.out / CARD_FILE).read_bytes()
     with pytest.raises(DatasetError, match=words):
-        ingest("faceforensics", tree, done.out, workers=1, **(SMALL | change))
+        ingest("faceforensics", tree, done.out, n_workers=1, **(SMALL | change))
     assert (done.out / CARD_FILE).read_bytes() == before
 
 
@@ -249,18 +249,18 @@ def test_an_output_of_another_source(done: IngestReport, own_tree: Path) -> None
     file = own_tree / "original_sequences/youtube/c23/videos/000.mp4"
     write_video(file, moving(30, 9))
     with pytest.raises(DatasetError, match=r"crops of another dataset: youtube/000 is not"):
-        ingest("faceforensics", own_tree, done.out, workers=1, **SMALL)
+        ingest("faceforensics", own_tree, done.out, n_workers=1, **SMALL)
 
 
 def test_outputs_that_are_taken(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(DatasetError, match="holds other files"):
-        ingest("faceforensics", tree, tmp_path, workers=1, **SMALL)
+        ingest("faceforensics", tree, tmp_path, n_workers=1, **SMALL)
     (tmp_path / CARD_FILE).write_text("{}")
     with pytest.raises(DatasetError, match="holds another dataset"):
-        ingest("faceforensics", tree, tmp_path, workers=1, **SMALL)
+        ingest("faceforensics", tree, tmp_path, n_workers=1, **SMALL)
     with pytest.raises(DatasetError, match="is a file"):
-        ingest("faceforensics", tree, tmp_path / "notes.txt", workers=1, **SMALL)
+        ingest("faceforensics", tree, tmp_path / "notes.txt", n_workers=1, **SMALL)
     assert sorted(p.name for p in tmp_path.iterdir()) == [CARD_FILE, "notes.txt"]
 
 
@@ -270,7 +270,7 @@ def test_outputs_that_are_taken(tree: Path, tmp_path: Path) -> None:
         ({"frames": 0}, "frames=0 was given; allowed are 1 to"),
         ({"size": 8}, "size=8 was given; allowed are 16 to"),
         ({"margin": 0.5}, "margin=0.5 was given; allowed are 1 to 5"),
-        ({"workers": 0}, "workers=0 was given"),
+        ({"n_workers": 0}, "n_workers=0 was given"),
         ({"compression": "c99"}, "Compression 'c99' was asked for"),
         ({"layout": "faceforensix"}, r"Layout 'faceforensix' is not known"),
         ({"root": "nowhere"}, "The folder 'nowhere' is missing"),
@@ -288,7 +288,7 @@ def test_bad_arguments_write_nothing(
 MEMORY_RUN = """
 import resource, sys
 from probe.datasets import ingest
-ingest("faceforensics", sys.argv[1], sys.argv[2], frames=4, size=64, workers=1)
+ingest("faceforensics", sys.argv[1], sys.argv[2], frames=4, size=64, n_workers=1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
@@ -315,7 +315,7 @@ def test_memory_does_not_grow_with_the_number_of_videos(tmp_path: Path) -> None:
 
 def test_a_missing_crop_is_an_error(tmp_path: Path) -> None:
     report = ingest(
-        "faceforensics", make_tree(tmp_path / "t"), tmp_path / "out", workers=1, **SMALL
+        "faceforensics", make_tree(tmp_path / "t"), tmp_path / "out", n_workers=1, **SMALL
     )
     data = open_dataset(report.out)
     (report.out / data.samples.table["path"].iloc[0]).unlink()

@@ -17,7 +17,7 @@ VIDEO = "original_sequences/youtube/c23/videos/000.mp4"
 
 
 def run(tree: Path, out: Path, **options: object) -> pd.DataFrame:
-    ingest("faceforensics", tree, out, workers=1, size=48, **options)  # type: ignore[arg-type]
+    ingest("faceforensics", tree, out, n_workers=1, size=48, **options)  # type: ignore[arg-type]
     return open_dataset(out).samples.table
 
 
@@ -66,7 +66,14 @@ def test_boxes_of_ones_own(tree: Path, tmp_path: Path) -> None:
     )
     file = boxes(rows, tmp_path / "boxes.csv")
     report = ingest(
-        "faceforensics", tree, tmp_path / "out", every=1, boxes=file, margin=1.5, size=60, workers=1
+        "faceforensics",
+        tree,
+        tmp_path / "out",
+        every=1,
+        boxes=file,
+        margin=1.5,
+        size=60,
+        n_workers=1,
     )
     data = open_dataset(tmp_path / "out")
     table = data.samples.table

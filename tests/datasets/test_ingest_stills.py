@@ -55,7 +55,7 @@ def test_images_are_opened_where_they_lie(crops: Path) -> None:
 
 def test_ingest_takes_them_without_a_copy(crops: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    report = ingest("folder", crops, out, workers=1)
+    report = ingest("folder", crops, out, n_workers=1)
     data = open_dataset(out)
     assert report.written == len(data) == 24 and not list(out.rglob("*.png"))
     lying = open_dataset("folder", root=crops)
@@ -67,23 +67,23 @@ def test_ingest_takes_them_without_a_copy(crops: Path, tmp_path: Path) -> None:
 def test_a_second_run_looks_at_nothing_again(
     crops: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = ingest("folder", crops, tmp_path / "out", workers=1)
+    first = ingest("folder", crops, tmp_path / "out", n_workers=1)
     monkeypatch.setattr(work, "_do", lambda job: pytest.fail("an image was read again"))
-    assert ingest("folder", crops, tmp_path / "out", workers=1).to_dict() == first.to_dict()
+    assert ingest("folder", crops, tmp_path / "out", n_workers=1).to_dict() == first.to_dict()
 
 
 def test_a_mended_image_is_taken_by_the_next_run(crops: Path, tmp_path: Path) -> None:
     bad = crops / "train/real/train1_1.png"
     whole = bad.read_bytes()
     bad.write_bytes(whole[:300])
-    report = ingest("folder", crops, tmp_path / "out", workers=1)
+    report = ingest("folder", crops, tmp_path / "out", n_workers=1)
     (broken,) = report.incomplete
     assert broken.not_decoded == (1,) and "train1_1.png" in broken.reasons["1"]
     assert report.written == 23 and "1 not decoded" in report.summary()
     with pytest.raises(DatasetError, match="strict was asked for, and 1 videos are incomplete"):
-        ingest("folder", crops, tmp_path / "out", workers=1, strict=True)
+        ingest("folder", crops, tmp_path / "out", n_workers=1, strict=True)
     bad.write_bytes(whole)
-    assert ingest("folder", crops, tmp_path / "out", workers=1, strict=True).written == 24
+    assert ingest("folder", crops, tmp_path / "out", n_workers=1, strict=True).written == 24
 
 
 def test_odd_images_are_taken_converted_and_counted(crops: Path, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_odd_images_are_taken_converted_and_counted(crops: Path, tmp_path: Path)
     Image.fromarray(np.full((64, 64), 40000, np.uint16)).save(crops / "test/fake/odd2_0.png")
     Image.new("RGB", (1, 1)).save(crops / "test/fake/odd3_0.png")
     (crops / "test/fake/odd4_0.png").touch()
-    report = ingest("folder", crops, tmp_path / "out", workers=1)
+    report = ingest("folder", crops, tmp_path / "out", n_workers=1)
     assert report.conversions() == {
         "16-bit gray to 8-bit RGB": 1,
         "CMYK to RGB": 1,
@@ -110,7 +110,7 @@ def test_odd_images_are_taken_converted_and_counted(crops: Path, tmp_path: Path)
 def test_frames_are_chosen_among_images(
     crops: Path, tmp_path: Path, options: dict[str, int]
 ) -> None:
-    ingest("folder", crops, tmp_path / "out", workers=1, **options)
+    ingest("folder", crops, tmp_path / "out", n_workers=1, **options)
     table = open_dataset(tmp_path / "out").samples.table
     chosen = {tuple(rows["frame"]) for _, rows in table.groupby("video")}
     # Two parts of three frames: their middles are 0.75 and 2.25.
@@ -118,7 +118,7 @@ def test_frames_are_chosen_among_images(
 
 
 def test_faces_are_cut_out_of_images_when_asked(crops: Path, tmp_path: Path) -> None:
-    report = ingest("folder", crops, tmp_path / "out", crop=True, size=48, workers=1)
+    report = ingest("folder", crops, tmp_path / "out", crop=True, size=48, n_workers=1)
     data = open_dataset(tmp_path / "out")
     assert report.written == 24 and data.image(0).shape == (48, 48, 3)
     assert data.card["crop"]["margin"] == 1.3
@@ -156,7 +156,7 @@ def wild(tmp_path: Path) -> Path:
 
 def test_archives_are_read_in_place(wild: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    report = ingest("wilddeepfake", wild, out, workers=1)
+    report = ingest("wilddeepfake", wild, out, n_workers=1)
     data = open_dataset(out)
     assert report.written == len(data) == 24
     written = {path for path in tmp_path.rglob("*") if path.is_file() and wild not in path.parents}
@@ -172,7 +172,7 @@ def test_archives_are_read_in_place(wild: Path, tmp_path: Path) -> None:
         member = tar.extractfile("1/real/0/10.png")
         assert member is not None
         assert (out / row["path"]).read_bytes() == member.read()
-    two = ingest("wilddeepfake", wild, tmp_path / "two", workers=2)
+    two = ingest("wilddeepfake", wild, tmp_path / "two", n_workers=2)
     assert two.to_dict() == report.to_dict()
     require_equal(out, tmp_path / "two")
 
@@ -182,10 +182,10 @@ def test_an_archive_opens_by_its_layout(
 ) -> None:
     """Into the cache, which a second call finds."""
     monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
-    data = open_dataset("wilddeepfake", root=wild, frames=1, workers=1, split="test")
+    data = open_dataset("wilddeepfake", root=wild, frames=1, n_workers=1, split="test")
     assert len(data) == 4 and data.root.is_relative_to(tmp_path / "cache")
     monkeypatch.setattr(work, "_do", lambda job: pytest.fail("an archive was read again"))
-    again = open_dataset("wilddeepfake", root=wild, frames=1, workers=1, split="test")
+    again = open_dataset("wilddeepfake", root=wild, frames=1, n_workers=1, split="test")
     assert again.fingerprint == data.fingerprint
 
 
@@ -195,7 +195,7 @@ def test_a_trap_that_unpacks_without_end(tmp_path: Path) -> None:
     with tarfile.open(root / "real_train/1.tar.gz", "w:gz") as tar:
         add(tar, "1/real/0/1.png", bytes(40_000_000))
     with pytest.raises(DatasetError, match="No image could be taken"):
-        ingest("wilddeepfake", root, tmp_path / "out", workers=1)
+        ingest("wilddeepfake", root, tmp_path / "out", n_workers=1)
     saved = json.loads((tmp_path / "out/ingest-report.json").read_text())
     assert "unpacks to more than 100 times its size" in saved["videos"][0]["error"]
 
@@ -207,7 +207,7 @@ def test_names_that_no_file_may_have(tmp_path: Path) -> None:
     for name in names:
         for kind in ("real", "fake"):
             write_face(root / "test" / kind / name / "0.png", len(name))
-    report = ingest("folder", root, tmp_path / "out", crop=True, size=32, workers=1)
+    report = ingest("folder", root, tmp_path / "out", crop=True, size=32, n_workers=1)
     assert report.written == 2 * len(names) and not report.left_out
     data = open_dataset(tmp_path / "out")
     assert {video.split("/")[-1] for video in data.samples.table["video"]} == set(names)

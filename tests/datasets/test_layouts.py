@@ -98,7 +98,7 @@ def test_it_is_ingested_and_opened(
     """By `auto` into a folder, and by its name without one: the same samples and labels."""
     monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
     before = {file: file.stat().st_mtime_ns for file in trees[name].rglob("*")}
-    report = ingest("auto", trees[name], tmp_path / "out", frames=2, size=64, workers=1)
+    report = ingest("auto", trees[name], tmp_path / "out", frames=2, size=64, n_workers=1)
     data = open_dataset(tmp_path / "out")
     assert report.written == len(data) > 0 and f"Recognized as {name}: " in report.notes[0]
     assert data.card["layout"] == name and data.card["crop"]["rule"]
@@ -112,7 +112,7 @@ def test_it_is_ingested_and_opened(
     options = (
         {}
         if "taken" in {one.name for one in (tmp_path / "out").iterdir()}
-        else ({"frames": 2, "size": 64, "workers": 1})
+        else ({"frames": 2, "size": 64, "n_workers": 1})
     )
     opened = open_dataset(name, root=trees[name], **options)
     assert set(data.samples.table["sample"]) <= set(opened.samples.table["sample"])

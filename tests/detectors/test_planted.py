@@ -63,7 +63,7 @@ POPULATION = synthetic_population()
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Three lab datasets of 12 small videos."""
     folder = tmp_path_factory.mktemp("lab") / "lab"
-    return make(folder, size=SIZE, datasets=NAMES, counts={"test": 96}, workers=1)
+    return make(folder, size=SIZE, datasets=NAMES, counts={"test": 96}, n_workers=1)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(store) -> Embeddings:
-    return embed_layers(store, most=100)
+    return embed_layers(store, max_samples=100)
 
 
 def test_pictures_keep_groups_apart_and_say_how_well(found: Embeddings) -> None:
@@ -48,10 +48,10 @@ def test_pictures_keep_groups_apart_and_say_how_well(found: Embeddings) -> None:
 
 def test_the_same_seed_gives_the_same_picture_and_new_samples_find_their_place(store) -> None:
     for method in METHODS:
-        one = embed_layers(store, ["fc"], [method], most=100)
-        two = embed_layers(store, ["fc"], [method], most=100)
+        one = embed_layers(store, ["fc"], [method], max_samples=100)
+        two = embed_layers(store, ["fc"], [method], max_samples=100)
         np.testing.assert_array_equal(one.data["position"], two.data["position"])
-        place = projector(store, "fc", method, most=100)
+        place = projector(store, "fc", method, max_samples=100)
         new = np.array(store["fc"]["activation"].values[:6], dtype=float) + 0.01
         near = one.data["position"].values[0, 0, :6]
         spread = np.ptp(one.data["position"].values[0, 0], axis=0).max()
@@ -122,8 +122,8 @@ def test_files_and_figures(found: Embeddings, store, tmp_path) -> None:
 def test_what_cannot_be_drawn_is_said(store, tmp_path) -> None:
     with pytest.raises(UnknownNameError, match="'tsn' is not known.*Did you mean 'tsne'"):
         embed_layers(store, methods=["tsn"])
-    with pytest.raises(ProbeError, match="most=5 was given"):
-        embed_layers(store, methods=["pca"], most=5)
+    with pytest.raises(ProbeError, match="max_samples=5 was given"):
+        embed_layers(store, methods=["pca"], max_samples=5)
     place = projector(store, "fc", "pca")
     with pytest.raises(ProbeError, match=r"shape \(2, 3\) were given; this picture takes"):
         place(np.zeros((2, 3)))

@@ -35,7 +35,7 @@ def test_a_map_draws_itself_raw_and_in_order() -> None:
     np.testing.assert_array_equal(drawn(figure, 0), images_of(4)[2])
     np.testing.assert_allclose(drawn(figure, 2), found.values[2])
     np.testing.assert_allclose(drawn(figure, 3), found.values[0])
-    assert words(found.figure(most=1)).count("logit") == 2  # of the sample, and in the label
+    assert words(found.figure(max_samples=1)).count("logit") == 2  # of the sample, and in the label
     assert figure.get_size_inches()[0] == 3.5
     assert maps_of(6).figure().get_size_inches()[0] == 7.16
 

@@ -111,7 +111,7 @@ def make_matrix(rng: np.random.Generator, data: Dataset, labels: tuple[str, ...]
         notes: dict[str, Any] = {"trained_on": [{"name": "drawn", "datasets": names}]}
         specs[label] = {"name": label.partition("/")[0], "origin": "trained", "notes": notes}
     scores = make_scores(data, logits)
-    attrs = {"level": 0.95, "seed": 0, "specs": json.dumps(specs)}
+    attrs = {"ci": 0.95, "seed": 0, "specs": json.dumps(specs)}
     return ZeroShotMatrix(_measured(scores, 100, 0.95, 0).assign_attrs(attrs), scores)
 
 

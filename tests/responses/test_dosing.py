@@ -30,7 +30,7 @@ from tests.hooks.toys import detector_of
 from tests.responses.making import measured, store_of, table_of
 
 SIZE, POOL = 64, 25
-SMALL = {"size": SIZE, "workers": 1}
+SMALL = {"size": SIZE, "n_workers": 1}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,9 @@ def test_every_artifact_is_rendered_where_it_is_had(rendered: dict[str, DosedIma
 
 
 def test_workers_render_the_same(rendered: dict[str, DosedImages]) -> None:
-    again = render_doses(["deepfakes"], ["resampling"], (0, 0.5, 1), videos=2, size=SIZE, workers=2)
+    again = render_doses(
+        ["deepfakes"], ["resampling"], (0, 0.5, 1), videos=2, size=SIZE, n_workers=2
+    )
     one = rendered["none"]
     for row in again.table.itertuples():
         same = one.table[
@@ -217,9 +219,9 @@ def test_known_units_answer_with_their_artifact() -> None:
 
 def test_planted_universal_units_respond_to_the_shared_artifact(tmp_path: Path) -> None:
     names = ("celebdf", "deepfakes", "dfd")
-    lab = make(tmp_path / "lab", size=64, datasets=names, counts={"test": 96}, workers=1)
+    lab = make(tmp_path / "lab", size=64, datasets=names, counts={"test": 96}, n_workers=1)
     planted = plant(measure_population(lab, size=64), units=32, effect=1.0, seed=3)
-    images = render_doses(names, ["resampling"], (0, 0.5, 1), videos=12, size=64, workers=1)
+    images = render_doses(names, ["resampling"], (0, 0.5, 1), videos=12, size=64, n_workers=1)
     data = dose_response(planted.detector, "relu", images).data
     sign = np.sign(planted.truth["weight"].to_numpy())
     towards_fake = data["effect"].sel(artifact="resampling").values * sign
@@ -279,7 +281,7 @@ def test_doses_and_correlations_join(rendered: dict[str, DosedImages], tmp_path:
         ({"doses": (0, 2)}, "ascending from 0"),
         ({"videos": 26}, "25 of each"),
         ({"frames": (4,)}, "frames 0 to 3"),
-        ({"workers": 0}, "workers=0"),
+        ({"n_workers": 0}, "n_workers=0"),
         ({"datasets": ["dfd", "dfd"]}, "each stands once"),
         ({"datasets": ["dfd"], "artifacts": ["warp"]}, "cannot have them"),
         ({"datasets": []}, "Artifacts"),

@@ -23,7 +23,7 @@ from tests.responses.test_dosing import SIZE, Known
 @pytest.fixture(scope="module")
 def images():
     artifacts = ["resampling", "warp", "color"]
-    return render_doses(["faceswap", "dfd"], artifacts, (0, 1), videos=6, size=SIZE, workers=1)
+    return render_doses(["faceswap", "dfd"], artifacts, (0, 1), videos=6, size=SIZE, n_workers=1)
 
 
 @pytest.fixture(scope="module")

@@ -31,15 +31,15 @@ def test_what_is_no_size(text: str) -> None:
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(1, 70))
-def test_thinning_prefers_no_group(groups: list[int], most: int) -> None:
+def test_thinning_prefers_no_group(groups: list[int], max_samples: int) -> None:
     given_ = np.array(groups)
-    kept = spread(given_, most, 0)
-    assert len(kept) == len(set(kept)) <= most and (np.diff(kept) > 0).all()
-    if len(groups) <= most:
+    kept = spread(given_, max_samples, 0)
+    assert len(kept) == len(set(kept)) <= max_samples and (np.diff(kept) > 0).all()
+    if len(groups) <= max_samples:
         assert len(kept) == len(groups)
         return
     sizes, left = np.bincount(given_), np.bincount(given_[kept], minlength=given_.max() + 1)
-    assert len(kept) == most
+    assert len(kept) == max_samples
     quota = left.max()
     assert all(k in (min(quota - 1, n), min(quota, n)) for k, n in zip(left, sizes, strict=True))
 

@@ -53,8 +53,8 @@ def test_reports_keep_the_draws_of_their_intervals(pair: tuple[SeparabilityRepor
 
 
 def test_differences_are_those_of_the_same_people(pair: tuple[SeparabilityReport, ...]) -> None:
-    found = probe_differences(*pair, level=0.9)
-    assert found["difference"].dims == ("layer", "dataset") and found.attrs["level"] == 0.9
+    found = probe_differences(*pair, ci=0.9)
+    assert found["difference"].dims == ("layer", "dataset") and found.attrs["ci"] == 0.9
     for dataset in ("a", "b"):
         one, other = (report.data.sel(layer="fc", dataset=dataset) for report in pair)
         draws = one["probe_draw"].values.astype(float) - other["probe_draw"].values.astype(float)
@@ -69,7 +69,7 @@ def test_differences_are_those_of_the_same_people(pair: tuple[SeparabilityReport
         tail = min((gaps <= 0).sum(), (gaps >= 0).sum())
         assert float(cell["p"]) == pytest.approx(min(1, 2 * (tail + 1) / (len(gaps) + 1)))
     assert (found["low"] > 0).all() and (found["q"] <= 0.05).all(), "planted: one tells more"
-    turned = probe_differences(*pair[::-1], level=0.9)
+    turned = probe_differences(*pair[::-1], ci=0.9)
     np.testing.assert_allclose(turned["difference"], -found["difference"])
     np.testing.assert_allclose(turned["low"], -found["high"])
     np.testing.assert_array_equal(turned["p"], found["p"])

@@ -269,7 +269,7 @@ def test_figures_are_drawn(found: SeparabilityReport, tmp_path) -> None:
     [
         ({"n_folds": 1}, "n_folds=1 was given"),
         ({"n_controls": 0}, "n_controls=0 was given"),
-        ({"level": 1.0}, "level=1.0"),
+        ({"ci": 1.0}, "ci=1.0"),
         ({"memory": "lots"}, "give a size such as 4G"),
         ({"memory": "100M"}, "Give at least"),
     ],

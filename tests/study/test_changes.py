@@ -103,7 +103,7 @@ CHANGES = {
     "random = 1": "random = 2",
     "epochs = 3": "epochs = 4",
     'title = "Tiny"': 'title = "Small"',
-    "[evaluation]": "[evaluation]\nlevel = 0.9",
+    "[evaluation]": "[evaluation]\nci = 0.9",
 }
 
 

@@ -151,7 +151,7 @@ def test_changed_settings_go_on_to_the_tables_of_a_new_run(
     text = TEXT.replace("epochs = 3", "epochs = 1").replace(
         '["base", "deep"]', '["base", "shallow"]'
     )
-    text = text.replace("resamples = 100", "resamples = 120\nlevel = 0.9")
+    text = text.replace("resamples = 100", "resamples = 120\nci = 0.9")
     text += "[budget]\nimages = 20\n"
     for place in ("out", "new"):
         run_study(parse_study(text, done / "tiny.toml", tmp_path / place))
@@ -273,7 +273,7 @@ def test_sources_with_different_columns_are_joined(done: Path, tmp_path: Path) -
     second = study.datasets[1].model_copy(update={"open": f"{tmp_path}/data:two"})
     study = study.model_copy(update={"datasets": (study.datasets[0], second)})
     before = open_data(study, tmp_path / "run")
-    assert audit(before, workers=1).images == len(before)
+    assert audit(before, n_workers=1).images == len(before)
     whole = read_native(tmp_path / "data").by_dataset()["two"]
     assert list(before.select(dataset="second").samples.table["digest"]) == [
         hashlib.blake2b((whole.root / p).read_bytes(), digest_size=16).hexdigest()

@@ -53,7 +53,7 @@ class TrustReport:
         - ``title, group, better, chance_is, paper (check)``: text from `CHECKS`.
 
         Attributes: ``detector, detector_fingerprint, data_fingerprint, data_name, target, layer,
-        seed, level, n_resamples`` and the settings of the checks.
+        seed, ci, n_resamples`` and the settings of the checks.
     """
 
     data: xr.Dataset

@@ -57,10 +57,10 @@ def trust_report(
     radius: float = 0.02,
     n_stages: int = 5,
     order: str = "top_down",
-    most: int | None = None,
+    max_samples: int | None = None,
     n_resamples: int = 1000,
     n_permutations: int = 9999,
-    level: float = 0.95,
+    ci: float = 0.95,
     progress: bool = True,
 ) -> TrustReport:
     """Check how far the maps of attribution methods can be trusted.
@@ -105,11 +105,11 @@ def trust_report(
         Stages of the parameter randomization, at most.
     order : {"top_down", "bottom_up"}
         Of the parameter randomization.
-    most : int, optional
+    max_samples : int, optional
         Images of each dataset, drawn over classes, people and videos; all by default.
     n_resamples, n_permutations : int
         Resamples of the intervals, permutations of the tests.
-    level : float, default 0.95
+    ci : float, default 0.95
         Coverage of the intervals.
     progress : bool, default True
         Whether to show a bar.
@@ -136,7 +136,7 @@ def trust_report(
         n_noise=n_noise,
         radius=radius,
         n_stages=n_stages,
-        most=1 if most is None else most,
+        max_samples=1 if max_samples is None else max_samples,
     )
     settings = Settings(
         chosen_checks(checks),
@@ -151,14 +151,14 @@ def trust_report(
         order,
         memory,
     )
-    data = draw(data, most, seed)
+    data = draw(data, max_samples, seed)
     explainers = {
         name: _explainer(name, target, layer, seed, memory, dict((options or {}).get(name, {})))
         for name in names
     }
     reals = _reals(data, pairs, options or {})
     found = _run(detector, data, reals, explainers, settings, target, progress)
-    bootstrap = Bootstrap(n_resamples, n_permutations, level, seed)
+    bootstrap = Bootstrap(n_resamples, n_permutations, ci, seed)
     table = summarize(found, settings.checks, bootstrap)
     attrs = _provenance(detector, data, settings, bootstrap, target, layer, options)
     return TrustReport(table.assign_attrs(attrs))
@@ -236,7 +236,7 @@ def _run(
     parts: dict[str, list[dict[str, Score]]] = {name: [] for name in (*explainers, *PSEUDO_METHODS)}
     reasons: dict[str, dict[str, str]] = {name: dict(left_out) for name in parts}
     total = len(data) * len(explainers)
-    with progress_bar(f"check maps of {detector.name}", total, show=progress) as advance:
+    with progress_bar(f"check maps of {detector.name}", total, progress=progress) as advance:
         for batch in _batches(data, reals, detector.spec.input_size, settings.memory):
             scored = scorer.references(batch)
             for name, explain in explainers.items():
@@ -335,7 +335,7 @@ def _provenance(
         "radius": settings.radius,
         "n_stages": settings.n_stages,
         "order": settings.order,
-        "level": bootstrap.level,
+        "ci": bootstrap.ci,
         "n_resamples": bootstrap.n_resamples,
         "n_permutations": bootstrap.n_permutations,
     }

@@ -46,7 +46,7 @@ class Bootstrap:
 
     n_resamples: int = 1000
     n_permutations: int = 9999
-    level: float = 0.95
+    ci: float = 0.95
     seed: int = 0
 
 
@@ -208,7 +208,7 @@ def _interval(
         top,
         clusters,
         n_resamples=bootstrap.n_resamples,
-        level=bootstrap.level,
+        ci=bootstrap.ci,
         seed=bootstrap.seed,
     )
 

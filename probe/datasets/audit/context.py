@@ -58,7 +58,7 @@ class Context:
                 yield name, own
 
 
-def gather(datasets: Sequence[Dataset], workers: int) -> Context:
+def gather(datasets: Sequence[Dataset], n_workers: int) -> Context:
     """Look at all files of some datasets."""
     tables, reals = [], dict[str, str]()
     for position, one in enumerate(datasets):
@@ -72,7 +72,7 @@ def gather(datasets: Sequence[Dataset], workers: int) -> Context:
         tables.append(table)
     table = pd.concat(tables, ignore_index=True)
     rows, files = pd.factorize(table["file"])
-    facts = look_at_all([Path(file) for file in files], workers)
+    facts = look_at_all([Path(file) for file in files], n_workers)
     table["row"] = rows
     table["problem"] = facts.table["problem"].to_numpy()[rows]
     table["content"] = facts.table["digest"].to_numpy()[rows]

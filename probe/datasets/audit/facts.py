@@ -260,14 +260,14 @@ def jpeg_quality(table: Sequence[int]) -> float:
     return float(np.mean(1 + np.flatnonzero(distance == distance.min())))
 
 
-def look_at_all(files: Sequence[Path], workers: int = 1) -> Facts:
+def look_at_all(files: Sequence[Path], n_workers: int = 1) -> Facts:
     """Read many files, with a progress bar.
 
     Parameters
     ----------
     files : sequence of pathlib.Path
         Images.
-    workers : int, default 1
+    n_workers : int, default 1
         Processes.
     """
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
@@ -275,7 +275,7 @@ def look_at_all(files: Sequence[Path], workers: int = 1) -> Facts:
     hashes = np.zeros(len(files), np.uint64)
     thumbs = np.zeros((len(files), THUMB_SIDE**2), np.uint8)
     with progress_bar("audit", len(files)) as advance:
-        for looks in _looks(chunks, min(workers, len(chunks))):
+        for looks in _looks(chunks, min(n_workers, len(chunks))):
             for facts, bits, thumb in looks:
                 hashes[len(rows)], thumbs[len(rows)] = bits, thumb
                 rows.append(facts)
@@ -284,11 +284,11 @@ def look_at_all(files: Sequence[Path], workers: int = 1) -> Facts:
     return Facts(pd.DataFrame([astuple(row) for row in rows], columns=names), hashes, thumbs)
 
 
-def _looks(chunks: Sequence[Sequence[Path]], workers: int) -> Iterator[list[_Look]]:
-    if workers <= 1:
+def _looks(chunks: Sequence[Sequence[Path]], n_workers: int) -> Iterator[list[_Look]]:
+    if n_workers <= 1:
         yield from map(_look_at, chunks)
         return
-    with worker_pool(workers) as pool:
+    with worker_pool(n_workers) as pool:
         yield from pool.map(_look_at, chunks)
 
 

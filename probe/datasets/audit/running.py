@@ -45,7 +45,7 @@ _COLUMNS = (
 
 
 def audit(
-    datasets: Dataset | Iterable[Dataset], *, cache: bool = True, workers: int | None = 1
+    datasets: Dataset | Iterable[Dataset], *, cache: bool = True, n_workers: int | None = 1
 ) -> AuditReport:
     """Look for what makes results on datasets wrong.
 
@@ -56,7 +56,7 @@ def audit(
         that are used; a split alone cannot leak.
     cache : bool, default True
         Whether a report on the same tables and files is taken from the user's cache.
-    workers : int or None, default 1
+    n_workers : int or None, default 1
         Processes; None for one a core. With more than one, a script has to guard its start by
         ``if __name__ == "__main__":``, because workers import it.
 
@@ -78,7 +78,7 @@ def audit(
     kept = _kept(file) if cache else None
     if kept is not None:
         return kept
-    context = gather(those, workers or os.cpu_count() or 1)
+    context = gather(those, n_workers or os.cpu_count() or 1)
     findings: list[Finding] = []
     measures: list[Measure] = []
     for name in CHECKS:

@@ -61,7 +61,7 @@ def make(
     datasets: Sequence[str] = DATASETS,
     doses: Mapping[str, float] | None = None,
     counts: Mapping[str, int] | None = None,
-    workers: int | None = None,
+    n_workers: int | None = None,
 ) -> Dataset:
     """Make lab datasets on disk.
 
@@ -84,7 +84,7 @@ def make(
     counts : mapping, optional
         Split to number of images a dataset, rounded up to whole videos of 8 images (4 real, 4
         fake); by default 400, 104 and 200.
-    workers : int, optional
+    n_workers : int, optional
         Processes; all cores by default.
 
     Returns
@@ -101,8 +101,8 @@ def make(
     """
     out = Path(out)
     plan = _plan(size, identities, seed, datasets, doses, counts)
-    if workers is not None and workers < 1:
-        raise DatasetError(f"workers={workers} was given; allowed are 1 and above, or None.")
+    if n_workers is not None and n_workers < 1:
+        raise DatasetError(f"n_workers={n_workers} was given; allowed are 1 and above, or None.")
     if (out / CARD_FILE).is_file():
         return _finished(out, plan)
     _begin(out, plan)
@@ -110,7 +110,7 @@ def make(
     left = [job for job in jobs if not job.part.is_file()]
     with progress_bar("make the lab", len(jobs)) as advance:
         advance(len(jobs) - len(left))
-        for _ in _run(left, workers or os.cpu_count() or 1):
+        for _ in _run(left, n_workers or os.cpu_count() or 1):
             advance(1)
     rows = [row for job in jobs for row in json.loads(job.part.read_text(encoding="utf-8"))]
     dataset = Dataset("lab", Samples(pd.DataFrame(rows)), out, _card(plan))
@@ -243,12 +243,12 @@ def _jobs(out: Path, plan: Mapping[str, Any]) -> list[_Job]:
     return jobs
 
 
-def _run(jobs: Sequence[_Job], workers: int) -> Iterator[None]:
-    workers = min(workers, len(jobs))
-    if workers <= 1:
+def _run(jobs: Sequence[_Job], n_workers: int) -> Iterator[None]:
+    n_workers = min(n_workers, len(jobs))
+    if n_workers <= 1:
         yield from map(_make_video, jobs)
         return
-    with worker_pool(workers) as pool:
+    with worker_pool(n_workers) as pool:
         yield from pool.map(_make_video, jobs, chunksize=2)
 
 

@@ -104,4 +104,4 @@ def test_paths_that_are_no_plain_file_are_listed(clean: Dataset, kind: str) -> N
 
 def test_workers_find_the_same(clean: Dataset) -> None:
     (clean.root / "train/real/train0_0.png").unlink()
-    assert audit(clean, cache=False, workers=2) == look(clean)
+    assert audit(clean, cache=False, n_workers=2) == look(clean)

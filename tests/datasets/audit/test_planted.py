@@ -31,7 +31,7 @@ def test_nothing_is_found_where_nothing_is_planted(clean: Dataset) -> None:
 
 def test_nothing_is_found_on_the_lab(tmp_path: Path) -> None:
     counts = {"train": 10, "val": 5, "test": 5}
-    data = make(tmp_path / "lab", size=64, seed=3, workers=1, counts=counts)
+    data = make(tmp_path / "lab", size=64, seed=3, n_workers=1, counts=counts)
     report = look(data)
     assert not [one for one in report.findings if one.check != "few-clusters"], report.summary()
     assert not report.errors

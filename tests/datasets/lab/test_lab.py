@@ -27,7 +27,7 @@ SIZE = 48
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    return make(tmp_path_factory.mktemp("lab") / "small", size=SIZE, counts=COUNTS, workers=1)
+    return make(tmp_path_factory.mktemp("lab") / "small", size=SIZE, counts=COUNTS, n_workers=1)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -37,14 +37,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_two_workers_write_the_same_bytes(small: Dataset, tmp_path: Path) -> None:
-    other = make(tmp_path / "two", size=SIZE, counts=COUNTS, workers=2)
+    other = make(tmp_path / "two", size=SIZE, counts=COUNTS, n_workers=2)
     assert contents(other.root) == contents(small.root)
     assert other.fingerprint == small.fingerprint
     assert other.samples.table.equals(small.samples.table)
 
 
 def test_another_seed_makes_other_people(small: Dataset, tmp_path: Path) -> None:
-    other = make(tmp_path, size=SIZE, counts={"test": 8}, datasets=["dfd"], seed=1, workers=1)
+    other = make(tmp_path, size=SIZE, counts={"test": 8}, datasets=["dfd"], seed=1, n_workers=1)
     same = small.select(dataset="dfd", split="test")
     assert np.abs(other.image(0).astype(int) - same.image(0)).mean() > 5
 
@@ -153,7 +153,7 @@ def test_an_artifact_switched_off_is_off_everywhere(tmp_path: Path) -> None:
         counts={"test": 8},
         datasets=["neuraltextures"],
         doses={"checkerboard": 0.0},
-        workers=1,
+        n_workers=1,
     )
     table = data.samples.table
     assert (table["dose_checkerboard"] == 0).all()
@@ -167,7 +167,7 @@ def test_a_dose_counts_only_for_methods_that_have_the_artifact(tmp_path: Path) -
         counts={"test": 8},
         datasets=["dfd", "faceswap"],
         doses={"seam": 1.0},
-        workers=1,
+        n_workers=1,
     )
     doses = data.samples.table.groupby(["dataset", "label"])["dose_seam"].unique().map(list)
     assert doses.to_dict() == {
@@ -182,7 +182,7 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from pathlib import Path\nfrom probe.datasets.lab import make\n"
-        f"make(Path({str(tmp_path / 'out')!r}), size=32, counts={{'test': 16}}, workers=2)\n"
+        f"make(Path({str(tmp_path / 'out')!r}), size=32, counts={{'test': 16}}, n_workers=2)\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
@@ -217,7 +217,7 @@ def test_a_video_of_one_identity_is_refused() -> None:
 def test_a_killed_run_is_completed_to_the_same_bytes(small: Dataset, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from probe.datasets.lab import make\n"
-        f"make(Path(sys.argv[1]), size={SIZE}, counts={COUNTS}, workers=1)"
+        f"make(Path(sys.argv[1]), size={SIZE}, counts={COUNTS}, n_workers=1)"
     )
     running = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")])
     parts, deadline = tmp_path / "out" / PARTS, time.monotonic() + 120
@@ -229,7 +229,7 @@ def test_a_killed_run_is_completed_to_the_same_bytes(small: Dataset, tmp_path: P
     with pytest.raises(DatasetError, match="is not a dataset"):
         open_dataset(tmp_path / "out")
     kept = {file: file.stat().st_mtime_ns for file in parts.glob("*.json")}
-    again = make(tmp_path / "out", size=SIZE, counts=COUNTS, workers=1)
+    again = make(tmp_path / "out", size=SIZE, counts=COUNTS, n_workers=1)
     assert len(kept) >= 3
     assert contents(again.root) == contents(small.root)
     assert again.fingerprint == small.fingerprint
@@ -256,7 +256,7 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
         ({"doses": {"seam": 1.5}}, "Dose seam=1.5 was given; allowed is 0"),
         ({"size": 31}, "size=31 was given; allowed are even numbers from 32"),
         ({"seed": -1}, "seed=-1 was given"),
-        ({"workers": 0}, "workers=0 was given; allowed are 1 and above"),
+        ({"n_workers": 0}, "n_workers=0 was given; allowed are 1 and above"),
         ({"datasets": []}, "name at least one, and each once"),
         ({"datasets": ["dfd", "dfd"]}, "name at least one, and each once"),
         ({"counts": {"test": -8}}, "allowed are 0 images and above"),
@@ -277,7 +277,7 @@ def test_bad_arguments_are_answered(
 
 
 def test_open_dataset_makes_the_lab_where_it_is_told(tmp_path: Path) -> None:
-    make(tmp_path / "lab", size=SIZE, counts=COUNTS, workers=1)
+    make(tmp_path / "lab", size=SIZE, counts=COUNTS, n_workers=1)
     with pytest.raises(UnknownNameError, match="Did you mean 'faceswap'"):
         open_dataset("lab:faceswp", root=tmp_path / "lab")
     with pytest.raises(DatasetError, match="differs in"):
