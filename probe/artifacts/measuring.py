@@ -60,7 +60,7 @@ def measure_picture(picture: Picture) -> dict[str, float]:
 
 
 def measure_artifacts(
-    datasets: Dataset | Iterable[Dataset], *, n_workers: int | None = 1, progress: bool = True
+    datasets: Dataset | Iterable[Dataset], *, n_workers: int | None = None, progress: bool = True
 ) -> ArtifactMeasurements:
     """Measure every image at the size in which it is stored; nothing is resized.
 
@@ -73,9 +73,8 @@ def measure_artifacts(
         of a fake is its forgery mask, that of a real image the mask of the fake it is paired with
         (column ``pair``). Where a dataset lacks any of these, it is a central ellipse for all of
         its images.
-    n_workers : int or None, default 1
-        Processes; None for one a core. With more than one, a script has to guard its start by
-        ``if __name__ == "__main__":``.
+    n_workers : int, optional
+        Processes; one a core by default.
     progress : bool, default True
         Whether a progress bar is shown.
 

@@ -26,7 +26,7 @@ __all__ = ["COMMANDS"]
     help="Of matching, in SDs.",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--n-workers", type=COUNT, default=1, show_default=True, help="Processes.")
+@click.option("--n-workers", type=COUNT, help="Processes; all cores by default.")
 @click.option("--figures", type=FOLDER, help="Also draw spectra, effects and methods there.")
 @click.option("--out", type=Output("table format", TABLES), help=".csv .parquet .tex .md .zarr")
 def artifacts(
@@ -34,7 +34,7 @@ def artifacts(
     split: str,
     caliper: float,
     seed: int,
-    n_workers: int,
+    n_workers: int | None,
     figures: Path | None,
     out: Path | None,
 ) -> None:

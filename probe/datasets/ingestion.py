@@ -110,8 +110,7 @@ def ingest(
         Whether anything that is not taken is an error; what could be made is written all the
         same.
     n_workers : int, optional
-        Processes; one a core by default. With more than one, a script has to guard its start by
-        ``if __name__ == "__main__":``, because workers import it.
+        Processes; one a core by default.
 
     Returns
     -------

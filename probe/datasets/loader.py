@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
-import signal
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from probe.datasets.dataset import Dataset, resize
 from probe.datasets.decoding import read_image
+from probe.datasets.workers import worker_pool
 from probe.errors import DatasetError
 from probe.progress import note
 
@@ -38,9 +38,6 @@ PORTION, AHEAD = 16, 4
 
 #: Pixels below which threads decode: processes take a second or two to begin.
 FEW = 1 << 28
-
-#: Seconds after which idle processes end.
-IDLE = 60
 
 _n_workers: ContextVar[int | None] = ContextVar("n_workers", default=None)
 
@@ -266,16 +263,8 @@ def _workers(count: int, processes: bool) -> Iterator[Executor]:
         with ThreadPoolExecutor(count) as threads:
             yield threads
         return
-    # Imported where it is used: most calls have few images.
-    from loky import get_reusable_executor
-
-    # Fresh programs that import no script of the caller's; the next call finds them running.
-    yield get_reusable_executor(max_workers=count, timeout=IDLE, initializer=_begin)
-
-
-def _begin() -> None:
-    # Who interrupts the program has its main process end what it began.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with worker_pool(count) as pool:
+        yield pool
 
 
 def first_rows(data: Dataset) -> NDArray[np.int64]:

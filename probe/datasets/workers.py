@@ -1,75 +1,75 @@
-"""Worker processes for making images: none outlives its parent, none fails without a remedy."""
+"""Worker processes: they import no script of the caller's, and none outlives its parent."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
 
 from probe.errors import DatasetError
 
 __all__ = ["worker_pool"]
 
-_NO_GUARD = (
-    'The script that called this lacks `if __name__ == "__main__":`, without which its workers '
-    "cannot start."
-)
+#: Seconds after which idle processes end; until then the next call finds them running.
+IDLE = 60
 
 
 @contextmanager
-def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+def worker_pool(n_workers: int) -> Iterator[Executor]:
     """Open a pool of processes with one OpenCV thread each.
+
+    Scripts and notebooks need no ``if __name__ == "__main__":``.
 
     Parameters
     ----------
-    workers : int
-        How many.
+    n_workers : int
+        How many processes.
 
     Yields
     ------
-    concurrent.futures.ProcessPoolExecutor
-        Closed on leaving; work that has not begun is then dropped.
+    concurrent.futures.Executor
+        Work that has not begun is dropped where the context is left by an error.
 
     Raises
     ------
     DatasetError
-        If a worker was ended from outside, or could not start.
+        If a worker was ended from outside.
     """
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        # A worker that imports a script without a main guard comes here. Refused before a
-        # semaphore is made: the caller ends this process, and what it held would be reported
-        # as leaked, after the message that says what to do.
-        raise DatasetError(f"{_NO_GUARD} Add that line to the script.")
-    # Spawned, not forked: a fork of a process with threads (torch, BLAS) can hang.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker)
+    # Imported where it is used: most calls have few images.
+    from loky import get_reusable_executor
+
+    pool = get_reusable_executor(max_workers=n_workers, timeout=IDLE, initializer=_begin)
     try:
         yield pool
-    except BrokenProcessPool as error:
+    except BrokenExecutor as error:
         raise DatasetError(
-            "A worker process was ended from outside, perhaps for lack of memory, or: "
-            f"{_NO_GUARD} Finished videos are kept: run it again with that line, or with "
-            "workers=1."
+            "A worker process was ended from outside, perhaps for lack of memory. Finished videos "
+            "are kept: run it again, with fewer workers (n_workers) if memory is short."
         ) from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    except GeneratorExit:
+        # Whoever iterates has enough: what it waited for is canceled by its iterator.
+        raise
+    except BaseException:
+        pool.shutdown(wait=True, kill_workers=True)
+        raise
 
 
-def _begin_worker() -> None:
-    # Imported where it is used: `probe.datasets` opens in processes that decode no image.
+def _begin() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    parent = multiprocessing.parent_process()
+    # Whoever interrupts the program has its main process end what it began.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
 
     def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
 
-    # A worker that waits for work would never notice that its parent was killed.
+    # A worker that waits for work would notice only after a while that its parent was killed.
     threading.Thread(target=watch, daemon=True).start()

@@ -45,7 +45,7 @@ _COLUMNS = (
 
 
 def audit(
-    datasets: Dataset | Iterable[Dataset], *, cache: bool = True, n_workers: int | None = 1
+    datasets: Dataset | Iterable[Dataset], *, cache: bool = True, n_workers: int | None = None
 ) -> AuditReport:
     """Look for what makes results on datasets wrong.
 
@@ -56,9 +56,8 @@ def audit(
         that are used; a split alone cannot leak.
     cache : bool, default True
         Whether a report on the same tables and files is taken from the user's cache.
-    n_workers : int or None, default 1
-        Processes; None for one a core. With more than one, a script has to guard its start by
-        ``if __name__ == "__main__":``, because workers import it.
+    n_workers : int, optional
+        Processes; one a core by default.
 
     Returns
     -------

@@ -178,20 +178,15 @@ def test_a_dose_counts_only_for_methods_that_have_the_artifact(tmp_path: Path) -
     }
 
 
-def test_a_script_without_a_main_guard_is_told_so(tmp_path: Path) -> None:
+def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "from pathlib import Path\nfrom probe.datasets.lab import make\n"
         f"make(Path({str(tmp_path / 'out')!r}), size=32, counts={{'test': 16}}, n_workers=2)\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 1
-    # Lines, not the last line: what processes print as they end comes in any order.
-    said = [line for line in done.stderr.splitlines() if "DatasetError: A worker" in line]
-    assert len(said) == 1
-    assert 'lacks `if __name__ == "__main__":`' in said[0]
-    assert "Add that line to the script" in done.stderr, "a worker does not begin a pool"
-    assert not (tmp_path / "out" / CARD_FILE).exists()
+    assert done.returncode == 0, done.stderr
+    assert "Error" not in done.stderr and (tmp_path / "out" / CARD_FILE).exists()
 
 
 @pytest.mark.parametrize(
