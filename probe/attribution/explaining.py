@@ -23,7 +23,7 @@ from probe.attribution.writing import MapWriter
 from probe.datasets import Dataset
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
-from probe.hooks.tracing import TracedDetector, trace
+from probe.hooks.trace import TracedDetector, trace
 from probe.progress import progress_bar
 
 __all__ = ["attribute", "prepare"]

@@ -16,7 +16,7 @@ from probe.attribution.parts import Grid
 from probe.attribution.rewriting import Rewritten, rewrite
 from probe.attribution.targets import Target
 from probe.errors import ProbeError
-from probe.hooks.tracing import TracedDetector
+from probe.hooks.trace import TracedDetector
 from probe.registry import Registry
 
 __all__ = ["METHODS", "Explained", "Method", "Problem", "Refusal", "seeded"]

@@ -14,7 +14,7 @@ from probe.attribution.gradients import quiet, single
 from probe.attribution.problem import Explained, Method, Problem, register
 from probe.attribution.rewriting import Rewritten
 from probe.attribution.supporting import RULED, lrp_refusal, relevance_program, start_of
-from probe.hooks.tracing import extract
+from probe.hooks.trace import extract
 
 __all__: list[str] = []
 

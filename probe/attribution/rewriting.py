@@ -13,8 +13,7 @@ from captum.attr._utils.custom_modules import Addition_Module
 from torch import Tensor, fx, nn
 
 from probe.attribution.parts import Attention, FromMaps, Grid, Mean, ToMaps, WindowsApart
-from probe.hooks.inplace import left_behind
-from probe.hooks.tracing import TracedDetector
+from probe.hooks.trace import TracedDetector, left_behind
 
 __all__ = ["Rewritten", "rewrite"]
 

@@ -14,7 +14,7 @@ from probe.attribution.targets import LOGIT, TargetLike
 from probe.datasets import Dataset
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
-from probe.hooks.tracing import trace
+from probe.hooks.trace import trace
 
 __all__ = [
     "Several",

@@ -13,8 +13,8 @@ from probe.attribution.parts import Grid
 from probe.attribution.rewriting import rewrite
 from probe.detectors.architectures import find_architecture
 from probe.errors import ProbeError
-from probe.hooks.tracing import TracedDetector, extract
-from probe.hooks.values import asked_units, check_rows, units_first
+from probe.hooks.taps import asked_units, check_rows, units_first
+from probe.hooks.trace import TracedDetector, extract
 
 __all__ = ["LOGIT", "Target", "TargetLike", "UnitMean", "choose_layer", "find_target", "grid_of"]
 
@@ -30,7 +30,7 @@ class UnitMean(nn.Module):
     Parameters
     ----------
     units : sequence of int
-        Positions on the axis of units, see `probe.hooks.values.unit_axis`.
+        Positions on the axis of units, see `probe.hooks.taps.unit_axis`.
     """
 
     units: Tensor

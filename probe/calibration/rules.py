@@ -15,7 +15,7 @@ from torch import nn
 
 from probe.detectors.planted import Planted, Population
 from probe.hooks import AffineProgram, SuffixProgram, compile_suffix
-from probe.hooks.state import State
+from probe.hooks.taps import State
 from probe.importance.evidence import Evidence
 from probe.importance.measures import MEASURES
 from probe.neurons import ranks

@@ -11,8 +11,8 @@ from probe.hooks.suffix import (
     intervene,
     split,
 )
-from probe.hooks.tracing import TracedDetector, TraceReport, trace
-from probe.hooks.values import REDUCERS, Tap
+from probe.hooks.taps import REDUCERS, Tap
+from probe.hooks.trace import TracedDetector, TraceReport, trace
 
 __all__ = [
     "REDUCERS",

@@ -1,16 +1,21 @@
-"""Reading a suffix graph as one affine map from units to the logit, operation by operation."""
+"""Affine suffixes: read from the graph as one map of units, and swept in closed form."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
-__all__ = ["Affine", "read_affine"]
+from probe.hooks.costs import Cost
+from probe.hooks.taps import State, asked_units, check_values, run_prefix
+
+__all__ = ["Affine", "AffineProgram", "read_affine"]
 
 
 @dataclass(frozen=True)
@@ -163,3 +168,167 @@ def _describe(node: fx.Node, modules: dict[str, nn.Module]) -> str:
     if node.op == "call_module":
         return f"{node.target} ({type(modules[str(node.target)]).__name__})"
     return str(getattr(node.target, "__name__", node.target))
+
+
+#: Values (float32) of a block that the closed form works on; some MB, to stay in the cache.
+BLOCK_VALUES = 1 << 17
+
+#: Changes of the logit, from their middle, up to which one sigmoid serves all values: results then
+#: differ by less than 1e-6.
+NEAR = 1.0
+
+
+@dataclass(frozen=True)
+class AffineProgram:
+    """Closed form: the logit is weight · h + bias, so do(h_u = v) adds weight_u (v − h_u).
+
+    Attributes
+    ----------
+    layer : str
+        The tap.
+    input_size : int
+        Side in pixels of the images.
+    prefix : torch.fx.GraphModule
+        From images to the tap.
+    weight : Tensor
+        Shape (units,), double.
+    bias : float
+        Logit at h = 0.
+    steps : list of str
+        What was composed.
+    cost : Cost or None
+        Multiply-adds.
+    """
+
+    layer: str
+    input_size: int
+    prefix: fx.GraphModule
+    weight: Tensor
+    bias: float
+    steps: list[str] = field(default_factory=list)
+    cost: Cost | None = None
+
+    @property
+    def units(self) -> int:
+        """Number of units."""
+        return len(self.weight)
+
+    def state(self, images: Any) -> State:
+        """Run images up to the tap."""
+        return run_prefix(self.prefix, images)
+
+    @property
+    def positions(self) -> bool:
+        """Whether every scalar is a unit; behind a dense tap it is, either way."""
+        return False
+
+    def sweep(
+        self, state: State, values: NDArray[np.float64], units: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Set units to values, shape (units, v) or (n, units, v); give logits (n, units, v)."""
+        h, weight = self._asked(state, units)
+        without = self._logit(state)[:, None] - h * weight
+        given = check_values(values, len(weight), len(h))
+        change = weight[:, None] * given if given.ndim == 2 else weight[None, :, None] * given
+        return np.asarray((without[:, :, None] + change).float().numpy())
+
+    def sums(
+        self,
+        state: State,
+        values: NDArray[np.float64],
+        probability: bool,
+        units: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.float64]:
+        """Sum over the batch of the logit or of P(fake) under each do(); shape (units, v)."""
+        weight, own, logit = self.weight.cpu(), state.value.cpu(), self._logit(state)
+        if units is not None:
+            chosen = torch.from_numpy(asked_units(self.units, units))
+            weight, own = weight[chosen], own[:, chosen]
+        given = check_values(values, len(weight), len(own))
+        if given.ndim == 3:
+            return self._sums_of(self.sweep(state, values, units), probability)
+        change = weight[:, None] * given
+        if not probability:
+            without = logit.sum() - own.sum(dim=0, dtype=torch.double) * weight
+            return np.asarray((without[:, None] + len(own) * change).numpy())
+        return _probability_sums(own.float(), weight.float(), logit, change)
+
+    def donate(
+        self, state: State, donor: State, units: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float32]:
+        """Give units the value of the donor's same row; logits (n, units)."""
+        h, weight = self._asked(state, units)
+        other, _ = self._asked(donor, units)
+        return np.asarray((self._logit(state)[:, None] + (other - h) * weight).float().numpy())
+
+    def ablate_sets(
+        self, state: State, sets: NDArray[np.bool_], values: NDArray[np.float64]
+    ) -> NDArray[np.float32]:
+        """Set all units of each set, shape (sets, units), at once; fake logits (n, sets)."""
+        h, weight = self._asked(state, None)
+        change = (torch.from_numpy(np.asarray(values, dtype=np.float64)) - h) * weight
+        member = torch.from_numpy(np.asarray(sets).T.astype(np.float64))
+        return np.asarray((self._logit(state)[:, None] + change @ member).float().numpy())
+
+    def _asked(self, state: State, units: NDArray[np.int64] | None) -> tuple[Tensor, Tensor]:
+        h, weight = state.value.cpu().double(), self.weight.cpu()
+        if units is None:
+            return h, weight
+        chosen = torch.from_numpy(asked_units(self.units, units))
+        return h[:, chosen], weight[chosen]
+
+    def _sums_of(self, logits: NDArray[np.float32], probability: bool) -> NDArray[np.float64]:
+        each = torch.from_numpy(logits).double()
+        return np.asarray((each.sigmoid() if probability else each).sum(dim=0).numpy())
+
+    def _logit(self, state: State) -> Tensor:
+        return state.value.cpu().double() @ self.weight.cpu() + self.bias
+
+    def explain(self) -> str:
+        """Say what was composed."""
+        chain = " → ".join(self.steps)
+        return (
+            f"{self.layer}: closed form over {self.units} units. Composed: {chain}. No rerun; one "
+            "multiply-add a sample, unit and value, and one sigmoid where P(fake) is asked for."
+            + (f"\n  {self.cost}" if self.cost else "")
+        )
+
+
+def _probability_sums(
+    h: Tensor, weight: Tensor, logit: Tensor, change: Tensor
+) -> NDArray[np.float64]:
+    # Blocks of samples stay in the cache while every value is tried on them; within a block
+    # float32 sums of at most some thousand terms in [0, 1], between blocks doubles.
+    units = len(weight)
+    rows = max(1, BLOCK_VALUES // units)
+    out = torch.zeros(change.shape[1], units, dtype=torch.double)
+    center = change.mean(dim=1)
+    steps = (change - center[:, None]).T.float().contiguous()
+    base, middle = logit.float(), center.float()
+    near = float(steps.abs().max()) <= NEAR
+    with torch.inference_mode():
+        for start in range(0, len(h), rows):
+            block = slice(start, start + rows)
+            at = torch.addcmul(base[block, None], h[block], weight, value=-1).add_(middle)
+            (_add_near if near else _add_any)(out, at, steps)
+    return np.asarray(out.T.numpy())
+
+
+def _add_any(out: Tensor, at: Tensor, steps: Tensor) -> None:
+    """Add the sums over samples of sigmoid(at + step), a step a row of `out`."""
+    work, ones = torch.empty_like(at), torch.ones(1, len(at))
+    for total, step in zip(out, steps, strict=True):
+        # A product with ones sums faster than a reduction over the outer axis.
+        total += (ones @ torch.add(at, step, out=work).sigmoid_())[0]
+
+
+def _add_near(out: Tensor, at: Tensor, steps: Tensor) -> None:
+    """Do the same with one sigmoid for all steps.
+
+    With r = 1/σ(x) = 1 + e^(−x) and f = e^(−c), σ(x + c) = 1 / ((1 − f) + f r). Rounding of r
+    grows by f where r is near 1, which is why steps have to be small.
+    """
+    inverse, work, ones = at.sigmoid_().reciprocal_(), torch.empty_like(at), torch.ones(1, len(at))
+    for total, factor in zip(out, steps.neg().exp_(), strict=True):
+        torch.addcmul(1 - factor, inverse, factor, out=work).reciprocal_()
+        total += (ones @ work)[0]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, fx
 
 from probe.detectors.detector import Detector
-from probe.hooks.tracing import TracedDetector, extract, trace
-from probe.hooks.values import REDUCERS, Tap, check_rows, full
+from probe.hooks.taps import REDUCERS, Tap, check_rows, full
+from probe.hooks.trace import TracedDetector, extract, trace
 
 __all__ = ["Recorder", "capture"]
 

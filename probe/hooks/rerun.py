@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx
 
 from probe.hooks.costs import Cost
-from probe.hooks.state import State, run_prefix
-from probe.hooks.values import asked_units, check_values, set_unit, units_first
+from probe.hooks.taps import State, asked_units, check_values, run_prefix, set_unit, units_first
 
 __all__ = ["Rerun"]
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from probe.hooks import split, trace
-from probe.hooks.tracing import TracedDetector
-from probe.hooks.values import units_first
+from probe.hooks.taps import units_first
+from probe.hooks.trace import TracedDetector
 
 __all__ = ["Cut", "attributions"]
 

@@ -17,7 +17,7 @@ from probe.datasets.dataset import Dataset
 from probe.datasets.loader import Images
 from probe.errors import UnknownNameError
 from probe.hooks import AffineProgram, State, SuffixProgram
-from probe.hooks.values import units_first
+from probe.hooks.taps import units_first
 from probe.importance.attributions import Cut, attributions
 from probe.importance.evidence import Evidence
 from probe.registry import Registry

@@ -1,7 +1,8 @@
-"""What a tap gives: which axis holds the units, and how the other axes are reduced."""
+"""Taps: which axis of a value holds the units, how the others are reduced; a batch held at one."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,18 +10,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, fx
 
 from probe.errors import ProbeError, TraceError
 from probe.registry import Registry
 
 __all__ = [
     "REDUCERS",
+    "State",
     "Tap",
     "asked_units",
     "check_rows",
     "check_values",
     "full",
+    "run_prefix",
     "set_unit",
     "unit_axis",
     "units_first",
@@ -185,3 +188,39 @@ def check_values(
     doses = torch.from_numpy(given)
     # The kind first: not every device has doubles.
     return doses if like is None else doses.to(like.dtype).to(like.device)
+
+
+@dataclass(frozen=True)
+class State:
+    """A batch on its way through a detector, held at the tap.
+
+    Attributes
+    ----------
+    value : Tensor
+        The tapped value, samples on axis 0.
+    bypass : tuple
+        Other values that the suffix needs.
+    """
+
+    value: Tensor
+    bypass: tuple[Any, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds."""
+        held = [self.value, *(item for item in self.bypass if isinstance(item, Tensor))]
+        return sum(item.element_size() * item.nelement() for item in held)
+
+
+def run_prefix(prefix: fx.GraphModule, images: Any, suffix: fx.GraphModule | None = None) -> State:
+    """Run images, shape (n, 3, h, w), up to the tap, on the device of the weights.
+
+    A tap before all weights has a prefix without any; then the suffix says where they are.
+    """
+    modules = [prefix] if suffix is None else [prefix, suffix]
+    held = (t for one in modules for t in itertools.chain(one.parameters(), one.buffers()))
+    device = next((tensor.device for tensor in held), torch.device("cpu"))
+    with torch.inference_mode():
+        value, *bypass = prefix(torch.as_tensor(images).to(device))
+    # What follows runs in float32, in whatever the prefix ran.
+    return State(full(value), tuple(map(full, bypass)))
