@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from probe.attribution import AttributionMap, attribute
     from probe.attribution.findings import MapSimilarity, RegionAttention
-    from probe.attribution.looking import attention_by_region
+    from probe.attribution.regions import attention_by_region
     from probe.attribution.similarity import map_similarity
     from probe.attribution.trust import TrustReport, trust_report
     from probe.calibration import Calibration, calibrate
@@ -86,7 +86,7 @@ _HOMES = {
     "ablate": "probe.ablation",
     "ablate_universal": "probe.ablation",
     "artifact_report": "probe.artifacts",
-    "attention_by_region": "probe.attribution.looking",
+    "attention_by_region": "probe.attribution.regions",
     "attribute": "probe.attribution",
     "audit": "probe.datasets.audit",
     "calibrate": "probe.calibration",

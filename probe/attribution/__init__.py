@@ -8,8 +8,7 @@ from probe.attribution.maps import AttributionMap
 from probe.lazy import lazily
 
 if TYPE_CHECKING:
-    from probe.attribution.baselines import BASELINES
-    from probe.attribution.explaining import attribute
+    from probe.attribution.explain import BASELINES, attribute
     from probe.attribution.methods import METHODS, Method, Refusal
 
 __all__ = ["BASELINES", "METHODS", "AttributionMap", "Method", "Refusal", "attribute"]
@@ -18,10 +17,10 @@ __all__ = ["BASELINES", "METHODS", "AttributionMap", "Method", "Refusal", "attri
 __getattr__ = lazily(
     __name__,
     {
-        "BASELINES": "probe.attribution.baselines",
+        "BASELINES": "probe.attribution.explain",
         "METHODS": "probe.attribution.methods",
         "Method": "probe.attribution.methods",
         "Refusal": "probe.attribution.methods",
-        "attribute": "probe.attribution.explaining",
+        "attribute": "probe.attribution.explain",
     },
 )

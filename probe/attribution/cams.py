@@ -9,7 +9,7 @@ from torch import Tensor
 
 from probe.attribution.gradients import quiet, single, valued
 from probe.attribution.problem import Explained, Method, Problem, register
-from probe.attribution.supporting import guided_refusal
+from probe.attribution.support import guided_refusal
 
 __all__: list[str] = []
 

@@ -20,7 +20,7 @@ from captum.attr import (
 from torch import Tensor, nn
 
 from probe.attribution.problem import Explained, Method, Problem, register, seeded
-from probe.attribution.supporting import deeplift_refusal, guided_refusal
+from probe.attribution.support import deeplift_refusal, guided_refusal
 
 __all__: list[str] = []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probe.attribution import cams, gradients, perturbing, propagating
+from probe.attribution import cams, gradients, perturbation, relevance
 from probe.attribution.problem import METHODS, Method, Refusal
 
 __all__ = ["FAMILIES", "METHODS", "Method", "Refusal"]
@@ -11,6 +11,6 @@ __all__ = ["FAMILIES", "METHODS", "Method", "Refusal"]
 FAMILIES = {
     "maps of a layer": cams,
     "gradients": gradients,
-    "parts taken away": perturbing,
-    "relevance and attention": propagating,
+    "parts taken away": perturbation,
+    "relevance and attention": relevance,
 }

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from probe.attribution.explaining import attribute, prepare
+from probe.attribution.explain import attribute, prepare
 from probe.attribution.maps import AttributionMap
 from probe.attribution.methods import METHODS, Refusal
 from probe.attribution.targets import LOGIT, TargetLike
 from probe.datasets import Dataset
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
-from probe.hooks.trace import trace
+from probe.hooks.tracing import trace
 
 __all__ = [
     "Several",

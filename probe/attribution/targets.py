@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-from probe.attribution.parts import Grid
-from probe.attribution.rewriting import rewrite
+from probe.attribution.rewrite import Grid, rewrite
 from probe.detectors.architectures import find_architecture
 from probe.errors import ProbeError
 from probe.hooks.taps import asked_units, check_rows, units_first
-from probe.hooks.trace import TracedDetector, extract
+from probe.hooks.tracing import TracedDetector, extract
 
 __all__ = ["LOGIT", "Target", "TargetLike", "UnitMean", "choose_layer", "find_target", "grid_of"]
 

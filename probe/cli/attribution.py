@@ -238,7 +238,7 @@ def _analyse(found: Any, those: Any, data: Any, settings: Any, options: Any) -> 
             similarity(compared)
             write_table(compared, table, f"-{name}-similarity")
     if options["regions"]:
-        from probe.attribution.looking import attention_by_region
+        from probe.attribution.regions import attention_by_region
         from probe.report.looking import attention
 
         for (label, name), maps in found.maps.items():

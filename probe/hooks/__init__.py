@@ -12,7 +12,7 @@ from probe.hooks.suffix import (
     split,
 )
 from probe.hooks.taps import REDUCERS, Tap
-from probe.hooks.trace import TracedDetector, TraceReport, trace
+from probe.hooks.tracing import TracedDetector, TraceReport, trace
 
 __all__ = [
     "REDUCERS",

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 
 from probe.detectors.detector import Detector
 from probe.hooks.taps import REDUCERS, Tap, check_rows, full
-from probe.hooks.trace import TracedDetector, extract, trace
+from probe.hooks.tracing import TracedDetector, extract, trace
 
 __all__ = ["Recorder", "capture"]
 

@@ -1,4 +1,4 @@
-"""One channel carried as far as it goes alone, one update, and a batched rest: ."""
+"""One channel carried as far as it goes alone, one update, and a batched rest."""
 
 from __future__ import annotations
 

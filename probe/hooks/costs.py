@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 from torch.utils.flop_counter import FlopCounterMode
 
-from probe.hooks.trace import TracedDetector
+from probe.hooks.tracing import TracedDetector
 
 __all__ = ["Cost", "constants_and_shapes", "multiply_adds", "row_bytes", "value_bytes"]
 

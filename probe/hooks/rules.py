@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from probe.hooks.channel import Place, Reading, Run, Step, column
-from probe.hooks.trace import left_behind
+from probe.hooks.tracing import left_behind
 
 __all__ = ["convolved", "linear", "read_step"]
 

@@ -17,7 +17,7 @@ from probe.hooks.costs import Cost, constants_and_shapes, multiply_adds, row_byt
 from probe.hooks.rerun import Rerun
 from probe.hooks.rules import read_step
 from probe.hooks.taps import State, check_rows, run_prefix, set_unit, unit_axis, units_first
-from probe.hooks.trace import TracedDetector, extract, left_behind, trace
+from probe.hooks.tracing import TracedDetector, extract, left_behind, trace
 
 __all__ = [
     "AffineProgram",

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from probe.hooks import split, trace
 from probe.hooks.taps import units_first
-from probe.hooks.trace import TracedDetector
+from probe.hooks.tracing import TracedDetector
 
 __all__ = ["Cut", "attributions"]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from probe.attribution import AttributionMap, Refusal, attribute
 from probe.attribution.findings import MapSimilarity, RegionAttention
-from probe.attribution.looking import attention_by_region
+from probe.attribution.regions import attention_by_region
 from probe.attribution.similarity import MODES, map_similarity
 from probe.attribution.trust import TrustReport, trust_report
 from probe.datasets import Dataset

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from probe.attribution.explaining import prepare
+from probe.attribution.explain import prepare
 from probe.detectors import Detector, load_detector
 from probe.errors import UnknownNameError
 from probe.hooks import trace

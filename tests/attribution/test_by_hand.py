@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe.attribution import METHODS, attribute
-from probe.attribution.parts import WindowsApart
+from probe.attribution.rewrite import WindowsApart
 from probe.detectors import load_detector
 from tests.attribution.networks import Awkward, Convs, Kink, Sum, detector_of, images
 

@@ -12,9 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probe.attribution import AttributionMap, attribute, explaining
-from probe.attribution.baselines import BASELINES
-from probe.attribution.explaining import prepare
+from probe.attribution import AttributionMap, attribute, explain
+from probe.attribution.explain import BASELINES, prepare
 from probe.attribution.maps import MAPS
 from probe.datasets.dataset import Dataset
 from probe.detectors import Detector, load_detector
@@ -103,7 +102,7 @@ def test_maps_on_disk_resume(
     data, out = noise.take(range(21)), tmp_path / "maps.zarr"
     whole = attribute(meso, data, "integrated_gradients", steps=8, progress=False)
     asked: list[slice] = []
-    explain = explaining._explain
+    explain = explain._explain
 
     def stopping(*args: Any) -> Any:
         asked.append(args[-1])
@@ -111,7 +110,7 @@ def test_maps_on_disk_resume(
             raise KeyboardInterrupt
         return explain(*args)
 
-    monkeypatch.setattr(explaining, "_explain", stopping)
+    monkeypatch.setattr(explain, "_explain", stopping)
     with pytest.raises(KeyboardInterrupt):
         attribute(meso, data, "integrated_gradients", steps=8, out=out, progress=False)
     with pytest.raises(StoreError, match="maps in .* are still missing: the run was interrupted"):
@@ -166,7 +165,7 @@ def test_maps_round_trip(
         arrays["by_channel"] = rng.normal(size=(n, 3, side, side)).astype(np.float32)
     coords = {"sample": [f"größe/{i}" for i in range(n)]}
     attrs = {"maps": MAPS, "method": "m", "signed": True, "options": "{}", "notes": "", "seed": 3}
-    made = AttributionMap(explaining._labeled(arrays, coords, attrs))
+    made = AttributionMap(explain._labeled(arrays, coords, attrs))
     place = tmp_path_factory.mktemp("maps")
     made.save(place / "m.zarr")
     back = AttributionMap.open(place / "m.zarr")

@@ -66,7 +66,7 @@ def test_a_detector_that_reads_inside_the_mask_alone_is_seen_there(tmp_path: Pat
             return high[:, 0, 8:20, 10:24].square().sum(dim=(1, 2))
 
     from probe.attribution import attribute
-    from probe.attribution.trust.masks import mask_auroc
+    from probe.attribution.trust.metrics import mask_auroc
 
     x = np.random.default_rng(0).random((6, 3, 32, 32), dtype=np.float32)
     mask = np.zeros((6, 32, 32), dtype=bool)

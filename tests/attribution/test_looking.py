@@ -11,12 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from probe.attribution import looking
+from probe.attribution import regions as looking
 from probe.attribution.contrasts import FLOOR, estimate_mean, estimate_ratio, exchanged, swapped
 from probe.attribution.drawing import regions_figure, similarity_figure
 from probe.attribution.findings import RegionAttention
-from probe.attribution.looking import attention_by_region
-from probe.attribution.regions import BY_LANDMARKS, FaceRegions, landmark_regions
+from probe.attribution.regions import (
+    BY_LANDMARKS,
+    FaceRegions,
+    attention_by_region,
+    landmark_regions,
+)
 from probe.attribution.similarity import map_similarity
 from probe.datasets import Dataset, Samples
 from probe.errors import ProbeError, StoreError

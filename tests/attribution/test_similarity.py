@@ -15,10 +15,8 @@ from hypothesis.extra import numpy as hnp
 from skimage.metrics import structural_similarity
 
 from probe.attribution.findings import BINS, MapSimilarity
-from probe.attribution.maps import AttributionMap
-from probe.attribution.similarity import map_similarity
-from probe.attribution.ssim import magnitudes
-from probe.attribution.writing import MapWriter
+from probe.attribution.maps import AttributionMap, MapWriter
+from probe.attribution.similarity import magnitudes, map_similarity
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from tests.attribution.mapping import maps_of, smooth
 

@@ -9,9 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from probe.attribution.trust.likeness import LIKENESS, histogram_entropy, spearman, ssim
-from probe.attribution.trust.noise import relative_changes, sensitivity
-from probe.attribution.trust.references import edge_maps, random_maps, shifted_maps
+from probe.attribution.trust.metrics import (
+    LIKENESS,
+    edge_maps,
+    histogram_entropy,
+    random_maps,
+    relative_changes,
+    sensitivity,
+    shifted_maps,
+    spearman,
+    ssim,
+)
 from tests.attribution.trusting import images
 
 

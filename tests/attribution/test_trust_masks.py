@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probe.attribution.trust.masks import (
+from probe.attribution.trust.metrics import (
     MASK_CHECKS,
     area_share,
     fit_mask,

@@ -10,11 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from probe.attribution.trust.likeness import spearman
-from probe.attribution.trust.masks import mask_auroc, mask_iou, mask_mass, pointing
-from probe.attribution.trust.noise import sensitivity
-from probe.attribution.trust.randomizing import efficient_mprt
-from probe.attribution.trust.replacing import fill_images, pixel_ranks, replacement_curves
+from probe.attribution.trust.deletion import fill_images, pixel_ranks, replacement_curves
+from probe.attribution.trust.metrics import (
+    mask_auroc,
+    mask_iou,
+    mask_mass,
+    pointing,
+    sensitivity,
+    spearman,
+)
+from probe.attribution.trust.randomization import efficient_mprt
 from tests.attribution.trusting import SIZE, Small, detector, images, input_x_gradient
 
 quantus = pytest.importorskip("quantus")

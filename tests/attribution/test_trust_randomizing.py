@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from probe.attribution.trust.likeness import histogram_entropy, spearman, ssim
-from probe.attribution.trust.randomizing import (
+from probe.attribution.trust.metrics import edge_maps, histogram_entropy, spearman, ssim
+from probe.attribution.trust.randomization import (
     Cascade,
     efficient_mprt,
     mprt,
     parameter_modules,
     redraw,
 )
-from probe.attribution.trust.references import edge_maps
 from probe.detectors import load_detector
 from probe.detectors.detector import weights_hash
 from probe.errors import UnknownNameError

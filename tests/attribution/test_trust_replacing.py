@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probe.attribution.trust.replacing import (
+from probe.attribution.trust.deletion import (
     BLUR,
     curve_area,
     deletion,

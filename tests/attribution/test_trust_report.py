@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from probe.attribution.explaining import attribute
+from probe.attribution.explain import attribute
 from probe.attribution.maps import AttributionMap
-from probe.attribution.trust import CHECKS, PSEUDO_METHODS, TrustReport, reporting
-from probe.attribution.trust.masks import fit_mask, mask_auroc, mask_mass
-from probe.attribution.trust.randomizing import random_detector
-from probe.attribution.trust.references import edge_maps
-from probe.attribution.trust.replacing import deletion
-from probe.attribution.trust.reporting import trust_report
-from probe.attribution.trust.summarizing import Bootstrap, _p
+from probe.attribution.trust import CHECKS, PSEUDO_METHODS, TrustReport, table
+from probe.attribution.trust.deletion import deletion
+from probe.attribution.trust.metrics import edge_maps, fit_mask, mask_auroc, mask_mass
+from probe.attribution.trust.randomization import random_detector
+from probe.attribution.trust.table import Bootstrap, _p, trust_report
 from probe.datasets.dataset import Dataset
 from probe.datasets.subset import draw
 from probe.detectors import load_detector
@@ -77,7 +75,7 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> None:
             return a_map(np.full(images[:, 0].shape, np.nan))
         return a_map(input_x_gradient(one, images), gap=0.5)
 
-    monkeypatch.setattr(reporting, "attribute", attribute)
+    monkeypatch.setattr(table, "attribute", attribute)
 
 
 def at(report: TrustReport, method: str, check: str, dataset: str = "all") -> xr.Dataset:
@@ -192,7 +190,7 @@ def test_a_randomized_detector_that_is_refused_costs_only_its_checks(
             raise ProbeError("Not this one.")
         return a_map(input_x_gradient(other, images))
 
-    monkeypatch.setattr(reporting, "attribute", attribute)
+    monkeypatch.setattr(table, "attribute", attribute)
     found = trust_report(one, data, ["gradcam"], **FAST)
     for check in CHECKS:
         cell = at(found, "gradcam", check)
@@ -346,8 +344,8 @@ def test_reports_are_read_without_torch() -> None:
     code = (
         "import sys; from probe.attribution.trust.report import TrustReport; "
         "from probe.attribution.trust import CHECKS; import probe.report.attribution; "
-        "import probe.attribution.trust.masks, probe.attribution.trust.likeness; "
-        "import probe.attribution.trust.noise; "
+        "import probe.attribution.trust.metrics, probe.attribution.trust.metrics; "
+        "import probe.attribution.trust.metrics; "
         "print([name for name in ('torch', 'captum', 'cv2') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,9 +9,9 @@ from probe.attribution.trust.report import TrustReport
 from probe.lazy import lazily
 
 if TYPE_CHECKING:
-    from probe.attribution.trust.reporting import trust_report
+    from probe.attribution.trust.table import trust_report
 
 __all__ = ["CHECKS", "PSEUDO_METHODS", "REFERENCES", "Check", "TrustReport", "trust_report"]
 
 # Reports are read without what runs detectors: torch.
-__getattr__ = lazily(__name__, {"trust_report": "probe.attribution.trust.reporting"})
+__getattr__ = lazily(__name__, {"trust_report": "probe.attribution.trust.table"})

@@ -12,14 +12,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from probe.attribution.trust.likeness import LIKENESS, N_BINS, histogram_entropy
+from probe.attribution.trust.metrics import LIKENESS, N_BINS, histogram_entropy
 from probe.detectors.detector import Detector
 from probe.errors import UnknownNameError
 from probe.stats import Floats
 
 __all__ = [
-    "ORDERS",
     "Cascade",
+    "ORDERS",
     "Randomized",
     "efficient_mprt",
     "mprt",

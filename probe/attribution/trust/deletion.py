@@ -1,8 +1,4 @@
-"""Deletion and insertion: whether what the map points at carries the decision.
-
-Pixels are ordered by the map and replaced in equal steps; P(fake) along the way is the curve, and
-its area over the share of replaced pixels the result (Petsiuk et al. 2018, arXiv:1806.07421).
-"""
+"""Deletion and insertion: whether what the map points at carries the decision."""
 
 from __future__ import annotations
 

@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 
 from probe.attribution.maps import AttributionMap
 from probe.attribution.trust.checks import CHECKS, EDGES, FILLS, RANDOM
-from probe.attribution.trust.likeness import LIKENESS
-from probe.attribution.trust.masks import MASK_CHECKS, mask_chance
-from probe.attribution.trust.noise import sensitivity
-from probe.attribution.trust.randomizing import Cascade, mprt, random_detector
-from probe.attribution.trust.references import edge_maps, random_maps, shifted_maps
-from probe.attribution.trust.replacing import curve_area, pixel_ranks, replacement_curves
+from probe.attribution.trust.deletion import curve_area, pixel_ranks, replacement_curves
+from probe.attribution.trust.metrics import (
+    LIKENESS,
+    MASK_CHECKS,
+    edge_maps,
+    mask_chance,
+    random_maps,
+    sensitivity,
+    shifted_maps,
+)
+from probe.attribution.trust.randomization import Cascade, mprt, random_detector
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
 from probe.stats import Floats

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 
 from probe.attribution.gradients import quiet, single
 from probe.attribution.problem import Explained, Method, Problem, register
-from probe.attribution.rewriting import Rewritten
-from probe.attribution.supporting import RULED, lrp_refusal, relevance_program, start_of
-from probe.hooks.trace import extract
+from probe.attribution.rewrite import Rewritten
+from probe.attribution.support import RULED, lrp_refusal, relevance_program, start_of
+from probe.hooks.tracing import extract
+
+__all__ = []
 
 __all__: list[str] = []
 

@@ -9,12 +9,11 @@ from captum.attr._core.deep_lift import SUPPORTED_NON_LINEAR
 from captum.attr._utils.custom_modules import Addition_Module
 from torch import fx, nn
 
-from probe.attribution.parts import Mean
 from probe.attribution.problem import Problem
-from probe.attribution.rewriting import Rewritten, rewrite
+from probe.attribution.rewrite import Mean, Rewritten, rewrite
 from probe.attribution.targets import UnitMean
 
-__all__ = ["deeplift_refusal", "RULED", "guided_refusal", "lrp_refusal", "start_of"]
+__all__ = ["RULED", "deeplift_refusal", "guided_refusal", "lrp_refusal", "start_of"]
 
 #: Operations that only move values about, or look at shapes.
 MOVING = frozenset(
