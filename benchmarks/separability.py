@@ -21,9 +21,9 @@ from sklearn.metrics import roc_auc_score
 from benchmarks._resident import watched
 from probe.separability import measure_separability
 from probe.separability.features import Features, choose_samples, read_features
-from probe.separability.probing import PENALTIES, class_weights
+from probe.separability.measure import _part
+from probe.separability.probes import PENALTIES, class_weights
 from probe.separability.realfake import Fitted, Part, Settings, fit_dataset
-from probe.separability.separating import _part
 from probe.store import StoreWriter
 
 DATASETS = 6

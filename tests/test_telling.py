@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probe.separability.telling import screen, tell_apart
+from probe.separability.selection import screen, tell_apart
 from probe.stats import auroc, cluster_bootstrap
 
 N, PEOPLE = 600, 60

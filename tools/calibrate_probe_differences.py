@@ -13,7 +13,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.separability.scoring import pairs_of, resampled
+from probe.separability.features import pairs_of, resampled
 from probe.stats import inverted_level
 
 FRAMES, FOLDS, PENALTY = 4, 5, 0.1

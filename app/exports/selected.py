@@ -65,7 +65,7 @@ def _code(run: Run, chosen: Selection) -> str:
     imports = [
         "from probe import ActivationStore, Embeddings",
         "from probe.datasets.samples import Samples",
-        "from probe.separability.telling import tell_apart",
+        "from probe.separability.selection import tell_apart",
     ]
     if lasso.rule is None:
         imports.append("from matplotlib.path import Path as Outline")

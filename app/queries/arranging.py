@@ -18,7 +18,7 @@ import zarr
 
 from probe.datasets.cache import cache_folder
 from probe.errors import ProbeError
-from probe.store.layout import BROKEN
+from probe.store.reader import BROKEN
 
 __all__ = ["ArrangingError", "arranged"]
 

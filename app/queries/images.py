@@ -19,7 +19,7 @@ from probe.errors import StoreError
 from probe.images import REMEDIES, NotShownError
 from probe.stats import sigmoid
 from probe.store import ActivationStore
-from probe.store.extremes import VideoGroups
+from probe.store.reader import VideoGroups
 from probe.thumbnails import SIDE
 
 __all__ = [

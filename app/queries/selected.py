@@ -17,7 +17,7 @@ from app.queries.pictures import PictureView, coloring
 from app.queries.reading import Run, token_of
 from probe.datasets.samples import Samples
 from probe.errors import ProbeError
-from probe.separability.telling import screen, tell_apart
+from probe.separability.selection import screen, tell_apart
 
 __all__ = ["Group", "SelectedView", "TellingView", "selected_view", "telling_view"]
 
@@ -80,7 +80,7 @@ class TellingView:
     Attributes
     ----------
     table : xarray.Dataset
-        See `probe.separability.telling.tell_apart`, strongest unit first.
+        See `probe.separability.selection.tell_apart`, strongest unit first.
     n_units : int
         How many they were chosen from.
     drawn : bool

@@ -8,10 +8,9 @@ from probe.artifacts.report import CONTROLS, ArtifactMeasurements, ArtifactRepor
 from probe.lazy import lazily
 
 if TYPE_CHECKING:
-    from probe.artifacts.measurements import MEASUREMENTS, Measurement
-    from probe.artifacts.measuring import measure_artifacts, measure_picture
-    from probe.artifacts.picture import Picture
-    from probe.artifacts.reporting import artifact_report
+    from probe.artifacts.effects import artifact_report
+    from probe.artifacts.measure import measure_artifacts, measure_picture
+    from probe.artifacts.measurements import MEASUREMENTS, Measurement, Picture
 
 __all__ = [
     "CONTROLS",
@@ -30,11 +29,11 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "MEASUREMENTS": "probe.artifacts.measuring",
+        "MEASUREMENTS": "probe.artifacts.measure",
         "Measurement": "probe.artifacts.measurements",
-        "Picture": "probe.artifacts.picture",
-        "artifact_report": "probe.artifacts.reporting",
-        "measure_artifacts": "probe.artifacts.measuring",
-        "measure_picture": "probe.artifacts.measuring",
+        "Picture": "probe.artifacts.measurements",
+        "artifact_report": "probe.artifacts.effects",
+        "measure_artifacts": "probe.artifacts.measure",
+        "measure_picture": "probe.artifacts.measure",
     },
 )

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import fft
 
-from probe.artifacts.measurements import measurement
-from probe.artifacts.picture import Bools, Picture
+from probe.artifacts.measurements import Bools, Picture, measurement
 
 __all__ = ["QUALITIES", "block_share", "estimated_quality", "ghost_curve"]
 

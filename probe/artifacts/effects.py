@@ -1,16 +1,30 @@
-"""Effects of the label on measurements, with clustered intervals and permutation p-values."""
+"""`artifact_report`: effects of the label on measurements, with controls, intervals and tests."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import xarray as xr
 from numpy.typing import NDArray
 
-from probe.artifacts.controls import Doubles, residuals
-from probe.stats import MIN_CLUSTERS, cluster_counts, percentile_bounds, permutation_test
+from probe.artifacts.controls import TEXT, Doubles, design, explained, matched_rows, residuals
+from probe.artifacts.report import CONTROLS, ArtifactMeasurements, ArtifactReport
+from probe.errors import DatasetError
+from probe.progress import progress_bar
+from probe.stats import (
+    MIN_CLUSTERS,
+    adjust_together,
+    auroc,
+    cluster_bootstrap,
+    cluster_counts,
+    percentile_bounds,
+    permutation_test,
+)
 
-__all__ = ["Effects", "Group", "effects_of", "p_values"]
+__all__ = ["Effects", "Group", "artifact_report", "effects_of", "p_values"]
 
 
 @dataclass(frozen=True)
@@ -167,3 +181,344 @@ def p_values(
         )
         p[columns] = np.minimum(2 * found.p.reshape(2, -1).min(axis=0), 1.0)
     return p
+
+
+#: Covariates that tell the label better than this leave nothing of it to regress on.
+COLLINEAR = 0.99
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How a report is computed."""
+
+    caliper: float
+    n_permutations: int
+    n_resamples: int
+    ci: float
+    seed: int
+
+    def __post_init__(self) -> None:
+        fewest = min(self.n_permutations, self.n_resamples)
+        if not 0 < self.caliper < np.inf or not 0 < self.ci < 1 or fewest < 1 or self.seed < 0:
+            given = ", ".join(f"{name}={value}" for name, value in vars(self).items())
+            raise DatasetError(
+                f"{given} were given; allowed are a caliper above 0, a confidence level between 0 "
+                "and 1, numbers from 1 and a seed from 0."
+            )
+
+
+def artifact_report(
+    measurements: ArtifactMeasurements,
+    *,
+    caliper: float = 0.2,
+    n_permutations: int = 9999,
+    n_resamples: int = 1000,
+    ci: float = 0.95,
+    seed: int = 0,
+    progress: bool = True,
+) -> ArtifactReport:
+    """Compare real and fake images, measurement by measurement, dataset by dataset.
+
+    Each comparison is given three times: as it is, with the covariates partialled out by a linear
+    regression within the dataset, and on real and fake images matched on the covariates within a
+    caliper. Detectors of fakes learn codec, size and quality where real and fake differ in them
+    (Grommelt et al. 2024, arXiv:2403.17608; Chandrasegaran et al. 2021, arXiv:2103.17195).
+
+    Parameters
+    ----------
+    measurements : ArtifactMeasurements
+        As `measure_artifacts` gives them.
+    caliper : float, default 0.2
+        How far matched images may differ, in standard deviations of a covariate (Austin 2011,
+        doi:10.1002/pst.433).
+    n_permutations : int, default 9999
+        Of each test.
+    n_resamples : int, default 1000
+        Of clusters, for intervals.
+    ci : float, default 0.95
+        What intervals cover.
+    seed : int, default 0
+        Of resamples, permutations and pairings.
+    progress : bool, default True
+        Whether a progress bar is shown.
+
+    Returns
+    -------
+    ArtifactReport
+        Without bounds (NaN) for datasets of fewer than five clusters, and without effects for
+        those of one class; ``reason`` says so.
+
+    Raises
+    ------
+    DatasetError
+        If an argument is out of range.
+    """
+    plan = _Plan(caliper, n_permutations, n_resamples, ci, seed)
+    data = measurements.data
+    of = _texts(data["dataset"])
+    names = list(dict.fromkeys(of.tolist()))
+    parts = [_Part(data.isel(sample=np.flatnonzero(of == name))) for name in names]
+    with progress_bar("real against fake", len(names) + 1, progress=progress) as advance:
+        rows = []
+        for part in parts:
+            rows.append(_row(part, plan))
+            advance(1)
+        out = _joined(rows, names, data)
+        out |= _tells(parts, plan)
+        advance(1)
+    kept = {name: data[name].values for name in ("measurement", "covariate", "frequency")}
+    methods = list(dict.fromkeys(_texts(data["method"])[data["label"].values == 1].tolist()))
+    coords = {**kept, "dataset": names, "control": list(CONTROLS), "label": [0, 1]}
+    attrs = {**data.attrs, **vars(plan)}
+    return ArtifactReport(xr.Dataset(out, {**coords, "method": methods}, attrs))
+
+
+def _texts(values: xr.DataArray) -> NDArray[np.str_]:
+    """Take texts as NumPy compares and sorts them; what was read from disk is of another kind."""
+    return np.array([str(value) for value in values.values])
+
+
+class _Part:
+    """The images of one dataset, as plain arrays."""
+
+    def __init__(self, data: xr.Dataset) -> None:
+        self.cluster_names = _texts(data["cluster"])
+        clusters = np.unique(self.cluster_names, return_inverse=True)[1].ravel()
+        labels = data["label"].values.astype(np.int8)
+        self.group = Group(data["value"].values.astype(np.float64), labels, clusters)
+        self.controls: Doubles = data["control"].values.astype(np.float64)
+        self.covariates = [str(name) for name in data["covariate"].values]
+        self.power: Doubles = data["power"].values.astype(np.float64)
+        self.method = _texts(data["method"])
+        self.region = str(data["region"].values[0])
+        self.n_clusters = int(clusters.max()) + 1
+
+    @property
+    def labels(self) -> NDArray[np.int8]:
+        return self.group.labels
+
+    @property
+    def both(self) -> bool:
+        return len(np.unique(self.labels)) == 2
+
+
+def _row(part: _Part, plan: _Plan) -> dict[str, Any]:
+    """Everything that a report says of one dataset."""
+    effects, p, used, reasons = _compared(part, plan)
+    row: dict[str, Any] = {
+        "effect": np.stack([one.effect for one in effects]),
+        "low": np.stack([one.low for one in effects]),
+        "high": np.stack([one.high for one in effects]),
+        "p": p,
+        "n_used": used,
+        "rank": _rank(effects[0].effect),
+        "region": part.region,
+        "reason": " ".join(reasons),
+        "n_samples": len(part.labels),
+        "n_clusters": part.n_clusters,
+    }
+    row |= _moments(part)
+    row |= _imbalance(part, plan)
+    return row | _power(part, plan)
+
+
+def _compared(
+    part: _Part, plan: _Plan
+) -> tuple[list[Effects], Doubles, NDArray[np.int64], list[str]]:
+    """Effects and p-values by control, how many images they rest on, and what is missing."""
+    m = part.group.values.shape[1]
+    empty = Effects(*(np.full(m, np.nan) for _ in range(3)))
+    reasons = _reasons(part)
+    if not part.both:
+        return [empty] * 3, np.full((3, m), np.nan), np.zeros(3, np.int64), reasons
+    every, none = np.arange(len(part.labels)), np.empty((len(part.labels), 0))
+    x = design(part.controls, part.covariates)
+    if not x.shape[1]:
+        reasons.append("No covariate varies, so that the controls change nothing.")
+    rows = matched_rows(
+        part.controls, part.labels, part.group.clusters, plan.caliper, part.covariates, plan.seed
+    )
+    told = explained(part.labels.astype(np.float64), x) > COLLINEAR
+    if told:
+        reasons.append("Covariates tell real from fake by themselves: nothing can be partialled.")
+    if not len(rows):
+        reasons.append("No real image is like a fake in all covariates: nothing can be matched.")
+    given = [(every, none), None if told else (every, x), (rows, none) if len(rows) else None]
+    effects, p, used = [], [], []
+    for one in given:
+        found = _one_control(part, one[0], one[1], plan) if one else (empty, np.full(m, np.nan))
+        effects.append(found[0])
+        p.append(found[1])
+        used.append(len(one[0]) if one else 0)
+    return effects, np.stack(p), np.asarray(used, dtype=np.int64), reasons
+
+
+def _one_control(
+    part: _Part, rows: NDArray[np.int64], x: Doubles, plan: _Plan
+) -> tuple[Effects, Doubles]:
+    found = effects_of(
+        part.group, rows, x, n_resamples=plan.n_resamples, ci=plan.ci, seed=plan.seed
+    )
+    p = p_values(part.group.take(rows), x[rows], plan.n_permutations, plan.seed)
+    if len(np.unique(part.group.clusters[rows])) < MIN_CLUSTERS:
+        found = Effects(found.effect, found.low * np.nan, found.high * np.nan)
+    return found, p
+
+
+def _reasons(part: _Part) -> list[str]:
+    reasons = []
+    if not part.both:
+        only = "fakes" if part.labels.all() else "real images"
+        reasons.append(f"No effect: all {len(part.labels)} images are {only}.")
+    if part.n_clusters < MIN_CLUSTERS:
+        reasons.append(
+            f"No interval: {part.n_clusters} clusters (identities, else videos), and "
+            f"{MIN_CLUSTERS} are needed."
+        )
+    lacking = np.isnan(part.group.values).any(axis=1).sum()
+    if lacking:
+        reasons.append(
+            f"{lacking} images leave out measurements that they or their regions are too small for."
+        )
+    return reasons
+
+
+def _rank(effect: Doubles) -> NDArray[np.int64]:
+    """Rank by absolute effect, 1 the largest; 0 where there is none."""
+    sized = np.nan_to_num(np.abs(effect), nan=-1.0)
+    out = np.empty(len(effect), dtype=np.int64)
+    out[np.argsort(-sized, kind="stable")] = np.arange(1, len(effect) + 1)
+    return np.where(np.isnan(effect), 0, out)
+
+
+def _moments(part: _Part) -> dict[str, Doubles]:
+    """Mean and deviation by label, shape (label, measurement)."""
+    out = {name: np.full((2, part.group.values.shape[1]), np.nan) for name in ("mean", "std")}
+    for label in (0, 1):
+        values = part.group.values[part.labels == label]
+        for column in range(values.shape[1]):
+            known = values[np.isfinite(values[:, column]), column]
+            if len(known):
+                out["mean"][label, column] = known.mean()
+                out["std"][label, column] = known.std()
+    return out
+
+
+def _imbalance(part: _Part, plan: _Plan) -> dict[str, Doubles]:
+    """AUROC of fake against real by each covariate alone."""
+    out = {f"imbalance{s}": np.full(len(part.covariates), np.nan) for s in ("", "_low", "_high")}
+    if not part.both:
+        return out
+    for i, (name, values) in enumerate(zip(part.covariates, part.controls.T, strict=True)):
+        known = np.isfinite(values)
+        if not known.any():
+            continue
+        scores = np.where(known, values, values[known].min() - 1)
+        if name in TEXT:
+            scores = _fake_share(scores, part.labels)
+        found = _interval(part.labels, scores, part.group.clusters, plan)
+        for suffix, value in zip(("", "_low", "_high"), found, strict=True):
+            out[f"imbalance{suffix}"][i] = value
+    return out
+
+
+def _fake_share(codes: Doubles, labels: NDArray[np.int8]) -> Doubles:
+    """Order values that have no order by the share of fakes among their images."""
+    level = np.unique(codes, return_inverse=True)[1].ravel()
+    return np.asarray((np.bincount(level, labels) / np.bincount(level))[level])
+
+
+def _interval(
+    labels: NDArray[Any], scores: Doubles, clusters: NDArray[Any], plan: _Plan
+) -> tuple[float, float, float]:
+    count, ci, seed = plan.n_resamples, plan.ci, plan.seed
+    found = cluster_bootstrap(auroc, labels, scores, clusters, n_resamples=count, ci=ci, seed=seed)
+    return found.estimate, found.low, found.high
+
+
+def _power(part: _Part, plan: _Plan) -> dict[str, Doubles]:
+    """Mean spectra by label, shape (label, frequency), and their gap, shape (frequency,)."""
+    frequencies = part.power.shape[1]
+    sums = np.zeros((part.n_clusters, 2, frequencies))
+    images = np.zeros((part.n_clusters, 2))
+    np.add.at(sums, (part.group.clusters, part.labels), part.power)
+    np.add.at(images, (part.group.clusters, part.labels), 1)
+    mean = _means(np.ones((1, part.n_clusters)), sums, images)[0]
+    out = {"power": mean, "power_gap": mean[1] - mean[0]}
+    counts = cluster_counts(part.n_clusters, plan.n_resamples, plan.seed)
+    draws = _means(counts, sums, images)
+    few = ((images > 0).sum(axis=0) < MIN_CLUSTERS)[:, None]
+    bounds = [np.where(few, np.nan, one) for one in percentile_bounds(draws, plan.ci)]
+    gaps = [
+        np.where(few.any(), np.nan, one)
+        for one in percentile_bounds(draws[:, 1] - draws[:, 0], plan.ci)
+    ]
+    for end, own, gap in zip(("low", "high"), bounds, gaps, strict=True):
+        out |= {f"power_{end}": own, f"power_gap_{end}": gap}
+    return out
+
+
+def _means(counts: Doubles, sums: Doubles, images: Doubles) -> Doubles:
+    """Mean over images by resample and label; NaN where a label has none."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.tensordot(counts, sums, axes=1) / (counts @ images)[..., None]
+    return np.where(np.isfinite(mean), mean, np.nan)
+
+
+def _joined(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], data: xr.Dataset
+) -> dict[str, Any]:
+    """Stack the rows of datasets, and correct over datasets and measurements."""
+    stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    out: dict[str, Any] = {}
+    dims = ("control", "dataset", "measurement")
+    for name in ("effect", "low", "high", "p"):
+        out[name] = (dims, stacked.pop(name).swapaxes(0, 1))
+    out["q"] = (dims, np.stack([adjust_together(p) for p in out["p"][1]]))
+    out["n_used"] = (("control", "dataset"), stacked.pop("n_used").T)
+    for name, values in stacked.items():
+        stem = name.removesuffix("_low").removesuffix("_high")
+        out[name] = (("dataset", *_DIMS.get(stem, ())), values)
+    for name in ("unit", "source", "about", "needs"):
+        out[f"measurement_{name}"] = ("measurement", data[f"measurement_{name}"].values)
+    return out
+
+
+_DIMS: dict[str, tuple[str, ...]] = {
+    "rank": ("measurement",),
+    "mean": ("label", "measurement"),
+    "std": ("label", "measurement"),
+    "imbalance": ("covariate",),
+    "power": ("label", "frequency"),
+    "power_gap": ("frequency",),
+}
+
+
+def _tells(parts: Sequence[_Part], plan: _Plan) -> dict[str, Any]:
+    """AUROC of each method's fakes against all others, by what differs from their reals."""
+    fakes = [part for part in parts if part.labels.any()]
+    methods = list(dict.fromkeys(str(m) for part in fakes for m in part.method[part.labels == 1]))
+    shape = (len(methods), parts[0].group.values.shape[1])
+    out = {f"tells{suffix}": np.full(shape, np.nan) for suffix in ("", "_low", "_high")}
+    if fakes:
+        values = np.concatenate([_standardized(part) for part in fakes])
+        method = np.concatenate([part.method[part.labels == 1] for part in fakes])
+        cluster = np.concatenate([part.cluster_names[part.labels == 1] for part in fakes])
+        for i, name in enumerate(methods):
+            for j, column in enumerate(values.T):
+                known = np.isfinite(column)
+                of = method[known] == name
+                if 0 < of.sum() < len(of):
+                    found = _interval(of, column[known], cluster[known], plan)
+                    for suffix, value in zip(("", "_low", "_high"), found, strict=True):
+                        out[f"tells{suffix}"][i, j] = value
+    return {name: (("method", "measurement"), values) for name, values in out.items()}
+
+
+def _standardized(part: _Part) -> Doubles:
+    """Measurements of the fakes, from the mean of the reals in their deviations; NaN without."""
+    moments = _moments(part)
+    mean, std = moments["mean"][0], moments["std"][0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        values = (part.group.values[part.labels == 1] - mean) / std
+    return np.where(np.isfinite(values), values, np.nan)

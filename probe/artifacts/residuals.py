@@ -5,8 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from probe.artifacts.measurements import log_mean, log_ratio, measurement
-from probe.artifacts.picture import Floats, Picture
+from probe.artifacts.measurements import Floats, Picture, log_mean, log_ratio, measurement
 
 __all__ = ["nearest_residual", "srm_residual"]
 

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-from probe.artifacts.measurements import measurement
-from probe.artifacts.picture import Picture
+from probe.artifacts.measurements import Picture, measurement
 
 __all__ = ["FREQUENCIES", "azimuthal_power"]
 

@@ -68,10 +68,10 @@ def responses(
     device: str,
 ) -> None:
     """Say what each unit of a recorded layer responds to."""
-    from probe.artifacts.covariates import COVARIATES
+    from probe.artifacts.controls import COVARIATES
     from probe.hooks import trace
     from probe.responses import dose_response, relate, render_doses
-    from probe.responses.rendering import check_videos
+    from probe.responses.doses import check_videos
     from probe.store import ActivationStore
 
     if bool(measurements) == bool(datasets) and (measurements or not name):

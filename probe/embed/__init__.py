@@ -8,8 +8,7 @@ from probe.embed.table import Embeddings
 from probe.lazy import lazily
 
 if TYPE_CHECKING:
-    from probe.embed.embedding import Projector, embed_layers, preservation, projector
-    from probe.embed.methods import METHODS
+    from probe.embed.embedding import METHODS, Projector, embed_layers, preservation, projector
 
 __all__ = ["METHODS", "Embeddings", "Projector", "embed_layers", "preservation", "projector"]
 
@@ -17,7 +16,7 @@ __all__ = ["METHODS", "Embeddings", "Projector", "embed_layers", "preservation",
 __getattr__ = lazily(
     __name__,
     {
-        "METHODS": "probe.embed.methods",
+        "METHODS": "probe.embed.embedding",
         "Projector": "probe.embed.embedding",
         "embed_layers": "probe.embed.embedding",
         "preservation": "probe.embed.embedding",

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from probe.artifacts import Picture, measure_picture
-from probe.artifacts.picture import central_ellipse
-from probe.artifacts.regions import ELLIPSE
+from probe.artifacts.measurements import ELLIPSE, central_ellipse
 from probe.datasets.dataset import Dataset, resize
 from probe.datasets.decoding import read_image
 from probe.datasets.faces import FINDERS

@@ -8,9 +8,8 @@ from probe.lazy import lazily
 from probe.responses.report import NOTHING, Answer, ResponseReport
 
 if TYPE_CHECKING:
-    from probe.responses.dosing import dose_response
-    from probe.responses.relating import relate
-    from probe.responses.rendering import DosedImages, render_doses
+    from probe.responses.correlation import relate
+    from probe.responses.doses import DosedImages, dose_response, render_doses
 
 __all__ = [
     "NOTHING",
@@ -26,9 +25,9 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "DosedImages": "probe.responses.rendering",
-        "dose_response": "probe.responses.dosing",
-        "relate": "probe.responses.relating",
-        "render_doses": "probe.responses.rendering",
+        "DosedImages": "probe.responses.doses",
+        "dose_response": "probe.responses.doses",
+        "relate": "probe.responses.correlation",
+        "render_doses": "probe.responses.doses",
     },
 )

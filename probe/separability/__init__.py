@@ -9,9 +9,9 @@ from probe.separability.probes import probe_differences
 from probe.separability.report import SeparabilityReport, Similarity
 
 if TYPE_CHECKING:
-    from probe.separability.comparing import compare_features
+    from probe.separability.measure import measure_separability
     from probe.separability.realfake import MEASURES
-    from probe.separability.separating import measure_separability
+    from probe.separability.similarity import compare_features
 
 __all__ = [
     "MEASURES",
@@ -27,7 +27,7 @@ __getattr__ = lazily(
     __name__,
     {
         "MEASURES": "probe.separability.realfake",
-        "compare_features": "probe.separability.comparing",
-        "measure_separability": "probe.separability.separating",
+        "compare_features": "probe.separability.similarity",
+        "measure_separability": "probe.separability.measure",
     },
 )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances
 
-from probe.separability.scoring import Tally, tally
+from probe.separability.features import Tally, tally
 from probe.stats import Floats
 
 __all__ = ["Kernel", "Neighbors", "distances", "kernel_of", "neighbors_of", "silhouettes"]

@@ -11,21 +11,21 @@ from numpy.typing import NDArray
 
 from probe.datasets.subset import spread
 from probe.separability import distances as near
-from probe.separability.features import PAIRWISE
-from probe.separability.probing import (
-    Probe,
-    auroc_criterion,
-    class_weights,
-    fit_probe,
-    sum_folds,
-)
-from probe.separability.scoring import (
+from probe.separability.features import (
+    PAIRWISE,
     Pairs,
     bounds,
     columns_auroc,
     pairs_of,
     spread_of,
     tally,
+)
+from probe.separability.probes import (
+    Probe,
+    auroc_criterion,
+    class_weights,
+    fit_probe,
+    sum_folds,
 )
 from probe.stats import MIN_CLUSTERS, exchange_labels
 

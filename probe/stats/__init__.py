@@ -26,9 +26,10 @@ from probe.stats.multiplicity import (
     adjust_together,
     benjamini_hochberg,
     benjamini_yekutieli,
+    independence_counts,
     partial_conjunction,
+    simulate_counts,
 )
-from probe.stats.overlap import independence_counts, simulate_counts
 from probe.stats.permutation import Permuted, cluster_rows, exchange_labels, permutation_test
 
 __all__ = [

@@ -1,8 +1,8 @@
-"""Many units and several datasets: partial conjunction, and false discovery rates."""
+"""Many units and several datasets: partial conjunction, false discovery rates, lists by chance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,7 +16,9 @@ __all__ = [
     "adjust_together",
     "benjamini_hochberg",
     "benjamini_yekutieli",
+    "independence_counts",
     "partial_conjunction",
+    "simulate_counts",
 ]
 
 #: From the m largest p-values, ascending, shape (m, units), to one, shape (units,).
@@ -98,3 +100,43 @@ def adjust_together(p: ArrayLike) -> Floats:
 def benjamini_yekutieli(p: ArrayLike) -> Floats:
     """Adjust p-values, shape (..., units), to q that holds whatever the dependence (2001)."""
     return np.asarray(stats.false_discovery_control(p, axis=-1, method="by"), dtype=np.float64)
+
+
+def independence_counts(kept: Sequence[int], units: int) -> Floats:
+    """Expect this many units to stand in c of D lists drawn independently of each other.
+
+    Parameters
+    ----------
+    kept : sequence of int
+        Length of each of the D lists.
+    units : int
+        Number of units that each list was drawn from.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (D + 1,): expected units at count 0..D; sums to `units`.
+    """
+    chances = np.ones(1)
+    for k in kept:
+        p = k / units
+        chances = np.convolve(chances, [1 - p, p])
+    return units * chances
+
+
+def simulate_counts(kept: Sequence[int], units: int, n_draws: int = 1000, seed: int = 0) -> Floats:
+    """Draw independent lists and count, for the spread around `independence_counts`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n_draws, D + 1): units at count 0..D in each draw; rows sum to `units`.
+    """
+    rng = np.random.default_rng(seed)
+    out = np.zeros((n_draws, len(kept) + 1))
+    for draw in range(n_draws):
+        count = np.zeros(units, dtype=np.int64)
+        for k in kept:
+            count[rng.permutation(units)[:k]] += 1
+        out[draw] = np.bincount(count, minlength=len(kept) + 1)
+    return out

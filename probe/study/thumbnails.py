@@ -17,7 +17,7 @@ from probe.neurons import NeuronTable, Universality
 from probe.run import RunFolder
 from probe.stats import sigmoid
 from probe.store import ActivationStore
-from probe.store.extremes import VideoGroups
+from probe.store.reader import VideoGroups
 from probe.study.plan import Study
 from probe.thumbnails import write_thumbnails
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from probe.artifacts.regions import ELLIPSE
+from probe.artifacts.measurements import ELLIPSE
 from probe.artifacts.report import ArtifactMeasurements
 from probe.datasets.dataset import Dataset
 from probe.run import RunFolder

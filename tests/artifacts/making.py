@@ -11,7 +11,7 @@ import xarray as xr
 from PIL import Image
 
 from probe.artifacts import MEASUREMENTS, ArtifactMeasurements, Picture
-from probe.artifacts.covariates import COVARIATES
+from probe.artifacts.controls import COVARIATES
 from probe.artifacts.spectra import FREQUENCIES
 from probe.datasets import Dataset, Samples
 from probe.datasets.lab import FORGERIES, Clip

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from probe.artifacts import artifact_report
-from probe.artifacts.controls import design, matched_rows
-from probe.artifacts.covariates import COVARIATES
+from probe.artifacts.controls import COVARIATES, design, matched_rows
 from probe.artifacts.effects import Group, effects_of, p_values
 from probe.errors import DatasetError
 from probe.stats import auroc, benjamini_hochberg, cluster_counts

@@ -16,7 +16,7 @@ from scipy import ndimage
 from probe.artifacts import MEASUREMENTS, Picture, measure_picture
 from probe.artifacts.compression import QUALITIES, estimated_quality, ghost_curve
 from probe.artifacts.edges import profiles
-from probe.artifacts.picture import central_ellipse
+from probe.artifacts.measurements import central_ellipse
 from probe.artifacts.residuals import KERNEL, immerkaer, srm_residual
 from probe.artifacts.spectra import FREQUENCIES, azimuthal_power
 from tests.artifacts.making import colored_noise, disc, picture

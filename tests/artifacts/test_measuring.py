@@ -20,7 +20,7 @@ from probe.artifacts import (
     measure_artifacts,
     measure_picture,
 )
-from probe.artifacts.regions import ELLIPSE, MASKS
+from probe.artifacts.measurements import ELLIPSE, MASKS
 from probe.datasets import Dataset, Samples
 from probe.errors import DatasetError, ImageError, StoreError, UnknownNameError
 from tests.artifacts.making import colored_noise, disc

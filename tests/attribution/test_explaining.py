@@ -102,13 +102,13 @@ def test_maps_on_disk_resume(
     data, out = noise.take(range(21)), tmp_path / "maps.zarr"
     whole = attribute(meso, data, "integrated_gradients", steps=8, progress=False)
     asked: list[slice] = []
-    explain = explain._explain
+    whole_thing = explain._explain
 
     def stopping(*args: Any) -> Any:
         asked.append(args[-1])
         if len(asked) == 2:
             raise KeyboardInterrupt
-        return explain(*args)
+        return whole_thing(*args)
 
     monkeypatch.setattr(explain, "_explain", stopping)
     with pytest.raises(KeyboardInterrupt):

@@ -12,7 +12,8 @@ import xarray as xr
 
 from probe.attribution.explain import attribute
 from probe.attribution.maps import AttributionMap
-from probe.attribution.trust import CHECKS, PSEUDO_METHODS, TrustReport, table
+from probe.attribution.trust import CHECKS, PSEUDO_METHODS, TrustReport
+from probe.attribution.trust import table as trust_table
 from probe.attribution.trust.deletion import deletion
 from probe.attribution.trust.metrics import edge_maps, fit_mask, mask_auroc, mask_mass
 from probe.attribution.trust.randomization import random_detector
@@ -75,7 +76,7 @@ def stubs(monkeypatch: pytest.MonkeyPatch) -> None:
             return a_map(np.full(images[:, 0].shape, np.nan))
         return a_map(input_x_gradient(one, images), gap=0.5)
 
-    monkeypatch.setattr(table, "attribute", attribute)
+    monkeypatch.setattr(trust_table, "attribute", attribute)
 
 
 def at(report: TrustReport, method: str, check: str, dataset: str = "all") -> xr.Dataset:
@@ -190,7 +191,7 @@ def test_a_randomized_detector_that_is_refused_costs_only_its_checks(
             raise ProbeError("Not this one.")
         return a_map(input_x_gradient(other, images))
 
-    monkeypatch.setattr(table, "attribute", attribute)
+    monkeypatch.setattr(trust_table, "attribute", attribute)
     found = trust_report(one, data, ["gradcam"], **FAST)
     for check in CHECKS:
         cell = at(found, "gradcam", check)

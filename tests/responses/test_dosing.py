@@ -24,7 +24,7 @@ from probe.responses import (
     relate,
     render_doses,
 )
-from probe.responses.flipping import sign_flip_test
+from probe.responses.doses import sign_flip_test
 from probe.stats import cluster_counts
 from tests.hooks.toys import detector_of
 from tests.responses.making import measured, store_of, table_of

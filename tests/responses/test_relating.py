@@ -12,7 +12,7 @@ from scipy import stats
 
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.responses import NOTHING, ResponseReport, relate
-from probe.responses.rows import cells_of, gather_rows
+from probe.responses.correlation import cells_of, gather_rows
 from probe.tables import save_table
 from tests.responses.making import clustered, measured, store_of, table_of
 

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from probe.errors import ProbeError
 from probe.separability import SeparabilityReport, measure_separability, probe_differences
-from probe.separability.scoring import bounds, pairs_of, resampled
+from probe.separability.features import bounds, pairs_of, resampled
 from probe.stats import cluster_counts
 from tests.separability.making import gaussians
 from tests.separability.test_separability import FEW, study

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import norm
 from sklearn.linear_model import Ridge
 
-from probe.separability.probing import class_weights, fit_probe, ridge, sum_folds
+from probe.separability.probes import class_weights, fit_probe, ridge, sum_folds
 from probe.separability.realfake import Part, Settings, fit_dataset, measure_dataset
 from tests.separability.making import gaussians
 

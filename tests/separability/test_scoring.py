@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from probe.separability.scoring import bounds, columns_auroc, pairs_of, spread_of, tally
+from probe.separability.features import bounds, columns_auroc, pairs_of, spread_of, tally
 from probe.stats import auroc, cluster_counts
 
 

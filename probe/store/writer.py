@@ -17,17 +17,17 @@ from numpy.typing import NDArray
 
 from probe.errors import StoreError
 from probe.schema import SCHEMA_VERSION
-from probe.store.layout import (
+from probe.store.reader import (
     BROKEN,
     KIND,
     MOMENTS,
     RESERVED,
     check_same,
     damaged,
+    moments,
     plain,
     read_attrs,
 )
-from probe.store.moments import moments
 
 __all__ = ["StoreWriter"]
 

@@ -11,12 +11,9 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-# Imported also for their effect: each registers its measurements, in the order of tables.
-from probe.artifacts import compression, edges, residuals, spectra, surface
-from probe.artifacts.covariates import COVARIATES, coded, file_facts, table_covariates
-from probe.artifacts.measurements import MEASUREMENTS
-from probe.artifacts.picture import Picture
-from probe.artifacts.regions import ELLIPSE, MASKS, mask_rows, region_of
+from probe.artifacts import compression, edges, residuals, spectra
+from probe.artifacts.controls import COVARIATES, coded, file_facts, table_covariates
+from probe.artifacts.measurements import ELLIPSE, MASKS, MEASUREMENTS, Picture, mask_rows, region_of
 from probe.artifacts.report import ArtifactMeasurements
 from probe.datasets.dataset import Dataset, by_name
 from probe.datasets.decoding import read_image
@@ -26,8 +23,11 @@ from probe.progress import progress_bar
 
 __all__ = ["measure_artifacts", "measure_picture"]
 
+# Imported also for their effect: each registers its measurements, in the order of tables.
+
+
 #: Loaded above; named here, so that nobody takes an import out.
-MODULES = (compression, edges, residuals, spectra, surface)
+MODULES = (compression, edges, residuals, spectra)
 
 #: Images measured in one job of a worker process.
 CHUNK = 16

@@ -1,0 +1,568 @@
+"""`relate`: partial rank correlations of units with measurements, tested by exchanging people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import sparse, stats
+
+from probe.artifacts.controls import TEXT
+from probe.errors import ProbeError, UnknownNameError
+from probe.progress import progress_bar
+from probe.responses.report import ResponseReport, answered
+from probe.stats import MIN_CLUSTERS, Floats, benjamini_hochberg
+from probe.store import ActivationStore
+
+__all__ = [
+    "Correlated",
+    "Rows",
+    "Stratum",
+    "cells_of",
+    "gather_rows",
+    "partial_correlations",
+    "relate",
+    "residual_ranks",
+    "strata_of",
+]
+
+#: Samples that are read at once.
+ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Means over the images of one person, in one dataset, of one label.
+
+    Attributes
+    ----------
+    table : pandas.DataFrame
+        One row each: ``dataset, cluster, label`` and ``n``, the number of images.
+    units, measured, covariates : numpy.ndarray
+        Shapes (rows, units), (rows, measurements) and (rows, covariates); NaN where no image of the
+        row has a value.
+    covariate_names : tuple of str
+        Name of every column of `covariates`; a covariate without order has a column a value.
+    samples : pandas.DataFrame
+        Index dataset; ``n_samples`` that were used, and ``unmeasured`` of the store.
+    """
+
+    table: pd.DataFrame
+    units: Floats
+    measured: Floats
+    covariates: Floats
+    covariate_names: tuple[str, ...]
+    samples: pd.DataFrame
+
+
+def gather_rows(
+    store: ActivationStore, layer: str, measurements: xr.Dataset, covariates: Sequence[str]
+) -> Rows:
+    """Average activations and measurements over the images of a person, by dataset and label.
+
+    A person who is seen in several datasets is one cluster: images of them are not independent.
+    Where no identity is known the video stands for it.
+    """
+    _check_measurements(measurements, covariates)
+    samples = store.samples
+    known = pd.Series(np.arange(measurements.sizes["sample"]), _texts(measurements, "sample"))
+    at = known.reindex(samples["sample"].astype(str), fill_value=-1).to_numpy(np.int64)
+    if not (at >= 0).any():
+        raise ProbeError(
+            f"None of the {len(samples)} images of the store {str(store.path)!r} was measured "
+            f"({len(known)} others were). Measure the dataset that was recorded."
+        )
+    kept = samples[at >= 0].assign(cluster=_clusters(samples[at >= 0]))
+    keys = ["dataset", "cluster", "label"]
+    table = kept.groupby(keys, sort=True).size().rename("n").reset_index()
+    place = pd.MultiIndex.from_frame(table[keys])
+    codes = np.full(len(samples), -1, dtype=np.int64)
+    codes[at >= 0] = place.get_indexer(pd.MultiIndex.from_frame(kept[keys]))
+    values = _values(measurements, "value", at[at >= 0])
+    extra, names = _controls(measurements, covariates, at[at >= 0])
+    used = codes[at >= 0]
+    counts = pd.DataFrame(
+        {
+            "n_samples": kept.groupby("dataset", sort=False).size(),
+            "unmeasured": samples[at < 0].groupby("dataset").size(),
+        }
+    ).reindex(list(dict.fromkeys(kept["dataset"])), fill_value=0)
+    return Rows(
+        table,
+        _activations(store, layer, codes, table["n"].to_numpy()),
+        _means(values, used, len(table)),
+        _means(extra, used, len(table)),
+        names,
+        counts.fillna(0).astype(np.int64),
+    )
+
+
+def _check_measurements(measurements: xr.Dataset, covariates: Sequence[str]) -> None:
+    if "value" not in measurements or {*measurements["value"].dims} != {"sample", "measurement"}:
+        raise ProbeError(
+            "The measurements hold no value(sample, measurement). Measure the images with `probe "
+            "artifacts` and give what it wrote."
+        )
+    known = _texts(measurements, "covariate") if "control" in measurements else []
+    for name in covariates:
+        if name not in known:
+            raise UnknownNameError("covariate", name, known, where="the measurements")
+
+
+def _texts(data: xr.Dataset, name: str) -> list[str]:
+    return [str(value) for value in data[name].values]
+
+
+def _clusters(samples: pd.DataFrame) -> NDArray[Any]:
+    identity = samples["identity"].to_numpy(dtype=object)
+    video = (samples["dataset"] + "|video|" + samples["video"]).to_numpy(dtype=object)
+    return np.where(identity != "", "id|" + identity, video)
+
+
+def cells_of(table: pd.DataFrame) -> NDArray[np.int64]:
+    """Give the number of the cell in which each row may change places, shape (rows,).
+
+    A cell is a dataset, a label, and what other rows there are of the person.
+    """
+    kind = table["dataset"] + "|" + table["label"].astype(str)
+    pattern = kind.groupby(table["cluster"]).agg(lambda k: "\n".join(sorted(k)))
+    cell = kind + "\r" + table["cluster"].map(pattern)
+    return np.asarray(pd.factorize(cell)[0], dtype=np.int64)
+
+
+def _values(data: xr.Dataset, name: str, at: NDArray[np.int64]) -> Floats:
+    """Read (sample, …) at some samples; infinite values do not count as measured."""
+    values = np.asarray(data[name].transpose("sample", ...).values[at], dtype=np.float64)
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def _controls(
+    data: xr.Dataset, covariates: Sequence[str], at: NDArray[np.int64]
+) -> tuple[Floats, tuple[str, ...]]:
+    """Read covariates, shape (images, columns); those without order as 0 or 1 for each value."""
+    columns, names = [np.empty((len(at), 0))], []
+    for name in covariates:
+        values = _values(data.sel(covariate=[name]), "control", at)
+        if name in TEXT:
+            codes = np.unique(values[np.isfinite(values)])
+            # The last follows from the others.
+            equal = values == codes[: max(1, len(codes) - 1)]
+            values = np.where(np.isnan(values), np.nan, equal) if len(codes) else values
+        columns.append(values)
+        names += [name] * values.shape[1]
+    return np.concatenate(columns, axis=1), tuple(names)
+
+
+def _means(values: Floats, codes: NDArray[np.int64], rows: int) -> Floats:
+    known = np.isfinite(values)
+    counts, sums = np.zeros((2, rows, values.shape[1]))
+    np.add.at(counts, codes, known)
+    np.add.at(sums, codes, np.where(known, values, 0.0))
+    return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+def _activations(
+    store: ActivationStore, layer: str, codes: NDArray[np.int64], counts: NDArray[np.int64]
+) -> Floats:
+    """Average activations by row, block by block; shape (rows, units)."""
+    data = store[layer]["activation"]
+    sums = np.zeros((len(counts), data.sizes["unit"]))
+    for start in range(0, len(codes), ROWS):
+        where = codes[start : start + ROWS]
+        used = np.flatnonzero(where >= 0)
+        if not len(used):
+            continue
+        values = np.asarray(data[start : start + ROWS].values, dtype=np.float64)
+        if not np.isfinite(values[used]).all():
+            raise ProbeError(
+                f"Layer {layer!r} of the store {str(store.path)!r} holds activations that are not "
+                "finite. Record it again, as float32."
+            )
+        shape = (len(counts), len(values))
+        sums += sparse.csr_array((np.ones(len(used)), (where[used], used)), shape=shape) @ values
+    return np.asarray(sums / counts[:, None])
+
+
+#: Statistics (permutation × unit × measurement) that are held at once.
+BLOCK = 1 << 22
+
+#: Residuals of ranks, on a scale of 0 to 1, that are nothing but rounding.
+ROUNDING = 1e-9
+
+
+class Correlated(NamedTuple):
+    """What `partial_correlations` gives, each of shape (units, measurements).
+
+    Attributes
+    ----------
+    rho : numpy.ndarray
+        In [−1, 1]; 0 where one of the two is constant.
+    p : numpy.ndarray
+        Two-sided, in (0, 1]; 1 where one of the two is constant.
+    p_max : numpy.ndarray
+        The same against the largest statistic of all pairs (Westfall and Young 1993).
+    """
+
+    rho: Floats
+    p: Floats
+    p_max: Floats
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """One dataset's rows, and what is regressed out there.
+
+    Attributes
+    ----------
+    rows : numpy.ndarray
+        Positions of its rows.
+    basis : numpy.ndarray
+        Shape (rows, k), orthonormal: the span of the cells and of the covariates' ranks.
+    moves : bool
+        Whether permuting within cells can leave residuals that the basis explains: covariates.
+    """
+
+    rows: NDArray[np.int64]
+    basis: Floats
+    moves: bool
+
+    @property
+    def freedom(self) -> int:
+        """Rows less what is regressed out."""
+        return len(self.rows) - int(self.basis.shape[1])
+
+    def residuals(self, values: Floats) -> Floats:
+        """Take out what the basis explains, shape (..., rows, columns) in and out."""
+        return np.asarray(values - self.basis @ (self.basis.T @ values))
+
+
+def strata_of(
+    datasets: NDArray[np.int64], cells: NDArray[np.int64], covariates: Floats
+) -> list[Stratum]:
+    """Set up the regression of each dataset: on its cells and on the ranks of its covariates.
+
+    Parameters
+    ----------
+    datasets, cells : numpy.ndarray
+        Shape (rows,): codes; a cell lies in one dataset and has one label.
+    covariates : numpy.ndarray
+        Shape (rows, covariates), finite.
+    """
+    out = []
+    for code in np.unique(datasets):
+        rows = np.flatnonzero(datasets == code)
+        _, at = np.unique(cells[rows], return_inverse=True)
+        dummies = np.eye(at.max() + 1)[at]
+        design = np.column_stack([dummies, _ranks(covariates[rows])])
+        left, size, _ = np.linalg.svd(design, full_matrices=False)
+        basis = left[:, size > ROUNDING * size[0]]
+        out.append(Stratum(rows, basis, basis.shape[1] > dummies.shape[1]))
+    return out
+
+
+def residual_ranks(values: Floats, strata: list[Stratum]) -> Floats:
+    """Rank within each dataset and take out cells and covariates.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Shape (rows, columns). A column with a NaN in a dataset is left out there.
+    strata : list of Stratum
+        The datasets.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (rows, columns): residuals of rank / (n + 1); 0 where there is none.
+    """
+    out = np.zeros_like(values)
+    for one in strata:
+        own = values[one.rows]
+        defined = np.isfinite(own).all(axis=0)
+        ranks = one.residuals(_ranks(np.where(defined, own, 0.0)))
+        out[one.rows] = np.where(np.abs(ranks).max(axis=0) > ROUNDING, ranks, 0.0)
+    return out
+
+
+def partial_correlations(
+    x: Floats,
+    y: Floats,
+    strata: list[Stratum],
+    clusters: NDArray[np.int64],
+    cells: NDArray[np.int64],
+    n_permutations: int = 1999,
+    seed: int = 0,
+) -> Correlated:
+    """Correlate residual ranks, pooled over datasets, and test every pair by permutation.
+
+    Residuals of `y` change places (Freedman and Lane 1983, doi:10.1080/07350015.1983.10509354) and
+    covariates are taken out again. Whole clusters change places, all rows of one with all rows of
+    another that has the same cells: rows of one person are dependent in `x` and in `y`, and a test
+    that tears them apart calls too much. All pairs see the same permutations.
+
+    Parameters
+    ----------
+    x, y : numpy.ndarray
+        Shapes (rows, units) and (rows, measurements), from `residual_ranks`.
+    strata : list of Stratum
+        The datasets; a dataset in which a column of `y` is 0 does not count for it.
+    clusters, cells : numpy.ndarray
+        Shape (rows,): codes.
+    n_permutations : int, default 1999
+        Draws beside the observed order.
+    seed : int, default 0
+        Seed of the draws.
+
+    Returns
+    -------
+    Correlated
+    """
+    size_x, freedom = _sizes(x, y, strata)
+    observed = _statistics(x, y[None], size_x, freedom)[0]
+    bar = np.abs(observed) - 1e-9
+    blocks = exchange_blocks(clusters, cells)
+    rng = np.random.default_rng(seed)
+    # The order as observed is the first draw and counts among the others.
+    above, above_max = np.ones_like(bar), np.ones_like(bar)
+    step = max(1, BLOCK // max(bar.size, 1))
+    with progress_bar("relate units", n_permutations) as advance:
+        for start in range(0, n_permutations, step):
+            count = min(step, n_permutations - start)
+            order = np.stack([_exchanged(blocks, len(x), rng) for _ in range(count)])
+            drawn = np.abs(_statistics(x, _again(y[order], strata), size_x, freedom))
+            above += (drawn >= bar).sum(axis=0)
+            largest = np.sort(drawn.reshape(count, -1).max(axis=1))
+            above_max += count - np.searchsorted(largest, bar)
+            advance(count)
+    draws = n_permutations + 1
+    root = np.sqrt(np.maximum(freedom, 1))
+    return Correlated(observed / root, above / draws, above_max / draws)
+
+
+def _ranks(values: Floats) -> Floats:
+    if not values.size:
+        return values
+    return np.asarray(stats.rankdata(values, axis=0) / (len(values) + 1))
+
+
+def _sizes(x: Floats, y: Floats, strata: list[Stratum]) -> tuple[Floats, Floats]:
+    """Norms of x over the datasets where each y counts, (units, measurements), and freedom."""
+    used = np.stack([(y[one.rows] != 0).any(axis=0) for one in strata]).astype(float)
+    squares = np.stack([(x[one.rows] ** 2).sum(axis=0) for one in strata])
+    freedom = np.array([one.freedom for one in strata], dtype=float)
+    return np.sqrt(squares.T @ used), freedom @ used
+
+
+def _statistics(x: Floats, y: Floats, size_x: Floats, freedom: Floats) -> Floats:
+    """Correlations times the root of the freedom; from y (draws, rows, m) to (draws, units, m).
+
+    The root makes measurements that are defined in fewer datasets comparable with the others.
+    """
+    draws, rows, columns = y.shape
+    flat = y.transpose(1, 0, 2).reshape(rows, draws * columns)
+    cross = (x.T @ flat).reshape(x.shape[1], draws, columns).transpose(1, 0, 2)
+    size_y = np.sqrt((y**2).sum(axis=1))[:, None]
+    scale = size_x * size_y
+    cross = np.divide(cross, scale, out=np.zeros_like(cross), where=scale > ROUNDING)
+    cross *= np.sqrt(freedom)
+    return np.asarray(cross)
+
+
+def _again(y: Floats, strata: list[Stratum]) -> Floats:
+    """Take covariates out of permuted residuals; cells are out of them already."""
+    for one in strata:
+        if one.moves:
+            y[:, one.rows] = one.residuals(y[:, one.rows])
+    return y
+
+
+def exchange_blocks(
+    clusters: NDArray[np.int64], cells: NDArray[np.int64]
+) -> list[NDArray[np.int64]]:
+    """Group clusters that may change places; each group has shape (clusters, rows of one)."""
+    order = np.lexsort((cells, clusters))
+    starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
+    groups: dict[tuple[int, ...], list[NDArray[np.int64]]] = {}
+    for rows in np.split(order, starts[1:]):
+        groups.setdefault(tuple(cells[rows].tolist()), []).append(rows)
+    return [np.stack(group) for group in groups.values()]
+
+
+def _exchanged(
+    blocks: list[NDArray[np.int64]], rows: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw which row each row's residuals come from."""
+    source = np.empty(rows, dtype=np.int64)
+    for block in blocks:
+        source[block] = block[rng.permutation(len(block))]
+    return source
+
+
+def relate(
+    store: ActivationStore,
+    layer: str,
+    measurements: xr.Dataset,
+    covariates: Sequence[str] = (),
+    universal: Sequence[int] = (),
+    *,
+    n_permutations: int = 1999,
+    alpha: float = 0.05,
+    seed: int = 0,
+) -> ResponseReport:
+    """Correlate every unit of a layer with every image measurement, given the label.
+
+    A correlation, not a cause: a unit may go with a measurement because both go with something
+    else. On the lab `dose_response` asks for the cause.
+
+    Activations and measurements are averaged over the images of one person, dataset and label, and
+    ranked within datasets; label and covariates (ranked too) are regressed out within datasets, and
+    residuals correlated over all datasets together. p-values are by permutation of residuals
+    (Freedman and Lane 1983) between whole people of the same datasets and labels.
+
+    Parameters
+    ----------
+    store : ActivationStore
+        A recording.
+    layer : str
+        Which of its layers.
+    measurements : xarray.Dataset
+        The data of `probe.artifacts.ArtifactMeasurements`: ``value(sample, measurement)``, and
+        ``control(sample, covariate)`` where covariates are named. Images that are not in the store
+        do not count.
+    covariates : sequence of str
+        What is held constant beside label and dataset: ranks, or, where values have no order
+        (formats, codecs), the values.
+    universal : sequence of int
+        Units to be marked in tables and figures.
+    n_permutations : int, default 1999
+        Draws beside the observed order; the smallest p is 1 / (n_permutations + 1).
+    alpha : float, default 0.05
+        False discovery rate at which an answer is given.
+    seed : int, default 0
+        Seed of the draws.
+
+    Returns
+    -------
+    ResponseReport
+        With the part on correlation. A dataset with fewer than five people, or where a covariate
+        is not known, is left out, with its reason.
+
+    Raises
+    ------
+    UnknownNameError
+        If the layer or a covariate is not known.
+    ProbeError
+        If no image of the store was measured, or no dataset is left.
+    """
+    if n_permutations < 1 or not 0 < alpha < 1:
+        raise ProbeError(
+            f"n_permutations={n_permutations} and alpha={alpha} were given; at least 1 "
+            "permutation and a false discovery rate in (0, 1) are needed."
+        )
+    rows = gather_rows(store, layer, measurements, covariates)
+    units = rows.units.shape[1]
+    if any(not 0 <= unit < units for unit in universal):
+        raise ProbeError(
+            f"universal={list(universal)} was given; {layer!r} has units 0 to {units - 1}."
+        )
+    reasons = _reasons(rows)
+    keep = ~rows.table["dataset"].map(reasons["left_out"]).to_numpy(dtype=bool)
+    if not keep.any():
+        texts = "; ".join(f"{name}: {text}" for name, text in reasons["reason"].items())
+        raise ProbeError(f"No dataset is left to relate units in ({texts}).")
+    found, counts = _found(rows, keep, n_permutations, seed)
+    detector = store.attrs["detector"]
+    attrs = {
+        "layer": store.attrs["layers"].get(layer, layer),
+        "detector": detector["name"],
+        "detector_fingerprint": detector["fingerprint"],
+        "dataset": store.attrs["dataset"]["fingerprint"],
+        "universal": sorted(map(int, universal)),
+        "covariates": list(covariates),
+        "n_permutations": n_permutations,
+        "alpha": alpha,
+        "seed": seed,
+    }
+    names = np.array([str(name) for name in measurements["measurement"].values], dtype=object)
+    return ResponseReport(answered(_assembled(found, counts, reasons, names, attrs)))
+
+
+def _found(
+    rows: Rows, keep: NDArray[np.bool_], n_permutations: int, seed: int
+) -> tuple[Correlated, NDArray[np.int64]]:
+    """Relate the rows that are kept; also count the datasets where a measurement is defined."""
+    table = rows.table[keep]
+    datasets, clusters = (pd.factorize(table[name])[0] for name in ("dataset", "cluster"))
+    cells = cells_of(table)
+    strata = strata_of(datasets, cells, rows.covariates[keep])
+    measured = rows.measured[keep]
+    x, y = residual_ranks(rows.units[keep], strata), residual_ranks(measured, strata)
+    found = partial_correlations(x, y, strata, clusters, cells, n_permutations, seed)
+    return found, _counted(measured, strata)
+
+
+def _counted(measured: Floats, strata: list[Stratum]) -> NDArray[np.int64]:
+    whole = [np.isfinite(measured[one.rows]).all(axis=0) for one in strata]
+    return np.asarray(np.sum(whole, axis=0), dtype=np.int64)
+
+
+def _reasons(rows: Rows) -> pd.DataFrame:
+    """Say by dataset how many people there are, whether it is left out, and why."""
+    out = []
+    cells = cells_of(rows.table)
+    alone = np.bincount(cells)[cells] == 1
+    for dataset, part in rows.table.groupby("dataset", sort=False):
+        people, texts = part["cluster"].nunique(), []
+        # Nobody to change places with: the regression on cells leaves nothing of them.
+        single = part["cluster"][alone[part.index]].nunique()
+        if single:
+            texts.append(f"{single} of {people} clusters are seen as no other is, and do not count")
+        if people - single < MIN_CLUSTERS:
+            texts.append(f"{people - single} clusters: left out below {MIN_CLUSTERS}")
+        unknown = np.isnan(rows.covariates[part.index])
+        left_out = people - single < MIN_CLUSTERS or bool(unknown.any())
+        for column in np.flatnonzero(unknown.any(axis=0)).tolist():
+            count = int(unknown[:, column].sum())
+            name = rows.covariate_names[column]
+            texts.append(f"{name} is not known of {count} of {len(part)} rows")
+        lacking = int(rows.samples["unmeasured"].to_dict()[dataset])
+        if lacking:
+            texts.append(f"{lacking} images of the store were not measured")
+        out.append((dataset, people, left_out, "; ".join(dict.fromkeys(texts))))
+    frame = pd.DataFrame(out, columns=["dataset", "n_clusters", "left_out", "reason"])
+    # In the order of the store.
+    return rows.samples[["n_samples"]].join(frame.set_index("dataset"))
+
+
+def _assembled(
+    found: Correlated,
+    counts: NDArray[np.int64],
+    reasons: pd.DataFrame,
+    names: NDArray[Any],
+    attrs: dict[str, Any],
+) -> xr.Dataset:
+    dims, defined = ("unit", "measurement"), counts > 0
+    rho, p, p_max = (np.where(defined, one, np.nan) for one in found)
+    q = np.full_like(p, np.nan)
+    if defined.any():
+        q[:, defined] = benjamini_hochberg(p[:, defined].ravel()).reshape(len(p), -1)
+    variables: dict[str, Any] = {
+        "rho": (dims, rho),
+        "p": (dims, p),
+        "p_max": (dims, p_max),
+        "q": (dims, q),
+    }
+    variables["n_datasets"] = ("measurement", counts)
+    for name in ("n_samples", "n_clusters", "reason"):
+        variables[name] = ("dataset", reasons[name].to_numpy())
+    coords = {
+        "unit": np.arange(len(rho)),
+        "measurement": names,
+        "dataset": reasons.index.to_numpy(dtype=object),
+    }
+    return xr.Dataset(variables, coords=coords, attrs=attrs)
