@@ -21,12 +21,12 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks._resident import watched
-from probe.ablation import ablate
 from probe.attribution.maps import MAPS, AttributionMap
 from probe.attribution.similarity import map_similarity
 from probe.datasets import Dataset, Samples
 from probe.detectors import Detector
 from probe.detectors.detector import DetectorSpec
+from probe.neurons.ablation import ablate
 from probe.stats import METRICS, bootstrap_metrics
 
 #: Work to its sizes, the smaller first; those of `--tiny`; and how often both are repeated.

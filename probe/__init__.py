@@ -10,7 +10,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from probe.ablation import ablate, ablate_universal
     from probe.artifacts import (
         ArtifactMeasurements,
         ArtifactReport,
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from probe.attribution.regions import attention_by_region
     from probe.attribution.similarity import map_similarity
     from probe.attribution.trust import TrustReport, trust_report
-    from probe.calibration import Calibration, calibrate
     from probe.claims import Claim, judge_claims
     from probe.datasets import Dataset, Samples, ingest, open_dataset
     from probe.datasets.audit import AuditReport, audit
@@ -34,17 +32,24 @@ if TYPE_CHECKING:
     from probe.embed import Embeddings, embed_layers
     from probe.errors import ProbeError
     from probe.hooks import capture, trace
-    from probe.importance import neuron_importance, top_units
     from probe.joint import joint_tables
     from probe.neurons import (
         Ablation,
+        Calibration,
+        HeadTable,
         NeuronTable,
         Universality,
+        calibrate,
         compare_neurons,
+        leave_one_out,
         match_units,
+        neuron_importance,
         reappearing,
+        top_units,
+        universal_head,
         universal_neurons,
     )
+    from probe.neurons.ablation import ablate, ablate_universal
     from probe.recording import record
     from probe.report.writing import write_report
     from probe.responses import ResponseReport, dose_response, relate, render_doses
@@ -55,7 +60,6 @@ if TYPE_CHECKING:
         measure_separability,
     )
     from probe.store import ActivationStore
-    from probe.transfer import HeadTable, leave_one_out, universal_head
 
 __version__ = "0.2.0"
 
@@ -66,12 +70,12 @@ _HOMES = {
     "ArtifactReport": "probe.artifacts",
     "AttributionMap": "probe.attribution",
     "AuditReport": "probe.datasets.audit",
-    "Calibration": "probe.calibration",
+    "Calibration": "probe.neurons",
     "Claim": "probe.claims",
     "Dataset": "probe.datasets",
     "Detector": "probe.detectors",
     "Embeddings": "probe.embed",
-    "HeadTable": "probe.transfer",
+    "HeadTable": "probe.neurons",
     "MapSimilarity": "probe.attribution.findings",
     "NeuronTable": "probe.neurons",
     "ProbeError": "probe.errors",
@@ -83,13 +87,13 @@ _HOMES = {
     "TrustReport": "probe.attribution.trust",
     "Universality": "probe.neurons",
     "ZeroShotMatrix": "probe.detectors.evaluation",
-    "ablate": "probe.ablation",
-    "ablate_universal": "probe.ablation",
+    "ablate": "probe.neurons.ablation",
+    "ablate_universal": "probe.neurons.ablation",
     "artifact_report": "probe.artifacts",
     "attention_by_region": "probe.attribution.regions",
     "attribute": "probe.attribution",
     "audit": "probe.datasets.audit",
-    "calibrate": "probe.calibration",
+    "calibrate": "probe.neurons",
     "capture": "probe.hooks",
     "compare_features": "probe.separability",
     "compare_neurons": "probe.neurons",
@@ -99,13 +103,13 @@ _HOMES = {
     "ingest": "probe.datasets",
     "joint_tables": "probe.joint",
     "judge_claims": "probe.claims",
-    "leave_one_out": "probe.transfer",
+    "leave_one_out": "probe.neurons",
     "load_detector": "probe.detectors",
     "map_similarity": "probe.attribution.similarity",
     "match_units": "probe.neurons",
     "measure_artifacts": "probe.artifacts",
     "measure_separability": "probe.separability",
-    "neuron_importance": "probe.importance",
+    "neuron_importance": "probe.neurons",
     "open_dataset": "probe.datasets",
     "plan_base": "probe.detectors.variants",
     "plan_tuned": "probe.detectors.variants",
@@ -116,12 +120,12 @@ _HOMES = {
     "relate": "probe.responses",
     "render_doses": "probe.responses",
     "shuffle_labels": "probe.datasets.shuffling",
-    "top_units": "probe.importance",
+    "top_units": "probe.neurons",
     "trace": "probe.hooks",
     "train_base": "probe.detectors.variants",
     "train_tuned": "probe.detectors.variants",
     "trust_report": "probe.attribution.trust",
-    "universal_head": "probe.transfer",
+    "universal_head": "probe.neurons",
     "universal_neurons": "probe.neurons",
     "write_report": "probe.report.writing",
 }

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from probe.joint import joint_tables
-from probe.neurons.ablated import BOTH_HALVES, MEAN
+from probe.neurons.table import BOTH_HALVES, MEAN
 from probe.run import RunFolder
 from probe.tables import export_frame
 

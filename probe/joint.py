@@ -17,7 +17,7 @@ from probe.attribution.findings import MapSimilarity, RegionAttention
 from probe.attribution.trust.report import TrustReport
 from probe.datasets.dataset import SAMPLES_FILE
 from probe.neurons import Ablation, Universality
-from probe.neurons.ablated import BOTH_HALVES, MEAN
+from probe.neurons.table import BOTH_HALVES, MEAN
 from probe.paired import home_and_away
 from probe.run import RunFolder
 from probe.separability.report import SeparabilityReport

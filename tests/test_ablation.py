@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import nn
 
-from probe.ablation import NEIGHBORS, NoSetsError, ablate, ablate_universal, matched_sets
 from probe.datasets.dataset import Dataset
 from probe.datasets.halving import halve
 from probe.datasets.loader import Images
@@ -20,8 +19,9 @@ from probe.datasets.shuffling import shuffle_labels
 from probe.detectors import Detector, load_detector
 from probe.errors import DatasetError, ProbeError
 from probe.hooks import compile_suffix
-from probe.importance.sweeping import States
 from probe.neurons import Ablation
+from probe.neurons.ablation import NEIGHBORS, NoSetsError, ablate, ablate_universal, matched_sets
+from probe.neurons.sweep import States
 from probe.stats import accuracy, auroc, cluster_bootstrap, sigmoid
 
 

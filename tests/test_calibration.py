@@ -13,11 +13,12 @@ from captum.attr import LayerFeatureAblation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from probe.calibration import RULES, Calibration, Draw, Verdict, calibrate, calibrating
-from probe.calibration.drawing import calibration_figure
 from probe.detectors.planted import plant
 from probe.errors import ProbeError, UnknownNameError
 from probe.figures import save_figure
+from probe.neurons import RULES, Calibration, Draw, Verdict, calibrate
+from probe.neurons import calibration as calibrating
+from probe.neurons.drawing import calibration_figure
 from probe.registry import Registry
 from tests.detectors.test_planted import POPULATION
 

@@ -9,7 +9,7 @@ import pytest
 
 from probe.errors import ProbeError
 from probe.neurons import compare_neurons, match_units, reappearing, universal_neurons
-from probe.neurons.excess import excess_over
+from probe.neurons.universality import excess_over
 from tests.test_importance import table_of
 
 

@@ -8,13 +8,12 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from probe.ablation import ablate
 from probe.datasets.dataset import Dataset
 from probe.datasets.samples import Samples
 from probe.detectors import Detector, load_detector
 from probe.detectors.evaluation import evaluate
-from probe.importance import neuron_importance
-from probe.neurons import universal_neurons
+from probe.neurons import neuron_importance, universal_neurons
+from probe.neurons.ablation import ablate
 
 METHODS = ("deepfakes", "face2face", "faceswap", "neuraltextures")
 VIDEOS, FRAMES, FILES, SIZE = 140, 32, 16, 32

@@ -17,8 +17,7 @@ from probe.datasets import Samples
 from probe.datasets.dataset import Dataset
 from probe.detectors import Detector, load_detector
 from probe.errors import ProbeError, UnknownNameError
-from probe.importance import neuron_importance
-from probe.neurons import NeuronTable, Universality, ranks, universal_neurons
+from probe.neurons import NeuronTable, Universality, neuron_importance, ranks, universal_neurons
 from probe.report.neurons import test_sentence as sentence
 
 

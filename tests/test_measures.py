@@ -10,8 +10,7 @@ from torch import nn
 from probe.datasets.dataset import Dataset
 from probe.detectors import Detector, load_detector
 from probe.errors import ProbeError, UnknownNameError
-from probe.importance import MEASURES, neuron_importance
-from probe.neurons import Universality, universal_neurons
+from probe.neurons import MEASURES, Universality, neuron_importance, universal_neurons
 from probe.stats import auroc, permutation_test
 
 UNITS = 16

@@ -14,7 +14,7 @@ from probe.datasets.subset import draw
 from probe.detectors import Detector, load_detector
 from probe.detectors.evaluation import ZeroShotMatrix, evaluate
 from probe.errors import UnknownNameError
-from probe.importance import neuron_importance
+from probe.neurons import neuron_importance
 from probe.recording import record
 
 

@@ -10,7 +10,7 @@ import pytest
 from probe.datasets.dataset import Dataset
 from probe.detectors import load_detector
 from probe.errors import ProbeError
-from probe.importance.racing import Race, top_units
+from probe.neurons.screening import Race, top_units
 from probe.stats import sigmoid
 from tests.test_measures import hidden
 

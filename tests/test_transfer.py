@@ -11,8 +11,8 @@ import pytest
 from probe.datasets.dataset import Dataset
 from probe.detectors import Detector, load_detector
 from probe.errors import DatasetError, ProbeError
+from probe.neurons import HEADS, Examples, leave_one_out, universal_head
 from probe.stats import auroc
-from probe.transfer import HEADS, Examples, leave_one_out, universal_head
 from tests.conftest import make_images
 
 

@@ -14,8 +14,8 @@ import pandas as pd
 from probe import open_dataset, plan_base, train_base
 from probe.datasets import Dataset
 from probe.detectors import Detector
+from probe.neurons import HeadTable, leave_one_out
 from probe.schema import DATASETS
-from probe.transfer import HeadTable, leave_one_out
 
 NAMES = ("meso4", "mesoinception4")
 SEEDS = range(5)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.queries.reading import Run
-from probe.neurons.ablated import MEAN
+from probe.neurons.table import MEAN
 
 __all__ = ["AblationView", "SetRow", "ablation_view"]
 

@@ -12,7 +12,7 @@ from app.queries.reading import Run
 from app.queries.units import UnitsView, units_view
 from app.selection import Selection
 from probe.neurons import Ablation
-from probe.neurons.ablated import MEAN
+from probe.neurons.table import MEAN
 
 __all__ = [
     "MOST_UNITS",

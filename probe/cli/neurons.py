@@ -77,11 +77,16 @@ def neurons(
     precision: str,
 ) -> None:
     """Test which units contribute to detection in every dataset; count them beside nulls."""
-    from probe.ablation import NoSetsError, ablate_universal
     from probe.datasets.halving import undivided
     from probe.hooks import trace
-    from probe.importance import MEASURES, default_layer, neuron_importance, one_class
-    from probe.neurons import universal_neurons
+    from probe.neurons import (
+        MEASURES,
+        default_layer,
+        neuron_importance,
+        one_class,
+        universal_neurons,
+    )
+    from probe.neurons.ablation import NoSetsError, ablate_universal
 
     labels = MEASURES[measure].labels
     detector = detector_of(name, device)
@@ -180,8 +185,8 @@ def ablate(
     device: str,
 ) -> None:
     """Take sets of units out and measure detection, against matched random sets."""
-    from probe.ablation import ablate as take_out
-    from probe.ablation import require_units
+    from probe.neurons.ablation import ablate as take_out
+    from probe.neurons.ablation import require_units
 
     units = dict(_set(text) for text in sets)
     detector = detector_of(name, device)
@@ -225,7 +230,7 @@ def heads(
 ) -> None:
     """Refit heads on units universal elsewhere; measure them on a dataset held out."""
     from probe.errors import UnknownNameError
-    from probe.transfer import leave_one_out, universal_head
+    from probe.neurons import leave_one_out, universal_head
 
     detector = detector_of(name, device)
     parts = {part.name: part for part in _parts(datasets, None)}
@@ -264,11 +269,11 @@ def calibrate(
     device: str,
 ) -> None:
     """Judge every rule that calls units universal on detectors whose truth is planted."""
-    from probe.calibration import calibrate as run
-    from probe.calibration.calibrating import SETTINGS
-    from probe.calibration.drawing import calibration_figure
     from probe.datasets import open_dataset
     from probe.figures import save_figure
+    from probe.neurons import calibrate as run
+    from probe.neurons.calibration import SETTINGS
+    from probe.neurons.drawing import calibration_figure
 
     settings = [(u, e) for u in units or (256,) for e in effect or (1.0,)]
     found = run(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from probe.ablation import ablate
 from probe.jobs.kinds import Request
 from probe.neurons import Ablation
+from probe.neurons.ablation import ablate
 
 __all__ = ["BY_HAND", "RESULT", "SET", "take_out"]
 

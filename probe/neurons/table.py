@@ -1,4 +1,4 @@
-"""`NeuronTable`: what each unit does, dataset by dataset."""
+"""`NeuronTable` and `Ablation`: what units do, and what detection loses without them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from probe.errors import StoreError
-from probe.tables import export_frame, open_table, save_table
+from probe.tables import export_frame, open_table, parsed, save_table
 
-__all__ = ["TABLE", "NeuronTable", "ranks", "strength"]
-
+__all__ = ["Ablation", "BOTH_HALVES", "MEAN", "NeuronTable", "TABLE", "ranks", "strength"]
 
 #: Version of what a neuron table holds; 2 has tests, intervals and more nulls.
 TABLE = 2
@@ -118,3 +117,73 @@ def ranks(effects: NDArray[np.float64]) -> NDArray[np.int64]:
     out = np.empty_like(order)
     np.put_along_axis(out, order, np.arange(1, effects.shape[-1] + 1), axis=-1)
     return np.asarray(out, dtype=np.int64)
+
+
+#: Name of the row that averages over datasets.
+MEAN = "mean"
+
+#: Where a set has to be found so that it is taken out; in the words of what says that it was not.
+BOTH_HALVES = "in both halves of the identities"
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """Detection with and without sets of units.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        Over ``set``, ``dataset`` (and, last, ``mean`` over them), ``metric`` (``accuracy``,
+        ``auroc``) and ``random``:
+
+        - ``full(dataset, metric)``, ``without(set, dataset, metric)``: in [0, 1];
+        - ``drop(set, dataset, metric)``: full − without, above 0 where the units help; with
+          ``drop_low`` and ``drop_high`` (cluster bootstrap of the difference);
+        - ``random_drop(set, random, dataset, metric)``: the same for random sets that match the
+          set in size and in |weight| × range;
+        - ``excess(set, dataset, metric)``: drop − mean drop of the random sets, with
+          ``excess_low`` and ``excess_high``;
+        - ``p(set, dataset, metric)``: share of sets, the one in question among them, whose drop is
+          at least as large;
+        - ``n_units(set)``, ``n_distinct(set)`` random sets that differ, and ``balance(set)``: mean
+          |weight| × range of the random sets over that of the set; 1 is a perfect match.
+
+        Attributes: ``layer, values, n_random``, fingerprints, and how sets were chosen.
+    """
+
+    data: xr.Dataset
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row a set, dataset and metric."""
+        columns = [
+            "full",
+            "without",
+            "drop",
+            "drop_low",
+            "drop_high",
+            "excess",
+            "excess_low",
+            "excess_high",
+            "p",
+            "n_units",
+            "n_distinct",
+            "balance",
+        ]
+        frame = self.data[columns].to_dataframe().reset_index()
+        return frame[["set", "dataset", "metric", *columns]]
+
+    def export(self, path: str | Path) -> Path:
+        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
+
+    def save(self, path: Path) -> None:
+        """Write the labeled arrays as Zarr."""
+        save_table(self.data, path)
+
+    @classmethod
+    def open(cls, path: Path) -> Ablation:
+        """Read what `save` wrote."""
+        data = open_table(path)
+        if "random_drop" not in data:
+            raise StoreError(f"The table {str(path)!r} holds no 'random_drop': no ablation.")
+        return cls(data.assign_attrs({key: parsed(value) for key, value in data.attrs.items()}))

@@ -12,9 +12,7 @@ from probe.stats import benjamini_hochberg
 from probe.tables import parsed
 
 if TYPE_CHECKING:
-    from probe.calibration import Calibration
-    from probe.neurons import Ablation, NeuronTable, Universality
-    from probe.transfer import HeadTable
+    from probe.neurons import Ablation, Calibration, HeadTable, NeuronTable, Universality
 
 __all__ = [
     "ablation",

@@ -16,7 +16,7 @@ from probe.claims import VERDICTS, Claim
 from probe.datasets.dataset import SAMPLES_FILE
 from probe.errors import StoreError
 from probe.joint import JOINT, trained_on
-from probe.neurons.ablated import MEAN
+from probe.neurons.table import MEAN
 from probe.report.document import (
     Block,
     Facts,

@@ -33,8 +33,8 @@ from probe.detectors.feeding import CACHE_BYTES
 from probe.detectors.training import TrainingPlan, seconds_a_step
 from probe.detectors.variants import plan_base, plan_tuned
 from probe.hooks import Recorder, Tap, compile_suffix, trace
-from probe.importance import MODES, neuron_importance
-from probe.importance.sweeping import MEMORY as STATES_BYTES
+from probe.neurons import MODES, neuron_importance
+from probe.neurons.sweep import MEMORY as STATES_BYTES
 from probe.progress import listening, progress_bar
 from probe.schema import DATASETS, FAKE, VARIANTS
 from probe.study.analyzing import dosed

@@ -10,7 +10,7 @@ import numpy as np
 from probe.datasets import Dataset
 from probe.datasets.halving import undivided
 from probe.errors import DatasetError, did_you_mean
-from probe.importance import MEASURES, one_class
+from probe.neurons import MEASURES, one_class
 from probe.schema import FAKE, VARIANTS
 from probe.stats import MIN_CLUSTERS
 from probe.study.plan import Study

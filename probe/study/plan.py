@@ -15,7 +15,7 @@ from probe.datasets.subset import ORDERS
 from probe.detectors import ARCHITECTURES, find_architecture
 from probe.detectors.architectures import TIMM_PREFIX
 from probe.images import KEEPS
-from probe.importance import MEASURES, MODES
+from probe.neurons import MEASURES, MODES
 from probe.run import slug
 from probe.schema import SPLITS, VARIANTS
 from probe.study.reasons import NAMED_LAYERS, ArtifactPlan, AttributionPlan, SeparabilityPlan

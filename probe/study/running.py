@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from pandas import DataFrame
 
-from probe.ablation import NoSetsError, ablate_universal
 from probe.artifacts import ArtifactReport
 from probe.claims import Claim, write_claims
 from probe.compute import FLOAT32, check_precision, resolve_device
@@ -26,9 +25,9 @@ from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tu
 from probe.errors import DatasetError, ProbeError, StoreError
 from probe.hooks import trace
 from probe.images import roots_note, roots_of
-from probe.importance import neuron_importance
 from probe.joint import write_joint
-from probe.neurons import Ablation, NeuronTable, Universality, universal_neurons
+from probe.neurons import Ablation, NeuronTable, Universality, neuron_importance, universal_neurons
+from probe.neurons.ablation import NoSetsError, ablate_universal
 from probe.neurons.table import TABLE
 from probe.progress import note
 from probe.recording import record

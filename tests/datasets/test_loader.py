@@ -144,7 +144,7 @@ from pathlib import Path
 from probe.datasets import loader
 from probe.datasets.dataset import read_native
 loader.FEW = int(sys.argv[3])
-from probe.importance import sweeping
+from probe.neurons import sweep as sweeping
 sweeping.MEMORY = 4096  # batches at the tap are hardly held
 import probe
 from tests.datasets.test_loader import twice
@@ -162,7 +162,7 @@ elif sys.argv[2] == "record":
 elif sys.argv[2] == "ablate":
     probe.ablate(detector, {"a": [0, 1]}, test, n_random=2, n_resamples=10)
 elif sys.argv[2] == "universal":
-    from probe.ablation import ablate_universal
+    from probe.neurons.ablation import ablate_universal
     found = ablate_universal(detector, test, n_random=2, n_resamples=10)
     assert found.data.sizes["set"]
 elif sys.argv[2] == "evaluate":

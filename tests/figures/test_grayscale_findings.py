@@ -22,12 +22,12 @@ from PIL import Image
 
 from probe.artifacts.drawing import effects_figure, spectra_figure, tells_figure
 from probe.attribution.drawing import regions_figure, similarity_figure
-from probe.calibration import Calibration
-from probe.calibration.drawing import LINES, calibration_figure
 from probe.embed import Embeddings
 from probe.embed.drawing import DATASETS, embedding_figure
 from probe.figures import ablation_figure, counts_figure, matrix_figure
 from probe.figures.colors import contrast, luminance, text_on
+from probe.neurons import Calibration
+from probe.neurons.drawing import LINES, calibration_figure
 from probe.responses import ResponseReport
 from probe.responses.drawing import correlation_figure, dose_figure, unit_figure
 from probe.schema import DATASETS as STUDIED

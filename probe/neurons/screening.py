@@ -16,8 +16,8 @@ from probe.datasets.loader import Images
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
 from probe.hooks import compile_suffix, trace
-from probe.importance.sweeping import base_logits, unit_values
-from probe.importance.table import default_layer
+from probe.neurons.importance import default_layer
+from probe.neurons.sweep import base_logits, unit_values
 from probe.progress import progress_bar
 from probe.stats import Floats, sigmoid
 from probe.tables import export_frame

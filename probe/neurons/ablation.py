@@ -16,21 +16,13 @@ from probe.datasets.loader import Images
 from probe.detectors.detector import Detector
 from probe.errors import DatasetError, ProbeError, UnknownNameError
 from probe.hooks import compile_suffix, trace
-from probe.importance import default_layer, neuron_importance
-from probe.importance.attributions import Cut
-from probe.importance.sweeping import States, base_logits, mean_weight, table
 from probe.neurons import Ablation, universal_neurons
-from probe.neurons.ablated import BOTH_HALVES, MEAN
+from probe.neurons.importance import default_layer, neuron_importance
+from probe.neurons.sweep import Cut, States, base_logits, mean_weight, table
+from probe.neurons.table import BOTH_HALVES, MEAN
 from probe.neurons.universality import check_rule
 from probe.progress import progress_bar
-from probe.stats import (
-    MIN_CLUSTERS,
-    Floats,
-    Ranked,
-    cluster_counts,
-    percentile_bounds,
-    sigmoid,
-)
+from probe.stats import MIN_CLUSTERS, Floats, Ranked, cluster_counts, percentile_bounds, sigmoid
 
 __all__ = ["NoSetsError", "ablate", "ablate_universal", "matched_sets", "require_units"]
 

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from probe.calibration.calibrating import Calibration
 from probe.figures import STYLE
+from probe.neurons.calibration import Calibration
 
 __all__ = ["calibration_figure"]
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 import xarray as xr
 from numpy.typing import NDArray
+from torch import nn
 
 from probe.compute import FLOAT32, MEASURED_ON, check_precision
 from probe.datasets.dataset import Dataset, by_name
@@ -18,26 +21,60 @@ from probe.datasets.loader import Images
 from probe.datasets.subset import draw
 from probe.detectors.architectures import find_architecture
 from probe.detectors.detector import Detector
+from probe.detectors.loading import load_detector
 from probe.errors import ProbeError
-from probe.hooks import AffineProgram, SuffixProgram, TracedDetector, compile_suffix, trace
-from probe.importance.attributions import Cut
-from probe.importance.evidence import Evidence
-from probe.importance.measures import MEASURES, Measure
-from probe.importance.nulls import random_heads, untrained
-from probe.importance.sweeping import MODES, States, Sweep, gather, prefix_deviation
+from probe.hooks import AffineProgram, SuffixProgram, TracedDetector, compile_suffix, split, trace
 from probe.neurons import NeuronTable, ranks
+from probe.neurons.measures import MEASURES, Evidence, Measure
+from probe.neurons.sweep import MODES, Cut, States, Sweep, gather, prefix_deviation
 from probe.neurons.table import TABLE
 from probe.progress import progress_bar
 from probe.schema import FAKE
-from probe.stats import (
-    MIN_CLUSTERS,
-    Floats,
-    cluster_counts,
-    percentile_bounds,
-    permutation_test,
-)
+from probe.stats import MIN_CLUSTERS, Floats, cluster_counts, percentile_bounds, permutation_test
 
-__all__ = ["default_layer", "neuron_importance", "one_class"]
+__all__ = ["default_layer", "neuron_importance", "one_class", "random_heads", "untrained"]
+
+
+def untrained(detector: Detector, count: int, seed: int) -> Iterator[Detector]:
+    """Make detectors of the same architecture with weights as initialized, seed by seed."""
+    for number in range(count):
+        spec = detector.spec
+        yield load_detector(
+            spec.name,
+            input_size=spec.input_size,
+            seed=seed + 1000 + number,
+            options=spec.options,
+            device=detector.device,
+        )
+
+
+def random_heads(
+    detector: Detector, program: SuffixProgram, count: int, seed: int
+) -> Iterator[SuffixProgram]:
+    """Shuffle the trained weights behind the tap: a head of the same weights that knows nothing.
+
+    Behind an affine suffix the composed weights are permuted over units; else the entries of every
+    weight of a linear or convolutional layer behind the tap, tensor by tensor.
+    """
+    for number in range(count):
+        rng = np.random.default_rng((seed, number))
+        if isinstance(program, AffineProgram):
+            order = torch.from_numpy(rng.permutation(len(program.weight)))
+            yield replace(program, weight=program.weight[order])
+            continue
+        yield compile_suffix(_shuffled(detector, program.layer, rng), program.layer)
+
+
+def _shuffled(detector: Detector, layer: str, rng: np.random.Generator) -> Detector:
+    behind = {str(node.target) for node in split(trace(detector), layer)[1].graph.nodes}
+    module = copy.deepcopy(detector.module)
+    for path, part in module.named_modules():
+        if path in behind and isinstance(part, nn.Linear | nn.Conv2d):
+            weight = part.weight.data
+            order = torch.from_numpy(rng.permutation(weight.numel())).to(weight.device)
+            part.weight.data = weight.flatten()[order].view_as(weight)
+    return Detector(module, detector.spec)
+
 
 #: Bootstrapped effects that a table keeps, for intervals on counts.
 KEPT_RESAMPLES = 200
@@ -93,7 +130,7 @@ def neuron_importance(
     layer : str, optional
         The tap; the architecture's unit layer by default. Channels are set over the whole map.
     measure : str, default "ace"
-        Registered measure of the effect; `probe.importance.MEASURES` lists them.
+        Registered measure of the effect; `probe.neurons.MEASURES` lists them.
     n_values : int, default 4
         Doses a unit, at least 2.
     mode : {"default", "authors"}
