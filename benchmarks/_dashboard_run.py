@@ -13,8 +13,7 @@ import xarray as xr
 import zarr
 from PIL import Image
 
-from probe.datasets.dataset import Dataset, write_native
-from probe.datasets.samples import Samples
+from probe.datasets.dataset import Dataset, Samples, write_native
 from probe.detectors.evaluation import ZeroShotMatrix
 from probe.neurons import NeuronTable, ranks, universal_neurons
 from probe.neurons.table import TABLE

@@ -26,8 +26,7 @@ from torch import nn
 from benchmarks._resident import watched
 from benchmarks.sweep import one_thread
 from probe.attribution import attribute
-from probe.datasets.dataset import Dataset, write_native
-from probe.datasets.samples import Samples
+from probe.datasets.dataset import Dataset, Samples, write_native
 from probe.detectors import Detector, load_detector
 
 DETECTOR, LAYER = "efficientnet_b0", "conv_head"

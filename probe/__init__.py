@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from probe.claims import Claim, judge_claims
     from probe.datasets import Dataset, Samples, ingest, open_dataset
     from probe.datasets.audit import AuditReport, audit
-    from probe.datasets.shuffling import shuffle_labels
+    from probe.datasets.subset import shuffle_labels
     from probe.detectors import Detector, load_detector
     from probe.detectors.evaluation import ZeroShotMatrix, evaluate, predict
     from probe.detectors.planted import planted_detector
@@ -119,7 +119,7 @@ _HOMES = {
     "record": "probe.recording",
     "relate": "probe.responses",
     "render_doses": "probe.responses",
-    "shuffle_labels": "probe.datasets.shuffling",
+    "shuffle_labels": "probe.datasets.subset",
     "top_units": "probe.neurons",
     "trace": "probe.hooks",
     "train_base": "probe.detectors.variants",

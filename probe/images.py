@@ -33,9 +33,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from probe.datasets.cache import cache_folder
-from probe.datasets.dataset import Dataset, read_native
+from probe.datasets.dataset import Dataset, Samples, read_native
 from probe.datasets.decoding import decode, read_image
-from probe.datasets.samples import Samples
 from probe.errors import DatasetError, ImageError
 from probe.progress import track
 from probe.run import RunFolder

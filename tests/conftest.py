@@ -12,8 +12,7 @@ import torch
 from hypothesis import settings
 from PIL import Image
 
-from probe.datasets.dataset import Dataset, write_native
-from probe.datasets.samples import Samples
+from probe.datasets.dataset import Dataset, Samples, write_native
 
 # One thread each: several test processes on two cores slow each other down many times over.
 torch.set_num_threads(1)

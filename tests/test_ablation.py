@@ -13,9 +13,8 @@ from hypothesis.extra import numpy as hnp
 from torch import nn
 
 from probe.datasets.dataset import Dataset
-from probe.datasets.halving import halve
 from probe.datasets.loader import Images
-from probe.datasets.shuffling import shuffle_labels
+from probe.datasets.subset import halve, shuffle_labels
 from probe.detectors import Detector, load_detector
 from probe.errors import DatasetError, ProbeError
 from probe.hooks import compile_suffix

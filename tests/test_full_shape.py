@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from probe.datasets.dataset import Dataset
-from probe.datasets.samples import Samples
+from probe.datasets.dataset import Dataset, Samples
 from probe.detectors import Detector, load_detector
 from probe.detectors.evaluation import evaluate
 from probe.neurons import neuron_importance, universal_neurons

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from probe.datasets import IngestReport, ingest, open_dataset
-from probe.datasets.originals import original_positions
+from probe.datasets.subset import original_positions
 from probe.detectors import load_detector
 from probe.detectors.evaluation import evaluate
 from probe.stats import sigmoid

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from probe.datasets.dataset import Dataset
-from probe.datasets.samples import Samples
+from probe.datasets.dataset import Dataset, Samples
 from probe.detectors import Detector, load_detector
 from probe.errors import ImageError, ProbeError, StoreError, UnknownNameError
 from probe.recording import record

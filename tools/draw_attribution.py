@@ -15,7 +15,7 @@ import torch
 from probe.attribution import METHODS, attribute
 from probe.datasets import open_dataset
 from probe.datasets.dataset import concatenate
-from probe.datasets.originals import original_positions
+from probe.datasets.subset import original_positions
 from probe.detectors import load_detector
 from probe.figures import attribution_figure, save_figure
 

@@ -64,7 +64,7 @@ def _code(run: Run, chosen: Selection) -> str:
     ]
     imports = [
         "from probe import ActivationStore, Embeddings",
-        "from probe.datasets.samples import Samples",
+        "from probe.datasets.dataset import Samples",
         "from probe.separability.selection import tell_apart",
     ]
     if lasso.rule is None:

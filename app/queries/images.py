@@ -45,7 +45,7 @@ class Shown:
     token : str
         Names the image in addresses.
     sample, method, video : str
-        Columns of `probe.datasets.samples.Samples`.
+        Columns of `probe.datasets.dataset.Samples`.
     label, frame : int
         Likewise; label 1 is fake.
     activation : float

@@ -13,7 +13,7 @@ from app.queries.images import thumbnail
 from app.queries.reading import Run, token_of
 from app.selection import Selection
 from probe.datasets.dataset import Dataset
-from probe.datasets.originals import original_positions
+from probe.datasets.subset import original_positions
 from probe.errors import ProbeError
 
 __all__ = [
@@ -46,7 +46,7 @@ class SampleView:
     token, sample : str
         Its name in addresses, and its id.
     dataset, split, method, video, identity, source : str
-        Columns of `probe.datasets.samples.Samples`; "" where unknown.
+        Columns of `probe.datasets.dataset.Samples`; "" where unknown.
     label, frame : int
         Likewise; label 1 is fake.
     has_mask : bool

@@ -15,7 +15,7 @@ from app.queries.images import Shown, shown_of
 from app.queries.lasso import Lasso, read, selected_by
 from app.queries.pictures import PictureView, coloring
 from app.queries.reading import Run, token_of
-from probe.datasets.samples import Samples
+from probe.datasets.dataset import Samples
 from probe.errors import ProbeError
 from probe.separability.selection import screen, tell_apart
 

@@ -28,7 +28,7 @@ from probe.attribution.maps import AttributionMap
 from probe.datasets.dataset import Dataset
 from probe.datasets.faces import FINDERS
 from probe.datasets.lab import FORGERIES, Clip
-from probe.datasets.lab.anatomy import FACE_REGIONS
+from probe.datasets.lab.rendering import FACE_REGIONS
 from probe.errors import DatasetError, ProbeError, UnknownNameError
 from probe.progress import progress_bar
 from probe.stats import MIN_CLUSTERS, adjust_together

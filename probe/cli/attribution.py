@@ -172,8 +172,7 @@ def _draw(found: Any, data: Any, everything: Any, options: Any) -> None:
     if not options["figure"]:
         return
     from probe.cli.figures import typed
-    from probe.datasets.originals import original_positions
-    from probe.datasets.subset import draw_rows
+    from probe.datasets.subset import draw_rows, original_positions
     from probe.figures import FORMATS, attribution_figure, caption_draft, provenance_of
     from probe.figures import write_figure as write
     from probe.figures.drawing import scale_of

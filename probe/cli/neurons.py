@@ -77,7 +77,7 @@ def neurons(
     precision: str,
 ) -> None:
     """Test which units contribute to detection in every dataset; count them beside nulls."""
-    from probe.datasets.halving import undivided
+    from probe.datasets.subset import undivided
     from probe.hooks import trace
     from probe.neurons import (
         MEASURES,
@@ -139,7 +139,7 @@ def _say_left_out(
     seed: int,
 ) -> None:
     """Say before the work what cannot be measured on these datasets, and why."""
-    from probe.datasets.halving import undivided
+    from probe.datasets.subset import undivided
     from probe.stats import MIN_CLUSTERS
 
     for part in parts:

@@ -19,9 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probe.datasets.cache import cache_folder
-from probe.datasets.layouts import VideoEntry
-from probe.datasets.media import ImageFiles, Media, TarImages, VideoFile
-from probe.datasets.rules import BOXES, CutRule
+from probe.datasets.layouts import ImageFiles, Media, TarImages, VideoEntry, VideoFile
+from probe.datasets.report import BOXES, CutRule
 from probe.datasets.work import Job, Placed, run_jobs
 from probe.errors import DatasetError
 from probe.progress import progress_bar

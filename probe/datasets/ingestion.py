@@ -10,16 +10,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from probe.datasets.crops import crops_folder, cut_once
-from probe.datasets.dataset import CARD_FILE, Dataset, write_native
-from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
-from probe.datasets.media import ImageFiles, TarImages, VideoFile
-from probe.datasets.recognizing import recognize
-from probe.datasets.report import REPORT_FILE, IngestReport
-from probe.datasets.rules import BOXES, CutRule, version_of
-from probe.datasets.samples import Samples
+from probe.datasets.dataset import CARD_FILE, Dataset, Samples, write_native
+from probe.datasets.frames import announced_frames
+from probe.datasets.layouts import (
+    LAYOUTS,
+    ImageFiles,
+    Inventory,
+    Layout,
+    LayoutOptions,
+    TarImages,
+    VideoEntry,
+    VideoFile,
+)
+from probe.datasets.layouts.recognition import recognize
+from probe.datasets.report import BOXES, REPORT_FILE, CutRule, IngestReport, version_of
 from probe.datasets.splits import assign_splits
 from probe.datasets.table import lying_table, sample_table
-from probe.datasets.video import announced_frames
 from probe.datasets.work import Job, Placed, foreign_clip, run_jobs
 from probe.errors import DatasetError
 
@@ -195,7 +201,7 @@ def _boxes(file: str | Path | None, found: Inventory) -> Mapping[str, Mapping[in
     if file is None:
         return None
     # Imported where it is used: it brings OpenCV along.
-    from probe.datasets.boxes import read_boxes
+    from probe.datasets.faces import read_boxes
 
     return read_boxes(Path(file), found)
 
@@ -458,8 +464,8 @@ def _read_parameters(out: Path) -> dict[str, Any]:
 
 
 def _crop_card(rule: CutRule, found: Inventory) -> dict[str, Any]:
+    from probe.datasets.cutting import ALIGN_RULE, CROP_RULE
     from probe.datasets.faces import DETECTION_SIDE, SCORE_THRESHOLD
-    from probe.datasets.regions import ALIGN_RULE, CROP_RULE
 
     if not rule.crop:
         return {"rule": found.crop or AS_THEY_LIE}

@@ -11,10 +11,9 @@ from typing import Any
 import pandas as pd
 
 from probe.datasets.cache import cache_folder
-from probe.datasets.dataset import Dataset, read_native
+from probe.datasets.dataset import Dataset, Samples, read_native
 from probe.datasets.ingestion import AUTO, ingest, plan_ingest
 from probe.datasets.layouts import LAYOUTS, Inventory, VideoEntry
-from probe.datasets.samples import Samples
 from probe.errors import DatasetError, UnknownNameError
 from probe.progress import note
 from probe.schema import DATASETS, REAL, SPLITS

@@ -1,16 +1,19 @@
-"""Subsets of images: drawn by seed over classes, people and videos, never the first rows."""
+"""Parts of a dataset: drawn over people and videos, halves, pairs, and shuffled labels."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probe.errors import ProbeError, UnknownNameError
+from probe.datasets.dataset import Dataset, Samples
+from probe.errors import DatasetError, ProbeError, UnknownNameError
+from probe.schema import FAKE
 
 if TYPE_CHECKING:
     from probe.datasets.dataset import Dataset
@@ -21,10 +24,143 @@ __all__ = [
     "draw_rows",
     "draw_videos",
     "first_videos",
+    "halve",
+    "original_positions",
     "quota",
+    "shuffle_labels",
     "spread",
+    "undivided",
     "video_order",
 ]
+
+
+def halve(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """Divide a dataset into two that share no identity (else no video), at random.
+
+    An identity that stands in several of its datasets falls on one side in all of them, and each
+    dataset is divided as evenly as that allows.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        With two identities or more in each of the datasets that it is composed of.
+    seed : int, default 0
+        Seed of the draw.
+
+    Raises
+    ------
+    DatasetError
+        If one of its datasets cannot be divided.
+    """
+    rng = np.random.default_rng(seed)
+    side: dict[str, int] = {}
+    table = dataset.samples.table
+    keys = np.where(
+        table["identity"] != "", table["identity"], table["dataset"] + "|" + table["video"]
+    )
+    for name in dict.fromkeys(table["dataset"]):
+        own = sorted(set(keys[table["dataset"] == name]))
+        new = [key for key in own if key not in side]
+        count = sum(side[key] for key in own if key in side)
+        for i, key in enumerate(rng.permutation(new).tolist()):
+            first = len(own) - len(new) + i - count
+            side[key] = int(count < first or (count == first and i % 2 == 1))
+            count += side[key]
+        if not 0 < count < len(own):
+            raise DatasetError(
+                f"Dataset {name!r} has {len(own)} identities (else videos) and cannot be divided "
+                "into halves; two at least are needed. Leave it out, or use more of it."
+            )
+    which = np.array([side[key] for key in keys])
+    return dataset.take(np.flatnonzero(which == 0)), dataset.take(np.flatnonzero(which == 1))
+
+
+def undivided(dataset: Dataset, seed: int = 0) -> str:
+    """Say why `halve` would not give two halves of both classes; empty if it does."""
+    try:
+        lacking = {_missing(half) for half in halve(dataset, seed)} - {""}
+    except DatasetError:
+        return "all images are of one person (else one video), who cannot be divided into halves"
+    found = " or no ".join(sorted(lacking))
+    return f"one half of its people (else videos) would hold no {found}" if found else ""
+
+
+def _missing(dataset: Dataset) -> str:
+    present = set(dataset.labels.tolist())
+    return "" if len(present) == 2 else "real image" if FAKE in present else "fake"
+
+
+def shuffle_labels(dataset: Dataset, seed: int = 0) -> Dataset:
+    """Exchange labels as the permutation test does, split by split and dataset by dataset.
+
+    An identity (else video) that has both labels swaps them or not, by a coin; those that have one
+    exchange them among each other. A detector trained on this is the null of label-shuffled
+    training: give it to `neuron_importance` as ``shuffled``.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Any; methods and paths stay as they are.
+    seed : int, default 0
+        Seed of the draw.
+    """
+    table = dataset.samples.table.reset_index(drop=True).copy()
+    table["cluster"] = dataset.samples.clusters
+    rng = np.random.default_rng(seed)
+    for _, rows in table.groupby(["dataset", "split"], sort=True):
+        by_cluster = rows.groupby("cluster")["label"]
+        mixed = by_cluster.nunique() > 1
+        swap = mixed.index[mixed & (rng.random(len(mixed)) < 0.5)]
+        turned = rows.index[rows["cluster"].isin(swap)]
+        table.loc[turned, "label"] = 1 - table.loc[turned, "label"]
+        alone = by_cluster.first()[~mixed]
+        drawn = pd.Series(rng.permutation(alone.to_numpy(copy=True)), index=alone.index)
+        pure = rows.index[rows["cluster"].isin(alone.index)]
+        table.loc[pure, "label"] = table.loc[pure, "cluster"].map(drawn).astype(np.int8)
+    card = {**dataset.card, "labels_shuffled": seed}
+    return replace(dataset, samples=Samples(table.drop(columns="cluster")), card=card)
+
+
+def original_positions(data: Dataset, everything: Dataset) -> NDArray[np.int64]:
+    """Find the real image that shows what a fake shows, to be looked at beside it.
+
+    It is the one that the column ``pair`` names; else, of the real images of the same identity,
+    that of the nearest frame, from the same dataset if there are any. Frames of two videos may lie
+    apart by some: good enough to look at, and not to subtract.
+
+    Parameters
+    ----------
+    data : Dataset
+        Images.
+    everything : Dataset
+        Where the real images are.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n,), positions in `everything`; −1 for real images, and where there is none.
+    """
+    table, place = data.samples.table, everything.samples.table
+    by_id = {name: i for i, name in enumerate(place["sample"])}
+    out = np.full(len(table), -1, dtype=np.int64)
+    frames, real = place["frame"].to_numpy(), (place["label"] != FAKE).to_numpy()
+    people: dict[tuple[str, str], list[int]] = {}
+    for i, (name, who) in enumerate(zip(place["dataset"], place["identity"], strict=True)):
+        if real[i] and who:
+            for key in ((name, who), ("", who)):
+                people.setdefault(key, []).append(i)
+    for i, row in enumerate(table.itertuples(index=False)):
+        pair = by_id.get(getattr(row, "pair", ""), -1)
+        name, who = str(row.dataset), str(row.identity)
+        rows = people.get((name, who)) or people.get(("", who))
+        if row.label != FAKE:
+            continue
+        if pair >= 0:
+            out[i] = pair
+        elif rows:
+            out[i] = rows[int(np.argmin(np.abs(frames[rows] - row.frame)))]
+    return out
+
 
 Integers = NDArray[np.int64]
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from probe.datasets.layouts import VideoEntry
-from probe.datasets.media import ImageFiles, Media
+from probe.datasets.layouts import ImageFiles, Media, VideoEntry
 from probe.datasets.report import VideoReport
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probe.datasets.layouts import VideoEntry
-from probe.datasets.media import ImageFiles, TarImages
-from probe.datasets.rules import BOXES, CutRule
+from probe.datasets.layouts import ImageFiles, TarImages, VideoEntry
+from probe.datasets.report import BOXES, CutRule
 from probe.datasets.workers import worker_pool
 from probe.errors import DatasetError
 from probe.progress import note, progress_bar

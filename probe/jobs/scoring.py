@@ -14,10 +14,10 @@ from PIL import Image
 
 from probe.artifacts import Picture, measure_picture
 from probe.artifacts.measurements import ELLIPSE, central_ellipse
+from probe.datasets.cutting import Region, align, crop_square
 from probe.datasets.dataset import Dataset, resize
 from probe.datasets.decoding import read_image
 from probe.datasets.faces import FINDERS
-from probe.datasets.regions import Region, align, crop_square
 from probe.detectors.detector import Detector
 from probe.errors import ImageError
 from probe.hooks import Recorder, Tap

@@ -11,8 +11,8 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from probe.datasets.dataset import Dataset, by_name
-from probe.datasets.halving import halve, undivided
 from probe.datasets.loader import Images
+from probe.datasets.subset import halve, undivided
 from probe.detectors.detector import Detector
 from probe.errors import DatasetError, ProbeError, UnknownNameError
 from probe.hooks import compile_suffix, trace

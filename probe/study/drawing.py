@@ -14,8 +14,7 @@ from probe.artifacts.drawing import draw_report
 from probe.attribution import attribute
 from probe.attribution.drawing import regions_figure, similarity_figure
 from probe.datasets import Dataset
-from probe.datasets.originals import original_positions
-from probe.datasets.subset import draw
+from probe.datasets.subset import draw, original_positions
 from probe.detectors import Detector
 from probe.detectors.evaluation import ZeroShotMatrix
 from probe.embed import Embeddings

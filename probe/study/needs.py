@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from probe.datasets import Dataset
-from probe.datasets.halving import undivided
+from probe.datasets.subset import undivided
 from probe.errors import DatasetError, did_you_mean
 from probe.neurons import MEASURES, one_class
 from probe.schema import FAKE, VARIANTS

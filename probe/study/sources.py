@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, model_validator
 from probe.datasets import LAYOUTS
 from probe.datasets.ingestion import AUTO
 from probe.datasets.layouts import LayoutOptions
-from probe.datasets.rules import CutRule
+from probe.datasets.report import CutRule
 from probe.datasets.splits import SPLIT_CHOICES
 from probe.schema import DATASETS, SPLITS
 from probe.study.values import Part, Positive, Seed, known

@@ -13,8 +13,7 @@ import pandas as pd
 import xarray as xr
 from PIL import Image
 
-from probe.datasets.dataset import Dataset, write_native
-from probe.datasets.samples import Samples
+from probe.datasets.dataset import Dataset, Samples, write_native
 from probe.detectors.evaluation import ZeroShotMatrix
 from probe.images import roots_note
 from probe.neurons import Ablation, NeuronTable, ranks, universal_neurons

@@ -15,7 +15,7 @@ from probe.attribution.regions import BY_DRAWING, BY_LANDMARKS, face_regions, la
 from probe.datasets import Dataset, concatenate
 from probe.datasets.faces import FINDERS
 from probe.datasets.lab import Clip, make
-from probe.datasets.lab.anatomy import FACE_REGIONS
+from probe.datasets.lab.rendering import FACE_REGIONS
 from probe.errors import DatasetError, UnknownNameError
 from tests.attribution.mapping import table_of
 

@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from probe.datasets.dataset import Dataset, write_native
-from probe.datasets.samples import Samples
+from probe.datasets.dataset import Dataset, Samples, write_native
 from probe.detectors.detector import Detector, DetectorSpec
 
 SIZE = 8

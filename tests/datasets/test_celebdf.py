@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from probe.datasets.celebdf import CELEBDF_V1, CELEBDF_V2, TESTING_LIST
+from probe.datasets.layouts.celebdf import CELEBDF_V1, CELEBDF_V2, TESTING_LIST
 from probe.errors import DatasetError
 from tests.datasets.trees import celebdf_v2
 

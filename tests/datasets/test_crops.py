@@ -127,7 +127,7 @@ def test_other_versions_cut_all(
     tree: Path, cut: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened(tree)
-    monkeypatch.setattr("probe.datasets.rules.version_of", lambda name: "99.1")
+    monkeypatch.setattr("probe.datasets.report.version_of", lambda name: "99.1")
     opened(tree)
     assert len(cut) == 14
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from probe.datasets.deeperforensics import DEEPERFORENSICS, NO_REALS, SOURCES
 from probe.datasets.layouts import LayoutOptions
+from probe.datasets.layouts.deeperforensics import DEEPERFORENSICS, NO_REALS, SOURCES
 from probe.errors import DatasetError
 
 ORIGINALS = "original_sequences/youtube/c23/videos"

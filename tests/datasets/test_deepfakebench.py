@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from probe.datasets.deepfakebench import DEEPFAKEBENCH, SOURCES
-from probe.datasets.layouts import Inventory, LayoutOptions
-from probe.datasets.media import ImageFiles
+from probe.datasets.layouts import ImageFiles, Inventory, LayoutOptions
+from probe.datasets.layouts.deepfakebench import DEEPFAKEBENCH, SOURCES
 from probe.errors import DatasetError
 from tests.datasets.trees import deepfakebench
 

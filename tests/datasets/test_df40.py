@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from probe.datasets.df40 import DF40, METHODS, NO_REALS
-from probe.datasets.layouts import VideoEntry
-from probe.datasets.media import ImageFiles, VideoFile
+from probe.datasets.layouts import ImageFiles, VideoEntry, VideoFile
+from probe.datasets.layouts.df40 import DF40, METHODS, NO_REALS
 
 
 def touch(root: Path, *names: str) -> None:

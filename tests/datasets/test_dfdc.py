@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from probe.datasets.dfdc import DFDC, DFDC_PREVIEW, PERSONS
 from probe.datasets.layouts import VideoEntry
+from probe.datasets.layouts.dfdc import DFDC, DFDC_PREVIEW, PERSONS
 from probe.errors import DatasetError
 
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from probe.datasets.accounting import NO_PART
-from probe.datasets.faceforensics import DFD, FACEFORENSICS
-from probe.datasets.layouts import Inventory, LayoutOptions
-from probe.datasets.media import VideoFile
+from probe.datasets.layouts import Inventory, LayoutOptions, VideoFile
+from probe.datasets.layouts.faceforensics import DFD, FACEFORENSICS
+from probe.datasets.layouts.files import NO_PART
 from probe.errors import DatasetError
 
 YOUTUBE = "original_sequences/youtube/c23/videos"

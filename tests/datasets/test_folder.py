@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.datasets.folder import FOLDER
-from probe.datasets.layouts import Inventory, LayoutOptions, VideoEntry
-from probe.datasets.media import ImageFiles, VideoFile
-from probe.datasets.naming import without_frame
+from probe.datasets.layouts import ImageFiles, Inventory, LayoutOptions, VideoEntry, VideoFile
+from probe.datasets.layouts.files import without_frame
+from probe.datasets.layouts.folder import FOLDER
 from probe.errors import DatasetError
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from probe.datasets import ingest, open_dataset
-from probe.datasets.regions import TEMPLATE
+from probe.datasets.cutting import TEMPLATE
 from probe.errors import DatasetError, UnknownNameError
 from tests.datasets.test_ingest import decoded
 

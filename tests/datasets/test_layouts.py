@@ -10,9 +10,16 @@ from typing import Any
 import pytest
 
 from probe.datasets import ingest, open_dataset
-from probe.datasets.layouts import LAYOUTS, Inventory, LayoutOptions
-from probe.datasets.media import ImageFiles, Media, TarImages, VideoFile
-from probe.datasets.recognizing import recognize
+from probe.datasets.layouts import (
+    LAYOUTS,
+    ImageFiles,
+    Inventory,
+    LayoutOptions,
+    Media,
+    TarImages,
+    VideoFile,
+)
+from probe.datasets.layouts.recognition import recognize
 from probe.errors import DatasetError, UnknownNameError
 from probe.schema import SPLITS
 from tests.datasets.trees import TREES

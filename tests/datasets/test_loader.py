@@ -16,9 +16,8 @@ import torch
 
 from probe.compute import on_device, to_device
 from probe.datasets import loader
-from probe.datasets.dataset import Dataset, concatenate
+from probe.datasets.dataset import Dataset, Samples, concatenate
 from probe.datasets.loader import Images
-from probe.datasets.samples import Samples
 from probe.errors import DatasetError, ImageError, ProbeError
 
 SIZE = 24

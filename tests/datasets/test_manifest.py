@@ -7,9 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from probe.datasets.layouts import Inventory, LayoutOptions
-from probe.datasets.manifest import MANIFEST
-from probe.datasets.media import ImageFiles, VideoFile
+from probe.datasets.layouts import ImageFiles, Inventory, LayoutOptions, VideoFile
+from probe.datasets.layouts.manifest import MANIFEST
 from probe.errors import DatasetError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from probe.datasets.layouts import LAYOUTS
-from probe.datasets.recognizing import recognize
+from probe.datasets.layouts.recognition import recognize
 from probe.errors import DatasetError
 from tests.datasets.trees import TREES
 

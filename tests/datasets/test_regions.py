@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from probe.datasets.cutting import TEMPLATE, Similarity, Square, align, crop_square
 from probe.datasets.faces import Face
-from probe.datasets.regions import TEMPLATE, Similarity, Square, align, crop_square
 
 boxes = st.builds(
     lambda x, y, w, h: Face(float(x), float(y), float(w), float(h), 0.9),

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.datasets.layouts import Inventory, VideoEntry
-from probe.datasets.media import VideoFile
+from probe.datasets.layouts import Inventory, VideoEntry, VideoFile
 from probe.datasets.splits import assign_splits, components
 from probe.errors import DatasetError
 

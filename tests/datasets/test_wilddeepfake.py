@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from probe.datasets.layouts import Inventory
-from probe.datasets.media import TarImages
-from probe.datasets.wilddeepfake import WILDDEEPFAKE
+from probe.datasets.layouts import Inventory, TarImages
+from probe.datasets.layouts.wilddeepfake import WILDDEEPFAKE
 from probe.errors import DatasetError
 from tests.datasets.trees import put_archive
 

@@ -93,7 +93,7 @@ def test_an_unreadable_image_is_named(noise: Dataset, detector: Detector, tmp_pa
     table = noise.samples.table.copy()
     table["path"] = [str(noise.root / path) for path in table["path"]]
     table.loc[3, "path"] = str(broken)
-    from probe.datasets.samples import Samples
+    from probe.datasets.dataset import Samples
 
     with pytest.raises(ImageError, match=r"broken.png' cannot be decoded .* Nothing stands in"):
         predict(detector, Dataset("x", Samples(table), Path("/")))

@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from probe.datasets.dataset import Dataset
+from probe.datasets.dataset import Dataset, Samples
 from probe.datasets.lab import Clip, make
-from probe.datasets.samples import Samples
 from probe.detectors.planted import (
     KINDS,
     FilterBank,

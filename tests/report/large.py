@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from probe.datasets.dataset import Dataset, write_native
-from probe.datasets.samples import Samples
+from probe.datasets.dataset import Dataset, Samples, write_native
 from probe.detectors.evaluation import ZeroShotMatrix, _measured
 from probe.neurons import universal_neurons
 from probe.run import RunFolder

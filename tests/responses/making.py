@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from probe.datasets.samples import Samples
+from probe.datasets.dataset import Samples
 from probe.store import ActivationStore, StoreWriter
 
 

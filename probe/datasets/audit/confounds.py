@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probe.datasets.audit.checks import CHECKS
-from probe.datasets.audit.context import Context, clusters
-from probe.datasets.audit.findings import ERROR, WARNING, Finding, Measure
+from probe.datasets.audit.facts import CHECKS, Context, clusters
+from probe.datasets.audit.report import ERROR, WARNING, Finding, Measure
 from probe.stats import MIN_CLUSTERS, Interval, auroc, cluster_bootstrap
 
 __all__ = ["CONTAINER", "metadata_scores"]

@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probe.datasets.audit.checks import CHECKS
-from probe.datasets.audit.context import Context, named
-from probe.datasets.audit.findings import ERROR, WARNING, Finding, Measure
+from probe.datasets.audit.facts import CHECKS, Context, named
+from probe.datasets.audit.report import ERROR, WARNING, Finding, Measure
 
 __all__ = ["CORRELATION", "RADIUS", "near_pairs"]
 

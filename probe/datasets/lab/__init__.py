@@ -6,8 +6,8 @@ estimators by known doses, masks and pairs. No finding on them is a finding abou
 
 from probe.datasets.lab.clip import FRAMES, Clip, Frame
 from probe.datasets.lab.forgery import ARTIFACTS, FORGERIES, Forgery
-from probe.datasets.lab.making import COUNTS, make, open_lab
 from probe.datasets.lab.scene import DOMAINS, Domain
+from probe.datasets.lab.writing import COUNTS, make, open_lab
 
 __all__ = [
     "ARTIFACTS",

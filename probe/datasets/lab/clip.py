@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.datasets.lab.anatomy import face_regions
 from probe.datasets.lab.forgery import ARTIFACTS, FORGERIES, compose, masks_of
 from probe.datasets.lab.person import Motion, Person, draw_motion, draw_person, interpolate
-from probe.datasets.lab.rendering import Rendering, backdrop, render
+from probe.datasets.lab.rendering import Rendering, backdrop, face_regions, render
 from probe.datasets.lab.scene import DOMAINS, Scene, capture, draw_scene
 from probe.errors import DatasetError, UnknownNameError
 from probe.schema import DATASETS, SPLITS
@@ -165,7 +164,7 @@ class Clip:
         Returns
         -------
         numpy.ndarray
-            Shape (size, size), index into `probe.datasets.lab.anatomy.FACE_REGIONS`, −1 for the
+            Shape (size, size), index into `FACE_REGIONS`, −1 for the
             background.
         """
         used = self._used(number, doses)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.datasets.lab.basis import load_basis
+from probe.datasets.lab.head import load_basis
 from probe.datasets.lab.rendering import Rendering
 
 __all__ = ["ARTIFACTS", "FORGERIES", "Forgery", "compose", "masks_of"]

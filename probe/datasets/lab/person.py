@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from probe.datasets.lab.basis import load_basis
+from probe.datasets.lab.head import load_basis
 
 __all__ = ["Motion", "Person", "draw_motion", "draw_person", "interpolate"]
 

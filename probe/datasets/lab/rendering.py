@@ -1,22 +1,162 @@
-"""Drawing a person in a scene: geometry, procedural skin, eyes, brows, lips, hair, light."""
+"""Drawing a person in a scene: a z-buffer, procedural skin, eyes, brows, lips, hair, light."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import cv2
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
-from probe.datasets.lab.basis import HeadBasis, load_basis
+from probe.datasets.lab.head import HeadBasis, load_basis
 from probe.datasets.lab.person import Motion, Person
-from probe.datasets.lab.raster import grain, rasterize, vertex_normals
 from probe.datasets.lab.scene import Scene
 
-__all__ = ["Rendering", "backdrop", "render"]
+__all__ = [
+    "FACE_REGIONS",
+    "Rendering",
+    "backdrop",
+    "face_regions",
+    "grain",
+    "rasterize",
+    "render",
+    "vertex_normals",
+]
 
 Floats = NDArray[np.float64]
+
+
+# Without fastmath: sums keep their order, so that machines agree.
+@njit(cache=True)
+def rasterize(
+    screen: Any, depth: Any, triangles: Any, attributes: Any, size: int
+) -> tuple[Any, Any]:
+    """Draw triangles into a z-buffer.
+
+    Parameters
+    ----------
+    screen : numpy.ndarray
+        Shape (vertex, 2), x and y in pixels, y downwards.
+    depth : numpy.ndarray
+        Shape (vertex,), distance from the camera; the nearest wins.
+    triangles : numpy.ndarray
+        Shape (triangle, 3); those facing away are left out.
+    attributes : numpy.ndarray
+        Shape (vertex, k), interpolated over the triangles.
+    size : int
+        Side of the image in pixels.
+
+    Returns
+    -------
+    face : numpy.ndarray
+        Shape (size, size), index of the triangle seen, -1 for none.
+    values : numpy.ndarray
+        Shape (size, size, k), interpolated attributes, 0 where nothing is seen.
+    """
+    face = np.full((size, size), -1, dtype=np.int64)
+    nearest = np.full((size, size), np.inf)
+    channels = attributes.shape[1]
+    values = np.zeros((size, size, channels))
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay = screen[a, 0], screen[a, 1]
+        bx, by = screen[b, 0], screen[b, 1]
+        cx, cy = screen[c, 0], screen[c, 1]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        # y points down, so what turns clockwise on the screen faces the camera.
+        if area >= -1e-9:
+            continue
+        left = max(0, int(np.ceil(min(ax, bx, cx) - 0.5)))
+        right = min(size - 1, int(np.floor(max(ax, bx, cx) - 0.5)))
+        top = max(0, int(np.ceil(min(ay, by, cy) - 0.5)))
+        bottom = min(size - 1, int(np.floor(max(ay, by, cy) - 0.5)))
+        for row in range(top, bottom + 1):
+            y = row + 0.5
+            for column in range(left, right + 1):
+                x = column + 0.5
+                u = ((bx - x) * (cy - y) - (by - y) * (cx - x)) / area
+                v = ((cx - x) * (ay - y) - (cy - y) * (ax - x)) / area
+                w = 1.0 - u - v
+                if u < 0.0 or v < 0.0 or w < 0.0:
+                    continue
+                z = u * depth[a] + v * depth[b] + w * depth[c]
+                if z < nearest[row, column]:
+                    nearest[row, column] = z
+                    face[row, column] = t
+                    for k in range(channels):
+                        values[row, column, k] = (
+                            u * attributes[a, k] + v * attributes[b, k] + w * attributes[c, k]
+                        )
+    return face, values
+
+
+@njit(cache=True)
+def vertex_normals(vertices: Any, triangles: Any) -> Any:
+    """Average the normals of the triangles around each vertex, weighted by area.
+
+    Parameters
+    ----------
+    vertices : numpy.ndarray
+        Shape (vertex, 3).
+    triangles : numpy.ndarray
+        Shape (triangle, 3).
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (vertex, 3), of unit length.
+    """
+    out = np.zeros_like(vertices)
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        e, f = vertices[b] - vertices[a], vertices[c] - vertices[a]
+        nx = e[1] * f[2] - e[2] * f[1]
+        ny = e[2] * f[0] - e[0] * f[2]
+        nz = e[0] * f[1] - e[1] * f[0]
+        for k in (a, b, c):
+            out[k, 0] += nx
+            out[k, 1] += ny
+            out[k, 2] += nz
+    for i in range(out.shape[0]):
+        length = np.sqrt(out[i, 0] ** 2 + out[i, 1] ** 2 + out[i, 2] ** 2)
+        if length > 0:
+            out[i] /= length
+    return out
+
+
+@njit(cache=True)
+def grain(grid: Any, u: Any, v: Any) -> Any:
+    """Read smooth noise of two scales from a periodic grid.
+
+    Parameters
+    ----------
+    grid : numpy.ndarray
+        Shape (n, n), independent normal values.
+    u, v : numpy.ndarray
+        Shape (point,), coordinates.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (point,), about unit variance.
+    """
+    n = grid.shape[0]
+    out = np.zeros(u.shape[0])
+    for p in range(u.shape[0]):
+        for scale in (11.0, 29.0):
+            x, y = scale * u[p] + 31.5, scale * v[p] + 31.5
+            i, j = int(np.floor(x)), int(np.floor(y))
+            a, b = x - i, y - j
+            i, j = i % n, j % n
+            k, m = (i + 1) % n, (j + 1) % n
+            top = grid[i, j] * (1 - b) + grid[i, m] * b
+            bottom = grid[k, j] * (1 - b) + grid[k, m] * b
+            out[p] += 0.75 * (top * (1 - a) + bottom * a)
+    return out
+
 
 #: Each pixel is the mean of this many by this many.
 SUPERSAMPLING = 2
@@ -263,3 +403,77 @@ def backdrop(scene: Scene, person: Person, size: int) -> Floats:
         1 - 0.25 * np.abs(x)[..., None] - 0.3 * np.clip(1 - (y - shoulders) * 12, 0, 1)[..., None]
     )
     return np.asarray(out + inside * (scene.cloth * fold * scene.color - out))
+
+
+#: What `face_regions` counts by; the background is −1.
+FACE_REGIONS = (
+    "eyes",
+    "brows",
+    "nose",
+    "mouth",
+    "cheeks",
+    "forehead",
+    "chin",
+    "ears",
+    "hair",
+    "neck",
+)
+
+#: Parts of the head's surface that are a region as they are; skin is divided.
+PARTS = {
+    "eyes": "eyes",
+    "eyelids": "eyes",
+    "brows": "brows",
+    "lips": "mouth",
+    "mouth": "mouth",
+    "ears": "ears",
+    "scalp": "hair",
+    "neck": "neck",
+}
+
+#: Heights on the mean head, decimeters above the middle between the eyes: where the forehead
+#: begins, the line between the lips and the nose's base, and the lower edge of the jaw.
+FOREHEAD, CHIN, JAW = 0.25, -0.60, -1.00
+#: The nose: from its bridge to its base, this wide on either side at either end.
+NOSE_TOP, NOSE_BASE, NARROW, WIDE = 0.08, -0.47, 0.09, 0.20
+
+
+def face_regions(rendering: Rendering) -> NDArray[np.int8]:
+    """Say which region of the face each pixel shows.
+
+    Eyes with their lids, brows, mouth (lips and what lies between), ears and scalp are labeled
+    on the head's surface. Skin is divided by where a pixel lies on the mean head: forehead above
+    the brows' lower edge, the nose a wedge from bridge to base, chin and jaw below the line
+    between nose and lips, neck below the jaw, and cheeks all else. Hair is the scalp; the strip
+    in which hair is painted on the forehead's edge counts as forehead.
+
+    Parameters
+    ----------
+    rendering : Rendering
+        A drawn head.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (size, size), index into `FACE_REGIONS`, −1 for the background.
+    """
+    basis = load_basis()
+    # The last entry is what the background, −1, looks up.
+    table = np.full(len(basis.region_names) + 1, -1, dtype=np.int8)
+    for name, region in PARTS.items():
+        table[basis.region(name)] = FACE_REGIONS.index(region)
+    out = table[rendering.region]
+    skin = rendering.region == basis.region("skin")
+    out[skin] = _divided(rendering.canonical[skin])
+    return np.asarray(out, dtype=np.int8)
+
+
+def _divided(where: NDArray[np.float64]) -> NDArray[np.int8]:
+    """Divide skin, shape (pixel, 3) in decimeters on the mean head, into regions."""
+    across, height = np.abs(where[:, 0]), where[:, 2]
+    half = NARROW + (WIDE - NARROW) * (NOSE_TOP - height) / (NOSE_TOP - NOSE_BASE)
+    nose = (height <= NOSE_TOP) & (height >= NOSE_BASE) & (across <= half)
+    names = ["forehead", "nose", "neck", "chin"]
+    tests = [height > FOREHEAD, nose, height < JAW, height < CHIN]
+    codes = [FACE_REGIONS.index(name) for name in names]
+    return np.asarray(np.select(tests, codes, FACE_REGIONS.index("cheeks")), dtype=np.int8)

@@ -12,8 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from probe.datasets.audit import AuditReport, audit
-from probe.datasets.dataset import Dataset
-from probe.datasets.samples import Samples
+from probe.datasets.dataset import Dataset, Samples
 
 PERSONS = {"train": 8, "val": 6, "test": 6}
 

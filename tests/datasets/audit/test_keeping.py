@@ -41,7 +41,7 @@ def test_a_report_is_kept_until_a_file_changes(
     monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
     first = audit(clean)
     (kept,) = (tmp_path / "cache/audits").glob("*.json")
-    monkeypatch.setattr("probe.datasets.audit.running.gather", lambda *_: pytest.fail("again"))
+    monkeypatch.setattr("probe.datasets.audit.run.gather", lambda *_: pytest.fail("again"))
     assert audit(clean) == first
     kept.write_text("damaged")
     monkeypatch.undo()

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from probe.datasets.audit.consistency import said_by_path
 from probe.datasets.audit.duplicates import near_pairs
 from probe.datasets.audit.facts import jpeg_quality
-from probe.datasets.audit.labels import said_by_path
 
 
 @settings(max_examples=60, deadline=None)

@@ -12,9 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from probe.datasets.dataset import Dataset, concatenate
+from probe.datasets.dataset import Dataset, Samples, concatenate
 from probe.datasets.lab import make
-from probe.datasets.samples import Samples
 from tests.datasets.audit.making import changed, checks, look, make_clean, picture, save
 
 

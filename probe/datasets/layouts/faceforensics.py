@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from probe.datasets.accounting import account, relative
-from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
-from probe.datasets.media import VideoFile
+from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry, VideoFile
+from probe.datasets.layouts.files import account, relative
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL, SPLITS
 

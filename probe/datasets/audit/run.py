@@ -10,9 +10,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from probe.datasets.audit.checks import CHECKS
-from probe.datasets.audit.context import gather, originals_of
-from probe.datasets.audit.findings import SEVERITIES, AuditReport, Finding, Measure
+from probe.datasets.audit.facts import CHECKS, gather, originals_of
+from probe.datasets.audit.report import SEVERITIES, AuditReport, Finding, Measure
 from probe.datasets.cache import cache_folder
 from probe.datasets.dataset import Dataset
 from probe.errors import DatasetError

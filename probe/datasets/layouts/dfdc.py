@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from probe.datasets.accounting import account, relative
-from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
-from probe.datasets.media import VIDEOS, VideoFile
-from probe.datasets.walking import folders_in, walk
+from probe.datasets.layouts import (
+    LAYOUTS,
+    VIDEOS,
+    Inventory,
+    Layout,
+    LayoutOptions,
+    VideoEntry,
+    VideoFile,
+)
+from probe.datasets.layouts.files import account, folders_in, relative, walk
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from probe.errors import DatasetError
 
-__all__ = ["ERROR", "NOTE", "SEVERITIES", "WARNING", "AuditReport", "Finding", "Measure"]
+__all__ = ["AuditReport", "ERROR", "Finding", "Measure", "NOTE", "SEVERITIES", "WARNING"]
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 

@@ -6,10 +6,16 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from probe.datasets.accounting import account, relative
-from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
-from probe.datasets.media import VIDEOS, VideoFile
-from probe.datasets.walking import walk
+from probe.datasets.layouts import (
+    LAYOUTS,
+    VIDEOS,
+    Inventory,
+    Layout,
+    LayoutOptions,
+    VideoEntry,
+    VideoFile,
+)
+from probe.datasets.layouts.files import account, relative, walk
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL, SPLITS
 

@@ -5,11 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from probe.datasets.accounting import account
-from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
-from probe.datasets.media import IMAGES, VIDEOS, Media, VideoFile
-from probe.datasets.naming import People, celeb_people, ff_people, image_files, video_of
-from probe.datasets.walking import folders_in, natural, walk
+from probe.datasets.layouts import (
+    IMAGES,
+    LAYOUTS,
+    VIDEOS,
+    Inventory,
+    Layout,
+    LayoutOptions,
+    Media,
+    VideoEntry,
+    VideoFile,
+)
+from probe.datasets.layouts.files import (
+    People,
+    account,
+    celeb_people,
+    ff_people,
+    folders_in,
+    image_files,
+    natural,
+    video_of,
+    walk,
+)
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 

@@ -18,10 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probe.datasets.cache import cache_folder
-from probe.datasets.dataset import CARD_FILE, Dataset, read_native, write_native
+from probe.datasets.dataset import CARD_FILE, Dataset, Samples, read_native, write_native
 from probe.datasets.lab.clip import FRAMES, Clip, check_doses, identity_name
 from probe.datasets.lab.forgery import ARTIFACTS, FORGERIES
-from probe.datasets.samples import Samples
 from probe.datasets.workers import worker_pool
 from probe.errors import DatasetError, UnknownNameError
 from probe.progress import progress_bar

@@ -6,11 +6,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from probe.datasets.accounting import account
-from probe.datasets.layouts import LAYOUTS, Inventory, Layout, VideoEntry
-from probe.datasets.media import VIDEOS, VideoFile
-from probe.datasets.naming import People, celeb_people
-from probe.datasets.walking import folders_in, walk
+from probe.datasets.layouts import LAYOUTS, VIDEOS, Inventory, Layout, VideoEntry, VideoFile
+from probe.datasets.layouts.files import People, account, celeb_people, folders_in, walk
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 

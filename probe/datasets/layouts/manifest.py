@@ -12,11 +12,27 @@ from typing import Any
 
 import pandas as pd
 
-from probe.datasets.accounting import account, inside, relative
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE
-from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
-from probe.datasets.media import IMAGES, VIDEOS, ImageFiles, Media, VideoFile
-from probe.datasets.naming import image_files, masks_of, without_frame
+from probe.datasets.layouts import (
+    IMAGES,
+    LAYOUTS,
+    VIDEOS,
+    ImageFiles,
+    Inventory,
+    Layout,
+    LayoutOptions,
+    Media,
+    VideoEntry,
+    VideoFile,
+)
+from probe.datasets.layouts.files import (
+    account,
+    image_files,
+    inside,
+    masks_of,
+    relative,
+    without_frame,
+)
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL, SPLITS
 

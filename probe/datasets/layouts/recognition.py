@@ -7,7 +7,7 @@ from pathlib import Path
 
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE
 from probe.datasets.layouts import LAYOUTS
-from probe.datasets.walking import folders_in
+from probe.datasets.layouts.files import folders_in
 from probe.errors import DatasetError
 
 __all__ = ["recognize"]

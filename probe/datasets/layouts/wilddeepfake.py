@@ -10,10 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
-from probe.datasets.accounting import account, relative
-from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
-from probe.datasets.media import ARCHIVES, IMAGES, TarImages
-from probe.datasets.walking import is_text, natural, printable, walk
+from probe.datasets.layouts import (
+    ARCHIVES,
+    IMAGES,
+    LAYOUTS,
+    Inventory,
+    Layout,
+    LayoutOptions,
+    TarImages,
+    VideoEntry,
+)
+from probe.datasets.layouts.files import account, is_text, natural, printable, relative, walk
 from probe.errors import DatasetError
 from probe.progress import track
 from probe.schema import FAKE, REAL

@@ -8,11 +8,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from probe.datasets.accounting import account, relative
-from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry
-from probe.datasets.media import IMAGES, VIDEOS, ImageFiles, VideoFile
-from probe.datasets.naming import frame_number, image_files, video_of, without_frame
-from probe.datasets.walking import folders_in, natural, walk
+from probe.datasets.layouts import (
+    IMAGES,
+    LAYOUTS,
+    VIDEOS,
+    ImageFiles,
+    Inventory,
+    Layout,
+    LayoutOptions,
+    VideoEntry,
+    VideoFile,
+)
+from probe.datasets.layouts.files import (
+    account,
+    folders_in,
+    frame_number,
+    image_files,
+    natural,
+    relative,
+    video_of,
+    walk,
+    without_frame,
+)
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 

@@ -1,0 +1,405 @@
+"""Files of a layout: walked, told apart by their names, and none of them missing in silence."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from probe.datasets.layouts import ImageFiles, Media, TarImages, VideoEntry, VideoFile
+
+__all__ = [
+    "NO_PART",
+    "People",
+    "account",
+    "celeb_people",
+    "dfd_people",
+    "ff_people",
+    "folders_in",
+    "frame_number",
+    "image_files",
+    "inside",
+    "is_text",
+    "masks_of",
+    "natural",
+    "printable",
+    "relative",
+    "video_of",
+    "walk",
+    "without_frame",
+]
+
+
+def walk(root: Path, left_out: dict[str, str], below: Path | None = None) -> Iterator[Path]:
+    """Iterate over the files under a folder, depth first, names sorted.
+
+    Linked folders are followed, since datasets are often spread over disks by links; a link
+    that leads back into a folder it lies in is not.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Folder that the names in `left_out` are relative to.
+    left_out : dict
+        Gets what could not be listed: relative name to reason.
+    below : pathlib.Path, optional
+        Where to start, `root` by default.
+
+    Yields
+    ------
+    pathlib.Path
+        Regular files and links to them. Names that begin with a dot, and ``__MACOSX``, are
+        passed over: they are the file system's own.
+    """
+    below = below or root
+    between = [one for one in below.parents if one.is_relative_to(root)]
+    states = [one.stat() for one in between if one.exists()]
+    above = tuple((state.st_dev, state.st_ino) for state in states)
+    yield from _walk(below, root, left_out, above)
+
+
+def _walk(
+    folder: Path, root: Path, left_out: dict[str, str], above: tuple[tuple[int, int], ...]
+) -> Iterator[Path]:
+    def leave_out(path: str | Path, why: str) -> None:
+        left_out[printable(Path(path).relative_to(root).as_posix())] = why
+
+    try:
+        state = folder.stat()
+        here = (state.st_dev, state.st_ino)
+        if here in above:
+            leave_out(folder, "it is a link to a folder that it lies in")
+            return
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        leave_out(folder, f"it cannot be listed ({error.strerror})")
+        return
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name == "__MACOSX":
+            continue
+        if not is_text(entry.name):
+            leave_out(entry.path, "its name is no valid UTF-8, which tables cannot hold; rename it")
+            continue
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError as error:
+            leave_out(entry.path, f"it cannot be read ({error.strerror})")
+            continue
+        if is_folder:
+            yield from _walk(Path(entry.path), root, left_out, (*above, here))
+        elif is_file:
+            yield Path(entry.path)
+        else:
+            leave_out(entry.path, "it is a broken link or no regular file")
+
+
+def is_text(name: str) -> bool:
+    """Whether a name is text: file systems also hold bytes that are none, and tables cannot."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def printable(name: str) -> str:
+    """Write a name so that it can be printed: bytes that are no text as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def folders_in(folder: Path) -> list[Path]:
+    """List the folders directly inside one, links included, by name; none if it is no folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
+
+
+def natural(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Key that sorts "frame2" before "frame10".
+
+    Parameters
+    ----------
+    name : str
+        Any text.
+
+    Returns
+    -------
+    tuple
+        Its runs of digits, compared as numbers, between its other runs.
+    """
+    return tuple(_run(run) for run in re.findall(r"[0-9]+|[^0-9]+", name))
+
+
+def _run(run: str) -> tuple[int, int, str]:
+    if run[0] not in "0123456789":
+        return (1, 0, run)
+    # By length, then digit by digit: the order of numbers, for runs of any length.
+    digits = run.lstrip("0")
+    return (0, len(digits), digits)
+
+
+NO_PART = "it is no part of what this layout takes"
+
+
+def relative(file: Path | str, root: Path) -> str:
+    """Name a file in a report: relative to the root, or whole where it lies elsewhere."""
+    # Text where that is enough: lists of a million images are common.
+    name, prefix = str(file), f"{root}/"
+    if not name.startswith(prefix) and Path(file).is_relative_to(root):
+        name, prefix = Path(file).relative_to(root).as_posix(), ""
+    return printable(name.removeprefix(prefix))
+
+
+def inside(base: Path, given: str) -> Path | None:
+    """Resolve a path that a list gives, whichever slashes it is written with.
+
+    Parameters
+    ----------
+    base : pathlib.Path
+        Folder that relative paths start from.
+    given : str
+        The path. An absolute one is taken as it is.
+
+    Returns
+    -------
+    pathlib.Path or None
+        None for a relative path that leads out of `base` by "..", and for one with a null byte.
+    """
+    path = given.replace("\\", "/")
+    if "\0" in path:
+        return None
+    if path.startswith("/"):
+        return Path(path)
+    normal = os.path.normpath(path)
+    return None if normal.split("/")[0] == ".." else base / normal
+
+
+def account(
+    root: Path,
+    videos: Iterable[VideoEntry],
+    left_out: dict[str, str],
+    lists: Iterable[Path] = (),
+    sweep: bool = True,
+) -> tuple[VideoEntry, ...]:
+    """Make sure that every file under a root is accounted for, and every key stands once.
+
+    Parameters
+    ----------
+    root : pathlib.Path
+        Folder that the names in `left_out` are relative to.
+    videos : iterable of VideoEntry
+        What the reader found, in its order. Of two with one key the first is kept.
+    left_out : dict
+        Gets every file that is neither of a video nor a list, and is put in order. Of a folder
+        that holds nothing else, the folder alone stands there, with a slash at its end.
+    lists : iterable of pathlib.Path
+        Files that the reader read.
+    sweep : bool, default True
+        Whether the root is looked through; not where a list, not the folder, says what there is.
+
+    Returns
+    -------
+    tuple of VideoEntry
+        Those kept. An ``original`` that is not among them is emptied.
+    """
+    kept: dict[str, VideoEntry] = {}
+    for video in videos:
+        if kept.setdefault(video.key, video) is not video:
+            for name in _names(video.media, root):
+                left_out[name] = f"another file is the video {video.key} already"
+    claimed = {relative(file, root) for file in lists}
+    for video in kept.values():
+        for media in (video.media, video.masks):
+            claimed.update(relative(file, root) for file in _files(media))
+    if sweep:
+        _sweep(root, claimed, left_out)
+    ordered = sorted(left_out.items())
+    left_out.clear()
+    left_out.update(ordered)
+    return tuple(
+        video if video.original in kept else replace(video, original="") for video in kept.values()
+    )
+
+
+def _files(media: Media | None) -> tuple[Path, ...]:
+    if isinstance(media, ImageFiles):
+        return media.files
+    if isinstance(media, TarImages):
+        return (media.archive,)
+    return (media.file,) if isinstance(media, VideoFile) else ()
+
+
+def _names(media: Media, root: Path) -> list[str]:
+    names = [relative(file, root) for file in _files(media)]
+    if isinstance(media, TarImages):
+        return [f"{names[0]}::{member}" for member in media.members]
+    return names
+
+
+def _sweep(root: Path, claimed: set[str], left_out: dict[str, str]) -> None:
+    known = claimed | left_out.keys()
+    above = _folders_above(known)
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        for entry in _entries(folder, root, left_out):
+            name = relative(entry.path, root)
+            if name in known or entry.name.startswith(".") or entry.name == "__MACOSX":
+                continue
+            if not entry.is_dir():
+                left_out[name] = NO_PART
+            elif name in above:
+                folders.append(Path(entry.path))
+            else:
+                left_out[name + "/"] = NO_PART
+
+
+def _folders_above(names: Iterable[str]) -> set[str]:
+    above: set[str] = set()
+    for name in names:
+        while (name := os.path.dirname(name)) not in above:
+            above.add(name)
+    return above
+
+
+def _entries(folder: Path, root: Path, left_out: dict[str, str]) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        left_out[relative(folder, root)] = f"it cannot be listed ({error.strerror})"
+        return []
+
+
+#: Longer runs of digits are dates or hashes, no frame numbers.
+_MOST_DIGITS = 9
+
+_FF = re.compile(r"([0-9]{3})(?:_([0-9]{3}))?")
+_CELEB = re.compile(r"(id[0-9]+)(?:_(id[0-9]+))?_([0-9]+)")
+_DFD = re.compile(r"([0-9]{2})(?:_([0-9]{2}))?__(.+?)(?(2)__[0-9A-Za-z]{8}|)")
+
+
+@dataclass(frozen=True)
+class People:
+    """Who a video shows, by its name.
+
+    Attributes
+    ----------
+    identity : str
+        Who is seen.
+    source : str
+        Whose face was put in or who drives it; empty for real videos.
+    original : str
+        Name of the real video it was made from; empty for real videos.
+    """
+
+    identity: str
+    source: str = ""
+    original: str = ""
+
+
+def ff_people(name: str) -> People | None:
+    """Read a name of FaceForensics++, "000" or "000_003"; None if it is none."""
+    match = _FF.fullmatch(name)
+    return match and People(match[1], match[2] or "", match[1] if match[2] else "")
+
+
+def celeb_people(name: str) -> People | None:
+    """Read a name of Celeb-DF, "id0_0000" or "id0_id1_0000"; None if it is none."""
+    match = _CELEB.fullmatch(name)
+    return match and People(match[1], match[2] or "", f"{match[1]}_{match[3]}" if match[2] else "")
+
+
+def dfd_people(name: str) -> People | None:
+    """Read a name of DeepFakeDetection, "01__scene" or "01_02__scene__ABCDEFGH"; None if none."""
+    match = _DFD.fullmatch(name)
+    return match and People(match[1], match[2] or "", f"{match[1]}__{match[3]}" if match[2] else "")
+
+
+def frame_number(stem: str) -> int | None:
+    """Read the digits that a name ends with; None if it ends with none, or with too many."""
+    digits = stem[len(stem.rstrip("0123456789")) :]
+    return int(digits) if 0 < len(digits) <= _MOST_DIGITS else None
+
+
+def without_frame(stem: str) -> str:
+    """Take the frame number off a name, where what is left still names a video.
+
+    Parameters
+    ----------
+    stem : str
+        Name of an image without its suffix.
+
+    Returns
+    -------
+    str
+        "id0_0001" for "id0_0001_00023". The whole name where nothing with a digit in it is left,
+        as of "00023" and "img_7": such an image stands alone.
+    """
+    left = stem.rstrip("0123456789")
+    if left == stem or len(stem) - len(left) > _MOST_DIGITS:
+        return stem
+    left = left.rstrip("_-. ")
+    return left if any(one in "0123456789" for one in left) else stem
+
+
+def video_of(path: PurePosixPath) -> str:
+    """Name the video that an image belongs to.
+
+    Parameters
+    ----------
+    path : pathlib.PurePosixPath
+        Relative to the folder that videos lie in.
+
+    Returns
+    -------
+    str
+        The folder it lies in; for an image in no folder its name `without_frame`.
+    """
+    folder = path.parent.as_posix()
+    return without_frame(path.stem) if folder == "." else folder
+
+
+def image_files(files: Iterable[Path]) -> ImageFiles:
+    """Put the images of one video in order: by the numbers they end with, else by name.
+
+    Parameters
+    ----------
+    files : iterable of pathlib.Path
+        In any order.
+
+    Returns
+    -------
+    ImageFiles
+        With the numbers as frames where every image has one of its own.
+    """
+    ordered = sorted(files, key=lambda file: (natural(file.name), str(file)))
+    numbers = {file: frame_number(file.stem) for file in ordered}
+    known = {number for number in numbers.values() if number is not None}
+    if len(known) < len(ordered):
+        return ImageFiles(tuple(ordered))
+    ordered.sort(key=lambda file: numbers[file] or 0)
+    return ImageFiles(tuple(ordered), tuple(sorted(known)))
+
+
+def masks_of(images: ImageFiles, masks: Mapping[Path, Path]) -> ImageFiles | None:
+    """Put the masks of one video in the order of its images, under the same frames.
+
+    Parameters
+    ----------
+    images : ImageFiles
+        The images of the video.
+    masks : mapping
+        From images to their masks; those without one are not in it.
+
+    Returns
+    -------
+    ImageFiles or None
+        None if no image has a mask.
+    """
+    numbers = images.frames or range(len(images.files))
+    pairs = [(n, masks[one]) for n, one in zip(numbers, images.files, strict=True) if one in masks]
+    if not pairs:
+        return None
+    return ImageFiles(tuple(mask for _, mask in pairs), tuple(number for number, _ in pairs))
