@@ -16,9 +16,10 @@ from rich.table import Table
 from probe.datasets import Dataset, loader
 from probe.datasets.lab import make
 from probe.datasets.loader import Images
-from probe.detectors import feeding, load_detector
+from probe.detectors import load_detector
+from probe.detectors import training as feeding
 from probe.detectors.architectures import find_architecture
-from probe.detectors.feeding import Feeder, Stream
+from probe.detectors.training import Feeder, Stream
 
 BATCH = 32
 CPU = torch.device("cpu")

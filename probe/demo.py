@@ -11,9 +11,8 @@ from probe.detectors import ARCHITECTURES
 from probe.errors import ProbeError
 from probe.schema import VARIANTS
 from probe.study import Study, run_study
-from probe.study.plan import Compute, DetectorPlan, Training
-from probe.study.reasons import AttributionPlan
-from probe.study.running import Outcome
+from probe.study.plan import AttributionPlan, Compute, DetectorPlan, Training
+from probe.study.run import Outcome
 from probe.study.sources import DatasetEntry
 
 __all__ = ["DemoPlan", "run_demo"]

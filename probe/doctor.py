@@ -12,8 +12,7 @@ import torch
 
 from probe.datasets.cache import cache_folder
 from probe.datasets.crops import crops_folder
-from probe.study.provenance import versions
-from probe.study.usage import folder_size
+from probe.study.provenance import folder_size, versions
 
 __all__ = ["examine"]
 

@@ -161,7 +161,8 @@ def standing_in() -> Iterator[None]:
 
 def main(file: Path, out: Path, forget: str) -> None:
     """Run a study there and print what ran where; `forget` names a stage that forgets it."""
-    from probe.study import plan, running
+    from probe.study import plan
+    from probe.study import run as running
 
     plan.DEVICE_PATTERN += f"|{NAME}(:0)?"
     before = running._Run.stage
@@ -187,7 +188,7 @@ def running_study(file: Path, out: Path) -> Any:
 
 def forgetful(name: str) -> None:
     """Let one stage put its detectors on the CPU."""
-    from probe.study import running
+    from probe.study import run as running
 
     method = {"neurons": "count", "ablation": "ablate", "activations": "record"}.get(name, name)
     method = {"evaluation": "evaluate", "attribution": "explain", "responses": "respond"}.get(

@@ -18,7 +18,7 @@ from probe.datasets.dataset import Dataset
 from probe.detectors import Detector, load_detector
 from probe.errors import ProbeError, UnknownNameError
 from probe.neurons import NeuronTable, Universality, neuron_importance, ranks, universal_neurons
-from probe.report.neurons import test_sentence as sentence
+from probe.report.findings import test_sentence as sentence
 
 
 def hidden_of(detector: Detector, part: Dataset, layer: str) -> torch.Tensor:

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from probe import report
-from probe.cli.naming import (
+from probe.cli.options import (
     COUNT,
     DEVICE,
+    FRAMES,
     PRECISION,
     SEED,
+    Output,
     detector_of,
     detectors_of,
     say_deviation,
     taken,
 )
-from probe.cli.writing import FOLDER as OUT
-from probe.cli.writing import FRAMES, Output
+from probe.cli.options import FOLDER as OUT
 from probe.compute import DEVICE_VARIABLE
 from probe.errors import ProbeError
 from probe.schema import DATASETS, SPLITS
@@ -180,7 +181,7 @@ def study_group() -> None:
 @click.argument("file", type=FILE, default=Path("study.toml"))
 def study_init(file: Path) -> None:
     """Write a commented study file to FILE."""
-    from probe.study.template import write_template
+    from probe.study.study_file import write_template
 
     report.written(write_template(file))
 
@@ -477,13 +478,10 @@ def _joined(names: Sequence[str], split: str) -> Any:
 
 
 # Last: these commands need the group, and what parses a detector.
-from probe.cli import artifacts as _artifacts  # noqa: E402
 from probe.cli import attribution as _attribution  # noqa: E402
-from probe.cli import figures as _figures  # noqa: E402
+from probe.cli import features as _features  # noqa: E402
 from probe.cli import neurons as _neurons  # noqa: E402
-from probe.cli import responses as _responses  # noqa: E402
-from probe.cli import separability as _separability  # noqa: E402
 
-for _part in (_neurons, _separability, _artifacts, _responses, _attribution, _figures):
+for _part in (_neurons, _features, _attribution):
     for _command in _part.COMMANDS:
         cli.add_command(_command)

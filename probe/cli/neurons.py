@@ -8,18 +8,20 @@ from typing import Any
 import click
 
 from probe import report
-from probe.cli.naming import (
+from probe.cli.options import (
     COUNT,
     DETECTOR,
     DEVICE,
+    DRAWN,
+    FRAMES,
     PRECISION,
     SEED,
     SHARE,
+    Output,
     detector_of,
     say_deviation,
     taken,
 )
-from probe.cli.writing import DRAWN, FRAMES, Output
 from probe.schema import SPLITS
 
 __all__ = ["COMMANDS"]

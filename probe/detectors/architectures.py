@@ -8,8 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from probe.detectors.meso import Meso4, MesoInception4
-from probe.detectors.shallownet import ShallowNet
+from probe.detectors.networks import Meso4, MesoInception4, ShallowNet
 from probe.detectors.timm_adapter import build_timm
 from probe.errors import ProbeError
 from probe.registry import Registry

@@ -12,18 +12,20 @@ from rich.console import Console
 from rich.table import Table
 
 from probe.report.console import out, plain
-from probe.report.neurons import (
+from probe.report.findings import (
     ablation,
     ablation_sentence,
     calibration,
     count_sentence,
+    embeddings,
     heads,
     one_dataset,
+    separability,
+    similarity,
     test_sentence,
     universality,
     universality_sentence,
 )
-from probe.report.separability import embeddings, separability, similarity
 from probe.stats import MIN_CLUSTERS, sigmoid
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from probe.detectors.detector import Detector
     from probe.detectors.evaluation import ZeroShotMatrix
     from probe.study.costs import StageCost, StudySize
-    from probe.study.running import Outcome
+    from probe.study.run import Outcome
     from probe.study.stages import StageState
 
 __all__ = [

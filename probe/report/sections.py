@@ -712,7 +712,7 @@ def _best_table(run: Material) -> Table:
 def _artifacts(run: Material) -> Section:
     from probe.artifacts import ArtifactReport
     from probe.artifacts.drawing import effects_figure, spectra_figure
-    from probe.report.artifacts import artifacts_sentences
+    from probe.report.findings import artifacts_sentences
 
     place, title = run.folder.artifacts, "What forgeries leave in images"
     if not place.is_dir():
@@ -789,7 +789,7 @@ def _checked(row: Any) -> str:
 
 def _attention(run: Material) -> list[Block]:
     from probe.attribution.findings import RegionAttention
-    from probe.report.looking import attention_sentences
+    from probe.report.attribution import attention_sentences
 
     blocks = _figure(
         run,

@@ -29,21 +29,18 @@ from probe.datasets import Dataset, open_dataset, parts_of
 from probe.datasets.audit import audit
 from probe.datasets.lab import COUNTS, FRAMES, make
 from probe.detectors import Detector, find_architecture, load_detector
-from probe.detectors.feeding import CACHE_BYTES
-from probe.detectors.training import TrainingPlan, seconds_a_step
+from probe.detectors.training import CACHE_BYTES, TrainingPlan, seconds_a_step
 from probe.detectors.variants import plan_base, plan_tuned
 from probe.hooks import Recorder, Tap, compile_suffix, trace
 from probe.neurons import MODES, neuron_importance
 from probe.neurons.sweep import MEMORY as STATES_BYTES
 from probe.progress import listening, progress_bar
 from probe.schema import DATASETS, FAKE, VARIANTS
-from probe.study.analyzing import dosed
+from probe.study.analyses import TRUST_EFFORT, dosed
 from probe.study.data import LayoutPlan, plan_layouts, within_budget
-from probe.study.explaining import TRUST_EFFORT
-from probe.study.plan import Study, heads_of, layer_of
-from probe.study.reasons import COMPARED
+from probe.study.plan import COMPARED, Study, heads_of, layer_of
+from probe.study.provenance import folder_size, memory_held
 from probe.study.sources import DatasetEntry
-from probe.study.usage import folder_size, memory_held
 
 __all__ = [
     "Calibration",

@@ -30,7 +30,7 @@ from probe.schema import FAKE, family_of
 from probe.separability import SeparabilityReport
 from probe.separability import drawing as separability_drawing
 from probe.store import ActivationStore
-from probe.study.explaining import Explanations
+from probe.study.analyses import Explanations
 from probe.study.plan import Study, heads_of, layer_of
 
 __all__ = ["draw_analyses", "draw_explanations", "draw_figures", "draw_joint", "heatmaps_on"]

@@ -5,17 +5,36 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from probe.datasets import LAYOUTS
 from probe.datasets.ingestion import AUTO
 from probe.datasets.layouts import LayoutOptions
 from probe.datasets.report import CutRule
 from probe.datasets.splits import SPLIT_CHOICES
+from probe.errors import did_you_mean
 from probe.schema import DATASETS, SPLITS
-from probe.study.values import Part, Positive, Seed, known
 
-__all__ = ["LAB", "DatasetEntry"]
+__all__ = ["DatasetEntry", "LAB", "Part", "Positive", "Seed", "known"]
+
+Positive = Annotated[int, Field(ge=1)]
+#: Generators take no negative seeds, and training multiplies them.
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+def known(value: str, allowed: Any) -> str:
+    """Return a name that is allowed; `ValueError` with the nearest ones for another."""
+    names = list(allowed)
+    if value not in names:
+        raise ValueError(f"{value!r} is not known. {did_you_mean(value, names)}")
+    return value
+
+
+class Part(BaseModel):
+    """A table of a study file: no unknown keys, nothing changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
 
 LAB = "lab"
 

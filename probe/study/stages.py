@@ -1,16 +1,131 @@
-"""The stages of a study, and how far each is by what lies in the run folder."""
+"""The stages of a study: how far each is, the layers they need, and what they keep."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+from probe.artifacts import ArtifactReport
+from probe.attribution.explain import prepare
+from probe.attribution.findings import MapSimilarity, RegionAttention
+from probe.attribution.trust import TrustReport
+from probe.detectors import Detector, load_detector
+from probe.detectors.evaluation import ZeroShotMatrix
+from probe.embed import Embeddings
+from probe.errors import StoreError, UnknownNameError
+from probe.hooks import trace
+from probe.neurons import Ablation, NeuronTable, Universality
+from probe.responses import ResponseReport
 from probe.run import RunFolder, slug
 from probe.schema import family_of
-from probe.study.plan import Study, heads_of
+from probe.separability import SeparabilityReport, Similarity
+from probe.study.plan import COMPARED, NAMED_LAYERS, Study, heads_of
+from probe.tables import open_table, plain
 
-__all__ = ["AUDIT_FILE", "StageState", "figure_names", "places_of", "stages_of"]
+__all__ = [
+    "AUDIT_FILE",
+    "StageState",
+    "clear",
+    "exported",
+    "figure_names",
+    "holds",
+    "in_order",
+    "kept",
+    "places_of",
+    "require_layers",
+    "stages_of",
+]
+
+
+def require_layers(study: Study) -> None:
+    """Raise for a layer that a detector lacks, or cannot be drawn, before anything is trained.
+
+    Raises
+    ------
+    UnknownNameError
+        If a detector has no such layer.
+    ProbeError
+        If Grad-CAM shall weight a layer that is no map at this input size.
+    """
+    plan = study.detectors
+    for name in dict.fromkeys([*plan.names, *(one.name for one in plan.weights)]):
+        asked, drawn = study.layers - {*NAMED_LAYERS}, _drawn(study) - {*NAMED_LAYERS}
+        if asked | drawn:
+            detector = load_detector(name, input_size=plan.input_size)
+            known = trace(detector).layers
+            for layer in sorted((asked | drawn) - {*known}):
+                raise UnknownNameError(
+                    "layer", layer, known, name, f"List them with `probe layers {name}`."
+                )
+            for layer in sorted(drawn):
+                prepare(detector, COMPARED, layer=layer)
+
+
+def _drawn(study: Study) -> set[str]:
+    """Layers whose maps are weighted."""
+    drawn = {study.figures.heatmap_layer} if study.figures.heatmaps else set()
+    if study.attribution.run and study.attribution.layer:
+        drawn = drawn | {study.attribution.layer}
+    return drawn
+
+
+def in_order(detector: Detector, names: list[str]) -> list[str]:
+    """Sort layers from the image to the logit, each once."""
+    traced = trace(detector)
+    order = {layer: i for i, layer in enumerate(traced.layers)}
+    return sorted(dict.fromkeys(names), key=lambda name: order[traced.resolve(name)])
+
+
+Table = TypeVar(
+    "Table",
+    ZeroShotMatrix,
+    NeuronTable,
+    Universality,
+    Ablation,
+    SeparabilityReport,
+    Similarity,
+    Embeddings,
+    ArtifactReport,
+    ResponseReport,
+    TrustReport,
+    MapSimilarity,
+    RegionAttention,
+)
+
+
+def kept(table: Table, place: Path) -> Table:
+    """Write a table, and as CSV; a kill between the two leaves no CSV of an older table."""
+    place.with_suffix(".csv").unlink(missing_ok=True)
+    table.save(place)
+    return exported(table, place)
+
+
+def clear(place: Path) -> None:
+    """Take away what an earlier run left, where no table is the result."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.with_suffix(".csv").unlink(missing_ok=True)
+
+
+def exported(table: Table, place: Path) -> Table:
+    """Write the CSV of a table that is there, unless a kill has spared it."""
+    if not place.with_suffix(".csv").is_file():
+        table.export(place.with_suffix(".csv"))
+    return table
+
+
+def holds(path: Path, wanted: dict[str, Any]) -> bool:
+    """Whether a table is there and was computed from the same detectors and data."""
+    if not path.is_dir():
+        return False
+    try:
+        attrs = open_table(path).attrs
+    except StoreError:
+        return False
+    return all(attrs.get(key) == plain(value) for key, value in wanted.items())
+
 
 AUDIT_FILE = "audit.json"
 

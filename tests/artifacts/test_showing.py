@@ -11,9 +11,9 @@ from PIL import Image
 
 from probe.artifacts import ArtifactReport, artifact_report
 from probe.artifacts.drawing import draw_report
-from probe.cli.artifacts import artifacts
+from probe.cli.features import artifacts
 from probe.datasets import Dataset
-from probe.report.artifacts import artifacts_sentences
+from probe.report.findings import artifacts_sentences
 from tests.artifacts.making import measured
 
 

@@ -25,7 +25,7 @@ from probe.attribution.similarity import map_similarity
 from probe.datasets import Dataset, Samples
 from probe.errors import ProbeError, StoreError
 from probe.figures import save_figure
-from probe.report.looking import (
+from probe.report.attribution import (
     attention,
     attention_sentences,
     similarity,

@@ -129,7 +129,7 @@ def test_plans_are_the_studys() -> None:
 
 
 def test_batches_alternate_between_sources(noise: Dataset) -> None:
-    from probe.detectors.feeding import Feeder, Stream
+    from probe.detectors.training import Feeder, Stream
 
     one, two = (noise.select(dataset=name, split="train") for name in ("one", "two"))
     two = two.select(label=1)
@@ -145,7 +145,7 @@ def test_batches_alternate_between_sources(noise: Dataset) -> None:
 
 
 def test_an_epoch_sees_every_image_once(noise: Dataset) -> None:
-    from probe.detectors.feeding import Feeder, Stream
+    from probe.detectors.training import Feeder, Stream
 
     data = noise.select(dataset="one", split="train")
     stream = Stream([Feeder(data, SIZE)], 8, None, seed=0)

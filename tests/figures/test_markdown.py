@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from probe.cli.writing import TABLES
+from probe.cli.options import TABLES
 from probe.tables import _WRITERS, export_frame
 
 

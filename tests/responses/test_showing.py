@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from probe.cli.responses import COMMANDS
+from probe.cli.features import COMMANDS
 from probe.errors import ProbeError
 from probe.figures import save_figure
-from probe.report.responses import responses_sentence
+from probe.report.findings import responses_sentence
 from probe.responses import ResponseReport, dose_response, relate, render_doses
 from probe.responses.drawing import correlation_figure, dose_figure, unit_figure
 from tests.hooks.toys import detector_of
@@ -138,7 +138,7 @@ def test_the_command_turns_artifacts_up(
         "probe.responses.render_doses", lambda **o: asked.append(o) or images, raising=False
     )
     monkeypatch.setattr(
-        "probe.cli.responses.detector_of", lambda name, device: detector_of(Known().eval(), SIZE)
+        "probe.cli.features.detector_of", lambda name, device: detector_of(Known().eval(), SIZE)
     )
     text = run(place / "s.zarr", "-l", "units", "-d", "toy", "--videos", 6, "--others", "own")
     assert asked == [{"others": "own", "split": "test", "videos": 6}]

@@ -10,7 +10,7 @@ from probe.demo import DemoPlan
 from probe.errors import ProbeError
 from probe.study import Study, load_study, parse_study
 from probe.study.plan import heads_of, other_seeds, seeded_bases
-from probe.study.template import template, write_template
+from probe.study.study_file import template, write_template
 from tests.study.making import TEXT, write_study
 
 ROOT = Path(__file__).parents[2]

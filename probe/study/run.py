@@ -36,19 +36,25 @@ from probe.responses import ResponseReport
 from probe.run import RunFolder
 from probe.schema import VARIANTS
 from probe.separability import SeparabilityReport
-from probe.study.analyzing import measure, respond, separate
+from probe.study.analyses import Explanations, explain, measure, respond, separate
 from probe.study.changes import accept, prune
 from probe.study.data import dominating, open_data, sources_of
 from probe.study.drawing import draw_analyses, draw_explanations, draw_figures, draw_joint
-from probe.study.explaining import Explanations, explain
-from probe.study.keeping import clear, exported, holds, kept
-from probe.study.layers import in_order, require_layers
 from probe.study.needs import LeftOut, check_needs, divisible, swept
 from probe.study.plan import Study, layer_of, variant_of
-from probe.study.provenance import Provenance
-from probe.study.stages import AUDIT_FILE, places_of, stages_of
+from probe.study.provenance import Provenance, measured
+from probe.study.stages import (
+    AUDIT_FILE,
+    clear,
+    exported,
+    holds,
+    in_order,
+    kept,
+    places_of,
+    require_layers,
+    stages_of,
+)
 from probe.study.thumbnails import keep_thumbnails
-from probe.study.usage import measured
 
 __all__ = ["Outcome", "run_study"]
 

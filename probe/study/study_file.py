@@ -1,4 +1,4 @@
-"""From a TOML file to a `Study`: every error names the file, the key and what it may hold."""
+"""The TOML file of a study: read with errors that name the key, and its commented template."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,35 @@ from pydantic import BaseModel, ValidationError
 from probe.errors import ProbeError, did_you_mean
 from probe.study.plan import Study
 
-__all__ = ["load_study", "parse_study"]
+__all__ = ["load_study", "parse_study", "template", "write_template"]
+
+
+def template() -> str:
+    """Return the text of a commented study file, which runs on the lab as it is."""
+    return files("probe.study").joinpath("template.toml").read_text(encoding="utf-8")
+
+
+def write_template(file: Path) -> Path:
+    """Write the commented study file.
+
+    Raises
+    ------
+    ProbeError
+        If there is a file already, or it cannot be written.
+    """
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(template())
+    except FileExistsError as error:
+        raise ProbeError(
+            f"{str(file)!r} exists already and is left as it is. Give another name."
+        ) from error
+    except OSError as error:
+        raise ProbeError(
+            f"{str(file)!r} cannot be written ({error.strerror}). Give another place."
+        ) from error
+    return file
+
 
 #: Keys that hold paths: the environment is filled in, and they are relative to the study file.
 PATHS = ("root", "reals", "image_root", "file", "open")

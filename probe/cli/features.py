@@ -1,0 +1,308 @@
+"""Commands about features and images: separability, similarity, pictures, artifacts, responses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from probe import report
+from probe.cli.options import (
+    COUNT,
+    DETECTOR,
+    DEVICE,
+    DRAWN,
+    FOLDER,
+    SEED,
+    TABLES,
+    Output,
+    detector_of,
+    write_table,
+)
+from probe.errors import ProbeError, UnknownNameError
+from probe.report.findings import artifacts as print_artifacts
+from probe.report.findings import responses as print_responses
+from probe.run import slug
+from probe.schema import SPLITS
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from matplotlib.figure import Figure
+
+    from probe.responses import ResponseReport
+    from probe.store import ActivationStore
+
+__all__ = ["COMMANDS", "require_layers"]
+
+STORE = click.Path(path_type=Path, file_okay=False)
+OUT = click.option(
+    "--out",
+    type=Output("table format", TABLES),
+    help=".csv .parquet .tex .md; .zarr for all arrays.",
+)
+FIGURES = click.option("--figures", type=FOLDER, help="Folder for PDF and PNG.")
+SEEDED = click.option("--seed", type=SEED, default=0, show_default=True)
+LAYERS = click.option(
+    "--layer", "-l", "layers", multiple=True, help="Of the store; all by default."
+)
+
+
+@click.command()
+@click.argument("stores", nargs=-1, required=True, type=STORE)
+@LAYERS
+@click.option("--memory", default="4G", show_default=True, help="What may be used.")
+@click.option("--folds", "n_folds", default=5, show_default=True, help="Folds of people.")
+@click.option("--controls", "n_controls", default=199, show_default=True, help="Control tasks.")
+@SEEDED
+@OUT
+@FIGURES
+def separability(
+    stores: tuple[Path, ...],
+    layers: tuple[str, ...],
+    memory: str,
+    n_folds: int,
+    n_controls: int,
+    seed: int,
+    out: Path | None,
+    figures: Path | None,
+) -> None:
+    """Measure how well recorded features tell fakes, methods and datasets.
+
+    STORES are what `probe record` wrote. Of several stores of the same samples the similarity of
+    layers is measured too.
+    """
+    from probe.figures import save_figure
+    from probe.separability import compare_features, drawing, measure_separability
+    from probe.store import ActivationStore
+
+    opened = [ActivationStore.open(place) for place in stores]
+    require_layers(layers, opened)
+    for place in opened:
+        found = measure_separability(
+            place, layers or None, memory=memory, n_folds=n_folds, n_controls=n_controls, seed=seed
+        )
+        label = str(found.data.attrs["label"])
+        report.separability(found)
+        end = f"-{slug(label)}" if len(stores) > 1 else ""
+        write_table(found, out, end)
+        for name, figure in drawing.figures_of(found).items() if figures else ():
+            for suffix in (".pdf", ".png"):
+                save_figure(figure, Path(figures or ".") / f"{name}{end}{suffix}")
+    if len(stores) > 1:
+        alike = compare_features(opened, layers or None, seed=seed)
+        report.similarity(alike)
+        write_table(alike, out, "-similarity")
+    if figures:
+        report.written(figures)
+
+
+@click.command()
+@click.argument("store", type=STORE)
+@LAYERS
+@click.option("--method", "-m", "methods", multiple=True, help="pca, umap, tsne; all by default.")
+@click.option(
+    "--max-samples", default=5000, show_default=True, help="Samples that pictures are fitted on."
+)
+@SEEDED
+@OUT
+@FIGURES
+def embed(
+    store: Path,
+    layers: tuple[str, ...],
+    methods: tuple[str, ...],
+    max_samples: int,
+    seed: int,
+    out: Path | None,
+    figures: Path | None,
+) -> None:
+    """Place the samples of a store in two dimensions, and say how far to believe it."""
+    from probe.embed import drawing, embed_layers
+    from probe.figures import save_figure
+    from probe.store import ActivationStore
+
+    opened = ActivationStore.open(store)
+    require_layers(layers, [opened])
+    found = embed_layers(
+        opened, layers or None, methods or None, max_samples=max_samples, seed=seed
+    )
+    report.embeddings(found)
+    write_table(found, out)
+    if figures:
+        for name, figure in drawing.figures_of(found, opened.samples).items():
+            for suffix in (".pdf", ".png"):
+                save_figure(figure, figures / f"{name}{suffix}")
+        report.written(figures)
+
+
+def require_layers(layers: Sequence[str], stores: Sequence[ActivationStore]) -> None:
+    """Raise `UnknownNameError` for a layer that one of the stores lacks."""
+    for store in stores:
+        for layer in layers:
+            _ = store[layer]
+
+
+@click.command()
+@click.argument("datasets", nargs=-1, required=True)
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option(
+    "--caliper",
+    type=click.FloatRange(0, min_open=True),
+    default=0.2,
+    show_default=True,
+    help="Of matching, in SDs.",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--n-workers", type=COUNT, help="Processes; all cores by default.")
+@click.option("--figures", type=FOLDER, help="Also draw spectra, effects and methods there.")
+@click.option("--out", type=Output("table format", TABLES), help=".csv .parquet .tex .md .zarr")
+def artifacts(
+    datasets: tuple[str, ...],
+    split: str,
+    caliper: float,
+    seed: int,
+    n_workers: int | None,
+    figures: Path | None,
+    out: Path | None,
+) -> None:
+    """Measure artifacts of synthesis on images, real against fake, with controls.
+
+    --out NAME.csv also writes what was measured on every image to NAME-images.csv.
+    """
+    from probe.artifacts import artifact_report, measure_artifacts
+    from probe.artifacts.drawing import draw_report
+    from probe.datasets import open_dataset, parts_of
+
+    parts = [part for name in datasets for part in parts_of(open_dataset(name, split=split))]
+    measured = measure_artifacts(parts, n_workers=n_workers)
+    found = artifact_report(measured, caliper=caliper, seed=seed)
+    print_artifacts(found)
+    if out:
+        write_table(found, out)
+        write_table(measured, out, "-images")
+    for path in draw_report(found, figures) if figures else []:
+        report.written(path)
+
+
+PLACE = click.Path(path_type=Path, file_okay=False)
+
+
+@click.command()
+@click.argument("store", type=PLACE)
+@click.option("--layer", "-l", required=True, help="A recorded layer.")
+@click.option("--measurements", "-m", type=PLACE, help="What `probe artifacts` kept (.zarr).")
+@click.option("--datasets", multiple=True, help="Or measure these, such as lab; may be repeated.")
+@click.option("--covariate", "covariates", multiple=True, help="Held constant; may be repeated.")
+@click.option("--detector", "-d", "name", metavar=DETECTOR, help="Also turn up artifacts (lab).")
+@click.option(
+    "--others",
+    type=click.Choice(["none", "own"]),
+    default="none",
+    show_default=True,
+    help="All other artifacts at nought, or at the video's own doses.",
+)
+@click.option("--videos", default=12, show_default=True, help="Lab videos a dataset, to 25.")
+@click.option("--universal", "-u", type=int, multiple=True, help="Units to mark; may be repeated.")
+@click.option("--permutations", type=COUNT, default=1999, show_default=True)
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--figure", type=Output("figure format", DRAWN), help="Also draw it: .pdf .png .svg")
+@click.option("--out", type=Output("table format", TABLES), help=".csv .parquet .tex .md .zarr")
+@DEVICE
+def responses(
+    store: Path,
+    layer: str,
+    measurements: Path | None,
+    datasets: tuple[str, ...],
+    covariates: tuple[str, ...],
+    name: str | None,
+    others: str,
+    videos: int,
+    universal: tuple[int, ...],
+    permutations: int,
+    split: str,
+    seed: int,
+    figure: Path | None,
+    out: Path | None,
+    device: str,
+) -> None:
+    """Say what each unit of a recorded layer responds to."""
+    from probe.artifacts.controls import COVARIATES
+    from probe.hooks import trace
+    from probe.responses import dose_response, relate, render_doses
+    from probe.responses.doses import check_videos
+    from probe.store import ActivationStore
+
+    if bool(measurements) == bool(datasets) and (measurements or not name):
+        raise click.UsageError("Give --measurements or --datasets, or --detector for doses alone.")
+    recorded = ActivationStore.open(store)
+    _require(recorded, layer, universal)
+    if datasets:
+        for one in covariates:
+            if one not in COVARIATES:
+                raise UnknownNameError("covariate", one, COVARIATES)
+    detector = detector_of(name, device) if name else None
+    full = recorded.attrs["layers"].get(layer, layer)
+    if detector is not None:
+        check_videos(split, videos)
+        trace(detector).resolve(full)
+    parts = []
+    if measurements or datasets:
+        data = _measured(measurements, datasets, split)
+        parts.append(
+            relate(
+                recorded, layer, data, covariates, universal, n_permutations=permutations, seed=seed
+            )
+        )
+    if detector is not None:
+        images = render_doses(others=others, split=split, videos=videos)
+        reducer = recorded.attrs["reducer"]
+        parts.append(
+            dose_response(detector, full, images, reducer=reducer, universal=universal, seed=seed)
+        )
+    found = parts[0] if len(parts) == 1 else parts[0].joined(parts[1])
+    print_responses(found)
+    if out:
+        write_table(found, out)
+    if figure:
+        _draw(found, figure)
+
+
+COMMANDS = (separability, embed, artifacts, responses)
+
+
+def _require(store: ActivationStore, layer: str, universal: tuple[int, ...]) -> None:
+    """Raise for a layer or units that are not there, before anything is measured or rendered."""
+    require_layers([layer], [store])
+    units = store[layer].sizes["unit"]
+    if any(not 0 <= unit < units for unit in universal):
+        raise ProbeError(
+            f"universal={list(universal)} was given; {layer!r} has units 0 to {units - 1}."
+        )
+
+
+def _measured(measurements: Path | None, datasets: tuple[str, ...], split: str) -> xr.Dataset:
+    """Read measurements, or take them."""
+    from probe.artifacts import ArtifactMeasurements, measure_artifacts
+    from probe.datasets import open_dataset
+
+    if measurements:
+        return ArtifactMeasurements.open(measurements).data
+    parts = [open_dataset(one, split=split) for one in datasets]
+    return measure_artifacts(parts, n_workers=None).data
+
+
+def _draw(found: ResponseReport, path: Path) -> None:
+    """Draw the parts that there are; their names are added to the file's."""
+    from probe.figures import save_figure
+    from probe.responses import drawing
+
+    figures: dict[str, Callable[[ResponseReport], Figure]] = {}
+    if found.has_doses:
+        figures |= {"doses": drawing.dose_figure, "units": drawing.unit_figure}
+    if found.has_correlations:
+        figures |= {"correlations": drawing.correlation_figure}
+    for name, draw in figures.items():
+        file = path.with_name(f"{path.stem}-{name}{path.suffix}")
+        report.written(save_figure(draw(found), file))
