@@ -14,7 +14,7 @@ import zarr
 from PIL import Image
 
 from probe.datasets.dataset import Dataset, Samples, write_native
-from probe.detectors.evaluation import ZeroShotMatrix
+from probe.evaluation.matrix import ZeroShotMatrix
 from probe.neurons import NeuronTable, ranks, universal_neurons
 from probe.neurons.table import TABLE
 from probe.run import RunFolder

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from probe.datasets.audit import AuditReport, audit
     from probe.datasets.subset import shuffle_labels
     from probe.detectors import Detector, load_detector
-    from probe.detectors.evaluation import ZeroShotMatrix, evaluate, predict
     from probe.detectors.planted import planted_detector
     from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
     from probe.embed import Embeddings, embed_layers
     from probe.errors import ProbeError
+    from probe.evaluation.matrix import ZeroShotMatrix, evaluate, predict
     from probe.hooks import capture, trace
     from probe.joint import joint_tables
     from probe.neurons import (
@@ -86,7 +86,7 @@ _HOMES = {
     "Similarity": "probe.separability",
     "TrustReport": "probe.attribution.trust",
     "Universality": "probe.neurons",
-    "ZeroShotMatrix": "probe.detectors.evaluation",
+    "ZeroShotMatrix": "probe.evaluation.matrix",
     "ablate": "probe.neurons.ablation",
     "ablate_universal": "probe.neurons.ablation",
     "artifact_report": "probe.artifacts",
@@ -99,7 +99,7 @@ _HOMES = {
     "compare_neurons": "probe.neurons",
     "dose_response": "probe.responses",
     "embed_layers": "probe.embed",
-    "evaluate": "probe.detectors.evaluation",
+    "evaluate": "probe.evaluation.matrix",
     "ingest": "probe.datasets",
     "joint_tables": "probe.joint",
     "judge_claims": "probe.claims",
@@ -114,7 +114,7 @@ _HOMES = {
     "plan_base": "probe.detectors.variants",
     "plan_tuned": "probe.detectors.variants",
     "planted_detector": "probe.detectors.planted",
-    "predict": "probe.detectors.evaluation",
+    "predict": "probe.evaluation.matrix",
     "reappearing": "probe.neurons",
     "record": "probe.recording",
     "relate": "probe.responses",

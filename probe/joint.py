@@ -16,9 +16,9 @@ import xarray as xr
 from probe.attribution.findings import MapSimilarity, RegionAttention
 from probe.attribution.trust.report import TrustReport
 from probe.datasets.dataset import SAMPLES_FILE
+from probe.evaluation.paired import home_and_away
 from probe.neurons import Ablation, Universality
 from probe.neurons.table import BOTH_HALVES, MEAN
-from probe.paired import home_and_away
 from probe.run import RunFolder
 from probe.separability.report import SeparabilityReport
 from probe.stats import MIN_CLUSTERS, percentile_bounds
@@ -54,7 +54,7 @@ def joint_tables(run: RunFolder | str | Path) -> dict[str, pd.DataFrame]:
 
         - ``evaluation``: detector × dataset × level × metric; ``seen``: trained on it;
         - ``generalization``: AUROC at home and on each dataset away, see
-          `probe.paired.home_and_away`;
+          `probe.evaluation.paired.home_and_away`;
         - ``universality``: detector × null; ``universal`` (units that the test finds),
           ``counted`` (units in all lists), what the null ``expected``, and the ``excess``;
         - ``units``: detector × dataset; units that contribute there, and there alone;

@@ -89,9 +89,9 @@ def progress_bar(
     )
     with Progress(
         *columns, console=Console(stderr=True), refresh_per_second=4, disable=not progress
-    ) as progress:
-        task = progress.add_task(description, total=total)
-        yield lambda steps: progress.advance(task, steps)
+    ) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda steps: bar.advance(task, steps)
 
 
 def _telling(listener: Listener, description: str, total: int | None) -> Callable[[int], None]:

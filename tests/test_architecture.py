@@ -45,11 +45,10 @@ ALLOWED = {
     | RUNS
     | {"figures", "tables", "store", "neurons", "artifacts", "datasets", "hooks", "detectors"},
     "recording": BASE | RUNS | {"store", "hooks", "detectors", "datasets"},
-    "paired": BASE,
+    "evaluation": BASE | RUNS | {"evaluation", "store", "detectors", "datasets", "tables"},
     "joint": BASE
-    | {"tables", "run", "paired", "neurons", "separability", "attribution", "datasets"},
+    | {"tables", "run", "evaluation", "neurons", "separability", "attribution", "datasets"},
     "claims": BASE | {"run", "tables", "joint", "neurons"},
-    "one_image": BASE | {"store"},
     "figures": BASE | {"tables", "datasets"},
 }
 TOP = {"__init__", "__main__", "cli", "report", "demo", "doctor", "study", "jobs"}
@@ -81,10 +80,9 @@ NO_TORCH = (
     "embed",
     "artifacts",
     "figures",
-    "paired",
+    "evaluation",
     "joint",
     "claims",
-    "one_image",
     "images",
     "thumbnails",
 )

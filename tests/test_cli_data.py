@@ -11,7 +11,7 @@ import pytest
 from probe.datasets import open_dataset
 from probe.datasets.dataset import Dataset, write_native
 from probe.detectors import load_detector, save_detector
-from probe.detectors.evaluation import predict
+from probe.evaluation.matrix import predict
 from tests.conftest import make_images
 from tests.datasets.audit.making import changed, make_clean
 from tests.datasets.drawing import make_tree

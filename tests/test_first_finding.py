@@ -8,8 +8,8 @@ import pytest
 
 from probe.datasets.lab import make
 from probe.demo import BASE_EPOCHS, SIZE
-from probe.detectors.evaluation import evaluate
 from probe.detectors.variants import plan_base, train_base
+from probe.evaluation.matrix import evaluate
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 from probe.datasets.dataset import Dataset, Samples
 from probe.detectors import Detector, load_detector
-from probe.detectors.evaluation import evaluate
+from probe.evaluation.matrix import evaluate
 from probe.neurons import neuron_importance, universal_neurons
 from probe.neurons.ablation import ablate
 

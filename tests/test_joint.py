@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from probe.errors import ProbeError, StoreError
+from probe.evaluation.paired import home_and_away
 from probe.joint import JOINT, joint_tables, write_joint
 from probe.neurons import Ablation, Universality
-from probe.paired import home_and_away
 from probe.run import RunFolder
 from probe.separability import SeparabilityReport
 from probe.stats import auroc, cluster_counts

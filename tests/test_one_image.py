@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from probe.errors import ProbeError
-from probe.one_image import (
+from probe.evaluation.one_image import (
     Spread,
     image_activations,
     image_measurements,

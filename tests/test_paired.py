@@ -6,9 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from probe import paired
 from probe.errors import ProbeError
-from probe.paired import common_scores, mean_by_cluster, resample_scores, score_differences
+from probe.evaluation import paired
+from probe.evaluation.paired import (
+    common_scores,
+    mean_by_cluster,
+    resample_scores,
+    score_differences,
+)
 from probe.stats import METRICS, benjamini_hochberg, cluster_bootstrap, cluster_weights, sigmoid
 
 

@@ -12,8 +12,8 @@ from probe.cli import main
 from probe.datasets.dataset import Dataset
 from probe.datasets.subset import draw
 from probe.detectors import Detector, load_detector
-from probe.detectors.evaluation import ZeroShotMatrix, evaluate
 from probe.errors import UnknownNameError
+from probe.evaluation.matrix import ZeroShotMatrix, evaluate
 from probe.neurons import neuron_importance
 from probe.recording import record
 

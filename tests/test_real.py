@@ -11,7 +11,7 @@ import pytest
 from probe.datasets import IngestReport, ingest, open_dataset
 from probe.datasets.subset import original_positions
 from probe.detectors import load_detector
-from probe.detectors.evaluation import evaluate
+from probe.evaluation.matrix import evaluate
 from probe.stats import sigmoid
 from tests.test_cli import run
 

@@ -46,7 +46,7 @@ def scores_code(pair: Pair, metric: str, level: str) -> str:
         "compare-scores",
         [
             _PANDAS,
-            "from probe.paired import score_differences",
+            "from probe.evaluation.paired import score_differences",
             "from probe.figures.pairs import forest_figure",
         ],
         [
@@ -85,7 +85,7 @@ def images_code(pair: Pair, dataset: str) -> str:
         "compare-images",
         [
             _PANDAS,
-            "from probe.paired import common_scores",
+            "from probe.evaluation.paired import common_scores",
             "from probe.stats import sigmoid",
             "from probe.figures.pairs import scatter_figure",
         ],
@@ -254,7 +254,7 @@ def maps_code(pair: Pair) -> str:
         [
             _PANDAS,
             "from probe import MapSimilarity",
-            "from probe.paired import mean_by_cluster",
+            "from probe.evaluation.paired import mean_by_cluster",
             "from probe.figures.pairs import forest_figure",
         ],
         [

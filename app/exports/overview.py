@@ -154,7 +154,7 @@ def _against_code(run: Run, chosen: Selection) -> str:
         "matrix-against",
         [
             "import pandas as pd",
-            "from probe.paired import score_differences",
+            "from probe.evaluation.paired import score_differences",
             "from probe.figures.pairs import forest_figure",
         ],
         [

@@ -52,7 +52,7 @@ def _scores_code(run: Run, chosen: Selection) -> str:
         "sample-scores",
         [
             "import pandas as pd",
-            "from probe.one_image import image_scores",
+            "from probe.evaluation.one_image import image_scores",
             "from probe.figures.one_image import image_scores_figure",
         ],
         [
@@ -87,7 +87,7 @@ def _units_code(run: Run, chosen: Selection) -> str:
         "sample-units",
         [
             "from probe import ActivationStore",
-            "from probe.one_image import image_activations",
+            "from probe.evaluation.one_image import image_activations",
             "from probe.figures.one_image import image_deviations_figure",
         ],
         [
@@ -121,7 +121,7 @@ def _measurements_code(run: Run, chosen: Selection) -> str:
         "sample-measurements",
         [
             "from probe.artifacts import ArtifactMeasurements",
-            "from probe.one_image import image_measurements",
+            "from probe.evaluation.one_image import image_measurements",
             "from probe.figures.one_image import image_deviations_figure",
         ],
         [

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.queries.compare import NotComparableError, Pair
 from app.queries.reading import MAP_MODES, Run, stamp_of
 from probe.attribution.findings import MapSimilarity
-from probe.paired import mean_by_cluster
+from probe.evaluation.paired import mean_by_cluster
 
 __all__ = ["MapsView", "compared_pair", "maps_frame", "maps_view"]
 

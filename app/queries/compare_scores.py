@@ -15,7 +15,7 @@ from app.queries.deriving import shared
 from app.queries.reading import Run, stamp_of
 from app.queries.runs import evaluation_notes
 from probe.errors import ProbeError
-from probe.paired import common_scores, differences, resample_scores
+from probe.evaluation.paired import common_scores, differences, resample_scores
 
 __all__ = [
     "ALPHA",
@@ -48,7 +48,7 @@ class ScoresView:
     datasets : tuple of str
         Rows.
     value, reference, difference, low, high, p, q : numpy.ndarray
-        Shape (dataset,); see `probe.paired.differences`.
+        Shape (dataset,); see `probe.evaluation.paired.differences`.
     n_samples, n_clusters : numpy.ndarray
         Shape (dataset,).
     reason : tuple of str
@@ -140,7 +140,7 @@ def _over_seeds(pair: Pair, metric: str, level: str, datasets: tuple[str, ...]) 
 
 
 def difference_of(pair: Pair, metric: str, level: str) -> tuple[xr.Dataset, tuple[str, ...]]:
-    """Compare two detectors by one metric, see `probe.paired.differences`; kept until they change.
+    """Compare two detectors by one metric, see `differences`; kept until they change.
 
     Beside it are sentences on what was left out.
 

@@ -206,7 +206,7 @@ class Run:
 
     @property
     def evaluation(self) -> xr.Dataset:
-        """The zero-shot matrix, see `probe.detectors.evaluation.ZeroShotMatrix`."""
+        """The zero-shot matrix, see `probe.evaluation.matrix.ZeroShotMatrix`."""
         path = self._there(self.folder.evaluation, "zero-shot matrix")
         data = _kept(open_table, path, _stamp(path / "zarr.json"))
         if "value" not in data or "n_clusters" not in data:

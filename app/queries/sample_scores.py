@@ -13,7 +13,7 @@ from app.queries.deriving import derived
 from app.queries.reading import MissingTableError, Run
 from app.queries.sample import SampleView
 from probe.errors import ProbeError
-from probe.one_image import share_below
+from probe.evaluation.one_image import share_below
 from probe.stats import sigmoid
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""How unusual one image's activations and measurements are, see `probe.one_image`."""
+"""How unusual one image's activations and measurements are, see `probe.evaluation.one_image`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.queries.layers import unit_layer
 from app.queries.reading import Run, from_disk, stamp_of
 from app.queries.sample import SampleView
 from probe.errors import ProbeError
-from probe.one_image import Spread, most_unusual, spread_of_reals
+from probe.evaluation.one_image import Spread, most_unusual, spread_of_reals
 
 __all__ = [
     "FAR",

@@ -415,8 +415,8 @@ def evaluate(
 ) -> None:
     """Measure detectors on datasets: accuracy, AUROC, AP, EER with clustered intervals."""
     from probe.datasets import open_dataset, parts_of
-    from probe.detectors.evaluation import evaluate as measure
-    from probe.detectors.evaluation import suspect_polarity
+    from probe.evaluation.matrix import evaluate as measure
+    from probe.evaluation.matrix import suspect_polarity
 
     those = detectors_of(names, device)
     opened = [open_dataset(name) for name in datasets]

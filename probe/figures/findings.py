@@ -29,7 +29,7 @@ def matrix_figure(
     Parameters
     ----------
     data : xarray.Dataset
-        As in `probe.detectors.evaluation.ZeroShotMatrix`.
+        As in `probe.evaluation.matrix.ZeroShotMatrix`.
     metric, level : str
         Which metric, per frame or per video.
     seen : array_like of bool, optional

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from probe.datasets.layouts import Layout
     from probe.detectors.architectures import Architecture
     from probe.detectors.detector import Detector
-    from probe.detectors.evaluation import ZeroShotMatrix
+    from probe.evaluation.matrix import ZeroShotMatrix
     from probe.study.costs import StageCost, StudySize
     from probe.study.run import Outcome
     from probe.study.stages import StageState
@@ -248,7 +248,7 @@ def videos(found: ZeroShotMatrix) -> None:
 
 def outcome(found: Outcome) -> None:
     """Print the findings of a study and where every result lies."""
-    from probe.detectors.evaluation import suspect_polarity
+    from probe.evaluation.matrix import suspect_polarity
 
     matrix(found.matrix)
     polarity(suspect_polarity(found.matrix))

@@ -16,10 +16,10 @@ from probe.attribution.drawing import regions_figure, similarity_figure
 from probe.datasets import Dataset
 from probe.datasets.subset import draw, original_positions
 from probe.detectors import Detector
-from probe.detectors.evaluation import ZeroShotMatrix
 from probe.embed import Embeddings
 from probe.embed import drawing as embed_drawing
 from probe.errors import DatasetError
+from probe.evaluation.matrix import ZeroShotMatrix
 from probe.figures.joint import joint_figures
 from probe.joint import trained_on
 from probe.neurons import Universality

@@ -19,10 +19,10 @@ from probe.datasets import Dataset
 from probe.datasets.audit import AuditReport, audit
 from probe.datasets.loader import decoding_by
 from probe.detectors import Detector, load_detector
-from probe.detectors.evaluation import ZeroShotMatrix, evaluate
 from probe.detectors.training import OtherTrainingError
 from probe.detectors.variants import plan_base, plan_tuned, train_base, train_tuned
 from probe.errors import DatasetError, ProbeError, StoreError
+from probe.evaluation.matrix import ZeroShotMatrix, evaluate
 from probe.hooks import trace
 from probe.images import roots_note, roots_of
 from probe.joint import write_joint

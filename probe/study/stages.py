@@ -13,9 +13,9 @@ from probe.attribution.explain import prepare
 from probe.attribution.findings import MapSimilarity, RegionAttention
 from probe.attribution.trust import TrustReport
 from probe.detectors import Detector, load_detector
-from probe.detectors.evaluation import ZeroShotMatrix
 from probe.embed import Embeddings
 from probe.errors import StoreError, UnknownNameError
+from probe.evaluation.matrix import ZeroShotMatrix
 from probe.hooks import trace
 from probe.neurons import Ablation, NeuronTable, Universality
 from probe.responses import ResponseReport

@@ -12,7 +12,7 @@ import pandas as pd
 from probe.attribution import AttributionMap
 from probe.datasets import Dataset
 from probe.datasets.subset import draw
-from probe.detectors.evaluation import ZeroShotMatrix
+from probe.evaluation.matrix import ZeroShotMatrix
 from probe.neurons import NeuronTable, Universality
 from probe.run import RunFolder
 from probe.stats import sigmoid

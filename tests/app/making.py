@@ -14,7 +14,7 @@ import xarray as xr
 from PIL import Image
 
 from probe.datasets.dataset import Dataset, Samples, write_native
-from probe.detectors.evaluation import ZeroShotMatrix
+from probe.evaluation.matrix import ZeroShotMatrix
 from probe.images import roots_note
 from probe.neurons import Ablation, NeuronTable, ranks, universal_neurons
 from probe.neurons.table import TABLE

@@ -30,7 +30,7 @@ from app.queries.sample_scores import scores_view
 from app.queries.sample_units import measurements_view, units_of_sample
 from app.selection import Selection
 from probe.errors import ProbeError
-from probe.one_image import Spread
+from probe.evaluation.one_image import Spread
 from tests.app.calling import call, exported, said
 from tests.app.conftest import client_of
 from tests.app.drawing import MEASUREMENTS

@@ -10,8 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from probe.datasets.dataset import Dataset
 from probe.detectors import Detector, load_detector
-from probe.detectors.evaluation import ZeroShotMatrix, evaluate, predict, suspect_polarity
 from probe.errors import DatasetError, ImageError, ProbeError, UnknownNameError
+from probe.evaluation.matrix import ZeroShotMatrix, evaluate, predict, suspect_polarity
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from probe.datasets.dataset import Dataset, Samples, write_native
-from probe.detectors.evaluation import ZeroShotMatrix, _measured
+from probe.evaluation.matrix import ZeroShotMatrix, _measured
 from probe.neurons import universal_neurons
 from probe.run import RunFolder
 from probe.schema import DATASETS, VARIANTS

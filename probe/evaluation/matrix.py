@@ -1,4 +1,4 @@
-"""The zero-shot matrix: every detector on every dataset, with clustered intervals."""
+"""`evaluate`: every detector on every dataset as a zero-shot matrix, intervals over people."""
 
 from __future__ import annotations
 
@@ -18,13 +18,12 @@ from probe.datasets.loader import Images
 from probe.datasets.subset import draw
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
+from probe.evaluation.paired import LEVELS, at_level
 from probe.progress import progress_bar
-from probe.stats import METRICS, Interval, bootstrap_metrics, sigmoid
+from probe.stats import METRICS, Interval, bootstrap_metrics
 from probe.tables import export_frame, open_table, parsed, save_table
 
 __all__ = ["LEVELS", "ZeroShotMatrix", "evaluate", "predict", "suspect_polarity"]
-
-LEVELS = ("frame", "video")
 
 #: A frame AUROC below this is so far under chance that a label or score may be turned round.
 SUSPECT = 0.35
@@ -300,7 +299,7 @@ def _measured(scores: pd.DataFrame, n_resamples: int, ci: float, seed: int) -> x
     for (detector, dataset), rows in scores.groupby(["detector", "dataset"], sort=False):
         for k, unit in enumerate(LEVELS):
             at = (detectors.index(detector), datasets.index(dataset), k)
-            intervals = _intervals(_at_level(rows, unit), n_resamples, ci, seed)
+            intervals = _intervals(at_level(rows, unit), n_resamples, ci, seed)
             for m, found in enumerate(intervals.values()):
                 for name, array in arrays.items():
                     array[(*at, m)] = getattr(found, "estimate" if name == "value" else name)
@@ -310,16 +309,6 @@ def _measured(scores: pd.DataFrame, n_resamples: int, ci: float, seed: int) -> x
     variables: dict[str, Any] = {name: (dims, array) for name, array in arrays.items()}
     variables |= {name: (dims[:3], count) for name, count in counts.items()}
     return xr.Dataset(variables, coords)
-
-
-def _at_level(rows: pd.DataFrame, level: str) -> pd.DataFrame:
-    rows = rows.assign(score=sigmoid(rows["logit"].to_numpy()))
-    if level == "frame":
-        return rows
-    # A video key may hold both classes where a layout names them alike.
-    return rows.groupby(["video", "label"], as_index=False).agg(
-        score=("score", "mean"), cluster=("cluster", "first")
-    )
 
 
 def _intervals(

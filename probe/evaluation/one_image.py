@@ -1,7 +1,4 @@
-"""One image among others: what detectors say of it, and how unusual it is inside.
-
-Everything here describes one image. It is no test: of many units some are always far out.
-"""
+"""One image among others: what detectors say of it, and how unusual it is inside."""
 
 from __future__ import annotations
 

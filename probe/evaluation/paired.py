@@ -27,6 +27,7 @@ from probe.stats import (
 __all__ = [
     "LEVELS",
     "MEAN",
+    "at_level",
     "common_scores",
     "differences",
     "home_and_away",
@@ -61,7 +62,7 @@ def score_differences(
     Parameters
     ----------
     one, other : pandas.DataFrame
-        Rows of one detector each, as in `probe.detectors.evaluation.ZeroShotMatrix.scores`:
+        Rows of one detector each, as in `probe.evaluation.matrix.ZeroShotMatrix.scores`:
         ``dataset, sample, video, label, cluster, logit``.
     metrics, levels : sequence of str
         Which; all by default.
@@ -155,7 +156,7 @@ def resample_scores(
     counts = np.zeros((2, *shape[:2]), dtype=np.int64)
     for i, (_, rows) in enumerate(scores.groupby("dataset", sort=False)):
         for j, unit in enumerate(levels):
-            part = _at_level(rows, unit)
+            part = at_level(rows, unit)
             label, score = part["label"].to_numpy(), part["score"].to_numpy()
             names, cluster = np.unique(part["cluster"].to_numpy(), return_inverse=True)
             counts[:, i, j] = len(part), len(names)
@@ -414,7 +415,8 @@ def mean_by_cluster(
     )
 
 
-def _at_level(rows: pd.DataFrame, level: str) -> pd.DataFrame:
+def at_level(rows: pd.DataFrame, level: str) -> pd.DataFrame:
+    """Give rows their P(fake) as ``score``: a row a frame, or a video by the mean of frames."""
     rows = rows.assign(score=sigmoid(rows["logit"].to_numpy()))
     if level == "frame":
         return rows

@@ -1,0 +1,1 @@
+"""Detection measured: scores and their matrix, paired differences, one image among others."""
