@@ -130,9 +130,6 @@ def color_mismatch(picture: Picture) -> float:
     return float(np.hypot(*(np.median(ring[away <= np.median(away)], axis=0) - inner)))
 
 
-__all__: list[str] = []
-
-
 @measurement(
     "fine_detail",
     "the finest detail inside against coarser: what a decoder does not give back",

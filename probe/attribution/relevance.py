@@ -16,8 +16,6 @@ from probe.attribution.rewrite import Rewritten
 from probe.attribution.support import RULED, lrp_refusal, relevance_program, start_of
 from probe.hooks.tracing import extract
 
-__all__ = []
-
 __all__: list[str] = []
 
 #: captum's own ε, which is absolute.

@@ -71,8 +71,9 @@ def draw_figures(
     for name in dict.fromkeys(one.spec.name for one in detectors):
         those = [one for one in detectors if one.spec.name == name]
         if plan.heatmaps and (test.labels == FAKE).any():
-            seen = study.images != "none"
-            drawn = heatmaps_on(those, test, plan.heatmap_layer, study.seeds[0], seen)
+            drawn = heatmaps_on(
+                those, test, plan.heatmap_layer, study.seeds[0], study.images != "none"
+            )
             _save(folder, f"heatmaps-{slug(name)}", drawn)
         if plan.counts and those[0].name in universality:
             counts = figures.counts_figure(universality[those[0].name].data)

@@ -20,8 +20,6 @@ from probe.stats import MIN_CLUSTERS
 
 __all__ = ["said_by_path"]
 
-__all__: list[str] = []
-
 #: One class that outnumbers the other by more is said to be out of balance.
 RATIO = 10.0
 
