@@ -16,7 +16,6 @@ from PIL import Image
 from probe.datasets.dataset import Dataset, Samples, write_native
 from probe.evaluation.matrix import ZeroShotMatrix
 from probe.neurons import NeuronTable, ranks, universal_neurons
-from probe.neurons.table import TABLE
 from probe.run import RunFolder
 from probe.store import StoreWriter
 from tests.app.drawing import write_reports
@@ -177,7 +176,6 @@ def _table(rng: np.random.Generator, label: str, size: Size) -> NeuronTable:
                 "measure": ["weight_range"],
             },
             attrs={
-                "table": TABLE,
                 "measure": "ace",
                 "mode": "default",
                 "output": "logit",

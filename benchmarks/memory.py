@@ -21,7 +21,7 @@ from rich.table import Table
 from torch import nn
 
 from benchmarks._resident import watched
-from probe.attribution.maps import MAPS, AttributionMap
+from probe.attribution.maps import AttributionMap
 from probe.attribution.similarity import map_similarity
 from probe.datasets import Dataset, Samples
 from probe.detectors import Detector
@@ -182,7 +182,6 @@ def write_maps(folder: Path, count: int, side: int) -> None:
             },
             {"sample": names, "cluster": ("sample", [f"p{i // 4}" for i in range(count)])},
             {
-                "maps": MAPS,
                 "method": "gradcam",
                 "target": "fake logit",
                 "signed": True,

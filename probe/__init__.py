@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from probe.recording import record
     from probe.report.writing import write_report
     from probe.responses import ResponseReport, dose_response, relate, render_doses
+    from probe.results import Result, open_result
     from probe.separability import (
         SeparabilityReport,
         Similarity,
@@ -81,6 +82,7 @@ _HOMES = {
     "ProbeError": "probe.errors",
     "RegionAttention": "probe.attribution.findings",
     "ResponseReport": "probe.responses",
+    "Result": "probe.results",
     "Samples": "probe.datasets",
     "SeparabilityReport": "probe.separability",
     "Similarity": "probe.separability",
@@ -111,6 +113,7 @@ _HOMES = {
     "measure_separability": "probe.separability",
     "neuron_importance": "probe.neurons",
     "open_dataset": "probe.datasets",
+    "open_result": "probe.results",
     "plan_base": "probe.detectors.variants",
     "plan_tuned": "probe.detectors.variants",
     "planted_detector": "probe.detectors.planted",
@@ -148,6 +151,7 @@ __all__ = [
     "ProbeError",
     "RegionAttention",
     "ResponseReport",
+    "Result",
     "Samples",
     "SeparabilityReport",
     "Similarity",
@@ -178,6 +182,7 @@ __all__ = [
     "measure_separability",
     "neuron_importance",
     "open_dataset",
+    "open_result",
     "plan_base",
     "plan_tuned",
     "planted_detector",

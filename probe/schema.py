@@ -13,7 +13,7 @@ __all__ = [
     "family_of",
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: The one label convention. Everything else is converted where it enters.
 REAL, FAKE = 0, 1

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-BASE = {"errors", "registry", "schema", "stats", "progress", "lazy", "budget"}
+BASE = {"errors", "registry", "schema", "stats", "progress", "lazy", "budget", "results"}
 #: What runs networks.
 RUNS = {"compute"}
 #: What each part may import from probe; parts not named here stand on top and may import all.
@@ -24,7 +24,8 @@ ALLOWED = {
     "lazy": set(),
     "budget": {"errors"},
     "compute": {"errors", "progress"},
-    "tables": BASE,
+    "tables": BASE - {"results"},
+    "results": {"errors", "tables"},
     "run": BASE,
     "images": BASE | {"run", "datasets"},
     "thumbnails": BASE | {"images", "datasets"},
@@ -70,6 +71,7 @@ NO_TORCH = (
     "store",
     "neurons",
     "tables",
+    "results",
     "run",
     "stats",
     "schema",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from probe.errors import StoreError
-from probe.tables import export_frame, open_table, save_table
+from probe.results import Result
 
 __all__ = ["CONTROLS", "ArtifactMeasurements", "ArtifactReport"]
 
@@ -22,8 +21,8 @@ CONTROLS = ("none", "partialled", "matched")
 ABOUT = ("dataset", "label", "method", "cluster", "video", "region")
 
 
-@dataclass(frozen=True)
-class ArtifactMeasurements:
+@dataclass(frozen=True, repr=False)
+class ArtifactMeasurements(Result):
     """What was measured on every image.
 
     Attributes
@@ -44,31 +43,20 @@ class ArtifactMeasurements:
         Attributes: ``fingerprints`` of the datasets.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "table of artifact measurements"
+    REQUIRED: ClassVar[str] = "power"
+    COMMAND: ClassVar[str] = "probe artifacts"
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return one row an image: what it is, a column a measurement, a column a covariate."""
         about = self.data[list(ABOUT)].to_dataframe()
         values = pd.DataFrame(_table(self.data["value"]))
         controls = pd.DataFrame(_table(self.data["control"], "covariate_"))
         return pd.concat([about.reset_index(), values, controls], axis=1)
 
-    def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
 
-    def save(self, path: Path) -> None:
-        """Write the labeled arrays as Zarr."""
-        save_table(self.data, path)
-
-    @classmethod
-    def open(cls, path: Path) -> ArtifactMeasurements:
-        """Read what `save` wrote."""
-        return cls(_opened(path, ("value", "power"), "artifact measurements"))
-
-
-@dataclass(frozen=True)
-class ArtifactReport:
+@dataclass(frozen=True, repr=False)
+class ArtifactReport(Result):
     """How real and fake images differ, measurement by measurement, dataset by dataset.
 
     Attributes
@@ -100,9 +88,11 @@ class ArtifactReport:
         Attributes: ``fingerprints, seed, ci, n_permutations, n_resamples, caliper``.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "artifact report"
+    REQUIRED: ClassVar[str] = "tells"
+    COMMAND: ClassVar[str] = "probe artifacts"
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return one row a dataset and measurement, with the columns of every control."""
         rank = self.data["rank"].to_series()
         columns: dict[str, pd.Series[float]] = {"rank": rank}
@@ -112,30 +102,6 @@ class ArtifactReport:
             for name in ("effect", "low", "high", "p", "q"):
                 columns[name + suffix] = part[name].to_series()
         return pd.DataFrame(columns).reset_index()
-
-    def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
-
-    def save(self, path: Path) -> None:
-        """Write the labeled arrays as Zarr."""
-        save_table(self.data, path)
-
-    @classmethod
-    def open(cls, path: Path) -> ArtifactReport:
-        """Read what `save` wrote."""
-        return cls(_opened(path, ("effect", "tells", "imbalance"), "artifact report"))
-
-
-def _opened(path: Path, needed: tuple[str, ...], what: str) -> xr.Dataset:
-    data = open_table(path)
-    lacking = [name for name in needed if name not in data]
-    if lacking:
-        raise StoreError(
-            f"The table {str(path)!r} holds no {what}: it lacks {', '.join(lacking)}. Run "
-            "`probe artifacts` again."
-        )
-    return data
 
 
 def _table(values: xr.DataArray, prefix: str = "") -> dict[str, NDArray[np.float64]]:

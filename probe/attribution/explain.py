@@ -17,7 +17,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from probe.attribution.maps import MAGNITUDE, MAPS, TOWARDS, AttributionMap, MapWriter
+from probe.attribution.maps import MAGNITUDE, TOWARDS, AttributionMap, MapWriter
 from probe.attribution.methods import METHODS, Method, Refusal
 from probe.attribution.problem import Explained, Problem
 from probe.attribution.rewrite import rewrite
@@ -449,7 +449,8 @@ def _attrs(
     detector = problem.traced.detector
     changed = problem.traced.report.leaves
     return {
-        "maps": MAPS,
+        "result": "AttributionMap",
+        "result_version": AttributionMap.VERSION,
         "method": method.name,
         "title": method.title,
         "paper": method.paper,

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
-from probe.errors import StoreError
-from probe.tables import export_frame, open_table, save_table
+from probe.results import Result
 
-__all__ = ["BINS", "LOOKING", "SIMILARITY", "MapSimilarity", "RegionAttention", "texts"]
+__all__ = ["BINS", "MapSimilarity", "RegionAttention", "texts"]
 
-#: Versions of what the tables hold.
-SIMILARITY = 1
-LOOKING = 1
 
 #: The study's bins of a mean similarity.
 BINS = ("<.7", ".7-.9", ">=.9")
@@ -67,8 +62,8 @@ BY_REGION = (
 BY_GROUP = ("n_samples", "n_clusters", "n_pairs", "n_faceless", "reason")
 
 
-@dataclass(frozen=True)
-class MapSimilarity:
+@dataclass(frozen=True, repr=False)
+class MapSimilarity(Result):
     """How alike the maps of a detector's variants are on the same images.
 
     Attributes
@@ -96,9 +91,11 @@ class MapSimilarity:
         units of the maps; 255 in mode "authors"), ``variants, method, layer, ci, seed, …``.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "map similarity"
+    REQUIRED: ClassVar[str] = "similarity"
+    FRAMES: ClassVar[Mapping[str, str]] = {"images": "images"}
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return one row a dataset: similarity, null, differences, counts by bin."""
         frame = self.data[list(BY_DATASET)].to_dataframe().reset_index()
         frame = frame[["dataset", *BY_DATASET]]
@@ -113,27 +110,9 @@ class MapSimilarity:
         about = about.rename(columns={"of": "dataset"})
         return about.assign(**means, retrained=self.data["retrained"].values)
 
-    def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.
 
-        ``NAME-images`` stands beside it.
-        """
-        path = Path(path)
-        export_frame(self.images(), path.with_name(f"{path.stem}-images{path.suffix}"))
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
-
-    def save(self, path: Path) -> None:
-        """Write the labeled arrays as Zarr."""
-        save_table(self.data, path)
-
-    @classmethod
-    def open(cls, path: Path) -> MapSimilarity:
-        """Read what `save` wrote."""
-        return cls(_opened(path, "map similarity", SIMILARITY, "similarity"))
-
-
-@dataclass(frozen=True)
-class RegionAttention:
+@dataclass(frozen=True, repr=False)
+class RegionAttention(Result):
     """Where in the face the mass of maps lies, by dataset and forgery.
 
     Attributes
@@ -166,9 +145,11 @@ class RegionAttention:
         ``method, target, layer, detector, ci, seed, …``.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "region attention"
+    REQUIRED: ClassVar[str] = "concentration"
+    FRAMES: ClassVar[Mapping[str, str]] = {"images": "images"}
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return one row a group, part and region."""
         frame = self.data[list(BY_REGION)].to_dataframe().reset_index()
         keys = ["group", "dataset", "label", "forgery", "part", "region"]
@@ -184,35 +165,7 @@ class RegionAttention:
         about = about[["sample", "of", "cluster"]]
         return about.rename(columns={"of": "group"}).merge(frame, on="sample")
 
-    def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.
-
-        ``NAME-images`` stands beside it.
-        """
-        path = Path(path)
-        export_frame(self.images(), path.with_name(f"{path.stem}-images{path.suffix}"))
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
-
-    def save(self, path: Path) -> None:
-        """Write the labeled arrays as Zarr."""
-        save_table(self.data, path)
-
-    @classmethod
-    def open(cls, path: Path) -> RegionAttention:
-        """Read what `save` wrote."""
-        return cls(_opened(path, "attention by region", LOOKING, "concentration"))
-
 
 def texts(values: NDArray[Any]) -> NDArray[np.str_]:
     """Take texts as NumPy compares and joins them; what was read from disk is of another kind."""
     return np.array([str(value) for value in values], dtype=np.str_)
-
-
-def _opened(path: Path, kind: str, version: int, needed: str) -> xr.Dataset:
-    data = open_table(Path(path))
-    if needed not in data or data.attrs.get("table") != version:
-        raise StoreError(
-            f"The table {str(path)!r} is no {kind} table of version {version}. Compute it again."
-        )
-    texts = [name for name, value in data.variables.items() if value.dtype.kind == "T"]
-    return data.assign({name: data[name].astype(object) for name in texts})

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -16,16 +16,15 @@ import zarr
 from numpy.typing import NDArray
 
 from probe.errors import ProbeError, StoreError
+from probe.results import Result
 from probe.schema import SCHEMA_VERSION
-from probe.tables import export_frame, open_table, plain, save_table
+from probe.tables import export_frame, open_table, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["ABOUT", "AttributionMap", "MAGNITUDE", "MAPS", "MapWriter", "TOWARDS"]
+__all__ = ["ABOUT", "AttributionMap", "MAGNITUDE", "MapWriter", "TOWARDS"]
 
-#: Version of what a file of maps holds.
-MAPS = 1
 
 #: The two conventions of sign.
 TOWARDS = "positive pushes the target up, negative down"
@@ -41,8 +40,8 @@ _LARGE = ("attribution", "by_channel")
 ABOUT = ("dataset", "label", "forgery", "video", "cluster")
 
 
-@dataclass(frozen=True)
-class AttributionMap:
+@dataclass(frozen=True, repr=False)
+class AttributionMap(Result):
     """Heatmaps of images by one method, unscaled.
 
     Attributes
@@ -65,7 +64,9 @@ class AttributionMap:
         maps should sum to|), ``notes`` and versions.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "set of attribution maps"
+    REQUIRED: ClassVar[str] = "attribution"
+    COMMAND: ClassVar[str] = "probe attribute"
 
     def __len__(self) -> int:
         return int(self.data.sizes["sample"])
@@ -154,7 +155,7 @@ class AttributionMap:
         """Keep the maps at these positions, in this order."""
         return AttributionMap(self.data.isel(sample=list(samples)))
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return one row a sample: what is known of it, the target, and the map in figures.
 
         Columns ``total, positive, negative`` are sums over pixels, ``largest`` is the largest
@@ -215,12 +216,8 @@ class AttributionMap:
             ) from error
         return path
 
-    def save(self, path: Path) -> None:
-        """Write the labeled arrays as Zarr."""
-        save_table(self.data, path)
-
     @classmethod
-    def open(cls, path: Path, *, lazy: bool = False) -> AttributionMap:
+    def open(cls, path: str | Path, *, lazy: bool = False) -> AttributionMap:
         """Read what `save`, or `attribute` with ``out``, wrote.
 
         Parameters
@@ -235,12 +232,7 @@ class AttributionMap:
         StoreError
             If there are no maps, or some are still missing.
         """
-        data = open_table(Path(path), lazy=lazy)
-        if "attribution" not in data or data.attrs.get("maps") != MAPS:
-            raise StoreError(
-                f"{str(path)!r} holds no attribution maps of this version. Make them with "
-                "`probe attribute`."
-            )
+        data = cls._checked(open_table(Path(path), lazy=lazy), path)
         if "written" in data:
             missing = int((~data["written"].values).sum())
             if missing:

@@ -23,7 +23,7 @@ from probe.attribution.contrasts import (
     estimate_ratio,
     exchanged,
 )
-from probe.attribution.findings import LOOKING, RegionAttention, texts
+from probe.attribution.findings import RegionAttention, texts
 from probe.attribution.maps import AttributionMap
 from probe.datasets.dataset import Dataset
 from probe.datasets.faces import FINDERS
@@ -585,7 +585,6 @@ def _attrs(
 ) -> dict[str, Any]:
     kept = ("method", "target", "layer", "detector", "detector_fingerprint", "data_fingerprint")
     return {
-        "table": LOOKING,
         "source": regions.source,
         "rule": regions.rule,
         "faceless": faceless,

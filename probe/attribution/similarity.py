@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
 from probe.attribution.contrasts import Doubles, Estimate, estimate_mean, swapped
-from probe.attribution.findings import BINS, SIMILARITY, MapSimilarity, texts
+from probe.attribution.findings import BINS, MapSimilarity, texts
 from probe.attribution.maps import BLOCK, AttributionMap
 from probe.errors import ProbeError, UnknownNameError
 from probe.progress import progress_bar
@@ -499,7 +499,6 @@ def _attrs(
     detectors = {n: m.data.attrs.get("detector_fingerprint", "") for n, m in maps.items()}
     used = {k: v for k, v in vars(plan).items() if plan.mode == "authors" or k not in AUTHORS_ONLY}
     return {
-        "table": SIMILARITY,
         "variants": list(maps),
         "detectors": detectors,
         "n_seeds": n_seeds,

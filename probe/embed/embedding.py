@@ -17,7 +17,7 @@ from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
 from probe.datasets.subset import spread
-from probe.embed.table import EMBEDDINGS, Embeddings
+from probe.embed.table import Embeddings
 from probe.errors import ProbeError, StoreError
 from probe.progress import progress_bar
 from probe.registry import Registry
@@ -264,7 +264,6 @@ def embed_layers(
             "sample": opened.samples["sample"].to_numpy(object),
         },
         attrs={
-            "table": EMBEDDINGS,
             "seed": seed,
             "neighbors": JUDGED_NEIGHBORS,
             "n_fitted": len(rows),

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
-import xarray as xr
 
-from probe.errors import StoreError
-from probe.tables import export_frame, open_table, save_table
+from probe.results import Result
 
-__all__ = ["EMBEDDINGS", "Embeddings"]
-
-#: Version of what the table holds.
-EMBEDDINGS = 1
+__all__ = ["Embeddings"]
 
 
-@dataclass(frozen=True)
-class Embeddings:
+@dataclass(frozen=True, repr=False)
+class Embeddings(Result):
     """Two-dimensional pictures of layers.
 
     Attributes
@@ -38,30 +33,13 @@ class Embeddings:
         Attributes: ``detector, dataset, seed, neighbors, n_fitted, n_judged``.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "embedding"
+    REQUIRED: ClassVar[str] = "position"
+    COMMAND: ClassVar[str] = "probe embed"
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return one row a layer, method and sample: ``x``, ``y``, ``fitted``."""
         frame = self.data["position"].to_dataset("axis").rename({0: "x", 1: "y"}).to_dataframe()
         fitted = self.data["fitted"].to_series()
         frame = frame.reset_index()[["layer", "method", "sample", "x", "y"]]
         return frame.assign(fitted=fitted.reindex(frame["sample"]).to_numpy())
-
-    def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
-
-    def save(self, path: Path) -> None:
-        """Write the labeled arrays as Zarr."""
-        save_table(self.data, path)
-
-    @classmethod
-    def open(cls, path: Path) -> Embeddings:
-        """Read what `save` wrote."""
-        data = open_table(path)
-        if "position" not in data or data.attrs.get("table") != EMBEDDINGS:
-            raise StoreError(
-                f"The table {str(path)!r} holds no embeddings of version {EMBEDDINGS}. Compute "
-                "them again with `probe embed`."
-            )
-        return cls(data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -20,8 +20,9 @@ from probe.detectors.detector import Detector
 from probe.errors import ProbeError
 from probe.evaluation.paired import LEVELS, at_level
 from probe.progress import progress_bar
+from probe.results import Result
 from probe.stats import METRICS, Interval, bootstrap_metrics
-from probe.tables import export_frame, open_table, parsed, save_table
+from probe.tables import export_frame, open_table
 
 __all__ = ["LEVELS", "ZeroShotMatrix", "evaluate", "predict", "suspect_polarity"]
 
@@ -29,8 +30,8 @@ __all__ = ["LEVELS", "ZeroShotMatrix", "evaluate", "predict", "suspect_polarity"
 SUSPECT = 0.35
 
 
-@dataclass(frozen=True)
-class ZeroShotMatrix:
+@dataclass(frozen=True, repr=False)
+class ZeroShotMatrix(Result):
     """Metrics of detectors on datasets.
 
     Attributes
@@ -45,10 +46,12 @@ class ZeroShotMatrix:
         video, frame, cluster, label, logit``.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "zero-shot matrix"
+    REQUIRED: ClassVar[str] = "value"
+    COMMAND: ClassVar[str] = "probe evaluate"
     scores: pd.DataFrame
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return one row a detector, dataset, level and metric."""
         frame = self.data.to_dataframe().reset_index()
         return frame[
@@ -65,22 +68,16 @@ class ZeroShotMatrix:
             ]
         ]
 
-    def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
-
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write the labeled arrays as Zarr, and the scores beside them as Parquet."""
-        export_frame(self.scores, path.with_suffix(".scores.parquet"))
-        save_table(self.data, path)
+        export_frame(self.scores, Path(path).with_suffix(".scores.parquet"))
+        super().save(path)
 
     @classmethod
-    def open(cls, path: Path) -> ZeroShotMatrix:
+    def open(cls, path: str | Path) -> ZeroShotMatrix:
         """Read what `save` wrote."""
-        data = open_table(path)
-        attrs = {key: parsed(value) for key, value in data.attrs.items()}
-        scores = pd.read_parquet(path.with_suffix(".scores.parquet"))
-        return cls(data.assign_attrs(attrs), scores)
+        data = cls._checked(open_table(Path(path)), path)
+        return cls(data, pd.read_parquet(Path(path).with_suffix(".scores.parquet")))
 
 
 def predict(detector: Detector, dataset: Dataset, *, batch_size: int = 64) -> NDArray[np.float32]:

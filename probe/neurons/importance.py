@@ -27,7 +27,6 @@ from probe.hooks import AffineProgram, SuffixProgram, TracedDetector, compile_su
 from probe.neurons import NeuronTable, ranks
 from probe.neurons.measures import MEASURES, Evidence, Measure
 from probe.neurons.sweep import MODES, Cut, States, Sweep, gather, prefix_deviation
-from probe.neurons.table import TABLE
 from probe.progress import progress_bar
 from probe.schema import FAKE
 from probe.stats import MIN_CLUSTERS, Floats, cluster_counts, percentile_bounds, permutation_test
@@ -266,7 +265,6 @@ def neuron_importance(
                 "grid": grid,
                 "positions": int(positions),
                 "layer": path,
-                "table": TABLE,
                 "neutral": asking.chosen.neutral,
                 "one_sided": int(asking.chosen.one_sided),
                 "ci": ci,

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
-from probe.errors import StoreError
-from probe.tables import export_frame, open_table, parsed, save_table
+from probe.results import Result
 
-__all__ = ["Ablation", "BOTH_HALVES", "MEAN", "NeuronTable", "TABLE", "ranks", "strength"]
+__all__ = ["Ablation", "BOTH_HALVES", "MEAN", "NeuronTable", "ranks", "strength"]
 
-#: Version of what a neuron table holds; 2 has tests, intervals and more nulls.
-TABLE = 2
 
 #: Columns of the exported table, in this order.
 COLUMNS = (
@@ -33,8 +29,8 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class NeuronTable:
+@dataclass(frozen=True, repr=False)
+class NeuronTable(Result):
     """Causal effects of units on the fake score, dataset by dataset.
 
     Attributes
@@ -68,36 +64,18 @@ class NeuronTable:
         to the reason why its images are of one class, and contributions NaN.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "neuron table"
+    VERSION: ClassVar[int] = 2
+    REQUIRED: ClassVar[str] = "effect"
+    COMMAND: ClassVar[str] = "probe neurons"
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return one row a dataset and unit: effect, contribution, p-values, measures beside."""
         columns = [name for name in COLUMNS if name in self.data]
         frame = self.data[columns].to_dataframe().reset_index()[["dataset", "unit", *columns]]
         for name in self.data["measure"].values if "beside" in self.data else ():
             frame[str(name)] = self.data["beside"].sel(measure=name).values.ravel()
         return frame
-
-    def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
-
-    def save(self, path: Path) -> None:
-        """Write the labeled arrays as Zarr."""
-        save_table(self.data, path)
-
-    @classmethod
-    def open(cls, path: Path) -> NeuronTable:
-        """Read what `save` wrote."""
-        data = open_table(path)
-        if "effect" not in data:
-            raise StoreError(f"The table {str(path)!r} is no neuron table: it holds no 'effect'.")
-        if data.attrs.get("table") != TABLE:
-            raise StoreError(
-                f"The neuron table {str(path)!r} was written by an earlier version and lacks tests "
-                "and intervals. Compute it again."
-            )
-        return cls(data)
 
 
 def strength(
@@ -126,8 +104,8 @@ MEAN = "mean"
 BOTH_HALVES = "in both halves of the identities"
 
 
-@dataclass(frozen=True)
-class Ablation:
+@dataclass(frozen=True, repr=False)
+class Ablation(Result):
     """Detection with and without sets of units.
 
     Attributes
@@ -151,9 +129,11 @@ class Ablation:
         Attributes: ``layer, values, n_random``, fingerprints, and how sets were chosen.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "ablation"
+    REQUIRED: ClassVar[str] = "random_drop"
+    COMMAND: ClassVar[str] = "probe ablate"
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return one row a set, dataset and metric."""
         columns = [
             "full",
@@ -171,19 +151,3 @@ class Ablation:
         ]
         frame = self.data[columns].to_dataframe().reset_index()
         return frame[["set", "dataset", "metric", *columns]]
-
-    def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
-
-    def save(self, path: Path) -> None:
-        """Write the labeled arrays as Zarr."""
-        save_table(self.data, path)
-
-    @classmethod
-    def open(cls, path: Path) -> Ablation:
-        """Read what `save` wrote."""
-        data = open_table(path)
-        if "random_drop" not in data:
-            raise StoreError(f"The table {str(path)!r} holds no 'random_drop': no ablation.")
-        return cls(data.assign_attrs({key: parsed(value) for key, value in data.attrs.items()}))

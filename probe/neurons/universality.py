@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,8 +12,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.errors import ProbeError, UnknownNameError
 from probe.neurons.table import NeuronTable, ranks, strength
+from probe.results import Result
 from probe.stats import (
     COMBINERS,
     Floats,
@@ -24,7 +24,6 @@ from probe.stats import (
     partial_conjunction,
     simulate_counts,
 )
-from probe.tables import export_frame, open_table, save_table
 
 __all__ = [
     "CORRECTIONS",
@@ -104,8 +103,8 @@ NULLS = (
 CORRECTIONS = {"bh": "q", "by": "q_by"}
 
 
-@dataclass(frozen=True)
-class Universality:
+@dataclass(frozen=True, repr=False)
+class Universality(Result):
     """Which units contribute to detection in every dataset, and what a mere count would say.
 
     Attributes
@@ -135,7 +134,10 @@ class Universality:
         Attributes: ``top, kept, alpha, correction, combination`` and those of the neuron table.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "universality"
+    REQUIRED: ClassVar[str] = "excess"
+    COMMAND: ClassVar[str] = "probe neurons"
+    FRAMES: ClassVar[Mapping[str, str]] = {"units": "units", "nulls": "nulls"}
 
     @property
     def tested(self) -> tuple[str, ...]:
@@ -216,7 +218,7 @@ class Universality:
             name: units for name, units in {**found, "decoys": self.decoys}.items() if len(units)
         }
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return one row a count: ``count, observed, independence, …, untrained_1, …``."""
         columns = ["observed", "independence", "independence_low", "independence_high"]
         frame = self.data[columns].to_dataframe().reset_index()
@@ -246,32 +248,6 @@ class Universality:
         for name in data["dataset"].values:
             frame[str(name)] = data["selected"].sel(dataset=name).values
         return frame
-
-    def export(self, path: str | Path) -> Path:
-        """Write the frame of counts as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.
-
-        Beside it, named ``<stem>-units`` and ``<stem>-nulls``, one row a unit and one a null.
-        """
-        path = Path(path)
-        for name, frame in (("units", self.units()), ("nulls", self.nulls())):
-            export_frame(frame, path.with_name(f"{path.stem}-{name}{path.suffix}"))
-        # Last: where this file is, the others are.
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
-
-    def save(self, path: Path) -> None:
-        """Write the labeled arrays as Zarr."""
-        save_table(self.data, path)
-
-    @classmethod
-    def open(cls, path: Path) -> Universality:
-        """Read what `save` wrote."""
-        data = open_table(path)
-        if "n_datasets" not in data or "excess" not in data:
-            raise StoreError(
-                f"The table {str(path)!r} is no universality of this version: it lacks "
-                f"{'n_datasets' if 'n_datasets' not in data else 'excess'!r}. Compute it again."
-            )
-        return cls(data)
 
 
 def universal_neurons(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from probe.errors import ProbeError, StoreError
-from probe.tables import export_frame, open_table, parsed, save_table
+from probe.errors import ProbeError
+from probe.results import Result
 
 __all__ = ["NOTHING", "Answer", "ResponseReport", "answered"]
 
@@ -44,8 +44,8 @@ class Answer(NamedTuple):
     q: float
 
 
-@dataclass(frozen=True)
-class ResponseReport:
+@dataclass(frozen=True, repr=False)
+class ResponseReport(Result):
     """What the units of one layer respond to.
 
     Attributes
@@ -86,7 +86,14 @@ class ResponseReport:
         ``smallest``, ``split``, ``frames``.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "response report"
+    REQUIRED: ClassVar[str] = "answer"
+    COMMAND: ClassVar[str] = "probe responses"
+    FRAMES: ClassVar[Mapping[str, str]] = {
+        "correlations": "correlations",
+        "doses": "doses",
+        "units": "unit_doses",
+    }
 
     @property
     def universal(self) -> NDArray[np.int64]:
@@ -160,27 +167,9 @@ class ResponseReport:
         frame = self.data[columns].to_dataframe().reset_index()
         return frame[["unit", "artifact", *columns]]
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return `answers`."""
         return self.answers()
-
-    def export(self, path: str | Path) -> Path:
-        """Write `answers` as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.
-
-        Beside it, named ``<stem>-correlations``, ``<stem>-doses`` and ``<stem>-units``, what they
-        rest on, as far as it was computed.
-        """
-        path = Path(path)
-        beside = {
-            "correlations": self.correlations(),
-            "doses": self.doses(),
-            "units": self.unit_doses(),
-        }
-        for name, frame in beside.items():
-            if len(frame):
-                export_frame(frame, path.with_name(f"{path.stem}-{name}{path.suffix}"))
-        # Last: where this file is, the others are.
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def joined(self, other: ResponseReport) -> ResponseReport:
         """Join the correlations of one report with the doses of another, and answer anew.
@@ -210,29 +199,6 @@ class ResponseReport:
         marked = sorted({*self.universal.tolist(), *other.universal.tolist()})
         attrs = {**other.data.attrs, **self.data.attrs, "universal": marked}
         return ResponseReport(answered(both.assign_attrs(attrs)))
-
-    def save(self, path: Path) -> None:
-        """Write the labeled arrays as Zarr."""
-        save_table(self.data, path)
-
-    @classmethod
-    def open(cls, path: Path) -> ResponseReport:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        StoreError
-            If it is missing, damaged or something else.
-        """
-        data = open_table(path)
-        if "answer" not in data:
-            raise StoreError(
-                f"The table {str(path)!r} holds no 'answer': it is no report of responses."
-            )
-        attrs = {key: parsed(value) for key, value in data.attrs.items()}
-        # Zarr's text comes back as a type of NumPy that pandas lacks.
-        text = [name for name, one in data.variables.items() if one.dtype.kind == "T"]
-        return cls(data.assign({n: data[n].astype(object) for n in text}).assign_attrs(attrs))
 
 
 _ANSWERS = ["answer", "answer_kind", "answer_effect", "answer_q"]

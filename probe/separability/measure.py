@@ -45,7 +45,7 @@ from probe.separability.realfake import (
     fit_dataset,
     measure_dataset,
 )
-from probe.separability.report import SEPARABILITY, SeparabilityReport
+from probe.separability.report import SeparabilityReport
 from probe.stats import (
     MIN_CLUSTERS,
     Floats,
@@ -233,7 +233,6 @@ def measure_separability(
     for i in range(len(MEASURES)):
         q[i] = adjust_together(data["p"].values[i])
     attrs = {
-        "table": SEPARABILITY,
         "layers": names,
         "n_folds": sampled.n_folds,
         "memory": bytes_,

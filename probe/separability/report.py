@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
-import xarray as xr
 
-from probe.errors import StoreError
-from probe.tables import export_frame, open_table, save_table
+from probe.results import Result
 
-__all__ = ["SEPARABILITY", "SIMILARITY", "SeparabilityReport", "Similarity"]
-
-#: Versions of what the tables hold.
-SEPARABILITY = 1
-SIMILARITY = 1
+__all__ = ["SeparabilityReport", "Similarity"]
 
 
-@dataclass(frozen=True)
-class SeparabilityReport:
+@dataclass(frozen=True, repr=False)
+class SeparabilityReport(Result):
     """How well the features of a detector's layers tell fakes from reals, methods and datasets.
 
     Attributes
@@ -58,9 +53,16 @@ class SeparabilityReport:
         n_controls, memory, layers`` and fingerprints.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "separability report"
+    REQUIRED: ClassVar[str] = "transfer"
+    COMMAND: ClassVar[str] = "probe separability"
+    FRAMES: ClassVar[Mapping[str, str]] = {
+        "transfer": "transfer",
+        "layers": "layers",
+        "units": "units",
+    }
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return one row a layer, dataset and measure."""
         columns = ["value", "low", "high", "p", "q"]
         frame = self.data[columns].to_dataframe().reset_index()
@@ -107,33 +109,9 @@ class SeparabilityReport:
         frame = self.data[["row_layer", "row_unit", *names]].to_dataframe()
         return frame.rename(columns={"row_layer": "layer", "row_unit": "unit"})
 
-    def export(self, path: str | Path) -> Path:
-        """Write the measures as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.
 
-        ``NAME-transfer``, ``NAME-layers`` and ``NAME-units`` are written first, beside it, in the
-        same format.
-        """
-        path = Path(path)
-        for name, frame in (
-            ("transfer", self.transfer()),
-            ("layers", self.layers()),
-            ("units", self.units()),
-        ):
-            export_frame(frame, path.with_name(f"{path.stem}-{name}{path.suffix}"))
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
-
-    def save(self, path: Path) -> None:
-        """Write the labeled arrays as Zarr."""
-        save_table(self.data, path)
-
-    @classmethod
-    def open(cls, path: Path) -> SeparabilityReport:
-        """Read what `save` wrote."""
-        return cls(_opened(path, "separability", SEPARABILITY, "transfer"))
-
-
-@dataclass(frozen=True)
-class Similarity:
+@dataclass(frozen=True, repr=False)
+class Similarity(Result):
     """How alike the features of detectors are, layer by layer.
 
     Attributes
@@ -145,34 +123,12 @@ class Similarity:
         the layer). Attributes: ``n_samples, n_clusters, ci, seed``.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "similarity of features"
+    REQUIRED: ClassVar[str] = "cka"
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return one row a layer and pair of detectors, each pair once."""
         frame = self.data.to_dataframe().reset_index()
         names = list(self.data["detector"].values)
         first = frame["detector"].map(names.index)
         return frame[first < frame["other"].map(names.index)].dropna(subset="cka")
-
-    def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
-
-    def save(self, path: Path) -> None:
-        """Write the labeled arrays as Zarr."""
-        save_table(self.data, path)
-
-    @classmethod
-    def open(cls, path: Path) -> Similarity:
-        """Read what `save` wrote."""
-        return cls(_opened(path, "similarity", SIMILARITY, "cka"))
-
-
-def _opened(path: Path, kind: str, version: int, needed: str) -> xr.Dataset:
-    data = open_table(path)
-    if needed not in data or data.attrs.get("table") != version:
-        raise StoreError(
-            f"The table {str(path)!r} is no {kind} table of version {version}. Compute it again."
-        )
-    texts = [name for name, value in data.variables.items() if value.dtype.kind == "T"]
-    return data.assign({name: data[name].astype(object) for name in texts})

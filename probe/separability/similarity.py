@@ -18,7 +18,7 @@ from probe.datasets.subset import spread
 from probe.errors import ProbeError
 from probe.progress import progress_bar
 from probe.separability.features import PAIRWISE, people_of
-from probe.separability.report import SIMILARITY, Similarity
+from probe.separability.report import Similarity
 from probe.stats import MIN_CLUSTERS, Floats
 from probe.store import ActivationStore
 
@@ -189,7 +189,6 @@ def compare_features(
         {name: (dims, out[k]) for k, name in enumerate(("cka", "cka_low", "cka_high"))},
         coords={"layer": found, "detector": labels, "other": labels},
         attrs={
-            "table": SIMILARITY,
             "n_samples": len(rows),
             "ci": ci,
             "seed": seed,

@@ -21,7 +21,6 @@ from probe.datasets.subset import draw
 from probe.detectors import Detector
 from probe.embed import Embeddings, embed_layers
 from probe.embed.embedding import FEWEST
-from probe.embed.table import EMBEDDINGS
 from probe.errors import ProbeError, StoreError
 from probe.hooks import trace
 from probe.neurons import Universality
@@ -35,7 +34,6 @@ from probe.separability import (
     measure_separability,
 )
 from probe.separability.features import OnePersonError
-from probe.separability.report import SEPARABILITY, SIMILARITY
 from probe.store import ActivationStore
 from probe.study.plan import COMPARED, Study, heads_of, layer_of, other_seeds, seeded_bases
 from probe.study.stages import clear, exported, holds, kept
@@ -70,7 +68,7 @@ def separate(
     for one in detectors:
         store = ActivationStore.open(folder.store(one.name))
         wanted = {
-            "table": SEPARABILITY,
+            "result_version": SeparabilityReport.VERSION,
             "detector": one.fingerprint,
             "dataset": fingerprint,
             "layers": list(store.layers),
@@ -120,7 +118,7 @@ def _picture(
         clear(place)
         return
     wanted = {
-        "table": EMBEDDINGS,
+        "result_version": Embeddings.VERSION,
         "detector": one.fingerprint,
         "dataset": fingerprint,
         "layers": layers,
@@ -138,7 +136,7 @@ def _compare_features(
 ) -> None:
     place, ci = folder.similarity, study.evaluation.ci
     wanted = {
-        "table": SIMILARITY,
+        "result_version": Similarity.VERSION,
         "detectors": {one.name: one.fingerprint for one in detectors},
         "dataset": fingerprint,
         "ci": ci,

@@ -28,7 +28,6 @@ from probe.images import roots_note, roots_of
 from probe.joint import write_joint
 from probe.neurons import Ablation, NeuronTable, Universality, neuron_importance, universal_neurons
 from probe.neurons.ablation import NoSetsError, ablate_universal
-from probe.neurons.table import TABLE
 from probe.progress import note
 from probe.recording import record
 from probe.report.writing import write_document
@@ -458,7 +457,7 @@ class _Run:
             "order": plan.order,
             "seed": self.seed,
             "measure": plan.measure,
-            "table": TABLE,
+            "result_version": NeuronTable.VERSION,
             **self._reduced(),
         }
         if holds(place, wanted):

@@ -8,10 +8,10 @@ import numpy as np
 import xarray as xr
 
 from probe.artifacts.report import CONTROLS, ArtifactReport
-from probe.embed.table import EMBEDDINGS, Embeddings
+from probe.embed.table import Embeddings
 from probe.responses.report import ResponseReport, answered
 from probe.run import RunFolder
-from probe.separability.report import SEPARABILITY, SIMILARITY, SeparabilityReport, Similarity
+from probe.separability.report import SeparabilityReport, Similarity
 
 MEASURES = (
     "probe_auroc",
@@ -94,7 +94,6 @@ def make_separability(
         "question": ["method", "domain"],
     }
     attrs = {
-        "table": SEPARABILITY,
         "ci": 0.95,
         "seed": 0,
         "n_folds": 5,
@@ -175,7 +174,6 @@ def make_similarity(rng: Rng, detectors: tuple[str, ...], layers: tuple[str, ...
             {"cka": (dims, cka), "cka_low": (dims, cka - 0.04), "cka_high": (dims, cka + 0.04)},
             coords={"layer": list(layers), "detector": names, "other": names},
             attrs={
-                "table": SIMILARITY,
                 "ci": 0.95,
                 "seed": 0,
                 "n_samples": 72,
@@ -204,7 +202,6 @@ def make_embeddings(rng: Rng, samples: list[str], layers: tuple[str, ...]) -> Em
                 "axis": [0, 1],
             },
             attrs={
-                "table": EMBEDDINGS,
                 "seed": 0,
                 "neighbors": 15,
                 "n_fitted": 54,

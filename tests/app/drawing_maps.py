@@ -9,14 +9,11 @@ import xarray as xr
 
 from probe.attribution.findings import (
     BINS,
-    LOOKING,
-    SIMILARITY,
     MapSimilarity,
     RegionAttention,
 )
-from probe.attribution.maps import MAPS, TOWARDS, AttributionMap
+from probe.attribution.maps import TOWARDS, AttributionMap
 from probe.attribution.trust import CHECKS, TrustReport
-from probe.attribution.trust.report import TRUST
 from probe.datasets.dataset import Dataset
 from probe.run import RunFolder
 
@@ -55,7 +52,6 @@ def make_maps(rng: Rng, data: Dataset, method: str, complete: bool) -> Attributi
         "label": ("sample", table["label"].to_numpy()),
     }
     attrs = {
-        "maps": MAPS,
         "method": method,
         "title": method.replace("_", " "),
         "paper": "drawn",
@@ -122,7 +118,7 @@ def make_trust(rng: Rng, datasets: list[str]) -> TrustReport:
                 "reference": references,
                 **{k: ("check", v) for k, v in texts.items()},
             },
-            attrs={"trust": TRUST, "ci": 0.95, "seed": 0},
+            attrs={"ci": 0.95, "seed": 0},
         )
     )
 
@@ -145,22 +141,28 @@ def make_attention(rng: Rng, datasets: list[str]) -> RegionAttention:
         drawn = rng.choice([0.01, 0.6], shape)
         numbers[name] = np.where(np.isfinite(numbers[of]), drawn, np.nan)
     counts = {"n_samples": 6, "n_clusters": 6, "n_pairs": 6, "n_faceless": 1}
+    n = 6 * len(groups)
     return RegionAttention(
         xr.Dataset(
             {name: (dims, values) for name, values in numbers.items()}
             | {name: ("group", np.full(len(groups), n)) for name, n in counts.items()}
-            | {"reason": ("group", np.full(len(groups), "", dtype=object))},
+            | {
+                "reason": ("group", np.full(len(groups), "", dtype=object)),
+                "image_share": (("sample", "part", "region"), np.zeros((n, 2, len(REGIONS)))),
+                "image_area": (("sample", "region"), np.full((n, len(REGIONS)), 0.1)),
+            },
             coords={
                 "group": groups,
                 "part": ["positive", "negative"],
                 "region": list(REGIONS),
-                "sample": [f"drawn-{i}" for i in range(6 * len(groups))],
+                "sample": [f"drawn-{i}" for i in range(n)],
+                "of": ("sample", np.repeat(groups, 6).astype(object)),
+                "cluster": ("sample", [f"person-{i // 2}" for i in range(n)]),
                 "dataset": ("group", np.repeat(datasets, 2).astype(object)),
                 "label": ("group", np.tile([0, 1], len(datasets))),
                 "forgery": ("group", np.repeat(datasets, 2).astype(object)),
             },
             attrs={
-                "table": LOOKING,
                 "ci": 0.95,
                 "seed": 0,
                 "source": "lab",
@@ -227,7 +229,6 @@ def make_map_similarity(
                 "cluster": ("sample", [str(name) for name in table["identity"]]),
             },
             attrs={
-                "table": SIMILARITY,
                 "mode": mode,
                 "rule": f"drawn, {mode}",
                 "range": 1.0,

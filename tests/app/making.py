@@ -17,7 +17,6 @@ from probe.datasets.dataset import Dataset, Samples, write_native
 from probe.evaluation.matrix import ZeroShotMatrix
 from probe.images import roots_note
 from probe.neurons import Ablation, NeuronTable, ranks, universal_neurons
-from probe.neurons.table import TABLE
 from probe.run import RunFolder
 from probe.store import StoreWriter
 from tests.app.drawing import write_reports
@@ -195,7 +194,6 @@ def make_table(
                 "measure": ["weight_range"],
             },
             attrs={
-                "table": TABLE,
                 "measure": "ace",
                 "mode": "default",
                 "output": "logit",

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from PIL import Image
 
-from probe.attribution.maps import MAPS, TOWARDS, AttributionMap
+from probe.attribution.maps import TOWARDS, AttributionMap
 from probe.datasets import Dataset, Samples
 
 
@@ -35,7 +35,6 @@ def maps_of(
         "gap": ("sample", np.full(n, np.nan)),
     }
     attrs = {
-        "maps": MAPS,
         "method": method,
         "target": "fake logit",
         "signed": signed,

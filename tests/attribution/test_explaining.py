@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from probe.attribution import AttributionMap, attribute, explain
 from probe.attribution.explain import BASELINES, prepare
-from probe.attribution.maps import MAPS
 from probe.datasets.dataset import Dataset
 from probe.detectors import Detector, load_detector
 from probe.errors import ProbeError, StoreError, UnknownNameError
@@ -164,7 +163,15 @@ def test_maps_round_trip(
     if channels:
         arrays["by_channel"] = rng.normal(size=(n, 3, side, side)).astype(np.float32)
     coords = {"sample": [f"größe/{i}" for i in range(n)]}
-    attrs = {"maps": MAPS, "method": "m", "signed": True, "options": "{}", "notes": "", "seed": 3}
+    attrs = {
+        "result": "AttributionMap",
+        "result_version": AttributionMap.VERSION,
+        "method": "m",
+        "signed": True,
+        "options": "{}",
+        "notes": "",
+        "seed": 3,
+    }
     made = AttributionMap(explain._labeled(arrays, coords, attrs))
     place = tmp_path_factory.mktemp("maps")
     made.save(place / "m.zarr")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from probe.attribution.maps import MAGNITUDE, MAPS, TOWARDS, AttributionMap
+from probe.attribution.maps import MAGNITUDE, TOWARDS, AttributionMap
 
 SIDE = 32
 
@@ -63,7 +63,6 @@ def maps_of(
         ]
     )
     known = {
-        "maps": MAPS,
         "method": title.lower().replace(" ", "_"),
         "title": title,
         "target": "fake logit",

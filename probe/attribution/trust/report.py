@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
-import xarray as xr
 
-from probe.errors import StoreError
-from probe.tables import export_frame, open_table, save_table
+from probe.results import Result
 
-__all__ = ["ALL", "TRUST", "TrustReport"]
+__all__ = ["ALL", "TrustReport"]
 
-#: Version of what the table holds.
-TRUST = 1
 
 #: The name under which all images together stand among the datasets.
 ALL = "all"
 
 
-@dataclass(frozen=True)
-class TrustReport:
+@dataclass(frozen=True, repr=False)
+class TrustReport(Result):
     """How far the maps of attribution methods can be trusted, for one detector.
 
     Attributes
@@ -56,9 +52,11 @@ class TrustReport:
         seed, ci, n_resamples`` and the settings of the checks.
     """
 
-    data: xr.Dataset
+    KIND: ClassVar[str] = "trust report"
+    REQUIRED: ClassVar[str] = "gain"
+    COMMAND: ClassVar[str] = "probe attribute --check"
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _frame(self) -> pd.DataFrame:
         """Return one row a method, check and dataset; gains over each reference in columns."""
         names = ["value", "low", "high", "chance"]
         names += ["randomized", "randomized_low", "randomized_high"]
@@ -70,28 +68,3 @@ class TrustReport:
         about = self.data[["n_samples", "n_clusters", "reason"]].to_dataframe()
         frame = frame.join(about[["n_samples", "n_clusters", "reason"]]).reset_index()
         return frame
-
-    def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
-        return export_frame(self.to_dataframe(), path, self.data.attrs)
-
-    def save(self, path: Path) -> None:
-        """Write the labeled arrays as Zarr."""
-        save_table(self.data, path)
-
-    @classmethod
-    def open(cls, path: Path) -> TrustReport:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        StoreError
-            If there is no table, or none of this version.
-        """
-        data = open_table(Path(path))
-        if "gain" not in data or data.attrs.get("trust") != TRUST:
-            raise StoreError(
-                f"The table {str(path)!r} holds no trust report of this version. Compute it with "
-                "`probe attribute --check`."
-            )
-        return cls(data)

@@ -24,7 +24,7 @@ from probe.attribution.trust.checks import (
 )
 from probe.attribution.trust.metrics import fit_mask
 from probe.attribution.trust.randomization import ORDERS
-from probe.attribution.trust.report import ALL, TRUST, TrustReport
+from probe.attribution.trust.report import ALL, TrustReport
 from probe.attribution.trust.scores import Batch, Score, Scorer, Settings
 from probe.budget import parse_memory
 from probe.datasets.dataset import Dataset
@@ -547,7 +547,6 @@ def _provenance(
 ) -> dict[str, Any]:
     parts = data.by_dataset()
     return {
-        "trust": TRUST,
         "detector": detector.name,
         "detector_fingerprint": detector.fingerprint,
         "data_name": data.name,

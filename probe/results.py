@@ -1,0 +1,222 @@
+"""`Result`: the base of all findings: labeled arrays, saved, opened, exported and shown alike."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+import pandas as pd
+import xarray as xr
+
+from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.tables import export_frame, open_table, parsed, save_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["HOMES", "Result", "open_result"]
+
+#: Result class to the module that defines it.
+HOMES: Mapping[str, str] = {
+    "Ablation": "probe.neurons.table",
+    "ArtifactMeasurements": "probe.artifacts.report",
+    "ArtifactReport": "probe.artifacts.report",
+    "AttributionMap": "probe.attribution.maps",
+    "Embeddings": "probe.embed.table",
+    "MapSimilarity": "probe.attribution.findings",
+    "NeuronTable": "probe.neurons.table",
+    "RegionAttention": "probe.attribution.findings",
+    "ResponseReport": "probe.responses.report",
+    "SeparabilityReport": "probe.separability.report",
+    "Similarity": "probe.separability.report",
+    "TrustReport": "probe.attribution.trust.report",
+    "Universality": "probe.neurons.universality",
+    "ZeroShotMatrix": "probe.evaluation.matrix",
+}
+
+#: Rows of a frame that a notebook shows.
+ROWS = 10
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """A finding as labeled arrays.
+
+    Attributes
+    ----------
+    data : xarray.Dataset
+        Arrays with named dimensions; attributes hold the provenance.
+    """
+
+    data: xr.Dataset
+
+    #: Name in messages, version of the content, and the variable that tells the kind.
+    KIND: ClassVar[str] = "result"
+    VERSION: ClassVar[int] = 1
+    REQUIRED: ClassVar[str] = ""
+    #: Command that computes it.
+    COMMAND: ClassVar[str] = ""
+    #: Further frame to the method that returns it.
+    FRAMES: ClassVar[Mapping[str, str]] = {}
+    #: Kind of plot to "module:function"; the first is the default.
+    PLOTS: ClassVar[Mapping[str, str]] = {}
+
+    def to_dataframe(self, table: str = "") -> pd.DataFrame:
+        """Return a frame.
+
+        Parameters
+        ----------
+        table : str, default ""
+            Which one; "" is the main frame, others are named in `FRAMES`.
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such frame.
+        """
+        if not table:
+            return self._frame()
+        if table not in self.FRAMES:
+            raise UnknownNameError("table", table, self.FRAMES, where=type(self).__name__)
+        frame: pd.DataFrame = getattr(self, self.FRAMES[table])()
+        return frame
+
+    def _frame(self) -> pd.DataFrame:
+        raise NotImplementedError
+
+    def plot(self, kind: str = "") -> Figure:
+        """Draw the finding for a paper.
+
+        Parameters
+        ----------
+        kind : str, default ""
+            Which plot; the first of `PLOTS` by default.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such plot.
+        ProbeError
+            If this result has no plot.
+        """
+        if not self.PLOTS:
+            raise ProbeError(
+                f"A {self.KIND} has no plot of its own. Use `to_dataframe` and plot its columns."
+            )
+        kind = kind or next(iter(self.PLOTS))
+        if kind not in self.PLOTS:
+            raise UnknownNameError("kind of plot", kind, self.PLOTS, where=type(self).__name__)
+        module, _, name = self.PLOTS[kind].partition(":")
+        figure: Figure = getattr(importlib.import_module(module), name)(self)
+        return figure
+
+    def export(self, path: str | Path) -> Path:
+        """Write the main frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.
+
+        Further frames stand beside it as ``<stem>-<table>``; empty ones are left out.
+
+        Returns
+        -------
+        pathlib.Path
+            The main file.
+
+        Raises
+        ------
+        UnknownNameError
+            If the suffix names no format.
+        ProbeError
+            If a file cannot be written.
+        """
+        path = Path(path)
+        for name in self.FRAMES:
+            frame = self.to_dataframe(name)
+            if len(frame):
+                export_frame(frame, path.with_name(f"{path.stem}-{name}{path.suffix}"))
+        # Last: where this file is, the others are.
+        return export_frame(self.to_dataframe(), path, self.data.attrs)
+
+    def save(self, path: str | Path) -> None:
+        """Write the labeled arrays as Zarr."""
+        marks = {"result": type(self).__name__, "result_version": self.VERSION}
+        save_table(self.data.assign_attrs(marks), Path(path))
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises
+        ------
+        StoreError
+            If it is missing, damaged, of another kind or of another version.
+        """
+        return cls(cls._checked(open_table(Path(path)), path))
+
+    @classmethod
+    def _checked(cls, data: xr.Dataset, path: str | Path) -> xr.Dataset:
+        """Refuse another kind or version; undo what storing did to texts and attributes."""
+        kind, version = data.attrs.get("result"), data.attrs.get("result_version")
+        if kind != cls.__name__ or version != cls.VERSION or cls.REQUIRED not in {*data, ""}:
+            held = f"a {kind} of version {version}" if kind else "something else"
+            again = f" with `{cls.COMMAND}`" if cls.COMMAND else ""
+            raise StoreError(
+                f"{str(path)!r} holds {held}, and no {cls.KIND} of version {cls.VERSION}. Compute "
+                f"it again{again}."
+            )
+        # Zarr's text comes back as a type of NumPy that pandas lacks.
+        texts = [name for name, one in data.variables.items() if one.dtype.kind == "T"]
+        data = data.assign({name: data[name].astype(object) for name in texts})
+        return data.assign_attrs({key: parsed(value) for key, value in data.attrs.items()})
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{name} {size}" for name, size in self.data.sizes.items())
+        of = self.data.attrs.get("label") or self.data.attrs.get("detector") or ""
+        return (
+            f"<{type(self).__name__}{f' of {of}' if isinstance(of, str) and of else ''}: {sizes}>"
+        )
+
+    def _repr_html_(self) -> str:
+        frame = self.to_dataframe()
+        more = f"<p>{len(frame) - ROWS} more rows</p>" if len(frame) > ROWS else ""
+        return f"<p>{escape(repr(self))}</p>{frame.head(ROWS).to_html(index=False)}{more}"
+
+
+def open_result(path: str | Path) -> Result:
+    """Open any saved result.
+
+    Parameters
+    ----------
+    path : path
+        Folder that `Result.save` wrote.
+
+    Returns
+    -------
+    Result
+        Of the class that was saved.
+
+    Raises
+    ------
+    StoreError
+        If it is missing, damaged, or no result of this version.
+
+    Examples
+    --------
+    >>> found = open_result("runs/demo/tables/evaluation.zarr")  # doctest: +SKIP
+    >>> found.to_dataframe().head()  # doctest: +SKIP
+    """
+    data = open_table(Path(path), lazy=True)
+    kind = str(data.attrs.get("result", ""))
+    if kind not in HOMES:
+        raise StoreError(
+            f"{str(path)!r} holds {kind or 'a table that names no result'}. Results that can be "
+            f"opened are: {', '.join(HOMES)}."
+        )
+    found: Result = getattr(importlib.import_module(HOMES[kind]), kind).open(Path(path))
+    return found

@@ -1,0 +1,72 @@
+"""The contract of results: each opens, exports and shows alike, whatever it holds."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+import xarray as xr
+
+import probe
+from probe import open_result
+from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.results import HOMES, Result
+from tests.app.making import MadeRun, make_run
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> MadeRun:
+    return make_run(tmp_path_factory.mktemp("results") / "run")
+
+
+def saved(made: MadeRun) -> dict[str, Path]:
+    """One file of each kind of result that the run holds."""
+    found: dict[str, Path] = {}
+    for path in sorted(made.root.rglob("*.zarr")):
+        if path.is_relative_to(made.root / "stores"):
+            continue
+        found.setdefault(type(open_result(path)).__name__, path)
+    return found
+
+
+def test_every_class_of_result_can_be_opened_by_name() -> None:
+    for module in pkgutil.walk_packages(probe.__path__, "probe."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    classes = {one.__name__: one.__module__ for one in Result.__subclasses__()}
+    assert classes == dict(HOMES)
+
+
+def test_each_is_saved_opened_and_exported_alike(made: MadeRun, tmp_path: Path) -> None:
+    found = saved(made)
+    assert set(found) == set(HOMES)
+    for name, path in found.items():
+        one = open_result(path)
+        assert type(one).open(path).data.identical(one.data), name
+        one.save(tmp_path / f"{name}.zarr")
+        again = open_result(tmp_path / f"{name}.zarr")
+        xr.testing.assert_identical(again.data, one.data)
+        main = one.export(tmp_path / f"{name}.csv")
+        beside = {file.name for file in tmp_path.glob(f"{name}-*.csv")}
+        full = {table for table in one.FRAMES if len(one.to_dataframe(table))}
+        assert main.is_file() and beside == {f"{name}-{table}.csv" for table in full}
+        assert len(repr(one)) < 300 and repr(one).startswith(f"<{name}")
+        assert "<table" in one._repr_html_()
+        with pytest.raises(UnknownNameError, match="nothing"):
+            one.to_dataframe("nothing")
+
+
+def test_another_kind_is_refused(made: MadeRun, tmp_path: Path) -> None:
+    found = saved(made)
+    for name, path in found.items():
+        other = next(one for one in found if one != name)
+        kind = type(open_result(found[other]))
+        with pytest.raises(StoreError, match=f"holds a {name} of version .*, and no {kind.KIND}"):
+            kind.open(path)
+    xr.Dataset({"x": 1}).to_zarr(tmp_path / "x.zarr", zarr_format=3, consolidated=False)
+    with pytest.raises(StoreError):
+        open_result(tmp_path / "x.zarr")
+    with pytest.raises(ProbeError, match="There is no table"):
+        open_result(tmp_path / "none.zarr")
