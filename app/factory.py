@@ -14,6 +14,7 @@ from app.components.shell import navigation, shell
 from app.downloads import add_downloads, add_report
 from app.heatmaps import add_map_route
 from app.login import require_token
+from app.prefix import Prefixed, checked_prefix, path_within
 from app.queries.reading import Run
 from app.queries.runs import open_others
 from app.scripts import Page
@@ -39,6 +40,8 @@ def create_app(
     token: str | None = None,
     others: Sequence[str | Path] = (),
     images: Sequence[str | Path] = (),
+    prefix: str = "",
+    frames: Sequence[str] = (),
 ) -> Dash:
     """Make the dashboard of a run; its ``.server`` is a WSGI application.
 
@@ -57,6 +60,10 @@ def create_app(
     images : sequence of path
         Folders that images may be opened from, beside those that the run was made from here; see
         `probe.images`.
+    prefix : str, default ""
+        Path that a proxy adds, such as "/user/me/proxy/8050/"; it may strip it or not.
+    frames : sequence of str
+        Origins whose pages may show the dashboard in a frame, such as "https://hub.example.org".
 
     Returns
     -------
@@ -67,7 +74,7 @@ def create_app(
     StoreError
         If there is no such folder.
     ProbeError
-        If the token is too short, or a folder of images is missing.
+        If the token is too short, a folder of images is missing, or a prefix or an origin is none.
     """
     root = Path(run_dir)
     if not root.is_dir():
@@ -77,8 +84,11 @@ def create_app(
         )
     roots = tuple(map(_image_root, images))
     run = Run(RunFolder(root.resolve()), open_others(others, root, roots), roots)
+    root_path = checked_prefix(prefix)
     app = Page(
         "app",
+        requests_pathname_prefix=root_path,
+        routes_pathname_prefix="/",
         title="probe",
         update_title="",
         assets_folder=str(Path(__file__).parent / "assets"),
@@ -99,10 +109,12 @@ def create_app(
     add_downloads(app.server, run)
     add_report(app.server, run)
     # In this order: who may ask, by which name and from which page, comes before what is asked.
-    guard(app.server, hosts, app.csp_hashes())
+    guard(app.server, hosts, app.csp_hashes(), frames)
     if token is not None:
         require_token(app.server, token)
     bound(app.server, app.callback_map)
+    if root_path != "/":
+        app.server.wsgi_app = Prefixed(app.server.wsgi_app, root_path)  # type: ignore[method-assign]
     return app
 
 
@@ -123,13 +135,13 @@ def _route(app: Dash, run: Run) -> None:
         State(ids.URL, "search"),
     )
     def show_page(path: str, rendered: int, search: str) -> object:
-        return pages.layout(run, path or "/", search or "")
+        return pages.layout(run, path_within(path), search or "")
 
     @app.callback(
         Output(ids.NAVIGATION, "children"), Input(ids.URL, "pathname"), Input(ids.URL, "search")
     )
     def show_navigation(path: str, search: str) -> object:
-        return navigation(path or "/", search or "")
+        return navigation(path_within(path), search or "")
 
 
 def _follow_scheme(app: Dash) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from flask import Flask, Response, abort, redirect, request
 
+from app.prefix import at
 from probe.errors import ProbeError
 
 __all__ = ["SHORTEST", "checked_token", "new_token", "require_token"]
@@ -35,8 +36,8 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>probe: token</title>
-<link rel="icon" href="/assets/favicon.svg">
-<link rel="stylesheet" href="/assets/login.css">
+<link rel="icon" href="{root}/assets/favicon.svg">
+<link rel="stylesheet" href="{root}/assets/login.css">
 {head}</head>
 <body class="login">
 <main class="login-card">
@@ -49,7 +50,7 @@ _PAGE = """<!doctype html>
 
 _FORM = """<h1>This dashboard asks for its token</h1>
 <p>The token was printed in the terminal where the dashboard was started, or was chosen there.</p>
-{wrong}<form method="post" action="/login">
+{wrong}<form method="post" action="{root}/login">
 <label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 <input name="next" type="hidden" value="{place}">
@@ -111,7 +112,7 @@ def require_token(server: Flask, token: str) -> None:
 
     @server.get("/login")
     def _show_login() -> Response:
-        return _to("/") if gate.is_open() else _login("/")
+        return _to(at("/")) if gate.is_open() else _login(at("/"))
 
     @server.post("/login")
     def _take_token() -> Response:
@@ -190,7 +191,9 @@ class _Attempts:
 
 def _login(place: str, wrong: str = "", status: int = 401) -> Response:
     said = f'<p class="login-wrong" role="alert">{escape(wrong)}</p>\n' if wrong else ""
-    return _page(_FORM.format(wrong=said, place=escape(place)), status=status)
+    return _page(
+        _FORM.format(wrong=said, place=escape(place), root=request.script_root), status=status
+    )
 
 
 def _bounced(place: str) -> Response:
@@ -205,7 +208,9 @@ def _bounced(place: str) -> Response:
 
 
 def _page(body: str, head: str = "", status: int = 200) -> Response:
-    answer = Response(_PAGE.format(head=head, body=body), status, mimetype="text/html")
+    answer = Response(
+        _PAGE.format(head=head, body=body, root=request.script_root), status, mimetype="text/html"
+    )
     answer.headers["Cache-Control"] = "no-store"
     # With "no-referrer" a browser would send the form without saying where it comes from.
     answer.headers["Referrer-Policy"] = "same-origin"
@@ -221,7 +226,8 @@ def _to(place: str) -> Response:
 def _place() -> str:
     """Address of this request on this server, without the token."""
     kept = [(k, v) for k, v in request.args.items(multi=True) if k != "token"]
-    return _local(f"{quote(request.path)}?{urlencode(kept)}" if kept else quote(request.path))
+    path = quote(f"{request.script_root}{request.path}")
+    return _local(f"{path}?{urlencode(kept)}" if kept else path)
 
 
 def _local(place: str) -> str:
@@ -229,9 +235,10 @@ def _local(place: str) -> str:
     try:
         parts = urlsplit("/" + place.lstrip("/\\"))
     except ValueError:
-        return "/"
+        return at("/")
     query = f"?{quote(parts.query, safe='=&%+-._~')}" if parts.query else ""
-    return "/" + quote(parts.path, safe="/%").lstrip("/") + query
+    found = "/" + quote(parts.path, safe="/%").lstrip("/")
+    return (found if found.startswith(request.script_root) else at("/")) + query
 
 
 def _is_visit() -> bool:

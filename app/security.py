@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -15,7 +16,13 @@ from probe.errors import ProbeError
 __all__ = ["guard", "is_loopback"]
 
 
-def guard(server: Flask, hosts: Sequence[str], script_hashes: Sequence[str]) -> None:
+#: Scheme, host and port of a page that may show the dashboard in a frame.
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
+
+
+def guard(
+    server: Flask, hosts: Sequence[str], script_hashes: Sequence[str], frames: Sequence[str] = ()
+) -> None:
     """Refuse foreign Host headers and origins, and forbid browsers any source but this server.
 
     A page elsewhere could otherwise have its own name resolve to this machine and read the run
@@ -29,9 +36,16 @@ def guard(server: Flask, hosts: Sequence[str], script_hashes: Sequence[str]) -> 
         Names that requests may come by, beside loopback.
     script_hashes : sequence of str
         Hashes of the page's own inline scripts, in the notation of the policy.
+    frames : sequence of str
+        Origins whose pages may show the dashboard in a frame.
+
+    Raises
+    ------
+    ProbeError
+        If one of them is no origin.
     """
     allowed = {"localhost", *(_host_name(host) for host in hosts if host)}
-    policy = _policy(script_hashes)
+    policy = _policy(script_hashes, frames)
 
     @server.before_request
     def _check_host() -> None:
@@ -100,7 +114,13 @@ def _is_own_page() -> bool:
     return origin is None or urlsplit(origin).netloc.lower() == request.host.lower()
 
 
-def _policy(script_hashes: Sequence[str]) -> str:
+def _policy(script_hashes: Sequence[str], frames: Sequence[str]) -> str:
+    for origin in frames:
+        if not _ORIGIN.fullmatch(origin):
+            raise ProbeError(
+                f"The origin {origin!r} was given; an origin is a scheme and a host, such as "
+                "https://hub.example.org or http://localhost:8888."
+            )
     parts = {
         "default-src": "'self'",
         "script-src": " ".join(["'self'", *script_hashes]),
@@ -113,7 +133,7 @@ def _policy(script_hashes: Sequence[str]) -> str:
         "base-uri": "'none'",
         # The login is the one form.
         "form-action": "'self'",
-        "frame-ancestors": "'none'",
+        "frame-ancestors": " ".join(frames) or "'none'",
     }
     return "; ".join(f"{name} {value}" for name, value in parts.items())
 

@@ -15,6 +15,7 @@ import waitress
 from app.bodies import LARGEST
 from app.factory import create_app
 from app.login import checked_token, new_token
+from app.prefix import hub_prefix
 from app.security import is_loopback
 from probe.errors import ProbeError, StoreError
 from probe.run import RunFolder
@@ -51,6 +52,8 @@ def serve(
     allow_hosts: Sequence[str] = (),
     others: Sequence[str | Path] = (),
     images: Sequence[str | Path] = (),
+    prefix: str = "",
+    frames: Sequence[str] = (),
 ) -> None:
     """Serve the dashboard of a run until interrupted.
 
@@ -72,6 +75,10 @@ def serve(
         Folders of further runs, to compare with; only read.
     images : sequence of path
         Folders that images may be opened from, beside those that the run was made from here.
+    prefix : str, default ""
+        Path that a proxy adds; within JupyterHub that of jupyter-server-proxy by default.
+    frames : sequence of str
+        Origins whose pages may show the dashboard in a frame.
 
     Raises
     ------
@@ -84,7 +91,15 @@ def serve(
     given = checked_token(token) if token is not None else None
     secret = given or (None if local else new_token())
     names = [*_names(host, local), *allow_hosts]
-    app = create_app(run_dir, hosts=names, token=secret, others=others, images=images)
+    app = create_app(
+        run_dir,
+        hosts=names,
+        token=secret,
+        others=others,
+        images=images,
+        prefix=prefix or hub_prefix(port),
+        frames=frames,
+    )
     with _listening(host, port) as listener:
         print(f"Dashboard of {run_dir}: {_address(host, port, secret, given)}", flush=True)
         for line in _remarks(run_dir, host, port, secret, local):

@@ -7,6 +7,7 @@ from typing import Any
 from dash import dcc, html
 
 from app.components.tables import level_text
+from app.prefix import at
 from app.queries.responses import AnswerRow
 from app.selection import Selection
 
@@ -43,7 +44,7 @@ def unit_answer(row: AnswerRow, chosen: Selection) -> Any:
             html.Span(f" (correlation {strength}, q {_level(row.q)}; not shown to be a cause). "),
         ]
         link = "See this measurement"
-    return [*words, dcc.Link(link, href=f"/artifacts{there.search}", className="onward")]
+    return [*words, dcc.Link(link, href=at(f"/artifacts{there.search}"), className="onward")]
 
 
 def _level(q: float) -> str:

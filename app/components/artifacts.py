@@ -8,6 +8,7 @@ import numpy as np
 from dash import dcc, html
 
 from app.components.tables import figures_table, interval_text, level_text, number_text
+from app.prefix import at
 from app.queries.artifacts import BalanceView, EffectsView, TellsView
 from app.queries.responses import AnswerRow, AnswersView, DosesView, ResponsesView
 
@@ -196,7 +197,7 @@ def elsewhere() -> Any:
             html.B("Not here. "),
             "The study's Grad-CAM heatmaps and their SSIM between variants are attributions, not "
             "measurements of the image; they are on the page ",
-            dcc.Link("Attribution", href="/attribution"),
+            dcc.Link("Attribution", href=at("/attribution")),
             ".",
         ],
         className="notice",

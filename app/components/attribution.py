@@ -8,6 +8,7 @@ import numpy as np
 from dash import html
 
 from app import ids
+from app.prefix import at
 from app.queries.attribution import FILTERS, Explained, ListView
 
 __all__ = ["frame_of", "image_list", "list_text"]
@@ -69,7 +70,7 @@ def _button(one: Explained, chosen: bool) -> Any:
 def frame_of(one: Explained, thumb: bool = False) -> list[Any]:
     """Show an image with the outline of its mask; as part of a button it needs no words."""
     about = "" if thumb else f"{one.sample}, the image itself"
-    layers = [html.Img(src=f"/thumb/{one.token}", alt=about, className="thumb")]
+    layers = [html.Img(src=at(f"/thumb/{one.token}"), alt=about, className="thumb")]
     if one.has_mask and not thumb:
-        layers.append(html.Img(src=f"/outline/{one.token}", alt="", className="outline"))
+        layers.append(html.Img(src=at(f"/outline/{one.token}"), alt="", className="outline"))
     return layers

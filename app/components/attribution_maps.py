@@ -14,6 +14,7 @@ from app.components.card import help_mark
 from app.components.help import HELP, Help
 from app.components.message import command_line
 from app.components.tables import number_text
+from app.prefix import at
 from app.queries.attribution import Explained
 from app.queries.attribution_maps import Cell, Column, MapsView, Row
 from app.queries.attribution_trust import Badge
@@ -146,9 +147,9 @@ def _cell(
         return html.Div(empty, className="maps-cell")
     how = "over the image" if laid else "map"
     about = f"{column.title} of {detector}, {how}, for {image.sample}"
-    layers = [html.Img(src=cell.source, alt=about, className="thumb drawn")]
+    layers = [html.Img(src=at(cell.source), alt=about, className="thumb drawn")]
     if outlined:
-        layers.append(html.Img(src=f"/outline/{image.token}", alt="", className="outline"))
+        layers.append(html.Img(src=at(f"/outline/{image.token}"), alt="", className="outline"))
     below: list[Any] = [_badge(cell.badge, detector, column.method)]
     if np.isfinite(cell.gap):
         below.append(html.Div(_gap(cell), className="muted small"))

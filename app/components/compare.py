@@ -10,6 +10,7 @@ from dash import dcc, html
 
 from app.components.tables import figures_table, interval_text, level_text, number_text
 from app.figures.heat import short
+from app.prefix import at
 from app.queries.compare import Pair
 from app.queries.compare_images import Changed, ImagesView
 from app.queries.compare_maps import MapsView
@@ -120,13 +121,13 @@ def _changed(found: Changed, one: str, other: str, chosen: Selection) -> Any:
     about = (
         f"{shown.sample}: {kind}, P(fake) {found.one:.2f} by {one}, {found.other:.2f} by {other}"
     )
-    layers = [html.Img(src=f"/thumb/{shown.token}", alt=about, className="thumb")]
+    layers = [html.Img(src=at(f"/thumb/{shown.token}"), alt=about, className="thumb")]
     if shown.has_mask:
-        layers.append(html.Img(src=f"/outline/{shown.token}", alt="", className="outline"))
+        layers.append(html.Img(src=at(f"/outline/{shown.token}"), alt="", className="outline"))
     link = chosen.but(sample=shown.token, dataset=found.dataset).search
     return html.Figure(
         [
-            dcc.Link(html.Div(layers, className="frame", title=about), href=f"/sample{link}"),
+            dcc.Link(html.Div(layers, className="frame", title=about), href=at(f"/sample{link}")),
             html.Figcaption(
                 [
                     html.Div(

@@ -7,6 +7,7 @@ from typing import Any
 import dash_mantine_components as dmc
 
 from app.exports import EXPORTS
+from app.prefix import at
 
 __all__ = ["export_menu"]
 
@@ -37,7 +38,7 @@ def export_menu(name: str) -> Any:
     items: list[Any] = [dmc.MenuLabel("Figure for print"), *figures] if figures else []
     items += [dmc.MenuLabel("Table"), *tables]
     if export.code:
-        copied: dict[str, Any] = {"data-copy": f"/export/{name}.py"}
+        copied: dict[str, Any] = {"data-copy": at(f"/export/{name}.py")}
         items += [dmc.MenuDivider(), dmc.MenuItem("Copy as Python", **copied)]
     # The box around a target carries the state of the menu: it is made the button itself, since
     # a button within would not tell whoever hears the page that there is a menu.
@@ -56,5 +57,5 @@ def export_menu(name: str) -> Any:
 
 
 def _item(name: str, suffix: str) -> Any:
-    marked: dict[str, Any] = {"data-export": f"/export/{name}{suffix}"}
+    marked: dict[str, Any] = {"data-export": at(f"/export/{name}{suffix}")}
     return dmc.MenuItem(_LABELS[suffix], **marked)

@@ -8,6 +8,7 @@ from typing import Any
 from dash import dcc, html
 
 from app.components.sample import sample_link
+from app.prefix import at
 from app.queries.images import Extremes, Shown
 from app.selection import Selection
 
@@ -46,9 +47,9 @@ def _image(shown: Shown, chosen: Selection | None) -> Any:
     kind = "fake" if shown.label else "real"
     what = f"{kind}, {shown.method}" if shown.label and shown.method else kind
     about = f"{shown.sample}: {what}, video {shown.video}, frame {shown.frame}"
-    layers = [html.Img(src=f"/thumb/{shown.token}", alt=about, className="thumb")]
+    layers = [html.Img(src=at(f"/thumb/{shown.token}"), alt=about, className="thumb")]
     if shown.has_mask:
-        layers.append(html.Img(src=f"/outline/{shown.token}", alt="", className="outline"))
+        layers.append(html.Img(src=at(f"/outline/{shown.token}"), alt="", className="outline"))
     return html.Figure(
         [
             dcc.Link(

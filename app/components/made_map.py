@@ -9,6 +9,7 @@ from dash import html
 
 from app.components.attribution_maps import scale_bar
 from app.components.tables import number_text
+from app.prefix import at
 from app.queries.made_map import MadeMap
 
 __all__ = ["made_map_shown"]
@@ -27,7 +28,7 @@ def made_map_shown(found: MadeMap) -> Any:
         text += "The method does not promise what it sums to."
     return html.Div(
         [
-            html.Img(src=found.source, alt=about, className="made-map"),
+            html.Img(src=at(found.source), alt=about, className="made-map"),
             html.Div([scale_bar(found.column, laid=False), html.Div(text, className="reading")]),
         ],
         className="made-map-columns",

@@ -11,6 +11,7 @@ from dash import dcc, html
 
 from app.figures.heat import color_at, level, short, signed, text_at
 from app.figures.theme import DARK, LIGHT, Theme
+from app.prefix import at
 from app.queries.against import AgainstView
 from app.queries.matrix import MatrixView
 from app.selection import METRICS, Selection
@@ -148,7 +149,7 @@ def _place(cell: _Cell) -> Any:
     props: dict[str, Any] = {"title": cell.about, "className": classes, "style": _colors(cell)}
     if cell.link is None:
         return html.Td(html.Div(inside, **props))
-    return html.Td(dcc.Link(inside, href=cell.link, **props))
+    return html.Td(dcc.Link(inside, href=at(cell.link), **props))
 
 
 def _colors(cell: _Cell) -> dict[str, str]:

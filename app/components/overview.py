@@ -10,6 +10,7 @@ from app.components.fixed import fixed
 from app.components.message import command_line, problem
 from app.components.progress import stage_chip
 from app.components.tables import figures_table
+from app.prefix import at
 from app.queries.reading import Run
 from app.queries.summary import (
     Summary,
@@ -44,7 +45,9 @@ def report_link(run: Run) -> list[Any]:
         return []
     # In a page of its own, which has no script: the pages' router must not take the link.
     about = "The run told in one file: claims with verdicts, figures and tables"
-    return [html.A("Report", href="/report", target="_blank", className="report-link", title=about)]
+    return [
+        html.A("Report", href=at("/report"), target="_blank", className="report-link", title=about)
+    ]
 
 
 def facts(run: Run, about: Summary) -> Any:

@@ -9,6 +9,7 @@ from dash import dcc, html
 
 from app.components.sample import sample_link
 from app.components.tables import number_text
+from app.prefix import at
 from app.queries.pictures import Picked
 from app.selection import Selection
 
@@ -25,9 +26,9 @@ def picked_image(found: Picked, chosen: Selection | None = None) -> Any:
     shown = found.shown
     kind = "fake" if shown.label else "real"
     about = f"{shown.sample}: {kind}, video {shown.video}, frame {shown.frame}"
-    layers = [html.Img(src=f"/thumb/{shown.token}", alt=about, className="thumb")]
+    layers = [html.Img(src=at(f"/thumb/{shown.token}"), alt=about, className="thumb")]
     if shown.has_mask:
-        layers.append(html.Img(src=f"/outline/{shown.token}", alt="", className="outline"))
+        layers.append(html.Img(src=at(f"/outline/{shown.token}"), alt="", className="outline"))
     lines: list[tuple[str, Any]] = [
         ("Label", html.Span(kind, className=f"label {kind}")),
         ("Dataset", found.dataset),

@@ -7,6 +7,7 @@ from typing import Any
 from dash import dcc, html
 
 from app.components.tables import figures_table, number_text
+from app.prefix import at
 from app.queries.sample import MOST_HITS, Found, Hit, Links, SampleView
 from app.queries.sample_place import OneMap
 from app.queries.sample_units import FAR, Deviation, DeviationsView
@@ -31,22 +32,22 @@ MOST_UNITS = 14
 
 def sample_link(token: str, chosen: Selection | None = None) -> str:
     """Return the address of an image's page, with what is selected kept."""
-    return f"/sample{(chosen or Selection()).but(sample=token, dropped='').search}"
+    return at(f"/sample{(chosen or Selection()).but(sample=token, dropped='').search}")
 
 
 def large(view: SampleView) -> list[Any]:
     """Show an image large, with the outline of its forgery mask over it."""
     about = f"{view.sample}: {view.kind}, video {view.video}, frame {view.frame}"
-    layers = [html.Img(src=f"/image/{view.token}", alt=about, className="whole-image")]
+    layers = [html.Img(src=at(f"/image/{view.token}"), alt=about, className="whole-image")]
     if view.has_mask:
-        layers.append(html.Img(src=f"/outline/{view.token}", alt="", className="outline"))
+        layers.append(html.Img(src=at(f"/outline/{view.token}"), alt="", className="outline"))
     return [html.Div(layers, className="frame", title=about)]
 
 
 def large_dropped(fingerprint: str, scored: bool) -> list[Any]:
     """Show an image from elsewhere: what the detectors saw, or the whole before they did."""
     part, about = ("seen", "What the detectors saw") if scored else ("whole", "The chosen image")
-    image = html.Img(src=f"/dropped/{fingerprint}/{part}", alt=about, className="whole-image")
+    image = html.Img(src=at(f"/dropped/{fingerprint}/{part}"), alt=about, className="whole-image")
     return [html.Div(image, className="frame", title=about)]
 
 
@@ -103,7 +104,7 @@ def units_table(view: DeviationsView, chosen: Selection) -> Any:
     own = chosen.but(layer="", dropped="")
     body = []
     for row in _listed(view):
-        link = dcc.Link(f"unit {row.name}", href=f"/neurons{own.but(unit=row.name).search}")
+        link = dcc.Link(f"unit {row.name}", href=at(f"/neurons{own.but(unit=row.name).search}"))
         mark = html.Span("universal", className="tag") if row.marked else ""
         body.append(
             [
@@ -150,14 +151,16 @@ def maps_row(maps: list[OneMap], chosen: Selection) -> Any:
     figures = [
         html.Figure(
             [
-                html.Div(html.Img(src=one.source, alt=f"Map by {one.title}"), className="frame"),
+                html.Div(
+                    html.Img(src=at(one.source), alt=f"Map by {one.title}"), className="frame"
+                ),
                 html.Figcaption(one.title, className="small muted"),
             ],
             className="picture",
         )
         for one in maps
     ]
-    link = dcc.Link("Attribution", href=f"/attribution{chosen.search}")
+    link = dcc.Link("Attribution", href=at(f"/attribution{chosen.search}"))
     text = f"What moves the logit of {chosen.detector}; scales, methods and how far to trust them: "
     return [
         html.Div(figures, className="sample-maps-row"),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from dash import dcc, html
 
+from app.prefix import at
 from app.queries.pictures import KINDS
 from app.queries.reading import Run
 from app.queries.sample_place import PlaceView
@@ -35,7 +36,7 @@ def dropped_notice(run: Run) -> Any:
         html.B("Not from this run's datasets. "),
         "A score on an image from elsewhere is what the detector says, not whether the image is "
         "fake; these detectors generalize poorly (see ",
-        dcc.Link("Overview", href="/"),
+        dcc.Link("Overview", href=at("/")),
         "). ",
     ]
     if run.manifest.get("simulated"):
@@ -82,7 +83,8 @@ def measured_text(view: DeviationsView, chosen: Selection) -> Any:
 def place_text(view: PlaceView, chosen: Selection) -> Any:
     """Say which picture this is, how far to believe it, and where it is large."""
     link = dcc.Link(
-        "Separability", href=f"/separability{chosen.but(embedding=view.kind, dropped='').search}"
+        "Separability",
+        href=at(f"/separability{chosen.but(embedding=view.kind, dropped='').search}"),
     )
     drawn = len(view.position)
     thinned = f", {drawn:,} of {view.total:,} drawn" if drawn < view.total else ""

@@ -12,6 +12,7 @@ from dash import dcc, html
 from app import ids
 from app.components.sample import sample_link
 from app.components.tables import figures_table, interval_text, number_text
+from app.prefix import at
 from app.queries.images import Shown
 from app.queries.lasso import Rule
 from app.queries.selected import CANDIDATES, Group, SelectedView, TellingView
@@ -147,9 +148,9 @@ def _image(shown: Shown, chosen: Selection | None) -> Any:
     kind = "fake" if shown.label else "real"
     what = f"{kind}, {shown.method}" if shown.label and shown.method else kind
     about = f"{shown.sample}: {what}, video {shown.video}, frame {shown.frame}"
-    layers = [html.Img(src=f"/thumb/{shown.token}", alt=about, className="thumb")]
+    layers = [html.Img(src=at(f"/thumb/{shown.token}"), alt=about, className="thumb")]
     if shown.has_mask:
-        layers.append(html.Img(src=f"/outline/{shown.token}", alt="", className="outline"))
+        layers.append(html.Img(src=at(f"/outline/{shown.token}"), alt="", className="outline"))
     caption = [html.Span(kind, className=f"label {kind}"), html.B(f"{shown.p_fake:.2f}")]
     return html.Figure(
         [

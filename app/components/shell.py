@@ -9,6 +9,7 @@ from dash import dcc, html
 
 from app import ids
 from app.figures.theme import FONT
+from app.prefix import at
 from app.selection import Selection
 from probe.errors import ProbeError
 
@@ -77,7 +78,9 @@ def navigation(path: str, search: str) -> list[Any]:
     carried = _carried(search)
     return [
         html.Div(
-            dcc.Link(title, href=f"{place}{search if place == path else carried}", className="tab"),
+            dcc.Link(
+                title, href=at(f"{place}{search if place == path else carried}"), className="tab"
+            ),
             **(here if place == path else elsewhere),
         )
         for place, title in PAGES.items()

@@ -18,6 +18,7 @@ from app.pages import (
     sample,
     separability,
 )
+from app.prefix import at
 from app.queries.reading import Run
 from probe.errors import ProbeError
 
@@ -61,7 +62,7 @@ def register(app: Dash, run: Run) -> None:
 
 
 def _unknown_page(search: str) -> Any:
-    links = [dcc.Link(title, href=f"{path}{search}") for path, title in PAGES.items()]
+    links = [dcc.Link(title, href=at(f"{path}{search}")) for path, title in PAGES.items()]
     between = [part for link in links[:-1] for part in (link, ", ")][:-1]
     return html.Div(
         [

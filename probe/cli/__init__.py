@@ -83,6 +83,19 @@ def _serving(command: Callable[..., Any]) -> Callable[..., Any]:
             metavar="NAME",
             help="Name by which the dashboard is reached beside this machine's own; repeatable.",
         ),
+        click.option(
+            "--prefix",
+            metavar="PATH",
+            default="",
+            help="Path that a proxy adds (/user/me/proxy/8050/); in JupyterHub found by itself.",
+        ),
+        click.option(
+            "--allow-frame",
+            "frames",
+            multiple=True,
+            metavar="ORIGIN",
+            help="Origin whose pages may show the dashboard in a frame; repeatable.",
+        ),
     )
     for option in reversed(options):
         command = option(command)

@@ -20,24 +20,36 @@ WITH_IMAGES = ("/neurons", "/attribution", "/compare", "/sample")
 
 #: Images on the page, those that are broken, and those that stand for one that is not shown.
 COUNT = """() => {
-    const all = [...document.images].filter(one => one.complete);
-    return [all.length, all.filter(one => !one.naturalWidth).length];
+    const all = [...document.images];
+    return [all.length, all.filter(one => one.complete && !one.naturalWidth).length];
 }"""
 
 
-def walk(browser: Browser, root: Path, words: str = "", images: tuple[Path, ...] = ()) -> None:
+def walk(
+    browser: Browser,
+    root: Path,
+    words: str = "",
+    images: tuple[Path, ...] = (),
+    prefix: str = "",
+) -> None:
     """Open every page: no broken icon, no error, and where nothing is shown, the reason."""
-    with served(root, images=images) as address:
+    with served(root, images=images, prefix=prefix) as address:
         watch = Watch()
         page = watch.over(browser.new_context(viewport={"width": 1280, "height": 900}).new_page())
         for place in PAGES:
-            page.goto(address + place, wait_until="networkidle")
-            page.wait_for_timeout(300)
+            page.goto(address + prefix.rstrip("/") + place, wait_until="networkidle")
+            # What lies below is loaded when it is scrolled to.
+            for _ in range(4):
+                page.mouse.wheel(0, 900)
+                page.wait_for_timeout(250)
+                page.wait_for_load_state("networkidle")
+            if place in WITH_IMAGES:
+                page.wait_for_function("document.images.length > 0", timeout=15_000)
+                page.wait_for_load_state("networkidle")
             shown, broken = page.evaluate(COUNT)
             assert not broken, place
             if place in WITH_IMAGES:
-                assert shown, place
-                assert not words or words in page.locator("main").inner_text(), place
+                assert shown and words in page.locator("main").inner_text(), place
         page.context.close()
     assert not watch.complaints
 
@@ -51,6 +63,24 @@ def test_every_page_shows_images_that_lie_elsewhere(browser: Browser, tmp_path: 
     (tmp_path / "pictures").rename(tmp_path / "away")
     walk(browser, tmp_path / "moved", "not there any more")
     walk(browser, tmp_path / "moved", images=(tmp_path / "away",))
+
+
+def test_every_page_works_behind_a_prefix(browser: Browser, tmp_path: Path) -> None:
+    made = make_run(tmp_path / "run")
+    prefix = "/user/me/proxy/8050/"
+    walk(browser, made.root, prefix=prefix)
+    with served(made.root, prefix=prefix) as address:
+        page = browser.new_page()
+        page.goto(address + prefix, wait_until="networkidle")
+        page.get_by_role("link", name="Neurons", exact=True).click()
+        page.wait_for_url(f"**{prefix}neurons*")
+        page.get_by_role("heading", level=1, name="Neurons").wait_for()
+        assert page.evaluate("document.images.length") > 0
+        for link in page.locator("a[href^='/']").all():
+            assert str(link.get_attribute("href")).startswith(prefix)
+        with page.expect_download() as download:
+            page.locator("[data-export]").first.evaluate("one => one.click()")
+        assert download.value.suggested_filename
 
 
 def test_a_run_that_names_files_of_others_shows_why_not(browser: Browser, tmp_path: Path) -> None:
