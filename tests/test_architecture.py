@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-BASE = {"errors", "registry", "schema", "stats", "progress", "lazy", "budget", "results"}
+BASE = {"errors", "registry", "schema", "stats", "progress", "budget", "results"}
 #: What runs networks.
 RUNS = {"compute"}
 #: What each part may import from probe; parts not named here stand on top and may import all.
@@ -21,7 +21,6 @@ ALLOWED = {
     "schema": set(),
     "stats": {"errors", "registry"},
     "progress": set(),
-    "lazy": set(),
     "budget": {"errors"},
     "compute": {"errors", "progress"},
     "tables": BASE - {"results"},

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import lazy_loader
+
 from probe.artifacts.report import CONTROLS, ArtifactMeasurements, ArtifactReport
-from probe.lazy import lazily
 
 if TYPE_CHECKING:
     from probe.artifacts.effects import artifact_report
@@ -26,14 +27,11 @@ __all__ = [
 
 # Reports are read without what measures images: OpenCV. Measurements are registered by the
 # modules that define them, all of which `measuring` imports.
-__getattr__ = lazily(
+__getattr__, *_ = lazy_loader.attach(
     __name__,
-    {
-        "MEASUREMENTS": "probe.artifacts.measure",
-        "Measurement": "probe.artifacts.measurements",
-        "Picture": "probe.artifacts.measurements",
-        "artifact_report": "probe.artifacts.effects",
-        "measure_artifacts": "probe.artifacts.measure",
-        "measure_picture": "probe.artifacts.measure",
+    submod_attrs={
+        "effects": ["artifact_report"],
+        "measure": ["MEASUREMENTS", "measure_artifacts", "measure_picture"],
+        "measurements": ["Measurement", "Picture"],
     },
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import lazy_loader
+
 from probe.attribution.maps import AttributionMap
-from probe.lazy import lazily
 
 if TYPE_CHECKING:
     from probe.attribution.explain import BASELINES, attribute
@@ -14,13 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["BASELINES", "METHODS", "AttributionMap", "Method", "Refusal", "attribute"]
 
 # Maps are read without what makes them: torch and captum.
-__getattr__ = lazily(
+__getattr__, *_ = lazy_loader.attach(
     __name__,
-    {
-        "BASELINES": "probe.attribution.explain",
-        "METHODS": "probe.attribution.methods",
-        "Method": "probe.attribution.methods",
-        "Refusal": "probe.attribution.methods",
-        "attribute": "probe.attribution.explain",
+    submod_attrs={
+        "explain": ["BASELINES", "attribute"],
+        "methods": ["METHODS", "Method", "Refusal"],
     },
 )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import lazy_loader
+
 from probe.embed.table import Embeddings
-from probe.lazy import lazily
 
 if TYPE_CHECKING:
     from probe.embed.embedding import METHODS, Projector, embed_layers, preservation, projector
@@ -13,13 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "Embeddings", "Projector", "embed_layers", "preservation", "projector"]
 
 # Pictures are read without what draws them: scikit-learn, UMAP and t-SNE.
-__getattr__ = lazily(
+__getattr__, *_ = lazy_loader.attach(
     __name__,
-    {
-        "METHODS": "probe.embed.embedding",
-        "Projector": "probe.embed.embedding",
-        "embed_layers": "probe.embed.embedding",
-        "preservation": "probe.embed.embedding",
-        "projector": "probe.embed.embedding",
+    submod_attrs={
+        "embedding": ["METHODS", "Projector", "embed_layers", "preservation", "projector"],
     },
 )

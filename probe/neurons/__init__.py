@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probe.lazy import lazily
+import lazy_loader
+
 from probe.neurons.matching import Match, compare_neurons, match_units, reappearing
 from probe.neurons.table import Ablation, NeuronTable, ranks, strength
 from probe.neurons.universality import CORRECTIONS, Universality, universal_neurons
@@ -17,16 +18,6 @@ if TYPE_CHECKING:
     from probe.neurons.screening import TopUnits, top_units
     from probe.neurons.sweep import ABLATIONS, GRIDS, MODES, OUTPUTS, Mode
     from probe.neurons.transfer import HEADS, Examples, HeadTable, leave_one_out, universal_head
-
-_HOMES = {
-    "ablation": ("ablate", "ablate_universal"),
-    "calibration": ("RULES", "Calibration", "Draw", "Verdict", "calibrate"),
-    "importance": ("default_layer", "neuron_importance", "one_class"),
-    "measures": ("MEASURES", "Measure"),
-    "screening": ("TopUnits", "top_units"),
-    "sweep": ("ABLATIONS", "GRIDS", "MODES", "OUTPUTS", "Mode"),
-    "transfer": ("HEADS", "Examples", "HeadTable", "leave_one_out", "universal_head"),
-}
 
 __all__ = [
     "ABLATIONS",
@@ -67,6 +58,15 @@ __all__ = [
 ]
 
 # Tables are read without what makes them: torch.
-__getattr__ = lazily(
-    __name__, {name: f"probe.neurons.{home}" for home, names in _HOMES.items() for name in names}
+__getattr__, *_ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "ablation": ["ablate", "ablate_universal"],
+        "calibration": ["Calibration", "Draw", "RULES", "Verdict", "calibrate"],
+        "importance": ["default_layer", "neuron_importance", "one_class"],
+        "measures": ["MEASURES", "Measure"],
+        "screening": ["TopUnits", "top_units"],
+        "sweep": ["ABLATIONS", "GRIDS", "MODES", "Mode", "OUTPUTS"],
+        "transfer": ["Examples", "HEADS", "HeadTable", "leave_one_out", "universal_head"],
+    },
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probe.lazy import lazily
+import lazy_loader
+
 from probe.responses.report import NOTHING, Answer, ResponseReport
 
 if TYPE_CHECKING:
@@ -22,12 +23,10 @@ __all__ = [
 ]
 
 # The part on doses runs a detector, and so brings torch; the app reads reports without it.
-__getattr__ = lazily(
+__getattr__, *_ = lazy_loader.attach(
     __name__,
-    {
-        "DosedImages": "probe.responses.doses",
-        "dose_response": "probe.responses.doses",
-        "relate": "probe.responses.correlation",
-        "render_doses": "probe.responses.doses",
+    submod_attrs={
+        "correlation": ["relate"],
+        "doses": ["DosedImages", "dose_response", "render_doses"],
     },
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from probe.lazy import lazily
+import lazy_loader
+
 from probe.separability.probes import probe_differences
 from probe.separability.report import SeparabilityReport, Similarity
 
@@ -23,11 +24,11 @@ __all__ = [
 ]
 
 # Reports are read without what computes them: scikit-learn.
-__getattr__ = lazily(
+__getattr__, *_ = lazy_loader.attach(
     __name__,
-    {
-        "MEASURES": "probe.separability.realfake",
-        "compare_features": "probe.separability.similarity",
-        "measure_separability": "probe.separability.measure",
+    submod_attrs={
+        "measure": ["measure_separability"],
+        "realfake": ["MEASURES"],
+        "similarity": ["compare_features"],
     },
 )

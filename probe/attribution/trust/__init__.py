@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import lazy_loader
+
 from probe.attribution.trust.checks import CHECKS, PSEUDO_METHODS, REFERENCES, Check
 from probe.attribution.trust.report import TrustReport
-from probe.lazy import lazily
 
 if TYPE_CHECKING:
     from probe.attribution.trust.table import trust_report
@@ -14,4 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["CHECKS", "PSEUDO_METHODS", "REFERENCES", "Check", "TrustReport", "trust_report"]
 
 # Reports are read without what runs detectors: torch.
-__getattr__ = lazily(__name__, {"trust_report": "probe.attribution.trust.table"})
+__getattr__, *_ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "table": ["trust_report"],
+    },
+)
