@@ -1,4 +1,4 @@
-"""Neurons: causal sweeps, importance, universality, ablation, and how units compare."""
+"""Neurons: causal sweeps, importance, universality, ablation, and matching across detectors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ __all__ = [
     "universal_neurons",
 ]
 
-# Tables are read without what makes them: torch.
+# Reading a stored table must not import torch; what computes tables is imported on first use.
 __getattr__ = lazily(
     __name__, {name: f"probe.neurons.{home}" for home, names in _HOMES.items() for name in names}
 )
