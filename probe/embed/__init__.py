@@ -1,4 +1,4 @@
-"""Layers in two dimensions, each picture with how far it can be believed."""
+"""Two-dimensional embeddings of layers, with measures of how faithful each one is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "Embeddings", "Projector", "embed_layers", "preservation", "projector"]
 
-# Pictures are read without what draws them: scikit-learn, UMAP and t-SNE.
+# A stored table must be readable without scikit-learn, UMAP and t-SNE.
 __getattr__ = lazily(
     __name__,
     {

@@ -1,4 +1,4 @@
-"""How well features tell fakes from reals, and what they tell instead."""
+"""Separability: how well features tell fakes from reals, methods and datasets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
     "probe_differences",
 ]
 
-# Reports are read without what computes them: scikit-learn.
+# A stored report must be readable without scikit-learn.
 __getattr__ = lazily(
     __name__,
     {
