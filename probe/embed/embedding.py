@@ -237,7 +237,7 @@ def embed_layers(
     position = np.zeros((len(names), len(kinds), n, 2))
     faith = np.zeros((2, len(names), len(kinds)))
     rows = np.zeros(0, dtype=np.int64)
-    with progress_bar("pictures of layers", len(names) * len(kinds)) as advance:
+    with progress_bar("embed layers", len(names) * len(kinds)) as advance:
         for i, layer in enumerate(names):
             for j, kind in enumerate(kinds):
                 place = projector(opened, layer, kind, max_samples=max_samples, seed=seed)

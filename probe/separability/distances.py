@@ -135,7 +135,7 @@ class Kernel:
         labels : numpy.ndarray, optional
             Shape (labelings, rows), labels to use instead of those of the rows.
         counts : numpy.ndarray, optional
-            Shape (resamples, clusters), multiplicity of each cluster; used with the rows' own labels.
+            Shape (resamples, clusters), how often each cluster counts; for the rows' own labels.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""`SeparabilityReport` and `Similarity`: how well features tell fakes, as labeled tables."""
+"""`SeparabilityReport` and `Similarity`: separability of features, as labeled tables."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from probe.tables import export_frame, open_table, save_table
 
 __all__ = ["SEPARABILITY", "SIMILARITY", "SeparabilityReport", "Similarity"]
 
-#: Versions of what the tables hold.
+#: Versions of the table formats.
 SEPARABILITY = 1
 SIMILARITY = 1
 
 
 @dataclass(frozen=True)
 class SeparabilityReport:
-    """How well the features of a detector's layers tell fakes from reals, methods and datasets.
+    """Separability of fakes and reals, methods and datasets in the layers of a detector.
 
     Attributes
     ----------
@@ -30,29 +30,30 @@ class SeparabilityReport:
 
         - ``value(measure, layer, dataset)`` with ``low`` and ``high`` (interval over clusters; NaN
           below five), ``p`` (one-sided, labels exchanged over clusters) and ``q`` (BH over layers
-          and datasets); NaN where something is not defined;
-        - ``probe_draw(layer, dataset, resample)``: ``probe_auroc`` on the resamples that its
-          interval is of; `probe.separability.probe_differences` subtracts them. NaN below five
-          clusters; not there in reports of earlier versions, or without resamples;
+          and datasets); NaN where undefined;
+        - ``probe_draw(layer, dataset, resample)``: ``probe_auroc`` on the resamples of its
+          interval; `probe.separability.probe_differences` subtracts them. NaN below five clusters;
+          missing in reports of earlier versions, or without resamples;
         - ``transfer(layer, dataset, scored)``: AUROC of the probe fitted on ``dataset`` and scored
           on ``scored``, never on people it was fitted on; with ``transfer_low``, ``transfer_high``.
           The diagonal is the cross-validated probe;
         - ``own(dataset)``: AUROC of the detector's own logit; with ``own_low``, ``own_high``;
-        - ``blind(layer, dataset)``: AUROC of the probe less that of the detector, the same
-          resamples for both; with ``blind_low``, ``blind_high``. Above 0 the information is there
-          and the head does not use it;
-        - ``answer(question, layer)``: balanced accuracy of telling methods among fakes
-          (``method``) and datasets among reals (``domain``), beside ``chance``; with
-          ``answer_low``, ``answer_high``, ``answer_p``;
-        - ``specific_share(layer)``: share of the squared difference of fakes and reals that is
-          specific to single methods, 0 to 1 up to noise; with ``specific_low``, ``specific_high``;
-          ``shared_cosine(layer)``: mean cosine between the differences of two methods;
+        - ``blind(layer, dataset)``: AUROC of the probe − that of the detector, on the same
+          resamples; with ``blind_low``, ``blind_high``. Above 0 the layer has information that the
+          head does not use;
+        - ``answer(question, layer)``: balanced accuracy of classifying methods among fakes
+          (``method``) and datasets among reals (``domain``), with ``chance``, ``answer_low``,
+          ``answer_high``, ``answer_p``;
+        - ``specific_share(layer)``: share of the squared difference between fakes and reals that
+          is specific to single methods, 0 to 1 up to noise; with ``specific_low``,
+          ``specific_high``; ``shared_cosine(layer)``: mean cosine between the differences of two
+          methods;
         - ``label_angle_share(layer)``: squared cosine of the angle between the label direction and
-          the subspace of methods, beside ``label_angle_null``, that of a direction drawn at random;
+          the subspace of methods, with ``label_angle_null``, its mean for a random direction;
         - ``row_layer, row_unit, label_information, method_information, label_q, method_q (row)``:
-          what single units know, as a share of the entropy of the label and of the method;
+          information of single units, as a share of the entropy of the label and of the method;
         - ``n_samples, n_fakes, n_clusters, sampled (dataset)`` and ``reason(dataset)``: why there
-          is no interval or no value; empty where there is one.
+          is no interval or no value, else empty.
 
         Attributes: ``detector, dataset, seed, ci, n_folds, n_resamples, n_permutations,
         n_controls, memory, layers`` and fingerprints.
@@ -61,7 +62,7 @@ class SeparabilityReport:
     data: xr.Dataset
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a layer, dataset and measure."""
+        """Return one row per layer, dataset and measure."""
         columns = ["value", "low", "high", "p", "q"]
         frame = self.data[columns].to_dataframe().reset_index()
         frame = frame[["layer", "dataset", "measure", *columns]]
@@ -69,14 +70,14 @@ class SeparabilityReport:
         return frame.merge(about.to_dataframe().reset_index(), on="dataset", how="left")
 
     def transfer(self) -> pd.DataFrame:
-        """Return one row a layer, dataset fitted on and dataset scored on."""
+        """Return one row per layer, dataset fitted on and dataset scored on."""
         names = ["transfer", "transfer_low", "transfer_high"]
         frame = self.data[names].to_dataframe().reset_index()
         own = self.data["own"].to_series()
         return frame.assign(own=own.reindex(frame["scored"]).to_numpy())
 
     def layers(self) -> pd.DataFrame:
-        """Return one row a layer: methods and datasets told, what is specific to methods."""
+        """Return one row per layer: accuracy for methods and datasets, and shares of methods."""
         rows = []
         for layer in self.data["layer"].values:
             part = self.data.sel(layer=layer)
@@ -102,7 +103,7 @@ class SeparabilityReport:
         return pd.DataFrame(rows)
 
     def units(self) -> pd.DataFrame:
-        """Return one row a unit: what it knows of the label and of the method."""
+        """Return one row per unit: information on the label and on the method."""
         names = ["label_information", "method_information", "label_q", "method_q"]
         frame = self.data[["row_layer", "row_unit", *names]].to_dataframe()
         return frame.rename(columns={"row_layer": "layer", "row_unit": "unit"})
@@ -110,8 +111,8 @@ class SeparabilityReport:
     def export(self, path: str | Path) -> Path:
         """Write the measures as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.
 
-        ``NAME-transfer``, ``NAME-layers`` and ``NAME-units`` are written first, beside it, in the
-        same format.
+        Also write ``NAME-transfer``, ``NAME-layers`` and ``NAME-units`` beside it, in the same
+        format.
         """
         path = Path(path)
         for name, frame in (
@@ -128,34 +129,34 @@ class SeparabilityReport:
 
     @classmethod
     def open(cls, path: Path) -> SeparabilityReport:
-        """Read what `save` wrote."""
+        """Read a report that `save` wrote."""
         return cls(_opened(path, "separability", SEPARABILITY, "transfer"))
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """How alike the features of detectors are, layer by layer.
+    """Similarity of the features of detectors, per layer.
 
     Attributes
     ----------
     data : xarray.Dataset
-        ``cka(layer, detector, other)``: debiased linear CKA, at most 1, about 0 for features that
-        have nothing to do with each other (it may be a little below); with ``cka_low`` and
-        ``cka_high`` (jackknife over clusters; NaN below five clusters, and where a detector lacks
-        the layer). Attributes: ``n_samples, n_clusters, ci, seed``.
+        ``cka(layer, detector, other)``: debiased linear CKA, at most 1, about 0 for unrelated
+        features (it can be slightly below); with ``cka_low`` and ``cka_high`` (jackknife over
+        clusters; NaN below five clusters, and where a detector lacks the layer). Attributes:
+        ``n_samples, n_clusters, ci, seed``.
     """
 
     data: xr.Dataset
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a layer and pair of detectors, each pair once."""
+        """Return one row per layer and pair of detectors, each pair once."""
         frame = self.data.to_dataframe().reset_index()
         names = list(self.data["detector"].values)
         first = frame["detector"].map(names.index)
         return frame[first < frame["other"].map(names.index)].dropna(subset="cka")
 
     def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
+        """Write the table as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def save(self, path: Path) -> None:
@@ -164,7 +165,7 @@ class Similarity:
 
     @classmethod
     def open(cls, path: Path) -> Similarity:
-        """Read what `save` wrote."""
+        """Read a table that `save` wrote."""
         return cls(_opened(path, "similarity", SIMILARITY, "cka"))
 
 
