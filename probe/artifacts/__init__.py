@@ -1,4 +1,4 @@
-"""Image measurements of synthesis artifacts: real against fake, with controls."""
+"""Image measurements of synthesis artifacts, compared between real and fake with controls."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ __all__ = [
     "measure_picture",
 ]
 
-# Reports are read without what measures images: OpenCV. Measurements are registered by the
-# modules that define them, all of which `measuring` imports.
+# A stored report must be readable without OpenCV. Measurements are registered by the modules that
+# define them, all of which `measure` imports.
 __getattr__ = lazily(
     __name__,
     {
