@@ -1,4 +1,4 @@
-"""What each unit responds to: by correlation with measurements, and by dose on the lab."""
+"""Responses of units: correlation with image measurements, and dose response to artifacts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
     "render_doses",
 ]
 
-# The part on doses runs a detector, and so brings torch; the app reads reports without it.
+# Dose responses run a detector and import torch; a stored report must be readable without it.
 __getattr__ = lazily(
     __name__,
     {
