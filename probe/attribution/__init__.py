@@ -1,4 +1,4 @@
-"""Attribution heatmaps on any detector, by captum, and whether they can be trusted."""
+"""Attribution heatmaps for any detector, by captum, and checks of how far to trust them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BASELINES", "METHODS", "AttributionMap", "Method", "Refusal", "attribute"]
 
-# Maps are read without what makes them: torch and captum.
+# Stored maps must be readable without torch and captum.
 __getattr__ = lazily(
     __name__,
     {

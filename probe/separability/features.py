@@ -118,8 +118,8 @@ class Features:
     values : numpy.ndarray
         Shape (n, units), or (n, rank) after `compact`; in the order of `sampled`. Units that are
         constant within all datasets are 0.
-    The samples of the rows.
-        Of which samples.
+    sampled : Sampled
+        The samples of the rows.
     units : int
         Number of units of the layer.
     """
