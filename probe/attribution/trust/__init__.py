@@ -1,4 +1,4 @@
-"""How far a heatmap can be trusted: checks of attribution methods, with intervals."""
+"""Trust in heatmaps: checks of attribution methods, with intervals."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECKS", "PSEUDO_METHODS", "REFERENCES", "Check", "TrustReport", "trust_report"]
 
-# Reports are read without what runs detectors: torch.
+# A stored report must be readable without torch.
 __getattr__ = lazily(__name__, {"trust_report": "probe.attribution.trust.table"})
