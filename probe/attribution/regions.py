@@ -54,14 +54,15 @@ BY_DRAWING = (*FACE_REGIONS, "background")
 ROUNDING = 2
 
 LANDMARK_RULE = (
-    "Coordinates u and v: the middle between the eyes is (0, 0), the eyes lie at u = −0.5 and 0.5, "
-    "the middle between the corners of the mouth at v = 1, so that u counts inter-ocular "
-    "distances. Eyes: ellipses of half axes 0.29 and 0.14 around the eyes. Mouth: an ellipse "
-    "around (0, 1.1), half as wide as the corners are apart, plus 0.1, and 0.2 high. Brows: "
-    "ellipses of half axes 0.42 and 0.13 around v = −0.34 above the eyes. Nose: a wedge along the "
-    "line to the tip, from 0.1 to 1.3 of it, 0.12 + 0.18 t wide on either side at t of it. "
-    "Face: an ellipse around (0, 0.3) of half axes 1.1 and 1.4; of what is left in it, forehead "
-    "above v = −0.3, chin below v = 0.9, cheeks between. What comes first in this list has a pixel."
+    "Coordinates u and v: (0, 0) is midway between the eyes, the eyes are at u = −0.5 and 0.5, and "
+    "v = 1 is midway between the corners of the mouth, so that u is in inter-ocular distances. "
+    "Eyes: ellipses with half axes 0.29 and 0.14 around the eyes. Mouth: an ellipse around "
+    "(0, 1.1) with half axes of half the distance of the corners plus 0.1, and 0.2. Brows: "
+    "ellipses with half axes 0.42 and 0.13 around v = −0.34 above the eyes. Nose: a wedge along "
+    "the line to the tip, from 0.1 to 1.3 of it, with half width 0.12 + 0.18 t at t of it. Face: "
+    "an ellipse around (0, 0.3) with half axes 1.1 and 1.4; the rest of it is forehead above "
+    "v = −0.3, chin below v = 0.9, and cheeks between. A pixel belongs to the first region of "
+    "this list that it is in."
 )
 
 

@@ -213,7 +213,7 @@ def _matters(traced: TracedDetector, target: Target, path: str, grid: Grid, size
     """
     program = rewrite(traced, target.node, tap=traced.layers[path], grid=grid, head=target.head)
     kept: list[Tensor] = []
-    assert program.tap is not None  # asked for
+    assert program.tap is not None  # a tap was given
     program.tap.register_forward_hook(lambda _, __, output: kept.append(output))
     noise = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.enable_grad():

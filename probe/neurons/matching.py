@@ -34,8 +34,8 @@ class Match:
     correlation : numpy.ndarray
         Shape (pairs,): Pearson correlation of their activations over samples, in [−1, 1].
     chance : float
-        Mean matching score after the samples of the second detector are permuted: the level that
-        optimal matching reaches without any correspondence.
+        Mean |correlation| of an optimal matching after the samples of the second detector are
+        permuted: the level that matching reaches without any correspondence.
     """
 
     first: NDArray[np.int64]

@@ -367,7 +367,7 @@ def _answers(features: Features, settings: Settings) -> dict[str, Any]:
     sampled = features.sampled
     methods = np.unique(sampled.methods.astype(str), return_inverse=True)[1]
     fakes = np.flatnonzero(sampled.labels)
-    # Originals that several datasets share are asked once, and tell none of those apart.
+    # Originals shared by several datasets count once; `_domains` gives those datasets one code.
     reals = np.flatnonzero(~sampled.labels)
     reals = reals[np.unique(sampled.images[reals], return_index=True)[1]]
     rows = []
