@@ -208,9 +208,9 @@ def test_chosen_on_one_half_and_measured_on_the_other(
 
 def test_bad_sets_are_answered(detector: Detector, test: Dataset) -> None:
     for units, message in (
-        ([], "a set is a list of unit numbers"),
+        ([], "a set is a list of at least one unit number"),
         ([3, 99], "units 0 to 15"),
-        ([0.5], "a set is a list of unit numbers"),
+        ([0.5], "a set is a list of at least one unit number"),
         (range(16), "some must be left"),
     ):
         with pytest.raises(ProbeError, match=message):

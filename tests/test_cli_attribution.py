@@ -177,7 +177,7 @@ def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["--table", "t.xls"], "Table format '.xls' is not known"),
         (["-m", "gradcam,hirescam", "--out", "one.zarr"], "Give a folder"),
         (["--compare"], "two or more"),
-        (["--baseline", "pair", "-m", "deeplift"], "real image is not known of"),
+        (["--baseline", "pair", "-m", "deeplift"], "real image is unknown for"),
     ],
 )
 def test_bad_input_is_answered(

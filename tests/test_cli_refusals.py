@@ -74,7 +74,7 @@ REFUSED: list[tuple[str, str]] = [
     ("responses store.zarr -l leaky --datasets DATA -u 99", "has units 0 to 15"),
     ("responses store.zarr -l leaky --datasets DATA --covariate color", "'color' is not known"),
     ("responses store.zarr -l leaky --datasets DATA --figure x.gif", "Figure format '.gif'"),
-    ("responses store.zarr -l leaky -d meso4 --videos 99", "the split has 25 of each dataset"),
+    ("responses store.zarr -l leaky -d meso4 --videos 99", "the split has 25 per dataset"),
     ("separability store.zarr second.zarr -l pool4", "Layer 'pool4' is not known"),
     ("separability store.zarr --figures FILE/x", "file' is no folder"),
     ("embed second.zarr -l leaky -l conv9", "Layer 'conv9' is not known"),

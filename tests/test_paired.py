@@ -110,7 +110,7 @@ def test_what_cannot_be_paired_is_refused() -> None:
         common_scores(one, other.assign(sample="x" + other["sample"]))
     with pytest.raises(ProbeError, match="400 images are labeled differently"):
         common_scores(one, other.assign(label=1 - other["label"]))
-    with pytest.raises(ProbeError, match="other images"):
+    with pytest.raises(ProbeError, match="different images"):
         paired.differences(resample_scores(one), resample_scores(other.iloc[:-4]))
 
 

@@ -116,9 +116,9 @@ def test_the_dataset_held_out_decides_nothing_before(detector: Detector, three: 
 
 def test_bad_input_is_answered(detector: Detector, three: Dataset) -> None:
     one, two = (three.select(dataset=name) for name in ("one", "two"))
-    with pytest.raises(ProbeError, match="two or more and one other"):
+    with pytest.raises(ProbeError, match="at least two for training and one other"):
         universal_head(detector, one, two)
-    with pytest.raises(ProbeError, match="two or more and one other"):
+    with pytest.raises(ProbeError, match="at least two for training and one other"):
         universal_head(detector, [one, two], two)
     with pytest.raises(DatasetError, match="split"):
         universal_head(detector, [one.select(split="train"), two], three.select(dataset="three"))

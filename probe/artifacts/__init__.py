@@ -1,4 +1,4 @@
-"""Image measurements of synthesis artifacts: real against fake, with controls."""
+"""Image measurements of synthesis artifacts, compared between real and fake with controls."""
 
 from __future__ import annotations
 

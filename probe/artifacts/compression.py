@@ -1,4 +1,4 @@
-"""Measurements of JPEG: blocks, quality and ghosts."""
+"""Measurements of JPEG compression: block borders, quality and ghosts."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["QUALITIES", "block_share", "estimated_quality", "ghost_curve"]
 
 GHOSTS = "Farid 2009, doi:10.1109/TIFS.2008.2012215"
 
-#: Qualities that are tried.
+#: JPEG qualities tested.
 QUALITIES: NDArray[np.int64] = np.arange(50, 100)
 
-#: Coefficients of a block that are looked at: low ones, which most qualities do not all set to 0.
+#: DCT coefficients of a block that are used: low ones, which most qualities do not all set to 0.
 LOW = [(u, v) for u in range(6) for v in range(6) if 0 < u + v < 6]
 
-#: How low a curve has to dip for a quality to be seen in it: by chance few blocks reach 0.85, and
-#: qualities from 97 leave hardly more.
+#: Maximum of a ghost curve's minimum for a quality to be detected. By chance few blocks reach 0.85,
+#: and qualities from 97 are hardly lower.
 DIP = 0.7
 
 
 def _tables() -> NDArray[np.float32]:
-    """Tabulate the steps of low luminance coefficients, shape (qualities, coefficients).
+    """Return quantization steps of the low luminance coefficients, (qualities, coefficients).
 
-    Pillow's encoder is asked, which follows the Independent JPEG Group.
+    They are read from Pillow's encoder, which follows the Independent JPEG Group.
     """
     out = []
     for quality in QUALITIES:
@@ -45,7 +45,7 @@ TABLES = _tables()
 
 
 def _coefficients(picture: Picture, shift: int) -> NDArray[np.float32]:
-    """Low DCT coefficients of 8 × 8 blocks, shape (block rows, block columns, coefficients)."""
+    """Return low DCT coefficients of 8 × 8 blocks, (block rows, block columns, coefficients)."""
     gray = picture.gray[shift:, shift:] - 128
     rows, columns = gray.shape[0] // 8, gray.shape[1] // 8
     blocks = gray[: 8 * rows, : 8 * columns].reshape(rows, 8, columns, 8).swapaxes(1, 2)
@@ -54,7 +54,7 @@ def _coefficients(picture: Picture, shift: int) -> NDArray[np.float32]:
 
 
 def _off(coefficients: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Mean squared distance to multiples of each quality's steps; shape (qualities,)."""
+    """Return the mean squared distance to multiples of each quality's steps, (qualities,)."""
     flat = coefficients.reshape(1, -1, len(LOW))
     steps = TABLES[:, None, :]
     distance = flat - steps * np.rint(flat / steps)
@@ -62,38 +62,38 @@ def _off(coefficients: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def block_share(inside: Bools, shift: int) -> NDArray[np.float64]:
-    """Share of every 8 × 8 block that lies in an area, shape (block rows, block columns)."""
+    """Return the share of each 8 × 8 block inside an area, shape (block rows, block columns)."""
     part = inside[shift:, shift:]
     rows, columns = part.shape[0] // 8, part.shape[1] // 8
     return np.asarray(part[: 8 * rows, : 8 * columns].reshape(rows, 8, columns, 8).mean((1, 3)))
 
 
 def ghost_curve(picture: Picture, where: Bools, share: float = 1.0) -> NDArray[np.float64]:
-    """How well an area fits a compression by every quality.
+    """Return how well an area fits a compression by each quality (lower is better).
 
-    What recompression by a quality changes is, up to rounding, how far the DCT coefficients lie
-    from multiples of its steps. That grows with the steps; the same distance off the grid of
-    blocks, where no compression has left a trace, is what it is compared with.
+    Recompression by a quality moves the DCT coefficients, up to rounding, to multiples of its
+    steps; the distance measures the change. As it grows with the steps, it is divided by the
+    distance off the block grid, where compression leaves no trace.
 
     Parameters
     ----------
     picture : Picture
-        The image, with its blocks where they were when it was compressed.
+        The image, with the block grid it had when compressed.
     where : numpy.ndarray
-        Shape (height, width).
+        Shape (height, width), the area.
     share : float, default 1
-        Share of a block that has to lie in it for the block to count.
+        Minimum share of a block inside the area for the block to be used.
 
     Returns
     -------
     numpy.ndarray
-        Shape (50,), by `QUALITIES`: about 1 where there is no trace, lower at qualities that the
-        area was compressed by; NaN where it holds no block.
+        Shape (50,), by `QUALITIES`: about 1 without a trace, lower at qualities that the area was
+        compressed by; NaN if it holds no block.
     """
     on, off = block_share(where, 0) >= share, block_share(where, 4) >= share
     if not (on.any() and off.any()):
         return np.full(len(QUALITIES), np.nan)
-    noise = 0.1  # Rounding to 8 bits alone: keeps the ratio finite where an image is flat.
+    noise = 0.1  # Variance of rounding to 8 bits; keeps the ratio finite for flat images.
     aligned, shifted = (
         _off(_coefficients(picture, shift)[kept]) for shift, kept in ((0, on), (4, off))
     )
@@ -101,12 +101,12 @@ def ghost_curve(picture: Picture, where: Bools, share: float = 1.0) -> NDArray[n
 
 
 def estimated_quality(picture: Picture, where: Bools) -> float:
-    """Estimate the JPEG quality of an area; 100 where no trace of compression is seen.
+    """Estimate the JPEG quality of an area; 100 if no trace of compression is found.
 
     Returns
     -------
     float
-        From 50 to 96 on the scale of the Independent JPEG Group, or 100; NaN where it holds no
+        50 to 96 on the scale of the Independent JPEG Group, or 100; NaN if the area holds no
         block.
     """
     curve = ghost_curve(picture, where)
@@ -118,12 +118,12 @@ def estimated_quality(picture: Picture, where: Bools) -> float:
 
 @measurement(
     "jpeg_quality",
-    "JPEG quality: by the file's tables, else as ghosts show it",
+    "JPEG quality, from the quantization tables, else estimated from ghosts",
     "quality, 1 to 100",
     GHOSTS,
 )
 def jpeg_quality(picture: Picture) -> float:
-    """Quality by the quantization tables where the file has them, else estimated."""
+    """Quality from the quantization tables of the file, else estimated."""
     if np.isfinite(picture.quality):
         return picture.quality
     found = estimated_quality(picture, np.ones(picture.gray.shape, dtype=bool))
@@ -132,13 +132,13 @@ def jpeg_quality(picture: Picture) -> float:
 
 @measurement(
     "jpeg_ghost",
-    "another compression inside than outside",
+    "difference in JPEG compression between inside and outside",
     "mean difference of curves",
     GHOSTS,
     "region",
 )
 def jpeg_ghost(picture: Picture) -> float:
-    """Mean absolute difference between the ghost curves of blocks at least half inside, and not."""
+    """Mean absolute difference of ghost curves: blocks at least half inside, and blocks outside."""
     inner = ghost_curve(picture, picture.inside, 0.5)
     return float(np.mean(np.abs(inner - ghost_curve(picture, ~picture.inside))))
 
@@ -150,7 +150,7 @@ def jpeg_ghost(picture: Picture) -> float:
     "Fan and de Queiroz 2003, doi:10.1109/TIP.2002.807361",
 )
 def blockiness(picture: Picture) -> float:
-    """Mean step across the borders over the mean step within blocks; 0 without blocks."""
+    """Mean step across block borders divided by the mean step within blocks; 0 without blocks."""
     if min(picture.gray.shape) < 9:
         return float("nan")
     border, within = [], []

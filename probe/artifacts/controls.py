@@ -1,4 +1,4 @@
-"""Controls: covariates as a design matrix, and real and fake images matched on them."""
+"""Controls: covariates as a design matrix, and real and fake images matched on covariates."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ __all__ = [
     "table_covariates",
 ]
 
-#: From the files themselves. Quality is that of the quantization tables where all files of a
-#: dataset are JPEG, else estimated on what lies outside the region.
+#: Covariates from image files. Quality is that of the quantization tables if all files of a dataset
+#: are JPEG, else it is estimated on the area outside the region.
 FILE = ("width", "height", "format", "quality")
-#: From the sample table, where it has them.
+#: Covariates from the sample table, if it has them.
 TABLE = ("crop_side", "source_width", "source_height", "source_fps", "source_codec")
 COVARIATES = (*FILE, *TABLE)
 
-#: Those that have no order: each value is a group of its own.
+#: Categorical covariates: each value is a group.
 TEXT = ("format", "source_codec")
 
 
 def file_facts(file: Path) -> tuple[str, float]:
-    """Read the format of an image file, and its JPEG quality by its tables (else NaN)."""
+    """Return the format of an image file, and its JPEG quality from its tables (else NaN)."""
     try:
         with Image.open(file) as image:
             tables = getattr(image, "quantization", None) or {}
@@ -50,7 +50,7 @@ def file_facts(file: Path) -> tuple[str, float]:
 
 
 def table_covariates(table: pd.DataFrame) -> NDArray[np.float64]:
-    """Take the covariates of a sample table, shape (n, 5); text as codes, NaN where unknown."""
+    """Return the covariates of a sample table, shape (n, 5); text as codes, NaN if unknown."""
     return np.column_stack([_numbers(table, name) for name in TABLE])
 
 
@@ -63,7 +63,7 @@ def _numbers(table: pd.DataFrame, name: str) -> NDArray[np.float64]:
 
 
 def coded(values: NDArray[np.str_] | NDArray[np.object_]) -> NDArray[np.float64]:
-    """Give texts numbers in their order; empty ones are unknown."""
+    """Return codes of texts in sorted order; empty text is unknown (NaN)."""
     codes = pd.factorize(values, sort=True)[0].astype(np.float64)
     return np.where(np.asarray(values) == "", np.nan, codes)
 
@@ -72,22 +72,22 @@ Doubles = NDArray[np.float64]
 
 
 def design(controls: Doubles, names: Sequence[str]) -> Doubles:
-    """Turn covariates into columns of a regression.
+    """Return the columns of a regression on covariates.
 
     Parameters
     ----------
     controls : numpy.ndarray
         Shape (n, covariates), NaN where unknown.
     names : sequence of str
-        Of the covariates; those in `TEXT` are codes without an order.
+        Names of the covariates; those in `TEXT` are categorical codes.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n, columns): numbers in standard deviations from their mean, and their squares,
-        since what compression does is no straight line in quality; a column a further value of a
-        text, and a column that says where a number is unknown. What does not vary within these
-        images has no column, nor has what other columns say already.
+        Shape (n, columns). For a number: its standardized value, its square (the effect of
+        compression is not linear in quality), and whether it is known. For a category: an
+        indicator per value but the first. Columns that are constant, or explained by earlier
+        columns, are left out.
     """
     columns: list[Doubles] = []
     for name, values in zip(names, controls.T, strict=True):
@@ -119,13 +119,13 @@ def _scaled(column: Doubles) -> Doubles:
 
 
 def residuals(values: Doubles, covariates: Doubles) -> Doubles:
-    """Take out of values, shape (n, m), what a linear regression on covariates gives."""
+    """Return residuals of values, shape (n, m), after linear regression on covariates."""
     x = np.column_stack([np.ones(len(values)), covariates])
     return np.asarray(values - x @ np.linalg.lstsq(x, values, rcond=None)[0])
 
 
 def explained(column: Doubles, covariates: Doubles | None) -> float:
-    """Share of a column's variance that a linear regression on covariates explains; 1 if none."""
+    """Return the R² of a column regressed on covariates; 1 if the column is constant."""
     spread = float(column.var())
     if not spread:
         return 1.0
@@ -142,30 +142,30 @@ def matched_rows(
     names: Sequence[str],
     seed: int = 0,
 ) -> NDArray[np.int64]:
-    """Choose as many real as fake images, alike in all covariates.
+    """Choose equal numbers of real and fake images that are alike in all covariates.
 
-    Numbers are cut into bins as wide as the caliper, from their smallest value; texts and what is
-    unknown have to be equal (coarsened exact matching; Iacus, King and Porro 2012,
-    doi:10.1093/pan/mpr013). In each cell one real image is paired with one fake, within a cluster
-    first, then at random; what is left over is not used.
+    Numbers are cut into bins of the width of the caliper, from their smallest value; categories and
+    unknown values must be equal (coarsened exact matching; Iacus, King and Porro 2012,
+    doi:10.1093/pan/mpr013). In each cell, real images are paired with fakes, first within a
+    cluster, then at random; the rest is not used.
 
     Parameters
     ----------
     controls : numpy.ndarray
-        Shape (n, covariates).
+        Shape (n, covariates), NaN where unknown.
     labels, clusters : numpy.ndarray
-        Shape (n,).
+        Shape (n,), 0 real and 1 fake; cluster codes.
     caliper : float
-        In standard deviations of a covariate over these images.
+        Width of the bins, in standard deviations of a covariate over these images.
     names : sequence of str
-        Of the covariates.
+        Names of the covariates.
     seed : int, default 0
-        Of the pairing at random.
+        Seed of the random pairing.
 
     Returns
     -------
     numpy.ndarray
-        Positions, ascending, half of each label.
+        Positions in ascending order, half of them of each label.
     """
     cells = [_binned(v, name, caliper) for name, v in zip(names, controls.T, strict=True)]
     cell = np.unique(np.column_stack(cells), axis=0, return_inverse=True)[1].ravel()

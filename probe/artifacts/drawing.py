@@ -1,4 +1,4 @@
-"""Figures of an artifact report: spectra, effects with their controls, methods."""
+"""Figures of an artifact report: spectra, effects with their controls, and methods."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from probe.figures.colors import text_on
 
 __all__ = ["draw_report", "effects_figure", "spectra_figure", "tells_figure"]
 
-#: Okabe and Ito's blue and vermilion: real and fake.
+#: Colors of real and fake (Okabe and Ito).
 COLORS = ("#0072b2", "#d55e00")
 
-#: Marker, color and name of each control.
+#: Marker, color and label of each control.
 MARKS = {
     "none": ("o", "black", "no control"),
     "partialled": ("D", "#0072b2", "covariates partialled out"),
@@ -32,7 +32,7 @@ MARKS = {
 
 
 def draw_report(found: ArtifactReport, folder: Path, suffix: str = ".pdf") -> list[Path]:
-    """Draw all figures of a report into a folder; say where they lie. No methods, none of those."""
+    """Draw all figures of a report into a folder, and return their paths."""
     figures = {"spectra": spectra_figure, "effects": effects_figure}
     if found.data.sizes["method"]:
         figures["methods"] = tells_figure
@@ -55,12 +55,12 @@ def _grid(
 
 
 def spectra_figure(data: xr.Dataset) -> Figure:
-    """Draw power spectra of real and fake images, dataset by dataset, with what lies between.
+    """Draw power spectra of real and fake images per dataset, with their difference below.
 
     Parameters
     ----------
     data : xarray.Dataset
-        As in `probe.artifacts.ArtifactReport`.
+        `ArtifactReport.data`.
     """
     names = [str(name) for name in data["dataset"].values]
     ci = float(data.attrs.get("ci", 0.95))
@@ -89,7 +89,7 @@ def spectra_figure(data: xr.Dataset) -> Figure:
         for block in range(blocks):
             panels[2 * block, 0].set_ylabel("log₁₀ power", fontsize=7)
             panels[2 * block + 1, 0].set_ylabel("fake − real", fontsize=7)
-        figure.supxlabel("frequency (cycles a pixel)", fontsize=7.5)
+        figure.supxlabel("frequency (cycles per pixel)", fontsize=7.5)
         handles, labels = panels[0, 0].get_legend_handles_labels()
         labels = [f"{label}, mean and {ci:.0%} band over clusters" for label in labels]
         figure.legend(
@@ -104,7 +104,7 @@ def spectra_figure(data: xr.Dataset) -> Figure:
 
 
 def _same_scale(panels: NDArray[Any]) -> None:
-    """Give all panels the range that holds all of them."""
+    """Set the same limits on all panels, wide enough for each."""
     low, high = zip(*(axes.get_ylim() for axes in panels), strict=True)
     for axes in panels:
         axes.set_ylim(min(low), max(high))
@@ -130,13 +130,13 @@ def _draw_spectra(upper: Axes, lower: Axes, part: xr.Dataset) -> None:
 
 
 def effects_figure(data: xr.Dataset) -> Figure:
-    """Draw effects of every measurement by dataset, without and with both controls.
+    """Draw the effect of each measurement per dataset, without and with both controls.
 
     Parameters
     ----------
     data : xarray.Dataset
-        As in `probe.artifacts.ArtifactReport`. Filled marks have q ≤ .05. The axis is linear up
-        to one standard deviation and logarithmic beyond, since effects differ in size that much.
+        `ArtifactReport.data`. Filled marks have q ≤ .05. The axis is linear up to one standard
+        deviation and logarithmic beyond, because effects differ widely in size.
     """
     names = [str(name) for name in data["dataset"].values]
     measurements = [str(name) for name in data["measurement"].values]
@@ -187,13 +187,12 @@ def _draw_effects(axes: Axes, part: xr.Dataset) -> None:
 
 
 def tells_figure(data: xr.Dataset) -> Figure:
-    """Draw how well each measurement tells each method from all others.
+    """Draw how well each measurement separates each method from all others.
 
     Parameters
     ----------
     data : xarray.Dataset
-        As in `probe.artifacts.ArtifactReport`. Values whose interval holds 0.5 stand in
-        brackets.
+        `ArtifactReport.data`. Values whose interval includes 0.5 are in brackets.
     """
     tells = data["tells"].transpose("measurement", "method")
     low, high = (data[f"tells_{end}"].transpose("measurement", "method") for end in ("low", "high"))
@@ -207,7 +206,7 @@ def tells_figure(data: xr.Dataset) -> Figure:
         for r, c in np.ndindex(tells.shape):
             _write(axes, drawn, c, r, *(float(one.values[r, c]) for one in (tells, low, high)))
         axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right", fontsize=6.5)
-        axes.set_xlabel("in brackets: the interval holds .5", fontsize=6)
+        axes.set_xlabel("in brackets: the interval includes .5", fontsize=6)
         axes.set_yticks(range(len(rows)), rows, fontsize=6.5)
         axes.tick_params(length=0)
         bar = figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)

@@ -1,4 +1,4 @@
-"""Measurements along the edge of the region and inside it: seams, rims, color, detail, texture."""
+"""Measurements at the edge of the region and inside it: seams, rims, color, detail, contrast."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ __all__ = ["OFFSETS", "profiles"]
 
 XRAY = "Li et al. 2020 (Face X-ray), arXiv:1912.13458"
 
-#: Depths at which the image is sampled across the edge, pixels; above 0 inside.
+#: Sampling depths across the edge, in pixels; positive inside.
 OFFSETS: NDArray[np.float32] = np.arange(-8, 8.5, 0.5, dtype=np.float32)
 
-#: From log RGB to log red / green and log blue / green.
+#: Maps log RGB to log red / green and log blue / green.
 OPPONENT = np.array([[1, 0], [-1, -1], [0, 1]], dtype=np.float32)
 
-#: Half the width of a line that counts as a seam, pixels.
+#: Half the width of a line that counts as a seam, in pixels.
 LINE = 1.5
 
 
 def profiles(picture: Picture) -> Floats:
-    """Sample the logarithm of luma across the region's edge.
+    """Return profiles of log luma across the region's edge.
 
     Parameters
     ----------
     picture : Picture
-        With a region.
+        Picture with a region.
 
     Returns
     -------
     numpy.ndarray
-        Shape (points of the outline, 33), at depths `OFFSETS` along the normal.
+        Shape (outline points, 33), at depths `OFFSETS` along the normal.
     """
     inside = picture.inside.astype(np.uint8)
     outlines, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -54,16 +54,16 @@ def _at(profile: Floats, depth: float) -> Floats:
 
 @measurement(
     "seam_line",
-    "a line along the edge, of one brightness all around",
+    "line of constant brightness along the edge",
     "log intensity",
     XRAY,
     "region",
 )
 def seam_line(picture: Picture) -> float:
-    """Median over the outline of a point less its two neighbors across the edge, as a size.
+    """Absolute median, over the outline, of a point minus its two neighbors across the edge.
 
-    The median keeps what is the same all around and drops the features that cross the edge. The
-    line may lie up to two pixels inside: the largest is taken.
+    The median keeps what is the same all around and removes features that cross the edge. The line
+    can be up to two pixels inside, so the largest value over depths is taken.
     """
     profile = profiles(picture)
     ridge = [
@@ -75,13 +75,13 @@ def seam_line(picture: Picture) -> float:
 
 @measurement(
     "seam_gradient",
-    "steps across the edge against those on both sides",
+    "steps across the edge relative to those beside it",
     "log10 ratio",
     XRAY,
     "region",
 )
 def seam_gradient(picture: Picture) -> float:
-    """Median gradient along the normal at the edge over that beside it."""
+    """Median gradient along the normal at the edge, divided by that beside it."""
     step = np.abs(np.diff(profiles(picture), axis=1))
     depth = (OFFSETS[1:] + OFFSETS[:-1]) / 2
     edge, beside = np.abs(depth - 0.5) < 2, np.abs(depth - 0.5) > 4
@@ -90,16 +90,16 @@ def seam_gradient(picture: Picture) -> float:
 
 @measurement(
     "rim_detail",
-    "fine detail on the rim against the middle and the outside",
+    "fine detail on the rim relative to the core and the outside",
     "log10 ratio",
     XRAY,
     "region",
 )
 def rim_detail(picture: Picture) -> float:
-    """Fine over coarser detail on the rim, less the mean of the same in the core and the ring.
+    """Fine over coarse detail on the rim, minus the mean of the same in the core and the ring.
 
-    Fine is what lies between Gaussians of 0.6 and 0.85 pixels, coarser between 1.2 and 1.7. What
-    the whole region has lost is lost on both sides of the difference, and counts by half.
+    Fine detail is the band between Gaussians of 0.6 and 0.85 pixels, coarse detail that between
+    1.2 and 1.7. A loss over the whole region also lowers the core, so that it counts by half.
     """
     rim, core, ring = (
         log_mean(picture.bands[1], where) - log_mean(picture.bands[3], where)
@@ -110,16 +110,16 @@ def rim_detail(picture: Picture) -> float:
 
 @measurement(
     "color_mismatch",
-    "color cast inside against the skin just outside",
+    "color cast inside relative to the skin just outside",
     "log intensity",
     "Li et al. 2020 (Face X-ray), arXiv:1912.13458; McCloskey and Albright 2018, arXiv:1812.08247",
     "region",
 )
 def color_mismatch(picture: Picture) -> float:
-    """Distance of the median chromaticity in the core from that just outside.
+    """Distance between the median chromaticity of the core and that just outside.
 
-    Of the ring outside, the half nearest in chromaticity counts, so that hair and background stay
-    out. Brightness does not count: light from one side differs between any two areas.
+    Of the ring outside, only the half with the nearest chromaticity is used, to exclude hair and
+    background. Brightness is ignored, because light from one side differs between any two areas.
     """
     chroma = picture.logs @ OPPONENT
     inner = np.median(chroma[picture.core], axis=0)
@@ -132,31 +132,31 @@ def color_mismatch(picture: Picture) -> float:
 
 @measurement(
     "fine_detail",
-    "the finest detail inside against coarser: what a decoder does not give back",
+    "finest detail inside relative to coarser detail; decoders lose it",
     "log10 ratio",
     "Durall et al. 2020, arXiv:2003.01826",
     "region",
 )
 def fine_detail(picture: Picture) -> float:
-    """Mean absolute third difference over that between Gaussians of 1.2 and 1.7 pixels.
+    """Mean absolute third difference, divided by the band between Gaussians of 1.2 and 1.7 pixels.
 
-    The fall-off of the spectrum within the region, by filters, which need no square. A ratio, so
-    that light and contrast cancel. A grid of two or four pixels does not count.
+    This measures the spectral fall-off within the region by filters, which need no square area. The
+    ratio cancels light and contrast. Grids of two or four pixels do not contribute.
     """
     return log_mean(picture.fine, picture.within) - log_mean(picture.bands[3], picture.within)
 
 
 @measurement(
     "lower_detail",
-    "fine detail in the lower half of the region against the upper",
+    "fine detail in the lower half of the region relative to the upper half",
     "log10 ratio",
     "Thies et al. 2016 (Face2Face), doi:10.1109/CVPR.2016.262",
     "region",
 )
 def lower_detail(picture: Picture) -> float:
-    """Mean absolute difference of Gaussians 0.6 and 0.85 pixels wide, below over above.
+    """Band between Gaussians of 0.6 and 0.85 pixels, lower half divided by upper half.
 
-    Methods that drive an expression render mouth and chin anew.
+    Methods that transfer an expression render mouth and chin anew.
     """
     rows = np.arange(picture.gray.shape[0])[:, None]
     below = rows >= np.nonzero(picture.inside)[0].mean()
@@ -170,30 +170,30 @@ CONTRAST = "Peli 1990, doi:10.1364/JOSAA.7.002032"
 
 @measurement("contrast", "contrast inside", "log10 of deviation over mean", CONTRAST, "region")
 def contrast(picture: Picture) -> float:
-    """Deviation of gray levels inside over their mean."""
+    """Deviation of gray levels inside, divided by their mean."""
     gray = picture.gray[picture.within]
     return float(np.log10((gray.std() + 1e-3) / (gray.mean() + 1e-3)))
 
 
-@measurement("contrast_ratio", "contrast inside against outside", "log10 ratio", CONTRAST, "region")
+@measurement("contrast_ratio", "contrast inside vs. outside", "log10 ratio", CONTRAST, "region")
 def contrast_ratio(picture: Picture) -> float:
-    """Deviation of gray levels inside over that outside."""
+    """Deviation of gray levels inside, divided by that outside."""
     inner, outer = (picture.gray[where].std() for where in (picture.within, picture.beyond))
     return float(np.log10((inner + 1e-3) / (outer + 1e-3)))
 
 
 @measurement(
     "overshoot",
-    "fine against coarser detail at the strongest edges inside: a halo",
+    "fine relative to coarser detail at the strongest edges inside (halo)",
     "log10 ratio of powers",
     "Krasula et al. 2017, doi:10.1109/TIP.2017.2651374",
     "region",
 )
 def overshoot(picture: Picture) -> float:
-    """Power between Gaussians of 0.6 and 0.85 pixels over that between 1.2 and 1.7.
+    """Power between Gaussians of 0.6 and 0.85 pixels, divided by that between 1.2 and 1.7.
 
-    Only where the coarser detail is among the largest fifth inside: sharpening that spares weak
-    detail acts there.
+    Only where coarse detail is in the top fifth inside, because sharpening that spares weak detail
+    acts there.
     """
     fine, coarse = (picture.bands[band][picture.within] for band in (1, 3))
     if not len(coarse):

@@ -1,4 +1,4 @@
-"""`artifact_report`: effects of the label on measurements, with controls, intervals and tests."""
+"""`artifact_report`: label effects on measurements, with controls, intervals and tests."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ __all__ = ["Effects", "Group", "artifact_report", "effects_of", "p_values"]
 
 @dataclass(frozen=True)
 class Group:
-    """Images of one dataset.
+    """Measured images of one dataset.
 
     Attributes
     ----------
     values : numpy.ndarray
-        Shape (n, m), NaN where a measurement is not defined.
+        Shape (n, m), values of the measurements; NaN where undefined.
     labels : numpy.ndarray
         Shape (n,), 0 real and 1 fake.
     clusters : numpy.ndarray
@@ -46,13 +46,13 @@ class Group:
     clusters: NDArray[np.int64]
 
     def take(self, rows: NDArray[np.int64]) -> Group:
-        """Keep some images."""
+        """Return a group with some of the images."""
         return Group(self.values[rows], self.labels[rows], self.clusters[rows])
 
 
 @dataclass(frozen=True)
 class Effects:
-    """Effects and their bounds, each of shape (m,); NaN where not defined."""
+    """Effects and their bounds, each of shape (m,); NaN where undefined."""
 
     effect: Doubles
     low: Doubles
@@ -68,19 +68,21 @@ def effects_of(
     ci: float = 0.95,
     seed: int = 0,
 ) -> Effects:
-    """Estimate mean of fakes less mean of reals, in standard deviations of the reals.
+    """Estimate mean of fakes − mean of reals, in standard deviations of the reals.
 
     Parameters
     ----------
     group : Group
-        All images: their reals are the ruler, so that a control changes the difference alone.
+        All images. The reals among them give the standard deviation, so that a control changes the
+        difference only.
     rows : numpy.ndarray
-        Positions of the images that are compared.
+        Positions of the images to compare.
     covariates : numpy.ndarray
-        Shape (n, columns): the difference is the coefficient of the label in a linear regression
-        on label and covariates; without columns it is the plain difference.
+        Shape (n, columns). The effect is the coefficient of the label in a linear regression on
+        label and covariates; without columns it is the plain difference.
     n_resamples, ci, seed : int, float, int
-        Of the cluster bootstrap, in which regression and ruler are computed anew.
+        Number of cluster bootstrap resamples, in which regression and standard deviation are
+        computed again; confidence level; seed.
     """
     shape = group.values.shape[1]
     effect, low, high = (np.full(shape, np.nan) for _ in range(3))
@@ -113,14 +115,14 @@ def _alike(values: Doubles) -> list[NDArray[np.int64]]:
 
 @dataclass(frozen=True)
 class _Moments:
-    """Sums by cluster, from which every resample is computed without looking at images again.
+    """Sums by cluster, from which each resample is computed without the images.
 
     Attributes
     ----------
     cross : numpy.ndarray
-        Shape (clusters, k, k + m): design' × (design, values), over the images compared.
+        Shape (clusters, k, k + m): design' × (design, values), over the compared images.
     real : numpy.ndarray
-        Shape (clusters, 1 + 2 m): number, sums and sums of squares of all real images.
+        Shape (clusters, 1 + 2 m): number, sums and sums of squares over all real images.
     """
 
     cross: Doubles
@@ -143,7 +145,7 @@ class _Moments:
         return cls(cross, real)
 
     def effects(self, counts: Doubles) -> Doubles:
-        """Compute effects, shape (resamples, m), from how often each cluster counts."""
+        """Return effects, shape (resamples, m), from the multiplicity of each cluster."""
         k = self.cross.shape[1]
         total = np.tensordot(counts, self.cross, axes=1)
         gram, right = total[:, :, :k], total[:, :, k:]
@@ -160,11 +162,11 @@ class _Moments:
 def p_values(
     group: Group, covariates: Doubles, n_permutations: int = 9999, seed: int = 0
 ) -> Doubles:
-    """Test every measurement by permutation, two-sided; shape (m,), NaN where a class is missing.
+    """Test each measurement by two-sided permutation; shape (m,), NaN where a class is missing.
 
-    Values are taken less what the covariates explain of them, the label left out (Kennedy 1995,
-    doi:10.1080/07350015.1995.10524581): where label and covariates go together, that part is not
-    ascribed to the label, so that the test errs towards finding nothing.
+    The covariates are regressed out of the values without regard to the label (Kennedy 1995,
+    doi:10.1080/07350015.1995.10524581). Variance that label and covariates share is not
+    attributed to the label, so the test is conservative.
     """
     p = np.full(group.values.shape[1], np.nan)
     for columns in _alike(group.values):
@@ -183,13 +185,13 @@ def p_values(
     return p
 
 
-#: Covariates that tell the label better than this leave nothing of it to regress on.
+#: If covariates predict the label better than this (R²), nothing is left to regress on the label.
 COLLINEAR = 0.99
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a report is computed."""
+    """Settings of a report."""
 
     caliper: float
     n_permutations: int
@@ -203,7 +205,7 @@ class _Plan:
             given = ", ".join(f"{name}={value}" for name, value in vars(self).items())
             raise DatasetError(
                 f"{given} were given; allowed are a caliper above 0, a confidence level between 0 "
-                "and 1, numbers from 1 and a seed from 0."
+                "and 1, counts of at least 1 and a seed of at least 0."
             )
 
 
@@ -217,36 +219,37 @@ def artifact_report(
     seed: int = 0,
     progress: bool = True,
 ) -> ArtifactReport:
-    """Compare real and fake images, measurement by measurement, dataset by dataset.
+    """Compare real and fake images, per measurement and dataset.
 
-    Each comparison is given three times: as it is, with the covariates partialled out by a linear
-    regression within the dataset, and on real and fake images matched on the covariates within a
-    caliper. Detectors of fakes learn codec, size and quality where real and fake differ in them
-    (Grommelt et al. 2024, arXiv:2403.17608; Chandrasegaran et al. 2021, arXiv:2103.17195).
+    Each effect is estimated three times: without control, with the covariates partialled out by a
+    linear regression within the dataset, and on real and fake images matched on the covariates
+    within a caliper. Controls matter because detectors learn codec, size and quality where these
+    differ between real and fake (Grommelt et al. 2024, arXiv:2403.17608; Chandrasegaran et al.
+    2021, arXiv:2103.17195).
 
     Parameters
     ----------
     measurements : ArtifactMeasurements
-        As `measure_artifacts` gives them.
+        Result of `measure_artifacts`.
     caliper : float, default 0.2
-        How far matched images may differ, in standard deviations of a covariate (Austin 2011,
-        doi:10.1002/pst.433).
+        Maximum difference between matched images, in standard deviations of a covariate, above 0
+        (Austin 2011, doi:10.1002/pst.433).
     n_permutations : int, default 9999
-        Of each test.
+        Number of permutations per test.
     n_resamples : int, default 1000
-        Of clusters, for intervals.
+        Number of cluster bootstrap resamples.
     ci : float, default 0.95
-        What intervals cover.
+        Confidence level of the intervals, between 0 and 1.
     seed : int, default 0
-        Of resamples, permutations and pairings.
+        Seed of resamples, permutations and matching.
     progress : bool, default True
-        Whether a progress bar is shown.
+        Whether to show a progress bar.
 
     Returns
     -------
     ArtifactReport
-        Without bounds (NaN) for datasets of fewer than five clusters, and without effects for
-        those of one class; ``reason`` says so.
+        Effects, intervals and p-values. Bounds are NaN for datasets of fewer than five clusters,
+        effects are NaN for datasets of one class; ``reason`` says so.
 
     Raises
     ------
@@ -274,7 +277,7 @@ def artifact_report(
 
 
 def _texts(values: xr.DataArray) -> NDArray[np.str_]:
-    """Take texts as NumPy compares and sorts them; what was read from disk is of another kind."""
+    """Return texts as NumPy strings, which compare and sort; stored text has another type."""
     return np.array([str(value) for value in values.values])
 
 
@@ -303,7 +306,7 @@ class _Part:
 
 
 def _row(part: _Part, plan: _Plan) -> dict[str, Any]:
-    """Everything that a report says of one dataset."""
+    """Return all results of one dataset, by variable name."""
     effects, p, used, reasons = _compared(part, plan)
     row: dict[str, Any] = {
         "effect": np.stack([one.effect for one in effects]),
@@ -325,7 +328,7 @@ def _row(part: _Part, plan: _Plan) -> dict[str, Any]:
 def _compared(
     part: _Part, plan: _Plan
 ) -> tuple[list[Effects], Doubles, NDArray[np.int64], list[str]]:
-    """Effects and p-values by control, how many images they rest on, and what is missing."""
+    """Return effects and p-values by control, numbers of images used, and what is missing."""
     m = part.group.values.shape[1]
     empty = Effects(*(np.full(m, np.nan) for _ in range(3)))
     reasons = _reasons(part)
@@ -334,13 +337,13 @@ def _compared(
     every, none = np.arange(len(part.labels)), np.empty((len(part.labels), 0))
     x = design(part.controls, part.covariates)
     if not x.shape[1]:
-        reasons.append("No covariate varies, so that the controls change nothing.")
+        reasons.append("No covariate varies, so the controls change nothing.")
     rows = matched_rows(
         part.controls, part.labels, part.group.clusters, plan.caliper, part.covariates, plan.seed
     )
     told = explained(part.labels.astype(np.float64), x) > COLLINEAR
     if told:
-        reasons.append("Covariates tell real from fake by themselves: nothing can be partialled.")
+        reasons.append("Covariates predict the label by themselves: nothing can be partialled.")
     if not len(rows):
         reasons.append("No real image is like a fake in all covariates: nothing can be matched.")
     given = [(every, none), None if told else (every, x), (rows, none) if len(rows) else None]
@@ -378,13 +381,13 @@ def _reasons(part: _Part) -> list[str]:
     lacking = np.isnan(part.group.values).any(axis=1).sum()
     if lacking:
         reasons.append(
-            f"{lacking} images leave out measurements that they or their regions are too small for."
+            f"{lacking} images lack measurements that they or their regions are too small for."
         )
     return reasons
 
 
 def _rank(effect: Doubles) -> NDArray[np.int64]:
-    """Rank by absolute effect, 1 the largest; 0 where there is none."""
+    """Rank by absolute effect, 1 the largest; 0 where undefined."""
     sized = np.nan_to_num(np.abs(effect), nan=-1.0)
     out = np.empty(len(effect), dtype=np.int64)
     out[np.argsort(-sized, kind="stable")] = np.arange(1, len(effect) + 1)
@@ -392,7 +395,7 @@ def _rank(effect: Doubles) -> NDArray[np.int64]:
 
 
 def _moments(part: _Part) -> dict[str, Doubles]:
-    """Mean and deviation by label, shape (label, measurement)."""
+    """Return mean and deviation by label, shape (label, measurement)."""
     out = {name: np.full((2, part.group.values.shape[1]), np.nan) for name in ("mean", "std")}
     for label in (0, 1):
         values = part.group.values[part.labels == label]
@@ -405,7 +408,7 @@ def _moments(part: _Part) -> dict[str, Doubles]:
 
 
 def _imbalance(part: _Part, plan: _Plan) -> dict[str, Doubles]:
-    """AUROC of fake against real by each covariate alone."""
+    """Return the AUROC of fake against real by each covariate alone."""
     out = {f"imbalance{s}": np.full(len(part.covariates), np.nan) for s in ("", "_low", "_high")}
     if not part.both:
         return out
@@ -423,7 +426,7 @@ def _imbalance(part: _Part, plan: _Plan) -> dict[str, Doubles]:
 
 
 def _fake_share(codes: Doubles, labels: NDArray[np.int8]) -> Doubles:
-    """Order values that have no order by the share of fakes among their images."""
+    """Replace unordered codes by the share of fakes among their images, which orders them."""
     level = np.unique(codes, return_inverse=True)[1].ravel()
     return np.asarray((np.bincount(level, labels) / np.bincount(level))[level])
 
@@ -437,7 +440,7 @@ def _interval(
 
 
 def _power(part: _Part, plan: _Plan) -> dict[str, Doubles]:
-    """Mean spectra by label, shape (label, frequency), and their gap, shape (frequency,)."""
+    """Return mean spectra (label, frequency) and their gap (frequency,), with bounds."""
     frequencies = part.power.shape[1]
     sums = np.zeros((part.n_clusters, 2, frequencies))
     images = np.zeros((part.n_clusters, 2))
@@ -459,7 +462,7 @@ def _power(part: _Part, plan: _Plan) -> dict[str, Doubles]:
 
 
 def _means(counts: Doubles, sums: Doubles, images: Doubles) -> Doubles:
-    """Mean over images by resample and label; NaN where a label has none."""
+    """Return the mean over images per resample and label; NaN where a label has none."""
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.tensordot(counts, sums, axes=1) / (counts @ images)[..., None]
     return np.where(np.isfinite(mean), mean, np.nan)
@@ -468,7 +471,7 @@ def _means(counts: Doubles, sums: Doubles, images: Doubles) -> Doubles:
 def _joined(
     rows: Sequence[Mapping[str, Any]], names: Sequence[str], data: xr.Dataset
 ) -> dict[str, Any]:
-    """Stack the rows of datasets, and correct over datasets and measurements."""
+    """Stack the results of datasets, and adjust p over datasets and measurements."""
     stacked = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     out: dict[str, Any] = {}
     dims = ("control", "dataset", "measurement")
@@ -495,7 +498,7 @@ _DIMS: dict[str, tuple[str, ...]] = {
 
 
 def _tells(parts: Sequence[_Part], plan: _Plan) -> dict[str, Any]:
-    """AUROC of each method's fakes against all others, by what differs from their reals."""
+    """Return the AUROC of each method's fakes against all others, by standardized values."""
     fakes = [part for part in parts if part.labels.any()]
     methods = list(dict.fromkeys(str(m) for part in fakes for m in part.method[part.labels == 1]))
     shape = (len(methods), parts[0].group.values.shape[1])
@@ -516,7 +519,7 @@ def _tells(parts: Sequence[_Part], plan: _Plan) -> dict[str, Any]:
 
 
 def _standardized(part: _Part) -> Doubles:
-    """Measurements of the fakes, from the mean of the reals in their deviations; NaN without."""
+    """Return the fakes' values standardized by mean and deviation of the reals; NaN without."""
     moments = _moments(part)
     mean, std = moments["mean"][0], moments["std"][0]
     with np.errstate(invalid="ignore", divide="ignore"):

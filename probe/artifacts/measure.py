@@ -1,4 +1,4 @@
-"""`measure_artifacts`: all measurements on all images of some datasets."""
+"""`measure_artifacts`: all measurements on all images of the given datasets."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from probe.progress import progress_bar
 
 __all__ = ["measure_artifacts", "measure_picture"]
 
-# Imported also for their effect: each registers its measurements, in the order of tables.
+# Imported for their side effect: each module registers its measurements, in the order of tables.
 
 
-#: Loaded above; named here, so that nobody takes an import out.
+#: The modules are used here so that their imports are not removed as unused.
 MODULES = (compression, edges, residuals, spectra)
 
-#: Images measured in one job of a worker process.
+#: Images per job of a worker process.
 CHUNK = 16
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One image, and the mask of its region or None."""
+    """One image file, and the mask file of its region or None."""
 
     image: Path
     mask: Path | None
@@ -43,7 +43,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Measured:
-    """What is kept of one image."""
+    """Measurements and covariates of one image."""
 
     values: NDArray[np.float64]
     power: NDArray[np.float64]
@@ -55,40 +55,40 @@ class _Measured:
 
 
 def measure_picture(picture: Picture) -> dict[str, float]:
-    """Take every measurement of one picture, by name; NaN where one is not defined."""
+    """Return all measurements of one picture, by name; NaN where undefined."""
     return {name: MEASUREMENTS[name](picture) for name in MEASUREMENTS}
 
 
 def measure_artifacts(
     datasets: Dataset | Iterable[Dataset], *, n_workers: int | None = None, progress: bool = True
 ) -> ArtifactMeasurements:
-    """Measure every image at the size in which it is stored; nothing is resized.
+    """Measure each image at its stored size, without resizing.
 
-    Spectra of images of different sizes are given at common frequencies in cycles a pixel.
+    Spectra of images of different sizes are given at common frequencies, in cycles per pixel.
 
     Parameters
     ----------
     datasets : Dataset or iterable of Dataset
-        What to measure; each is taken apart into the datasets that it is composed of. The region
-        of a fake is its forgery mask, that of a real image the mask of the fake it is paired with
-        (column ``pair``). Where a dataset lacks any of these, it is a central ellipse for all of
-        its images.
+        Datasets to measure; a composed dataset counts as its parts. The region of a fake is its
+        forgery mask; that of a real image is the mask of the fake it is paired with (column
+        ``pair``). If a dataset lacks any of these, a central ellipse is used for all of its
+        images.
     n_workers : int, optional
-        Processes; one a core by default.
+        Number of worker processes; one per core by default.
     progress : bool, default True
-        Whether a progress bar is shown.
+        Whether to show a progress bar.
 
     Returns
     -------
     ArtifactMeasurements
-        One row an image, in the order given.
+        One row per image, in the order given.
 
     Raises
     ------
     DatasetError
-        If no dataset was given, or one twice, or `n_workers` is below 1.
+        If no dataset is given, one is given twice, or `n_workers` is below 1.
     ImageError
-        If an image or a mask cannot be read; it is named.
+        If an image or a mask cannot be read; the message names it.
     """
     parts = by_name(datasets)
     if not parts:
@@ -187,7 +187,7 @@ def _gathered(
 
 
 def _cluster_names(part: Dataset) -> NDArray[np.str_]:
-    """Name clusters as `Samples.clusters` groups them, differently in every dataset."""
+    """Return names of the clusters of `Samples.clusters`, unique over datasets."""
     table = part.samples.table
     known = table["identity"] != ""
     names = ("id|" + table["identity"]).where(known, "video|" + table["video"])
@@ -208,7 +208,7 @@ def _controls(parts: Mapping[str, Dataset], found: Sequence[_Measured]) -> NDArr
     start = 0
     for part in parts.values():
         rows = slice(start, start + len(part))
-        # One rule a dataset: tables of some files beside estimates of others would tell them apart.
+        # One rule per dataset: tables for some files, estimates for others could give labels away.
         if np.isnan(own[rows, 3]).any():
             own[rows, 3] = outside[rows]
         start += len(part)

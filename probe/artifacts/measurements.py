@@ -1,4 +1,4 @@
-"""The registry of measurements, and `Picture`: one image with its region, which they measure."""
+"""Registry of measurements, and `Picture`: an image with its region."""
 
 from __future__ import annotations
 
@@ -35,35 +35,35 @@ __all__ = [
 Floats = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
-#: Pixels that have to lie inside the region, and outside, for the two to be compared.
+#: Minimum number of pixels inside the region, and outside, for a comparison.
 LEAST = 64
 
-#: Rec. 601, as JPEG has it.
+#: Luma weights of Rec. 601, as in JPEG.
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
-#: Deviations of the Gaussians, in pixels, between which detail is split into bands.
+#: Deviations in pixels of the Gaussians that split detail into bands.
 SCALES = (0.6, 0.85, 1.2, 1.7, 2.4)
 
 #: Filters of `Picture.fine`: a third difference, and the mean of four pixels.
 THIRD = np.array([1, -3, 3, -1], dtype=np.float32)
 FOUR = np.full(4, 0.25, dtype=np.float32)
 
-#: Below this gray level a logarithm would show noise.
+#: Minimum gray level; logarithms of darker levels would show noise.
 DARK = 4.0
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One image.
+    """An image with its region.
 
     Attributes
     ----------
     pixels : numpy.ndarray
         Shape (height, width, 3), RGB, 0 to 255.
     inside : numpy.ndarray
-        Shape (height, width): the region that is compared with what lies outside.
+        Shape (height, width), bool: the region, which is compared with the outside.
     quality : float
-        JPEG quality by the file's quantization tables, 1 to 100; NaN where it has none.
+        JPEG quality from the file's quantization tables, 1 to 100; NaN if it has none.
     """
 
     pixels: NDArray[np.uint8]
@@ -72,12 +72,12 @@ class Picture:
 
     @property
     def comparable(self) -> bool:
-        """Whether enough pixels lie inside and outside."""
+        """Whether enough pixels are inside and outside the region."""
         return bool(LEAST <= self.inside.sum() <= self.inside.size - LEAST)
 
     @cached_property
     def rgb(self) -> Floats:
-        """Pixels as floats."""
+        """Pixels as float32."""
         return self.pixels.astype(np.float32)
 
     @cached_property
@@ -87,64 +87,64 @@ class Picture:
 
     @cached_property
     def logs(self) -> Floats:
-        """Logarithms of the colors, shape (height, width, 3): a factor becomes a step."""
+        """Logarithm of the colors, shape (height, width, 3); factors become offsets."""
         return np.log(np.maximum(self.rgb, DARK))
 
     @cached_property
     def depth(self) -> Floats:
-        """Distance to the region's edge in pixels, above 0 inside, below outside."""
+        """Distance to the region's edge in pixels, positive inside, negative outside."""
         inner = cv2.distanceTransform(self.inside.astype(np.uint8), cv2.DIST_L2, 5)
         outer = cv2.distanceTransform((~self.inside).astype(np.uint8), cv2.DIST_L2, 5)
         return np.asarray(np.where(self.inside, inner - 0.5, 0.5 - outer), dtype=np.float32)
 
     @cached_property
     def radius(self) -> float:
-        """Largest depth."""
+        """Largest depth, in pixels."""
         return float(self.depth.max())
 
     @cached_property
     def within(self) -> Bools:
-        """Inside, away from the edge."""
+        """Area inside the region, away from the edge."""
         return np.asarray(self.depth > min(3.0, self.radius / 3))
 
     @cached_property
     def beyond(self) -> Bools:
-        """Outside, away from the edge."""
+        """Area outside the region, away from the edge."""
         return np.asarray(self.depth < -3)
 
     @cached_property
     def core(self) -> Bools:
-        """The middle of the region."""
+        """Core of the region."""
         return np.asarray(self.depth > min(10.0, self.radius / 2))
 
     @cached_property
     def rim(self) -> Bools:
-        """A band along the edge, inside."""
+        """Band along the edge, inside the region."""
         return np.asarray((self.depth > 1) & (self.depth < min(9.0, self.radius / 2)))
 
     @cached_property
     def ring(self) -> Bools:
-        """A band along the edge, outside."""
+        """Band along the edge, outside the region."""
         return np.asarray((self.depth < -1) & (self.depth > -9))
 
     @cached_property
     def smooth(self) -> list[Floats]:
-        """The gray image and what Gaussians of growing width leave of it."""
+        """Gray image, and the gray image smoothed by the Gaussians of `SCALES`."""
         soft = [np.asarray(cv2.GaussianBlur(self.gray, (0, 0), scale)) for scale in SCALES]
         return [self.gray, *(one.astype(np.float32, copy=False) for one in soft)]
 
     @cached_property
     def bands(self) -> list[Floats]:
-        """Absolute detail between neighboring `smooth`, the finest first."""
+        """Absolute difference of adjacent images in `smooth`, finest first."""
         pairs = zip(self.smooth, self.smooth[1:], strict=False)
         return [np.abs(fine - coarse) for fine, coarse in pairs]
 
     @cached_property
     def fine(self) -> Floats:
-        """Absolute third difference along rows and along columns, halved and added.
+        """Mean of the absolute third differences along rows and along columns.
 
-        Averaged over four pixels across, so that a grid of two or four pixels, which is detail
-        that an upsampling layer adds, cancels and does not pass for detail of the face.
+        They are averaged over four pixels across, so that grids of two or four pixels, which
+        upsampling layers add, cancel and are not mistaken for detail of the face.
         """
         steps, four = THIRD, FOUR
         along = cv2.sepFilter2D(self.gray, cv2.CV_32F, steps, four)
@@ -158,7 +158,7 @@ class Picture:
 
 
 def central_ellipse(height: int, width: int) -> Bools:
-    """Cover the middle of a face crop, half as wide and as high as the image; (height, width)."""
+    """Return an ellipse in the middle, half as wide and high as the image; (height, width)."""
     y, x = np.ogrid[:height, :width]
     rows, columns = (y - (height - 1) / 2) / (height / 4), (x - (width - 1) / 2) / (width / 4)
     return np.asarray(rows**2 + columns**2 < 1)
@@ -169,22 +169,22 @@ Compute = Callable[[Picture], float]
 
 @dataclass(frozen=True)
 class Measurement:
-    """One measurement.
+    """A measurement of a picture.
 
     Attributes
     ----------
     name : str
-        In tables.
+        Name in tables.
     about : str
-        What it sees, in one sentence.
+        Description in one sentence.
     unit : str
-        Of its values.
+        Unit of the values.
     source : str
-        The paper it is after.
+        Reference of the method.
     needs : str
         "region" if it compares inside with outside, else "".
     compute : callable
-        From a `Picture` to a number, NaN where it is not defined.
+        Maps a `Picture` to a number, NaN where undefined.
     """
 
     name: str
@@ -195,13 +195,13 @@ class Measurement:
     compute: Compute
 
     def __call__(self, picture: Picture) -> float:
-        """Measure; NaN where the picture has too little inside or outside its region."""
+        """Measure a picture; NaN if too few pixels are inside or outside its region."""
         if self.needs and not picture.comparable:
             return float("nan")
         return float(self.compute(picture))
 
 
-#: All measurements, by name, in the order of tables and figures.
+#: All measurements, in the order of tables and figures.
 MEASUREMENTS: Registry[Measurement] = Registry("measurement")
 
 
@@ -218,15 +218,15 @@ def measurement(
 
 
 def log_mean(values: Floats, where: Bools) -> float:
-    """Decimal logarithm of a mean over an area, NaN where that is empty.
+    """Return log10 of the mean over an area; NaN if the area is empty.
 
-    A thousandth of a gray level is added: a flat area has no detail, and its logarithm no bound.
+    A thousandth of a gray level is added, because flat areas have no detail.
     """
     return float(np.log10(values[where].mean() + 1e-3)) if where.any() else float("nan")
 
 
 def log_ratio(values: Floats, inside: Bools, outside: Bools) -> float:
-    """Decimal logarithm of the mean inside over the mean outside; 0 where they are equal."""
+    """Return log10 of (mean inside / mean outside); 0 where they are equal."""
     return log_mean(values, inside) - log_mean(values, outside)
 
 
@@ -235,20 +235,20 @@ ELLIPSE = "central ellipse; no masks"
 
 
 def mask_rows(dataset: Dataset) -> NDArray[np.int64] | None:
-    """Find whose mask is the region of each image.
+    """Find the mask that is the region of each image.
 
     Parameters
     ----------
     dataset : Dataset
-        One dataset.
+        Dataset with one part.
 
     Returns
     -------
     numpy.ndarray or None
-        Shape (n,): an image's own position if it has a mask, as fakes have, else that of the fake
-        that it is paired with. None where any image has neither: then the central ellipse stands
-        for the region in all images of the dataset, since two rules for two labels would be told
-        apart by any measurement.
+        Shape (n,): position of the row whose mask is used, which is the image itself if it has a
+        mask or is fake, else the fake that it is paired with. None if any image has no mask by
+        this rule: then the central ellipse is used for all images of the dataset, because two
+        rules for two labels would make any measurement separate them.
     """
     table = dataset.samples.table
     masked = pd.Series(np.arange(len(table)), index=table["sample"])
@@ -260,9 +260,9 @@ def mask_rows(dataset: Dataset) -> NDArray[np.int64] | None:
 
 
 def region_of(mask: NDArray[np.uint8] | None, height: int, width: int) -> Bools:
-    """Turn a mask into a region of an image's size; without one, the central ellipse.
+    """Return the region of an image from its mask; without a mask, the central ellipse.
 
-    A mask of another size is resized to the image, each pixel as its nearest.
+    A mask of another size is resized to the image by nearest neighbor.
     """
     if mask is None:
         return central_ellipse(height, width)

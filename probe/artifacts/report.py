@@ -1,4 +1,4 @@
-"""The nouns of artifacts: measurements of images, and what they say of real and fake."""
+"""`ArtifactMeasurements` and `ArtifactReport`: measurements of images, and label effects."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from probe.results import Result
 
 __all__ = ["CONTROLS", "ArtifactMeasurements", "ArtifactReport"]
 
-#: How an effect is controlled for the covariates, in the order of tables and figures.
+#: Controls of an effect for the covariates, in the order of tables and figures.
 CONTROLS = ("none", "partialled", "matched")
 
-#: Columns of `ArtifactMeasurements` that say what an image is, not what was measured on it.
+#: Columns of `ArtifactMeasurements` that describe an image.
 ABOUT = ("dataset", "label", "method", "cluster", "video", "region")
 
 
@@ -28,19 +28,20 @@ class ArtifactMeasurements(Result):
     Attributes
     ----------
     data : xarray.Dataset
-        Over ``sample`` (ids), ``measurement``, ``covariate`` and ``frequency`` (cycles a pixel, 0
-        to 0.5):
+        Over ``sample`` (ids), ``measurement``, ``covariate`` and ``frequency`` (cycles per pixel,
+        0 to 0.5):
 
         - ``value(sample, measurement)``: in the unit ``measurement_unit(measurement)``, with
           ``measurement_about`` and ``measurement_source``; ``measurement_needs`` is "region" for
           those that compare inside with outside, else "";
-        - ``control(sample, covariate)``: what the effects are controlled for, text as codes; NaN
-          where the table does not know it;
+        - ``control(sample, covariate)``: covariates to control effects for, text as codes; NaN
+          where unknown;
         - ``power(sample, frequency)``: log10 of the azimuthally averaged power spectrum;
-        - ``dataset, label, method, cluster, video, region (sample)``: from the table; cluster is
-          the identity where it is known, else the video; region is what stood for the forged area.
+        - ``dataset, label, method, cluster, video, region (sample)``: from the sample table;
+          ``cluster`` is the identity if known, else the video; ``region`` says how the region was
+          chosen (forgery mask or central ellipse).
 
-        Attributes: ``fingerprints`` of the datasets.
+        Attributes: ``dataset``, names and fingerprints of the datasets.
     """
 
     KIND: ClassVar[str] = "table of artifact measurements"
@@ -63,29 +64,29 @@ class ArtifactReport(Result):
     ----------
     data : xarray.Dataset
         Over ``dataset``, ``measurement``, ``control`` (`CONTROLS`), ``covariate``, ``method``,
-        ``label`` (0, 1) and ``frequency`` (cycles a pixel, 0 to 0.5):
+        ``label`` (0, 1) and ``frequency`` (cycles per pixel, 0 to 0.5):
 
-        - ``effect, low, high, p, q (control, dataset, measurement)``: mean of the fakes less mean
-          of the reals in standard deviations of the real images, above 0 if larger on fakes; its
-          clustered interval; two-sided permutation p over clusters; Benjamini-Hochberg over
-          datasets and measurements within a control. NaN where not defined;
-        - ``n_used(control, dataset)``: images that the effect rests on;
+        - ``effect, low, high, p, q (control, dataset, measurement)``: mean of fakes − mean of
+          reals in standard deviations of the real images, above 0 if larger on fakes; its cluster
+          bootstrap interval; two-sided permutation p-value over clusters; Benjamini-Hochberg over
+          datasets and measurements within a control. NaN where undefined;
+        - ``n_used(control, dataset)``: number of images used;
         - ``rank(dataset, measurement)``: 1 is the largest absolute effect without control; 0 where
-          there is none;
+          undefined;
         - ``mean, std (dataset, label, measurement)``: in the measurement's unit;
         - ``tells, tells_low, tells_high (method, measurement)``: AUROC of the method's fakes
-          against all other fakes, each less the mean of its dataset's real images in their
-          standard deviations; 0.5 tells nothing;
+          against all other fakes, with values standardized by the real images of each dataset; 0.5
+          is chance;
         - ``imbalance, imbalance_low, imbalance_high (dataset, covariate)``: AUROC of fake against
-          real by the covariate alone, 0.5 where it is balanced;
+          real by the covariate alone; 0.5 is balanced;
         - ``power, power_low, power_high (dataset, label, frequency)``: mean log10 power with its
-          clustered interval; ``power_gap`` with its bounds (dataset, frequency): fake less real;
-        - ``region(dataset)``: what stood for the forged area; ``reason(dataset)``: why something
-          is missing, "" if nothing is;
+          interval; ``power_gap`` with its bounds (dataset, frequency): fake − real;
+        - ``region(dataset)``: how the region was chosen; ``reason(dataset)``: why something is
+          missing, "" if nothing is;
         - ``measurement_unit, measurement_source, measurement_about (measurement)``: text;
         - ``n_samples, n_clusters (dataset)``.
 
-        Attributes: ``fingerprints, seed, ci, n_permutations, n_resamples, caliper``.
+        Attributes: ``dataset`` (fingerprints), ``seed, ci, n_permutations, n_resamples, caliper``.
     """
 
     KIND: ClassVar[str] = "artifact report"
@@ -105,6 +106,6 @@ class ArtifactReport(Result):
 
 
 def _table(values: xr.DataArray, prefix: str = "") -> dict[str, NDArray[np.float64]]:
-    """Take columns apart, by the names of the second dimension."""
+    """Return the columns of an array by the names of its second dimension."""
     names = values[values.dims[1]].values
     return {f"{prefix}{name}": values.values[:, i] for i, name in enumerate(names)}

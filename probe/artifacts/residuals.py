@@ -1,4 +1,4 @@
-"""Measurements of residuals: SRM, neighboring pixels, noise."""
+"""Measurements of residuals: SRM, neighboring pixels, and noise."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SRM = "Fridrich and Kodovský 2012, doi:10.1109/TIFS.2012.2190402"
 NPR = "Tan et al. 2024, arXiv:2312.10461"
 IMMERKAER = "Immerkær 1996, doi:10.1006/cviu.1996.0060"
 
-#: The square 5 × 5 predictor of the spatial rich model (Ker and Böhme's), of sum zero.
+#: Square 5 × 5 predictor of the spatial rich model (by Ker and Böhme), with sum zero.
 KERNEL = (
     np.array(
         [
@@ -28,12 +28,12 @@ KERNEL = (
     / 12
 )
 
-#: Difference of two Laplacians: blind to planes and to edges along the axes.
+#: Difference of two Laplacians: does not respond to planes and to edges along the axes.
 LAPLACIANS = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
 
 
 def srm_residual(picture: Picture) -> Floats:
-    """Residual of a pixel against its prediction from 24 neighbors, gray levels."""
+    """Return the residual of each pixel, predicted from 24 neighbors, in gray levels."""
     return np.asarray(cv2.filter2D(picture.gray, cv2.CV_32F, KERNEL))
 
 
@@ -53,25 +53,25 @@ def srm_tails(picture: Picture) -> float:
 
 @measurement("srm_ratio", "SRM residual inside against outside", "log10 ratio", SRM, "region")
 def srm_ratio(picture: Picture) -> float:
-    """Mean absolute 5 × 5 residual inside over that outside."""
+    """Mean absolute 5 × 5 residual inside, divided by that outside."""
     return log_ratio(np.abs(srm_residual(picture)), picture.within, picture.beyond)
 
 
 def nearest_residual(gray: Floats, row: int, column: int) -> Floats:
-    """Differences of pixels from the first of their 2 × 2 cell; the first has none.
+    """Return absolute differences of pixels from the first pixel of their 2 × 2 cell.
 
     Parameters
     ----------
     gray : numpy.ndarray
         Shape (height, width).
     row, column : int
-        0 or 1: where the cells begin.
+        0 or 1: origin of the cells.
 
     Returns
     -------
     numpy.ndarray
-        The same shape, absolute differences × 4 / 3, so that a mean is that over the three others
-        of a cell; NaN where a cell is cut by the frame.
+        The same shape, absolute differences × 4 / 3, so that the mean over a cell is that over its
+        three other pixels; NaN in cells cut by the image border.
     """
     out = np.full_like(gray, np.nan)
     height, width = (
@@ -89,19 +89,19 @@ def _cells(picture: Picture) -> list[Floats]:
 
 @measurement("npr", "differences of neighbors in cells of 2 × 2 pixels", "gray levels", NPR)
 def npr(picture: Picture) -> float:
-    """Mean difference at the phase of the grid where it is least; 0 after nearest upsampling."""
+    """Mean difference at the grid phase where it is smallest; 0 after nearest upsampling."""
     return float(min(np.nanmean(cell) for cell in _cells(picture)))
 
 
 @measurement(
     "npr_ratio",
-    "differences of neighbors in 2 × 2 cells, inside against outside",
+    "differences of neighbors in 2 × 2 cells, inside relative to outside",
     "log10 ratio",
     NPR,
     "region",
 )
 def npr_ratio(picture: Picture) -> float:
-    """Mean difference inside over that outside, at the phase where the inside has least."""
+    """Mean difference inside, divided by that outside, at the phase with the smallest inside."""
     cells = _cells(picture)
     least = min(cells, key=lambda cell: float(np.nanmean(cell[picture.within])))
     known = np.isfinite(least)
@@ -123,14 +123,14 @@ def noise_level(picture: Picture) -> float:
 
 
 def immerkaer(picture: Picture) -> Floats:
-    """Absolute response whose mean is the deviation of Gaussian noise, gray levels."""
+    """Return the absolute response whose mean estimates the deviation of Gaussian noise."""
     response = cv2.filter2D(picture.gray, cv2.CV_32F, LAPLACIANS)
     return np.asarray(np.abs(response) * np.float32(np.sqrt(np.pi / 2) / 6))
 
 
 @measurement("noise_ratio", "noise inside against outside", "log10 ratio", IMMERKAER, "region")
 def noise_ratio(picture: Picture) -> float:
-    """Immerkær's estimate of the noise inside over that outside."""
+    """Noise inside by Immerkær's estimate, divided by that outside."""
     return log_ratio(immerkaer(picture), picture.within, picture.beyond)
 
 
@@ -153,5 +153,5 @@ def sharpness(picture: Picture) -> float:
     "region",
 )
 def sharpness_ratio(picture: Picture) -> float:
-    """Mean squared Laplacian inside over that outside."""
+    """Mean squared Laplacian inside, divided by that outside."""
     return log_ratio(picture.laplacian**2, picture.within, picture.beyond)

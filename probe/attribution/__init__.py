@@ -1,4 +1,4 @@
-"""Attribution heatmaps on any detector, by captum, and whether they can be trusted."""
+"""Attribution heatmaps for any detector, by captum, and checks of how far to trust them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Methods that weight the maps of a layer: Grad-CAM and its kin."""
+"""Methods that weight the maps of a layer: Grad-CAM and related methods."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__: list[str] = []
 
 
 def _enlarged(maps: Tensor, x: Tensor) -> Tensor:
-    """Enlarge maps of a layer, shape (n, y, x), to the images, bilinearly."""
+    """Upsample maps of a layer, shape (n, y, x), to the size of the images, bilinearly."""
     large = F.interpolate(maps[:, None], x.shape[-2:], mode="bilinear", align_corners=False)
     return large[:, 0]
 
@@ -51,7 +51,7 @@ def _hirescam(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) 
 
 
 def _layercam(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -> Explained:
-    """Weight each place of each map by its positive gradient; the activation keeps its sign."""
+    """Weight each position of each map by its positive gradient; the activation keeps its sign."""
     module, tap = problem.program.module, problem.program.tap
     assert tap is not None  # registered with a layer
     kept: list[Tensor] = []

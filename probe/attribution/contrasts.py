@@ -1,4 +1,4 @@
-"""Means and log ratios over clusters: intervals, and tests by exchange of clusters."""
+"""Means and log ratios over clusters: intervals, and permutation tests."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ __all__ = [
 
 Doubles = NDArray[np.float64]
 
-#: No log2 ratio is below this: a region without any mass would else be infinitely far from even.
+#: Lower bound of log2 ratios: without it, a region without mass would give minus infinity.
 FLOOR = -10.0
 
-#: A numerator and a denominator, each of shape (n, columns), and +1 or −1. A statistic is the
-#: sum, over such terms, of the sign times log2 of (sum of numerator / sum of denominator).
+#: Numerator and denominator, each of shape (n, columns), and a sign of +1 or −1. A statistic is the
+#: sum over such terms of sign × log2(sum of numerator / sum of denominator).
 Ratio = tuple[Doubles, Doubles, int]
 
 
 class Estimate(NamedTuple):
-    """An estimate with its bounds, numbers or arrays; NaN where not defined."""
+    """An estimate with its bounds, as numbers or arrays; NaN where undefined."""
 
     value: Any
     low: Any
@@ -58,21 +58,21 @@ def _by_cluster(values: Doubles, clusters: NDArray[Any]) -> Doubles:
 def estimate_mean(
     values: Doubles, clusters: NDArray[Any], n_resamples: int, ci: float, seed: int
 ) -> Estimate:
-    """Estimate means over axis 0 with percentile intervals over resampled clusters.
+    """Estimate means over axis 0, with percentile intervals from the cluster bootstrap.
 
     Parameters
     ----------
     values : numpy.ndarray
-        Shape (n,) or (n, columns); rows with a NaN do not count.
+        Shape (n,) or (n, columns); rows with a NaN are left out.
     clusters : numpy.ndarray
         Shape (n,), any labels.
     n_resamples, ci, seed : int, float, int
-        Of the bootstrap.
+        Number of bootstrap resamples; confidence level; seed.
 
     Returns
     -------
     Estimate
-        Without bounds (NaN) below five clusters.
+        Means with bounds; bounds are NaN below five clusters.
     """
     kept = np.isfinite(values).reshape(len(values), -1).all(axis=1)
     nan = np.full(values.shape[1:], np.nan)[()]
@@ -90,10 +90,10 @@ def estimate_mean(
 def swapped(
     one: Doubles, other: Doubles, clusters: NDArray[Any], n_permutations: int, seed: int
 ) -> float:
-    """Test whether two values a sample, shape (n,), differ in mean; two-sided p.
+    """Return the two-sided p-value that two values per sample, shape (n,), differ in mean.
 
-    The two are swapped within clusters, all samples of a cluster at once; clusters count once.
-    NaN below two clusters, or where nothing is defined.
+    The two values are swapped within clusters, for all samples of a cluster at once; clusters have
+    the same weight. NaN below two clusters, or if nothing is defined.
     """
     kept = np.isfinite(one) & np.isfinite(other)
     if len(np.unique(clusters[kept])) < 2:
@@ -106,7 +106,7 @@ def swapped(
 
 
 def _log_ratios(terms: Sequence[tuple[Doubles, Doubles, int]]) -> Doubles:
-    """Add up signed log2 ratios, none below `FLOOR`; NaN where a denominator is 0."""
+    """Add signed log2 ratios, each at least `FLOOR`; NaN where a denominator is 0."""
     total: Doubles = np.zeros(terms[0][0].shape)
     for top, bottom, sign in terms:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -117,7 +117,7 @@ def _log_ratios(terms: Sequence[tuple[Doubles, Doubles, int]]) -> Doubles:
 def estimate_ratio(
     terms: Sequence[Ratio], clusters: NDArray[Any], n_resamples: int, ci: float, seed: int
 ) -> Estimate:
-    """Estimate a sum of signed log2 ratios of means, column by column, over clusters.
+    """Estimate a sum of signed log2 ratios of means per column, with intervals over clusters.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def estimate_ratio(
     clusters : numpy.ndarray
         Shape (n,), any labels.
     n_resamples, ci, seed : int, float, int
-        Of the bootstrap; without bounds (NaN) below five clusters.
+        Number of bootstrap resamples; confidence level; seed. Bounds are NaN below five clusters.
     """
     sums = [(_by_cluster(top, clusters), _by_cluster(low, clusters), s) for top, low, s in terms]
     value = _log_ratios([(top.sum(axis=0), low.sum(axis=0), s) for top, low, s in sums])
@@ -149,31 +149,31 @@ def exchanged(
 ) -> Doubles:
     """Test whether a sum of signed log2 ratios differs between two sets of samples.
 
-    Values are averaged by cluster and set first, so that a cluster counts once in a set. Under
-    the null hypothesis clusters are exchangeable between the sets; a cluster that stands in both
-    swaps its two means. The statistic is the difference over its standard error, computed anew
-    for every exchange, so that sets of unequal spread are told apart by their level alone, nearly
-    so for many clusters (Chung and Romano 2013, doi:10.1214/13-AOS1090).
+    Values are first averaged by cluster and set, so that clusters have the same weight in a set.
+    Under the null hypothesis clusters are exchangeable between the sets; a cluster in both sets
+    swaps its two means. The statistic is the difference divided by its standard error, computed
+    again for each permutation. The test is therefore valid for sets of unequal variance, with many
+    clusters (Chung and Romano 2013, doi:10.1214/13-AOS1090).
 
     Parameters
     ----------
     terms : sequence of Ratio
         Finite values, all of shape (n, columns).
     inside : numpy.ndarray
-        Shape (n,), which of the two sets.
+        Shape (n,), whether a sample is in the first set.
     clusters : numpy.ndarray
         Shape (n,), any labels.
     n_permutations, seed : int
-        Of the draws beside the sets as observed.
+        Number of permutations in addition to the observed sets; seed.
 
     Returns
     -------
     numpy.ndarray
-        Shape (columns,), two-sided p-values; NaN where a ratio is not defined.
+        Shape (columns,), two-sided p-values; NaN where a ratio is undefined.
     """
     stacked = np.concatenate([np.concatenate([top, low], axis=1) for top, low, _ in terms], axis=1)
     rows = cluster_rows(stacked, inside, clusters)
-    # Every row a cluster of its own set; partners share a code so that they swap.
+    # Each row is a cluster within a set; rows of one cluster share a code, so that they swap.
     codes = np.where(
         rows.partner >= 0,
         np.minimum(rows.partner, np.arange(len(rows.labels))),
@@ -184,19 +184,19 @@ def exchanged(
     signs = [term[2] for term in terms]
     one, spread = _side(sets, rows.values, signs)
     other, others_spread = _side(1 - sets, rows.values, signs)
-    # Not quite nought: values without any spread differ by rounding only.
+    # The constant keeps differences that are rounding errors small if there is no variance.
     statistic = (one - other) / (np.sqrt(spread + others_spread) + 1e-6)
     with np.errstate(invalid="ignore"):
-        # Sums of the same terms in another order differ in their last digits.
+        # Sums in another order differ in the last digits.
         reached = np.abs(statistic) >= np.abs(statistic[0]) - 1e-9
     return np.where(np.isfinite(statistic[0]), reached.mean(axis=0), np.nan)
 
 
 def _side(sets: Doubles, values: Doubles, signs: Sequence[int]) -> tuple[Doubles, Doubles]:
-    """Statistic of one of the two sets and its variance, each of shape (draws, columns).
+    """Return the statistic of one of the two sets and its variance, each (draws, columns).
 
-    The variance is that of a function of means (the delta method): of residuals in which each
-    value is divided by its mean.
+    The variance is that of a function of means by the delta method, from values divided by their
+    means.
     """
     size = sets.sum(axis=1, keepdims=True)
     each = np.split(values, 2 * len(signs), axis=1)
@@ -210,5 +210,5 @@ def _side(sets: Doubles, values: Doubles, signs: Sequence[int]) -> tuple[Doubles
         with np.errstate(invalid="ignore", divide="ignore"):
             moment = sets @ (each[j] * each[k]) / size / (means[j] * means[k])
         square = square + slopes[j] * slopes[k] * moment
-    # In residuals, means cancel where every ratio's own do; rounding may leave a trace below 0.
+    # Means cancel in the residuals of a ratio; rounding can leave a negative trace.
     return value, np.maximum(square, 0) / np.log(2) ** 2 / size

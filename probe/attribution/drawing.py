@@ -1,4 +1,4 @@
-"""Figures of what maps say: similarity against its null, and attention by region."""
+"""Figures of map similarity with its null, and of attention by region."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from probe.figures import STYLE
 
 __all__ = ["regions_figure", "similarity_figure"]
 
-#: Fakes and reals: color, marker, name. Okabe and Ito's vermilion and blue, unlike in gray too.
+#: Color (Okabe and Ito), marker and label of fakes and reals; they differ in gray too.
 MARKS = {1: ("#d55e00", "o", "fake"), 0: ("#0072b2", "D", "real")}
 
-#: Limits of the study's bins.
+#: Bounds of the study's bins.
 BOUNDS = (0.7, 0.9)
 
-#: The adjusted p-value of what is drawn, and the lowest value that is drawn in its place.
+#: Adjusted p-value of each statistic, and the lowest value drawn; lower ones are drawn there.
 QS = {"concentration": "q", "change": "change_q"}
 LOWEST = -5.0
 
 
 def similarity_figure(data: xr.Dataset) -> Figure:
-    """Draw how alike maps of variants are, image by image, beside what they are compared with.
+    """Draw the similarity of maps of variants per image, with its null distribution.
 
     Parameters
     ----------
     data : xarray.Dataset
-        As in `probe.attribution.findings.MapSimilarity`. Dotted lines are the bounds of the
-        study's bins; the figures above them count images in each bin.
+        `MapSimilarity.data`. Dotted lines are the bounds of the study's bins; the numbers above
+        count the images in each bin.
     """
     names = [str(name) for name in data["dataset"].values]
     columns = min(4, len(names))
@@ -62,7 +62,7 @@ def similarity_figure(data: xr.Dataset) -> Figure:
 
 
 def _edges(data: xr.Dataset) -> NDArray[np.float64]:
-    """Bins of all histograms, a twentieth wide, that hold every value."""
+    """Return bin edges for all histograms, with a width of 0.05, that cover every value."""
     values = [data[name].mean("pair").values for name in ("similarity", "null")]
     low = np.nanmin(np.concatenate([*values, data["retrained"].values, [0.0]]))
     return np.asarray(np.arange(np.floor(low * 20), 21) / 20)
@@ -94,7 +94,7 @@ def _draw_similarity(axes: Axes, data: xr.Dataset, name: str, edges: NDArray[np.
 
 
 def _write_counts(axes: Axes, counts: NDArray[np.int64], y: float) -> None:
-    """Write how many images each of the study's bins holds, above it."""
+    """Write the number of images in each of the study's bins above it."""
     low, high = BOUNDS
     places = ((low - 0.02, "right"), ((low + high) / 2, "center"), (high + 0.02, "left"))
     for (x, side), count in zip(places, counts, strict=True):
@@ -104,18 +104,18 @@ def _write_counts(axes: Axes, counts: NDArray[np.int64], y: float) -> None:
 def regions_figure(
     data: xr.Dataset, what: str = "concentration", part: str | None = None
 ) -> Figure:
-    """Draw on which regions of the face maps are concentrated, dataset by dataset.
+    """Draw in which regions of the face maps are concentrated, per dataset.
 
     Parameters
     ----------
     data : xarray.Dataset
-        As in `probe.attribution.findings.RegionAttention`. Lines are intervals over
-        clusters, cut at the axis' end. Concentrations below −5 stand at −5.2.
+        `RegionAttention.data`. Lines are intervals over clusters, cut at the end of the axis.
+        Concentrations below −5 are drawn at −5.2.
     what : {"concentration", "change"}
-        Concentration of reals and fakes, filled where it differs from that of the other datasets'
-        with q ≤ .05; or its change from real to fake, filled where that differs from 0.
+        Concentration of reals and fakes, filled where it differs from the other datasets with
+        q ≤ .05; or its change from real to fake, filled where it differs from 0.
     part : str, optional
-        Which mass; the first by default, the positive one of signed maps.
+        Part of the mass; the first by default, which is "positive" for signed maps.
     """
     part = part or str(data["part"].values[0])
     data = data.sel(part=part)
@@ -154,11 +154,11 @@ def _axis(what: str, part: str) -> str:
     mass = "mass" if part == "magnitude" else f"{part} mass"
     if what == "change":
         return f"fake − real: log₂ of share of {mass} over share of area"
-    return f"log₂ of share of {mass} over share of area (0: as even attention)"
+    return f"log₂ of share of {mass} over share of area (0: uniform attention)"
 
 
 def _limits(data: xr.Dataset, what: str) -> tuple[float, float]:
-    """Leave out what lies far below even: a region without mass says no more at −9 than at −5."""
+    """Return axis limits; values far below uniform are cut, as they carry no more information."""
     values = np.concatenate([data[name].values.ravel() for name in (what, f"{what}_high")])
     low, high = np.nanmin(data[what].values), np.nanmax(values)
     return max(float(low), LOWEST) - 0.4, max(float(high), 1.0) + 0.3

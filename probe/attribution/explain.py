@@ -1,4 +1,4 @@
-"""`attribute`: from a detector and images to an `AttributionMap`."""
+"""`attribute`: compute an `AttributionMap` from a detector and images."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ __all__ = [
     "prepare",
 ]
 
-#: From images, shape (n, 3, h, w), to their baselines.
+#: Maps images, shape (n, 3, h, w), to their baselines, of the same shape.
 BASELINES: Registry[Callable[[Tensor], Tensor]] = Registry(
-    "baseline", "'pair' compares a fake with the real image that it was made of."
+    "baseline", "'pair' compares a fake with the real image that it was made from."
 )
 
 PAIR = "pair"
-#: Standard deviation of the blur over the side of the image.
+#: Standard deviation of the blur, as a share of the side of the image.
 BLUR = 1 / 12
 
 
@@ -63,13 +63,13 @@ def _black(x: Tensor) -> Tensor:
 
 @BASELINES.register("mean")
 def _mean(x: Tensor) -> Tensor:
-    """Give every pixel the image's mean color."""
+    """Return the mean color of each image at every pixel."""
     return x.mean(dim=(2, 3), keepdim=True).expand_as(x).clone()
 
 
 @BASELINES.register("blur")
 def _blur(x: Tensor) -> Tensor:
-    """Blur by a Gaussian, with the edge continued."""
+    """Blur with a Gaussian; the border is continued (replicate padding)."""
     sigma = BLUR * x.shape[-1]
     radius = min(int(3 * sigma + 0.5), min(x.shape[-2:]) - 1)
     at = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)
@@ -81,14 +81,14 @@ def _blur(x: Tensor) -> Tensor:
 
 
 def pair_positions(data: Dataset, everything: Dataset | None = None) -> NDArray[np.int64]:
-    """Find the real image that each fake was made of, by the column ``pair``.
+    """Find the real image that each fake was made from, by the column ``pair``.
 
     Parameters
     ----------
     data : Dataset
-        Fakes.
+        Fake images.
     everything : Dataset, optional
-        Where the pairs are; by default `data` itself.
+        Dataset that contains the real images; `data` by default.
 
     Returns
     -------
@@ -98,14 +98,14 @@ def pair_positions(data: Dataset, everything: Dataset | None = None) -> NDArray[
     Raises
     ------
     ProbeError
-        If an image is real, or its pair is not known or not there.
+        If an image is real, or its pair is unknown or missing.
     """
     table, place = data.samples.table, (everything or data).samples.table
     reals = int((table["label"] != FAKE).sum())
     if reals:
         raise ProbeError(
-            f"baseline='pair' was given for {len(table)} images of which {reals} are real; only a "
-            "fake has a real image that it was made of. Explain the fakes alone."
+            f"baseline='pair' was given for {len(table)} images, of which {reals} are real; only a "
+            "fake has a real image that it was made from. Explain the fakes alone."
         )
     where = {name: i for i, name in enumerate(place["sample"])}
     pairs = list(table["pair"]) if "pair" in table else [""] * len(table)
@@ -114,8 +114,8 @@ def pair_positions(data: Dataset, everything: Dataset | None = None) -> NDArray[
     ]
     if missing:
         raise ProbeError(
-            f"baseline='pair' was given, and the real image is not known of {len(missing)} of "
-            f"{len(table)} fakes, such as {missing[0]!r}. It is known where the sample table has a "
+            f"baseline='pair' was given, and the real image is unknown for {len(missing)} of "
+            f"{len(table)} fakes, such as {missing[0]!r}. It is known if the sample table has a "
             "column 'pair', as the lab's has; use 'black', 'blur' or 'mean' elsewhere."
         )
     return np.array([where[pair] for pair in pairs], dtype=np.int64)
@@ -126,18 +126,18 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Given:
-    """Images to explain: an array, or a dataset that is read as needed.
+    """Images to explain: an array, or a dataset that is read batch by batch.
 
     Attributes
     ----------
     array : numpy.ndarray or None
-        Shape (n, 3, h, w), in [0, 1].
+        Images, shape (n, 3, h, w), in [0, 1].
     data : Dataset or None
-        Where they come from, if they do.
+        Dataset of the images, if they are from one.
     pairs : Dataset or None
-        The real image of each, for the baseline "pair".
+        Real image of each fake, for the baseline "pair".
     size : int
-        Side in pixels.
+        Side of the images in pixels.
     """
 
     size: int
@@ -154,7 +154,7 @@ class Given:
         return self.array
 
     def batches(self, wheres: Sequence[slice], device: torch.device) -> Iterator[Tensor]:
-        """Yield images on a device, shape (n, 3, h, w), slice by slice; decoded ahead."""
+        """Yield images on a device, shape (n, 3, h, w), per slice; decoded ahead of use."""
         if self.data is None:
             for where in wheres:
                 yield torch.from_numpy(np.array(self._array[where])).to(device)
@@ -165,12 +165,12 @@ class Given:
             yield to_device(pixels, device).contiguous()
 
     def read_pairs(self, where: slice) -> Floats:
-        """Read the real images of fakes."""
-        assert self.pairs is not None  # asked for with the baseline
+        """Return the real images of fakes, shape (n, 3, h, w)."""
+        assert self.pairs is not None  # given with the baseline "pair"
         return self.pairs.array(range(where.start, where.stop), self.size)
 
     def coords(self) -> dict[str, Any]:
-        """Return what is known of them, as coordinates of ``sample``."""
+        """Return coordinates over ``sample``: ids, and columns of the dataset if there is one."""
         if self.data is None:
             return {"sample": [str(i) for i in range(len(self))]}
         table = self.data.samples.table
@@ -187,7 +187,7 @@ class Given:
 def gather(
     detector: Detector, images: Any, baseline: Any, pairs: Dataset | None
 ) -> tuple[Given, Floats | None]:
-    """Check what is to be explained, and a baseline that was given as images."""
+    """Validate the images, and the baseline if it was given as images."""
     if isinstance(images, Dataset):
         if not len(images):
             raise ProbeError(f"Dataset {images.name!r} holds no image to explain.")
@@ -200,7 +200,7 @@ def gather(
         given = Given(*checked(images, "Images"))
         if isinstance(baseline, str) and baseline == PAIR:
             raise ProbeError(
-                "baseline='pair' was given with plain images, of which no pair is known. Give a "
+                "baseline='pair' was given with plain images, whose pairs are unknown. Give a "
                 "dataset, or the real images themselves as the baseline."
             )
     if baseline is None or isinstance(baseline, str):
@@ -229,13 +229,13 @@ def checked(images: Any, what: str) -> tuple[int, Floats]:
 
 
 def comparing_with(method: Method, given: Floats | None, baseline: Any) -> Floats | str | None:
-    """Return the baseline in use: images, a name, or None where the method has none."""
+    """Return the baseline to use: images, a name, or None if the method has none."""
     if method.baseline is None:
         if baseline is not None:
             those = ", ".join(name for name in METHODS if METHODS[name].baseline)
             raise ProbeError(
                 f"baseline={baseline if isinstance(baseline, str) else 'images'!r} was given for "
-                f"{method.name}, which compares with nothing. Leave it out, or take one of {those}."
+                f"{method.name}, which uses no baseline. Leave it out, or choose one of {those}."
             )
         return None
     if given is not None:
@@ -247,7 +247,7 @@ def comparing_with(method: Method, given: Floats | None, baseline: Any) -> Float
 
 
 def baselines_of(comparing: Floats | str | None, given: Given, where: slice, x: Tensor) -> Any:
-    """Return the baselines of a batch, shaped as it; None where the method has none."""
+    """Return the baselines of a batch, of its shape; None if the method has none."""
     if comparing is None:
         return None
     if isinstance(comparing, str):
@@ -258,12 +258,12 @@ def baselines_of(comparing: Floats | str | None, given: Given, where: slice, x: 
 
 
 def digest(given: Given) -> str:
-    """Hash images that were given as an array; a dataset has a fingerprint."""
+    """Return a hash of images given as an array; "" for a dataset, which has a fingerprint."""
     return "" if given.data is not None else digest_of(given.array)
 
 
 def digest_of(array: Any) -> str:
-    """Hash an array; "" for none."""
+    """Return a hash of an array; "" for none."""
     if array is None or isinstance(array, str):
         return ""
     return hashlib.blake2b(np.ascontiguousarray(array).tobytes(), digest_size=16).hexdigest()
@@ -284,54 +284,55 @@ def attribute(
     progress: bool = True,
     **options: Any,
 ) -> AttributionMap:
-    """Explain what a detector says of images by a heatmap each.
+    """Compute one attribution map per image for a target of a detector.
 
     Parameters
     ----------
     detector : Detector or TracedDetector
-        Whose target is explained; left as it is, to the bit. One that is traced already saves
-        doing so for each of many calls.
+        Detector to explain; it is not changed. Pass a traced detector to trace it only once for
+        many calls.
     images : array_like or Dataset
-        Shape (n, 3, height, width), RGB, in [0, 1]; or a dataset, whose images are resized to the
-        detector's input.
+        Images of shape (n, 3, height, width), RGB, in [0, 1]; or a dataset, whose images are
+        resized to the detector's input size.
     method : str, default "gradcam"
-        A registered method; see `probe.attribution.METHODS`.
+        Name of the attribution method; see `probe.attribution.METHODS`.
     target : str or tuple, default "logit"
-        "logit", the logit of fake; (layer, unit), one neuron; or (layer, units), their mean.
+        Value to explain: "logit", the fake logit; (layer, unit), one unit; or (layer, units), the
+        mean of several units.
     layer : str, optional
-        Layer whose maps are weighted, for Grad-CAM and its kin; by default the last convolution,
-        or the last layer that is a map.
+        Layer whose maps are weighted, for Grad-CAM and related methods; by default the last
+        convolution, or the last layer whose value is a map.
     baseline : str or array_like, optional
-        What images are compared with: "black", "blur" (Gaussian of a twelfth of the side), "mean"
-        (the image's mean color), "pair" (the real image that a fake was made of), or images of
-        the same shape. By default the method's own.
+        Baseline of the images: "black", "blur" (Gaussian of a twelfth of the side), "mean" (the
+        image's mean color), "pair" (the real image that a fake was made from), or images of the
+        same shape. That of the method by default.
     seed : int, default 0
-        Of random draws. They are made image by image: batches do not change maps.
+        Seed of random draws. Draws are made per image, so maps do not depend on the batch.
     memory : str or int, default "2G"
-        What a batch may take besides the weights, the images given and the maps made.
+        Memory limit of a batch, without weights, given images and resulting maps.
     out : path, optional
-        A folder ending in ``.zarr``: maps are written there batch by batch, and an interrupted
-        call goes on where it was.
+        Folder ending in ``.zarr``. Maps are written there batch by batch, and an interrupted call
+        can be continued.
     pairs : Dataset, optional
-        Where the real images are, for the baseline "pair"; by default the given dataset.
+        Dataset with the real images, for the baseline "pair"; the given dataset by default.
     progress : bool, default True
-        Whether to show a bar.
+        Whether to show a progress bar.
     **options
-        Of the method, such as ``steps=50`` of integrated gradients.
+        Options of the method, such as ``steps=50`` for integrated gradients.
 
     Returns
     -------
     AttributionMap
-        Raw maps at the size of the images.
+        Unscaled maps at the size of the images.
 
     Raises
     ------
     Refusal
-        If the method cannot be applied to this detector, with the reason.
+        If the method cannot be applied to the detector; the message gives the reason.
     UnknownNameError
-        If the method, the layer or the baseline is not known.
+        If the method, the layer or the baseline is unknown.
     ProbeError
-        If the images are not of the stated shape or range, or the budget is too small.
+        If the images do not have the stated shape or range, or the memory limit is too small.
     """
     traced = detector if isinstance(detector, TracedDetector) else trace(detector)
     given, others = gather(traced.detector, images, baseline, pairs)
@@ -373,10 +374,10 @@ def prepare(
     size: int | None = None,
     **options: Any,
 ) -> Problem:
-    """Rewrite a detector for a method, or raise `Refusal` with the reason why it cannot be.
+    """Rewrite a detector for a method, or raise `Refusal` with the reason why it is not possible.
 
-    Parameters are those of `attribute`; `size` is the side of the images in pixels, the
-    detector's own by default.
+    Parameters are those of `attribute`; `size` is the side of the images in pixels, that of the
+    detector's input by default.
     """
     chosen = METHODS[method]
     settings = chosen.check_options(options)
@@ -391,8 +392,8 @@ def prepare(
     if layer is not None and not chosen.layer:
         layered = ", ".join(name for name in METHODS if METHODS[name].layer)
         raise ProbeError(
-            f"layer={layer!r} was given for {method}, which looks at no layer. Leave it out, or "
-            f"take one of {layered}."
+            f"layer={layer!r} was given for {method}, which uses no layer. Leave it out, or "
+            f"choose one of {layered}."
         )
     why = chosen.refuse(problem) if chosen.refuse else None
     if why:
@@ -412,7 +413,7 @@ def _explain(
     x: torch.Tensor,
     where: slice,
 ) -> dict[str, NDArray[Any]]:
-    """Explain one batch; give plain arrays."""
+    """Explain one batch; returns plain arrays."""
     with torch.enable_grad():
         found = method.explain(
             problem, x, baselines_of(comparing, given, where, x.detach()), where.start
@@ -421,8 +422,8 @@ def _explain(
     if not np.isfinite(maps).all():
         raise ProbeError(
             f"{method.title} gives values that are not finite for {problem.traced.detector.name}, "
-            f"first among images {where.start} to {where.stop - 1}. Look for weights or images "
-            "that are not finite, or take another method."
+            f"first among images {where.start} to {where.stop - 1}. Check weights and images for "
+            "values that are not finite, or choose another method."
         )
     arrays: dict[str, NDArray[Any]] = {}
     if maps.ndim == 4:
@@ -493,7 +494,7 @@ def _labeled(arrays: dict[str, Any], coords: dict[str, Any], attrs: dict[str, An
 
 
 def relative_gap(gap: Any, promised: Any) -> float:
-    """Return Σ|gap| over Σ|what maps should sum to|; NaN where nothing is promised."""
+    """Return Σ|gap| / Σ|expected sum of a map|; NaN if the method has no expected sum."""
     total = float(np.abs(promised).sum())
     return float(np.abs(gap).sum() / total) if np.isfinite(total) and total > 0 else float("nan")
 
@@ -508,7 +509,7 @@ def _to_disk(
     batch: int,
     progress: bool,
 ) -> AttributionMap:
-    """Write maps batch by batch; those that are there already are kept."""
+    """Write maps batch by batch; maps that are already there are kept."""
     compared = given.pairs.fingerprint if given.pairs is not None else digest_of(comparing)
     identity = {**attrs, "images": digest(given), "baseline_images": compared}
     writer = MapWriter.begin(
@@ -529,7 +530,7 @@ def _to_disk(
 
 
 def _grouped(missing: list[slice], batch: int) -> Iterator[slice]:
-    """Join neighboring chunks into batches of at most `batch` images."""
+    """Merge adjacent chunks into batches of at most `batch` images."""
     held: slice | None = None
     for one in missing:
         if held and held.stop == one.start and one.stop - held.start <= batch:

@@ -1,4 +1,4 @@
-"""The nouns of what maps say: how alike those of variants are, and where in the face they lie."""
+"""`MapSimilarity` and `RegionAttention`: similarity of variants' maps, attention by region."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from probe.results import Result
 __all__ = ["BINS", "MapSimilarity", "RegionAttention", "texts"]
 
 
-#: The study's bins of a mean similarity.
+#: Bins of the mean similarity, as in the study.
 BINS = ("<.7", ".7-.9", ">=.9")
 
-#: Columns of the frames, in their order.
+#: Columns of the tables, in order.
 BY_DATASET = (
     "mean",
     "low",
@@ -69,25 +69,25 @@ class MapSimilarity(Result):
     Attributes
     ----------
     data : xarray.Dataset
-        Over ``sample``, ``pair`` ("base|deep"), ``dataset`` ("all" last, where there are several)
-        and ``bin`` (`BINS`):
+        Over ``sample``, ``pair`` ("base|deep"), ``dataset`` ("all" last, if there are several) and
+        ``bin`` (`BINS`):
 
-        - ``similarity(sample, pair)``: SSIM of the two variants' maps of one image, −1 to 1;
-        - ``null(sample, pair)``: the same with the second map of another image, of another
-          cluster, of the same dataset and label; NaN where there is none;
-        - ``retrained(sample)``: mean SSIM over pairs of trainings that differ by the seed;
-          NaN where none were given;
-        - ``mean, low, high (dataset)``: of the mean over pairs, with its interval over clusters
-          (NaN below five); ``null_mean, null_low, null_high`` and ``retrained_mean, retrained_low,
-          retrained_high`` likewise;
-        - ``over_null, over_null_low, over_null_high, over_null_p (dataset)``: similarity less null,
-          image by image; p by swapping the two within clusters, two-sided. ``over_retrained`` and
-          its kin: similarity less that of retrained detectors;
-        - ``count(dataset, bin)``: images by their mean over pairs;
+        - ``similarity(sample, pair)``: SSIM of the two variants' maps of an image, −1 to 1;
+        - ``null(sample, pair)``: the same with the second map taken from another image of another
+          cluster, of the same dataset and label; NaN if there is none;
+        - ``retrained(sample)``: mean SSIM over pairs of trainings that differ by the seed; NaN if
+          none were given;
+        - ``mean, low, high (dataset)``: mean similarity over pairs and images, with its interval
+          over clusters (NaN below five); likewise ``null_mean, null_low, null_high`` and
+          ``retrained_mean, retrained_low, retrained_high``;
+        - ``over_null, over_null_low, over_null_high, over_null_p (dataset)``: similarity − null per
+          image, with interval; two-sided p-value by swapping the two within clusters. Likewise
+          ``over_retrained``, ...: similarity − that of retrained detectors;
+        - ``count(dataset, bin)``: number of images by their mean over pairs;
         - ``n_samples, n_clusters (dataset)`` and ``reason(dataset)``: why something is missing;
         - coordinates ``of, label, cluster (sample)``: dataset, label and cluster of an image.
 
-        Attributes: ``mode, rule`` (what was compared, in words), ``range`` (the shared scale, in
+        Attributes: ``mode, rule`` (description of the comparison), ``range`` (the shared scale, in
         units of the maps; 255 in mode "authors"), ``variants, method, layer, ci, seed, …``.
     """
 
@@ -103,7 +103,7 @@ class MapSimilarity(Result):
         return frame.merge(counts.reset_index(), on="dataset")
 
     def images(self) -> pd.DataFrame:
-        """Return one row an image: its mean over pairs, its null, and retrained."""
+        """Return one row per image: mean over pairs, null, and similarity of retrained ones."""
         about = self.data[["of", "label", "cluster"]].to_dataframe().reset_index()
         about = about[["sample", "of", "label", "cluster"]]
         means = {name: self.data[name].mean("pair").values for name in ("similarity", "null")}
@@ -118,28 +118,27 @@ class RegionAttention(Result):
     Attributes
     ----------
     data : xarray.Dataset
-        Over ``group`` ("faceswap: real"; "faceswap: fake", or the method where it has
-        another name than the dataset), ``part`` ("positive" and "negative" mass of
-        signed maps, else "magnitude") and ``region``, and over ``sample``:
+        Over ``group`` ("faceswap: real"; "faceswap: fake", or the method if its name differs from
+        the dataset's), ``part`` ("positive" and "negative" mass of signed maps, else "magnitude")
+        and ``region``, and over ``sample``:
 
-        - ``share, share_low, share_high (group, part, region)``: mean share of an image's mass of
-          this part that lies in the region, 0 to 1, with its interval over clusters;
+        - ``share, share_low, share_high (group, part, region)``: mean share of an image's mass in
+          the region, 0 to 1, with its interval over clusters;
         - ``area(group, part, region)``: mean share of the image that the region covers, which is
-          what even attention gives;
-        - ``concentration`` with ``_low, _high``: log2 of share over area; 0 is even, 1 twice as
-          much as even; not below −10. NaN where the region is not seen;
-        - ``p, q``: whether the concentration differs from that of the other groups of the same
-          label, clusters exchanged; q is Benjamini-Hochberg over groups, parts and regions;
-        - ``change`` with ``_low, _high``: concentration on fakes less that on the real images they
-          are paired with; ``change_p, change_q``: whether it differs from 0, fake and real
-          exchanged within clusters; ``other_p, other_q``: whether it differs from that of the
-          other groups;
+          the share under uniform attention;
+        - ``concentration`` with ``_low, _high``: log2(share / area); 0 is uniform, 1 is twice
+          uniform; at least −10. NaN if the region is not visible;
+        - ``p, q``: test of the concentration against the other groups of the same label, clusters
+          exchanged; q is Benjamini-Hochberg over groups, parts and regions;
+        - ``change`` with ``_low, _high``: concentration on fakes − that on the real images they are
+          paired with; ``change_p, change_q``: test against 0, fake and real exchanged within
+          clusters; ``other_p, other_q``: test against the change in the other groups;
         - ``n_used(group, part)``: images with any mass of this part; ``n_samples, n_clusters,
           n_pairs, n_faceless (group)``; ``reason(group)``: why something is missing;
-        - ``image_share(sample, part, region), image_area(sample, region)``: of every image, NaN
-          where no face was found;
-        - coordinates ``dataset, label, forgery (group)`` and ``of, cluster (sample)``: an image's
-          group and cluster.
+        - ``image_share(sample, part, region), image_area(sample, region)``: values per image, NaN
+          if no face was found;
+        - coordinates ``dataset, label, forgery (group)`` and ``of, cluster (sample)``: group and
+          cluster of an image.
 
         Attributes: ``source, rule`` of the regions, ``faceless`` (ids of images without a face),
         ``method, target, layer, detector, ci, seed, …``.
@@ -157,7 +156,7 @@ class RegionAttention(Result):
         return frame[[*keys, *BY_REGION]].merge(about, on="group")
 
     def images(self) -> pd.DataFrame:
-        """Return one row an image and region: the share of each part, and the area."""
+        """Return one row per image and region: the share of each part, and the area."""
         shares = self.data["image_share"].to_series().unstack("part")
         area = self.data["image_area"].to_series().rename("area")
         frame = shares.join(area).reset_index()
@@ -167,5 +166,5 @@ class RegionAttention(Result):
 
 
 def texts(values: NDArray[Any]) -> NDArray[np.str_]:
-    """Take texts as NumPy compares and joins them; what was read from disk is of another kind."""
+    """Return texts as NumPy strings, which compare and join; stored text has another type."""
     return np.array([str(value) for value in values], dtype=np.str_)

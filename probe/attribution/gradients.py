@@ -1,4 +1,4 @@
-"""Methods by gradients of the image: saliency, integrated gradients and their kin."""
+"""Methods by gradients w.r.t. the image: saliency, integrated gradients and related methods."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from probe.attribution.support import deeplift_refusal, guided_refusal
 
 __all__: list[str] = []
 
-#: Differences below this are taken as none by DeepLIFT, and the gradient is used; captum's own.
+#: Threshold of DeepLIFT below which the gradient is used instead of the difference; as in captum.
 DELTA = 1e-10
 
 
 def single(problem: Problem) -> int:
-    """Return the images at once of a method that runs the network once an image."""
+    """Return the batch size of a method that runs the network once per image."""
     return problem.rows()
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep captum from saying that it sets hooks and asks for gradients; the program is ours."""
+    """Suppress captum's warnings about hooks and gradients; the rewritten program is our own."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Setting (forward|backward)", UserWarning)
         warnings.filterwarnings("ignore", "Input Tensor", UserWarning)
@@ -43,7 +43,7 @@ def quiet() -> Iterator[None]:
 
 
 def valued(module: nn.Module, explain: Callable[[], Tensor]) -> tuple[Tensor, Tensor]:
-    """Run captum, and keep what the network said on the way: its first outputs."""
+    """Run captum; return the maps and the first outputs of the network."""
     kept: list[Tensor] = []
 
     def keep(_: nn.Module, __: Any, output: Tensor) -> None:
@@ -60,7 +60,7 @@ def valued(module: nn.Module, explain: Callable[[], Tensor]) -> tuple[Tensor, Te
 
 
 def value_of(problem: Problem, images: Tensor) -> Tensor:
-    """Give the target on images."""
+    """Return the target on images."""
     with torch.no_grad():
         out: Tensor = problem.program.module(images)
     return out
@@ -98,7 +98,7 @@ def _guided(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) ->
 
 
 def _smoothgrad(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -> Explained:
-    """Average gradients over noisy copies; one image at a time, so that batches change nothing."""
+    """Average gradients over noisy copies, image by image, so that batches do not matter."""
     draws, rows = int(problem.options["samples"]), problem.rows(extra=1)
     tunnel = NoiseTunnel(Saliency(problem.program.module))
     found = []
@@ -130,13 +130,13 @@ def _integrated(problem: Problem, x: Tensor, baseline: Tensor | None, first: int
 
 
 def _integrated_batch(problem: Problem) -> int:
-    # captum never takes fewer rows at once than images, nor splits one step.
+    # captum never uses fewer rows than images, and does not split a step.
     return max(1, problem.rows(extra=3) // int(problem.options["steps"]))
 
 
 def _gradient_shap(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -> Explained:
-    """Average over draws in portions that fit the budget; captum itself takes all at once."""
-    assert baseline is not None  # registered with one
+    """Average over draws in portions that fit in memory; captum itself runs all at once."""
+    assert baseline is not None  # the method is registered with a default
     draws, rows = int(problem.options["samples"]), problem.rows(extra=4)
     shap = GradientShap(problem.program.module)
     found = []
@@ -166,7 +166,7 @@ def _deeplift(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) 
 
 
 def _complete(problem: Problem, maps: Tensor, x: Tensor, baseline: Tensor | None) -> Explained:
-    assert baseline is not None  # registered with one
+    assert baseline is not None  # the method is registered with a default
     return Explained(maps, value_of(problem, x), value_of(problem, baseline))
 
 

@@ -1,4 +1,4 @@
-"""`AttributionMap`: heatmaps of images, raw, with all that says how they were made."""
+"""`AttributionMap`: unscaled heatmaps of images, with all settings that produced them."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ __all__ = ["ABOUT", "AttributionMap", "MAGNITUDE", "MapWriter", "TOWARDS"]
 TOWARDS = "positive pushes the target up, negative down"
 MAGNITUDE = "not negative: how strongly, not which way"
 
-#: Maps that are read at once where all of them are passed over.
+#: Maps per block when all maps are read in sequence.
 BLOCK = 16
 
-#: What has a value for every pixel.
+#: Variables with a value per pixel.
 _LARGE = ("attribution", "by_channel")
 
-#: What is known of a sample, besides its id, where the images come from a dataset.
+#: Coordinates of a sample, besides its id, if the images are from a dataset.
 ABOUT = ("dataset", "label", "forgery", "video", "cluster")
 
 
@@ -50,18 +50,19 @@ class AttributionMap(Result):
         Over ``sample``, ``y`` and ``x``, and ``channel`` where a method has channels:
 
         - ``attribution(sample, y, x)``, float32: the map, in units of the target (logits for the
-          fake logit) where the method is complete, else in the method's own;
-        - ``by_channel(sample, channel, y, x)``: the same before the channels R, G, B were summed,
-          or, for a magnitude, before the largest was taken; absent where a method has none;
+          fake logit) if the method is complete, else in units of the method;
+        - ``by_channel(sample, channel, y, x)``: the map per channel R, G, B, before the channels
+          were summed (signed) or the largest magnitude was taken; absent for methods without
+          channels;
         - ``value(sample)``: the target on the image, the fake logit by default;
         - ``gap(sample)``: sum of the map − (target on the image − target on the baseline), which
-          a complete method makes 0; NaN where the method promises nothing;
-        - coordinates ``dataset, label, forgery, video, cluster (sample)`` where the images come
-          from a dataset; cluster is the identity where it is known, else the video.
+          is 0 for a complete method; NaN for methods that are not complete;
+        - coordinates ``dataset, label, forgery, video, cluster (sample)`` if the images are from a
+          dataset; ``cluster`` is the identity if known, else the video.
 
         Attributes: ``method, title, paper, target, layer, sign, signed, baseline, seed, options``,
-        ``detector, detector_fingerprint, data_fingerprint, relative_gap`` (Σ|gap| over Σ|what the
-        maps should sum to|), ``notes`` and versions.
+        ``detector, detector_fingerprint, data_fingerprint``, ``relative_gap`` (Σ|gap| / Σ|expected
+        sum of a map|), ``notes`` and versions.
     """
 
     KIND: ClassVar[str] = "set of attribution maps"
@@ -77,12 +78,12 @@ class AttributionMap(Result):
         return np.asarray(self.data["attribution"].values, dtype=np.float32)
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
-        """Read the maps some at a time, in order; what lies on disk is not kept."""
+        """Yield the maps in order, in blocks; blocks read from disk are not kept."""
         for start in range(0, len(self), BLOCK):
             yield self.read(slice(start, start + BLOCK))
 
     def read(self, samples: slice) -> NDArray[np.float32]:
-        """Read the maps at these positions, shape (some, y, x), and no others."""
+        """Return the maps of a slice of samples, shape (some, y, x), reading no others."""
         some = self.data["attribution"].isel(sample=samples)
         return np.asarray(some.values, dtype=np.float32)
 
@@ -93,7 +94,7 @@ class AttributionMap(Result):
 
     @property
     def signed(self) -> bool:
-        """Whether the sign means something; see attribute ``sign``."""
+        """Whether the sign has a meaning; see attribute ``sign``."""
         return bool(self.data.attrs["signed"])
 
     def figure(
@@ -108,34 +109,34 @@ class AttributionMap(Result):
         columns: int | None = None,
         max_samples: int = 6,
     ) -> Figure:
-        """Draw maps side by side, under their images; see `probe.figures.maps_figure`.
+        """Draw maps side by side, below their images; see `probe.figures.maps_figure`.
 
         Parameters
         ----------
         images : numpy.ndarray or sequence, optional
-            One a map, shape (n, h, w, 3), 0 to 255.
+            One image per map, shape (n, h, w, 3), 0 to 255.
         masks : sequence, optional
             Forgery mask of each image, shape (h, w), 0 to 255, or None; drawn as an outline.
         kind : {"map", "overlay"}, default "map"
-            "overlay" lays the maps over the images.
+            "overlay" draws the maps over the images.
         rows : sequence of int, optional
-            Positions of the samples to draw; by default `max_samples`, drawn over datasets and
+            Positions of the samples to draw; by default `max_samples`, spread over datasets and
             classes.
         scale : {"figure", "row", "cell"}, default "figure"
-            Which maps share a scale of colors, which the color bar says.
+            Which maps share a color scale; the color bar shows it.
         style : str, optional
-            Name in `probe.figures.STYLES`; by default an IEEE column or page, as fits.
+            Name in `probe.figures.STYLES`; by default an IEEE column or page, whichever fits.
         columns : int, optional
-            Samples side by side, by default up to 6; more go below.
+            Samples per row; up to 6 by default.
         max_samples : int, default 6
-            How many samples are drawn without `rows`.
+            Number of samples drawn if `rows` is not given.
 
         Raises
         ------
         ProbeError
-            If images, masks or rows do not belong to the maps.
+            If images, masks or rows do not match the maps.
         UnknownNameError
-            If there is no such kind, scale or style.
+            If the kind, scale or style is unknown.
         """
         from probe.figures import maps_figure
 
@@ -152,14 +153,14 @@ class AttributionMap(Result):
         )
 
     def take(self, samples: Sequence[int] | NDArray[Any]) -> AttributionMap:
-        """Keep the maps at these positions, in this order."""
+        """Return the maps of the given positions, in this order."""
         return AttributionMap(self.data.isel(sample=list(samples)))
 
     def _frame(self) -> pd.DataFrame:
         """Return one row a sample: what is known of it, the target, and the map in figures.
 
         Columns ``total, positive, negative`` are sums over pixels, ``largest`` is the largest
-        magnitude, ``gap`` as in the data.
+        magnitude, ``gap`` is as in `data`.
         """
         frame = pd.DataFrame({"sample": [str(name) for name in self.data["sample"].values]})
         for name in ABOUT:
@@ -173,12 +174,12 @@ class AttributionMap(Result):
         return frame
 
     def export(self, path: str | Path) -> Path:
-        """Write arrays (``.npz``, ``.zarr``) or the frame (``.csv .parquet .tex .md``).
+        """Write arrays (``.npz``, ``.zarr``) or the table (``.csv .parquet .tex .md``).
 
         Raises
         ------
         UnknownNameError
-            If the suffix names no format.
+            If the suffix is not a known format.
         ProbeError
             If the file cannot be written.
         """
@@ -191,7 +192,7 @@ class AttributionMap(Result):
         return export_frame(self.to_dataframe(), path, self.data.attrs)
 
     def _to_npz(self, path: Path) -> Path:
-        """Write plain arrays that numpy reads without pickle; attributes as one JSON text."""
+        """Write plain arrays that numpy reads without pickle; attributes are one JSON text."""
         import json
 
         arrays: dict[str, Any] = {
@@ -223,9 +224,9 @@ class AttributionMap(Result):
         Parameters
         ----------
         path : pathlib.Path
-            Where.
+            Folder of the maps.
         lazy : bool, default False
-            Leave the maps themselves on disk until some of them are asked for.
+            Whether to leave the maps on disk until they are used.
 
         Raises
         ------
@@ -253,28 +254,28 @@ SUMS = ("total", "positive", "negative", "largest")
 
 
 def _sums(maps: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give `SUMS` of each map, shape (4, n)."""
+    """Return `SUMS` of each map, shape (4, n)."""
     above, below = np.maximum(maps, 0), np.minimum(maps, 0)
     sums = [one.sum(axis=(1, 2)) for one in (maps, above, below)]
     return np.stack([*sums, np.abs(maps).max(axis=(1, 2))])
 
 
-#: Attributes that say whether two files hold the same maps; versions may differ.
+#: Attributes that may differ between files with the same maps.
 LOOSE = ("versions", "relative_gap")
 
 
 @dataclass(frozen=True)
 class MapWriter:
-    """Writes maps batch by batch, in whole chunks, each marked after it is written.
+    """Writes maps batch by batch, in whole chunks; each chunk is marked after it is written.
 
     Attributes
     ----------
     path : pathlib.Path
-        The folder.
+        Folder of the maps.
     group : zarr.Group
-        Its root.
+        Root group.
     chunk : int
-        Images a chunk.
+        Images per chunk.
     """
 
     path: Path
@@ -291,12 +292,12 @@ class MapWriter:
         attrs: Mapping[str, Any],
         chunk: int,
     ) -> MapWriter:
-        """Preallocate a file, or go on with an interrupted one of the same maps.
+        """Create a file, or continue an interrupted one with the same maps.
 
         Raises
         ------
         StoreError
-            If the folder holds something else or other maps, or cannot be made.
+            If the folder holds something else or other maps, or cannot be created.
         """
         stored = {"schema_version": SCHEMA_VERSION, **{k: plain(v) for k, v in attrs.items()}}
         if path.suffix != ".zarr":
@@ -310,27 +311,27 @@ class MapWriter:
 
     @property
     def missing(self) -> list[slice]:
-        """Positions of the chunks that are not written."""
+        """Slices of the chunks that are not written yet."""
         written = self.read("written")
         starts = range(0, len(written), self.chunk)
         chunks = [slice(start, min(start + self.chunk, len(written))) for start in starts]
         return [where for where in chunks if not written[where].all()]
 
     def read(self, name: str) -> NDArray[Any]:
-        """Read one array."""
+        """Return one array."""
         return np.asarray(self.group[name][:])  # type: ignore[index]
 
     def write(self, where: slice, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Write a batch of whole chunks; the mark comes last."""
+        """Write a batch of whole chunks, and mark them last."""
         for name, values in arrays.items():
             if name in self.group:
                 self.group[name][where] = values  # type: ignore[index]
         self.group["written"][where] = np.ones(where.stop - where.start, dtype=bool)  # type: ignore[index]
 
     def finish(self, relative_gap: float) -> None:
-        """Note what all maps together say, once."""
+        """Store the relative gap of all maps, once."""
         if "relative_gap" not in self.group.attrs:
-            # JSON has no NaN that all readers know.
+            # NaN is not valid JSON, so it is stored as null.
             known = relative_gap if math.isfinite(relative_gap) else None
             self.group.attrs["relative_gap"] = known
 
@@ -396,7 +397,7 @@ def _check_same(path: Path, wanted: Mapping[str, Any], samples: list[str]) -> No
         there = [str(name) for name in np.asarray(group["sample"][:])]  # type: ignore[index]
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(
-            f"{str(path)!r} holds something that is no file of maps ({error}). Give another name."
+            f"{str(path)!r} exists and is not a file of maps ({error}). Give another name."
         ) from error
     other = [key for key, value in wanted.items() if key not in LOOSE and found.get(key) != value]
     if other or there != samples:

@@ -1,4 +1,4 @@
-"""All attribution methods: importing this module registers them."""
+"""All attribution methods; importing this module registers them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from probe.attribution.problem import METHODS, Method, Refusal
 
 __all__ = ["FAMILIES", "METHODS", "Method", "Refusal"]
 
-#: What a method rests on, for lists of methods.
+#: Modules of methods by family, for lists of methods.
 FAMILIES = {
     "maps of a layer": cams,
     "gradients": gradients,

@@ -1,4 +1,4 @@
-"""Methods that take parts of the image away: occlusion, ablation, LIME, KernelSHAP."""
+"""Methods that remove parts of the image: occlusion, ablation, LIME, KernelSHAP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from probe.errors import ProbeError
 
 __all__ = ["superpixels"]
 
-#: Kernel width and ridge penalty of LIME's own code for images.
+#: Kernel width and ridge penalty of LIME's original code for images.
 KERNEL_WIDTH, PENALTY = 0.25, 1.0
 
 
@@ -30,19 +30,19 @@ def superpixels(image: Tensor, count: int, kind: str = "slic") -> Tensor:
     image : Tensor
         Shape (3, h, w), in [0, 1].
     count : int
-        About how many.
+        Approximate number of parts.
     kind : {"slic", "grid"}
         SLIC (Achanta et al. 2012, doi:10.1109/TPAMI.2012.120), or equal rectangles.
 
     Returns
     -------
     Tensor
-        Shape (h, w), whole numbers from 0 without gaps.
+        Shape (h, w), part of each pixel, numbered from 0 without gaps.
 
     Raises
     ------
     ProbeError
-        If there is no such kind.
+        If the kind is unknown.
     """
     _, height, width = image.shape
     if kind == "slic":
@@ -70,7 +70,7 @@ def _occlusion(problem: Problem, x: Tensor, baseline: Tensor | None, first: int)
             baselines=baseline,
             perturbations_per_eval=max(1, rows // len(x)),
         )
-    # The window covers all channels at once, so each holds the whole effect.
+    # The window covers all channels at once, so each channel holds the whole effect.
     return Explained(maps[:, 0], value_of(problem, x))
 
 
@@ -119,7 +119,7 @@ def _kernel_shap(problem: Problem, x: Tensor, baseline: Tensor | None, first: in
         )
         return out
 
-    assert baseline is not None  # registered with one
+    assert baseline is not None  # the method is registered with a default
     found = _by_part(problem, x, baseline, first, explain)
     return Explained(found.maps, found.value, value_of(problem, baseline))
 
@@ -131,14 +131,14 @@ def _by_part(
 
     The effect of a part is spread evenly over its pixels, so that a map sums to the effects.
     """
-    assert baseline is not None  # registered with one
+    assert baseline is not None  # the method is registered with a default
     rows, found = problem.rows(gradients=False, extra=4), []
     for i in range(len(x)):
         parts = superpixels(x[i], int(problem.options["parts"]), str(problem.options["segments"]))
         parts = parts.to(x.device)
         sizes = torch.bincount(parts.flatten()).to(x)
         if len(sizes) == 1:
-            # With one part there is nothing to share out; captum would divide by zero.
+            # A single part has the whole effect; captum would divide by zero.
             change = value_of(problem, x[i : i + 1]) - value_of(problem, baseline[i : i + 1])
             found.append((change / sizes).expand(x.shape[-2:])[None])
             continue

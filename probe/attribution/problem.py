@@ -1,4 +1,4 @@
-"""The registry of attribution methods: what each is, needs and promises, and what it costs."""
+"""Registry of attribution methods, with their properties, requirements and memory needs."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ __all__ = [
     "seeded",
 ]
 
-#: Bytes taken for each byte of tensors that is known of: workspaces of convolutions, gradients on
-#: their way, and what the allocator keeps.
+#: Bytes needed per byte of known tensors: convolution workspaces, gradients in transit, and memory
+#: kept by the allocator.
 MARGIN = 1.6
-#: More rows at once than this gain nothing.
+#: Maximum number of rows per pass; more are not faster.
 MOST_ROWS = 64
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of tensors that one image takes.
+    """Memory of the tensors for one image, in bytes.
 
     Attributes
     ----------
     forward : int
-        Most that are alive at once in a pass without gradients.
+        Largest size of live values in a pass without gradients.
     backward : int
-        What a pass with gradients keeps for them, and the largest gradients.
+        Size of what a pass with gradients saves, plus the largest gradients.
     image : int
-        The image itself.
+        Size of the image.
     """
 
     forward: int
@@ -55,23 +55,23 @@ class Footprint:
     image: int
 
     def rows(self, memory: str | int, *, gradients: bool, least: int = 1, extra: int = 0) -> int:
-        """Return how many images fit a budget.
+        """Return how many images fit in a memory limit.
 
         Parameters
         ----------
         memory : str or int
-            Budget, such as "2G".
+            Memory limit, such as "2G".
         gradients : bool
-            Whether the pass needs them.
+            Whether the pass needs gradients.
         least : int, default 1
-            Rows that have to fit.
+            Number of rows that must fit.
         extra : int, default 0
-            Further tensors of an image's size that a method keeps a row.
+            Further tensors of the image's size that a method holds per row.
 
         Raises
         ------
         ProbeError
-            If fewer than `least` fit.
+            If fewer than `least` rows fit.
         """
         one = self.backward if gradients else self.forward
         per_row = int(MARGIN * (one + (2 + extra) * self.image))
@@ -87,7 +87,7 @@ class Footprint:
 
 
 class _Counting(fx.Interpreter):
-    """Runs a graph and follows how many bytes of its values are alive."""
+    """Runs a graph and tracks the size of live values."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
@@ -95,7 +95,7 @@ class _Counting(fx.Interpreter):
         self.most = 0
 
     def run_node(self, n: fx.Node) -> Any:
-        """Run one operation and count."""
+        """Run one operation and update the size."""
         result = super().run_node(n)
         if n.op != "get_attr":
             self.alive[n] = _bytes(result)
@@ -106,12 +106,12 @@ class _Counting(fx.Interpreter):
 
 
 def measure_footprint(module: fx.GraphModule, image: Tensor) -> Footprint:
-    """Run one image, and count the tensors that it takes.
+    """Run one image and measure the memory of its tensors.
 
     Parameters
     ----------
     module : torch.fx.GraphModule
-        From images to one value each, with weights that want no gradient.
+        Program from images to one value each, with weights that need no gradient.
     image : Tensor
         Shape (1, 3, h, w).
     """
@@ -146,21 +146,21 @@ def _bytes(value: Any) -> int:
 
 
 class Refusal(ProbeError):
-    """A method that cannot be applied to a detector, with the reason."""
+    """The method cannot be applied to the detector; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """What a method gives for a batch.
+    """Result of a method for a batch.
 
     Attributes
     ----------
     maps : Tensor
         Shape (n, y, x), or (n, channel, y, x) for a method with channels.
     value : Tensor or None
-        The target on the images, shape (n,), where the method comes by it.
+        Target on the images, shape (n,), if the method computes it.
     baseline_value : Tensor or None
-        The target on the baseline, likewise.
+        Target on the baseline, shape (n,), if the method computes it.
     """
 
     maps: Tensor
@@ -170,26 +170,28 @@ class Explained:
 
 @dataclass
 class Problem:
-    """What is explained, ready for a method.
+    """An explanation to compute: detector, target, program and settings.
 
     Attributes
     ----------
     traced : TracedDetector
-        Whom.
+        Traced detector.
     target : Target
-        What of it.
+        Value to explain.
     program : Rewritten
-        From images to the target.
+        Program from images to the target.
+    size : int
+        Side of the images in pixels.
     layer : str
-        Layer whose maps are weighted; "" where the method needs none.
+        Layer whose maps are weighted; "" if the method needs none.
     grid : Grid or None
-        How it is laid out.
+        Arrangement of that layer's maps.
     memory : str or int
-        Budget of a batch.
+        Memory limit of a batch.
     options : mapping
-        Of the method.
+        Options of the method.
     seed : int
-        Of its random draws.
+        Seed of random draws.
     """
 
     traced: TracedDetector
@@ -205,19 +207,19 @@ class Problem:
 
     @property
     def device(self) -> torch.device:
-        """Where the detector is."""
+        """Device of the detector."""
         return self.traced.detector.device
 
     @property
     def footprint(self) -> Footprint:
-        """What one image takes, measured once."""
+        """Memory of one image, measured once."""
         if self._footprint is None:
             image = torch.zeros(1, 3, self.size, self.size, device=self.device)
             self._footprint = measure_footprint(self.program.module, image)
         return self._footprint
 
     def rows(self, *, gradients: bool = True, least: int = 1, extra: int = 0) -> int:
-        """Return how many rows the network may see at once; see `Footprint.rows`."""
+        """Return the number of rows per pass; see `Footprint.rows`."""
         return self.footprint.rows(self.memory, gradients=gradients, least=least, extra=extra)
 
     def rewritten(self, **how: Any) -> Rewritten:
@@ -225,7 +227,7 @@ class Problem:
         return rewrite(self.traced, self.target.node, head=self.target.head, **how)
 
 
-#: From a problem, images (n, 3, h, w), their baselines or None, and the first image's position.
+#: Takes a problem, images (n, 3, h, w), their baselines or None, and the first image's position.
 Explain = Callable[[Problem, Tensor, "Tensor | None", int], Explained]
 
 
@@ -236,28 +238,28 @@ class Method:
     Attributes
     ----------
     name, title, paper : str
-        Registered name; name in figures; source.
+        Registered name; name in figures; reference.
     explain : callable
-        From (problem, images, baselines, position of the first image) to `Explained`.
+        Maps (problem, images, baselines, position of the first image) to `Explained`.
     batch : callable
-        From a problem to how many images it takes at once within the budget.
+        Maps a problem to the batch size that fits in memory.
     signed : bool
-        Whether positive means that the target is pushed up and negative down; else maps are
+        Whether positive values increase the target and negative ones decrease it; else maps are
         magnitudes.
     complete : bool
-        Whether a map promises to sum to the target on the image less that on the baseline.
+        Whether a map sums to the target on the image − the target on the baseline.
     channels : bool
-        Whether there is a value for each of R, G, B.
+        Whether there is a map per channel R, G, B.
     layer : bool
         Whether it weights the maps of a layer.
     baseline : str or None
-        Default baseline; None where the method has none.
+        Default baseline; None if the method uses none.
     random : bool
-        Whether it draws at random.
+        Whether it is random.
     options : mapping
         Option to default.
     refuse : callable or None
-        From a problem to the reason why it cannot be solved, or None.
+        Maps a problem to the reason why the method cannot be applied, or None.
     """
 
     name: str
@@ -275,12 +277,12 @@ class Method:
     refuse: Callable[[Problem], str | None] | None = None
 
     def check_options(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all options, the given ones over the defaults.
+        """Return all options: the defaults, updated by the given ones.
 
         Raises
         ------
         ProbeError
-            If the method has no such option, or the value is of another kind.
+            If the method lacks an option, or a value has the wrong type or is negative.
         """
         for name, value in given.items():
             if name not in self.options:
@@ -310,16 +312,16 @@ METHODS: Registry[Method] = Registry(
 
 
 def register(method: Method) -> Method:
-    """Put a method into the registry."""
+    """Register a method."""
     return METHODS.register(method.name)(method)
 
 
 @contextmanager
 def seeded(seed: int, position: int, device: torch.device) -> Iterator[None]:
-    """Draw by seed and position of an image, whatever else is drawn and in which batches.
+    """Seed random draws by seed and image position, independent of batches and other draws.
 
-    captum draws from the global generators of torch and numpy, on the device of the images; all
-    are left as they were. Another device draws other numbers, as another seed would.
+    captum uses the global generators of torch and numpy on the device of the images; their state is
+    restored afterwards. Results differ between devices, as between seeds.
     """
     before = np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

@@ -1,4 +1,4 @@
-"""Where in the face the mass of maps lies: regions of faces, and `attention_by_region`."""
+"""Attention by face region: `attention_by_region`, and how regions are found."""
 
 from __future__ import annotations
 
@@ -44,42 +44,43 @@ __all__ = [
 
 SOURCES = ("auto", "lab", "landmarks")
 
-#: Regions that five landmarks place, in the order of tables; the last is all that is no face.
+#: Regions placed by five landmarks, in table order; the last is everything outside the face.
 BY_LANDMARKS = ("eyes", "brows", "nose", "mouth", "cheeks", "forehead", "chin", "outside")
 
-#: Regions of the lab, the background last.
+#: Regions of the synthetic data, with the background last.
 BY_DRAWING = (*FACE_REGIONS, "background")
 
-#: How far a frame drawn again may be from the one on disk, in gray levels: another machine rounds.
+#: Maximum difference of a rendered frame from the file, in gray levels; machines round differently.
 ROUNDING = 2
 
 LANDMARK_RULE = (
-    "Coordinates u and v: the middle between the eyes is (0, 0), the eyes lie at u = −0.5 and 0.5, "
-    "the middle between the corners of the mouth at v = 1, so that u counts inter-ocular "
-    "distances. Eyes: ellipses of half axes 0.29 and 0.14 around the eyes. Mouth: an ellipse "
-    "around (0, 1.1), half as wide as the corners are apart, plus 0.1, and 0.2 high. Brows: "
-    "ellipses of half axes 0.42 and 0.13 around v = −0.34 above the eyes. Nose: a wedge along the "
-    "line to the tip, from 0.1 to 1.3 of it, 0.12 + 0.18 t wide on either side at t of it. "
-    "Face: an ellipse around (0, 0.3) of half axes 1.1 and 1.4; of what is left in it, forehead "
-    "above v = −0.3, chin below v = 0.9, cheeks between. What comes first in this list has a pixel."
+    "Coordinates u and v: (0, 0) is midway between the eyes, the eyes are at u = −0.5 and 0.5, and "
+    "v = 1 is midway between the corners of the mouth, so that u is in inter-ocular distances. "
+    "Eyes: ellipses with half axes 0.29 and 0.14 around the eyes. Mouth: an ellipse around "
+    "(0, 1.1) with half axes of half the distance of the corners plus 0.1, and 0.2. Brows: "
+    "ellipses with half axes 0.42 and 0.13 around v = −0.34 above the eyes. Nose: a wedge along "
+    "the line to the tip, from 0.1 to 1.3 of it, with half width 0.12 + 0.18 t at t of it. Face: "
+    "an ellipse around (0, 0.3) with half axes 1.1 and 1.4; the rest of it is forehead above "
+    "v = −0.3, chin below v = 0.9, and cheeks between. A pixel belongs to the first region of "
+    "this list that it is in."
 )
 
 
 @dataclass(frozen=True)
 class FaceRegions:
-    """A way to say which region of the face each pixel of a dataset's images shows.
+    """A way to label the face regions in the images of a dataset.
 
     Attributes
     ----------
     source : str
         "lab" or "landmarks".
     names : tuple of str
-        Names of the regions; the last is all that is no face.
+        Names of the regions; the last is everything outside the face.
     find : callable
-        From (position in the dataset, height, width) to an index into `names` a pixel, shape
-        (height, width); None where no face was found.
+        Maps (position in the dataset, height, width) to an index into `names` per pixel, shape
+        (height, width); None if no face was found.
     rule : str
-        How regions are placed, in words.
+        Description of how regions are placed.
     """
 
     source: str
@@ -96,16 +97,16 @@ def face_regions(data: Dataset, source: str = "auto") -> FaceRegions:
     data : Dataset
         Images.
     source : {"auto", "lab", "landmarks"}
-        "lab" draws each frame again and reads off what each pixel shows: exact. "landmarks" finds
-        five landmarks on each image by YuNet and places regions by `LANDMARK_RULE`. "auto" takes
-        the first where the card says that the lab made the data.
+        "lab" renders each frame again and reads the region of each pixel, which is exact.
+        "landmarks" finds five landmarks per image by YuNet and places regions by
+        `LANDMARK_RULE`. "auto" uses "lab" if the dataset card says that the lab made the data.
 
     Raises
     ------
     UnknownNameError
-        If the source is not known.
+        If the source is unknown.
     DatasetError
-        If the lab is asked for and did not make the data, or made it by another version.
+        If `source` is "lab" and the lab did not make the data, or made it in another version.
     """
     if source not in SOURCES:
         raise UnknownNameError("source of regions", source, SOURCES)
@@ -114,14 +115,14 @@ def face_regions(data: Dataset, source: str = "auto") -> FaceRegions:
         return FaceRegions("landmarks", BY_LANDMARKS, _by_landmarks(data), LANDMARK_RULE)
     if plan is None:
         raise DatasetError(
-            f"Regions of the lab were asked for, but the card of {data.name!r} does not say that "
+            f"Regions of the lab were requested, but the card of {data.name!r} does not say that "
             "the lab made it. Use source='landmarks'."
         )
     return FaceRegions("lab", BY_DRAWING, _by_drawing(data, plan), "drawn again from the plan")
 
 
 def _lab_plan(data: Dataset) -> Mapping[str, Any] | None:
-    """Read the one plan by which the lab made the data, joined or not; None if there is none."""
+    """Return the plan of the lab that made the data, if all parts share one; else None."""
     cards: Sequence[Any] = list(data.card.get("parts", {}).values()) or [data.card]
     plans = [card.get("plan") if card.get("layout") == "lab" else None for card in cards]
     return plans[0] if plans[0] and all(plan == plans[0] for plan in plans) else None
@@ -133,7 +134,7 @@ def _by_drawing(
     rows = data.samples.table[["dataset", "split", "video", "frame", "label"]].to_dict("records")
     background = len(BY_DRAWING) - 1
 
-    # Frames of one video follow each other, and a video's scene is drawn once.
+    # Frames of a video are consecutive, and its scene needs to be set up once.
     @lru_cache(maxsize=2)
     def clip_of(dataset: str, split: str, video: int) -> Clip:
         return Clip.of_plan(plan, dataset, split, video)
@@ -162,8 +163,9 @@ def _check_same(data: Dataset, again: NDArray[np.uint8]) -> None:
     kept = data.image(0)
     if kept.shape != again.shape or np.abs(kept.astype(int) - again).max() > ROUNDING:
         raise DatasetError(
-            f"{data.samples.table['sample'].iloc[0]!r} drawn again is not the image on disk: "
-            "another version made the lab's data. Make it again, or use source='landmarks'."
+            f"{data.samples.table['sample'].iloc[0]!r} rendered again differs from the image on "
+            "disk: another version of the lab made the data. Make it again, or use "
+            "source='landmarks'."
         )
 
 
@@ -182,7 +184,7 @@ def _by_landmarks(data: Dataset) -> Callable[[int, int, int], NDArray[np.int8] |
         faces = finder.find(image)
         if not faces:
             return None
-        # Detectors see the whole image stretched to their size; so are the landmarks.
+        # Detectors see the whole image stretched to their input size; scale landmarks alike.
         scale = np.array([width / image.shape[1], height / image.shape[0]])
         return landmark_regions(np.array(faces[0].points) * scale, height, width)
 
@@ -197,16 +199,16 @@ def landmark_regions(
     Parameters
     ----------
     points : numpy.ndarray
-        Shape (5, 2), x and y in pixels: the eyes on the left and right of the image, the tip of
-        the nose, the corners of the mouth on the left and right.
+        Shape (5, 2), x and y in pixels: left and right eye (as seen in the image), tip of the
+        nose, left and right corner of the mouth.
     height, width : int
         Size of the image in pixels.
 
     Returns
     -------
     numpy.ndarray or None
-        Shape (height, width), index into `BY_LANDMARKS`; None where eyes and mouth lie on one
-        line, so that they place nothing.
+        Shape (height, width), index into `BY_LANDMARKS`; None if eyes and mouth are on one line,
+        which defines no frame.
     """
     left, right, tip, *corners = np.asarray(points, dtype=np.float64)
     origin, mouth = (left + right) / 2, (corners[0] + corners[1]) / 2
@@ -234,19 +236,19 @@ def landmark_regions(
     return np.select(list(where.values()), codes, outside).astype(np.int8)
 
 
-#: Parts of a map that have a mass of their own.
+#: Parts of the mass of a map.
 SIGNED = ("positive", "negative")
 UNSIGNED = ("magnitude",)
 
-#: Statistics of a group that have an interval.
+#: Statistics of a group with an interval.
 WITH_BOUNDS = ("share", "concentration", "change")
-#: Tests and what their adjusted p-values are called.
+#: p-values, and the names of the adjusted ones.
 TESTS = {"p": "q", "change_p": "change_q", "other_p": "other_q"}
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """How attention is computed."""
+    """Settings of `attention_by_region`."""
 
     n_resamples: int
     n_permutations: int
@@ -258,23 +260,23 @@ class _Plan:
         if fewest < 1 or not 0 < self.ci < 1 or self.seed < 0:
             given = ", ".join(f"{name}={value}" for name, value in vars(self).items())
             raise ProbeError(
-                f"{given} were given; allowed are numbers from 1, a confidence level between 0 "
-                "and 1, and a seed from 0."
+                f"{given} were given; allowed are counts of at least 1, a confidence level between "
+                "0 and 1, and a seed of at least 0."
             )
 
 
 @dataclass(frozen=True)
 class _Images:
-    """What is measured on every image.
+    """Measurements of all images.
 
     Attributes
     ----------
     share : numpy.ndarray
-        Shape (n, part, region), NaN without a face or without mass.
+        Share of mass, shape (n, part, region); NaN without a face or without mass.
     area : numpy.ndarray
-        Shape (n, region), NaN without a face.
+        Share of area, shape (n, region); NaN without a face.
     cluster : numpy.ndarray
-        Shape (n,).
+        Shape (n,), clusters.
     pair : numpy.ndarray
         Shape (n,), position of the image that a fake is paired with, or −1.
     """
@@ -285,21 +287,21 @@ class _Images:
     pair: NDArray[np.int64]
 
     def used(self, part: int) -> NDArray[np.bool_]:
-        """Whether an image has a face and any mass of a part, shape (n,)."""
+        """Return whether each image has a face and any mass of a part, shape (n,)."""
         return np.asarray(np.isfinite(self.share[:, part]).all(axis=1))
 
     def paired(self, rows: NDArray[np.int64], part: int) -> NDArray[np.int64]:
-        """Keep the images whose pair is there, both of them with a face and mass."""
+        """Return the rows with a pair, where both images have a face and mass."""
         rows = rows[self.pair[rows] >= 0]
         used = self.used(part)
         return rows[used[rows] & used[self.pair[rows]]]
 
     def concentration(self, rows: NDArray[np.int64], part: int) -> list[Ratio]:
-        """Mass over area."""
+        """Return the terms of mass / area."""
         return [(self.share[rows, part], self.area[rows], 1)]
 
     def change(self, rows: NDArray[np.int64], part: int) -> list[Ratio]:
-        """Mass over area of fakes, less the same of their pairs."""
+        """Return the terms of mass / area of fakes, and the same of their pairs with sign −1."""
         pair = self.pair[rows]
         return [
             (self.share[rows, part], self.area[rows], 1),
@@ -318,47 +320,48 @@ def attention_by_region(
     seed: int = 0,
     progress: bool = True,
 ) -> RegionAttention:
-    """Say which regions of the face hold the mass of maps, by dataset and forgery.
+    """Measure which regions of the face hold the mass of maps, per dataset and forgery method.
 
-    Of each image, the share of its positive mass, Σ max(map, 0), that lies in a region, and so of
-    its negative mass, max(−map, 0); unsigned maps have one mass. An image counts once, however
-    strong its map. The concentration is log2 of the mean share over the mean area: 0 is what even
-    attention gives.
+    Per image, the share of its positive mass, Σ max(map, 0), in each region is measured, and
+    likewise of its negative mass, max(−map, 0); unsigned maps have one mass. All images have the
+    same weight. The concentration is log2(mean share / mean area); 0 is uniform attention.
 
     Each group (the fakes of one method in one dataset, or its real images) is compared with the
-    other groups of its label, clusters exchanged. Such a difference is specific to the group, not
-    yet to the synthesis: cameras and people differ too. Where fakes are paired with the real
-    images that they were made from (column ``pair``), the change from real to fake is given, in
-    which face, pose and camera cancel, and is compared between groups in the same way.
+    other groups of its label by exchange of clusters. Such a difference is specific to the group,
+    but not necessarily to the synthesis, because cameras and people differ too. If fakes are
+    paired with the real images that they were made from (column ``pair``), the change from real
+    to fake is measured. Face, pose and camera cancel in it, and it is compared between groups in
+    the same way.
 
     Parameters
     ----------
     maps : AttributionMap
-        Maps of samples of `data`, all or some of them.
+        Maps of all or some samples of `data`.
     data : Dataset
-        The images. Dataset, label, forgery, cluster and pair are taken from its table.
+        Dataset of the images. Dataset, label, forgery, cluster and pair are read from its table.
     source : {"auto", "lab", "landmarks"}
-        How regions are found; see `probe.attribution.regions.face_regions`. Images in which no
-        face is found are counted by group, named in attribute ``faceless``, and left out.
+        How regions are found; see `probe.attribution.regions.face_regions`. Images without a
+        detected face are counted per group, listed in attribute ``faceless``, and left out.
     n_resamples, n_permutations : int
-        Of intervals and of tests.
+        Number of bootstrap resamples, and of permutations per test.
     ci : float, default 0.95
-        What intervals cover.
+        Confidence level of the intervals, between 0 and 1.
     seed : int, default 0
-        Of resamples and permutations.
+        Seed of resamples and permutations.
     progress : bool, default True
-        Whether a progress bar is shown.
+        Whether to show a progress bar.
 
     Returns
     -------
     RegionAttention
+        Shares and concentrations by group and region, with intervals and tests.
 
     Raises
     ------
     UnknownNameError
-        If the source is not known.
+        If the source is unknown.
     ProbeError
-        If samples are not in `data`, maps are not finite, or no image shows a face.
+        If samples are not in `data`, maps are not finite, or no face is found in any image.
     """
     plan = _Plan(n_resamples, n_permutations, ci, seed)
     rows = _positions(maps, data)
@@ -369,8 +372,8 @@ def attention_by_region(
     table = data.samples.table.iloc[rows].reset_index(drop=True)
     if faceless.all():
         raise ProbeError(
-            f"No face was found in any of {len(rows)} images. Regions need crops of faces that "
-            "are upright and not smaller than some 30 pixels."
+            f"No face was found in any of {len(rows)} images. Regions need crops of upright "
+            "faces of at least some 30 pixels."
         )
     images = _Images(share, area, data.samples.clusters[rows], _pairs(table))
     groups = _groups(table)
@@ -388,7 +391,7 @@ def attention_by_region(
 
 
 def _positions(maps: AttributionMap, data: Dataset) -> NDArray[np.int64]:
-    """Find the samples of maps in a dataset."""
+    """Return the positions in a dataset of the samples of maps."""
     if not all(np.isfinite(some).all() for some in maps.blocks()):
         raise ProbeError("Some maps are not finite. Make them again.")
     at = pd.Index(data.samples.table["sample"].astype(str))
@@ -403,7 +406,7 @@ def _positions(maps: AttributionMap, data: Dataset) -> NDArray[np.int64]:
 
 
 def _pairs(table: pd.DataFrame) -> NDArray[np.int64]:
-    """Position of the real image that each fake is paired with; −1 where there is none."""
+    """Return the position of the real image that each fake is paired with; −1 if none."""
     if "pair" not in table:
         return np.full(len(table), -1)
     at = pd.Index(table["sample"]).get_indexer(pd.Index(table["pair"].fillna("").astype(str)))
@@ -415,7 +418,7 @@ def _pairs(table: pd.DataFrame) -> NDArray[np.int64]:
 def _shares(
     maps: AttributionMap, regions: FaceRegions, parts: tuple[str, ...], progress: bool
 ) -> tuple[Doubles, Doubles]:
-    """Share of mass, shape (n, part, region), and of area, shape (n, region)."""
+    """Return shares of mass, shape (n, part, region), and of area, shape (n, region)."""
     n, k = len(maps), len(regions.names)
     share, area = np.full((n, len(parts), k), np.nan), np.full((n, k), np.nan)
     with progress_bar("regions of faces", n, progress=progress) as advance:
@@ -444,7 +447,7 @@ def _share(where: NDArray[np.int8], mass: Doubles, k: int) -> Doubles:
 
 
 def _groups(table: pd.DataFrame) -> dict[str, NDArray[np.int64]]:
-    """Positions of each group's images, real images of all datasets first."""
+    """Return the positions of each group's images; groups of real images come first."""
     names = [
         f"{dataset}: {('fake' if method == dataset else method) if label else 'real'}"
         for dataset, label, method in zip(
@@ -463,7 +466,7 @@ def _tables(
     plan: _Plan,
     advance: Any,
 ) -> dict[str, Doubles]:
-    """Compute what is said of every group and part, each of shape (group, part, region)."""
+    """Return all statistics, each of shape (group, part, region)."""
     names = [f"{name}{end}" for name in WITH_BOUNDS for end in ("", "_low", "_high")]
     shape = (len(groups), n_parts, images.area.shape[1])
     out = {name: np.full(shape, np.nan) for name in (*names, "area", *TESTS)}
@@ -481,7 +484,7 @@ def _tables(
 def _cell(
     images: _Images, rows: NDArray[np.int64], others: NDArray[np.int64], part: int, plan: _Plan
 ) -> dict[str, Doubles]:
-    """Compute what is said of one group and part, by region."""
+    """Return all statistics of one group and part, by region."""
     out: dict[str, Doubles] = {}
     used = images.used(part)
     own, rest = rows[used[rows]], others[used[others]]
@@ -518,7 +521,7 @@ def _against(
     part: int,
     plan: _Plan,
 ) -> Doubles:
-    """Test one set of images against another; NaN below two clusters in all."""
+    """Test one set of images against another; NaN with fewer than two clusters in total."""
     both = np.concatenate([one, other])
     cluster = images.cluster[both]
     if len(np.unique(cluster)) < 2:

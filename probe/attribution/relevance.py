@@ -1,4 +1,4 @@
-"""Methods that follow relevance or attention layer by layer: LRP and rollout."""
+"""Methods that propagate relevance or attention through the layers: LRP and attention rollout."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ LEAST = 1e-9
 
 
 class RelativeEpsilon(EpsilonRule):  # type: ignore[misc]
-    """The ε rule with ε a share of the root mean square of a layer's output.
+    """ε rule with ε relative to the root mean square of a layer's output.
 
-    An absolute ε is nothing in one layer and all in the next. Relevance that ε takes up is missing
-    from the sum of the map: the price of not dividing by outputs near zero.
+    An absolute ε is negligible in one layer and dominant in the next. Relevance absorbed by ε is
+    missing from the sum of the map, in exchange for not dividing by outputs near zero.
 
     Parameters
     ----------
     share : float
-        Of the root mean square; 0 leaves captum's own ε.
+        Share of the root mean square; 0 uses captum's own ε.
     """
 
     def __init__(self, share: float) -> None:
@@ -65,7 +65,7 @@ def _normalized(problem: Problem, x: Tensor) -> Tensor:
 
 
 def _attention(program: Rewritten, x: Tensor) -> tuple[list[Tensor], Tensor]:
-    """Run images and keep what every softmax gave, and the target."""
+    """Run images; return the output of every softmax, and the target."""
     kept: list[Tensor] = []
     handles = [
         module.register_forward_hook(lambda _, __, output: kept.append(output))
@@ -88,19 +88,19 @@ def _rollout_refusal(problem: Problem) -> str | None:
         return "it has no attention to roll out. Use gradcam or integrated_gradients"
     if any(one.ndim != 4 or len(one) != 1 for one in kept):
         return (
-            "its attention stays within windows, and rollout needs attention between all tokens. "
+            "its attention is within windows, and rollout needs attention between all tokens. "
             "Use gradcam or integrated_gradients"
         )
     sides = {one.shape[-2:] for one in kept}
     if len(sides) > 1 or len({n for side in sides for n in side}) > 1:
         return "its layers attend over different tokens, and rollout needs the same in all"
     if _square(problem, kept[0].shape[-1]) is None:
-        return f"its {kept[0].shape[-1]} tokens are no square grid"
+        return f"its {kept[0].shape[-1]} tokens are not a square grid"
     return None
 
 
 def _square(problem: Problem, tokens: int) -> tuple[int, int] | None:
-    """Return how many tokens precede the image's, and the side of their grid."""
+    """Return the number of tokens before the image's, and the side of their grid."""
     module = problem.traced.detector.module
     prefix = int(getattr(getattr(module, "body", module), "num_prefix_tokens", 0))
     side = round((tokens - prefix) ** 0.5)
@@ -108,7 +108,7 @@ def _square(problem: Problem, tokens: int) -> tuple[int, int] | None:
 
 
 def _rollout(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -> Explained:
-    """Multiply attention, averaged over heads, with the residual path as half of each layer."""
+    """Multiply head-averaged attention over layers; the residual path is half of each layer."""
     with torch.no_grad():
         kept, value = _attention(problem.rewritten(explicit=True), x)
         eye = torch.eye(kept[0].shape[-1], device=x.device)
@@ -121,7 +121,7 @@ def _rollout(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -
 def _gradient_rollout(
     problem: Problem, x: Tensor, baseline: Tensor | None, first: int
 ) -> Explained:
-    """Weight attention by its positive gradient, and add what each layer lets through."""
+    """Weight attention by its positive gradient, and accumulate over layers."""
     kept, value = _attention(problem.rewritten(explicit=True), x.requires_grad_())
     slopes = torch.autograd.grad(value.sum(), kept)
     rolled = torch.eye(kept[0].shape[-1], device=x.device).expand(len(x), -1, -1)
@@ -131,7 +131,7 @@ def _gradient_rollout(
 
 
 def _map_of(problem: Problem, rolled: Tensor, x: Tensor) -> Tensor:
-    """Read how the image's tokens reach the class token, or all tokens where there is none."""
+    """Return the relevance of image tokens for the class token, or for all tokens without one."""
     found = _square(problem, rolled.shape[-1])
     assert found is not None  # refused before
     prefix, side = found

@@ -1,4 +1,4 @@
-"""A detector's graph rewritten for captum: nothing in place, nothing reused, maps as NCHW."""
+"""Rewriting of a detector's graph for captum: no in-place operations, no reuse, maps as NCHW."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Grid:
-    """How a layer's value is laid out as maps.
+    """Arrangement of a layer's value as maps.
 
     Attributes
     ----------
     kind : {"channels_first", "channels_last", "tokens"}
         (n, channel, y, x), (n, y, x, channel), or (n, token, channel).
     height, width : int
-        Of the maps.
+        Size of the maps.
     prefix : int
-        Tokens before those of the image, such as the class token.
+        Number of tokens before those of the image, such as the class token.
     """
 
     kind: str
@@ -46,7 +46,7 @@ class Grid:
     prefix: int = 0
 
     def to_maps(self, value: Tensor) -> Tensor:
-        """Lay a value out as (n, channel, y, x)."""
+        """Arrange a value as (n, channel, y, x)."""
         if self.kind == "channels_first":
             return value
         if self.kind == "channels_last":
@@ -55,7 +55,7 @@ class Grid:
         return tokens.reshape(*tokens.shape[:2], self.height, self.width)
 
     def from_maps(self, maps: Tensor, value: Tensor) -> Tensor:
-        """Undo `to_maps`; tokens before the image's are those of `value`."""
+        """Invert `to_maps`; tokens before the image's are taken from `value`."""
         if self.kind == "channels_first":
             return maps
         if self.kind == "channels_last":
@@ -64,31 +64,31 @@ class Grid:
 
 
 class ToMaps(nn.Module):
-    """Lays a value out as maps."""
+    """Module of `Grid.to_maps`."""
 
     def __init__(self, grid: Grid) -> None:
         super().__init__()
         self.grid = grid
 
     def forward(self, value: Tensor) -> Tensor:
-        """See `Grid.to_maps`."""
+        """Apply `Grid.to_maps`."""
         return self.grid.to_maps(value)
 
 
 class FromMaps(nn.Module):
-    """Puts maps back to where they came from."""
+    """Module of `Grid.from_maps`."""
 
     def __init__(self, grid: Grid) -> None:
         super().__init__()
         self.grid = grid
 
     def forward(self, maps: Tensor, value: Tensor) -> Tensor:
-        """See `Grid.from_maps`."""
+        """Apply `Grid.from_maps`."""
         return self.grid.from_maps(maps, value)
 
 
 class Attention(nn.Module):
-    """Scaled dot product attention whose weights pass through a module, ``weights``."""
+    """Scaled dot product attention whose weights are the output of a module, ``weights``."""
 
     def __init__(self, scale: float | None = None) -> None:
         super().__init__()
@@ -96,22 +96,22 @@ class Attention(nn.Module):
         self.weights = nn.Softmax(dim=-1)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Attend, shapes (n, head, token, width)."""
+        """Apply attention to shapes (n, head, token, width)."""
         scale = self.scale if self.scale is not None else query.shape[-1] ** -0.5
         weights: Tensor = self.weights(query @ key.transpose(-2, -1) * scale)
         return weights @ value
 
 
 class WindowsApart(nn.Module):
-    """Lay the overlapping windows of a max pooling side by side, so that they do not overlap.
+    """Copy the overlapping windows of a max pooling side by side, so that they do not overlap.
 
-    captum's DeepLIFT undoes a pooling by `max_unpool2d`, which keeps one of several windows that
-    share their largest value, and loses what the others were worth.
+    captum's DeepLIFT inverts pooling by `max_unpool2d`. If several windows share their largest
+    value, it keeps one of them and loses the contribution of the others.
 
     Parameters
     ----------
     pool : torch.nn.MaxPool2d
-        Whose windows.
+        Pooling whose windows are copied.
     """
 
     def __init__(self, pool: nn.MaxPool2d) -> None:
@@ -127,7 +127,7 @@ class WindowsApart(nn.Module):
         (ky, kx), (sy, sx), (py, px) = self.kernel, self.stride, self.padding
         rows, more_y = self._windows(x.shape[2], 0)
         columns, more_x = self._windows(x.shape[3], 1)
-        # What lies outside is never the largest, and the same in image and baseline.
+        # Padding is never the largest value, and is equal in image and baseline.
         low = float(torch.finfo(x.dtype).min) / 4
         x = F.pad(x, (px, px + more_x, py, py + more_y), value=low)
         windows = x.unfold(2, ky, sy)[:, :, :rows].unfold(3, kx, sx)[:, :, :, :columns]
@@ -135,7 +135,7 @@ class WindowsApart(nn.Module):
         return apart.reshape(*x.shape[:2], rows * ky, columns * kx)
 
     def _windows(self, side: int, axis: int) -> tuple[int, int]:
-        """Count windows along an axis, and what has to be added for the last to be whole."""
+        """Return the number of windows along an axis, and the padding that the last one needs."""
         kernel, stride, pad = self.kernel[axis], self.stride[axis], self.padding[axis]
         reach = side + 2 * pad - kernel
         count = (-(-reach // stride) if self.ceil else reach // stride) + 1
@@ -145,35 +145,35 @@ class WindowsApart(nn.Module):
 
 
 class Mean(nn.Module):
-    """A mean over axes, as a module that captum can hook."""
+    """Mean over axes, as a module that captum can hook."""
 
     def __init__(self, dims: Any, keepdim: bool) -> None:
         super().__init__()
         self.dims, self.keepdim = dims, keepdim
 
     def forward(self, x: Tensor) -> Tensor:
-        """Average."""
+        """Return the mean."""
         return x.mean(dim=self.dims, keepdim=self.keepdim)
 
 
 #: Modules that captum hooks on their input.
 HOOKED = (nn.ReLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.Softmax, nn.MaxPool2d)
-#: Modules that do nothing once training is over.
+#: Modules without effect in evaluation mode.
 IDLE = (nn.Identity, nn.Dropout, nn.Dropout2d)
 
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A program of its own that shares nothing with the detector but its weights.
+    """A rewritten detector, which shares only weights with the original.
 
     Attributes
     ----------
     module : torch.fx.GraphModule
-        From images to one value an image, shape (n,).
+        Maps images to one value per image, shape (n,).
     tap : torch.nn.Module or None
-        Gives the asked layer as maps (n, channel, y, x).
+        Module whose output is the tapped layer as maps (n, channel, y, x).
     grid : Grid or None
-        How that layer lays out its maps.
+        Arrangement of that layer's maps.
     """
 
     module: fx.GraphModule
@@ -181,11 +181,11 @@ class Rewritten:
     grid: Grid | None = None
 
     def modules_of(self, kinds: tuple[type[nn.Module], ...]) -> list[nn.Module]:
-        """Return the modules of some types."""
+        """Return the modules of the given types."""
         return [module for module in self.module.modules() if isinstance(module, kinds)]
 
     def operations(self) -> list[tuple[str, fx.Node, nn.Module | None]]:
-        """Return what the program does: a name for people, the node, and its module if any."""
+        """Return the operations: a readable name, the node, and its module if it has one."""
         out: list[tuple[str, fx.Node, nn.Module | None]] = []
         for node in self.module.graph.nodes:
             if node.op == "call_module":
@@ -209,7 +209,7 @@ class _Writer:
         self.frozen: dict[int, Tensor] = {}
 
     def copy(self, node: fx.Node) -> fx.Node:
-        """Copy one node, in a form without side effects."""
+        """Copy one node in a form without side effects."""
         if node.op == "placeholder":
             return self.graph.placeholder("images")
         if node.op == "get_attr":
@@ -217,7 +217,7 @@ class _Writer:
         if node.op == "call_module":
             return self._module_call(node)
         if node.target is left_behind:
-            # What the operation left in its input is what it returned.
+            # An in-place operation leaves in its input what it returns.
             return self._mapped(node.args[1])  # type: ignore[no-any-return]
         if node.op == "call_method":
             return self._method(node)
@@ -239,7 +239,7 @@ class _Writer:
         return self.module(nn.MaxPool2d(module.kernel_size), laid)
 
     def module(self, module: nn.Module, *args: fx.Node) -> fx.Node:
-        """Add a call of a module to the new graph; `args` are nodes of it."""
+        """Add a call of a module to the new graph; `args` are nodes of the new graph."""
         name = f"part_{len(self.parts)}"
         self.parts[name] = module
         return self.graph.call_module(name, args)
@@ -249,8 +249,8 @@ class _Writer:
         self.parts[name] = module
         given = self._mapped(args)
         if isinstance(module, HOOKED) and len(args[0].users) > 1:
-            # captum's hook on such a module's input replaces the whole gradient of that tensor,
-            # and what other readers of it contribute is lost. A copy has one reader.
+            # captum's hook on the input of such a module replaces the gradient of that tensor,
+            # which drops the contribution of other users. A clone has one user.
             given = (self.graph.call_method("clone", given[:1]), *given[1:])
         return self.graph.call_module(name, given, self._mapped(kwargs))
 
@@ -258,7 +258,7 @@ class _Writer:
         return fx.node.map_arg(value, self.seen.__getitem__)
 
     def _fresh(self, module: nn.Module) -> nn.Module:
-        """Copy a module, sharing its weights: what hooks it then does not hook the detector's."""
+        """Copy a module that shares its weights; hooks on the copy do not affect the detector."""
         shared = [*module.parameters(), *module.buffers()]
         made = copy.deepcopy(module, {id(tensor): self._freeze(tensor) for tensor in shared})
         for one in made.modules():
@@ -281,9 +281,9 @@ class _Writer:
         return self._freeze(value) if isinstance(value, Tensor) else value
 
     def _freeze(self, tensor: Tensor) -> Tensor:
-        """Give a tensor of the same storage that wants no gradient.
+        """Return a tensor with the same storage that needs no gradient.
 
-        Autograd then keeps no activations for gradients of weights that nobody asks for.
+        Autograd then keeps no activations for weight gradients, which are not needed.
         """
         if id(tensor) not in self.frozen:
             bare = tensor.detach()
@@ -330,7 +330,7 @@ class _Writer:
         return self._call(own, tuple(given[k] for k in ("query", "key", "value")), {})
 
     def _batchnorm(self, node: fx.Node) -> nn.Module | None:
-        """Make a module of a functional batch norm with stored statistics."""
+        """Return a module for a functional batch norm with stored statistics."""
         given = _bound(
             node,
             (
@@ -400,7 +400,7 @@ def _mean(node: fx.Node) -> nn.Module | None:
     return Mean(dims, bool(given.get("keepdim", False))) if dims is not None else None
 
 
-#: What captum can only hook as a module, by the name of the function or method.
+#: Modules for functions and methods that captum can hook only as modules, by name.
 _FUNCTIONS: Mapping[str, Callable[[fx.Node], nn.Module | None]] = {
     "relu": _relu,
     "leaky_relu": _leaky,
@@ -425,35 +425,35 @@ def rewrite(
     explicit: bool = False,
     apart: bool = False,
 ) -> Rewritten:
-    """Write a detector, or what leads to one of its values, as a program for captum.
+    """Rewrite a detector, or the part that leads to one of its values, as a program for captum.
 
-    Every call gets a module of its own, which shares weights with the detector's and nothing
-    else: hooks, also those that captum loses in an error, never reach the detector. Operations
-    in place become plain ones; ReLU, max pooling, sums, means and batch norms that are functions
-    become modules.
+    Each call gets its own module, which shares only weights with the detector's: hooks, also those
+    that captum leaves behind after an error, never reach the detector. In-place operations become
+    ordinary ones; functional ReLU, max pooling, sums, means and batch norms become modules.
 
     Parameters
     ----------
     traced : TracedDetector
-        Whom.
+        Traced detector.
     result : torch.fx.Node
-        The value that is explained.
+        Node of the value to explain.
     tap : torch.fx.Node, optional
-        A value that passes through a module as maps.
+        Node whose value passes through a module as maps.
     grid : Grid, optional
-        How the tapped value is laid out; needed with `tap`.
+        Arrangement of the tapped value; needed with `tap`.
     head : torch.nn.Module, optional
-        Turns the result into shape (n,).
+        Module that reduces the result to shape (n,).
     start : torch.fx.Node, optional
-        A value that is given instead of the images.
+        Node whose value replaces the images as input.
     explicit : bool, default False
-        Whether fused attention is computed step by step, so that its weights can be read.
+        Whether to compute fused attention step by step, so that its weights can be read.
     apart : bool, default False
-        Whether overlapping windows of max pooling are laid apart; see `WindowsApart`.
+        Whether to separate overlapping windows of max pooling; see `WindowsApart`.
 
     Returns
     -------
     Rewritten
+        The program, with its tap.
     """
     writer, needed = _Writer(traced, explicit, apart), _ancestors(result, start)
     tapped = nn.Identity() if tap is not None else None

@@ -1,4 +1,4 @@
-"""`attribute_all`: several detectors and methods on the same images, and what could not be."""
+"""`attribute_all`: several detectors and methods on the same images, with reasons for refusals."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Several:
-    """Maps of the same images.
+    """Maps of the same images by several detectors and methods.
 
     Attributes
     ----------
     maps : mapping
         (detector, method) to maps.
     refused : mapping
-        (detector, method) to the reason why there are none.
+        (detector, method) to the reason why there are no maps.
     places : mapping
-        (detector, method) to where they were written, if they were.
+        (detector, method) to the path that maps were written to, if any.
     """
 
     maps: Mapping[tuple[str, str], AttributionMap]
@@ -45,12 +45,12 @@ class Several:
     places: Mapping[tuple[str, str], Path] = field(default_factory=dict)
 
     def of_method(self, method: str) -> dict[str, AttributionMap]:
-        """Return one method's maps by detector."""
+        """Return the maps of one method, by detector."""
         return {label: maps for (label, name), maps in self.maps.items() if name == method}
 
     @property
     def titled(self) -> dict[str, AttributionMap]:
-        """Maps by a title that tells them apart."""
+        """Maps by a title that distinguishes them."""
         labels, names = ({key[i] for key in self.maps} for i in range(2))
         return {
             _title(label, name, len(labels) > 1, len(names) > 1): maps
@@ -80,36 +80,37 @@ def attribute_all(
     options: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> Several:
-    """Explain the same images by several detectors and methods.
+    """Explain the same images with several detectors and methods.
 
-    A method that cannot be applied to a detector is named with its reason, and the others go on.
+    If a method cannot be applied to a detector, the reason is recorded and the others continue.
 
     Parameters
     ----------
     detectors : sequence of Detector
-        Each of another label.
+        Detectors to explain, with distinct names.
     data : Dataset
-        Images.
+        Images to explain.
     methods : sequence of str
-        Registered methods; see `method_names`.
+        Names of methods; see `method_names`.
     out : pathlib.Path, optional
-        A folder, where maps are written as ``<detector>-<method>.zarr`` and found again by an
-        interrupted call; or a file ending in ``.zarr``, for one detector and method.
+        Folder, where maps are written as ``<detector>-<method>.zarr`` and continued after an
+        interruption; or a path ending in ``.zarr``, for one detector and method.
     target, layer, baseline, seed, memory, pairs
-        As in `probe.attribution.attribute`; layer and baseline go to the methods that take them.
+        As in `probe.attribution.attribute`; passed to the methods that use them.
     options : mapping, optional
-        Option to value; each goes to the methods that have it.
+        Option to value; each is passed to the methods that have it.
     progress : bool, default True
-        Whether to show bars.
+        Whether to show progress bars.
 
     Returns
     -------
     Several
+        The maps, and the reasons of refusals.
 
     Raises
     ------
     ProbeError
-        If two detectors have one label, an option is of no method, or nothing could be explained.
+        If two detectors have one name, no method has an option, or nothing could be explained.
     """
     names = [METHODS[name].name for name in dict.fromkeys(methods)]
     require(
@@ -165,7 +166,7 @@ def require(
     memory: str | int,
     options: Mapping[str, Any] | None,
 ) -> None:
-    """Raise what `attribute_all` would, without images: for all detectors before the first map."""
+    """Check arguments and detectors as `attribute_all` would, without images."""
     _check(detectors, names, layer, baseline, options or {})
     _places(detectors, names, out)
     refused = []
@@ -201,8 +202,8 @@ def _check(
     twice = {label for label in labels if labels.count(label) > 1}
     if twice:
         raise ProbeError(
-            f"Two detectors are called {sorted(twice)[0]!r}. Give each once; what tells variants "
-            "apart stands in their cards."
+            f"Two detectors are named {sorted(twice)[0]!r}. Names must be unique: give each once; "
+            "variants are distinguished by their cards."
         )
     known = {name: METHODS[name] for name in names}
     for option in options:
@@ -217,10 +218,10 @@ def _check(
                 f"{'; '.join(has.values()) or 'none'}."
             )
     if layer is not None and not any(method.layer for method in known.values()):
-        raise ProbeError(f"layer={layer!r} was given, and none of {', '.join(known)} looks at one.")
+        raise ProbeError(f"layer={layer!r} was given, and none of {', '.join(known)} uses one.")
     if baseline is not None and not any(method.baseline for method in known.values()):
         raise ProbeError(
-            f"baseline={baseline!r} was given, and none of {', '.join(known)} compares with one."
+            f"baseline={baseline!r} was given, and none of {', '.join(known)} uses one."
         )
 
 
@@ -234,19 +235,19 @@ def _places(
         if len(keys) > 1:
             raise ProbeError(
                 f"out={str(out)!r} was given for {len(keys)} files of maps. Give a folder, in "
-                "which each has its own."
+                "which each gets its own file."
             )
         return {keys[0]: out}
     return {(label, name): out / f"{label.replace('/', '-')}-{name}.zarr" for label, name in keys}
 
 
 def method_names(asked: Sequence[str]) -> list[str]:
-    """Return the methods that are asked for; "all" stands for all.
+    """Return the requested methods; "all" means all.
 
     Raises
     ------
     UnknownNameError
-        If there is no such method.
+        If a method is unknown.
     """
     words = [word.strip() for one in asked for word in one.split(",") if word.strip()]
     if "all" in words:
@@ -255,12 +256,12 @@ def method_names(asked: Sequence[str]) -> list[str]:
 
 
 def parse_target(text: str) -> TargetLike:
-    """Read "logit", "layer:unit" or "layer:unit,unit" as a target.
+    """Parse "logit", "layer:unit" or "layer:unit,unit" as a target.
 
     Raises
     ------
     ProbeError
-        If it is none of them.
+        If the text has another form.
     """
     layer, colon, units = text.rpartition(":")
     if not colon:
@@ -276,12 +277,12 @@ def parse_target(text: str) -> TargetLike:
 
 
 def parse_options(given: Sequence[str]) -> dict[str, Any]:
-    """Read "name=value" as options; numbers where they are numbers.
+    """Parse "name=value" texts as options; values become numbers if possible.
 
     Raises
     ------
     ProbeError
-        If one has no "=".
+        If a text has no "=".
     """
     out: dict[str, Any] = {}
     for text in given:

@@ -1,4 +1,4 @@
-"""`map_similarity`: SSIM of the maps of a detector's variants, with nulls."""
+"""`map_similarity`: SSIM between the maps of a detector's variants, with nulls."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = [
     "raw_ssim",
 ]
 
-#: Smallest side of a map: that of the Gaussian window.
+#: Smallest side of a map in pixels: that of the Gaussian window.
 SMALLEST = 11
 
-#: Share of values that the shared scale holds; the rest are clipped, as in figures.
+#: Percentile of magnitudes that sets the shared scale; larger values are clipped, as in figures.
 PERCENTILE = 99.5
 
 CORRECTED = (
@@ -54,9 +54,9 @@ class Compared:
     Attributes
     ----------
     prepare : callable
-        From maps, shape (n, y, x), to the form in which they are compared.
+        Maps an array of maps, shape (n, y, x), to the form in which they are compared.
     ssim : callable
-        From two prepared maps to their similarity, −1 to 1.
+        Maps two prepared maps to their similarity, −1 to 1.
     range : float
         Dynamic range of prepared maps.
     """
@@ -67,15 +67,15 @@ class Compared:
 
 
 def raw_ssim(blocks: Callable[[], Iterable[NDArray[np.float32]]]) -> Compared:
-    """Compare signed maps on the scale that they share.
+    """Compare signed maps on one shared scale.
 
     Parameters
     ----------
     blocks : callable
-        Gives all the maps, some at a time; called more than once.
+        Returns all maps in blocks; called more than once.
     """
     percentile, largest = magnitudes(blocks, PERCENTILE)
-    # Maps of a few hot pixels only have a percentile of 0.
+    # If only a few pixels are not 0, the percentile is 0; then the largest magnitude is used.
     bound = percentile or largest
 
     def ssim(one: NDArray[Any], other: NDArray[Any]) -> float:
@@ -96,10 +96,10 @@ def raw_ssim(blocks: Callable[[], Iterable[NDArray[np.float32]]]) -> Compared:
 def magnitudes(
     blocks: Callable[[], Iterable[NDArray[np.float32]]], q: float
 ) -> tuple[float, float]:
-    """Take a percentile of magnitudes, and the largest, from values that are never held at once.
+    """Return a percentile of magnitudes, and the largest, without holding all values in memory.
 
-    Single-precision numbers that are not negative are in the order of their bits, so two passes
-    that count halves of these find any one of them. Equals `numpy.percentile` to the last bit.
+    Non-negative float32 numbers are ordered like their bits, so that two passes of counting
+    half-words find any order statistic. The result equals `numpy.percentile` to the last bit.
     """
     high = np.zeros(1 << 16, dtype=np.int64)
     for some in blocks():
@@ -133,7 +133,7 @@ def _value(high: int, low: int) -> float:
 
 
 def color_ssim(relu: bool) -> Compared:
-    """Compare maps as the study does: stretched one by one, and colored."""
+    """Compare maps as the study does: each stretched by itself, and colored."""
 
     def prepare(maps: NDArray[np.float64]) -> NDArray[Any]:
         return np.stack([_colored(np.maximum(one, 0) if relu else one) for one in maps])
@@ -148,7 +148,7 @@ def color_ssim(relu: bool) -> Compared:
 
 
 def _colored(one: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Stretch a map to 0 to 255 and color it; one without any contrast is all 0."""
+    """Stretch a map to 0 to 255 and color it; a constant map is stretched to 0."""
     spread = float(np.ptp(one))
     gray = (one - one.min()) / spread * 255 if spread else np.zeros_like(one)
     return np.asarray(cv2.applyColorMap(gray.astype(np.uint8), cv2.COLORMAP_JET))
@@ -156,7 +156,7 @@ def _colored(one: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 MODES = ("corrected", "authors")
 
-#: Whose score stands at output 0, in mode "authors".
+#: Class of output 0, in mode "authors".
 CLASSES = ("real", "fake")
 
 Compare = Callable[[Any, Any], float]
@@ -164,7 +164,7 @@ Compare = Callable[[Any, Any], float]
 
 @dataclass(frozen=True)
 class _Plan:
-    """How similarity is computed."""
+    """Settings of `map_similarity`."""
 
     mode: str
     class_zero: str
@@ -187,7 +187,7 @@ class _Plan:
             raise ProbeError(
                 f"n_null={self.n_null}, n_resamples={self.n_resamples}, n_permutations="
                 f"{self.n_permutations}, ci={self.ci} and seed={self.seed} were given; "
-                "allowed are numbers from 1, a confidence level between 0 and 1, and a seed from 0."
+                "allowed are counts of at least 1, a ci between 0 and 1, and a seed of at least 0."
             )
 
 
@@ -208,67 +208,67 @@ def map_similarity(
     """Compare the maps of a detector's variants on the same images.
 
     Mode ``"corrected"``: SSIM (Wang et al. 2004, doi:10.1109/TIP.2003.819861; Gaussian window,
-    σ = 1.5 pixels) of the raw signed maps. Dynamic range is 2 m, where m is the 99.5th percentile
-    of the magnitude over all maps of all variants, and values are clipped to ±m: one scale for all
-    variants and images, so that a map twice as strong is not the same map. SSIM depends on it:
-    figures on two scales, and so of two sets of variants, are not to be compared, but by how far
-    they are above their nulls.
+    σ = 1.5 pixels) of the raw signed maps. The dynamic range is 2 m, where m is the 99.5th
+    percentile of the magnitude over all maps of all variants; values are clipped to ±m. The scale
+    is shared by all variants and images, so that a map of twice the strength is a different map.
+    SSIM depends on the scale: compare results of two sets of variants only by how far they are
+    above their nulls.
 
-    Mode ``"authors"``: what the code of the study does (Li et al. 2023, arXiv:2308.04177):
-    Grad-CAM of output 0, each map stretched to 0 to 255, colored (JET), SSIM of the colors. Its
-    defects: output 0 is the *real* score of its sigmoid models, so that the maps show what speaks
-    for real; each image has its own scale, so that a map of noise weighs as much as a strong one;
-    and the SSIM of colors is that of a rainbow, in which equal steps of attention are unequal
-    ones of color. What is not known of it, and taken here: Grad-CAM's ReLU, enlarging before
-    stretching, OpenCV's JET, scikit-image's defaults (7 × 7 uniform window, the mean over color
-    channels). The sigmoid or softmax behind the logit scales a map by a positive number, which
-    stretching undoes.
+    Mode ``"authors"``: as in the code of the study (Li et al. 2023, arXiv:2308.04177): Grad-CAM of
+    output 0, each map stretched to 0 to 255, colored (JET), SSIM of the colors. Its defects: output
+    0 is the *real* score of its sigmoid models, so that the maps show evidence for real; each image
+    has its own scale, so that a map of noise weighs as much as a strong one; and equal steps of
+    attention are unequal steps of color. Assumptions where the code is not public: Grad-CAM's
+    ReLU, upsampling before stretching, OpenCV's JET, scikit-image's defaults (7 × 7 uniform
+    window, mean over color channels). The sigmoid or softmax after the logit scales a map by a
+    positive number, which stretching cancels.
 
-    Similarity is high where maps are weak or smooth, whatever they show; hence the null: the
-    second variant's map of another image of another cluster, of the same dataset and label, drawn
-    at random. Where `seeds` are given, the maps of trainings that differ by the seed alone are
-    compared in the same way, on a scale of their own: what a second training would have in common
-    with the first. It bounds variants that are trained anew from above; variants that were tuned
-    from one another share weights, and may well lie above it.
+    Similarity is high for weak or smooth maps, whatever they show. The null therefore is the second
+    variant's map of another image of another cluster, of the same dataset and label, drawn at
+    random. If `seeds` are given, the maps of trainings that differ only by the seed are compared
+    likewise, on their own scale: this is the similarity to expect from retraining. It is an upper
+    bound for variants that are trained anew. Variants that were fine-tuned from each other share
+    weights, and can be above it.
 
     Parameters
     ----------
     maps : mapping
-        Variant to maps, two or more variants, of the same samples in the same order. The study
+        Variant to maps: at least two variants, with the same samples in the same order. The study
         compares maps of fakes only.
     mode : {"corrected", "authors"}
-        See above.
+        Comparison; see above.
     seeds : sequence of AttributionMap, optional
         Maps of the same samples by one variant trained several times with different seeds.
     class_zero : {"real", "fake"}
-        Mode "authors": whose score output 0 is. "real" for the study's sigmoid models (Meso4,
-        MesoInception4, ShallowNet), whose map is the negative of the fake logit's; "fake" for its
-        softmax models (Xception, EfficientNet-B0), whose classes stand in alphabetical order.
+        Class of output 0, in mode "authors": "real" for the study's sigmoid models (Meso4,
+        MesoInception4, ShallowNet), whose map is the negative of that of the fake logit; "fake" for
+        its softmax models (Xception, EfficientNet-B0), whose classes are in alphabetical order.
     relu : bool, default True
-        Mode "authors": whether negative values are set to 0 before stretching.
+        Whether negative values are set to 0 before stretching, in mode "authors".
     n_null : int, default 1
-        Other images drawn for each image and pair of variants.
+        Number of other images drawn for the null, per image and pair of variants.
     n_resamples, n_permutations : int
-        Of intervals and of tests.
+        Number of bootstrap resamples, and of permutations per test.
     ci : float, default 0.95
-        What intervals cover.
+        Confidence level of the intervals, between 0 and 1.
     seed : int, default 0
-        Of draws, resamples and permutations.
+        Seed of draws, resamples and permutations.
     progress : bool, default True
-        Whether a progress bar is shown.
+        Whether to show a progress bar.
 
     Returns
     -------
     MapSimilarity
+        Similarities with their nulls, per image and per dataset.
 
     Raises
     ------
     UnknownNameError
-        If a mode or class is not known.
+        If the mode or class is unknown.
     ProbeError
-        If there are fewer than two variants, or one training of `seeds`; if samples or sizes
-        differ; if maps are not finite or all 0; if they are no signed Grad-CAM of the fake logit
-        in mode "authors".
+        If there are fewer than two variants, or one training in `seeds`; if samples or sizes
+        differ; if maps are not finite or all 0; or if, in mode "authors", they are not signed
+        Grad-CAM of the fake logit.
     """
     plan = _Plan(mode, class_zero, relu, n_null, n_resamples, n_permutations, ci, seed)
     each = [*maps.values(), *seeds]
@@ -276,7 +276,7 @@ def map_similarity(
     if mode == "authors":
         _check_authors(each)
     variants, compared = _prepared(list(maps.values()), plan)
-    # Retrained detectors have a scale of their own: the variants' figures stay as they are.
+    # Retrained detectors have their own scale; results of the variants do not depend on them.
     trained, theirs = _prepared(seeds, plan) if seeds else ([], compared)
     of, label, cluster = _about(each[0])
     pairs = list(itertools.combinations(range(len(maps)), 2))
@@ -311,7 +311,7 @@ def map_similarity(
 def _check(maps: Mapping[str, AttributionMap], seeds: Sequence[AttributionMap]) -> None:
     if len(maps) < 2:
         raise ProbeError(
-            f"Maps of {', '.join(maps) or 'no variant'} were given; similarity is of two or more."
+            f"Maps of {', '.join(maps) or 'no variant'} were given; give two or more variants."
         )
     if len(seeds) == 1:
         raise ProbeError("Maps of one training were given as seeds; give two or more, or none.")
@@ -321,8 +321,8 @@ def _check(maps: Mapping[str, AttributionMap], seeds: Sequence[AttributionMap]) 
         if one.data["attribution"].shape[1:] != lead.data["attribution"].shape[1:]:
             sizes = [" × ".join(map(str, m.data["attribution"].shape[1:])) for m in (one, lead)]
             raise ProbeError(
-                f"Maps of {name} are of {sizes[0]} pixels and those of {first} of {sizes[1]}. "
-                "Make both at one size of image."
+                f"Maps of {name} have {sizes[0]} pixels and those of {first} {sizes[1]}. "
+                "Make both at the same image size."
             )
         ids, own = (texts(m.data["sample"].values) for m in (lead, one))
         if ids.shape != own.shape or (ids != own).any():
@@ -335,7 +335,7 @@ def _check(maps: Mapping[str, AttributionMap], seeds: Sequence[AttributionMap]) 
         if not all(np.isfinite(some).all() for some in one.blocks()):
             raise ProbeError(f"Some maps of {name} are not finite. Make them again.")
     if min(lead.data["attribution"].shape[1:]) < SMALLEST:
-        raise ProbeError(f"SSIM takes maps of {SMALLEST} pixels a side or more.")
+        raise ProbeError(f"SSIM needs maps of at least {SMALLEST} pixels a side.")
 
 
 def _check_authors(maps: Sequence[AttributionMap]) -> None:
@@ -344,14 +344,14 @@ def _check_authors(maps: Sequence[AttributionMap]) -> None:
         if one.method != "gradcam" or not one.signed or "logit" not in target:
             sort = "signed" if one.signed else "unsigned"
             raise ProbeError(
-                f"Maps by {one.method!r} of {target!r}, {sort}, were given; mode 'authors' takes "
-                "signed Grad-CAM of the fake logit. Make them by method='gradcam', or use "
+                f"Maps by {one.method!r} of {target!r}, {sort}, were given; mode 'authors' needs "
+                "signed Grad-CAM of the fake logit. Make them with method='gradcam', or use "
                 "mode='corrected'."
             )
 
 
 def _prepared(maps: Sequence[AttributionMap], plan: _Plan) -> tuple[list[_Stack], Compared]:
-    """Bring maps to the form in which they are compared."""
+    """Return maps in the form in which they are compared, and the comparison."""
 
     def blocks() -> Iterator[NDArray[np.float32]]:
         return itertools.chain.from_iterable(one.blocks() for one in maps)
@@ -365,7 +365,7 @@ def _prepared(maps: Sequence[AttributionMap], plan: _Plan) -> tuple[list[_Stack]
 
 
 class _Stack:
-    """Maps of one variant in the form in which they are compared, read when they are asked for."""
+    """Prepared maps of one variant, read when they are needed."""
 
     def __init__(self, maps: AttributionMap, compared: Compared, sign: float) -> None:
         self.maps, self.compared, self.sign = maps, compared, sign
@@ -376,19 +376,19 @@ class _Stack:
         return self.compared.prepare(self.sign * some.astype(np.float64))
 
     def one(self, i: int) -> NDArray[Any]:
-        """Read one map, whichever."""
+        """Return one map, at any position."""
         held = self._start <= i < self._start + len(self._held)
         return np.asarray(self._held[i - self._start] if held else self._read(i, 1)[0])
 
     def following(self, i: int) -> NDArray[Any]:
-        """Read one map, and those after it that will be asked for next."""
+        """Return one map, and read ahead for sequential access."""
         if not self._start <= i < self._start + len(self._held):
             self._start, self._held = i, self._read(i, BLOCK)
         return np.asarray(self._held[i - self._start])
 
 
 def _about(maps: AttributionMap) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Dataset, label and cluster of every sample; each its own cluster where none is known."""
+    """Return dataset, label and cluster of every sample; without clusters, each is its own."""
     data, n = maps.data, len(maps)
     of = texts(data["dataset"].values) if "dataset" in data.coords else np.full(n, "all")
     label = data["label"].values if "label" in data.coords else np.full(n, -1)
@@ -400,7 +400,7 @@ def _about(maps: AttributionMap) -> tuple[NDArray[Any], NDArray[Any], NDArray[An
 def _other_images(
     of: NDArray[Any], label: NDArray[Any], cluster: NDArray[Any], draws: tuple[int, int], seed: int
 ) -> NDArray[np.int64]:
-    """Draw other images for each, shape (sample, pair, draw); −1 where there is none."""
+    """Draw other images for the null, shape (sample, pair, draw); −1 if there is none."""
     rng = np.random.default_rng(seed)
     out = np.full((len(of), *draws), -1, dtype=np.int64)
     of, cluster = (np.unique(one, return_inverse=True)[1] for one in (of, cluster))
@@ -418,7 +418,7 @@ def _image(
     others: NDArray[np.int64],
     ssim: Compare,
 ) -> tuple[list[float], list[float]]:
-    """Similarity and null of one image, by pair of variants."""
+    """Return similarity and null of one image, by pair of variants."""
     here = [one.following(i) for one in variants]
     own = [ssim(here[a], here[b]) for a, b in pairs]
     null = [
@@ -429,7 +429,7 @@ def _image(
 
 
 def _among(i: int, trained: Sequence[_Stack], ssim: Compare) -> float:
-    """Mean similarity of one image's maps over pairs of trainings."""
+    """Return the mean similarity of one image's maps over pairs of trainings."""
     here = [one.following(i) for one in trained]
     each = [ssim(one, other) for one, other in itertools.combinations(here, 2)]
     return float(np.mean(each))
@@ -448,7 +448,7 @@ def _tables(
     cluster: NDArray[Any],
     plan: _Plan,
 ) -> dict[str, Any]:
-    """Compute what is said of each dataset and of all."""
+    """Return all statistics per dataset, and for all datasets together."""
     rows = []
     for name in _groups(of):
         kept = (of == name) | (name == "all")

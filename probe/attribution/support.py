@@ -1,4 +1,4 @@
-"""Which methods a detector's graph allows: what stands in the way, by name."""
+"""Checks whether a detector's graph supports a method, and reasons if it does not."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from probe.attribution.targets import UnitMean
 
 __all__ = ["RULED", "deeplift_refusal", "guided_refusal", "lrp_refusal", "start_of"]
 
-#: Operations that only move values about, or look at shapes.
+#: Operations that only move values, or read shapes.
 MOVING = frozenset(
     "getattr getitem eq _assert size flatten reshape view permute transpose contiguous cat unbind "
     "chunk split clone squeeze unsqueeze floordiv mod pad roll expand movedim".split()
 )
-#: Functions that are affine as long as one of their operands is a constant.
+#: Functions that are affine if one of their operands is constant.
 SCALING = frozenset("add sub truediv mul div".split())
 #: Affine functions.
 AFFINE = frozenset(("conv2d", "linear", "batch_norm", "avg_pool2d", "adaptive_avg_pool2d"))
@@ -35,16 +35,16 @@ LINEAR_MODULES: tuple[type[nn.Module], ...] = (
     Addition_Module,
     UnitMean,
 )
-#: What captum's LRP has rules for, or is given the ε rule for here.
+#: Modules with a rule in captum's LRP, or given the ε rule here.
 RULED: tuple[type[nn.Module], ...] = (*LINEAR_MODULES, nn.MaxPool2d, nn.LeakyReLU)
 RELEVANCE_MODULES: tuple[type[nn.Module], ...] = (*RULED, nn.ReLU)
-#: Our own modules that lay values out as maps; they move values about.
+#: Own modules that rearrange values as maps; they only move values.
 LAYOUT = ("ToMaps", "FromMaps", "Identity")
 ACTIVATIONS = (nn.ReLU, nn.SiLU, nn.GELU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Hardswish, nn.ReLU6)
 
 
 def guided_refusal(problem: Problem) -> str | None:
-    """Guided backprop changes gradients of ReLU, and nothing else."""
+    """Return why guided backprop is not possible: it changes gradients of ReLU only."""
     if problem.program.modules_of((nn.ReLU,)):
         return None
     found = Counter(type(m).__name__ for m in problem.program.modules_of(ACTIVATIONS))
@@ -54,25 +54,25 @@ def guided_refusal(problem: Problem) -> str | None:
         if module is None and name in ("gelu", "silu", "hardswish")
     )
     return (
-        f"guided backprop changes gradients of ReLU, and there is none ({_listed(found)}): what it "
-        "gave would be the plain gradient. Use saliency or integrated_gradients"
+        f"guided backprop changes gradients of ReLU, and there is none ({_listed(found)}), so "
+        "the result would be the plain gradient. Use saliency or integrated_gradients"
     )
 
 
 def deeplift_refusal(problem: Problem) -> str | None:
-    """DeepLIFT needs a rule for all that is not affine; captum would use the gradient unsaid."""
+    """Return why DeepLIFT is not possible: it needs a rule for all that is not affine."""
     allowed = (*LINEAR_MODULES, *SUPPORTED_NON_LINEAR)
     odd = _odd(problem.program, allowed, MOVING | AFFINE, scaling=True)
     if not odd:
         return None
     return (
-        f"captum's DeepLIFT has no rule for {_listed(odd)}, and would use plain gradients there "
-        "without a word; maps would not sum to what they should. Use integrated_gradients"
+        f"captum's DeepLIFT has no rule for {_listed(odd)}, and would silently use plain "
+        "gradients there; maps would not sum to what they should. Use integrated_gradients"
     )
 
 
 def lrp_refusal(problem: Problem) -> str | None:
-    """LRP needs a rule for every module, and functions that only move relevance about."""
+    """Return why LRP is not possible: it needs a rule for every module."""
     program = relevance_program(problem)
     odd = _odd(program, RELEVANCE_MODULES, MOVING, scaling=False)
     if not odd:
@@ -95,7 +95,7 @@ def relevance_program(problem: Problem) -> Rewritten:
 
 
 def start_of(graph: fx.Graph) -> fx.Node:
-    """Find the last value that is the images, normalized channel by channel, and nothing else."""
+    """Return the last value that is the images normalized per channel, before anything else."""
     node: fx.Node = next(one for one in graph.nodes if one.op == "placeholder")
     while len(node.users) == 1:
         user = next(iter(node.users))
@@ -108,7 +108,7 @@ def start_of(graph: fx.Graph) -> fx.Node:
 
 
 def _two_way(result: fx.Node) -> tuple[fx.Node, list[float]] | None:
-    """Return a head's two outputs and their signs where the logit is one less the other."""
+    """Return a head's two outputs and their signs, if the logit is their difference; else None."""
     if getattr(result.target, "__name__", "") != "sub" or len(result.args) != 2:
         return None
     sides = [one for one in result.args if isinstance(one, fx.Node)]
@@ -126,7 +126,7 @@ def _two_way(result: fx.Node) -> tuple[fx.Node, list[float]] | None:
 def _odd(
     program: Rewritten, modules: Iterable[type[nn.Module]], functions: frozenset[str], scaling: bool
 ) -> Counter[str]:
-    """Count what is none of the allowed."""
+    """Count operations that are not among the allowed ones."""
     allowed, odd = set(modules), Counter[str]()
     varying = _varying(program)
     for name, node, module in program.operations():
@@ -146,7 +146,7 @@ def _odd(
 
 
 def _varying(program: Rewritten) -> set[fx.Node]:
-    """Values that depend on the pixels; shapes do not."""
+    """Return values that depend on the pixels, which shapes do not."""
     found: set[fx.Node] = set()
     for node in program.module.graph.nodes:
         shape = getattr(node.target, "__name__", node.target) in ("getattr", "size")

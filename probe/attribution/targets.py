@@ -1,4 +1,4 @@
-"""What is explained: the fake logit, one unit, or a set of units; and at which layer."""
+"""Targets of explanations: the fake logit, one unit, or a set of units; and the choice of layer."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["LOGIT", "Target", "TargetLike", "UnitMean", "choose_layer", "find_ta
 
 LOGIT = "logit"
 
-#: What `attribute` takes: "logit", (layer, unit), or (layer, units).
+#: Targets that `attribute` accepts: "logit", (layer, unit), or (layer, units).
 TargetLike = str | tuple[str, int | Sequence[int]]
 
 
 class UnitMean(nn.Module):
-    """The mean of some units over their positions and over each other, shape (n,).
+    """Mean of units over their positions and over each other, shape (n,).
 
     Parameters
     ----------
     units : sequence of int
-        Positions on the axis of units, see `probe.hooks.taps.unit_axis`.
+        Positions on the unit axis; see `probe.hooks.taps.unit_axis`.
     """
 
     units: Tensor
@@ -39,26 +39,26 @@ class UnitMean(nn.Module):
         self.register_buffer("units", torch.as_tensor(list(units)), persistent=False)
 
     def forward(self, value: Tensor) -> Tensor:
-        """Average."""
+        """Return the mean."""
         return units_first(value).index_select(1, self.units).flatten(1).mean(dim=1)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A value of the graph, and how it becomes one number an image.
+    """A value of the graph, and how it is reduced to one number per image.
 
     Attributes
     ----------
     name : str
-        For tables: "logit", "block12[417]", "block12[3 units]".
+        Name in tables: "logit", "block12[417]", "block12[3 units]".
     node : torch.fx.Node
-        Whose value it is made of.
+        Node whose value is used.
     head : torch.nn.Module or None
-        What makes it; None where the value is one number an image already.
+        Module that reduces the value; None if it already is one number per image.
     layer : str
         Name of the layer; "" for the logit.
     units : tuple of int
-        Of that layer.
+        Units of that layer.
     """
 
     name: str
@@ -69,24 +69,24 @@ class Target:
 
 
 def find_target(traced: TracedDetector, target: TargetLike, size: int) -> Target:
-    """Find what is to be explained.
+    """Find the value to explain in the graph of a detector.
 
     Parameters
     ----------
     traced : TracedDetector
-        Whom.
+        Traced detector.
     target : str or tuple
         "logit"; (layer, unit); or (layer, units), whose mean is explained. A unit is averaged
-        over its positions, as in stores of activations.
+        over its positions, as in activation stores.
     size : int
-        Side in pixels of the images, for the number of units.
+        Side of the images in pixels, which determines the number of units.
 
     Raises
     ------
     UnknownNameError
-        If there is no such layer.
+        If the layer is unknown.
     ProbeError
-        If the target has another form or the layer no such unit.
+        If the target has another form, or a unit number is out of range.
     """
     if target == LOGIT:
         result = next(node for node in traced.graph.nodes if node.op == "output").args[0]
@@ -111,7 +111,7 @@ def find_target(traced: TracedDetector, target: TargetLike, size: int) -> Target
 
 
 def value_of(traced: TracedDetector, path: str, size: int) -> Tensor:
-    """Run one black image up to a layer."""
+    """Return the value of a layer for one black image."""
     images = next(node for node in traced.graph.nodes if node.op == "placeholder")
     program = extract(traced, [images], [traced.layers[path]])
     with torch.no_grad():
@@ -121,16 +121,17 @@ def value_of(traced: TracedDetector, path: str, size: int) -> Tensor:
 
 
 def grid_of(traced: TracedDetector, path: str, value: object) -> Grid | None:
-    """Say how a layer's value is laid out as maps; None where it is no map.
+    """Return how a layer's value is arranged as maps; None if it is not a map.
 
     Parameters
     ----------
     traced : TracedDetector
-        Whose attribute ``num_prefix_tokens`` tells how many tokens stand before the image's.
+        Traced detector; attribute ``num_prefix_tokens`` gives the number of tokens before those
+        of the image.
     path : str
-        Layer, for nothing but its place.
+        Name of the layer.
     value : object
-        Its value for one image.
+        Value of the layer for one image.
     """
     if not isinstance(value, Tensor) or not value.is_floating_point() or len(value) != 1:
         return None
@@ -152,17 +153,17 @@ def grid_of(traced: TracedDetector, path: str, value: object) -> Grid | None:
 def choose_layer(
     traced: TracedDetector, target: Target, layer: str | None, size: int
 ) -> tuple[str, Grid]:
-    """Choose the layer whose maps are weighted, and say how it is laid out.
+    """Choose the layer whose maps are weighted, and return it with its arrangement.
 
-    By default it is the last convolution of a registered detector; of any other, and before a
-    unit, the last layer whose value is a map and that all of the target follows from.
+    The default of a registered detector is its last convolution. Otherwise, and for a unit as
+    target, it is the last layer whose value is a map and that all of the target depends on.
 
     Raises
     ------
     UnknownNameError
-        If there is no such layer.
+        If the layer is unknown.
     ProbeError
-        If the layer's value is no map, or the target does not follow from it.
+        If the layer's value is not a map, or the target does not depend on it.
     """
     if layer is not None:
         return _asked(traced, target, layer, size)
@@ -182,7 +183,7 @@ def choose_layer(
             return path, grid
     raise ProbeError(
         f"{traced.detector.name} has no layer before {target.name} whose value is a map. Give "
-        "layer=, or a method that needs none, such as saliency."
+        "layer=, or choose a method that needs none, such as saliency."
     )
 
 
@@ -190,7 +191,7 @@ def _asked(traced: TracedDetector, target: Target, layer: str, size: int) -> tup
     path = traced.resolve(layer)
     if traced.layers[path] not in _leading_to(target.node):
         raise ProbeError(
-            f"{target.name} does not follow from layer {layer!r}, which comes after it. Give a "
+            f"{target.name} does not depend on layer {layer!r}, which comes after it. Give a "
             "layer before it."
         )
     value = value_of(traced, path, size)
@@ -198,20 +199,21 @@ def _asked(traced: TracedDetector, target: Target, layer: str, size: int) -> tup
     if grid is None:
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         raise ProbeError(
-            f"Layer {layer!r} of {traced.detector.name} gives {shape} for one image, which is no "
-            "map: allowed are (1, channel, y, x), (1, y, x, channel) and square grids of tokens."
+            f"Layer {layer!r} of {traced.detector.name} gives {shape} for one image, which is not "
+            "a map; allowed are (1, channel, y, x), (1, y, x, channel) and square grids of tokens."
         )
     return path, grid
 
 
 def _matters(traced: TracedDetector, target: Target, path: str, grid: Grid, size: int) -> bool:
-    """Whether a layer's maps change the target: behind the last attention a class token is alone.
+    """Return whether a layer's maps affect the target; after the last attention they may not.
 
-    Asked on one image of noise, where a slope of exactly zero has no other cause.
+    With a class token, the other tokens are unused there. Tested on one noise image, where a
+    gradient of exactly zero has no other cause.
     """
     program = rewrite(traced, target.node, tap=traced.layers[path], grid=grid, head=target.head)
     kept: list[Tensor] = []
-    assert program.tap is not None  # asked for
+    assert program.tap is not None  # a tap was given
     program.tap.register_forward_hook(lambda _, __, output: kept.append(output))
     noise = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     with torch.enable_grad():
@@ -221,9 +223,9 @@ def _matters(traced: TracedDetector, target: Target, path: str, grid: Grid, size
 
 
 def _values(traced: TracedDetector, names: list[str], size: int) -> list[tuple[str, object]]:
-    """Run one black image and keep the values of layers, in their order."""
+    """Return the values of layers for one black image, in the given order."""
     images = next(node for node in traced.graph.nodes if node.op == "placeholder")
-    # Several modules can give one node, such as a block and its last part.
+    # Several layers can share a node, such as a block and its last module.
     nodes = list(dict.fromkeys(traced.layers[name] for name in names))
     program = extract(traced, [images], nodes)
     with torch.no_grad():
@@ -244,9 +246,9 @@ def _leading_to(node: fx.Node) -> set[fx.Node]:
 
 
 def _is_bottleneck(node: fx.Node, target: fx.Node) -> bool:
-    """Whether everything of the images in the target passes through a node.
+    """Return whether the target depends on the images only through a node.
 
-    Inside a residual branch a map is only part of what the detector sees.
+    In a residual branch a map is only part of what the detector uses.
     """
     around = {target}
     todo = [target]

@@ -1,4 +1,4 @@
-"""Layers in two dimensions, each picture with how far it can be believed."""
+"""Two-dimensional embeddings of layers, with measures of how faithful each one is."""
 
 from __future__ import annotations
 

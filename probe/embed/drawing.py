@@ -1,4 +1,4 @@
-"""Paper figures of pictures: points and density, colored by label and by dataset."""
+"""Paper figures of embeddings: points and density, colored by label and by dataset."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from probe.figures.colors import colors_of
 
 __all__ = ["embedding_figure", "figures_of"]
 
-#: Name, color, marker and line. In gray the colors look alike.
+#: Name, color, marker and line style per label. Lines and markers differ too, for print in gray.
 LABELS = {0: ("real", "#0072b2", "o", "-"), 1: ("fake", "#d55e00", "^", "--")}
-#: Colors (Okabe and Ito) and markers of datasets; every other is open.
+#: Colors (Okabe and Ito) and markers of datasets; every second marker is open.
 DATASETS = (
     ("#0072b2", "o"),
     ("#d55e00", "s"),
@@ -32,12 +32,12 @@ DATASETS = (
     ("#7b5aa6", "*"),
 )
 TITLES = {"pca": "PCA", "umap": "UMAP", "tsne": "t-SNE"}
-#: Points that are drawn; the density is of all.
+#: Maximum number of points drawn; the density uses all points.
 SHOWN = 4000
 
 
 def figures_of(found: Embeddings, samples: pd.DataFrame) -> dict[str, Figure]:
-    """Draw every picture, by name of the file."""
+    """Draw every embedding; returns file name to figure."""
     data = found.data
     return {
         f"embedding-{layer}-{method}".replace("/", "-"): embedding_figure(
@@ -57,20 +57,20 @@ def embedding_figure(
     by: str = "dataset",
     value: NDArray[np.floating[Any]] | None = None,
 ) -> Figure:
-    """Draw one picture twice: by label, with density of either, and by dataset or what is asked.
+    """Draw one embedding twice: by label with densities, and by dataset, column or value.
 
     Parameters
     ----------
     found : Embeddings
-        What to draw.
+        Embeddings to draw from.
     samples : pandas.DataFrame
-        The store's sample table, in the same order.
+        Sample table of the store, in the same order.
     layer, method : str
-        Which picture.
+        Layer and method of the embedding.
     by : str, default "dataset"
-        What the second one is colored by: a column of the sample table, or the name of `value`.
+        Color of the second panel: a column of the sample table, or the name of `value`.
     value : numpy.ndarray, optional
-        A number of each sample, shape (sample,), instead of a column.
+        Shape (sample,), a number per sample to color by, instead of a column.
     """
     one = found.data.sel({"layer": layer, "method": method})
     places = one["position"].values
@@ -88,7 +88,7 @@ def embedding_figure(
             axes.set(xticks=[], yticks=[])
             axes.set_aspect("equal", adjustable="datalim")
             if axes is right and value is not None:
-                # A scale of colors stands in place of a legend.
+                # A color bar replaces the legend.
                 continue
             axes.legend(
                 loc="upper center",
@@ -99,7 +99,7 @@ def embedding_figure(
                 handletextpad=0.2,
                 columnspacing=0.9,
                 markerscale=1.6,
-                title="lines (dashed: fake) hold half and nine tenths" if axes is left else None,
+                title="lines (dashed: fake) enclose 50 % and 90 %" if axes is left else None,
                 title_fontsize=6.5,
             )
         figure.suptitle(
@@ -150,7 +150,7 @@ def _by_value(axes: Any, places: Any, value: Any, shown: Any, name: str) -> None
 
 
 def _density(axes: Any, places: Any, color: str, line: str) -> None:
-    """Draw lines of equal density that hold half and nine tenths of the points."""
+    """Draw contours of equal density that enclose 50 % and 90 % of the points."""
     if len(places) < 20 or np.linalg.matrix_rank(np.cov(places.T)) < 2:
         return
     density = gaussian_kde(places.T)
@@ -161,5 +161,5 @@ def _density(axes: Any, places: Any, color: str, line: str) -> None:
     height = density(np.stack([g.ravel() for g in grid])).reshape(grid[0].shape)
     levels = np.unique(np.quantile(density(places.T), [0.1, 0.5]))
     drawn = axes.contour(*grid, height, levels=levels, colors=color, linewidths=1, linestyles=line)
-    # Over a cloud of points, a white line under it keeps it in sight.
+    # A white outline keeps the contour visible over the points.
     drawn.set_path_effects([patheffects.withStroke(linewidth=2.2, foreground="white")])

@@ -1,4 +1,4 @@
-"""`embed_layers`: layers placed in two dimensions, with what a picture may be believed of."""
+"""`embed_layers`: layers in two dimensions, with measures of how faithful each embedding is."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-#: Neighbors that UMAP and t-SNE (as its perplexity) keep together.
+#: Number of neighbors of UMAP, and perplexity of t-SNE.
 NEIGHBORS = 30
-#: Axes that t-SNE and UMAP work on; more are reduced by PCA first (Kobak and Berens 2019).
+#: Input axes of t-SNE and UMAP; more are first reduced by PCA (Kobak and Berens 2019).
 AXES = 50
 
 
 class Picture(Protocol):
-    """A fitted picture."""
+    """A fitted embedding."""
 
     positions: Floats
 
     def project(self, values: Floats) -> Floats:
-        """Place new samples, shape (n, units) to (n, 2); what was fitted stays where it is."""
+        """Place new samples, shape (n, units) to (n, 2); fitted samples do not move."""
         ...
 
 
-#: From (standardized features of shape (n, units), seed) to a fitted picture.
+#: Maps (standardized features of shape (n, units), seed) to a fitted embedding.
 METHODS: Registry[Callable[[Floats, int], Picture]] = Registry("embedding")
 
 
@@ -62,7 +62,7 @@ class _Reduced:
     def __init__(self, values: Floats, seed: int, axes: int = AXES) -> None:
         self.pca = PCA(min(axes, *values.shape), svd_solver=_solver(values), random_state=seed)
         with _quiet():
-            # The share of variance of constant features is 0 / 0, and not asked for.
+            # For constant features the explained variance ratio is 0 / 0; it is not used.
             self.values = np.asarray(self.pca.fit_transform(values))
 
     def __call__(self, values: Floats) -> Floats:
@@ -75,7 +75,7 @@ def _solver(values: Floats) -> str:
 
 @METHODS.register("pca")
 class _Pca:
-    """The two axes of most variance: the only one of the three whose distances mean something."""
+    """First two principal components; of the three methods, only this one preserves distances."""
 
     def __init__(self, values: Floats, seed: int) -> None:
         self._reduce = _Reduced(values, seed, 2)
@@ -95,7 +95,7 @@ class _Umap:
 
         self._reduce = _Reduced(values, seed)
         neighbors = min(NEIGHBORS, len(values) - 1)
-        # Its spectral start needs more samples than axes; a few samples start from PCA.
+        # Spectral initialization needs more samples than axes; small data starts from PCA.
         start: Any = (
             "spectral" if len(values) > 20 else _two(self._reduce.values).astype(np.float32)
         )
@@ -110,7 +110,7 @@ class _Umap:
 
 @METHODS.register("tsne")
 class _Tsne:
-    """t-SNE (van der Maaten and Hinton 2008) as openTSNE has it, started from PCA."""
+    """t-SNE (van der Maaten and Hinton 2008) by openTSNE, initialized with PCA."""
 
     def __init__(self, values: Floats, seed: int) -> None:
         from openTSNE import TSNE
@@ -130,42 +130,42 @@ class _Tsne:
 
 
 def _two(values: Floats) -> Floats:
-    """Keep two axes; features of one axis get a second one of zeros."""
+    """Return the first two axes; a single axis gets a second one of zeros."""
     out = np.zeros((len(values), 2))
     out[:, : min(2, values.shape[1])] = values[:, :2]
     return out
 
 
 class _quiet(warnings.catch_warnings):  # noqa: N801
-    """Leave out warnings of the libraries about threads and small graphs."""
+    """Suppress library warnings about threads and small graphs."""
 
     def __enter__(self) -> None:
         super().__enter__()
         warnings.simplefilter("ignore")
 
 
-#: Samples that a picture is fitted on, at least.
+#: Minimum number of samples to fit on.
 FEWEST = 10
-#: Samples that a picture is fitted on, and judged on, at most.
+#: Maximum number of samples to fit on, and to measure faithfulness on.
 FITTED = 5000
 JUDGED = 2000
-#: Neighbors that a picture is judged by.
+#: Number of neighbors of trustworthiness and preservation.
 JUDGED_NEIGHBORS = 15
 ROWS = 4096
 
 
 @dataclass(frozen=True)
 class Projector:
-    """A fitted picture of one layer, into which further samples can be projected.
+    """A fitted embedding of one layer, into which further samples can be projected.
 
     Attributes
     ----------
     picture : Picture
-        Fitted.
+        The fitted embedding.
     center, scale : numpy.ndarray
-        Shape (units,): units are centered and divided before anything else; constants become 0.
+        Shape (units,): mean, and reciprocal deviation (0 for constant units), for standardization.
     rows : numpy.ndarray
-        Positions in the store of what was fitted.
+        Positions in the store of the samples fitted on.
     """
 
     picture: Picture
@@ -174,21 +174,21 @@ class Projector:
     rows: NDArray[np.int64]
 
     def __call__(self, values: NDArray[np.floating]) -> Floats:
-        """Place samples, shape (n, units) to (n, 2).
+        """Project samples, shape (n, units) to (n, 2).
 
         Raises
         ------
         ProbeError
-            If they have another number of units, or values that are not finite.
+            If the number of units differs, or values are not finite.
         """
         given = np.asarray(values, dtype=np.float64)
         if given.ndim != 2 or given.shape[1] != len(self.center):
             raise ProbeError(
-                f"Activations of shape {given.shape} were given; this picture takes (samples, "
+                f"Activations of shape {given.shape} were given; this embedding takes (samples, "
                 f"{len(self.center)})."
             )
         if not np.isfinite(given).all():
-            raise ProbeError("Some of the activations given are not finite.")
+            raise ProbeError("Some of the given activations are not finite.")
         return self.picture.project((given - self.center) * self.scale)
 
 
@@ -200,28 +200,28 @@ def embed_layers(
     max_samples: int = FITTED,
     seed: int = 0,
 ) -> Embeddings:
-    """Place all samples of a store in two dimensions.
+    """Embed all samples of a store in two dimensions, per layer and method.
 
-    A picture is fitted on at most `max_samples` samples, spread over people; the others are
-    projected into it. The same seed and versions give the same picture.
+    An embedding is fitted on at most `max_samples` samples, spread over identities; the others are
+    projected into it. The same seed and library versions give the same embedding.
 
     Parameters
     ----------
     store : ActivationStore or path
-        Complete.
+        Complete activation store.
     layers : sequence of str, optional
-        Some of the store's; all by default.
+        Layers of the store; all by default.
     methods : sequence of str, optional
-        Of ``pca``, ``umap``, ``tsne``; all by default.
+        Names among ``pca``, ``umap``, ``tsne``; all by default.
     max_samples : int, default 5000
-        Samples to fit on, at least 10.
+        Maximum number of samples to fit on, at least 10.
     seed : int, default 0
         Seed of all draws.
 
     Raises
     ------
     UnknownNameError
-        If a layer or method is not known.
+        If a layer or method is unknown.
     ProbeError
         If `max_samples` is too small.
     StoreError
@@ -237,7 +237,7 @@ def embed_layers(
     position = np.zeros((len(names), len(kinds), n, 2))
     faith = np.zeros((2, len(names), len(kinds)))
     rows = np.zeros(0, dtype=np.int64)
-    with progress_bar("pictures of layers", len(names) * len(kinds)) as advance:
+    with progress_bar("embed layers", len(names) * len(kinds)) as advance:
         for i, layer in enumerate(names):
             for j, kind in enumerate(kinds):
                 place = projector(opened, layer, kind, max_samples=max_samples, seed=seed)
@@ -287,7 +287,7 @@ def projector(
     max_samples: int = FITTED,
     seed: int = 0,
 ) -> Projector:
-    """Fit the picture that `embed_layers` draws, so that new samples can be projected into it.
+    """Fit the embedding that `embed_layers` computes, to project new samples into it.
 
     Examples
     --------
@@ -298,8 +298,8 @@ def projector(
     fit, tap = METHODS[method], opened[layer]["activation"]
     if min(max_samples, tap.sizes["sample"]) < FEWEST:
         raise (ProbeError if max_samples < FEWEST else StoreError)(
-            f"A picture needs {FEWEST} samples; max_samples={max_samples} was given, and the store "
-            f"holds {tap.sizes['sample']}."
+            f"An embedding needs {FEWEST} samples; max_samples={max_samples} was given, and the "
+            f"store holds {tap.sizes['sample']}."
         )
     table = opened.samples
     groups = people_of(table) + "|" + table["dataset"] + "|" + table["label"].astype(str)
@@ -319,7 +319,7 @@ def projector(
 def _blocks(
     store: ActivationStore, layer: str, rows: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], Floats]]:
-    """Iterate over blocks of a layer: positions among `rows` (ascending), activations."""
+    """Yield blocks of a layer: positions among `rows` (ascending), activations."""
     tap = store[layer]["activation"]
     for start in range(0, tap.sizes["sample"], ROWS):
         inside = rows[(rows >= start) & (rows < start + ROWS)]
@@ -338,7 +338,7 @@ def _others(
 def _judged(
     store: ActivationStore, layer: str, place: Projector, position: Floats, seed: int
 ) -> tuple[float, float]:
-    """Trustworthiness and preservation on some of the samples that were fitted."""
+    """Return trustworthiness and preservation on a sample of the fitted samples."""
     rng = np.random.default_rng(seed)
     count = min(len(place.rows), JUDGED)
     rows = np.sort(rng.choice(place.rows, count, replace=False))
@@ -350,19 +350,19 @@ def _judged(
 
 
 def preservation(values: Floats, positions: Floats, k: int) -> float:
-    """Share of the k nearest neighbors in the features that are also nearest in the picture.
+    """Return the share of the k nearest neighbors in the features that stay nearest neighbors.
 
     Parameters
     ----------
     values, positions : numpy.ndarray
-        Shape (n, units) and (n, 2).
+        Features, shape (n, units), and positions in the embedding, shape (n, 2).
     k : int
-        Below n.
+        Number of neighbors, below n.
 
     Returns
     -------
     float
-        0 to 1; k / (n − 1) for a random picture.
+        Share in [0, 1]; expected k / (n − 1) for a random embedding.
     """
 
     def near(x: Floats) -> NDArray[np.int64]:

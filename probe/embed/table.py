@@ -1,4 +1,4 @@
-"""`Embeddings`: samples in two dimensions, and how far the picture can be believed."""
+"""`Embeddings`: samples in two dimensions, with measures of how faithful the embedding is."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Embeddings(Result):
         and ``axis`` (0, 1):
 
         - ``position(layer, method, sample, axis)``, in arbitrary units;
-        - ``trustworthiness(layer, method)``: 1 if no sample is drawn among neighbors that are far
-          from it in the features (Venna and Kaski 2001), about 0.5 for a random picture;
+        - ``trustworthiness(layer, method)``: 1 if no sample is placed among neighbors that are far
+          from it in the features (Venna and Kaski 2001), about 0.5 for a random embedding;
         - ``preservation(layer, method)``: share of the nearest neighbors in the features that are
-          also nearest in the picture;
-        - ``fitted(sample)``: whether the picture was fitted on the sample; the others were
+          also nearest in the embedding;
+        - ``fitted(sample)``: whether the embedding was fitted on the sample; the others were
           projected into it.
 
         Attributes: ``detector, dataset, seed, neighbors, n_fitted, n_judged``.

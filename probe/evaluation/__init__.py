@@ -1,1 +1,1 @@
-"""Detection measured: scores and their matrix, paired differences, one image among others."""
+"""Evaluation: scores and zero-shot matrix, paired differences, and single images in context."""

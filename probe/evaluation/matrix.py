@@ -1,4 +1,4 @@
-"""`evaluate`: every detector on every dataset as a zero-shot matrix, intervals over people."""
+"""`evaluate`: the zero-shot matrix of detectors on datasets, with cluster bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from probe.tables import export_frame, open_table
 
 __all__ = ["LEVELS", "ZeroShotMatrix", "evaluate", "predict", "suspect_polarity"]
 
-#: A frame AUROC below this is so far under chance that a label or score may be turned round.
+#: A frame AUROC below this is so far below chance that labels or scores may be reversed.
 SUSPECT = 0.35
 
 
@@ -39,11 +39,11 @@ class ZeroShotMatrix(Result):
     data : xarray.Dataset
         ``value``, ``low``, ``high`` over (detector, dataset, level, metric), with ``n_samples``
         and ``n_clusters`` over (detector, dataset, level). Metrics are ``accuracy`` at P(fake)
-        0.5, ``auroc``, ``ap`` and ``eer``, all in [0, 1]; levels ``frame`` and ``video`` (mean
-        P(fake) of its frames). NaN bounds: fewer than five clusters. NaN value: one class only.
+        0.5, ``auroc``, ``ap`` and ``eer``, all in [0, 1]. Levels are ``frame`` and ``video`` (mean
+        P(fake) of its frames). Bounds are NaN below five clusters; values are NaN for one class.
     scores : pandas.DataFrame
-        One row a detector and image: ``detector, dataset, sample, method,
-        video, frame, cluster, label, logit``.
+        One row per detector and image: ``detector, dataset, sample, method, video, frame,
+        cluster, label, logit``.
     """
 
     KIND: ClassVar[str] = "zero-shot matrix"
@@ -81,12 +81,12 @@ class ZeroShotMatrix(Result):
 
 
 def predict(detector: Detector, dataset: Dataset, *, batch_size: int = 64) -> NDArray[np.float32]:
-    """Score a dataset, with a progress bar.
+    """Return the fake logits of a detector on a dataset; shows a progress bar.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n,), logits of "fake" in the order of the samples.
+        Shape (n,), fake logits in the order of the samples.
 
     Raises
     ------
@@ -118,30 +118,36 @@ def evaluate(
     batch_size: int = 64,
     precision: str = FLOAT32,
 ) -> ZeroShotMatrix:
-    """Measure detectors on datasets, per frame and per video.
+    """Evaluate detectors on datasets, per frame and per video.
 
     Parameters
     ----------
     detectors : Detector or iterable of Detector
-        Whom; their names have to differ.
+        Detectors to evaluate, with distinct names.
     datasets : Dataset or iterable of Dataset
-        On what. A dataset composed of several counts as several.
+        Datasets to evaluate on. A composed dataset counts as its parts.
     n_resamples : int, default 1000
-        Resamples of the cluster bootstrap (identities, else videos).
+        Number of cluster bootstrap resamples (clusters are identities, else videos).
     ci : float, default 0.95
-        Coverage of the intervals.
+        Confidence level of the intervals, between 0 and 1.
     seed : int, default 0
         Seed of the bootstrap.
     batch_size : int, default 64
-        Images scored at once.
+        Images per batch.
     precision : {"float32", "bfloat16", "float16"}
-        In which detectors run. How far logits then are from those in float32, in standard
-        deviations over images that are drawn, stands in ``attrs["deviation"]`` by detector.
+        Precision of the detectors. ``attrs["deviation"]`` gives, per detector, how far the logits
+        are from float32, in standard deviations over a sample of images.
 
     Returns
     -------
     ZeroShotMatrix
-        With the fingerprints of detectors and datasets, and the datasets' cards, in ``attrs``.
+        Metrics and scores. ``attrs`` has the fingerprints of detectors and datasets, and the cards
+        of the datasets.
+
+    Raises
+    ------
+    ProbeError
+        If no detector is given, or two have the same name.
     """
     those = [detectors] if isinstance(detectors, Detector) else list(detectors)
     parts = by_name(datasets)
@@ -169,21 +175,20 @@ def _deviation(detector: Detector, drawn: Dataset, precision: str) -> dict[str, 
 
 
 def suspect_polarity(matrix: ZeroShotMatrix) -> list[str]:
-    """Name the detectors and datasets whose frame AUROC is so low that a polarity may be wrong.
+    """Return messages on detectors whose frame AUROC is so low that a polarity may be wrong.
 
-    Low is an AUROC below .35 whose interval, where there is one, ends below .5. Of a detector that
-    was trained here, on labels that are known, no polarity is suspected: it is said to be worse
-    than chance.
+    Reported is an AUROC below 0.35 whose interval, if there is one, ends below 0.5. For a detector
+    trained by `probe`, whose labels are known, the message says that it is worse than chance.
 
     Parameters
     ----------
     matrix : ZeroShotMatrix
-        What was measured.
+        Evaluation of the detectors.
 
     Returns
     -------
     list of str
-        A sentence for each; empty where there is none.
+        One message per detector and dataset; empty if there is none.
     """
     found = matrix.data.sel(level="frame", metric="auroc")
     specs = dict(matrix.data.attrs.get("specs", {}))
@@ -194,7 +199,7 @@ def suspect_polarity(matrix: ZeroShotMatrix) -> list[str]:
         for dataset in found["dataset"].values:
             one = found.sel(detector=detector, dataset=dataset)
             value, high = float(one["value"]), float(one["high"])
-            # Too few clusters for an interval leave nothing to say against the suspicion.
+            # Without an interval (too few clusters), the estimate alone raises the suspicion.
             if value < SUSPECT and not high >= 0.5:
                 out.append(
                     f"{detector} ranks fakes below reals on {dataset}: AUROC {value:.2f}, "
@@ -216,7 +221,7 @@ _REVERSED = (
 def _score_all(
     detectors: Sequence[Detector], parts: Mapping[str, Dataset], batch_size: int, precision: str
 ) -> pd.DataFrame:
-    """Score each image file once a detector, also where several parts share their originals."""
+    """Score each image file once per detector, also if several parts share their originals."""
     whole = concatenate(list(parts.values()), "all")
     codes, files = pd.factorize(whole.samples.table["path"])
     first = np.unique(codes, return_index=True)[1]
@@ -237,7 +242,7 @@ def _predict_all(
     advance: Callable[[int], None],
     precision: str,
 ) -> NDArray[np.float32]:
-    """Score by detectors, shape (detector, n); images are decoded once for all of one size."""
+    """Return scores, shape (detector, n); images are decoded once per input size."""
     out = np.empty((len(detectors), len(data)), dtype=np.float32)
     sizes = [one.spec.input_size for one in detectors]
     for size in dict.fromkeys(sizes):
@@ -255,8 +260,8 @@ def _require_distinct(names: Sequence[str]) -> None:
     twice = sorted({name for name in names if list(names).count(name) > 1})
     if twice or not names:
         raise ProbeError(
-            f"Detectors {', '.join(twice)} were given under one name each. Tables name detectors: "
-            "load them with different variants, or evaluate them one by one."
+            f"Detectors {', '.join(twice)} were given more than once. Names must be unique: load "
+            "them with different variants, or evaluate them one by one."
             if twice
             else "No detector was given. Give at least one."
         )

@@ -1,4 +1,4 @@
-"""One image among others: what detectors say of it, and how unusual it is inside."""
+"""One image compared with others: its scores, activations and artifact measurements."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-#: The deviation of a normal distribution is this many times its median absolute deviation.
+#: Factor from the median absolute deviation to the standard deviation of a normal distribution.
 _MAD = 1.4826
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Where values lie, and how far apart, column by column.
+    """Center and scale of values, per column.
 
     Attributes
     ----------
     center, scale : numpy.ndarray
-        Median; 1.4826 × median absolute deviation [1]_, or the standard deviation where half of
-        the rows share one value. NaN where all do. Shape (value,).
+        Shape (value,). Median; and 1.4826 × median absolute deviation [1]_, or the standard
+        deviation where the former is 0, or NaN where all rows are equal.
     n : int
-        Rows it rests on.
+        Number of rows used.
     total : int
-        Rows there are.
+        Number of rows available.
 
     References
     ----------
@@ -56,14 +56,14 @@ class Spread:
 
     @classmethod
     def of(cls, values: ArrayLike, total: int | None = None) -> Spread:
-        """Take median and robust deviation of columns; what is not a number is left out.
+        """Compute median and robust deviation per column; values that are not finite are ignored.
 
         Parameters
         ----------
         values : array_like
             Shape (row, value).
         total : int, optional
-            Rows there are, where `values` holds some of them.
+            Number of rows available, where `values` holds only some of them.
         """
         table = np.asarray(values, dtype=np.float64)
         known = np.isfinite(table)
@@ -79,30 +79,30 @@ class Spread:
         return cls(np.where(empty, np.nan, center), scale, n, n if total is None else total)
 
     def deviations(self, values: ArrayLike) -> Floats:
-        """Return how far values lie from the center, in deviations, shape (value,)."""
+        """Return the distance from the center in deviations, signed, shape (value,)."""
         return np.asarray((np.asarray(values, dtype=np.float64) - self.center) / self.scale)
 
 
 def spread_of_reals(
     store: ActivationStore, layer: str, dataset: str = "", *, max_chunks: int | None = None
 ) -> Spread:
-    """Return where a layer's activations of real images lie.
+    """Return center and scale of a layer's activations over real images.
 
     Parameters
     ----------
     store : ActivationStore
-        Of one detector.
+        Activation store of one detector.
     layer : str
         A recorded layer.
     dataset : str, optional
-        Whose real images; those of all datasets by default.
+        Dataset of the real images; all datasets by default.
     max_chunks : int, optional
-        Chunks of the store that are read, evenly spaced; all by default.
+        Maximum number of store chunks to read, evenly spaced; all by default.
 
     Raises
     ------
     ProbeError
-        If the store holds no such image.
+        If the store holds no real image (of the dataset).
     """
     table = store.samples
     real = (table["label"] == 0).to_numpy()
@@ -111,7 +111,7 @@ def spread_of_reals(
     if not real.any():
         raise ProbeError(
             f"The activation store {store.path.name!r} holds no real image of "
-            f"{dataset or 'any dataset'}, so nothing can be compared with them. Record some."
+            f"{dataset or 'any dataset'}, so there is nothing to compare with. Record some."
         )
     tap = store[layer]["activation"]
     size = int((tap.encoding.get("chunks") or (64,))[0])
@@ -134,18 +134,18 @@ def image_activations(
     universal: Collection[int] = (),
     max_chunks: int | None = None,
 ) -> pd.DataFrame:
-    """Compare an image's activations with those of real images, unit by unit.
+    """Compare an image's activations with those of real images, per unit.
 
     Parameters
     ----------
     store : ActivationStore
-        Of one detector.
+        Activation store of one detector.
     layer : str
         A recorded layer.
     sample : str
         Id of the image.
     dataset : str, optional
-        Whose real images; those of all datasets by default.
+        Dataset of the real images; all datasets by default.
     universal : collection of int
         Units to mark, such as ``Universality.universal``.
     max_chunks : int, optional
@@ -154,13 +154,13 @@ def image_activations(
     Returns
     -------
     pandas.DataFrame
-        ``unit, deviations, value, median_of_reals, universal, among, n_reals``; the most unusual
-        first. Units that do not vary among the real images are left out.
+        ``unit, deviations, value, median_of_reals, universal, among, n_reals``; largest absolute
+        deviation first. Units that do not vary among the real images are left out.
 
     Raises
     ------
     ProbeError
-        If the image was not recorded, or there is no real image to compare it with.
+        If the image was not recorded, or there is no real image to compare with.
 
     Examples
     --------
@@ -184,23 +184,23 @@ def image_activations(
 
 
 def image_measurements(data: xr.Dataset, sample: str, *, dataset: str = "") -> pd.DataFrame:
-    """Compare an image's measurements of artifacts with those of real images.
+    """Compare an image's artifact measurements with those of real images.
 
     Parameters
     ----------
     data : xarray.Dataset
-        Of `probe.artifacts.ArtifactMeasurements`.
+        `ArtifactMeasurements.data`.
     sample : str
         Id of the image.
     dataset : str, optional
-        Whose real images; those of all datasets by default.
+        Dataset of the real images; all datasets by default.
 
     Returns
     -------
     pandas.DataFrame
-        ``measurement, deviations, value, median_of_reals, unit_of_value, among, n_reals``; the
-        most unusual first. Measurements that are not defined for the image, or do not vary among
-        the real images, are left out.
+        ``measurement, deviations, value, median_of_reals, unit_of_value, among, n_reals``; largest
+        absolute deviation first. Measurements that are undefined for the image, or do not vary
+        among the real images, are left out.
 
     Raises
     ------
@@ -227,26 +227,27 @@ def image_measurements(data: xr.Dataset, sample: str, *, dataset: str = "") -> p
 
 
 def image_scores(scores: pd.DataFrame, sample: str, dataset: str) -> pd.DataFrame:
-    """Place what every detector says of an image among its dataset's other images.
+    """Compare the scores of an image with those of other images of its dataset, per detector.
 
     Parameters
     ----------
     scores : pandas.DataFrame
         ``ZeroShotMatrix.scores``: ``detector, dataset, sample, label, logit``.
     sample, dataset : str
-        Id of the image, and the dataset among whose images it is placed.
+        Id of the image, and the dataset to compare with.
 
     Returns
     -------
     pandas.DataFrame
-        ``detector, logit, p_fake, right, above_reals, above_fakes``, one row a detector that
-        scored it. ``right``: on its label's side of P(fake) = 0.5. ``above_…``: share of real or
-        fake images that score lower, ties counting one half, in [0, 1]; NaN where there are none.
+        One row per detector that scored the image: ``detector, logit, p_fake, right, above_reals,
+        above_fakes``. ``right``: whether P(fake) is on the side of 0.5 of the label. ``above_…``:
+        share of the real or fake images that score lower, ties counting one half, in [0, 1]; NaN
+        without such images.
 
     Raises
     ------
     ProbeError
-        If no detector scored it.
+        If no detector scored the image.
     """
     part = scores[(scores["dataset"] == dataset).to_numpy()]
     rows = []
@@ -275,7 +276,7 @@ def image_scores(scores: pd.DataFrame, sample: str, dataset: str) -> pd.DataFram
 
 
 def share_below(value: float, others: ArrayLike) -> float:
-    """Return the share of numbers that are lower, ties counting one half; NaN of none."""
+    """Return the share of numbers below a value, ties counting one half; NaN for no numbers."""
     numbers = np.asarray(others)
     if not len(numbers):
         return float("nan")
@@ -283,7 +284,7 @@ def share_below(value: float, others: ArrayLike) -> float:
 
 
 def most_unusual(deviations: ArrayLike) -> NDArray[np.int64]:
-    """Order values by how unusual they are, either way; those that are not defined are left out."""
+    """Return positions sorted by absolute deviation, largest first, without undefined values."""
     z = np.asarray(deviations, dtype=np.float64)
     order = np.argsort(-np.abs(np.nan_to_num(z)), kind="stable")
     return np.asarray(order[np.isfinite(z[order])])

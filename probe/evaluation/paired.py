@@ -1,4 +1,4 @@
-"""Paired differences of detectors: the same images, whole clusters resampled together."""
+"""Paired differences between detectors on the same images, by a joint cluster bootstrap."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ __all__ = [
     "score_differences",
 ]
 
-#: What is measured: a frame, or a video by the mean P(fake) of its frames.
+#: Levels of measurement: a frame, or a video by the mean P(fake) of its frames.
 LEVELS = ("frame", "video")
 
-#: Name of the row that averages over datasets.
+#: Name of the row that is the mean over datasets.
 MEAN = "mean"
 
-#: Bins that scores are sorted into, where there are more distinct ones, before resampling. The
-#: order within a bin is lost to the resamples, about 1e-4 of a drawn AUROC. Estimates are exact.
+#: Maximum number of distinct scores for resampling; more are sorted into this many bins. Ignoring
+#: the order within a bin changes a resampled AUROC by about 1e-4. Estimates are exact.
 GRID = 1024
 
 
@@ -57,7 +57,7 @@ def score_differences(
     ci: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Compare two detectors on the images that both have scored.
+    """Compare two detectors on the images that both scored.
 
     Parameters
     ----------
@@ -65,19 +65,19 @@ def score_differences(
         Rows of one detector each, as in `probe.evaluation.matrix.ZeroShotMatrix.scores`:
         ``dataset, sample, video, label, cluster, logit``.
     metrics, levels : sequence of str
-        Which; all by default.
+        Names of metrics and levels; all by default.
     n_resamples, ci, seed
-        Resamples of the cluster bootstrap, coverage of its intervals, seed of its draw.
+        Number of cluster bootstrap resamples, confidence level, and seed of the bootstrap.
 
     Returns
     -------
     xarray.Dataset
-        See `differences`; one less other.
+        See `differences`; differences are `one` − `other`.
 
     Raises
     ------
     ProbeError
-        If they have no image in common, or label one differently.
+        If the tables share no image, or an image has different labels in them.
 
     Examples
     --------
@@ -93,14 +93,14 @@ def score_differences(
 
 
 def common_scores(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Keep the images that both tables hold, in the order of the first.
+    """Keep the images that both tables hold, in the order of the first table.
 
-    Clusters and videos are those of the first, so that both are resampled alike.
+    Clusters and videos are taken from the first table, so that both are resampled alike.
 
     Raises
     ------
     ProbeError
-        If there is none, or one has another label.
+        If there is no common image, or a label differs.
     """
     keys = ["dataset", "sample"]
     if not all(np.array_equal(one[key].to_numpy(), other[key].to_numpy()) for key in keys):
@@ -110,7 +110,7 @@ def common_scores(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame,
         one, other = one[where >= 0], other.iloc[where[where >= 0]]
     if not len(one):
         raise ProbeError(
-            "The two detectors have no image in common, so nothing can be compared image by "
+            "The two detectors have no image in common, so there is nothing to compare image by "
             "image. Measure both on the same datasets and split."
         )
     differing = one["label"].to_numpy() != other["label"].to_numpy()
@@ -132,9 +132,9 @@ def resample_scores(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Measure a detector on every dataset, and again on resampled clusters.
+    """Compute the metrics of a detector per dataset, and on resampled clusters.
 
-    Two tables of the same images, resampled with the same seed, are resampled alike.
+    Two tables of the same images with the same seed are resampled alike.
 
     Parameters
     ----------
@@ -178,35 +178,35 @@ def resample_scores(
 
 
 def differences(one: xr.Dataset, other: xr.Dataset, ci: float = 0.95) -> xr.Dataset:
-    """Subtract what `resample_scores` found of another detector on the same images.
+    """Return differences of two results of `resample_scores` on the same images.
 
     Parameters
     ----------
     one, other : xarray.Dataset
-        Of the same images, resampled with the same seed.
+        Results for the same images, resampled with the same seed.
     ci : float, default 0.95
-        Coverage of the intervals.
+        Confidence level of the intervals, between 0 and 1.
 
     Returns
     -------
     xarray.Dataset
-        Over (dataset, level, metric): ``value, reference`` (of each), ``difference`` (one less
+        Over (dataset, level, metric): ``value, reference`` (metric of each), ``difference`` (one −
         other), ``low, high`` (percentile interval), ``p`` (two-sided, by inverting the interval:
         Davison and Hinkley 1997, Bootstrap Methods, ch. 5), ``q`` (Benjamini-Hochberg over
-        datasets) and ``reason`` (why there is no interval; else empty); ``n_samples, n_clusters``
-        over (dataset, level).
+        datasets) and ``reason`` (why there is no interval, else empty). Over (dataset, level):
+        ``n_samples, n_clusters``.
 
     Raises
     ------
     ProbeError
-        If they are not of the same images.
+        If the results are not of the same images.
     """
     one, other = xr.align(one, other, join="inner")
     for name in ("n_samples", "n_clusters"):
         if not one[name].equals(other[name]):
             raise ProbeError(
-                f"The two differ in {name}, so they were measured on other images. Take the "
-                "images that both have with `common_scores` first."
+                f"The two results differ in {name}, so they were measured on different images. "
+                "Reduce both to the common images with `common_scores` first."
             )
     value = one["value"].values
     difference = value - other["value"].values
@@ -244,36 +244,37 @@ def home_and_away(
     ci: float = 0.95,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Compare the frame AUROC of a detector where it was trained with that on other datasets.
+    """Compare the frame AUROC of a detector on its training datasets with that on other datasets.
 
-    People are drawn with replacement once for all datasets, so that who is seen in several of them
-    is drawn in all: what they share cancels.
+    Identities are resampled once for all datasets: whoever appears in several datasets is drawn in
+    all of them, so that shared variation cancels.
 
     Parameters
     ----------
     scores : pandas.DataFrame
         Rows of one detector: ``dataset, label, cluster, logit``.
     home : sequence of str
-        Datasets that it was trained on; their mean is what the others are held against.
+        Datasets that the detector was trained on; their mean AUROC is the reference.
     people : array_like, optional
-        Shape (n,), who or which video is seen, by the same name in every dataset; by default
-        clusters of different datasets are different people.
+        Shape (n,), identity or video of each row, with the same name in every dataset. By default,
+        clusters of different datasets are different identities.
     n_resamples, ci, seed
         As in `score_differences`.
 
     Returns
     -------
     pandas.DataFrame
-        One row a dataset away from home, and last their `MEAN`, of those that can be resampled:
-        ``dataset``; ``home, home_low, home_high``; ``value, low, high`` (AUROC there); ``lost,
-        lost_low, lost_high`` (home less value); ``all_low, all_high`` (bounds of lost that hold for
-        all datasets at once, by Bonferroni); ``p`` (two-sided, that nothing is lost, by inverting
-        the interval); ``n_samples, n_clusters, reason``. Empty where there is no dataset away.
+        One row per other dataset, and last their `MEAN`, over those that can be resampled:
+        ``dataset``; ``home, home_low, home_high`` (AUROC on the training datasets); ``value, low,
+        high`` (AUROC on the dataset); ``lost, lost_low, lost_high`` (home − value); ``all_low,
+        all_high`` (simultaneous bounds of ``lost`` over all datasets, by Bonferroni); ``p``
+        (two-sided, null: nothing is lost, by inverting the interval); ``n_samples, n_clusters,
+        reason``. Empty without other datasets.
 
     Raises
     ------
     ProbeError
-        If no row is of a home dataset.
+        If no row is of a training dataset.
     """
     names = list(dict.fromkeys(scores["dataset"].astype(str)))
     at_home = [name for name in names if name in set(home)]
@@ -295,7 +296,7 @@ def home_and_away(
 
 @dataclass(frozen=True)
 class _Drawn:
-    """AUROC of one dataset: its value, its resamples (NaN below five people), and who is in it."""
+    """AUROC of one dataset: value, resamples (NaN below five clusters), and its identities."""
 
     value: float
     draws: Floats
@@ -313,7 +314,7 @@ class _Drawn:
 
     @property
     def reason(self) -> str:
-        """Why there is no value or no interval; empty where there are both."""
+        """Why there is no value or no interval; empty if there are both."""
         if not np.isfinite(self.value):
             return "one class only"
         if not np.isfinite(self.draws).any():
@@ -322,7 +323,7 @@ class _Drawn:
 
     @staticmethod
     def mean(those: Sequence[_Drawn]) -> _Drawn:
-        """Average over datasets, resample by resample."""
+        """Average over datasets, per resample."""
         return _Drawn(
             float(np.mean([one.value for one in those])),
             np.asarray(np.mean([one.draws for one in those], axis=0)),
@@ -343,7 +344,7 @@ def _lost(at_home: Sequence[_Drawn], away: Mapping[str, _Drawn], ci: float) -> p
     return pd.DataFrame(rows, columns=_AWAY)
 
 
-#: Columns of what `home_and_away` returns.
+#: Columns of the table that `home_and_away` returns.
 _AWAY = [
     "dataset",
     "home",
@@ -393,7 +394,7 @@ def mean_by_cluster(
     ci: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Estimate a mean over samples with an interval over resampled clusters; NaN do not count."""
+    """Return the mean over samples with a cluster bootstrap interval; NaN values are left out."""
     x, groups = np.asarray(values, dtype=np.float64), np.asarray(clusters)
     there = np.isfinite(x)
     if not there.any():
@@ -416,11 +417,11 @@ def mean_by_cluster(
 
 
 def at_level(rows: pd.DataFrame, level: str) -> pd.DataFrame:
-    """Give rows their P(fake) as ``score``: a row a frame, or a video by the mean of frames."""
+    """Add P(fake) as ``score``; one row per frame, or per video (mean of its frames)."""
     rows = rows.assign(score=sigmoid(rows["logit"].to_numpy()))
     if level == "frame":
         return rows
-    # A video key may hold both classes where a layout names them alike.
+    # A layout may give a fake video and its original one name, so videos are split by label.
     return rows.groupby(["video", "label"], as_index=False).agg(
         score=("score", "mean"), cluster=("cluster", "first")
     )
@@ -433,7 +434,7 @@ def _drawn(
     cluster: NDArray[np.int64],
     weights: Floats,
 ) -> Floats:
-    """Measure on resamples, shape (metric, resample), with scores counted in bins."""
+    """Return metrics on resamples, shape (metric, resample), from binned scores."""
     code, height = _binned(score)
     fake = label.astype(bool)
     parts = []
@@ -447,7 +448,7 @@ def _drawn(
 
 
 def _binned(score: Floats) -> tuple[NDArray[np.int64], Floats]:
-    """Give each score its bin and each bin its highest score; 0.5 begins a bin."""
+    """Return the bin of each score and the highest score of each bin; 0.5 starts a new bin."""
     distinct, code, count = np.unique(score, return_inverse=True, return_counts=True)
     if len(distinct) <= GRID:
         return code, distinct
@@ -459,7 +460,7 @@ def _binned(score: Floats) -> tuple[NDArray[np.int64], Floats]:
 
 
 def _bounds(draws: Floats, ci: float) -> Floats:
-    """Take percentiles over the last axis, shape (2, ...); NaN where nothing was drawn."""
+    """Return percentile bounds over the last axis, shape (2, ...); NaN without resamples."""
     out = np.full((2, *draws.shape[:-1]), np.nan)
     tail = 100 * (1 - ci) / 2
     for at in np.ndindex(draws.shape[:-1]):

@@ -1,4 +1,4 @@
-"""Paper figures with matplotlib: grids of maps and figures of findings, sized, reproducible."""
+"""Paper figures with matplotlib: grids of maps and figures of findings, of exact size."""
 
 from probe.figures.attributions import attribution_figure, maps_figure
 from probe.figures.cells import SCALES, Cell

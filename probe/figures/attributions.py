@@ -37,13 +37,13 @@ __all__ = [
     "unit_of",
 ]
 
-#: How a map is drawn: alone, or over its image.
+#: Kinds of drawing: the map alone, or over its image.
 KINDS = ("map", "overlay")
 
-#: What is explained by default.
+#: Name of the default target.
 LOGIT = "fake logit"
 
-#: Columns that samples are drawn by, and what maps call them.
+#: Columns that samples are spread over, and their names in the maps.
 COLUMNS = {
     "dataset": "dataset",
     "label": "label",
@@ -57,7 +57,7 @@ Masks = Sequence[NDArray[Any] | None] | NDArray[Any]
 
 
 class Maps(Protocol):
-    """What figures need of a `probe.attribution.AttributionMap`."""
+    """Interface of `probe.attribution.AttributionMap` that figures use."""
 
     @property
     def data(self) -> Any:
@@ -69,7 +69,7 @@ class Maps(Protocol):
 
     @property
     def signed(self) -> bool:
-        """Whether the sign means something."""
+        """Whether the sign has a meaning."""
 
 
 def maps_figure(
@@ -84,29 +84,29 @@ def maps_figure(
     columns: int | None = None,
     max_samples: int = 6,
 ) -> Figure:
-    """Draw the maps of one method, side by side, under their images.
+    """Draw the maps of one method side by side, below their images.
 
     Parameters
     ----------
     found : AttributionMap
-        Maps.
+        Maps to draw.
     images : numpy.ndarray or sequence, optional
-        One a map, shape (n, h, w, 3), 0 to 255.
+        One image per map, shape (n, h, w, 3), 0 to 255.
     masks : sequence, optional
         Forgery mask of each image, shape (h, w), 0 to 255, or None; drawn as an outline.
     kind : {"map", "overlay"}, default "map"
-        "overlay" lays the maps over the images, which become gray and lose contrast.
+        "overlay" draws the maps over the images, which become gray with low contrast.
     rows : sequence of int, optional
-        Positions of the samples to draw; by default `max_samples`, by a draw over datasets and
+        Positions of the samples to draw; by default `max_samples`, spread over datasets and
         classes.
     scale : {"figure", "row", "cell"}, default "figure"
-        Which maps share a scale of colors.
+        Which maps share a color scale.
     style : str, optional
         Name in `probe.figures.STYLES`; by default one that fits.
     columns : int, optional
-        Samples side by side, by default up to 6; more go below.
+        Samples per row; up to 6 by default.
     max_samples : int, default 6
-        How many samples are drawn without `rows`.
+        Number of samples drawn if `rows` is not given.
 
     Returns
     -------
@@ -115,9 +115,9 @@ def maps_figure(
     Raises
     ------
     ProbeError
-        If images, masks or rows do not belong to the maps.
+        If images, masks or rows do not match the maps.
     UnknownNameError
-        If there is no such kind, scale or style.
+        If the kind, scale or style is unknown.
     """
     chosen = _chosen(found, rows, max_samples)
     _check(found, images, masks, kind)
@@ -129,7 +129,7 @@ def maps_figure(
         kind,
         [chosen[start : start + wide] for start in range(0, len(chosen), wide)],
     )
-    # Beneath the first line there is no room for titles: they would name the wrong samples.
+    # With several lines there are no titles, which would name only the samples of the first.
     one = len(chosen) <= wide
     titles = [name_of(found, i) if one else "" for i in chosen[:wide]]
     label = f"{heading_of(found)}, {unit_of(found)}"
@@ -143,7 +143,7 @@ def _lines(
     kind: str,
     lines: Sequence[Sequence[int]],
 ) -> tuple[list[list[Cell | None]], list[str]]:
-    """Return rows of cells and their labels: each line of samples is images, then maps."""
+    """Return rows of cells and their labels; each line of samples is images, then maps."""
     cells: list[list[Cell | None]] = []
     labels: list[str] = []
     for line in lines:
@@ -168,20 +168,21 @@ def attribution_figure(
     max_samples: int = 6,
     originals: Sequence[NDArray[Any] | None] | None = None,
 ) -> Figure:
-    """Draw samples × methods, detectors or variants.
+    """Draw a grid of samples × methods, detectors or variants.
 
     Parameters
     ----------
     maps : mapping
-        Title of a column to its maps, all of the same samples.
-    images, masks, kind, rows, style, most
-        As in `maps_figure`; samples are rows here, and the images the first column.
+        Column title to maps, all of the same samples.
+    images, masks, kind, rows, style, max_samples
+        As in `maps_figure`; here samples are rows, and the images are the first column.
     scale : {"figure", "row", "column", "cell"}, optional
-        Which maps share a scale of colors: by default those of a column where the columns
-        differ in method or target, whose units differ then, else all; and never maps of two
-        architectures, or of brought weights, whose magnitudes may differ a thousandfold.
+        Which maps share a color scale. By default those of a column if the columns differ in
+        method or target, and thus in unit, else all; but never maps of two architectures or of
+        imported weights, whose magnitudes can differ a thousandfold.
     originals : sequence, optional
-        What each fake was made of, as `images`, or None; a column before them.
+        The real image that each fake was made from, as in `images`, or None; drawn as a column
+        before the images.
 
     Returns
     -------
@@ -190,9 +191,9 @@ def attribution_figure(
     Raises
     ------
     ProbeError
-        If the maps are not of the same samples, or as for `maps_figure`.
+        If the maps are not of the same samples, or as in `maps_figure`.
     UnknownNameError
-        If there is no such kind, scale or style.
+        If the kind, scale or style is unknown.
     """
     if not maps:
         raise ProbeError("No attribution maps were given. Give at least one, with its title.")
@@ -222,10 +223,10 @@ def attribution_figure(
 
 
 def _groups(maps: Mapping[str, Maps]) -> dict[str, str]:
-    """Say which columns share a scale where several families are shown; "" for the rule.
+    """Return the scale group of each column if there are several architectures; else "".
 
-    Maps of two architectures may differ a thousandfold, and on one scale the smaller ones would be
-    gray; variants of one are there to be compared.
+    Magnitudes of two architectures can differ a thousandfold: on one scale, the smaller maps would
+    be gray. Variants of one architecture share a scale, so that they can be compared.
     """
     kinds = {
         title: family_of(str(one.data.attrs.get("detector", ""))) for title, one in maps.items()
@@ -238,7 +239,7 @@ def _groups(maps: Mapping[str, Maps]) -> dict[str, str]:
 
 
 def default_scale(maps: Mapping[str, Maps]) -> str:
-    """Return "column" where units differ between columns, else "figure"."""
+    """Return "column" if units differ between columns, else "figure"."""
     kinds = {(title_of(found), target_of(found)) for found in maps.values()}
     return "figure" if len(kinds) == 1 else "column"
 
@@ -252,36 +253,36 @@ def same_samples(maps: Mapping[str, Maps]) -> None:
             shared = len(set(own) & set(names[first]))
             raise ProbeError(
                 f"The maps {first!r} and {title!r} share {shared} of {len(names[first])} and "
-                f"{len(own)} samples, or hold them in another order. Compute both on the same "
-                "images, or `take` those that both hold."
+                f"{len(own)} samples, or have them in another order. Compute both on the same "
+                "images, or select the common samples with `take`."
             )
 
 
 def title_of(found: Maps) -> str:
-    """Return what a method is called in print."""
+    """Return the printed name of a method."""
     return str(found.data.attrs.get("title") or found.data.attrs["method"])
 
 
 def heading_of(found: Maps) -> str:
-    """Return the name of a method with a capital, as a title."""
+    """Return the printed name of a method, capitalized."""
     title = title_of(found)
     return title[:1].upper() + title[1:]
 
 
 def target_of(found: Maps) -> str:
-    """Return what is explained: "fake logit", or a unit or set of units."""
+    """Return the name of the target: "fake logit", or a unit or set of units."""
     target = str(found.data.attrs.get("target", LOGIT))
     return LOGIT if target == "logit" else target
 
 
 def ends_for(found: Maps) -> tuple[str, str]:
-    """Return what the negative and the positive end of a map mean."""
+    """Return the meanings of the negative and the positive end of a map."""
     target = target_of(found)
     return ENDS if target == LOGIT else (f"{target} down", f"{target} up")
 
 
 def unit_of(found: Maps) -> str:
-    """Return what is explained and in which kind of number, for a color bar."""
+    """Return the target and its unit, for a color bar."""
     word = "attribution of" if found.signed else "magnitude for"
     unit = "method's unit"
     if found.data.attrs.get("complete"):
@@ -290,7 +291,7 @@ def unit_of(found: Maps) -> str:
 
 
 def common_unit(maps: Mapping[str, Maps]) -> str:
-    """Return the unit of several maps, or say that methods have units of their own."""
+    """Return the unit of several maps, or a text that columns differ in unit."""
     units = list(dict.fromkeys(unit_of(found) for found in maps.values()))
     targets = list(dict.fromkeys(target_of(found) for found in maps.values()))
     if len(units) == 1 and default_scale(maps) == "figure":
@@ -300,7 +301,7 @@ def common_unit(maps: Mapping[str, Maps]) -> str:
 
 
 def name_of(found: Maps, i: int, value: bool = True) -> str:
-    """Return what a sample is called in a figure: its forgery or label, and the logit on it."""
+    """Return the name of a sample in a figure: forgery method or label, and its logit."""
     data = found.data
     name = str(data["sample"].values[i])
     if "label" in data.coords:
@@ -327,7 +328,7 @@ def _cell(
 
 
 def drawn_samples(found: Maps, n: int, seed: int = 0) -> list[int]:
-    """Draw positions of samples, datasets and classes in turn, by what the maps say of them."""
+    """Return positions of `n` samples, spread over datasets and classes."""
     data, total = found.data, int(found.data.sizes["sample"])
     columns = {
         column: data[name].values.tolist() if name in data.coords else [0] * total
@@ -343,20 +344,19 @@ def _chosen(found: Maps, rows: Sequence[int] | None, max_samples: int) -> list[i
     chosen = drawn_samples(found, max_samples) if rows is None else [int(i) for i in rows]
     if not chosen or not all(0 <= i < n for i in chosen):
         raise ProbeError(
-            f"Rows {chosen} of {n} maps were asked for. Give positions from 0 to {n - 1}, at "
-            "least one."
+            f"Rows {chosen} of {n} maps were given. Give at least one position from 0 to {n - 1}."
         )
     return chosen
 
 
 def need_images(kind: str, images: object) -> None:
-    """Raise unless the kind of figure is known and has the images that it needs."""
+    """Raise an error if the kind of figure is unknown, or lacks the images that it needs."""
     if kind not in KINDS:
         raise UnknownNameError("kind of figure", kind, KINDS)
     if kind == "overlay" and images is None:
         raise ProbeError(
-            "An overlay was asked for without images. Give them (images=, or --data), or take the "
-            "kind 'map'."
+            "An overlay needs images, and none were given. Give them (images=, or --data), or "
+            "choose the kind 'map'."
         )
 
 

@@ -1,4 +1,4 @@
-"""Color bars, and the words that say what a scale holds for."""
+"""Color bars, and texts on what shares a color scale."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = [
     "ticks_of",
 ]
 
-#: In inches; a bar is no longer than this, or on wide figures than 0.45 of the width.
+#: Maximum length of a bar in inches; on wide figures, 0.45 of the width if that is larger.
 LONGEST = 2.4
 
 WORDS = {
@@ -33,20 +33,20 @@ WORDS = {
     "figure": "one scale for all maps",
     "row": "one scale per row",
     "column": "one scale per column",
-    "cell": "one scale per map, its end beneath",
+    "cell": "one scale per map, its limit below",
     "group": "one scale per bar",
-    "beneath": "the end of each scale beneath its maps",
+    "beneath": "limit of each scale below its maps",
 }
 
 
 def scale_words(scale: str) -> str:
-    """Say what shares a scale, and where it ends, as in a color bar's label."""
+    """Return the text of a color bar on what shares a scale, and its limit."""
     comma = "" if scale == "one" else ","
     return f"{WORDS[scale]}{comma} to the {PERCENTILE}th percentile"
 
 
 def ticks_of(scale: Scale, limit: str = "") -> list[str]:
-    """Return the numbers at a bar, from its low to its high end; `limit` instead of the number."""
+    """Return the ticks of a bar, from low to high; `limit` replaces the number."""
     end = limit or number(scale.limit)
     return [f"−{end}", "0", f"+{end}"] if scale.signed else ["0", end]
 
@@ -61,12 +61,12 @@ def _colors(scale: Scale, steps: int = 256) -> NDArray[np.float64]:
 
 
 def room_below(style: Style, ends: bool) -> float:
-    """Return how high bars and their text are, in inches."""
+    """Return the height of bars and their text, in inches."""
     return PAD + BAR + EDGE + (2 if ends else 1) * line_height(style.small)
 
 
 def room_beside(scales: Sequence[Scale], style: Style) -> float:
-    """Return how wide upright bars and their numbers are, in inches."""
+    """Return the width of vertical bars and their ticks, in inches."""
     texts = [tick for scale in scales for tick in ticks_of(scale)]
     widest = max((text_width(text, style.small, style) for text in texts), default=0.0)
     return 2 * PAD + BAR + widest + EDGE
@@ -75,18 +75,18 @@ def room_beside(scales: Sequence[Scale], style: Style) -> float:
 def draw_bars(
     figure: Figure, layout: Layout, scales: Sequence[Scale], rule: str, named: bool
 ) -> None:
-    """Draw the bars of a grid.
+    """Draw the color bars of a grid.
 
     Parameters
     ----------
     figure, layout
-        Where.
+        Figure and its layout.
     scales : sequence of Scale
-        One bar each: upright beside its row, else under its columns.
+        One bar each: vertical beside its row, or horizontal below its columns.
     rule : str
-        What shares a scale, as for `probe.figures.grid_figure`.
+        What shares a scale, as in `probe.figures.grid_figure`.
     named : bool
-        Whether what the ends mean is written under level bars.
+        Whether to write the meaning of the ends below horizontal bars.
     """
     limit = "limit" if rule == "cell" else ""
     for scale, (left, long) in zip(scales, _spans(layout, scales), strict=True):
@@ -105,7 +105,7 @@ def _upright(figure: Figure, layout: Layout, scale: Scale) -> None:
     axes = layout.axes(figure, left, top, BAR, height)
     axes.imshow(_colors(scale)[:, ::-1].transpose(1, 0, 2), aspect="auto")
     _frame(axes)
-    # Text of the ends stays within the height of the row.
+    # Tick texts stay within the height of the row.
     high, texts = ASCENT * style.small / 72, ticks_of(scale)[::-1]
     for i, text in enumerate(texts):
         share = i / (len(texts) - 1)
@@ -122,7 +122,7 @@ def _upright(figure: Figure, layout: Layout, scale: Scale) -> None:
 def _level(
     figure: Figure, layout: Layout, scale: Scale, limit: str, left: float, long: float
 ) -> None:
-    """Draw one bar under the columns of a scale, with its numbers."""
+    """Draw a horizontal bar below the columns of a scale, with its ticks."""
     axes = layout.axes(figure, left, layout.foot + PAD, long, BAR)
     axes.imshow(_colors(scale), aspect="auto")
     _frame(axes)
@@ -135,9 +135,9 @@ def _baseline(layout: Layout) -> float:
 
 
 def _spans(layout: Layout, scales: Sequence[Scale]) -> list[tuple[float, float]]:
-    """Return where level bars begin, and their lengths, in inches.
+    """Return start and length of horizontal bars, in inches.
 
-    Each lies under its columns; where columns of several scales alternate, side by side.
+    Each is below its columns; if columns of several scales alternate, bars are side by side.
     """
     columns = [scale.columns for scale in scales]
     ordered = sorted(columns)
@@ -149,7 +149,7 @@ def _spans(layout: Layout, scales: Sequence[Scale]) -> list[tuple[float, float]]
         start, step = min(begins), (max(ends) - min(begins)) / len(scales)
         begins = [start + i * step for i in range(len(scales))]
         ends = [begin + step for begin in begins]
-    # Numbers of neighboring bars must not touch.
+    # Ticks of neighboring bars must not touch.
     longs = [min(end - begin - PAD, most) for begin, end in zip(begins, ends, strict=True)]
     return [
         ((begin + end - long) / 2, long)
@@ -158,7 +158,7 @@ def _spans(layout: Layout, scales: Sequence[Scale]) -> list[tuple[float, float]]
 
 
 def ends_fit(layout: Layout, scales: Sequence[Scale]) -> bool:
-    """Say whether what the ends mean has room under the bars, where it has to be said."""
+    """Return whether the meanings of the ends fit below the bars of signed scales."""
     style = layout.style
     for scale, (_, long) in zip(scales, _spans(layout, scales), strict=True):
         wide = sum(text_width(one, style.small, style) for one in ends_of(scale))
@@ -168,12 +168,12 @@ def ends_fit(layout: Layout, scales: Sequence[Scale]) -> bool:
 
 
 def ends_of(scale: Scale) -> list[str]:
-    """Return what stands under the ends of the bar of a signed scale."""
+    """Return the texts below the ends of the bar of a signed scale."""
     return [f"← {scale.ends[0]}", f"{scale.ends[1]} →"]
 
 
 def _thinned(texts: list[str], long: float, style: Style) -> list[str]:
-    """Leave out the zero, then join both ends, where numbers would touch."""
+    """Drop the zero, then merge both ends, if ticks would touch."""
     for some in (texts, [texts[0], texts[-1]]):
         if sum(text_width(one, style.small, style) for one in some) + PAD * len(some) <= long:
             return some
@@ -183,7 +183,7 @@ def _thinned(texts: list[str], long: float, style: Style) -> list[str]:
 def _spread(
     figure: Figure, layout: Layout, texts: Sequence[str], left: float, long: float, y: float
 ) -> None:
-    """Write texts from end to end under a bar; one alone in the middle."""
+    """Write texts spread over the length of a bar; a single one in the middle."""
     places = {1: ("center",), 2: ("left", "right"), 3: ("left", "center", "right")}[len(texts)]
     for text, across in zip(texts, places, strict=True):
         x = left + long * {"left": 0.0, "center": 0.5, "right": 1.0}[across]

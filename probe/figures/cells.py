@@ -1,4 +1,4 @@
-"""`Cell`: one panel of a grid, an image, a map, or a map over its image."""
+"""`Cell`: one panel of a grid, which is an image, a map, or a map over its image."""
 
 from __future__ import annotations
 
@@ -17,32 +17,31 @@ from probe.figures.colors import colors_of, limit_of, overlay
 
 __all__ = ["ENDS", "SCALES", "Cell", "Scale", "find_scales"]
 
-#: What shares a scale of colors.
+#: What can share a color scale.
 SCALES = ("figure", "row", "column", "cell")
 
-#: What the ends of a signed scale mean, for the fake logit.
+#: Meanings of the ends of a signed scale, for the fake logit.
 ENDS = ("towards real", "towards fake")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One panel.
+    """One panel of a grid.
 
     Attributes
     ----------
     image : numpy.ndarray or None
-        Shape (h, w, 3) or (h, w), uint8. Alone it is drawn as it is; with `values` in gray
-        under them.
+        Shape (h, w, 3) or (h, w), uint8. Drawn in color if alone, in gray below `values`.
     values : numpy.ndarray or None
-        A map, shape (h, w); it covers the same frame as the image, at whatever resolution.
+        Map, shape (h, w); it covers the same frame as the image, at any resolution.
     mask : numpy.ndarray or None
-        Shape (h, w), 0 to 255; its border at one half is drawn. One that is 0 all over has none.
+        Shape (h, w), 0 to 255; its contour at one half is drawn, if there is one.
     signed : bool
-        Whether the sign of the map means something.
+        Whether the sign of the map has a meaning.
     ends : tuple of str
-        What the negative and the positive end mean.
+        Meanings of the negative and the positive end.
     group : str
-        Cells of the same group share a scale, whatever the grid's rule; "" for the rule.
+        Cells of the same group share a scale, regardless of the grid's rule; "" follows the rule.
     """
 
     image: NDArray[Any] | None = None
@@ -53,11 +52,11 @@ class Cell:
     group: str = ""
 
     def __post_init__(self) -> None:
-        """Check shapes and type."""
+        """Check shapes and types."""
         if self.image is not None and np.asarray(self.image).dtype != np.uint8:
             raise ProbeError(
-                f"An image of type {np.asarray(self.image).dtype} was given; figures take uint8, "
-                "0 to 255. Convert it, such as by (255 * image).round().astype('uint8')."
+                f"An image of type {np.asarray(self.image).dtype} was given; figures need uint8, "
+                "0 to 255. Convert it, for example with (255 * image).round().astype('uint8')."
             )
         for name, array, dims in (
             ("image", self.image, (2, 3)),
@@ -72,12 +71,12 @@ class Cell:
 
     @property
     def over(self) -> bool:
-        """Whether a map lies over an image."""
+        """Whether the panel is a map over an image."""
         return self.image is not None and self.values is not None
 
     @property
     def outlined(self) -> bool:
-        """Whether there is a border of a mask to draw."""
+        """Whether there is a contour of a mask to draw."""
         if self.mask is None:
             return False
         inside = np.asarray(self.mask) > 127.5
@@ -85,22 +84,22 @@ class Cell:
 
     @property
     def aspect(self) -> float:
-        """Height over width."""
+        """Height divided by width."""
         shown = self.image if self.image is not None else self.values
         shape = (1, 1) if shown is None else shown.shape
         return float(shape[0] / shape[1])
 
     def draw(self, axes: Axes, limit: float, line: float) -> None:
-        """Draw into axes without ticks.
+        """Draw the panel into axes without ticks.
 
         Parameters
         ----------
         axes : matplotlib.axes.Axes
-            Where.
+            Axes to draw into.
         limit : float
-            Magnitude at which colors end.
+            Magnitude at the end of the color scale.
         line : float
-            Width of the mask's outline in points.
+            Width of the mask outline, in points.
         """
         axes.set_axis_off()
         frame: dict[str, Any] = {"extent": (0, 1, 1, 0), "aspect": "auto"}
@@ -130,7 +129,7 @@ class Cell:
         mask = np.asarray(self.mask, dtype=np.float64)
         y, x = ((np.arange(n) + 0.5) / n for n in mask.shape)
         drawn = axes.contour(x, y, mask, levels=[127.5], colors="black", linewidths=line)
-        # A black line is lost on dark colors: a white one lies under it.
+        # A white line below the black one keeps it visible on dark colors.
         under: Any = patheffects.withStroke(linewidth=2.6 * line, foreground="white")
         drawn.set_path_effects([under])
 
@@ -143,18 +142,18 @@ def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.f
 
 @dataclass(frozen=True)
 class Scale:
-    """What cells of one scale share.
+    """A color scale shared by cells.
 
     Attributes
     ----------
     limit : float
-        Magnitude at which colors end.
+        Magnitude at the end of the scale.
     signed : bool
         Whether colors diverge from zero.
     ends : tuple of str
-        What the ends mean.
+        Meanings of the ends.
     over : bool
-        Whether all lie over images.
+        Whether all its maps are drawn over images.
     places : tuple of (int, int)
         Row and column of each cell.
     """
@@ -167,7 +166,7 @@ class Scale:
 
     @property
     def columns(self) -> tuple[int, int]:
-        """The first and the last column."""
+        """First and last column of the cells."""
         at = [column for _, column in self.places]
         return min(at), max(at)
 
@@ -176,7 +175,7 @@ Cells = Sequence[Sequence[Cell | None]]
 
 
 def maps_in(cells: Cells) -> Iterator[tuple[int, int, Cell]]:
-    """Iterate over the cells that hold maps, with their row and column."""
+    """Yield row, column and cell of the cells with maps."""
     for r, row in enumerate(cells):
         for c, cell in enumerate(row):
             if cell is not None and cell.values is not None:
@@ -184,24 +183,24 @@ def maps_in(cells: Cells) -> Iterator[tuple[int, int, Cell]]:
 
 
 def find_scales(cells: Cells, scale: str) -> list[Scale]:
-    """Find which maps share a scale, and where its colors end.
+    """Find which maps share a color scale, and the limit of each scale.
 
     Parameters
     ----------
     cells : sequence of sequence of Cell or None
         Rows of cells.
     scale : {"figure", "row", "column", "cell"}
-        What shares one.
+        What shares a scale.
 
     Returns
     -------
     list of Scale
-        In order of first appearance.
+        Scales in order of first appearance.
 
     Raises
     ------
     UnknownNameError
-        If there is no such rule.
+        If the rule is unknown.
     ProbeError
         If signed maps and magnitudes would share a scale.
     """

@@ -1,8 +1,8 @@
-"""Colors of maps: diverging and sequential, both of a lightness that only ever rises.
+"""Colors of maps: diverging and sequential color maps with monotonic lightness.
 
-The usual diverging maps end dark, or bright, at both ends: on gray paper, plus and minus look the
-same. Here lightness rises from the negative end through gray at zero to the positive end, in equal
-steps of OKLab's lightness (Ottosson 2020), so that a gray level says the same as the color.
+Common diverging color maps are dark, or bright, at both ends, so that plus and minus look the same
+in gray. Here lightness rises from the negative end through gray at zero to the positive end, in
+equal steps of OKLab lightness (Ottosson 2020), so that gray print keeps the sign.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = [
     "to_oklab",
 ]
 
-#: A color as matplotlib takes it, or as red, green and blue in [0, 1].
+#: A color as accepted by matplotlib, or as red, green and blue in [0, 1].
 Color = ColorType | NDArray[Any]
 
-#: The percentile of magnitudes at which colors end: one hot pixel would wash out all else.
+#: Percentile of magnitudes at the end of color scales, so that single pixels do not dominate.
 PERCENTILE = 99.5
 
-#: OKLab of the negative end, of zero, and of the positive end, each with a stop half-way:
-#: purple, gray, orange to yellow. Lightness is in equal steps.
+#: OKLab colors of the negative end, zero, and the positive end, each with a stop half-way: purple,
+#: gray, orange to yellow. Lightness has equal steps.
 _STOPS = np.array(
     [
         [0.24, 0.060, -0.110],
@@ -47,7 +47,7 @@ _STOPS = np.array(
     ]
 )
 
-#: From OKLab to the cube roots of cone responses, and from cones to linear sRGB.
+#: OKLab to cube roots of cone responses, and cone responses to linear sRGB.
 _CONES = np.array(
     [
         [1.0, 0.3963377774, 0.2158037573],
@@ -63,9 +63,9 @@ _LINEAR = np.array(
     ]
 )
 
-#: Images under an overlay are gray between these levels, so that both ends stand out from them.
+#: Gray range of images below an overlay, which keeps both ends of the color scale distinct.
 _GRAYS = (0.30, 0.78)
-#: What covers the image at the end of the scale.
+#: Opacity of the map at the end of the scale.
 _OPACITY = 0.9
 
 
@@ -76,8 +76,8 @@ def colors_of(signed: bool) -> Colormap:
     Parameters
     ----------
     signed : bool
-        Whether the sign means something. If so, dark purple is the negative end, gray zero and
-        light yellow the positive end; else cividis, dark blue for zero.
+        Whether the sign has a meaning. If so, dark purple is the negative end, gray is zero and
+        light yellow is the positive end; else cividis, with dark blue for zero.
     """
     if not signed:
         return mpl.colormaps["cividis"]
@@ -89,7 +89,7 @@ def colors_of(signed: bool) -> Colormap:
 
 
 def _from_oklab(lab: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return sRGB in [0, 1], clipped to what screens show."""
+    """Return sRGB in [0, 1], clipped to the gamut."""
     linear = ((lab @ _CONES.T) ** 3 @ _LINEAR.T).clip(0, 1)
     coded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
     return np.asarray(coded)
@@ -107,12 +107,12 @@ def to_oklab(colors: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def luminance(colors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return what gray printing leaves of sRGB colors: Rec. 709 luminance in [0, 1]."""
+    """Return the Rec. 709 luminance of sRGB colors, in [0, 1], as in gray print."""
     return np.asarray(_to_linear(colors) @ np.array([0.2126, 0.7152, 0.0722]))
 
 
 def contrast(one: Color, other: Color) -> float:
-    """Return the contrast of two colors as WCAG 2 defines it, 1 (none) to 21 (black on white)."""
+    """Return the WCAG 2 contrast of two colors, from 1 (none) to 21 (black on white)."""
     low, high = sorted(
         float(luminance(np.array(to_rgb(cast(ColorType, color))))) for color in (one, other)
     )
@@ -120,22 +120,22 @@ def contrast(one: Color, other: Color) -> float:
 
 
 def text_on(color: Color) -> str:
-    """Return the color of text that lies on this one: black or white, at a contrast above 4.5."""
+    """Return the text color for a background: black or white, with a contrast above 4.5."""
     return max(("black", "white"), key=lambda text: contrast(text, color))
 
 
 def limit_of(maps: Iterable[NDArray[Any]]) -> float:
-    """Return where the colors of these maps end: a percentile of their magnitudes, see above.
+    """Return the limit of a color scale: the `PERCENTILE` of the maps' magnitudes.
 
     Parameters
     ----------
     maps : iterable of numpy.ndarray
-        Of any shape; what is not finite does not count.
+        Maps of any shape; values that are not finite are ignored.
 
     Returns
     -------
     float
-        Positive; 1 for maps that are 0 everywhere.
+        Positive; 1 if the maps are 0 everywhere.
     """
     magnitudes = np.concatenate([np.abs(one[np.isfinite(one)]).ravel() for one in maps])
     if not magnitudes.size:
@@ -144,7 +144,7 @@ def limit_of(maps: Iterable[NDArray[Any]]) -> float:
 
 
 def number(value: float, sign: bool = False) -> str:
-    """Write a number at a color bar: two digits, a true minus, no leading zeros in exponents."""
+    """Format a number for a color bar: two digits, minus sign, no leading zeros in exponents."""
     text = f"{abs(value):.2g}"
     if "e" in text:
         digits, power = text.split("e")
@@ -156,18 +156,18 @@ def number(value: float, sign: bool = False) -> str:
 def overlay(
     image: NDArray[Any] | None, values: NDArray[Any], limit: float, signed: bool
 ) -> NDArray[np.float64]:
-    """Lay a map over its image: the image gray and of low contrast, opacity by magnitude.
+    """Draw a map over its image: the image gray with low contrast, opacity by magnitude.
 
     Parameters
     ----------
     image : numpy.ndarray or None
-        Shape (h, w, 3), 0 to 255; None for the gray that a color bar lies on.
+        Shape (h, w, 3), 0 to 255; None for uniform gray, as below a color bar.
     values : numpy.ndarray
         Shape (h, w), of the same size as the image.
     limit : float
-        Magnitude at which colors and opacity end.
+        Magnitude at the end of the colors and of the opacity.
     signed : bool
-        As for `colors_of`.
+        As in `colors_of`.
 
     Returns
     -------

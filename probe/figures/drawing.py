@@ -1,4 +1,4 @@
-"""From attribution maps and a kind of figure to the figure: what `probe figures` draws."""
+"""Attribution figures by kind, as drawn by `probe figures`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from probe.figures.summaries import difference_figure, mean_attributions, single
 
 __all__ = ["FIGURES", "draw_attributions", "scale_of", "titles_of"]
 
-#: Kinds of figures, and how many samples each shows unless told otherwise; None for all.
+#: Kinds of figures, and the default number of samples of each; None for all.
 FIGURES: dict[str, int | None] = {
     "map": 6,
     "overlay": 6,
@@ -47,19 +47,19 @@ def draw_attributions(
     scale: str | None = None,
     style: str | None = None,
 ) -> Figure:
-    """Draw all samples of one or several maps.
+    """Draw all samples of one or several attribution maps.
 
     Parameters
     ----------
     maps : mapping
         Title to maps, all of the same samples.
     images, masks : sequence, optional
-        One a sample, as in `maps_figure`.
+        One per sample, as in `maps_figure`.
     kind : {"map", "overlay", "mean", "difference", "single"}
-        "mean" sums up by dataset and label; "difference" takes two maps of the same method;
+        "mean" averages by dataset and label; "difference" needs two maps of the same method;
         "single" draws the first sample of the first map.
     scale, style : str, optional
-        As in `grid_figure`; by default what fits.
+        As in `grid_figure`; by default chosen to fit.
 
     Returns
     -------
@@ -68,9 +68,9 @@ def draw_attributions(
     Raises
     ------
     UnknownNameError
-        If there is no such kind, scale or style.
+        If the kind, scale or style is unknown.
     ProbeError
-        If maps, images and masks do not belong together, or not to this kind.
+        If maps, images and masks do not match each other, or the kind.
     """
     if kind not in FIGURES:
         raise UnknownNameError("kind of figure", kind, FIGURES)
@@ -96,12 +96,12 @@ def draw_attributions(
 
 
 def scale_of(maps: Mapping[str, Maps], kind: str, scale: str | None = None) -> str:
-    """Return the rule by which `draw_attributions` shares scales of colors.
+    """Return the rule by which `draw_attributions` shares color scales.
 
     Raises
     ------
     UnknownNameError
-        If the scale given is not known.
+        If the given scale is unknown.
     ProbeError
         If there are no maps.
     """
@@ -117,7 +117,7 @@ def scale_of(maps: Mapping[str, Maps], kind: str, scale: str | None = None) -> s
 
 
 def titles_of(maps: list[Maps], names: list[str]) -> dict[str, Maps]:
-    """Name maps by what tells them apart: method, detector, both, or else their files' names."""
+    """Title maps by what distinguishes them: method, detector, both, or else file names."""
     methods = [heading_of(one) for one in maps]
     detectors = [str(one.data.attrs.get("detector", "")) for one in maps]
     both = [f"{method}, {detector}" for method, detector in zip(methods, detectors, strict=True)]

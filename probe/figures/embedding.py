@@ -1,4 +1,4 @@
-"""Fonts inside SVG: text stays text, and looks as laid out where the font is not installed."""
+"""Fonts embedded in SVG: text stays text, and has the same look where a font is not installed."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from probe.figures.styles import SANS, SERIF
 
 __all__ = ["with_fonts"]
 
-#: Where matplotlib's SVG keeps its style sheet.
+#: Start of the style sheet in matplotlib's SVG.
 _SHEET = '<style type="text/css">'
 
 
 def with_fonts(text: str) -> str:
-    """Embed the letters that an SVG uses, of the fonts that it names.
+    """Embed the glyphs that an SVG uses, from the fonts that it names.
 
     Parameters
     ----------
     text : str
-        An SVG that matplotlib wrote with ``svg.fonttype`` "none".
+        SVG written by matplotlib with ``svg.fonttype`` "none".
 
     Returns
     -------
     str
-        The same with ``@font-face`` rules. Browsers use them; editors such as Inkscape do not,
-        and take the font from the system, or another if it is not installed.
+        The same with ``@font-face`` rules. Browsers use them; editors such as Inkscape do not, and
+        use an installed font.
     """
     spans = re.findall(r"<text[^>]*>(.*?)</text>", text, re.DOTALL)
     wanted = set(html.unescape(re.sub(r"<[^>]+>", "", "".join(spans))))
@@ -46,11 +46,11 @@ def with_fonts(text: str) -> str:
 
 
 def _face(family: str, letters: set[str]) -> tuple[str, set[str]]:
-    """Return the rule that embeds letters of a family, and those that it has not."""
+    """Return the rule that embeds letters of a family, and the letters that it lacks."""
     place = Path(findfont(FontProperties(family=family), fallback_to_default=False))
     options = Options(layout_features=[], name_IDs=[1, 2], notdef_outline=True, hinting=False)
-    options.drop_tables += ["FFTM"]  # a font editor's time stamp
-    # A time stamp would make other bytes of the same figure.
+    options.drop_tables += ["FFTM"]  # holds a time stamp
+    # A time stamp would change the bytes of the same figure.
     with TTFont(place, recalcTimestamp=False, lazy=True) as font:
         known = {letter for letter in letters if ord(letter) in font.getBestCmap()}
         subset = Subsetter(options)

@@ -1,4 +1,4 @@
-"""Figures of findings: the zero-shot matrix, counts beside their nulls, ablation."""
+"""Figures of findings: zero-shot matrix, counts with their nulls, and ablation."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def matrix_figure(
     Parameters
     ----------
     data : xarray.Dataset
-        As in `probe.evaluation.matrix.ZeroShotMatrix`.
+        `ZeroShotMatrix.data`.
     metric, level : str
-        Which metric, per frame or per video.
+        Metric, and level ("frame" or "video").
     seen : array_like of bool, optional
-        Shape (detector, dataset): cells that get a frame, such as what a detector was trained on.
+        Shape (detector, dataset): cells to frame, such as the training datasets of a detector.
     """
     part = data.sel(metric=metric, level=level)
     values = part["value"].values
@@ -65,20 +65,20 @@ def _write_cell(axes: Axes, drawn: AxesImage, part: xr.Dataset, r: int, c: int) 
 
 
 def counts_figure(data: xr.Dataset) -> Figure:
-    """Draw how many units are among the top of how many datasets, beside both nulls.
+    """Draw how many units are in the top of how many datasets, with two nulls.
 
     Parameters
     ----------
     data : xarray.Dataset
-        As in `probe.neurons.Universality`.
+        `Universality.data`.
     """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.5, 2.3))
         axes = figure.subplots()
         _draw_counts(axes, data)
-        axes.set(xlabel=f"datasets in whose top {float(data.attrs['top']):.0%} a unit stands")
+        axes.set(xlabel=f"datasets in whose top {float(data.attrs['top']):.0%} a unit is")
         axes.set(ylabel="units")
-        # Above the axes: inside, it would lie on the bars of some detector.
+        # Above the axes, because inside it could cover bars.
         axes.legend(
             frameon=False,
             fontsize=6.5,
@@ -92,14 +92,14 @@ def counts_figure(data: xr.Dataset) -> Figure:
 
 
 def counts_grid_figure(found: Mapping[str, xr.Dataset], columns: int = 3) -> Figure:
-    """Draw the counts of several detectors beside both nulls, a panel each.
+    """Draw the counts of several detectors with two nulls, one panel per detector.
 
     Parameters
     ----------
     found : mapping
-        Detector to the data of its `probe.neurons.Universality`.
+        Detector to `Universality.data`.
     columns : int, default 3
-        Panels beside one another, such as the variants of an architecture.
+        Panels per row, such as the number of variants of an architecture.
     """
     columns = min(columns, len(found))
     lines = -(-len(found) // columns)
@@ -114,7 +114,7 @@ def counts_grid_figure(found: Mapping[str, xr.Dataset], columns: int = 3) -> Fig
             axes.set_title(f"{cut(label)} ({data.sizes['unit']} units)", fontsize=7)
             axes.tick_params(labelsize=6.5, length=2)
         tops = dict.fromkeys(f"{float(data.attrs['top']):.0%}" for data in found.values())
-        label = f"datasets in whose top {' or '.join(tops)} a unit stands"
+        label = f"datasets in whose top {' or '.join(tops)} a unit is"
         figure.supxlabel(label, fontsize=7.5)
         figure.supylabel("units", fontsize=7.5)
         handles, labels = panels.flat[0].get_legend_handles_labels()
@@ -161,14 +161,14 @@ def _draw_counts(axes: Axes, data: xr.Dataset) -> None:
 
 
 def ablation_figure(found: Mapping[str, xr.Dataset], ci: float = 0.95) -> Figure:
-    """Draw what detection loses without sets of units, beside matched random sets.
+    """Draw the loss of detection performance without sets of units, with matched random sets.
 
     Parameters
     ----------
     found : mapping
-        Title of a panel to the data of a `probe.neurons.Ablation`.
+        Panel title to `Ablation.data`.
     ci : float, default 0.95
-        What the intervals cover, for the caption.
+        Confidence level of the intervals, for the axis label.
     """
     with mpl.rc_context(STYLE):
         tallest = max(data.sizes["set"] for data in found.values())
@@ -188,7 +188,7 @@ def ablation_figure(found: Mapping[str, xr.Dataset], ci: float = 0.95) -> Figure
 
 
 def _draw_drops(axes: Any, mean: xr.Dataset) -> None:
-    """Draw the sets of one detector, one a row."""
+    """Draw the sets of one detector, one row per set."""
     names = [str(name) for name in mean["set"].values]
     for row, name in enumerate(names):
         one = mean.sel(set=name)

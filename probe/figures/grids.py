@@ -1,4 +1,4 @@
-"""`grid_figure`: rows and columns of images, maps and overlays, with their scales of colors."""
+"""`grid_figure`: rows and columns of images, maps and overlays, with their color scales."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ OVER = "opacity: magnitude"
 
 
 def style_of(style: str | None, columns: int) -> Style:
-    """Return a style by name, or the one that fits so many columns.
+    """Return a style by name, or the one that fits the number of columns.
 
     Raises
     ------
     UnknownNameError
-        If there is no such style.
+        If the style is unknown.
     """
     return fitting_style(columns) if style is None else STYLES[style]
 
@@ -48,35 +48,35 @@ def grid_figure(
     style: str | None = None,
     label: str = "",
 ) -> Figure:
-    """Draw a grid: images × methods, detectors, variants or datasets.
+    """Draw a grid of panels, such as images × methods, detectors, variants or datasets.
 
     Parameters
     ----------
     cells : sequence of sequence of Cell or None
-        Rows of cells; None leaves a place empty. All are drawn in frames of the shape of the
-        first.
+        Rows of cells; None leaves a place empty. All frames have the aspect ratio of the first
+        cell.
     columns, rows : sequence of str
-        Titles, broken into lines where they are long; "" for none.
+        Titles, broken into lines if long; "" for none.
     scale : {"figure", "row", "column", "cell"}, default "figure"
-        Which maps share a scale of colors, which the color bar says. Scales are centered on
-        zero for signed maps, and end at the 99.5th percentile of magnitudes.
+        Which maps share a color scale; the color bar shows it. Scales are centered on zero for
+        signed maps, and end at the 99.5th percentile of magnitudes.
     style : str, optional
-        Name in `STYLES`; by default an IEEE column, or for more than four columns a page.
+        Name in `STYLES`; by default an IEEE column, or an IEEE page for more than four columns.
     label : str, optional
-        What the maps are and their unit, written first under the color bar.
+        Description and unit of the maps, written first below the color bar.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Exactly as wide as the style; `save_figure` keeps that.
+        Figure of exactly the width of the style; `save_figure` keeps it.
 
     Raises
     ------
     ProbeError
         If the grid is empty or ragged, if signed maps and magnitudes would share a scale, or if
-        the images would be too small.
+        images would be too small.
     UnknownNameError
-        If there is no such style or scale.
+        If the style or scale is unknown.
     """
     _check(cells, columns, rows)
     chosen, scales = style_of(style, len(columns)), find_scales(cells, scale)
@@ -99,17 +99,17 @@ def grid_figure(
 def _check(cells: Cells, columns: Sequence[str], rows: Sequence[str]) -> None:
     widths = [len(row) for row in cells]
     if not any(cell is not None for row in cells for cell in row):
-        raise ProbeError("A grid without a single image or map was given. Give at least one.")
+        raise ProbeError("A grid without any image or map was given. Give at least one.")
     if len(cells) != len(rows) or set(widths) != {len(columns)}:
         raise ProbeError(
             f"{len(cells)} rows of {', '.join(map(str, sorted(set(widths))))} cells were given "
-            f"with {len(rows)} titles of rows and {len(columns)} of columns. Give a title for "
+            f"with {len(rows)} row titles and {len(columns)} column titles. Give a title for "
             "each, '' for none, and None for places that stay empty."
         )
 
 
 def _rule(cells: Cells, scale: str) -> str:
-    """Return by which words a rule is named: one map alone shares no scale."""
+    """Return the key of `WORDS` for a rule; a single map shares no scale."""
     maps = [cell for _, _, cell in maps_in(cells)]
     if any(cell.group for cell in maps):
         return "beneath" if scale == "cell" else "group"
@@ -117,7 +117,7 @@ def _rule(cells: Cells, scale: str) -> str:
 
 
 def _bars(scales: Sequence[Scale], rule: str) -> list[Scale]:
-    """Return what gets a bar: every scale, or with one scale per cell one for each kind."""
+    """Return the scales that get a bar: all, or with one scale per cell one of each kind."""
     if rule != "cell":
         return list(scales)
     kinds: dict[Any, list[Scale]] = {}
@@ -138,7 +138,7 @@ def _fit(
     style: Style,
     words: Sequence[str],
 ) -> tuple[Layout, list[str], bool]:
-    """Lay out with the ends named at the bars; where they have no room, in the note."""
+    """Compute the layout, with meanings of ends at the bars, or in the note if they do not fit."""
     aspect = next(cell.aspect for row in cells for cell in row if cell is not None)
     bars = _bars(scales, rule)
     right = room_beside(bars, style) if rule == "row" and bars else 0.0
@@ -157,7 +157,7 @@ def _fit(
 
 
 def _note(cells: Cells, bars: Sequence[Scale], words: Sequence[str], named: bool) -> str:
-    """Return what is said under the bars."""
+    """Return the text below the bars."""
     parts = [word for word in words if word]
     for one in bars:
         if one.signed and not named:
@@ -184,7 +184,7 @@ def _draw(
 
 
 def _write_note(figure: Figure, layout: Layout, lines: Sequence[str]) -> None:
-    """Write the last lines, from the bottom up."""
+    """Write the lines of the note, from the bottom up."""
     step, depth = line_height(layout.style.small), DESCENT * layout.style.small / 72
     for back, line in enumerate(reversed(lines)):
         y = layout.height - EDGE - depth - back * step

@@ -27,10 +27,10 @@ __all__ = [
     "universal_figure",
 ]
 
-#: Okabe and Ito's blue, vermilion, green and orange; marks differ too.
+#: Colors of Okabe and Ito; markers differ too.
 BLUE, RED, GREEN, ORANGE, GRAY = "#0072b2", "#d55e00", "#009e73", "#e69f00", "0.55"
 
-#: Nulls of the count: marker, color, name.
+#: Nulls of the count: marker, color, label.
 NULLS = {
     "independence": ("|", "black", "independent lists"),
     "untrained": ("D", RED, "untrained networks"),
@@ -38,24 +38,24 @@ NULLS = {
     "label_shuffled": ("^", ORANGE, "shuffled labels"),
 }
 
-#: Width of a column and of a page in inches.
+#: Width of a paper column and of a page, in inches.
 COLUMN, PAGE = 3.5, 7.16
 
-#: The p or q at or below which a mark is filled.
+#: Marks are filled if p or q is at most this.
 ALPHA = 0.05
 
 
 def joint_figures(
     tables: Mapping[str, pd.DataFrame], names: Iterable[str] | None = None
 ) -> dict[str, Figure]:
-    """Draw the figures that joint tables have something for, by name.
+    """Draw the figures for which the joint tables have data, by name.
 
     Parameters
     ----------
     tables : mapping
-        As `probe.joint.joint_tables` returns them.
+        Result of `probe.joint.joint_tables`.
     names : iterable of str, optional
-        Which of `FIGURES`; all by default.
+        Names in `FIGURES`; all by default.
     """
     out = {}
     for name in FIGURES if names is None else names:
@@ -67,7 +67,7 @@ def joint_figures(
 
 
 def away_figure(frame: pd.DataFrame) -> Figure | None:
-    """Draw the AUROC of each detector at home, on each dataset away, and their mean.
+    """Draw the AUROC of each detector on its training datasets, on other datasets, and their mean.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def away_figure(frame: pd.DataFrame) -> Figure | None:
 
 
 def universal_figure(frame: pd.DataFrame) -> Figure | None:
-    """Draw the share of units counted in all lists beside its nulls, and of those tested.
+    """Draw the share of units counted in all lists, with its nulls, and of units found by the test.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def universal_figure(frame: pd.DataFrame) -> Figure | None:
 
 
 def excess_figure(frame: pd.DataFrame) -> Figure | None:
-    """Draw what detection loses without universal units beyond matched random sets.
+    """Draw the loss of AUROC without universal units, beyond that of matched random sets.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def excess_figure(frame: pd.DataFrame) -> Figure | None:
     for label in dict.fromkeys(frame["detector"]):
         if label not in there:
             reason = str(frame.loc[frame["detector"] == label, "reason"].iloc[0])
-            text = "none in both halves" if "both halves" in reason else "not taken out"
+            text = "none in both halves" if "both halves" in reason else "not ablated"
             axes.text(
                 0, at([label])[0] - 0.15, f"  {text}", fontsize=5.5, va="center", color="0.35"
             )
@@ -181,7 +181,7 @@ def excess_figure(frame: pd.DataFrame) -> Figure | None:
 
 
 def specific_figure(frame: pd.DataFrame) -> Figure | None:
-    """Draw how much of what tells fakes is specific to single methods, layer by layer.
+    """Draw the share of the real-fake difference that is specific to methods, per layer.
 
     Parameters
     ----------
@@ -212,7 +212,7 @@ def specific_figure(frame: pd.DataFrame) -> Figure | None:
 
 
 def alike_figure(frame: pd.DataFrame) -> Figure | None:
-    """Draw SSIM of variants' maps beside different images and other seeds, by architecture.
+    """Draw the SSIM of variants' maps, with other images and other seeds, per architecture.
 
     Parameters
     ----------
@@ -273,14 +273,14 @@ def _alike(axes: Axes, rows: pd.DataFrame, datasets: list[str]) -> None:
 
 
 def looking_figure(frame: pd.DataFrame, part: str | None = None) -> Figure | None:
-    """Draw where maps of fakes are concentrated: region by dataset, a panel a detector.
+    """Draw in which regions maps of fakes are concentrated: region × dataset, a panel per detector.
 
     Parameters
     ----------
     frame : pandas.DataFrame
         Joint table ``attention``.
     part : str, optional
-        Which mass; the first by default, the positive one of signed maps.
+        Part of the mass; the first by default, which is "positive" for signed maps.
     """
     known = frame[(frame["label"] == 1) & frame["concentration"].notna()]
     if not len(known):
@@ -338,7 +338,7 @@ def _looked(axes: Axes, rows: pd.DataFrame, groups: list[str], regions: list[str
 
 
 def _rows(labels: pd.Series) -> tuple[Figure, Axes, Callable[[Any], NDArray[np.float64]]]:
-    """Make axes with one row a detector, those of an architecture together on a band."""
+    """Make axes with one row per detector, grouped by architecture on bands."""
     names = [str(name) for name in dict.fromkeys(labels)]
     groups = [name.rpartition("/")[0] or name for name in names]
     kinds = list(dict.fromkeys(groups))
@@ -372,7 +372,7 @@ def _points(
     prefix: str | None = None,
     fill: str | None = None,
 ) -> None:
-    """Draw values with their intervals, where there are some."""
+    """Draw values, with intervals where available."""
     lead = f"{name}_" if prefix is None else prefix
     value = rows[name].to_numpy(float)
     low, high = (rows[f"{lead}{end}"].to_numpy(float) for end in ("low", "high"))
@@ -393,7 +393,7 @@ def _points(
 
 
 def _finished(figure: Figure, axes: Axes, label: str, columns: int) -> Figure:
-    """Add the legend, and the label of the axis, in the middle of the figure."""
+    """Add the legend and the axis label, centered on the figure."""
     with mpl.rc_context(STYLE):
         figure.supxlabel(label, fontsize=7)
         figure.legend(
@@ -408,7 +408,7 @@ def _finished(figure: Figure, axes: Axes, label: str, columns: int) -> Figure:
     return figure
 
 
-#: Name of a figure to its joint table and what draws it.
+#: Name of each figure to its joint table and drawing function.
 FIGURES: dict[str, tuple[str, Callable[[pd.DataFrame], Figure | None]]] = {
     "generalization": ("generalization", away_figure),
     "universal-units": ("universality", universal_figure),

@@ -1,4 +1,4 @@
-"""Figures of layers: one measure from layer to layer, and how alike detectors are at one."""
+"""Figures of layers: a measure by layer, and similarity of detectors at one layer."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from probe.figures.styles import STYLE
 
 __all__ = ["depth_figure", "likeness_figure"]
 
-#: Measures with a value that chance gives, to that value.
+#: Chance level of measures that have one.
 CHANCE = {"probe_auroc": 0.5, "control_auroc": 0.5, "c2st_accuracy": 0.5, "selectivity": 0.0}
 
 
 def depth_figure(data: xr.Dataset, measure: str, title: str = "") -> Figure:
-    """Draw one measure of separability by layer, a line a dataset.
+    """Draw one measure of separability by layer, one line per dataset.
 
     Parameters
     ----------
     data : xarray.Dataset
-        As in `probe.separability.SeparabilityReport`.
+        `SeparabilityReport.data`.
     measure : str
-        One of its measures.
+        Name of the measure.
     title : str, optional
-        What stands at the axis; else the measure's name.
+        Axis label; the name of the measure by default.
     """
     one = data.sel(measure=measure)
     layers = [str(name) for name in data["layer"].values]
@@ -68,14 +68,14 @@ def depth_figure(data: xr.Dataset, measure: str, title: str = "") -> Figure:
 
 
 def likeness_figure(data: xr.Dataset, layer: str) -> Figure:
-    """Draw debiased CKA of all detectors that have a layer, with intervals in the cells.
+    """Draw the debiased CKA between all detectors that have a layer, with intervals in the cells.
 
     Parameters
     ----------
     data : xarray.Dataset
-        As in `probe.separability.Similarity`.
+        `Similarity.data`.
     layer : str
-        Which.
+        Name of the layer.
     """
     part = data.sel(layer=layer).transpose("detector", "other")
     there = np.isfinite(part["cka"].values).any(axis=1)
@@ -105,7 +105,7 @@ def _write(axes: Any, drawn: Any, part: xr.Dataset, r: int, c: int) -> None:
         axes.text(c, r, "–", ha="center", va="center")
         return
     color = text_on(drawn.to_rgba(value))
-    # A detector is like itself: that takes no interval.
+    # The diagonal is the similarity of a detector with itself, so no interval is shown.
     shown = r != c and np.isfinite(low)
     axes.text(c, r - (0.13 if shown else 0), f"{value:.2f}", ha="center", va="center", color=color)
     if shown:

@@ -1,4 +1,4 @@
-"""Where everything in a grid lies, in inches: the width is the style's, the height follows."""
+"""Layout of a grid in inches: the width is that of the style, and the height follows."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from probe.figures.styles import Style
 
 __all__ = ["EXACT", "Layout", "lay_out"]
 
-#: Label of figures whose size is exact: they are saved without cutting their margins.
+#: Label of figures of exact size, which are saved without cropping margins.
 EXACT = "exact size"
 
-#: Images narrower than this, in inches, show nothing.
+#: Minimum width of an image, in inches.
 SMALLEST = 0.22
-#: Kept free at the edges, between text and what it belongs to, and by a bar, in inches.
+#: Margin at the edges, padding around text, and thickness of a bar, in inches.
 EDGE, PAD, BAR = 0.02, 0.04, 0.08
-#: How far letters reach under and over their baseline, as a share of their size.
+#: Extent of letters below and above the baseline, as a share of their size.
 DESCENT, ASCENT = 0.25, 0.75
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Positions from the left and from the top, in inches.
+    """Positions of a grid, from the left and from the top, in inches.
 
     Attributes
     ----------
     style : Style
-        Its width is the figure's.
+        Style, whose width is that of the figure.
     height : float
-        Of the figure.
+        Height of the figure.
     cell : tuple of float
         Width and height of one image.
     lefts, tops : tuple of float
-        Of the columns and of the rows.
+        Left edges of the columns, and top edges of the rows.
     titles, labels : tuple
-        Of columns and rows: their size in points, and the lines of each.
+        Font size in points and lines of each title, of columns and of rows.
     foot : float
-        Where the room under the last row begins.
+        Top of the area below the last row.
     """
 
     style: Style
@@ -55,13 +55,13 @@ class Layout:
     foot: float
 
     def figure(self) -> Figure:
-        """Make the empty figure."""
+        """Return an empty figure."""
         figure = Figure(figsize=(self.style.width, self.height))
         figure.set_label(EXACT)
         return figure
 
     def axes(self, figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-        """Make axes at a place in inches."""
+        """Add axes at a position in inches."""
         whole = self.style.width, self.height
         bottom = self.height - top - height
         box = (left / whole[0], bottom / whole[1], width / whole[0], height / whole[1])
@@ -79,7 +79,7 @@ class Layout:
         size: float | None = None,
         turned: bool = False,
     ) -> None:
-        """Write one line of text, its baseline at a place in inches, `y` from the top."""
+        """Write one line of text with its baseline at a position in inches, `y` from the top."""
         figure.text(
             x / self.style.width,
             1 - y / self.height,
@@ -92,7 +92,7 @@ class Layout:
         )
 
     def write_names(self, figure: Figure) -> None:
-        """Write the titles of columns over, and of rows beside the images."""
+        """Write the titles above columns and beside rows."""
         width, height = self.cell
         for (size, texts), starts in ((self.titles, self.lefts), (self.labels, self.tops)):
             step, depth = line_height(size), DESCENT * size / 72
@@ -122,27 +122,27 @@ def lay_out(
     under: Sequence[float] = (),
     foot: float = 0.0,
 ) -> Layout:
-    """Find the largest images that fit.
+    """Compute the layout with the largest images that fit.
 
     Parameters
     ----------
     style : Style
-        Width, largest height, text.
+        Style, which gives width, maximum height and text sizes.
     aspect : float
-        Height over width of the images.
+        Height divided by width of the images.
     titles, labels : sequence of str
-        Of columns and rows; "" for none.
+        Titles of columns and rows; "" for none.
     right, foot : float
-        Room wanted right of the last column and under everything, in inches.
+        Space to reserve right of the last column, and below the grid, in inches.
     under : sequence of float
-        Room wanted under each row; none by default.
+        Space to reserve below each row; none by default.
 
     Raises
     ------
     ProbeError
-        If images would be too small to show anything.
+        If images would be too small.
     """
-    # Labels are broken to the height of a row, which depends on how many lines they have.
+    # Row titles are broken to the height of a row, which depends on the number of their lines.
     side, width = 0.0, 0.0
     names = style.size, [[""]]
     for _ in range(3):
@@ -169,7 +169,7 @@ def lay_out(
 
 
 def _room(names: tuple[float, list[list[str]]]) -> float:
-    """Return how much room titles or labels take, in inches."""
+    """Return the space that titles need, in inches."""
     size, texts = names
     lines = max(map(len, texts), default=0)
     return lines * line_height(size) + PAD if lines else 0.0

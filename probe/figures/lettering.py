@@ -1,4 +1,4 @@
-"""How wide text is before it is drawn, and where it breaks."""
+"""Width of text before it is drawn, and line breaks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from probe.figures.styles import SANS, Style
 
 __all__ = ["cut", "fitted", "line_height", "text_width", "wrapped"]
 
-#: Lines of text follow each other at this multiple of the font's size.
+#: Line spacing as a multiple of the font size.
 SPACING = 1.2
-#: Letters on a grid of pixels are up to this much wider than their outlines.
+#: Rendered letters are up to this much wider than their outlines.
 SLACK = 1.04
 #: Text shrinks to this share of its size before a word is cut.
 SHRUNK = 0.7
-#: A word with the spaces or marks after it.
+#: Matches a word with the spaces or marks after it.
 _BREAKS = re.compile(r"[^\s\-_/×·]*[\s\-_/×·]+|[^\s\-_/×·]+")
 
 
 def cut(name: str, most: int = 24) -> str:
-    """Shorten a name at an axis that would else leave no room: "timm:convnext_ti…/base"."""
+    """Shorten a long name for an axis, keeping the variant: "timm:convnext_ti…/base"."""
     if len(name) <= most:
         return name
     head, slash, tail = name.rpartition("/")
@@ -34,37 +34,37 @@ def cut(name: str, most: int = 24) -> str:
 
 
 def line_height(size: float) -> float:
-    """Return the height of a line in inches, for text of `size` points."""
+    """Return the height of a line of text of `size` points, in inches."""
     return SPACING * size / 72
 
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float, style: Style) -> float:
-    """Return the width of one line of text in inches."""
-    # A glyph that the family lacks is drawn from the other, which measures wider.
+    """Return the width of one line of text, in inches."""
+    # Glyphs missing in the family are drawn from the other one, which is wider.
     font = FontProperties(family=[style.font, SANS], size=size)
     width: float = text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
     return SLACK * width / 72
 
 
 def wrapped(text: str, width: float, size: float, style: Style) -> list[str]:
-    """Break text into lines, at spaces and marks first, within words where it must be.
+    """Break text into lines, at spaces and marks, or within words if necessary.
 
     Parameters
     ----------
     text : str
-        May hold line breaks, which are kept.
+        Text; line breaks in it are kept.
     width : float
-        The most that a line may be wide, in inches.
+        Maximum width of a line, in inches.
     size : float
-        Of the text, in points.
+        Font size, in points.
     style : Style
-        Whose font.
+        Style, which gives the font.
 
     Returns
     -------
     list of str
-        Lines; nothing but spaces at breaks is left out.
+        Lines, without spaces at breaks.
     """
     lines: list[str] = []
     for paragraph in text.split("\n"):
@@ -77,7 +77,7 @@ def wrapped(text: str, width: float, size: float, style: Style) -> list[str]:
 
 
 def _pieces(text: str, width: float, size: float, style: Style) -> list[str]:
-    """Cut where a line may break; what is still too wide is cut into letters."""
+    """Split text where a line may break; pieces that are too wide are split into letters."""
     pieces: list[str] = []
     for piece in _BREAKS.findall(text):
         fits = text_width(piece.rstrip(), size, style) <= width
@@ -88,29 +88,29 @@ def _pieces(text: str, width: float, size: float, style: Style) -> list[str]:
 def fitted(
     texts: Sequence[str], width: float, size: float, style: Style
 ) -> tuple[float, list[list[str]]]:
-    """Break several texts at one size: the largest at which no word must be cut, if there is one.
+    """Break several texts at the largest common size at which no word must be cut, if possible.
 
     Parameters
     ----------
     texts : sequence of str
-        May hold line breaks.
+        Texts; line breaks in them are kept.
     width : float
-        The most that a line may be wide, in inches.
+        Maximum width of a line, in inches.
     size : float
-        The size wanted, in points; no less than `SHRUNK` of it is taken.
+        Preferred font size, in points; at least `SHRUNK` of it is used.
     style : Style
-        Whose font.
+        Style, which gives the font.
 
     Returns
     -------
     float
-        Size in points.
+        Font size, in points.
     list of list of str
-        Lines of each text; none of an empty one.
+        Lines of each text; none for an empty one.
     """
     words = [word for text in texts for word in _BREAKS.findall(text)]
     widest = max((text_width(word.rstrip(), size, style) for word in words), default=0.0)
     chosen = size * min(1.0, max(SHRUNK, width / widest)) if widest else size
-    # A little less, so that what fits exactly is not cut for a rounding error.
+    # Slightly smaller, so that a text that fits exactly is not cut because of rounding.
     chosen = chosen if chosen == size else 0.999 * chosen
     return chosen, [wrapped(text, width, chosen, style) if text else [] for text in texts]

@@ -1,4 +1,4 @@
-"""One image among others: its scores, and how far its values lie from those of real images."""
+"""One image compared with others: its scores, and deviations from real images."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["image_deviations_figure", "image_scores_figure"]
 
 REAL, FAKE = "#0072b2", "#d55e00"
 
-#: Heights in inches: of a row, and of what stands above and below all of them.
+#: Heights in inches: of a row of scores, of a row of values, and of the space around all rows.
 _SCORE, _VALUE, _ROOM = 0.34, 0.155, 0.62
 
-#: Where the axis of deviations ends; what lies beyond is drawn there as an arrow.
+#: End of the axis of deviations; values beyond are drawn there as arrows.
 END = 8.0
 
 
@@ -32,16 +32,16 @@ def image_scores_figure(
     *,
     style: str = "ieee-column",
 ) -> Figure:
-    """Draw the logit that each detector gives an image among those that it gives others.
+    """Draw the logit of an image by each detector among the logits of other images.
 
     Parameters
     ----------
     detectors : sequence of str
-        Names, one a row.
+        Names of the detectors, one per row.
     logits : array
-        Of the image, shape (detector,).
+        Logits of the image, shape (detector,).
     reals, fakes : sequence of array
-        Logits of other images by detector; strokes above and below the row.
+        Logits of other images per detector, drawn as strokes above and below the row.
     style : str
         Name in `probe.figures.STYLES`.
 
@@ -71,16 +71,16 @@ def image_scores_figure(
 def image_deviations_figure(
     names: Sequence[str], deviations: ArrayLike, *, far: float = 3.0, style: str = "ieee-column"
 ) -> Figure:
-    """Draw how far values of one image lie from the median of real images, in deviations.
+    """Draw how far values of one image are from the median of real images, in deviations.
 
     Parameters
     ----------
     names : sequence of str
-        Of the values, one a row.
+        Names of the values, one per row.
     deviations : array
-        Shape (value,).
+        Signed deviations, shape (value,).
     far : float, default 3
-        From where a mark is filled; the band within is gray.
+        Absolute deviation above which marks are filled; the band within is gray.
     style : str
         Name in `probe.figures.STYLES`.
 
@@ -110,7 +110,7 @@ def image_deviations_figure(
 
 
 def _rows(names: list[str], height: float, style: Style) -> tuple[Figure, Axes]:
-    """Make a figure with a row a name, the first at the top."""
+    """Make a figure with one row per name, the first at the top."""
     if not names:
         raise ProbeError("Nothing was given to draw. Give at least one row.")
     size = style.width, min(style.height, _ROOM + height * len(names))

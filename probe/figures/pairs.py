@@ -1,4 +1,4 @@
-"""Figures of two detectors side by side: dots with intervals, scatters, panels."""
+"""Figures of two detectors side by side: dots with intervals, scatter plots, panels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from probe.figures.styles import STYLE
 
 __all__ = ["forest_figure", "panels_figure", "scatter_figure"]
 
-#: Blue, orange, black and gray, and markers, so that none is told by color alone.
+#: Colors and markers; series differ in both.
 COLORS, MARKERS = ("#0072b2", "#d55e00", "#000000"), ("o", "s", "D")
 MUTED = "#777777"
 INK = "#222222"
-#: Panels beside one another.
+#: Panels per row.
 COLUMNS = 3
 
 
@@ -33,22 +33,22 @@ def forest_figure(
     again: ArrayLike | None = None,
     zero: float | None = 0.0,
 ) -> Figure:
-    """Draw a value with its interval in every row.
+    """Draw a value with its interval per row (forest plot).
 
     Parameters
     ----------
     names : sequence of str
-        Rows, from the top.
+        Row names, from the top.
     value, low, high : array_like
-        Shape (row,); rows without bounds have a dot only.
+        Shape (row,); rows without bounds have a mark only.
     label : str
-        Of the axis.
+        Axis label.
     marked : array_like, optional
-        Rows with a filled diamond; the others have an open circle.
+        Rows drawn as a filled diamond; the others are open circles.
     again : array_like, optional
-        Shape (repeat, row): the same value of other trainings, as small crosses.
+        Shape (repeat, row): the same value in other trainings, drawn as small crosses.
     zero : float, optional
-        Where a line stands for "no difference"; None for no line.
+        Position of the line of "no difference"; None for no line.
     """
     rows = [str(name) for name in np.asarray(names)]
     x, lower, upper = (np.asarray(a, dtype=float) for a in (value, low, high))
@@ -76,16 +76,16 @@ def forest_figure(
 def scatter_figure(
     x: ArrayLike, y: ArrayLike, kinds: Mapping[str, ArrayLike], *, labels: tuple[str, str]
 ) -> Figure:
-    """Draw points by kind, and the diagonal on which both are equal.
+    """Draw points by kind, and the diagonal of equality.
 
     Parameters
     ----------
     x, y : array_like
-        Shape (n,).
+        Shape (n,), coordinates of the points.
     kinds : mapping
-        Name to which points are of it, shape (n,).
+        Name of a kind to a mask of its points, shape (n,).
     labels : tuple of str
-        Of the axes.
+        Axis labels.
     """
     across, up = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     with mpl.rc_context(STYLE):
@@ -129,22 +129,22 @@ def panels_figure(
     zero: float = 0.5,
     marked: ArrayLike | None = None,
 ) -> Figure:
-    """Draw values with intervals at places in order, a panel for each title.
+    """Draw values with intervals at ordered places, one panel per title.
 
     Parameters
     ----------
     names : sequence of str
-        Of the lines.
+        Names of the lines.
     places, titles : sequence of str
-        Along the axis; of the panels.
+        Tick labels of the axis; titles of the panels.
     value, low, high : array_like
         Shape (name, place, title).
     label : str
-        Of the values.
+        Label of the value axis.
     zero : float, default 0.5
-        Where chance is.
+        Chance level, drawn as a line.
     marked : array_like of bool, optional
-        Shape (place, title): a diamond stands above, such as for differences beyond noise.
+        Shape (place, title): where to draw a diamond above, such as for significant differences.
     """
     marks = np.zeros((len(places), len(titles)), bool) if marked is None else np.asarray(marked)
     arrays = [np.asarray(a, dtype=float) for a in (value, low, high)]

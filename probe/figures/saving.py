@@ -1,7 +1,7 @@
-"""Figures on disk: the same bytes for the same figure, and what it was made of inside and beside.
+"""Saving of figures: reproducible bytes, with provenance inside the file and beside it.
 
-Text stays text. PDF embeds the fonts it uses (Type 42, TrueType); so does SVG, as style rules that
-browsers read and some editors do not; PNG has pixels only.
+Text stays text. PDF embeds the fonts it uses (Type 42, TrueType); SVG embeds them as style rules,
+which browsers use and some editors do not; PNG has pixels only.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["FORMATS", "MARK", "check_format", "full_provenance", "save_figure", 
 
 FORMATS = (".pdf", ".png", ".svg")
 
-#: What a sidecar's ``kind`` says: only such files are overwritten.
+#: Value of ``kind`` in a sidecar file; other files are not overwritten.
 MARK = "probe figure"
 
 _PACKAGES = ("deepfake-probe", "numpy", "matplotlib", "torch", "captum", "xarray")
 
 
 def versions() -> dict[str, str]:
-    """Return versions of the packages that a figure comes from, of those that are installed."""
+    """Return the versions of the packages relevant to a figure, if installed."""
     found = {}
     for name in _PACKAGES:
         try:
@@ -42,7 +42,7 @@ def versions() -> dict[str, str]:
 
 
 def check_format(path: Path) -> None:
-    """Raise `UnknownNameError` if the suffix of a path names no format of figures."""
+    """Raise `UnknownNameError` if the suffix of a path is not a figure format."""
     if path.suffix not in FORMATS:
         raise UnknownNameError("figure format", path.suffix or path.name, FORMATS)
 
@@ -53,33 +53,33 @@ def save_figure(
     dpi: int = 300,
     provenance: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a figure, the same bytes for the same figure and versions.
+    """Write a figure; the same figure and versions give the same bytes.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        What to write. The grids of `probe.figures` keep their exact size; of others the margins
-        are cut.
+        Figure to write. Grids of `probe.figures` keep their exact size; margins of other figures
+        are cropped.
     path : path
-        Ends in ``.pdf``, ``.svg`` or ``.png``.
+        Path with suffix ``.pdf``, ``.svg`` or ``.png``.
     dpi : int, default 300
-        Resolution of PNG, and of images within PDF and SVG.
+        Resolution of PNG, and of images in PDF and SVG.
     provenance : mapping, optional
-        Command, title, fingerprints: whatever JSON can hold. With the versions of packages it is
-        written into the file (PDF: ``Keywords``; PNG: text chunk ``Provenance``; SVG:
-        ``dc:description``) and to ``<name>.json`` beside it. No date is added, and no path.
+        Command, title, fingerprints, or any other JSON data. It is written, with package
+        versions, into the file (PDF: ``Keywords``; PNG: text chunk ``Provenance``; SVG:
+        ``dc:description``) and to ``<name>.json`` beside it. No date and no path is added.
 
     Returns
     -------
     pathlib.Path
-        Where it was written.
+        Path of the written file.
 
     Raises
     ------
     UnknownNameError
-        If the suffix names no format.
+        If the suffix is not a figure format.
     ProbeError
-        If the file cannot be written, or ``<name>.json`` is something else.
+        If the file cannot be written, or ``<name>.json`` exists and is not of a figure.
     """
     path = Path(path)
     check_format(path)
@@ -105,7 +105,7 @@ def save_figure(
 
 
 def full_provenance(figure: Figure, provenance: Mapping[str, Any], dpi: int) -> dict[str, Any]:
-    """Return what is kept of a figure: what was given, its size in inches, dpi and versions."""
+    """Return the provenance of a figure: the given one, size in inches, dpi and versions."""
     width, height = (round(float(side), 4) for side in figure.get_size_inches())
     size = {"size_inches": [width, height]} if figure.get_label() == EXACT else {}
     return {"kind": MARK, **provenance, **size, "dpi": dpi, "versions": versions()}
@@ -127,7 +127,7 @@ def _render(
 
 
 def _metadata(suffix: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return what the format's own fields hold; None takes out the date."""
+    """Return the metadata fields of the format; None removes the date."""
     maker = f"probe {versions().get('probe', '')}".strip() + f", matplotlib {mpl.__version__}"
     title, text = "", ""
     if known is not None:
@@ -145,8 +145,8 @@ def _metadata(suffix: str, known: Mapping[str, Any] | None) -> dict[str, Any]:
 def _check_sidecar(place: Path) -> None:
     if place.exists() and not _ours(place):
         raise ProbeError(
-            f"{str(place)!r} exists and was not written with a figure; what the figure is made of "
-            "would be written there. Give the figure another name."
+            f"{str(place)!r} exists and was not written with a figure; the provenance of the "
+            "figure would be written there. Give the figure another name."
         )
 
 

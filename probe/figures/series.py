@@ -1,4 +1,4 @@
-"""Looks of series: one color, one mark and one dash a dataset, the same in every figure."""
+"""Styles of series: one color, marker and line style per dataset, the same in every figure."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from probe.schema import DATASETS
 
 __all__ = ["draw_series", "look_of"]
 
-#: Okabe and Ito 2008. In gray, colors look alike: the mark and the dash tell series apart.
+#: Colors of Okabe and Ito 2008. Markers and line styles distinguish series in gray print.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKS = ("o", "s", "^", "D", "v", "P")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
 
 def look_of(name: str, names: Sequence[str]) -> dict[str, Any]:
-    """Return how matplotlib draws the series of a dataset; every other mark is open.
+    """Return the matplotlib style of a dataset's series; every second marker is open.
 
     Parameters
     ----------
     name : str
-        Dataset. Those of the study have the same look in every figure.
+        Dataset. Those of the study have the same style in every figure.
     names : sequence of str
-        All that are drawn.
+        All datasets drawn.
     """
     place = DATASETS.index(name) if name in DATASETS else list(names).index(name)
     color = COLORS[place % len(COLORS)]
@@ -48,7 +48,7 @@ def draw_series(
     look: dict[str, Any],
     label: str,
 ) -> Any:
-    """Draw one series with its intervals, as far as there are any; return its handle."""
+    """Draw one series, with intervals where available; return its handle."""
     values = np.asarray(value, dtype=float)
     spread = None
     if low is not None and high is not None and np.isfinite(np.asarray(low, dtype=float)).any():

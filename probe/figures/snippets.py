@@ -1,4 +1,4 @@
-r"""What goes into a paper beside the file: an ``\includegraphics`` figure and a draft caption."""
+r"""LaTeX for a figure: an ``\includegraphics`` environment with a draft caption."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from probe.tables import parsed
 
 __all__ = ["caption_draft", "escaped", "latex_snippet", "provenance_of", "write_figure"]
 
-#: First line of a snippet; without it a file is not overwritten.
+#: First line of a snippet; a file without it is not overwritten.
 DRAFT = "% Drafted by probe. Take out this line to keep your changes: then it is not overwritten."
 
 _ESCAPES = {
@@ -58,7 +58,7 @@ WHAT = {
 
 
 def escaped(text: str) -> str:
-    """Return text as LaTeX takes it, on one line."""
+    """Return text on one line, with LaTeX special characters escaped."""
     return "".join(_ESCAPES.get(letter, letter) for letter in " ".join(text.split()))
 
 
@@ -68,24 +68,24 @@ def latex_snippet(path: str | Path, caption: str, label: str, width: str = r"\co
     Parameters
     ----------
     path : path
-        As LaTeX is to find it; letters, digits and ``-_./+`` only.
+        Path of the file for LaTeX; letters, digits and ``-_./+`` only.
     caption : str
-        Plain text; what LaTeX reads as commands is escaped.
+        Plain text; LaTeX special characters are escaped.
     label : str
-        Put behind ``fig:``; other than letters, digits and ``-:.`` becomes a dash.
+        Label after ``fig:``; characters other than letters, digits and ``-:.`` become dashes.
     width : str, default ``\columnwidth``
-        A LaTeX length. A width of ``\textwidth`` makes a ``figure*``, over both columns.
+        LaTeX length. ``\textwidth`` makes a ``figure*`` over both columns.
 
     Raises
     ------
     ProbeError
-        If LaTeX could not find a file of that name.
+        If LaTeX could not find a file of this name.
     """
     name = Path(path).as_posix()
     if not re.fullmatch(r"[\w\-./+]+", name, re.ASCII):
         raise ProbeError(
-            f"{name!r} was given as the file to include; LaTeX finds names of letters, digits, "
-            "'-', '_', '+' and '.' only. Rename the file."
+            f"{name!r} was given as the file to include; LaTeX finds only names with letters, "
+            "digits, '-', '_', '+' and '.'. Rename the file."
         )
     kind = "figure*" if width == r"\textwidth" else "figure"
     mark = re.sub(r"[^A-Za-z0-9\-:.]+", "-", label).strip("-")
@@ -103,20 +103,20 @@ def caption_draft(
     shown: int | None = None,
     masks: bool = False,
 ) -> str:
-    """Draft a caption that says what is drawn, of whom, and by which rule; not what it means.
+    """Draft a caption that states what is drawn, of which data and by which rule.
 
     Parameters
     ----------
     maps : AttributionMap or mapping
-        One, or titles to several.
+        Maps, or a mapping of titles to maps.
     scale : str
-        As the figure was drawn with.
+        Scale that the figure was drawn with.
     kind : {"map", "overlay", "mean", "difference", "single"}
-        What was drawn.
+        Kind of figure.
     shown : int, optional
-        How many samples of the first; all by default.
+        Number of samples shown, from the first; all by default.
     masks : bool, default False
-        Whether outlines of masks are drawn.
+        Whether mask outlines are drawn.
     """
     many = dict(maps) if isinstance(maps, Mapping) else {title_of(maps): maps}
     first = next(iter(many.values()))
@@ -132,7 +132,7 @@ def caption_draft(
 
 
 def _whose(maps: Sequence[Maps]) -> str:
-    """Say what explains what; what is the same for all maps is said once."""
+    """Describe methods, targets and detectors; what all maps share is stated once."""
     facts = [_facts(found) for found in maps]
     shared = {key: value for key, value in facts[0].items() if all(value == f[key] for f in facts)}
     own = [_phrase({k: v for k, v in fact.items() if k not in shared}) for fact in facts]
@@ -160,7 +160,7 @@ def _phrase(facts: Mapping[str, str]) -> str:
 
 
 def _origin(found: Maps, n: int) -> str:
-    """Say where the samples come from, and how many are fake where all are shown."""
+    """Describe the datasets of the samples, and the number of fakes."""
     data = found.data
     text = ""
     if "dataset" in data.coords:
@@ -172,7 +172,7 @@ def _origin(found: Maps, n: int) -> str:
 
 
 def _signs(maps: Iterable[Maps]) -> list[str]:
-    """Say what signs mean; where that differs between maps, of which."""
+    """Describe the meaning of signs; if it differs between maps, for each."""
     known: dict[str, list[str]] = {}
     for one in maps:
         known.setdefault(str(one.data.attrs.get("sign", "")), []).append(title_of(one))
@@ -188,16 +188,16 @@ def _joined(words: Iterable[str]) -> str:
 def provenance_of(
     maps: Maps | Mapping[str, Maps], command: str = "", **more: Any
 ) -> dict[str, Any]:
-    """Return what a figure of maps is made of, for `save_figure`.
+    """Return the provenance of a figure of maps, for `save_figure`.
 
     Parameters
     ----------
     maps : AttributionMap or mapping
-        One, or titles to several.
+        Maps, or a mapping of titles to maps.
     command : str
-        That made the figure, as it was typed.
+        Command line that made the figure.
     **more
-        Such as ``kind_of_figure``, ``scale`` and ``style``.
+        Further entries, such as ``kind_of_figure``, ``scale`` and ``style``.
 
     Returns
     -------
@@ -237,33 +237,33 @@ def write_figure(
     provenance: Mapping[str, Any] | None = None,
     caption: str | None = None,
 ) -> list[Path]:
-    """Write a figure in several formats, what it is made of, and its LaTeX snippet.
+    """Write a figure in several formats, with its provenance and a LaTeX snippet.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
-        What to write.
+        Figure to write.
     path : path
-        Without a suffix, or with that of a format, which is then left out.
+        Path without a suffix, or with that of a format, which is removed.
     formats : sequence of str
-        Of `probe.figures.FORMATS`.
+        Suffixes among `probe.figures.FORMATS`.
     dpi, provenance
         As in `save_figure`.
     caption : str, optional
-        Plain text for ``<name>.tex``; without it none is written.
+        Plain text for ``<name>.tex``; without it no snippet is written.
 
     Returns
     -------
     list of pathlib.Path
-        What was written. ``<name>.tex`` is left out, and as it is, where its first line, by
-        which drafts are known, has been taken out.
+        Paths of the written files. ``<name>.tex`` is not overwritten, and not listed, if its
+        first line, which marks drafts, was removed.
 
     Raises
     ------
     UnknownNameError
-        If a format is not known.
+        If a format is unknown.
     ProbeError
-        If something cannot be written, or LaTeX could not find a file of that name.
+        If a file cannot be written, or LaTeX could not find a file of this name.
     """
     path = Path(path)
     stem = path.with_suffix("") if path.suffix in FORMATS else path
@@ -272,7 +272,7 @@ def write_figure(
         check_format(place)
     snippet = ""
     if caption is not None:
-        # LaTeX takes no SVG; a name without its suffix would be cut at a dot.
+        # LaTeX cannot include SVG, and a name without suffix would be cut at a dot.
         included = next((one for one in formats if one in (".pdf", ".png")), ".pdf")
         wide = figure.get_size_inches()[0] > 5
         snippet = latex_snippet(

@@ -1,4 +1,4 @@
-"""Styles of figures: how wide the place in the paper is, and how large its text."""
+"""Styles of figures: widths for paper columns, pages and slides, and text sizes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from probe.registry import Registry
 
 __all__ = ["STYLE", "STYLES", "Style", "fitting_style"]
 
-#: Live, embedded text in PDF and SVG; deterministic ids in SVG.
+#: Editable, embedded text in PDF and SVG; deterministic ids in SVG.
 STYLE: dict[Any, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -27,26 +27,26 @@ SANS, SERIF = "DejaVu Sans", "STIXGeneral"
 
 @dataclass(frozen=True)
 class Style:
-    """Sizes of a figure for one kind of page. Fonts are those that come with matplotlib.
+    """Sizes of a figure for one kind of page. Fonts are those shipped with matplotlib.
 
     Attributes
     ----------
     name : str
-        Of the registry.
+        Name in the registry.
     width : float
-        Width of the figure in inches, exactly.
+        Exact width of the figure, in inches.
     height : float
-        The most that it may be high, in inches.
+        Maximum height, in inches.
     font : str
-        Family of all text.
+        Font family of all text.
     size, small : float
-        Text, and text at color bars, in points.
+        Size of text, and of text at color bars, in points.
     line : float
-        Width of outlines in points.
+        Width of outlines, in points.
     gap : float
-        Between neighboring images, in inches.
+        Gap between neighboring images, in inches.
     largest : float
-        The most that one image may be wide, in inches.
+        Maximum width of an image, in inches.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Style:
     largest: float = 1.5
 
     def context(self) -> AbstractContextManager[None]:
-        """Return a context in which matplotlib draws in this style."""
+        """Return a context manager that sets this style in matplotlib."""
         own: dict[Any, Any] = {
             "font.family": [self.font, SANS],
             "font.size": self.size,
@@ -76,9 +76,9 @@ STYLES: Registry[Style] = Registry("figure style")
 for _style in (
     Style("ieee-column", 3.5, 9.0, SERIF, 8, 7),
     Style("ieee-page", 7.16, 9.0, SERIF, 8, 7),
-    # One column of the two of acmart's sigconf: 241 pt.
+    # One of the two columns of acmart's sigconf: 241 pt.
     Style("acm", 3.33, 9.0, SERIF, 8, 7),
-    # One column of 89 mm; text of at most 7 pt, without serifs.
+    # One column of 89 mm; sans-serif text of at most 7 pt.
     Style("nature", 89 / 25.4, 9.0, SANS, 7, 6, line=0.5),
     Style("slides", 10.0, 5.6, SANS, 16, 13, line=1.5, gap=0.08, largest=3.2),
 ):
@@ -86,5 +86,5 @@ for _style in (
 
 
 def fitting_style(columns: int) -> Style:
-    """Return the IEEE style in which so many images side by side are still large enough."""
+    """Return the IEEE style in which the given number of images per row is large enough."""
     return STYLES["ieee-column" if columns <= 4 else "ieee-page"]

@@ -1,4 +1,4 @@
-"""Figures that sum maps up: means by dataset, differences of two, and a single one."""
+"""Figures that summarize maps: means by dataset, differences of two, and a single map."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ def mean_maps_figure(
     style: str | None = None,
     label: str = "mean attribution",
 ) -> Figure:
-    """Draw mean maps over aligned faces, a group a column, under the mean of their images.
+    """Draw mean maps over aligned faces, one column per group, below the mean of their images.
 
     Parameters
     ----------
     maps : mapping
         Title of a group, such as a dataset, to its maps, shape (n, h, w). Means are of the raw
-        maps; only over aligned faces do they say where.
+        maps; they show positions only for aligned faces.
     images : mapping, optional
         Title of a group to its images, shape (n, h, w, 3), 0 to 255.
     kind : {"map", "overlay"}, default "map"
-        "overlay" lays the mean map over the mean image.
+        "overlay" draws the mean map over the mean image.
     signed, ends
         As in `Cell`.
     scale, style, label
@@ -74,18 +74,18 @@ def mean_attributions(
     scale: str | None = None,
     style: str | None = None,
 ) -> Figure:
-    """Draw mean maps by dataset and label: a group a column, a title a row.
+    """Draw mean maps by dataset and label: one column per group, one row per title.
 
     Parameters
     ----------
     maps : mapping
-        Title of a row to maps; all of the same samples.
+        Row title to maps, all of the same samples.
     images : sequence, optional
-        One a map, shape (n, h, w, 3); all of one size.
+        One image per map, shape (n, h, w, 3), all of one size.
     kind, style
         As in `mean_maps_figure`.
     scale : str, optional
-        By default "row" where there are several rows, else "figure".
+        As in `grid_figure`; "row" by default if there are several rows, else "figure".
 
     Returns
     -------
@@ -110,7 +110,7 @@ def mean_attributions(
 
 
 def groups_of(found: Maps) -> dict[str, NDArray[np.intp]]:
-    """Return the positions of each dataset's real and fake samples; all, where none are known."""
+    """Return positions of the real and fake samples of each dataset; all if these are unknown."""
     data, n = found.data, int(found.data.sizes["sample"])
     known = "dataset" in data.coords
     datasets = np.array([str(name) for name in data["dataset"].values] if known else [""] * n)
@@ -192,21 +192,21 @@ def difference_figure(
     style: str | None = None,
     label: str = "attribution",
 ) -> Figure:
-    """Draw maps of two variants, or of a fake and its original, and what lies between.
+    """Draw maps of two variants, or of a fake and its original, and their difference.
 
     Parameters
     ----------
     first, second : numpy.ndarray
-        Maps in the same units, shape (n, h, w); both share one scale, and first − second has
-        its own, diverging from zero.
+        Maps in the same unit, shape (n, h, w). Both share one scale; first − second has its own
+        diverging scale.
     images, masks : sequence, optional
-        One a row, as in `attribution_figure`.
+        One per row, as in `attribution_figure`.
     titles : tuple of str
-        Of the two.
+        Titles of the two.
     rows : sequence of str, optional
-        Of the rows.
+        Row titles.
     signed, ends
-        As in `Cell`, of the two maps.
+        As in `Cell`, for the two maps.
     style, label
         As in `grid_figure`.
 
@@ -260,18 +260,18 @@ def single_figure(
     style: str | None = None,
     label: str = "attribution",
 ) -> Figure:
-    """Draw one heatmap with its color bar, beside its image where that is given.
+    """Draw one heatmap with its color bar, beside its image if one is given.
 
     Parameters
     ----------
     values : numpy.ndarray
-        The map, shape (h, w).
+        Map, shape (h, w).
     image, mask : numpy.ndarray, optional
         Shapes (h, w, 3) and (h, w), 0 to 255.
     title : str
-        Of the map.
+        Title of the map.
     kind : {"map", "overlay"}, default "map"
-        "overlay" lays the map over the image.
+        "overlay" draws the map over the image.
     signed, ends
         As in `Cell`.
     style, label
@@ -292,7 +292,7 @@ def single_figure(
 def single_attribution(
     found: Maps, i: int, image: NDArray[Any] | None, mask: NDArray[Any] | None, **options: Any
 ) -> Figure:
-    """Draw one sample of attribution maps, see `single_figure`."""
+    """Draw one sample of attribution maps; see `single_figure`."""
     return single_figure(
         found.values[i],
         image,

@@ -1,4 +1,4 @@
-"""Figures of units: the strongest in every dataset, and one unit in full."""
+"""Figures of units: the strongest in every dataset, and one unit in detail."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ __all__ = [
     "units_heatmap",
 ]
 
-#: Units that a heatmap shows at most: a row has to be legible.
+#: Maximum number of units in a heatmap, so that rows are legible.
 MOST = 24
 
-#: Scales of the response, as they stand on axes.
+#: Scales of the response, as axis labels.
 OUTPUTS = {"logit": "fake logit", "p_fake": "P(fake)", "p_real": "P(real)"}
 
 
 def strongest_units(
     table: xr.Dataset, universality: xr.Dataset, most: int = MOST
 ) -> NDArray[np.int64]:
-    """Return the units to show: smallest q first, then in most lists, then the largest effects.
+    """Return the units to show, by smallest q, then most lists, then largest mean effect.
 
     Parameters
     ----------
     table : xarray.Dataset
-        As in `probe.neurons.NeuronTable`.
+        `NeuronTable.data`.
     universality : xarray.Dataset
-        As in `probe.neurons.Universality`, of the same units.
+        `Universality.data` of the same units.
     most : int, default 24
-        How many at most.
+        Maximum number of units.
     """
     mean = table["effect"].transpose("dataset", "unit").values.mean(axis=0)
     q = _adjusted(universality)
@@ -50,7 +50,7 @@ def strongest_units(
 
 
 def _adjusted(universality: xr.Dataset) -> NDArray[np.float64]:
-    """Return the q-value of "in all datasets" by unit; NaN without a test."""
+    """Return the q-value of "in all datasets" per unit; NaN without a test."""
     if "q" not in universality:
         return np.full(universality.sizes["unit"], np.nan)
     name = "q_by" if universality.attrs.get("correction") == "by" else "q"
@@ -60,15 +60,15 @@ def _adjusted(universality: xr.Dataset) -> NDArray[np.float64]:
 def units_heatmap(table: xr.Dataset, universality: xr.Dataset, most: int = MOST) -> Figure:
     """Draw the effects of the most universal units, units × datasets.
 
-    Bold: among the strongest of that dataset. A star marks units that contribute to detection in
-    all datasets, at the false discovery rate of the universality table.
+    Bold: in the top of the dataset. A star marks units that contribute to detection in all
+    datasets, at the false discovery rate of the universality table.
 
     Parameters
     ----------
     table, universality : xarray.Dataset
-        As for `strongest_units`.
+        As in `strongest_units`.
     most : int, default 24
-        Units that are shown at most.
+        Maximum number of units shown.
     """
     units = strongest_units(table, universality, most)
     effect = table["effect"].sel(unit=units).transpose("unit", "dataset").values
@@ -125,20 +125,20 @@ def _top(universality: xr.Dataset) -> str:
 
 
 def _digits(largest: float) -> int:
-    """Choose one number of decimals for all effects, so that they compare by eye."""
+    """Return one number of decimals for all effects, so that they are easy to compare."""
     return 1 if largest >= 10 else 2 if largest >= 0.1 else 3
 
 
 def unit_effects_figure(table: xr.Dataset, universality: xr.Dataset, unit: int) -> Figure:
-    """Draw one unit's effect in each dataset, with the effect that the dataset's list takes.
+    """Draw the effect of one unit per dataset, with the smallest effect in the top list.
 
     Parameters
     ----------
     table, universality : xarray.Dataset
-        As for `strongest_units`.
+        As in `strongest_units`.
     unit : int
-        Which. Filled marks: among the strongest of that dataset. Triangles point to the side on
-        which the unit pushes the score.
+        Unit to draw. Filled marks are in the top of the dataset. Triangles point to the direction
+        in which the unit moves the score.
     """
     one = table.sel(unit=unit)
     names = [str(name) for name in table["dataset"].values]
@@ -188,14 +188,14 @@ def unit_effects_figure(table: xr.Dataset, universality: xr.Dataset, unit: int) 
 
 
 def unit_doses_figure(table: xr.Dataset, unit: int) -> Figure:
-    """Draw the mean score by the value that a unit is set to, a line a dataset.
+    """Draw the mean score by the value that a unit is set to, one line per dataset.
 
     Parameters
     ----------
     table : xarray.Dataset
-        As in `probe.neurons.NeuronTable`.
+        `NeuronTable.data`.
     unit : int
-        Which.
+        Unit to draw.
     """
     one = table.sel(unit=unit)
     names = [str(name) for name in table["dataset"].values]
@@ -220,16 +220,16 @@ def unit_doses_figure(table: xr.Dataset, unit: int) -> Figure:
 
 
 def unit_response_figure(data: xr.Dataset, artifact: str, unit: int | None = None) -> Figure:
-    """Draw what a unit, or the logit, does while an artifact is turned up, a line a dataset.
+    """Draw the response of a unit, or of the logit, to the dose of an artifact, by dataset.
 
     Parameters
     ----------
     data : xarray.Dataset
-        As in `probe.responses.ResponseReport`, with doses.
+        `ResponseReport.data`, with doses.
     artifact : str
-        Which.
+        Artifact to draw.
     unit : int, optional
-        Which; None for the fake logit.
+        Unit to draw; None for the fake logit.
     """
     one = data.sel({"artifact": artifact, **({} if unit is None else {"unit": unit})})
     what = "logit" if unit is None else "unit"

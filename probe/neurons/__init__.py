@@ -1,4 +1,4 @@
-"""Neurons: causal sweeps, importance, universality, ablation, and how units compare."""
+"""Neurons: causal sweeps, importance, universality, ablation, and matching across detectors."""
 
 from __future__ import annotations
 

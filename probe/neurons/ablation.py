@@ -1,4 +1,4 @@
-"""`ablate`: what detection loses without a set of units, against matched random sets."""
+"""`ablate`: loss of detection performance without a set of units, against matched random sets."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class NoSetsError(ProbeError):
 
 METRICS = ("accuracy", "auroc")
 
-#: A random set takes each unit from among this many that are nearest in |weight| × range.
+#: A random set replaces each unit by one of this many nearest neighbors in |weight| × range.
 NEIGHBORS = 8
 
-#: Bytes of states at the tap that are held, of all datasets together.
+#: Memory limit for recorded states of all datasets together, in bytes.
 MEMORY = 1 << 28
 
-#: Resamples in which random sets are measured too; each costs as many metrics as there are sets.
+#: Resamples in which random sets are evaluated too; limited because of the cost per set.
 RANDOM_RESAMPLES = 200
 
 
@@ -57,37 +57,38 @@ def ablate(
     batch_size: int = 64,
     images: Images | None = None,
 ) -> Ablation:
-    """Take sets of units out and measure detection, against matched random sets.
+    """Ablate sets of units and measure detection, against matched random sets.
 
-    That a set hurts proves little: taking out any units with large weights does. So each set is
-    held against random ones of the same size, drawn so that unit by unit |weight| × range is about
-    the same. A claim about the units needs a drop that the random ones do not have, on images that
-    were not used to choose them; `ablate_universal` keeps the two apart.
+    A drop alone proves little: ablating any units with large weights hurts. Each set is therefore
+    compared with random sets of the same size whose units match in |weight| × range. Evidence for
+    the units is a drop beyond that of the random sets, on images that were not used to choose the
+    units; `ablate_universal` separates choice and measurement.
 
     Parameters
     ----------
     detector : Detector
-        Whom.
+        Detector to ablate.
     units : array_like or mapping
-        Units of the layer, or name to units for several sets side by side.
+        Units to ablate, as unit numbers of the layer; a mapping of names to units compares
+        several sets.
     datasets : Dataset or sequence of Dataset
-        On what; a dataset composed of several counts as several. Both classes are needed.
+        Datasets to measure on, each with both classes. A composed dataset counts as its parts.
     layer : str, optional
-        The tap; the architecture's unit layer by default.
+        Layer of the units; the architecture's unit layer by default.
     values : {"mean", "zero"}
-        What units are set to: their mean in the dataset, or zero.
+        Value of an ablated unit: its mean in the dataset, or zero.
     n_random : int, default 100
-        Random sets a set.
+        Number of random sets per set, at least 1.
     n_resamples : int, default 1000
-        Of the cluster bootstrap.
+        Number of cluster bootstrap resamples.
     ci : float, default 0.95
-        Coverage.
+        Confidence level of the intervals, between 0 and 1.
     seed : int, default 0
         Seed of random sets and resamples.
     batch_size : int, default 64
-        Images a batch.
+        Images per batch.
     images : Images, optional
-        Decoded images of the datasets, to share between calls; each is decoded once in any case.
+        Decoded images of the datasets, to share between calls. Each image is decoded once anyway.
 
     Returns
     -------
@@ -97,13 +98,13 @@ def ablate(
     Raises
     ------
     ProbeError
-        If a set is empty, names a unit that is not there, or leaves no unit to match it with; or
-        if a dataset holds one class.
+        If a set is empty, has a unit number out of range, or leaves no unit to compare with; or
+        if a dataset holds one class only.
     """
     if values not in ("mean", "zero"):
         raise UnknownNameError("value", values, ("mean", "zero"))
     if n_random < 1:
-        raise ProbeError(f"n_random={n_random} was given; a set is compared with at least one.")
+        raise ProbeError(f"n_random={n_random} was given; at least 1 random set is needed.")
     traced = trace(detector)
     path = traced.resolve(layer or default_layer(detector))
     program = compile_suffix(traced, path)
@@ -156,14 +157,14 @@ def ablate(
 def require_units(
     detector: Detector, sets: Mapping[str, ArrayLike], layer: str | None = None
 ) -> None:
-    """Raise what `ablate` would for its layer and sets, without images.
+    """Check the layer and the sets as `ablate` would, without images.
 
     Raises
     ------
     UnknownNameError
-        If there is no such layer.
+        If the layer is unknown.
     ProbeError
-        If a set is empty, names a unit that is not there, or leaves none to match it with.
+        If a set is empty, has a unit number out of range, or leaves no unit to compare with.
     """
     traced = trace(detector)
     program = compile_suffix(traced, traced.resolve(layer or default_layer(detector)))
@@ -181,13 +182,13 @@ def _require_classes(parts: Mapping[str, Dataset]) -> None:
 
 
 def _require_halves(parts: Mapping[str, Dataset], seed: int) -> None:
-    """Raise `DatasetError` where units cannot be chosen on one half and measured on the other."""
+    """Raise `DatasetError` if units cannot be chosen on one half and measured on the other."""
     if len(parts) < 2:
         raise DatasetError("Units are universal over two datasets or more; one was given.")
     reasons = {name: why for name, part in parts.items() if (why := undivided(part, seed))}
     if reasons:
         each = "; ".join(f"{name}: {why}" for name, why in reasons.items())
-        raise DatasetError(f"Units cannot be taken out ({each}). Leave it out, or use more of it.")
+        raise DatasetError(f"Units cannot be ablated ({each}). Leave it out, or use more of it.")
 
 
 def ablate_universal(
@@ -201,12 +202,12 @@ def ablate_universal(
     seed: int = 0,
     **options: Any,
 ) -> Ablation:
-    """Take out the units that are found universal, measured on people who had no part in that.
+    """Ablate the units found universal, measured on identities that were not used to find them.
 
-    Identities are divided into halves. Units are chosen on one and taken out on the other, then
-    the other way round, and the two results averaged. Sets as in `Universality.sets`: universal by
-    the test, counted by the study, specific to a dataset, decoys; a set counts where both halves
-    have one.
+    Identities are split into halves. Units are chosen on one half and ablated on the other, in
+    both directions, and the two results are averaged. The sets are those of `Universality.sets`:
+    universal by the test, counted by the study, specific to one dataset, and decoys. A set is
+    measured if both halves have one.
 
     Parameters
     ----------
@@ -215,15 +216,15 @@ def ablate_universal(
     top, alpha, correction
         As in `universal_neurons`.
     seed : int, default 0
-        Seed of the halves and all other draws.
+        Seed of the split into halves and of all other draws.
     **options
         Further arguments of `ablate`.
 
     Returns
     -------
     Ablation
-        Averages over the two directions. ``n_units`` and ``balance`` are means; attribute
-        ``units`` lists the sets of both, and ``one_half_only`` the sets that one half lacks.
+        Averages over the two directions. ``n_units`` and ``balance`` are means. Attribute
+        ``units`` lists the sets of both halves, and ``one_half_only`` the sets found in one half.
     """
     check_rule(top, alpha, correction)
     parts = by_name(datasets)
@@ -248,7 +249,7 @@ def ablate_universal(
     if not both:
         raise NoSetsError(
             f"No set of units of {detector.name} was found {BOTH_HALVES} "
-            f"({', '.join(alone) or 'none in either'}); there is nothing to take out."
+            f"({', '.join(alone) or 'none in either'}); there is nothing to ablate."
         )
     sides = [
         ablate(
@@ -268,31 +269,31 @@ def ablate_universal(
 def matched_sets(
     chosen: NDArray[np.bool_], size: Floats, count: int, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Draw sets of other units whose sizes are about those of the chosen.
+    """Draw random sets of other units that match the chosen units in size.
 
     Parameters
     ----------
     chosen : numpy.ndarray
-        Shape (units,), bool.
+        Shape (units,), bool: whether the unit is in the set.
     size : numpy.ndarray
-        Shape (units,), such as |weight| × range, not negative.
+        Shape (units,), not negative: the size to match, such as |weight| × range.
     count : int
-        How many sets.
+        Number of sets to draw.
     rng : numpy.random.Generator
-        Draws.
+        Source of randomness.
 
     Returns
     -------
     numpy.ndarray
-        Shape (count, units), bool. In random order each chosen unit is replaced by one of its
-        nearest neighbors in log size that are not chosen and not taken. Where fewer units are
-        left than chosen, chosen ones may be drawn too, which makes the comparison conservative.
-        Of units that are equally near, those of lower number come first.
+        Shape (count, units), bool. In random order, each chosen unit is replaced by one of its
+        `NEIGHBORS` nearest neighbors in log size that is neither chosen nor taken. If more than
+        half of the units are chosen, chosen units can be drawn too, which makes the comparison
+        conservative. Ties are broken by unit number.
     """
     place = np.log(size + 1e-9 * max(float(size.max()), 1e-300))
     free = np.flatnonzero(np.ones_like(chosen) if 2 * chosen.sum() > len(chosen) else ~chosen)
     each = np.flatnonzero(chosen)
-    # How many are left to choose from is known before any is drawn, so draws come at once.
+    # The number of candidates per step is known in advance, so all ranks are drawn at once.
     left = np.minimum(NEIGHBORS, len(free) - np.arange(len(each)))
     sides = [_Side(place, free, each, sign) for sign in (-1, 1)]
     out = np.zeros((count, len(chosen)), dtype=bool)
@@ -306,22 +307,21 @@ def matched_sets(
 
 
 class _Side:
-    """Units that may be drawn and lie above a place (sign 1) or below it (−1), outwards from it.
+    """Candidate units above (sign 1) or below (sign −1) a reference size, sorted by distance.
 
     Attributes
     ----------
     units : list
-        The free units by their place, times the sign; equals by their number.
+        The candidates in order of sign × size, ties by unit number.
     away : list
-        Their places, times the sign.
+        Their sizes, times the sign.
     where : dict
-        Unit to its position in those.
+        Unit to its position in `units`.
     starts, origins : list
-        By chosen unit: the position from which on units are this side of it, and its own place,
-        times the sign.
+        Per chosen unit: the first position on this side of it, and its own size, times the sign.
     after : list
-        By position, one at or after it; itself where it is open. A chain of these ends at the next
-        open position, and is shortened where it is walked.
+        Per position, a later position or itself if the unit is free. Following the links leads to
+        the next free position; links are shortened on the way (union-find).
     """
 
     def __init__(
@@ -338,11 +338,11 @@ class _Side:
         self.reopen()
 
     def reopen(self) -> None:
-        """Give back what was taken."""
+        """Mark all units as free."""
         self.after = list(range(len(self.units)))
 
     def open_from(self, at: int) -> int:
-        """Find the next position, from `at` on, whose unit is not taken."""
+        """Return the first position, from `at` on, whose unit is free."""
         after = self.after
         while after[at] != at:
             after[at] = after[after[at]]
@@ -356,7 +356,7 @@ class _Side:
 
 
 def _take(sides: Sequence[_Side], chosen: int, rank: int) -> int:
-    """Take the open unit that is so many places from the nearest to a chosen one."""
+    """Take the free unit of a given rank in distance from a chosen unit, and return it."""
     at = [side.open_from(side.starts[chosen]) for side in sides]
     while True:
         _, unit, k = min(
@@ -394,7 +394,7 @@ class _Measured:
         return cls(states.part.labels, states.part.samples.clusters, out)
 
     def metrics(self, columns: NDArray[np.int64], weights: Floats) -> Floats:
-        """Give accuracy and AUROC, shape (metric, resamples, columns)."""
+        """Return accuracy and AUROC, shape (metric, resamples, columns)."""
         sizes = np.bincount(self.clusters, minlength=weights.shape[1])
         out = np.empty((len(METRICS), len(weights), len(columns)))
         for k, column in enumerate(columns):
@@ -408,7 +408,7 @@ class _Measured:
 
 
 def _weight_range(program: Any, states: States, cut: Cut, advance: Callable[[int], None]) -> Floats:
-    """Multiply each unit's |weight|, shape (units,), by the range of its values."""
+    """Return |weight| × range of values per unit, shape (units,)."""
     seen = states.seen(advance, rows=False)
     return np.asarray(np.abs(mean_weight(program, states, cut)) * (seen.high - seen.low))
 
@@ -417,7 +417,7 @@ def _mask(name: str, units: ArrayLike, count: int) -> NDArray[np.bool_]:
     chosen = np.asarray(units)
     if not chosen.size or chosen.ndim != 1 or chosen.dtype.kind not in "iu":
         raise ProbeError(
-            f"The set {name!r} is {units!r}; a set is a list of unit numbers, one or more."
+            f"The set {name!r} is {units!r}; a set is a list of at least one unit number."
         )
     if chosen.min() < 0 or chosen.max() >= count or len(chosen) == count:
         raise ProbeError(
@@ -470,7 +470,7 @@ def _assembled(
         "drop": (dims, single),
         "random_drop": ((*dims, "random"), random_drop),
         "excess": (dims, single - random_drop.mean(axis=3)),
-        # Equal but for rounding is as large.
+        # Drops that are equal but for rounding count as reached.
         "p": (dims, (1 + (random_drop >= single[..., None] - 1e-12).sum(axis=3)) / (1 + n_random)),
     }
     for name, both in zip(("drop", "excess"), bounds, strict=True):
@@ -481,7 +481,7 @@ def _assembled(
 
 
 def _resampled(count: int, n_resamples: int, seed: int) -> Floats:
-    """Draw resamples of clusters; NaN, and so no interval, where clusters are too few."""
+    """Draw bootstrap weights; NaN, so no intervals, where clusters are too few."""
     if count < MIN_CLUSTERS:
         return np.full((max(n_resamples, 1), count), np.nan)
     return cluster_counts(count, n_resamples, seed)
@@ -498,7 +498,7 @@ def _averaged(
     alone: list[str],
     parts: Mapping[str, Dataset],
 ) -> xr.Dataset:
-    """Average two directions; their people differ, so half-widths add in squares."""
+    """Average two directions; their identities differ, so variances add."""
     mean: xr.Dataset = (sides[0] + sides[1]) / 2
     for name in ("drop", "excess"):
         halves = [(one[f"{name}_high"] - one[f"{name}_low"]) / 2 for one in sides]

@@ -1,4 +1,4 @@
-"""`calibrate`: power and false-universal rate of every rule on detectors whose truth is planted."""
+"""`calibrate`: power and false positive rate of universality rules, on planted detectors."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ from probe.tables import export_frame
 
 __all__ = ["Calibration", "Draw", "RULES", "Verdict", "calibrate"]
 
-#: Permutations a test; the smallest p-value is one over this and one.
+#: Permutations per test; the smallest possible p-value is 1 / (PERMUTATIONS + 1).
 PERMUTATIONS = 1999
 
-#: Images a dataset that captum's path integral runs over.
+#: Images per dataset that captum attributes.
 CAPTUM_IMAGES = 64
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a rule says of every unit.
+    """Decision of a rule on every unit.
 
     Attributes
     ----------
     called : numpy.ndarray
-        Shape (units,), bool: called universal.
+        Shape (units,), bool: whether the unit is called universal.
     score : numpy.ndarray
-        Shape (units,): larger means more universal, for the ranking.
+        Shape (units,): larger means more universal; used for the AUC.
     at_least : int, optional
         Number of datasets that the claim is about; all by default.
     """
@@ -72,11 +72,11 @@ class Draw:
     planted : Planted
         The detector.
     features : list of numpy.ndarray
-        By dataset, shape (n, features).
+        Per dataset, shape (n, features).
     labels, clusters : list of numpy.ndarray
-        By dataset, shape (n,); a cluster that was drawn twice counts as two.
+        Per dataset, shape (n,); a cluster that is drawn twice counts as two.
     seed : int
-        Of the permutations.
+        Seed of the permutations.
     """
 
     planted: Planted
@@ -87,8 +87,8 @@ class Draw:
 
     @classmethod
     def of(cls, planted: Planted, population: Population, clusters: int, seed: int) -> Draw:
-        """Draw clusters of every dataset."""
-        # Not the stream of numbers that planted the units, nor that of the permutations.
+        """Draw clusters of every dataset with replacement."""
+        # A random stream apart from those that planted the units and that permute labels.
         rng = np.random.default_rng((seed, 1))
         rows, groups = [], []
         for i in range(len(population.names)):
@@ -109,29 +109,29 @@ class Draw:
 
     @cached_property
     def program(self) -> SuffixProgram:
-        """The suffix behind the planted units."""
+        """Suffix program behind the planted units."""
         return compile_suffix(self.planted.detector, "relu")
 
     @cached_property
     def head(self) -> nn.Sequential:
-        """The network from the features on."""
+        """The network from the features to the logit."""
         net: Any = self.planted.detector.module
         return nn.Sequential(net.fc1, net.relu, net.fc2)
 
     @cached_property
     def states(self) -> list[State]:
-        """Every dataset at the units."""
+        """States of every dataset at the planted units."""
         net: Any = self.planted.detector.module
         with torch.inference_mode():
             return [State(net.relu(net.fc1(self.on_device(one)))) for one in self.features]
 
     def on_device(self, features: NDArray[np.float32]) -> torch.Tensor:
-        """Put features where the planted detector is."""
+        """Return features as a tensor on the device of the planted detector."""
         return torch.from_numpy(features).to(self.planted.detector.device)
 
     @cached_property
     def contributions(self) -> list[Floats]:
-        """Logit less the logit without the unit (set to its mean), by dataset, (n, units)."""
+        """Logit − logit without the unit (set to its mean), per dataset, shape (n, units)."""
         out = []
         for state in self.states:
             mean = state.value.mean(dim=0).cpu().double().numpy()
@@ -148,7 +148,7 @@ class Draw:
 
     @cached_property
     def evidence(self) -> list[Evidence]:
-        """What a sweep leaves, by dataset, without dose-responses."""
+        """Evidence of a sweep per dataset, without dose responses."""
         program = self.program
         assert isinstance(program, AffineProgram)  # planted units have an affine head
         out = []
@@ -172,7 +172,7 @@ class Draw:
         return out
 
     def ace(self, clamp: bool, probability: bool) -> Floats:
-        """Ranges of the mean responses over four values, shape (dataset, unit)."""
+        """Return ranges of the mean response over four doses, shape (dataset, unit)."""
         out = []
         for state in self.states:
             low, high = (side.cpu().double().numpy() for side in torch.aminmax(state.value, dim=0))
@@ -184,47 +184,47 @@ class Draw:
         return np.stack(out)
 
 
-#: Rules, by name: from a draw to a verdict at a nominal level of 5 %.
+#: Rules by name: from a draw to a verdict at a nominal level of 5 %.
 RULES: Registry[Callable[[Draw], Verdict]] = Registry("rule")
 
 
 @RULES.register("partial conjunction, p ≤ .05")
 def _by_unit(draw: Draw) -> Verdict:
-    """Ours, a unit at a time: contributes in all datasets."""
+    """Partial conjunction test, not corrected over units: contributes in all datasets."""
     p = partial_conjunction(draw.tests, len(draw.tests))
     return Verdict(p <= 0.05, -p)
 
 
 @RULES.register("partial conjunction, BH q ≤ .05")
 def _by_bh(draw: Draw) -> Verdict:
-    """Ours, over units."""
+    """Partial conjunction test with the false discovery rate over units controlled (BH)."""
     p = partial_conjunction(draw.tests, len(draw.tests))
     return Verdict(benjamini_hochberg(p) <= 0.05, -p)
 
 
 @RULES.register("partial conjunction, BY q ≤ .05")
 def _by_by(draw: Draw) -> Verdict:
-    """Ours, over units, under any dependence."""
+    """As BH, but valid under any dependence between units (BY)."""
     p = partial_conjunction(draw.tests, len(draw.tests))
     return Verdict(benjamini_yekutieli(p) <= 0.05, -p)
 
 
 @RULES.register("in 2 or more, p ≤ .05")
 def _two(draw: Draw) -> Verdict:
-    """Ours, a unit at a time: contributes in two datasets at least."""
+    """Partial conjunction test, not corrected over units: contributes in at least two datasets."""
     p = partial_conjunction(draw.tests, 2)
     return Verdict(p <= 0.05, -p, 2)
 
 
 @RULES.register("in 2 or more, BH q ≤ .05")
 def _two_bh(draw: Draw) -> Verdict:
-    """Ours, over units: contributes in two datasets at least."""
+    """As above, with the false discovery rate over units controlled (BH)."""
     p = partial_conjunction(draw.tests, 2)
     return Verdict(benjamini_hochberg(p) <= 0.05, -p, 2)
 
 
 def _counted(effects: Floats) -> Verdict:
-    """Call the units that are in the top half everywhere."""
+    """Call the units that are in the top half in every dataset."""
     kept = ranks(effects) <= effects.shape[1] // 2
     return Verdict(kept.all(axis=0), effects.min(axis=0))
 
@@ -242,7 +242,7 @@ def _logit_count(draw: Draw) -> Verdict:
 
 
 def _by_measure(name: str) -> Callable[[Draw], Verdict]:
-    """Make the rule that counts the top half by a registered measure."""
+    """Return the rule that counts the top half by a registered measure."""
 
     def rule(draw: Draw) -> Verdict:
         measure = MEASURES[name]
@@ -278,7 +278,7 @@ def _gradient(draw: Draw) -> Verdict:
 
 @RULES.register("selectivity test, BH q ≤ .05")
 def _selective_test(draw: Draw) -> Verdict:
-    """Ours on activations instead of contributions: a correlation, blind to the weight."""
+    """Permutation test on activations instead of contributions, which ignores the weight."""
     signs = np.sign(sum(_gap(s, y) for s, y in zip(draw.states, draw.labels, strict=True)))
     p = np.stack(
         [
@@ -307,30 +307,31 @@ def _attributed(draw: Draw, attribute: Callable[[torch.Tensor], Any]) -> Floats:
 #: Settings (units, effect) of the default run.
 SETTINGS = ((64, 1.0), (256, 0.6), (256, 0.8), (256, 1.0), (256, 1.2), (1024, 1.0))
 
-#: Shares whose standard errors over draws are given.
+#: Columns whose standard errors over draws are reported.
 UNCERTAIN = ["power", "false_rate", "false_sharpest", "false_discovery"]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How rules fare where the truth is known.
+    """Performance of universality rules where the true universal units are known.
 
     Attributes
     ----------
     draws : pandas.DataFrame
-        One row a draw and rule: ``units, effect, clusters, draw, rule``. ``power``: share called
+        One row per draw and rule: ``units, effect, clusters, draw, rule``. ``power``: share called
         of the units for which the rule's claim is true (a contribution in all datasets, or in as
-        many as the rule says). ``false_rate``: share called of the others; ``false_sharpest``: of
-        those that lack one dataset only; ``false_<kind>``: of those of a kind, NaN if none.
-        ``false_discovery``: share of the called for which the claim is false, 0 if none is
-        called. ``auc``: true units ranked above the others. ``called``: how many.
-        ``seconds``: time of the rule alone, from features to verdict.
+        many as the rule says). ``false_rate``: share called of the other units;
+        ``false_sharpest``: of those that lack one dataset only; ``false_<kind>``: of those of a
+        kind, NaN if none. ``false_discovery``: share of the called units for which the claim is
+        false, 0 if none is called. ``auc``: AUROC of the rule's score for true against other
+        units. ``called``: number of units called. ``seconds``: time of the rule alone, from
+        features to verdict.
     """
 
     draws: pd.DataFrame
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return means over draws and standard errors ``<column>_se``, a row a setting and rule."""
+        """Return means over draws and standard errors ``<column>_se``, per setting and rule."""
         keys = ["units", "effect", "clusters", "rule"]
         rows = self.draws.drop(columns=["draw"]).groupby(keys, sort=False)
         return rows.mean().join(rows[UNCERTAIN].sem().add_suffix("_se")).reset_index()
@@ -350,40 +351,40 @@ def calibrate(
     seed: int = 0,
     device: str | torch.device = "cpu",
 ) -> Calibration:
-    """Judge rules that call units universal by planted detectors.
+    """Measure power and errors of rules that call units universal, on planted detectors.
 
-    Every draw builds a planted detector and draws clusters from the population on which its truth
-    is exact. Each rule then calls units universal at a nominal 5 %, without knowing the truth.
+    Each draw plants units in a detector and draws clusters from the population for which the truth
+    is exact. Each rule then calls units universal at a nominal level of 5 %.
 
     Parameters
     ----------
     data : Dataset or Population
-        The lab, all splits; or its features, see `measure_population`.
+        The synthetic dataset with all splits, or its features; see `measure_population`.
     draws : int, default 20
-        Planted detectors a setting.
+        Number of planted detectors per setting, at least 1.
     settings : sequence of (int, float)
-        Units and effect (mean of the difference between a cluster's fakes and reals, in standard
-        deviations over clusters).
+        Number of units, and effect: mean difference between a cluster's fakes and reals, in
+        standard deviations over clusters.
     clusters : int, default 25
-        Clusters a dataset; the lab's test split has 25.
+        Number of clusters per dataset, at least 5; the test split of the synthetic data has 25.
     rules : sequence of str, optional
-        Of `RULES`; all by default.
+        Names of rules in `RULES`; all by default.
     seed : int, default 0
         Seed of the first draw.
     device : str or torch.device, default "cpu"
-        Where the filter bank and the planted detectors run.
+        Device of the filter bank and the planted detectors.
 
     Returns
     -------
     Calibration
-        One row a draw and rule.
+        One row per draw and rule.
 
     Raises
     ------
     UnknownNameError
-        If a rule is not known.
+        If a rule is unknown.
     ProbeError
-        If there is nothing to draw.
+        If `draws` or `clusters` is too small, or there is no setting.
     """
     if draws < 1 or clusters < 5 or not settings:
         raise ProbeError(
@@ -403,7 +404,7 @@ def calibrate(
                 draw = Draw.of(planted, population, clusters, seed + number)
                 for name, rule in chosen.items():
                     began = time.perf_counter()
-                    # A fresh draw: what rules share is computed again, so that times are fair.
+                    # A copy without cached results, so that each rule is timed from the start.
                     verdict = rule(replace(draw))
                     seconds = time.perf_counter() - began
                     rows.append(

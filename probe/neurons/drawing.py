@@ -1,4 +1,4 @@
-"""The figure of a calibration."""
+"""Figure of a calibration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from probe.neurons.calibration import Calibration
 
 __all__ = ["calibration_figure"]
 
-#: Rules whose power is drawn against the effect; colors of Okabe and Ito, and line styles.
+#: Rules whose power is drawn against the effect: color (Okabe and Ito) and line style.
 LINES = {
     "partial conjunction, p ≤ .05": ("#0072b2", "o-"),
     "partial conjunction, BH q ≤ .05": ("#0072b2", "s--"),
@@ -23,7 +23,7 @@ LINES = {
     "captum conductance, count": ("#cc79a7", "P-"),
 }
 
-#: Columns of the left panel: marker, face, edge and name.
+#: Columns of the left panel: marker, face color, edge color and label.
 SHARES = {
     "power": ("o", "#0072b2", "white", "truly universal (power)"),
     "false_rate": ("X", "#d55e00", "white", "all others"),
@@ -32,10 +32,10 @@ SHARES = {
 
 
 def calibration_figure(found: Calibration) -> Figure:
-    """Draw shares of units called by every rule, and power against the effect.
+    """Draw the share of units called by each rule, and the power against the effect.
 
-    The left panel shows the setting with the most usual number of units and the effect nearest
-    to 1, with twice the standard error over draws.
+    The left panel shows the most frequent number of units and the effect nearest to 1. Error bars
+    are twice the standard error over draws.
     """
     frame = found.to_dataframe()
     frame = frame[frame["units"] == frame["units"].mode()[0]]
@@ -47,7 +47,7 @@ def calibration_figure(found: Calibration) -> Figure:
         _draw_power(right, frame)
         left.set_title(f"{frame['units'].iloc[0]} units, effect {effect:g}", fontsize=7.5)
         right.set_title(f"{frame['units'].iloc[0]} units", fontsize=7.5)
-        # The left legend may reach below the names of the rules.
+        # The left legend has room below the names of the rules.
         for axes, x in ((left, 0.2), (right, 0.5)):
             axes.spines[["top", "right"]].set_visible(False)
             axes.legend(

@@ -1,4 +1,4 @@
-"""`neuron_importance`: effects of units, dataset by dataset, with intervals, tests and nulls."""
+"""`neuron_importance`: effects of units per dataset, with intervals, tests and null detectors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = ["default_layer", "neuron_importance", "one_class", "random_heads", "u
 
 
 def untrained(detector: Detector, count: int, seed: int) -> Iterator[Detector]:
-    """Make detectors of the same architecture with weights as initialized, seed by seed."""
+    """Yield untrained detectors of the same architecture, each with weights of another seed."""
     for number in range(count):
         spec = detector.spec
         yield load_detector(
@@ -50,10 +50,10 @@ def untrained(detector: Detector, count: int, seed: int) -> Iterator[Detector]:
 def random_heads(
     detector: Detector, program: SuffixProgram, count: int, seed: int
 ) -> Iterator[SuffixProgram]:
-    """Shuffle the trained weights behind the tap: a head of the same weights that knows nothing.
+    """Yield suffix programs whose trained weights behind the tap are shuffled.
 
-    Behind an affine suffix the composed weights are permuted over units; else the entries of every
-    weight of a linear or convolutional layer behind the tap, tensor by tensor.
+    For an affine suffix, the composed weights are permuted over units. Otherwise the entries of
+    each weight tensor of the linear and convolutional layers behind the tap are permuted.
     """
     for number in range(count):
         rng = np.random.default_rng((seed, number))
@@ -75,13 +75,13 @@ def _shuffled(detector: Detector, layer: str, rng: np.random.Generator) -> Detec
     return Detector(module, detector.spec)
 
 
-#: Bootstrapped effects that a table keeps, for intervals on counts.
+#: Bootstrapped effects kept in the table, for confidence intervals of counts.
 KEPT_RESAMPLES = 200
 
-#: Measures that stand beside the chosen one.
+#: Measures computed in addition to the chosen one.
 BESIDE = ("weight_range", "auroc")
 
-#: Random heads, where each is answered in closed form, and where each costs a sweep.
+#: Default number of random heads: for an affine suffix (closed form), and where each needs a sweep.
 HEADS_AFFINE, HEADS_RERUN = 20, 3
 
 
@@ -111,87 +111,87 @@ def neuron_importance(
     images: Images | None = None,
     precision: str = FLOAT32,
 ) -> NeuronTable:
-    """Measure what each unit does to the fake score, dataset by dataset.
+    """Measure the causal effect of each unit on the fake score, per dataset.
 
-    For every unit u and every dose v over the unit's range in the dataset, the network is run
-    under do(h_u = v) and the score is averaged over the images: the dose-response, which the study
-    (arXiv:2308.04177) scores by its range and without labels. The same sweep takes each unit out
-    (see `ablation`); logit − logit without it is its *contribution* to an image. Contributions
-    that are larger on fakes than on reals are what detection gains by the unit: their difference
-    is tested by permuting labels over clusters, in every dataset by itself.
+    Each unit u is set to each dose v over its range in the dataset, do(h_u = v), and the score is
+    averaged over the images. This gives the dose response; the study (arXiv:2308.04177) scores it
+    by its range, without labels. The same sweep ablates each unit (see `ablation`): logit − logit
+    without the unit is the unit's *contribution* to an image. A unit helps detection where its
+    contributions are larger on fakes than on reals. A permutation test over clusters tests this
+    difference in each dataset.
 
     Parameters
     ----------
     detector : Detector
-        Whom.
+        Detector to measure.
     datasets : Dataset or sequence of Dataset
-        On what; a dataset composed of several counts as several.
+        Datasets to measure on. A composed dataset counts as its parts.
     layer : str, optional
-        The tap; the architecture's unit layer by default. Channels are set over the whole map.
+        Layer whose units are measured; the architecture's unit layer by default. A channel is set
+        over its whole map.
     measure : str, default "ace"
-        Registered measure of the effect; `probe.neurons.MEASURES` lists them.
+        Measure of the effect; see `probe.neurons.MEASURES` for the registered names.
     n_values : int, default 4
-        Doses a unit, at least 2.
+        Number of doses per unit, at least 2.
     mode : {"default", "authors"}
-        ``authors`` follows the study as released: 30 batches of 64 images a dataset, range
-        [min(lowest, 1), max(highest, 0)], response on P(real).
+        ``authors`` follows the released code of the study: 30 batches of 64 images per dataset,
+        range [min(lowest, 1), max(highest, 0)], response on P(real).
     order : {"drawn", "first"}
-        Which images these are: drawn by the seed over classes, people and videos
-        (`probe.datasets.subset.draw`), or the first rows, to the letter of the study. A table that
-        lists reals before fakes has one class only among its first rows.
+        How images are chosen where the mode uses fewer than given: at random with `seed`, spread
+        over classes, identities and videos (`probe.datasets.subset.draw`), or the first rows, as
+        in the study. The first rows of a table that lists reals before fakes hold one class only.
     output : {"logit", "p_fake", "p_real"}, optional
-        Scale of the response; the mode's by default (fake logit, or P(real) for the authors').
+        Scale of the response; by default that of the mode ("logit", or "p_real" for ``authors``).
     ablation : {"mean", "zero", "resample"}
-        What a unit is set to where it is taken out: its mean in the dataset, zero, or its value in
-        another image of the dataset.
+        Value of an ablated unit: its mean in the dataset, zero, or its value in another image of
+        the dataset.
     grid : {"even", "quantile"}
-        Doses evenly over the range, or at quantiles from 5 to 95 % of the unit's mean over
-        positions.
+        Spacing of the doses: evenly over the range, or at quantiles from 5 to 95 % of the unit's
+        mean over positions.
     also : sequence of str
-        Measures to stand beside, as point estimates.
+        Further measures to compute, as point estimates.
     positions : bool, default False
-        Whether every position of a map is a unit of its own, as the study reads a layer.
+        Whether each position of a map is a unit of its own, as in the study.
     n_permutations : int, default 9999
-        Of the test; see `permutation_test`.
+        Number of permutations of the test; see `permutation_test`.
     n_resamples : int, default 1000
-        Of the cluster bootstrap (identities, else videos).
+        Number of cluster bootstrap resamples (clusters are identities, else videos).
     ci : float, default 0.95
-        Coverage of intervals.
+        Confidence level of the intervals, between 0 and 1.
     n_untrained : int, default 3
-        Untrained detectors of the same architecture measured for the null.
+        Number of untrained detectors of the same architecture for the null distribution.
     n_random : int, optional
-        Random heads: the trained weights behind the tap, shuffled. By default 20 where each is
-        answered in closed form, and 3 where each costs a sweep.
+        Number of random heads: the trained weights behind the tap, shuffled. By default 20 where
+        they have a closed form, and 3 where each needs a sweep.
     shuffled : sequence of Detector
-        Detectors trained on labels that were shuffled over clusters, for that null.
+        Detectors trained on labels shuffled over clusters, for the label-shuffled null.
     null_of : NeuronTable, optional
-        A table of another variant of the same architecture, whose untrained null is the same and
-        need not be measured again.
+        Table of another variant of the same architecture. Its untrained null is reused if it is
+        the same.
     seed : int, default 0
-        Seed of permutations, resamples, donors, random heads, and of the first untrained detector.
+        Seed of permutations, resamples, donor images, random heads and first untrained detector.
     batch_size : int, optional
-        Images a batch; the mode's by default. The result does not depend on it.
+        Images per batch; that of the mode by default. The result does not depend on it.
     images : Images, optional
-        Decoded images of the datasets, to share between calls; each is decoded once in any case.
+        Decoded images of the datasets, to share between calls. Each image is decoded once anyway.
     precision : {"float32", "bfloat16", "float16"}
-        In which detectors run up to the tap; what is behind it runs in float32. How far units and
-        logits then are from those in float32, in standard deviations over images that are drawn,
-        stands in ``attrs["deviation"]`` by dataset.
+        Precision of the detector up to the tap; the suffix runs in float32.
+        ``attrs["deviation"]`` gives, per dataset, how far units and logits are from float32, in
+        standard deviations over a sample of images.
 
     Returns
     -------
     NeuronTable
-        Effects with intervals and ranks, dose-responses, contributions with p-values, the trivial
-        explanation, and the effects in detectors that cannot have learned anything; and which
-        images were used.
+        Effects with intervals and ranks, dose responses, contributions with p-values, the further
+        measures, the effects in null detectors, and the ids of the images used.
 
     Raises
     ------
     UnknownNameError
-        If the layer, a measure, mode, order, output, ablation or grid is not known.
+        If the layer, a measure, mode, order, output, ablation or grid is unknown.
     ProbeError
-        If there are fewer than two doses, no default layer, or the measure needs both classes and
-        the images used of a dataset are of one.
+        If `n_values` is below 2, the architecture has no default layer, or the measure needs both
+        classes and the images used of a dataset are of one class.
     """
     reading = MODES[mode]
     for name in (measure, *also):
@@ -291,7 +291,7 @@ def neuron_importance(
 
 @dataclass(frozen=True)
 class _Found:
-    """One dataset: its evidence, and what is computed from it at once to let the rest go."""
+    """Evidence of one dataset, and the columns computed from it."""
 
     states: States
     evidence: Evidence
@@ -301,7 +301,7 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Asking:
-    """What is asked of every dataset."""
+    """Settings of a measurement, the same for every dataset."""
 
     sweep: Sweep
     measure: str
@@ -316,7 +316,7 @@ class _Asking:
 
     @property
     def chosen(self) -> Measure:
-        """The measure of the effect."""
+        """Return the measure of the effect."""
         return MEASURES[self.measure]
 
     def _states(self, program: SuffixProgram, part: Dataset, detector: Detector) -> States:
@@ -332,7 +332,7 @@ class _Asking:
     def deviation(
         self, program: SuffixProgram, detector: Detector, parts: dict[str, Dataset]
     ) -> dict[str, Any]:
-        """Measure the precision on some images of every dataset."""
+        """Measure the deviation from float32 on a sample of images per dataset."""
         drawn = {name: draw(part, MEASURED_ON, self.seed) for name, part in parts.items()}
         return {
             name: prefix_deviation(program, self._states(program, part, detector))
@@ -386,7 +386,7 @@ class _Asking:
         return out, boot[:KEPT_RESAMPLES].astype(np.float32)
 
     def _weights(self, evidence: Evidence) -> Floats:
-        """Draw resamples; none with too few clusters to believe them."""
+        """Draw bootstrap weights; NaN, so no intervals, where clusters are too few."""
         if evidence.n_clusters < MIN_CLUSTERS or not self.n_resamples:
             return np.full((1, evidence.n_clusters), np.nan)
         return cluster_counts(evidence.n_clusters, self.n_resamples, self.seed)
@@ -408,7 +408,7 @@ class _Asking:
         parts: dict[str, Dataset],
         advance: Callable[[int], None],
     ) -> Floats:
-        """Measure a null detector, shape (dataset, unit)."""
+        """Return the effects of a null detector, shape (dataset, unit)."""
         traced = trace(detector)
         program = _compiled(traced, path, self.positions)
         cut = Cut(traced, path, self.positions)
@@ -425,7 +425,7 @@ class _Asking:
         advance: Callable[[int], None],
         cut: Cut | None = None,
     ) -> Floats:
-        """Measure one dataset without intervals, shape (unit,)."""
+        """Return the effects on one dataset, without intervals, shape (unit,)."""
         none = np.zeros(len(states), dtype=np.int64)
         needs = self.chosen.needs
         evidence = gather(program, states, self.sweep, needs, none, advance, cut)
@@ -440,14 +440,14 @@ def _random_effects(
     count: int,
     advance: Callable[[int], None],
 ) -> list[Floats]:
-    """Measure random heads on the states at hand, each of shape (dataset, unit)."""
+    """Measure random heads on the recorded states; each result has shape (dataset, unit)."""
     out = []
     for head in random_heads(detector, program, count, asking.seed):
         rows = []
         for one in found:
             states = one.states
             if not isinstance(head, AffineProgram):
-                # Other weights leave other values behind the tap, which states may carry.
+                # States can carry values from behind the tap, which depend on the weights there.
                 states = states.of(states.part, head)
             rows.append(asking.effect(head, states, advance))
         out.append(np.stack(rows))
@@ -488,7 +488,7 @@ def _assembled(found: list[_Found], parts: dict[str, Dataset], asking: _Asking) 
 
 
 def _together(resampled: list[Floats]) -> Floats:
-    """Stack over datasets; a dataset without intervals has NaN in every resample."""
+    """Stack over datasets; a dataset without intervals is NaN in every resample."""
     most = max(len(one) for one in resampled)
     full = [
         one if len(one) == most else np.broadcast_to(one[:1], (most, one.shape[1]))
@@ -508,8 +508,8 @@ def _heads(n_random: int | None, program: SuffixProgram, measure: str) -> int:
     if needs & {"gradient", "conductance"} or ("weight" in needs and not affine):
         if n_random:
             raise ProbeError(
-                f"n_random={n_random} was given; a random head has no {measure}, which captum "
-                "would need a network for. Give n_random=0, or another measure."
+                f"n_random={n_random} was given; {measure} is not defined for a random head: "
+                "captum needs a network. Give n_random=0, or choose another measure."
             )
         return 0
     if n_random is not None:
@@ -524,7 +524,7 @@ def _where(defined: bool, values: Floats) -> Floats:
 def one_class(
     datasets: Sequence[Dataset], mode: str = "default", order: str = "drawn", seed: int = 0
 ) -> dict[str, str]:
-    """Say of which datasets `neuron_importance` would use images of one class, and why."""
+    """Return the datasets whose used images are of one class, with the reason for each."""
     out = {}
     for part in datasets:
         used = draw(part, MODES[mode].most, seed, order)
@@ -553,7 +553,7 @@ def _require_classes(alone: dict[str, str], measure: str) -> None:
 
 
 def _sample_names(parts: dict[str, Dataset]) -> NDArray[np.str_]:
-    """Name the images used of each dataset, shape (dataset, image); empty text fills up."""
+    """Return the ids of the images used, shape (dataset, image), padded with empty text."""
     names = pd.DataFrame([part.samples.table["sample"].tolist() for part in parts.values()])
     return names.fillna("").to_numpy(str)
 
@@ -561,7 +561,7 @@ def _sample_names(parts: dict[str, Dataset]) -> NDArray[np.str_]:
 def _null_key(
     detector: Detector, layer: str, asking: _Asking, parts: dict[str, Dataset], draws: int
 ) -> str:
-    """Identify an untrained null by all that it depends on; the trained weights are not of it."""
+    """Return a key of all that an untrained null depends on, which excludes the trained weights."""
     spec, sweep = detector.spec, asking.sweep
     key = [
         spec.name,
@@ -585,12 +585,12 @@ def _null_key(
 
 
 def default_layer(detector: Detector) -> str:
-    """Return the layer whose units are asked for by default.
+    """Return the layer whose units are measured by default.
 
     Raises
     ------
     ProbeError
-        If the architecture has none.
+        If the architecture defines no unit layer.
     """
     units = find_architecture(detector.spec.name).units
     if not units:

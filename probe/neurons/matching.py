@@ -1,4 +1,4 @@
-"""Units across detectors: matched by correlation in retrained ones, overlapping in variants."""
+"""Units across detectors: matched by correlation after retraining, compared between variants."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from probe.store import ActivationStore
 
 __all__ = ["Match", "compare_neurons", "match_units", "reappearing"]
 
-#: Samples that are correlated at once.
+#: Samples per block of the correlation.
 BLOCK = 4096
 
 
 @dataclass(frozen=True)
 class Match:
-    """Units of one detector and their counterparts in another.
+    """Units of one detector matched to units of another.
 
     Attributes
     ----------
     first, second : numpy.ndarray
         Shape (pairs,): unit of the first detector, and its partner in the second.
     correlation : numpy.ndarray
-        Shape (pairs,), of their activations over samples, in [−1, 1].
+        Shape (pairs,): Pearson correlation of their activations over samples, in [−1, 1].
     chance : float
-        Mean |correlation| of an equally optimal matching when the second detector's samples are
-        put in another order: what matching finds in nothing.
+        Mean |correlation| of an optimal matching after the samples of the second detector are
+        permuted: the level that matching reaches without any correspondence.
     """
 
     first: NDArray[np.int64]
@@ -44,7 +44,7 @@ class Match:
     chance: float
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a pair: ``first, second, correlation``."""
+        """Return one row per pair: ``first, second, correlation``."""
         return pd.DataFrame(
             {"first": self.first, "second": self.second, "correlation": self.correlation}
         )
@@ -58,20 +58,20 @@ def match_units(
     signed: bool = True,
     seed: int = 0,
 ) -> Match:
-    """Match the units of a layer in two detectors, one to one, by how they covary.
+    """Match the units of a layer in two detectors, one to one, by correlation of activations.
 
-    The assignment maximizes the sum of correlations (Hungarian method), over the same samples.
+    The assignment maximizes the sum of correlations over the same samples (Hungarian method).
 
     Parameters
     ----------
     first, second : ActivationStore or array_like
         Recordings of the same samples, or activations of shape (n, units).
     layer : str
-        Layer of the stores.
+        Layer of the stores; not used for arrays.
     signed : bool, default True
-        Match by correlation; False by its absolute value.
+        Whether to match by correlation (True) or by its absolute value (False).
     seed : int, default 0
-        Seed of the order that tells what chance gives.
+        Seed of the permutation that gives `Match.chance`.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def match_units(
     Raises
     ------
     ProbeError
-        If the two are not of the same samples.
+        If the two are not of the same samples, or have fewer than three.
     """
     a, b = (_Rows.of(one, layer) for one in (first, second))
     if a.samples is not None and b.samples is not None and a.samples != b.samples:
@@ -91,8 +91,8 @@ def match_units(
         )
     if len(a) != len(b) or len(a) < 3:
         raise ProbeError(
-            f"Activations of {len(a)} and {len(b)} samples were given; matching takes the same "
-            "samples of both, three or more."
+            f"Activations of {len(a)} and {len(b)} samples were given; matching needs the same "
+            "samples in both, at least three."
         )
     found = _correlations(a, b, np.arange(len(a)))
     other = np.random.default_rng(seed).permutation(len(a))
@@ -109,7 +109,7 @@ def _assigned(found: Floats, signed: bool) -> tuple[NDArray[Any], NDArray[Any], 
 
 @dataclass(frozen=True)
 class _Rows:
-    """Activations that are read block by block."""
+    """Activations that are read in blocks of rows."""
 
     values: Any
     samples: list[str] | None
@@ -129,7 +129,7 @@ class _Rows:
 
 
 def _correlations(a: _Rows, b: _Rows, order: NDArray[np.int64]) -> Floats:
-    """Pearson correlations of all pairs, shape (units of a, units of b); constants have 0."""
+    """Return Pearson correlations of all pairs, (units of a, units of b); 0 for constant units."""
     blocks = np.array_split(np.arange(len(a)), max(1, len(a) // BLOCK))
     one, two = (sum(x.at(w).sum(axis=0) for w in blocks) / len(x) for x in (a, b))
     cross: Any = 0.0
@@ -144,20 +144,20 @@ def _correlations(a: _Rows, b: _Rows, order: NDArray[np.int64]) -> Floats:
 
 
 def reappearing(match: Match, first: ArrayLike, second: ArrayLike) -> dict[str, float]:
-    """Count the units of a set whose partners are in the other detector's set.
+    """Count the units of a set whose matched units are in the other detector's set.
 
     Parameters
     ----------
     match : Match
-        Who is whose partner.
+        Matched units of the two detectors.
     first, second : array_like
         Units of each detector, such as `Universality.universal`.
 
     Returns
     -------
     dict
-        ``first, second`` (sizes), ``both`` (reappearing), ``expected`` if partners were drawn at
-        random, ``p`` (hypergeometric, one-sided) and ``correlation`` (mean over the first's).
+        ``first, second`` (sizes), ``both`` (number that reappear), ``expected`` under random
+        matching, ``p`` (hypergeometric, one-sided) and ``correlation`` (mean over `first`).
     """
     inside, outside = np.isin(match.first, first), np.isin(match.second, second)
     both, pairs = int((inside & outside).sum()), len(match.first)
@@ -176,29 +176,29 @@ def reappearing(match: Match, first: ArrayLike, second: ArrayLike) -> dict[str, 
 def compare_neurons(
     found: Mapping[str, Universality], effects: Mapping[str, Any] | None = None
 ) -> pd.DataFrame:
-    """Compare the universal units of variants that share their units' order.
+    """Compare the universal units of variants of one detector.
 
-    Fine-tuning keeps a unit's place, so unit 7 of `base` and of `shallow` are the same one with
-    other weights. Detectors that were trained from other seeds do not; see `match_units`.
+    Fine-tuning keeps the order of units: unit 7 of `base` and of `shallow` is the same unit with
+    other weights. Detectors trained from different seeds need `match_units` instead.
 
     Parameters
     ----------
     found : mapping
-        Label to `Universality`; all of one layer.
+        Label to `Universality`, all of the same layer.
     effects : mapping, optional
         Label to `NeuronTable`, for the rank correlation of contributions.
 
     Returns
     -------
     pandas.DataFrame
-        One row a pair and set (``universal`` by the test, ``counted`` by the study): sizes,
+        One row per pair and set (``universal`` by the test, ``counted`` by the study): sizes,
         ``both``, ``expected`` by chance, ``jaccard``, ``p`` (hypergeometric), and ``spearman``, the
         mean over datasets of the rank correlation of contributions.
 
     Raises
     ------
     ProbeError
-        If two have different numbers of units.
+        If two detectors have different numbers of units.
     """
     rows = []
     for (one, a), (two, b) in itertools.combinations(found.items(), 2):
@@ -230,7 +230,7 @@ def compare_neurons(
 
 
 def _by_chance(units: int, first: int, second: int, both: int) -> tuple[float, float]:
-    """Give the overlap expected of two random sets, and the chance of as large a one."""
+    """Return the expected overlap of two random sets, and the p-value of the observed overlap."""
     if not first or not second:
         return 0.0, 1.0
     law = stats.hypergeom(units, first, second)

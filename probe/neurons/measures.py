@@ -1,4 +1,4 @@
-"""Measures of importance: a unit's effect in one dataset, from what a sweep leaves of it."""
+"""Measures of importance: a unit's effect in one dataset, computed from the evidence of a sweep."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ class Evidence:
     Attributes
     ----------
     labels, clusters : numpy.ndarray
-        Shape (n,): 0 real and 1 fake; number of each sample's cluster, from 0.
+        Shape (n,): 0 real and 1 fake; cluster codes of the samples, from 0.
     logits : numpy.ndarray
-        Shape (n,), fake logits of the untouched detector.
+        Shape (n,), fake logits of the unchanged detector.
     values : numpy.ndarray
-        Shape (unit, dose): what units were set to.
+        Shape (unit, dose): values that units were set to.
     sums : numpy.ndarray
-        Shape (cluster, unit, dose): sums of the score over samples; empty if not asked for.
+        Shape (cluster, unit, dose): score summed over samples; empty if not requested.
     ablated : numpy.ndarray
-        Shape (n, unit): fake logits without the unit; empty if not asked for.
+        Shape (n, unit): fake logits without the unit; empty if not requested.
     activation : numpy.ndarray
-        Shape (n, unit): mean over positions.
+        Shape (n, unit): activation, mean over positions.
     span : numpy.ndarray
         Shape (unit,): largest − smallest value over samples and positions.
     weight : numpy.ndarray
-        Shape (unit,): mean gradient of the logit; NaN if not asked for.
+        Shape (unit,): mean gradient of the logit; NaN if not requested.
     parts : mapping
-        Attributions by captum, shape (n, unit), by name.
+        Attributions by captum, method to an array of shape (n, unit).
     """
 
     labels: NDArray[np.int8]
@@ -60,31 +60,31 @@ class Evidence:
 
     @property
     def contribution(self) -> Floats:
-        """Logit less the logit without the unit, shape (n, unit)."""
+        """Logit − logit without the unit, shape (n, unit)."""
         return np.asarray(self.logits[:, None] - self.ablated)
 
     def part(self, name: str) -> NDArray[np.float32]:
-        """Return captum's attributions of a name."""
+        """Return captum's attributions by the named method."""
         return self.parts[name]
 
     def responses(self, weights: Floats) -> Floats:
-        """Mean score under each dose, shape (resamples, unit, dose)."""
+        """Return the mean score under each dose, shape (resamples, unit, dose)."""
         flat = self.sums.reshape(len(self.sums), -1)
         sizes = np.bincount(self.clusters, minlength=len(self.sums))
         means = (weights @ flat) / (weights @ sizes)[:, None]
         return np.asarray(means.reshape(len(weights), *self.sums.shape[1:]))
 
     def mean(self, values: Any, weights: Floats) -> Floats:
-        """Mean of values, shape (n, unit), over weighted samples: (resamples, unit)."""
+        """Return the weighted mean of values of shape (n, unit), as (resamples, unit)."""
         return self._ratio(values, np.ones(len(self.labels), bool), weights)
 
     def gap(self, values: Any, weights: Floats) -> Floats:
-        """Mean over fakes − mean over reals, shape (resamples, unit)."""
+        """Return mean over fakes − mean over reals, shape (resamples, unit)."""
         fake = self.labels.astype(bool)
         return self._ratio(values, fake, weights) - self._ratio(values, ~fake, weights)
 
     def variance(self, values: Any, weights: Floats, label: int) -> Floats:
-        """Variance over the weighted samples of a label, shape (resamples, unit)."""
+        """Return the weighted variance within a label, shape (resamples, unit)."""
         chosen = self.labels == label
         center = values[chosen].mean(axis=0) if chosen.any() else 0.0
         shifted = np.asarray(values, np.float64) - center
@@ -96,13 +96,13 @@ class Evidence:
         np.add.at(sums, self.clusters[chosen], np.asarray(values)[chosen])
         sizes = np.bincount(self.clusters[chosen], minlength=self.n_clusters)
         with np.errstate(invalid="ignore", divide="ignore"):
-            # A resample without the class has no mean: NaN, left out of intervals.
+            # A resample without the class has no mean: NaN, which intervals leave out.
             return np.asarray((weights @ sums) / (weights @ sizes)[:, None])
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One definition of importance.
+    """A definition of importance.
 
     Attributes
     ----------
@@ -110,13 +110,13 @@ class Measure:
         From `Evidence` and weights of its clusters, shape (resamples, clusters), to effects,
         shape (resamples, units).
     needs : frozenset of str
-        Parts of the evidence that it reads: ``responses, ablated, weight, conductance``.
+        Evidence that it needs: ``responses, ablated, weight, gradient, conductance``.
     neutral : float
-        Value of a unit without effect; units are ranked by their distance from it.
+        Value of a unit without effect; units are ranked by the distance from it.
     one_sided : bool
-        Whether only values above `neutral` mean importance; units then rank by value.
+        Whether only values above `neutral` mean importance; units are then ranked by value.
     causal : bool
-        Whether it rests on interventions (or the gradient), not on correlation.
+        Whether it rests on interventions or the gradient, not on correlation.
     labels : bool
         Whether it depends on the labels.
     """
@@ -129,11 +129,11 @@ class Measure:
     labels: bool = False
 
     def strength(self, effects: Floats) -> Floats:
-        """Turn effects into what units are ranked by; effects that are not defined come last."""
+        """Return the strength that units are ranked by; undefined effects come last."""
         return strength(effects, self.neutral, self.one_sided)
 
 
-#: All measures, by the name that `neuron_importance` takes.
+#: All measures, by the name that `neuron_importance` accepts.
 MEASURES: Registry[Measure] = Registry("measure")
 
 
@@ -165,31 +165,31 @@ def _ace(found: Evidence, weights: Floats) -> Floats:
 
 @_register("slope", "responses")
 def _slope(found: Evidence, weights: Floats) -> Floats:
-    """Mean response at the highest dose − at the lowest, with its sign."""
+    """Mean response at the highest dose − mean response at the lowest, signed."""
     means = found.responses(weights)
     return np.asarray(means[:, :, -1] - means[:, :, 0])
 
 
 @_register("delta_logit", "ablated", one_sided=True, labels=True)
 def _delta_logit(found: Evidence, weights: Floats) -> Floats:
-    """Gap between the mean logits of fakes and reals, less the gap without the unit.
+    """Gap between the mean logits of fakes and reals, minus the gap without the unit.
 
-    In mediation analysis the natural indirect effect of the label through the unit (Pearl 2001;
-    Vig et al. 2020, arXiv:2004.12265). Positive: the unit helps to tell fakes.
+    In mediation analysis this is the natural indirect effect of the label through the unit (Pearl
+    2001; Vig et al. 2020, arXiv:2004.12265). Positive: the unit helps detection.
     """
     return found.gap(found.contribution, weights)
 
 
 @_register("delta_auroc", "ablated", one_sided=True, labels=True)
 def _delta_auroc(found: Evidence, weights: Floats) -> Floats:
-    """AUROC, less the AUROC without the unit. Positive: the unit helps."""
+    """AUROC − AUROC without the unit. Positive: the unit helps detection."""
     full, without = (_auroc(found, one, weights) for one in (found.logits[:, None], found.ablated))
     return full - without
 
 
 @_register("delta_logloss", "ablated", one_sided=True, labels=True)
 def _delta_logloss(found: Evidence, weights: Floats) -> Floats:
-    """Log-loss without the unit, less the log-loss with it, in nats. Positive: the unit helps."""
+    """Log-loss without the unit − log-loss with it, in nats. Positive: the unit helps."""
     sign = np.where(found.labels, -1.0, 1.0)
     full = np.logaddexp(0, sign * found.logits)
     without = np.logaddexp(0, sign[:, None] * found.ablated)
@@ -198,7 +198,7 @@ def _delta_logloss(found: Evidence, weights: Floats) -> Floats:
 
 @_register("delta_accuracy", "ablated", one_sided=True, labels=True)
 def _delta_accuracy(found: Evidence, weights: Floats) -> Floats:
-    """Accuracy at P(fake) 0.5, less the accuracy without the unit. Positive: the unit helps."""
+    """Accuracy at P(fake) 0.5 − accuracy without the unit. Positive: the unit helps."""
     fake = found.labels.astype(bool)
     right = ((sigmoid(found.logits) >= 0.5) == fake).astype(float)
     without = (found.ablated >= 0) == fake[:, None]
@@ -207,7 +207,7 @@ def _delta_accuracy(found: Evidence, weights: Floats) -> Floats:
 
 @_register("gradient", "gradient")
 def _gradient(found: Evidence, weights: Floats) -> Floats:
-    """Mean gradient of the fake logit by the unit, summed over positions (through captum)."""
+    """Mean gradient of the fake logit w.r.t. the unit, summed over positions (by captum)."""
     return found.mean(found.part("gradient"), weights)
 
 
@@ -219,19 +219,19 @@ def _conductance(found: Evidence, weights: Floats) -> Floats:
 
 @_register("auroc", neutral=0.5, causal=False, labels=True)
 def _selectivity(found: Evidence, weights: Floats) -> Floats:
-    """AUROC of the unit's activation: selectivity, a correlation. Above 0.5: larger on fakes."""
+    """AUROC of the unit's activation (selectivity; a correlation). Above 0.5: larger on fakes."""
     return _auroc(found, found.activation, weights)
 
 
 def _auroc(found: Evidence, values: Any, weights: Floats) -> Floats:
-    """AUROC of each column of values, shape (n, columns): (resamples, columns)."""
+    """Return the AUROC of each column of values, shape (n, columns), as (resamples, columns)."""
     each = (Ranked.of(found.labels, one) for one in values.T)
     return np.concatenate([one.measured(["auroc"], found.clusters, weights) for one in each]).T
 
 
 @_register("dprime", causal=False, labels=True)
 def _dprime(found: Evidence, weights: Floats) -> Floats:
-    """Difference of mean activations, fakes − reals, in pooled deviations: a correlation."""
+    """Difference of mean activations, fakes − reals, in pooled deviations (d'; a correlation)."""
     gap = found.gap(found.activation, weights)
     spread = sum(found.variance(found.activation, weights, label) for label in (0, 1))
     pooled = np.sqrt(np.asarray(spread) / 2)
@@ -240,10 +240,11 @@ def _dprime(found: Evidence, weights: Floats) -> Floats:
 
 @_register("weight_range", "weight", one_sided=True)
 def _weight_range(found: Evidence, weights: Floats) -> Floats:
-    """|Weight| × range: what explains an effect without any detection.
+    """|Weight| × range: the size of a unit's effect that needs no detection.
 
-    The weight is the mean gradient of the logit by the unit (behind an affine suffix its weight),
-    the range that of its values in the dataset. It knows no labels, and is not resampled.
+    The weight is the mean gradient of the logit w.r.t. the unit (for an affine suffix, its
+    weight); the range is that of its values in the dataset. Labels are not used, and it is not
+    resampled.
     """
     size = np.abs(found.weight) * found.span
     return np.broadcast_to(size, (len(weights), len(size))).copy()

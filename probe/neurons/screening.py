@@ -1,4 +1,4 @@
-"""`top_units`: the most important units of a large tap, without sweeping all of it."""
+"""`top_units`: the most important units of a large layer, without a full sweep."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from probe.tables import export_frame
 
 __all__ = ["Race", "TopUnits", "top_units"]
 
-#: Largest bet of the confidence sequence; below 1, where its logarithm ends.
+#: Upper limit of the bet of the confidence sequence; it must be below 1, where log(1 − bet) ends.
 LARGEST_BET = 0.75
 
 
 class Race:
-    """Confidence sequences for the means of many units over a finite set, drawn without return.
+    """Confidence sequences for the means of many units, sampled without replacement.
 
-    The predictable plug-in empirical-Bernstein sequence of Waudby-Smith and Ramdas (2020,
-    arXiv:2006.04347; 2024, doi:10.1093/jrsssb/qkad009), one a unit, which hold at all times at
-    once: with probability 1 − delta no unit's mean ever leaves its bounds.
+    One predictable plug-in empirical-Bernstein sequence per unit (Waudby-Smith and Ramdas 2020,
+    arXiv:2006.04347; 2024, doi:10.1093/jrsssb/qkad009). The bounds hold simultaneously: with
+    probability 1 − delta, no unit's mean is outside its bounds at any time.
 
     Parameters
     ----------
     units : int
         Number of units.
     total : int
-        Number of samples that there are.
+        Number of samples in the finite population.
     k : int
-        How many of the largest means are sought.
+        Number of largest means to find.
     delta : float
-        Error probability, over all units and times.
+        Error probability over all units and times.
     """
 
     def __init__(self, units: int, total: int, k: int, delta: float) -> None:
@@ -59,11 +59,11 @@ class Race:
 
     @property
     def open(self) -> NDArray[np.int64]:
-        """Units that are neither accepted nor rejected."""
+        """Units that are neither accepted nor rejected yet."""
         return np.flatnonzero(self.alive & ~self.accepted)
 
     def update(self, values: Floats) -> None:
-        """Take the next samples of the open units, shape (n, open units), in [0, 1]."""
+        """Add the next samples of the open units, shape (n, open units), in [0, 1]."""
         which, n = self.open, len(values)
         mean = (0.5 + self.sums[which]) / (1 + self.seen)
         variance = (0.25 + self.squares[which]) / (1 + self.seen)
@@ -92,9 +92,9 @@ class Race:
         self.high[which] = np.minimum(self.high[which], middle + half)
 
     def _decide(self) -> None:
-        """Accept what is above all but k − 1 others for sure; reject what is below k for sure."""
+        """Accept units certain to be among the top k, and reject units certain not to be."""
         if self.seen >= self.total:
-            # Ties by the order of units; those accepted earlier are in already.
+            # Ties are in order of units; units accepted earlier stay accepted.
             order = [u for u in np.argsort(-self.low, kind="stable") if self.alive[u]]
             ranked = [u for u in order if self.accepted[u]]
             ranked += [u for u in order if not self.accepted[u]]
@@ -113,16 +113,16 @@ class Race:
 
 @dataclass(frozen=True)
 class TopUnits:
-    """The most important units, and what it cost to know.
+    """The most important units, and the cost of finding them.
 
     Attributes
     ----------
     frame : pandas.DataFrame
-        One row a unit of the layer: ``unit, chosen, gain`` (mean over the images that it was
-        tried on), ``low, high`` (bounds that hold for all units at once), ``images``.
+        One row per unit of the layer: ``unit, chosen, gain`` (mean over the images it was run on),
+        ``low, high`` (simultaneous bounds), ``images`` (number of images it was run on).
     attrs : dict
-        ``k, delta, passes`` (images × units that were run), ``full`` (of a whole sweep), ``saved``
-        (their difference), and provenance.
+        ``k, delta, passes`` (images × units that were run), ``full`` (the same for a full sweep),
+        ``saved`` (their difference), settings and fingerprints.
     """
 
     frame: pd.DataFrame
@@ -130,7 +130,7 @@ class TopUnits:
 
     @property
     def units(self) -> NDArray[np.int64]:
-        """The chosen units, the largest gain first."""
+        """The chosen units, largest gain first."""
         chosen = self.frame[self.frame["chosen"]].sort_values("gain", ascending=False)
         return chosen["unit"].to_numpy(np.int64)
 
@@ -150,37 +150,37 @@ def top_units(
     batch_size: int = 64,
     seed: int = 0,
 ) -> TopUnits:
-    """Find the k units that detection gains most by, giving up on the others as soon as it may.
+    """Find the k units with the largest gain for detection, by successive elimination.
 
-    A unit's gain on an image is P(fake) less P(fake) without the unit (set to its mean over the
-    first batch), counted negative on real images; units are ranked by its mean over the dataset.
-    Images come in random order. After each batch, units that are among the top k for sure, or not
-    among them for sure, are run no further (successive elimination). With probability 1 − delta
-    the units are those that a sweep of all images would give.
+    A unit's gain on an image is P(fake) − P(fake) without the unit (set to its mean over the first
+    batch), with the sign reversed on real images. Units are ranked by the mean gain over the
+    dataset. Images come in random order. After each batch, units that are certain to be among the
+    top k, or certain not to be, are no longer run. With probability 1 − delta the result equals
+    that of a full sweep.
 
     Parameters
     ----------
     detector : Detector
-        Whom.
+        Detector to measure.
     dataset : Dataset
-        On what; large, or little is saved.
+        Dataset to measure on; a large one saves the most.
     k : int
-        How many units.
+        Number of units to find, from 1 to one fewer than the layer has.
     layer : str, optional
-        The tap; the architecture's unit layer by default.
+        Layer of the units; the architecture's unit layer by default.
     delta : float, default 0.05
-        Probability of a wrong answer, at most.
+        Upper bound of the probability of a wrong result, between 0 and 1.
     positions : bool, default False
-        Whether every position of a map is a unit of its own.
+        Whether each position of a map is a unit of its own.
     batch_size : int, default 64
-        Images between two decisions.
+        Number of images between two decisions.
     seed : int, default 0
         Seed of the order of images.
 
     Returns
     -------
     TopUnits
-        The units with bounds, and the forward passes saved.
+        The units with their bounds, and the number of forward passes saved.
 
     Raises
     ------

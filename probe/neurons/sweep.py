@@ -1,4 +1,4 @@
-"""Sweeping one dataset: every unit set to every dose, held to a memory budget."""
+"""Sweep of one dataset: every unit set to every dose, within a memory budget."""
 
 from __future__ import annotations
 
@@ -49,19 +49,19 @@ STEPS = 32
 
 
 class Cut(nn.Module):
-    """A traced detector whose tapped value passes through a module of its own.
+    """A traced detector whose tapped value passes through an identity module.
 
-    captum attributes to modules; this makes one of any named value, also of the second call of a
-    module, and keeps what follows from changing it in place.
+    captum attributes to modules. The identity makes a module of any traced value, including the
+    second call of a module, and the clone behind it protects the value from in-place changes.
 
     Parameters
     ----------
     traced : TracedDetector
-        Whom.
+        Detector to cut.
     layer : str
-        Where.
+        Layer whose value is tapped.
     positions : bool, default False
-        Whether every scalar of the value is a unit.
+        Whether each scalar of the value is a unit.
     """
 
     def __init__(self, traced: TracedDetector, layer: str, positions: bool = False) -> None:
@@ -73,13 +73,13 @@ class Cut(nn.Module):
         self.positions = positions
 
     def forward(self, images: Tensor) -> Tensor:
-        """Give fake logits, shape (n,)."""
+        """Return fake logits, shape (n,)."""
         value, *bypass = self.prefix(images)
         out: Tensor = self.suffix(self.tap(value).clone(), *bypass)[0]
         return out
 
     def by_unit(self, value: Tensor) -> NDArray[np.float32]:
-        """Sum attributions over positions, shape (n, unit)."""
+        """Sum attributions over positions; returns shape (n, unit)."""
         if self.positions or value.ndim == 2:
             summed = value.flatten(1)
         else:
@@ -88,16 +88,16 @@ class Cut(nn.Module):
 
 
 def attributions(cut: Cut, images: Any, kind: str) -> NDArray[np.float32]:
-    """Attribute the fake logit to units.
+    """Return attributions of the fake logit to units.
 
     Parameters
     ----------
     cut : Cut
-        The detector.
+        The detector, cut at the layer.
     images : array_like
         Shape (n, 3, h, w), in [0, 1].
     kind : {"gradient", "conductance"}
-        Which; conductance integrates from the black image in `STEPS` steps.
+        Method; conductance integrates from the black image in `STEPS` steps.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def attributions(cut: Cut, images: Any, kind: str) -> NDArray[np.float32]:
     """
     device = next(cut.parameters()).device
     given = torch.as_tensor(images).to(device)
-    # captum sums over outputs; one logit an image needs no target.
+    # captum sums over outputs; with one logit per image no target is needed.
     if kind == "gradient":
         found = LayerGradientXActivation(cut, cut.tap, multiply_by_inputs=False).attribute(given)
     else:
@@ -118,44 +118,44 @@ def attributions(cut: Cut, images: Any, kind: str) -> NDArray[np.float32]:
 
 
 def cut_at(detector: Any, layer: str, positions: bool = False) -> Cut:
-    """Cut a detector, traced or not, for captum."""
+    """Cut a detector (traced or not) at a layer, for captum."""
     traced = detector if isinstance(detector, TracedDetector) else trace(detector)
     return Cut(traced, layer, positions)
 
 
-#: Scale of the response: the fake logit, P(fake), or P(real) as the study's sigmoid gives.
+#: Scales of the response: fake logit, P(fake), or P(real) as in the study.
 OUTPUTS = ("logit", "p_fake", "p_real")
 
-#: What a unit is set to where it is taken out: its mean in the dataset, zero, or its value (the
-#: whole map of a channel) in another image of the dataset.
+#: Values of an ablated unit: its mean in the dataset, zero, or its value (for a channel the whole
+#: map) in another image of the dataset.
 ABLATIONS = ("mean", "zero", "resample")
 
-#: Doses: evenly over the unit's range, or at quantiles of its mean over positions.
+#: Spacing of doses: evenly over the unit's range, or at quantiles of its mean over positions.
 GRIDS = ("even", "quantile")
 
-#: Tables of (sample × unit), and states that are held between passes, up to this many bytes; what
-#: is larger lies in a temporary file, or is computed again.
+#: Memory limit in bytes, for a (sample × unit) table and for the states held between passes. Larger
+#: tables go to a temporary file; states beyond the limit are computed again.
 MEMORY = 1024**3
 
-#: Clusters that dose-responses are summed by; more are merged at random, which keeps intervals
-#: valid and memory bounded.
+#: Maximum number of clusters that dose responses are summed by. More clusters are merged at
+#: random, which keeps intervals valid and memory bounded.
 MOST_CLUSTERS = 256
 
 
 @dataclass(frozen=True)
 class Mode:
-    """A reading of the procedure.
+    """A variant of the procedure.
 
     Attributes
     ----------
     output : str
         Default scale of the response.
     clamp : bool
-        Whether the lowest dose is at most 1 and the highest at least 0, as the study has it.
+        Whether the lowest dose is at most 1 and the highest at least 0, as in the study.
     most : int or None
-        Use at most this many images a dataset; see `probe.datasets.subset.draw`.
+        Maximum number of images used per dataset; see `probe.datasets.subset.draw`.
     batch_size : int
-        Images a batch.
+        Images per batch.
     """
 
     output: str
@@ -171,22 +171,22 @@ MODES.register("authors")(Mode("p_real", True, 30 * 64, 64))
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is done to every unit of a dataset.
+    """Settings of the sweep over the units of a dataset.
 
     Attributes
     ----------
     mode : Mode
-        Reading of the procedure.
+        Variant of the procedure.
     output : str
-        One of `OUTPUTS`.
+        Scale of the response, one of `OUTPUTS`.
     n_values, grid
-        Doses, and how they are spaced.
+        Number of doses, and their spacing (one of `GRIDS`).
     ablation : str
-        One of `ABLATIONS`.
+        Value of an ablated unit, one of `ABLATIONS`.
     batch_size : int
-        Images a batch.
+        Images per batch.
     seed : int
-        Of the donors of ``resample``.
+        Seed of the donor images of ``resample``.
     """
 
     mode: Mode
@@ -208,24 +208,24 @@ class Sweep:
 
 
 class States:
-    """The batches of a dataset at the tap; held in memory where they fit.
+    """States of a dataset at the tap, batch by batch; held in memory as far as they fit.
 
     Parameters
     ----------
     program : SuffixProgram
-        Takes images to the tap.
+        Program that takes images to the tap.
     part : Dataset
-        On what.
+        The dataset.
     batch_size : int
-        Images a batch.
+        Images per batch.
     images : Images
-        Decoded images of the dataset, for any number of programs.
+        Decoded images of the dataset; can be shared between programs.
     device : torch.device
-        Where the program runs.
+        Device of the program.
     memory : int, optional
-        Bytes of states that are held.
+        Memory limit for held states, in bytes.
     precision : str, optional
-        In which the program runs up to the tap; behind it everything is in float32.
+        Precision of the program up to the tap; the suffix runs in float32.
     """
 
     def __init__(
@@ -250,7 +250,7 @@ class States:
         return len(self.part)
 
     def __iter__(self) -> Iterator[State]:
-        """Iterate over batches; what is not held is run again."""
+        """Iterate over batches; batches that are not held are computed again."""
         yield from self._held
         done = sum(len(state.value) for state in self._held)
         if done == len(self.part):
@@ -267,19 +267,19 @@ class States:
             yield state
 
     def seen(self, advance: Callable[[int], None] | None = None, *, rows: bool = True) -> Seen:
-        """Take the first pass, once; without `rows` activations of single samples are not kept."""
+        """Return the first pass, run once; without `rows`, activations per sample are not kept."""
         if self._seen is None or (rows and not len(self._seen.activation)):
             self._seen = Seen.of(self.program, self, advance, rows=rows)
         return self._seen
 
     def of(self, part: Dataset, program: SuffixProgram | None = None) -> States:
-        """Return the batches of other samples of the same images, or of another program."""
+        """Return the states of other samples from the same images, or of another program."""
         own = program or self.program
         rest = self.images, self.device, self.memory, self.precision
         return States(own, part, self.batch_size, *rest)
 
     def numbered(self) -> Iterator[tuple[slice, State]]:
-        """Iterate with the positions of each batch's samples."""
+        """Iterate over (positions of the samples, state) of the batches."""
         start = 0
         for state in self:
             where = slice(start, start + len(state.value))
@@ -288,7 +288,7 @@ class States:
 
 
 def prefix_deviation(program: SuffixProgram, states: States) -> dict[str, Any]:
-    """Measure how far logits and units are from those of a prefix in float32."""
+    """Return the deviation of logits and units from those of a float32 prefix."""
 
     def run(batch: torch.Tensor) -> dict[str, NDArray[np.float32]]:
         state = program.state(batch)
@@ -301,7 +301,7 @@ def prefix_deviation(program: SuffixProgram, states: States) -> dict[str, Any]:
 
 
 def unit_values(program: SuffixProgram, state: State) -> torch.Tensor:
-    """Arrange a state's value as (n, unit, position)."""
+    """Return a state's value as (n, unit, position)."""
     value = state.value
     if value.ndim == 2 or getattr(program, "positions", False):
         return value.flatten(1)[:, :, None]
@@ -317,24 +317,24 @@ def gather(
     advance: Callable[[int], None],
     cut: Cut | None = None,
 ) -> Evidence:
-    """Sweep one dataset.
+    """Sweep the units of one dataset and collect the evidence for all measures.
 
     Parameters
     ----------
     program : SuffixProgram
-        Answers what-if questions; may be another head on the same states.
+        Suffix program to intervene in; can be another head for the same states.
     states : States
-        The dataset at the tap.
+        States of the dataset at the tap.
     sweep : Sweep
-        What is done.
+        Settings of the sweep.
     needs : frozenset of str
-        Parts of the evidence that are asked for.
+        Names of the evidence that the measures need; see `Measure.needs`.
     clusters : numpy.ndarray
-        Shape (n,), cluster of every sample; constant where no intervals are wanted.
+        Shape (n,), cluster of every sample; constant where no intervals are needed.
     advance : callable
-        Told the number of images done.
+        Progress callback; called with the number of images done.
     cut : Cut, optional
-        For gradients and conductance where the suffix is no closed form.
+        Cut detector, needed for gradients and conductance where the suffix has no closed form.
     """
     seen = states.seen(advance)
     _, codes = np.unique(np.asarray(clusters), return_inverse=True)
@@ -363,14 +363,14 @@ def gather(
 
 @dataclass(frozen=True)
 class Seen:
-    """The first pass over a dataset: what values units take.
+    """Result of the first pass over a dataset: the range and mean of each unit.
 
     Attributes
     ----------
     low, high, mean : numpy.ndarray
         Shape (unit,), over samples and positions.
     activation : numpy.ndarray
-        Shape (n, unit), mean over positions; (0, unit) where rows are not kept.
+        Shape (n, unit), mean over positions; (0, unit) if rows are not kept.
     """
 
     low: Floats
@@ -387,7 +387,7 @@ class Seen:
         *,
         rows: bool = True,
     ) -> Seen:
-        """Look at every batch once."""
+        """Run the first pass over all batches."""
         low: Any = np.inf
         high: Any = -np.inf
         total: Any = None
@@ -402,14 +402,14 @@ class Seen:
             means = flat.mean(dim=2).float().cpu().numpy()
             if rows:
                 activation[where] = means
-            # Row after row, so that the sum does not depend on the batches.
+            # Added row by row, so that the sum does not depend on the batch size.
             total = np.add.reduce(np.concatenate([total[None], means]), axis=0)
             if advance is not None:
                 advance(len(state.value))
         return cls(low, high, total / len(states), activation)
 
     def doses(self, sweep: Sweep) -> Floats:
-        """Choose what units are set to, shape (unit, dose)."""
+        """Return the doses of each unit, shape (unit, dose)."""
         if sweep.grid == "quantile":
             shares = np.linspace(0.05, 0.95, sweep.n_values)
             return np.asarray(np.quantile(self.activation, shares, axis=0).T, dtype=np.float64)
@@ -419,13 +419,13 @@ class Seen:
         return np.linspace(low, high, sweep.n_values, axis=1)
 
     def reference(self, sweep: Sweep) -> Floats | None:
-        """Value of a unit that is taken out, shape (unit,); None where it is another image's."""
+        """Return the values of ablated units, shape (unit,); None for ``resample``."""
         return {"mean": self.mean, "zero": np.zeros_like(self.mean)}.get(sweep.ablation)
 
 
 @dataclass(frozen=True)
 class _Swept:
-    """The second pass: what the detector answers."""
+    """Result of the second pass: logits, summed responses, and logits without each unit."""
 
     logits: Floats
     sums: Floats
@@ -472,7 +472,7 @@ def _add(
     output: str,
     groups: NDArray[np.int64],
 ) -> None:
-    """Add a batch's scores under all doses, by group of clusters."""
+    """Add a batch's scores under all doses, per cluster."""
     probability = output != "logit"
     if len(sums) == 1:
         sums[0] += program.sums(state, values, probability=probability)
@@ -485,24 +485,24 @@ def _add(
 
 
 def base_logits(program: SuffixProgram, state: State) -> Floats:
-    """Give the untouched detector's fake logits, shape (n,)."""
+    """Return fake logits of the unchanged detector, shape (n,)."""
     nothing = np.zeros((1, unit_values(program, state).shape[1]), dtype=bool)
     values = np.zeros(nothing.shape[1])
     return np.asarray(program.ablate_sets(state, nothing, values)[:, 0], dtype=np.float64)
 
 
 def _donors(states: States, sweep: Sweep) -> Iterator[State]:
-    """Yield, batch by batch, the states of other images of the dataset."""
+    """Yield, batch by batch, states of other images of the dataset (one donor per image)."""
     n = len(states)
     order = np.random.default_rng((sweep.seed, n)).permutation(n)
-    # A cyclic shift of a random order gives every image another one, and each is used once.
+    # A cyclic shift of a random order gives each image another one, and uses each once.
     donor = np.empty(n, dtype=np.int64)
     donor[order] = np.roll(order, 1)
     yield from states.of(states.part.take(donor))
 
 
 def mean_weight(program: SuffixProgram, states: States, cut: Cut | None) -> Floats:
-    """Mean gradient of the logit by unit, shape (unit,); behind an affine suffix its weight."""
+    """Return the mean gradient of the logit per unit, shape (unit,); the weight if affine."""
     if isinstance(program, AffineProgram):
         return np.asarray(program.weight.cpu().double().numpy())
     total: Any = 0.0
@@ -514,7 +514,7 @@ def mean_weight(program: SuffixProgram, states: States, cut: Cut | None) -> Floa
 def _attributions(
     cut: Cut | None, states: States, kind: str
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    assert cut is not None  # the caller makes one where attributions are needed
+    assert cut is not None  # callers pass a cut where attributions are needed
     batches = states.images.batches(states.part, states.batch_size)
     return on_device(batches, states.device, lambda x: attributions(cut, x, kind))
 
@@ -536,7 +536,7 @@ def _merged(codes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 @dataclass
 class _Files:
-    """Where tables lie that are too large to hold; removed when the process ends."""
+    """Temporary files for tables too large for memory; removed when the process ends."""
 
     folder: tempfile.TemporaryDirectory[str] | None = None
     count: int = field(default=0)
@@ -551,7 +551,7 @@ _FILES = _Files()
 
 
 def table(shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Make a table of (sample, unit): in memory, or in a temporary file where it is large."""
+    """Make a (sample, unit) table of zeros in memory, or in a temporary file if it is large."""
     if 4 * shape[0] * shape[1] <= MEMORY:
         return np.zeros(shape, dtype=np.float32)
     return np.memmap(_FILES.next(), dtype=np.float32, mode="w+", shape=shape)

@@ -1,4 +1,4 @@
-"""`NeuronTable` and `Ablation`: what units do, and what detection loses without them."""
+"""`NeuronTable` and `Ablation`: effects of units, and detection performance without them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from probe.results import Result
 __all__ = ["Ablation", "BOTH_HALVES", "MEAN", "NeuronTable", "ranks", "strength"]
 
 
-#: Columns of the exported table, in this order.
+#: Columns of the exported table, in order.
 COLUMNS = (
     "effect",
     "effect_low",
@@ -41,27 +41,27 @@ class NeuronTable(Result):
 
         - ``effect(dataset, unit)``: the chosen measure, on the scale of attribute ``output``, with
           ``effect_low`` and ``effect_high`` (cluster bootstrap; NaN below five clusters);
-        - ``slope(dataset, unit)``: its sign, as response at the highest dose − at the lowest;
-        - ``rank(dataset, unit)``: 1 is the most important, ties in order of units;
-        - ``contribution(dataset, unit)``: gap between the mean logits of fakes and reals, less the
+        - ``slope(dataset, unit)``: response at the highest dose − response at the lowest;
+        - ``rank(dataset, unit)``: 1 is the most important; ties are in order of units;
+        - ``contribution(dataset, unit)``: gap between the mean logits of fakes and reals, minus the
           gap without the unit; above 0 the unit helps detection. With ``contribution_low`` and
           ``contribution_high``. NaN where a dataset holds one class;
-        - ``p(dataset, unit)``: one-sided permutation p-value that it is above 0, and ``p_max``
-          adjusted for all units of the dataset (maxT);
-        - ``beside(measure, dataset, unit)``: other measures, ``weight_range`` (|weight| × range)
-          first: what would explain the effect without any detection;
-        - ``value(dataset, unit, dose)``: what the unit was set to;
+        - ``p(dataset, unit)``: one-sided permutation p-value that the contribution is above 0, and
+          ``p_max``, adjusted for all units of the dataset (maxT);
+        - ``beside(measure, dataset, unit)``: further measures, such as ``weight_range`` (|weight| ×
+          range), which can explain an effect without any detection;
+        - ``value(dataset, unit, dose)``: value that the unit was set to;
         - ``response(dataset, unit, dose)``: mean score of the samples under do(unit = value);
         - ``resampled(resample, dataset, unit)``: bootstrapped effects, for intervals on counts;
         - ``null_effect(draw, dataset, unit)``, ``head_effect(head, dataset, unit)`` and
-          ``shuffled_effect(shuffled, dataset, unit)``: effects in detectors that cannot know;
-        - ``sample(dataset, image)``: ids of the images used, "" beyond the last; only where these
-          are not all that were given.
+          ``shuffled_effect(shuffled, dataset, unit)``: effects in null detectors;
+        - ``sample(dataset, image)``: ids of the images used, padded with ""; only where not all
+          given images were used.
 
         Attributes: ``measure, mode, order, output, ablation, grid, layer, splits, detector,
-        program``, fingerprints of the detector and of the data given, numbers of samples given
-        (``n_available``), used (``n_samples``) and of their clusters, and ``one_class``: dataset
-        to the reason why its images are of one class, and contributions NaN.
+        program``; fingerprints of the detector and of the data given; number of samples given
+        (``n_available``) and used (``n_samples``), and of their clusters (``n_clusters``);
+        ``one_class``, from dataset to the reason why its images are of one class.
     """
 
     KIND: ClassVar[str] = "neuron table"
@@ -81,7 +81,7 @@ class NeuronTable(Result):
 def strength(
     effects: NDArray[np.float64], neutral: float = 0.0, one_sided: bool = True
 ) -> NDArray[np.float64]:
-    """Turn effects of a measure into what units are ranked by; undefined ones come last."""
+    """Return the strength that units are ranked by; undefined effects come last."""
     sized = effects - neutral if one_sided else np.abs(effects - neutral)
     return np.nan_to_num(sized, nan=-np.inf)
 
@@ -97,10 +97,10 @@ def ranks(effects: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.asarray(out, dtype=np.int64)
 
 
-#: Name of the row that averages over datasets.
+#: Name of the row that is the mean over datasets.
 MEAN = "mean"
 
-#: Where a set has to be found so that it is taken out; in the words of what says that it was not.
+#: Where a set must be found to be ablated; part of the message that says it was not.
 BOTH_HALVES = "in both halves of the identities"
 
 
@@ -111,22 +111,24 @@ class Ablation(Result):
     Attributes
     ----------
     data : xarray.Dataset
-        Over ``set``, ``dataset`` (and, last, ``mean`` over them), ``metric`` (``accuracy``,
+        Over ``set``, ``dataset`` (last ``mean``, over the others), ``metric`` (``accuracy``,
         ``auroc``) and ``random``:
 
         - ``full(dataset, metric)``, ``without(set, dataset, metric)``: in [0, 1];
         - ``drop(set, dataset, metric)``: full − without, above 0 where the units help; with
           ``drop_low`` and ``drop_high`` (cluster bootstrap of the difference);
-        - ``random_drop(set, random, dataset, metric)``: the same for random sets that match the
-          set in size and in |weight| × range;
+        - ``random_drop(set, random, dataset, metric)``: drop of random sets that match the set in
+          size and in |weight| × range;
         - ``excess(set, dataset, metric)``: drop − mean drop of the random sets, with
           ``excess_low`` and ``excess_high``;
-        - ``p(set, dataset, metric)``: share of sets, the one in question among them, whose drop is
-          at least as large;
-        - ``n_units(set)``, ``n_distinct(set)`` random sets that differ, and ``balance(set)``: mean
-          |weight| × range of the random sets over that of the set; 1 is a perfect match.
+        - ``p(set, dataset, metric)``: share of sets, including the tested one, whose drop is at
+          least as large;
+        - ``n_units(set)``; ``n_distinct(set)``, the number of distinct random sets;
+          ``balance(set)``, mean |weight| × range of the random sets divided by that of the set (1
+          is a perfect match).
 
-        Attributes: ``layer, values, n_random``, fingerprints, and how sets were chosen.
+        Attributes: ``layer, values, n_random``, fingerprints, and ``chosen_on`` (how sets were
+        chosen).
     """
 
     KIND: ClassVar[str] = "ablation"

@@ -1,4 +1,4 @@
-"""`universal_head`: heads refitted on universal units, measured where nobody trained."""
+"""`universal_head`: heads refitted on universal units, measured on a held-out dataset."""
 
 from __future__ import annotations
 
@@ -38,27 +38,27 @@ __all__ = [
     "universal_head",
 ]
 
-#: Inverse penalties that cross-validation chooses among.
+#: Inverse penalties for cross-validation to choose from.
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 
 FOLDS = 3
 
-#: From activations, shape (n, units), to scores, shape (n,).
+#: Maps activations, shape (n, units), to scores, shape (n,).
 Head = Callable[[Floats], Floats]
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Activations of some datasets.
+    """Activations of images, from one or more datasets, with their labels.
 
     Attributes
     ----------
     values : numpy.ndarray
-        Shape (n, units), standardized by the training images.
+        Shape (n, units), standardized with mean and deviation of the training images.
     labels, clusters : numpy.ndarray
-        Shape (n,).
+        Shape (n,): 0 real and 1 fake; cluster codes.
     datasets, methods : numpy.ndarray
-        Shape (n,), names; the method of real images is ``real``.
+        Shape (n,), names; the method of a real image is ``real``.
     """
 
     values: Floats
@@ -69,14 +69,14 @@ class Examples:
 
     @property
     def weights(self) -> Floats:
-        """Weight of every image, so that each dataset and label counts the same."""
+        """Weight per image, shape (n,), so that each dataset and label has the same total."""
         keys = [f"{d}|{y}" for d, y in zip(self.datasets, self.labels, strict=True)]
         _, codes, counts = np.unique(keys, return_inverse=True, return_counts=True)
         return np.asarray(len(keys) / (len(counts) * counts[codes]), dtype=np.float64)
 
 
-#: Heads by name: from training examples and the universal units, to a head. None where it cannot
-#: be fitted.
+#: Heads by name: from training examples and universal units to a head, or None where the head
+#: cannot be fitted.
 HEADS: Registry[Callable[[Examples, NDArray[np.int64]], Head | None]] = Registry("head")
 
 
@@ -94,17 +94,17 @@ def _refitted(given: Examples, units: NDArray[np.int64]) -> Head:
 
 @HEADS.register("l1")
 def _sparse(given: Examples, units: NDArray[np.int64]) -> Head:
-    """Logistic regression on all units with an L1 penalty, which selects by itself."""
+    """Logistic regression on all units with an L1 penalty, which selects units itself."""
     return fit(given, given.values, l1=1.0)
 
 
 @HEADS.register("shortcut removed")
 def _shortcut_removed(given: Examples, units: NDArray[np.int64]) -> Head | None:
-    """Logistic regression behind a projection that forgets the synthesis method.
+    """Logistic regression after projecting out the directions of the synthesis methods.
 
-    A linear probe is taught to tell the methods of fakes; the singular directions of its weights,
-    one fewer than methods, are projected out (the removal of a shortcut subspace proposed in
-    arXiv:2606.01843).
+    A linear probe is trained to classify the methods of fakes. The singular directions of its
+    weights, one fewer than methods, are projected out (removal of a shortcut subspace as
+    proposed in arXiv:2606.01843).
     """
     fake = given.labels == 1
     names = np.unique(given.methods[fake])
@@ -122,24 +122,24 @@ def _shortcut_removed(given: Examples, units: NDArray[np.int64]) -> Head | None:
 
 
 def fit_on(given: Examples, units: NDArray[np.int64], penalty: float | None = None) -> Head:
-    """Fit a head on some units."""
+    """Fit a head on a set of units; see `fit`."""
     head = fit(given, given.values[:, units], penalty=penalty)
     return lambda values: head(values[:, units])
 
 
 def fit(given: Examples, values: Floats, *, l1: float = 0.0, penalty: float | None = None) -> Head:
-    """Fit logistic regression; its penalty is chosen by AUROC over folds of whole clusters.
+    """Fit logistic regression, with its penalty chosen by AUROC over folds of whole clusters.
 
     Parameters
     ----------
     given : Examples
-        Labels, clusters and weights.
+        Labels, clusters and weights of the training images.
     values : numpy.ndarray
-        Shape (n, features), what is fitted on.
+        Shape (n, features), the features to fit on.
     l1 : float, default 0
         1 for an L1 penalty, 0 for L2.
     penalty : float, optional
-        Inverse penalty, where it is not to be chosen.
+        Inverse penalty; chosen by cross-validation by default.
     """
     chosen = penalty if penalty is not None else choose_penalty(given, values, l1)
     model = _model(chosen, l1).fit(values, given.labels, sample_weight=given.weights)
@@ -147,7 +147,7 @@ def fit(given: Examples, values: Floats, *, l1: float = 0.0, penalty: float | No
 
 
 def choose_penalty(given: Examples, values: Floats, l1: float = 0.0) -> float:
-    """Choose the inverse penalty whose held-out AUROC is highest on average over datasets."""
+    """Return the inverse penalty with the highest held-out AUROC, averaged over folds."""
     groups = np.unique(
         [f"{d}|{c}" for d, c in zip(given.datasets, given.clusters, strict=True)],
         return_inverse=True,
@@ -164,50 +164,50 @@ def choose_penalty(given: Examples, values: Floats, l1: float = 0.0) -> float:
 
 def _model(penalty: float, l1: float) -> LogisticRegression:
     if l1:
-        # liblinear draws coordinates at random; the seed keeps results the same.
+        # liblinear visits coordinates in random order; the seed makes results reproducible.
         return LogisticRegression(
             C=penalty, l1_ratio=1.0, solver="liblinear", max_iter=500, random_state=0
         )
     return LogisticRegression(C=penalty, max_iter=2000)
 
 
-#: The detector's own head, and random sets of as many units as are universal.
+#: Names of the detector's own head, and of heads on random sets of as many units.
 OWN, RANDOM = "own", "random units"
 
 
 @dataclass(frozen=True)
 class HeadTable:
-    """Heads on a dataset held out.
+    """Heads measured on held-out datasets.
 
     Attributes
     ----------
     frame : pandas.DataFrame
-        One row a detector, dataset held out and head: ``auroc``, ``low``, ``high`` (cluster
-        bootstrap); ``gain``, the AUROC of the universal head less this one's, with ``gain_low`` and
-        ``gain_high`` (the same resamples for both); ``n_units`` that the universal head has;
-        ``seen``: whether the detector itself was trained on the dataset, so that nothing is
+        One row per detector, held-out dataset and head: ``auroc``, ``low``, ``high`` (cluster
+        bootstrap); ``gain``, the AUROC of the universal head minus that of this head, with
+        ``gain_low`` and ``gain_high`` (paired resamples); ``n_units``, the number of universal
+        units; ``seen``, whether the detector was trained on the dataset, so that the result is not
         zero-shot. ``random units`` is the mean over random sets.
     attrs : dict
-        Provenance.
+        Settings and fingerprints.
     """
 
     frame: pd.DataFrame
     attrs: dict[str, Any]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return the frame."""
+        """Return `frame`."""
         return self.frame
 
     def summary(self, ci: float = 0.95) -> pd.DataFrame:
-        """Average over replicas (seeds of training), with an interval over them.
+        """Average over replicas (training seeds), with an interval over them.
 
         Returns
         -------
         pandas.DataFrame
-            One row a detector, dataset held out and head, and last the mean over the datasets where
-            a universal head exists: mean ``auroc``,
-            ``gain`` of the universal head over it with ``gain_low`` and ``gain_high`` (Student's t
-            over replicas; NaN for one), mean ``n_units`` and ``replicas`` that have a gain.
+            One row per detector, held-out dataset and head, and last the mean over the datasets
+            that have a universal head: mean ``auroc``, ``gain`` of the universal head with
+            ``gain_low`` and ``gain_high`` (Student's t over replicas; NaN for one replica), mean
+            ``n_units``, and ``replicas``, the number of replicas with a gain.
         """
         frame = self.frame.copy()
         group = ["detector", "replica", "held_out"]
@@ -216,7 +216,7 @@ class HeadTable:
             .groupby(group)["is_one"]
             .transform("any")
         )
-        # Means of different datasets are not comparable: only those that have a universal head.
+        # Means over different datasets are not comparable: use only those with a universal head.
         mean = (
             frame[frame["compared"]]
             .groupby(["detector", "replica", "head"], sort=False, as_index=False)[
@@ -248,43 +248,45 @@ def universal_head(
     seed: int = 0,
     batch_size: int = 64,
 ) -> HeadTable:
-    """Refit a linear head on units that are universal over some datasets; measure on another.
+    """Refit a linear head on units universal over some datasets, and measure it on another one.
 
-    Units are chosen on the training datasets' split ``val`` (partial conjunction, false discovery
-    rate at most `alpha`), heads are fitted on their split ``train``, and everything is measured on
-    the split ``test`` of the dataset held out, of which nothing was used before.
+    Units are chosen on split ``val`` of the training datasets (partial conjunction, false
+    discovery rate at most `alpha`). Heads are fitted on split ``train``. All are measured on split
+    ``test`` of the held-out dataset, which is not used before.
 
     Parameters
     ----------
     detector : Detector
-        Whose units; its weights stay as they are.
+        Detector that gives the activations; its weights do not change.
     train_datasets : Dataset or sequence of Dataset
-        Two datasets or more, with splits train and val.
+        At least two datasets with splits ``train`` and ``val``.
     held_out : Dataset
-        With split test; none of the training datasets.
+        Dataset to measure on, with split ``test``; not one of the training datasets.
     layer : str, optional
-        The tap; the architecture's unit layer by default.
+        Layer of the units; the architecture's unit layer by default.
     at_least : int, optional
-        In how many of the training datasets a unit has to contribute; all by default.
+        Number of training datasets in which a unit must contribute, at least 2; all by default.
     alpha : float, default 0.05
-        False discovery rate of the choice.
+        False discovery rate of the universal units.
     reducer : str, default "mean"
-        How maps become one value a unit.
+        Reduction of a map to one value per unit.
     n_random : int, default 100
-        Random sets of as many units.
+        Number of random sets of as many units.
     n_resamples, ci, seed, batch_size
-        Of the cluster bootstrap; of all draws; images a batch.
+        Number of cluster bootstrap resamples; confidence level; seed of all draws; images per
+        batch.
 
     Returns
     -------
     HeadTable
-        The detector's own head; logistic regression on the universal units, on all, on random
-        sets, with an L1 penalty, and behind the removal of the shortcut subspace.
+        Results of the detector's own head, and of logistic regression on the universal units, on
+        all units, on random sets, with an L1 penalty, and without the shortcut subspace.
 
     Raises
     ------
     ProbeError
-        If there are fewer than two training datasets, or the one held out is among them.
+        If fewer than two training datasets are given, `held_out` is among them, or `at_least` is
+        out of range.
     DatasetError
         If a split is missing.
     """
@@ -292,8 +294,8 @@ def universal_head(
     held = by_name(held_out)
     if len(parts) < 2 or len(held) != 1 or set(held) & set(parts):
         raise ProbeError(
-            f"Training datasets {', '.join(parts)} and held out {', '.join(held)} were given; two "
-            "or more and one other are needed."
+            f"Training datasets {', '.join(parts)} and held-out {', '.join(held)} were given; at "
+            "least two for training and one other to hold out are needed."
         )
     name, target = next(iter(held.items()))
     path = trace(detector).resolve(layer or default_layer(detector))
@@ -335,24 +337,24 @@ def leave_one_out(
     layer: str | None = None,
     **options: Any,
 ) -> HeadTable:
-    """Hold out every dataset in turn; see `universal_head`.
+    """Hold out each dataset in turn; see `universal_head`.
 
     Parameters
     ----------
     detectors : Detector, sequence or mapping
-        Used for every dataset held out; or, by name of the dataset held out, detectors that were
-        not trained on it. Several (of several seeds) give several rows each.
+        Detectors for every held-out dataset; or a mapping from the name of the held-out dataset to
+        detectors that were not trained on it. Each detector of a sequence is a replica.
     data : Dataset or sequence of Dataset
-        Three datasets or more, with splits train, val and test.
+        At least three datasets, with splits ``train``, ``val`` and ``test``.
     layer : str, optional
-        The tap.
+        Layer of the units; the architecture's unit layer by default.
     **options
         Further arguments of `universal_head`.
     """
     parts = by_name(data)
     if len(parts) < 3:
         raise ProbeError(
-            f"{len(parts)} datasets were given; holding one out leaves two or more of three."
+            f"{len(parts)} datasets were given; at least 3 are needed, to train on 2 or more."
         )
     tables = []
     for name, held in parts.items():
@@ -402,7 +404,7 @@ def _examples(
     values = np.concatenate([_activations(recorder, part, batch_size)[0] for part in parts])
     mean, std = scale or (values.mean(axis=0), values.std(axis=0))
     table = pd.concat([part.samples.table for part in parts])
-    # A unit that is constant on the training images tells nothing, whatever it does elsewhere.
+    # A unit that is constant on the training images carries no information, so it is set to 0.
     safe = np.where(std > 1e-9, std, np.inf)
     clusters = np.concatenate([part.samples.clusters for part in parts])
     given = Examples(
@@ -427,14 +429,14 @@ def _activations(recorder: Recorder, part: Dataset, batch_size: int) -> tuple[Fl
 
 
 def predict_own(recorder: Recorder, part: Dataset, batch_size: int) -> Floats:
-    """Give the detector's own logits, as one column, shape (n, 1)."""
+    """Return the detector's own logits as one column, shape (n, 1)."""
     return _activations(recorder, part, batch_size)[1][:, None]
 
 
 def _scores(
     given: Examples, test: Examples, units: NDArray[np.int64], n_random: int, seed: int
 ) -> dict[str, Floats]:
-    """Score the test images by every head, shape (n, columns); random sets have a column each."""
+    """Return test scores of every head, shape (n, columns); random sets have a column each."""
     out: dict[str, Floats] = {}
     for name in HEADS:
         head = HEADS[name](given, units)
@@ -483,7 +485,7 @@ def _measured(
 
 
 def _trained_on(detector: Detector) -> set[str]:
-    """Names of the datasets that a detector was trained on, as its card says."""
+    """Return the datasets that a detector was trained on, as noted in its card."""
     found = detector.spec.notes.get("trained_on", [])
     return {name for entry in found for name in entry.get("datasets", [])}
 

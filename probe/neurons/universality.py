@@ -1,4 +1,4 @@
-"""`Universality`: counts beside their nulls, and the test of an effect in many datasets."""
+"""`Universality`: counts of units with their nulls, and the test of an effect in many datasets."""
 
 from __future__ import annotations
 
@@ -36,18 +36,19 @@ __all__ = [
 
 
 class Excess(NamedTuple):
-    """A number of units beside a null.
+    """A number of units, compared with a null distribution.
 
     Attributes
     ----------
     expected : float
-        Mean of the null.
+        Mean of the null distribution.
     excess : float
         Observed − expected.
     low, high : float
-        95 % interval; NaN where the observed number has none, or the null one draw.
+        95 % confidence interval of the excess; NaN without resamples of the observed number, or
+        with one draw of a null of unknown mean.
     p : float
-        Share of draws, the observed one among them, that reach the observed number.
+        Share of draws, including the observed one, that reach the observed number.
     """
 
     expected: float
@@ -60,24 +61,24 @@ class Excess(NamedTuple):
 def excess_over(
     observed: float, resampled: Floats, null: Floats, mean: float = np.nan, ci: float = 0.95
 ) -> Excess:
-    """Compare a number with draws of a null.
+    """Compare an observed number with draws of a null distribution.
 
-    The variance of the difference is that of the observed number over bootstrap resamples plus
-    that of the null's mean over its draws; degrees of freedom follow Welch and Satterthwaite, so
-    that a null of three detectors gives a wide interval.
+    The variance of the difference is the bootstrap variance of the observed number plus the
+    variance of the null's mean. The degrees of freedom follow Welch and Satterthwaite, so a null
+    of three detectors gives a wide interval.
 
     Parameters
     ----------
     observed : float
-        The number.
+        The observed number.
     resampled : numpy.ndarray
-        Shape (resamples,): the number in bootstrap resamples; empty where there are none.
+        Shape (resamples,): the number in each bootstrap resample; empty if there are none.
     null : numpy.ndarray
-        Shape (draws,).
+        Shape (draws,): the number in each draw of the null.
     mean : float, optional
-        The null's mean where it is known without drawing.
+        Mean of the null, if it is known in closed form.
     ci : float, default 0.95
-        Coverage.
+        Confidence level of the interval, between 0 and 1.
     """
     known = np.isfinite(mean)
     expected = float(mean if known else null.mean())
@@ -99,7 +100,7 @@ NULLS = (
     ("shuffled_effect", "shuffled", "label_shuffled"),
 )
 
-#: Control of the false discovery rate: under positive dependence, and under any.
+#: Control of the false discovery rate: under positive dependence, and under any dependence.
 CORRECTIONS = {"bh": "q", "by": "q_by"}
 
 
@@ -111,26 +112,25 @@ class Universality(Result):
     ----------
     data : xarray.Dataset
         Over ``dataset``, ``unit``, ``count`` (0..D), ``at_least`` (2..D), ``null``, and the null
-        detectors ``draw``, ``head`` and ``shuffled``. The test:
+        detectors ``draw``, ``head`` and ``shuffled``. The test, if two datasets have p-values:
 
         - ``p_partial(at_least, unit)``: partial-conjunction p-value that the unit contributes in at
           least r of the D datasets; ``q`` and ``q_by`` adjust it over units (BH, BY);
-        - ``significant(dataset, unit)``: whether the unit contributes in one dataset (BH over its
+        - ``significant(dataset, unit)``: whether the unit contributes in the dataset (BH over its
           units, at `alpha`).
 
         The study's count:
 
-        - ``selected(dataset, unit)``: whether the unit is among the top of the dataset;
-        - ``n_datasets(unit)``: in how many it is;
+        - ``selected(dataset, unit)``: whether the unit is among the top units of the dataset;
+        - ``n_datasets(unit)``: number of datasets in which it is;
         - ``observed(count)``: number of units with that count;
         - ``independence(count)``, ``independence_low``, ``independence_high``: expected number if
           lists were independent of each other, with the 95 % range of simulated lists;
         - ``untrained(draw, count)``, ``random_head(head, count)``, ``label_shuffled(shuffled,
-          count)``: the same count in detectors that cannot know;
-        - ``excess(null)``, ``excess_low``, ``excess_high``, ``excess_p``: units counted in all
-          datasets beyond each null's mean, with an interval, and the share of the null's draws
-          that reach the observed number.
-
+          count)``: the same count in null detectors;
+        - ``excess(null)``, ``excess_low``, ``excess_high``, ``excess_p``: number of units counted
+          in all datasets minus the null's mean, with a 95 % interval, and the share of the null's
+          draws that reach the observed number.
         Attributes: ``top, kept, alpha, correction, combination`` and those of the neuron table.
     """
 
@@ -141,7 +141,7 @@ class Universality(Result):
 
     @property
     def tested(self) -> tuple[str, ...]:
-        """Datasets that the test is over: those that hold both classes."""
+        """Datasets of the test: those that hold both classes."""
         names = self.data["dataset"].values
         return tuple(str(name) for name in names[self.data["is_tested"].values])
 
@@ -156,13 +156,13 @@ class Universality(Result):
 
     @property
     def counted(self) -> NDArray[np.int64]:
-        """Units that are among the top of every dataset: the study's universal neurons."""
+        """Units among the top of every dataset: the universal neurons of the study."""
         chosen = self.data["n_datasets"] == self.data.sizes["dataset"]
         return np.asarray(self.data["unit"].values[chosen.values], dtype=np.int64)
 
     @property
     def specific(self) -> dict[str, NDArray[np.int64]]:
-        """Units that contribute in one dataset only, by dataset."""
+        """Units that contribute in one dataset only, per dataset."""
         found = self.data["significant"].values
         alone = found.sum(axis=0) == 1
         units = self.data["unit"].values
@@ -191,12 +191,12 @@ class Universality(Result):
         return np.asarray(q, dtype=np.float64)
 
     def ranked(self, neurons: NeuronTable) -> NDArray[np.int64]:
-        """Order units as they are listed: smallest q, then most lists, then the mean effect.
+        """Return units sorted by smallest q, then most datasets, then largest mean effect.
 
         Parameters
         ----------
         neurons : NeuronTable
-            What the counts are of.
+            Table that the universality was computed from.
 
         Returns
         -------
@@ -208,7 +208,7 @@ class Universality(Result):
         return np.lexsort((-mean, -self.data["n_datasets"].values, q))
 
     def sets(self) -> dict[str, NDArray[np.int64]]:
-        """Return sets of units to take out side by side, those that are not empty.
+        """Return the non-empty sets of units to ablate, by name.
 
         ``universal`` by the test, ``counted`` by the study, ``specific to <dataset>``, ``decoys``.
         """
@@ -228,12 +228,12 @@ class Universality(Result):
         return frame
 
     def nulls(self) -> pd.DataFrame:
-        """Return one row a null: ``null, expected, excess, excess_low, excess_high, p``."""
+        """Return a row per null: ``null, expected, excess, excess_low, excess_high, excess_p``."""
         frame = self.data[["expected", "excess", "excess_low", "excess_high", "excess_p"]]
         return frame.to_dataframe().reset_index()
 
     def units(self) -> pd.DataFrame:
-        """Return one row a unit: p- and q-values, counts, and one column a dataset."""
+        """Return one row per unit: p- and q-values, counts, and one column per dataset."""
         data = self.data
         frame = pd.DataFrame({"unit": data["unit"].values})
         if "q" in data:
@@ -260,45 +260,45 @@ def universal_neurons(
     n_draws: int = 1000,
     seed: int = 0,
 ) -> Universality:
-    """Test which units contribute to detection in every dataset, beside the study's count.
+    """Test which units contribute to detection in every dataset, and count units as the study does.
 
-    The test: a unit is universal if its contribution to telling fakes from reals is above 0 in at
+    Test: a unit is universal if its contribution to telling fakes from reals is above 0 in at
     least r of the D datasets (partial conjunction over the table's permutation p-values; r = D
-    asks for all), with the false discovery rate over units controlled.
+    means all), with the false discovery rate over units controlled.
 
-    The count is the study's (arXiv:2308.04177), where top = 0.5 and five datasets were used. It
-    is no evidence by itself: independent lists of half of 1024 units leave 32 in all five, and
-    since effects of one unit resemble each other in any network, an untrained one leaves many
-    more. It stands beside its nulls, with its excess over each.
+    Count: as in the study (arXiv:2308.04177), which used top = 0.5 and five datasets. The count
+    is no evidence by itself: independent lists of half of 1024 units share 32 units in all five,
+    and an untrained network shares many more, because the effects of a unit are similar in all
+    datasets. The count is therefore compared with null distributions.
 
     Parameters
     ----------
     table : NeuronTable
-        Effects over at least two datasets.
+        Table of at least two datasets.
     top : float, default 0.5
-        Share of units kept a dataset, in (0, 1); at least one unit is kept.
+        Share of units kept per dataset, in (0, 1); at least one unit is kept.
     alpha : float, default 0.05
-        False discovery rate at which a unit is called universal.
+        False discovery rate of the universal units, in (0, 1).
     correction : {"bh", "by"}
         Benjamini-Hochberg, or Benjamini-Yekutieli under any dependence between units.
     combination : {"simes", "bonferroni", "fisher"}
-        How p-values are combined for r < D; see `partial_conjunction`.
+        How p-values are combined if r < D; see `partial_conjunction`.
     n_draws : int, default 1000
-        Draws of independent lists, for the range of the independence null.
+        Number of simulated independent lists, for the range of the independence null.
     seed : int, default 0
-        Seed of those draws.
+        Seed of the simulated lists.
 
     Returns
     -------
     Universality
-        Tests and counts a unit, the histogram of counts, and the nulls.
+        Tests and counts per unit, the histogram of counts, and the nulls.
 
     Raises
     ------
     ProbeError
         If `top` or `alpha` is out of range or the table has fewer than two datasets.
     UnknownNameError
-        If the correction or combination is not known.
+        If the correction or combination is unknown.
     """
     data = table.data
     check_rule(top, alpha, correction, combination)
@@ -336,7 +336,7 @@ def universal_neurons(
         },
     )
     if "beside" in data and "weight_range" in data["measure"].values:
-        # One explanation for all datasets: the mean over them.
+        # One value per unit for all datasets: the mean over them.
         out["weight_range"] = data["beside"].sel(measure="weight_range", drop=True).mean("dataset")
     return Universality(out.merge(_excesses(out, draws, data, kept)))
 
@@ -344,7 +344,7 @@ def universal_neurons(
 def check_rule(
     top: float = 0.5, alpha: float = 0.05, correction: str = "bh", combination: str = "simes"
 ) -> None:
-    """Raise what `universal_neurons` would for its rule, before a table is computed for it."""
+    """Check the arguments as `universal_neurons` would, before a table is computed."""
     for name, value in (("top", top), ("alpha", alpha)):
         if not 0 < value < 1:
             what = "a share of the units" if name == "top" else "a false discovery rate"
@@ -355,7 +355,7 @@ def check_rule(
 
 
 def _tested(data: xr.Dataset, alpha: float, combination: str) -> dict[str, Any]:
-    """Test over the datasets that have p-values: those that hold both classes."""
+    """Test over the datasets that have p-values, which are those with both classes."""
     shape = (data.sizes["dataset"], data.sizes["unit"])
     p = data["p"].values if "p" in data else np.full(shape, np.nan)
     usable = np.isfinite(p).all(axis=1)
@@ -381,7 +381,7 @@ def _tested(data: xr.Dataset, alpha: float, combination: str) -> dict[str, Any]:
 
 
 def _excesses(out: xr.Dataset, draws: Floats, data: xr.Dataset, kept: int) -> xr.Dataset:
-    """Compare the number of units counted in all datasets with that of every null."""
+    """Compare the number of units counted in all datasets with each null."""
     observed = float(out["observed"].values[-1])
     resampled = np.empty(0)
     if "resampled" in data and np.isfinite(data["resampled"].values).all():
@@ -407,7 +407,7 @@ def _excesses(out: xr.Dataset, draws: Floats, data: xr.Dataset, kept: int) -> xr
 
 
 def _histogram(selected: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Units at each count; from (dataset, unit) to (datasets + 1,)."""
+    """Return the number of units at each count; (dataset, unit) to (datasets + 1,)."""
     return np.asarray(np.bincount(selected.sum(axis=0), minlength=len(selected) + 1), np.int64)
 
 
@@ -416,7 +416,7 @@ def _null_histograms(data: xr.Dataset, variable: str, kept: int) -> NDArray[np.i
 
 
 def _histograms(effects: Floats, attrs: Mapping[Any, Any], kept: int) -> NDArray[np.int64]:
-    """Count each of several tables of effects, shape (k, dataset, unit)."""
+    """Return the histogram of counts of each table of effects, shape (k, dataset, unit)."""
     neutral, one_sided = float(attrs.get("neutral", 0.0)), bool(attrs.get("one_sided", True))
     rows = [_histogram(ranks(strength(one, neutral, one_sided)) <= kept) for one in effects]
     return np.asarray(rows, np.int64).reshape(len(effects), effects.shape[1] + 1)

@@ -1,4 +1,4 @@
-"""What each unit responds to: by correlation with measurements, and by dose on the lab."""
+"""Responses of units: correlation with image measurements, and dose response to artifacts."""
 
 from __future__ import annotations
 

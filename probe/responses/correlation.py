@@ -1,4 +1,4 @@
-"""`relate`: partial rank correlations of units with measurements, tested by exchanging people."""
+"""`relate`: partial rank correlations of units with measurements, tested by permutation."""
 
 from __future__ import annotations
 
@@ -31,25 +31,26 @@ __all__ = [
     "strata_of",
 ]
 
-#: Samples that are read at once.
+#: Samples per block.
 ROWS = 4096
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Means over the images of one person, in one dataset, of one label.
+    """Means over the images of one person, dataset and label.
 
     Attributes
     ----------
     table : pandas.DataFrame
-        One row each: ``dataset, cluster, label`` and ``n``, the number of images.
+        One row per mean: ``dataset, cluster, label`` and ``n``, the number of images.
     units, measured, covariates : numpy.ndarray
         Shapes (rows, units), (rows, measurements) and (rows, covariates); NaN where no image of the
         row has a value.
     covariate_names : tuple of str
-        Name of every column of `covariates`; a covariate without order has a column a value.
+        Name of each column of `covariates`; a categorical covariate has a column per value.
     samples : pandas.DataFrame
-        Index dataset; ``n_samples`` that were used, and ``unmeasured`` of the store.
+        Index dataset; ``n_samples``, samples used, and ``unmeasured``, samples of the store
+        without measurements.
     """
 
     table: pd.DataFrame
@@ -63,10 +64,10 @@ class Rows:
 def gather_rows(
     store: ActivationStore, layer: str, measurements: xr.Dataset, covariates: Sequence[str]
 ) -> Rows:
-    """Average activations and measurements over the images of a person, by dataset and label.
+    """Average activations and measurements over the images of a person, per dataset and label.
 
-    A person who is seen in several datasets is one cluster: images of them are not independent.
-    Where no identity is known the video stands for it.
+    A person in several datasets is one cluster, because the images are not independent. Where the
+    identity is unknown, the video is used instead.
     """
     _check_measurements(measurements, covariates)
     samples = store.samples
@@ -125,9 +126,9 @@ def _clusters(samples: pd.DataFrame) -> NDArray[Any]:
 
 
 def cells_of(table: pd.DataFrame) -> NDArray[np.int64]:
-    """Give the number of the cell in which each row may change places, shape (rows,).
+    """Return the cell within which each row can be permuted, shape (rows,).
 
-    A cell is a dataset, a label, and what other rows there are of the person.
+    A cell is a dataset, a label, and the combination of rows that the person has.
     """
     kind = table["dataset"] + "|" + table["label"].astype(str)
     pattern = kind.groupby(table["cluster"]).agg(lambda k: "\n".join(sorted(k)))
@@ -136,7 +137,7 @@ def cells_of(table: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def _values(data: xr.Dataset, name: str, at: NDArray[np.int64]) -> Floats:
-    """Read (sample, …) at some samples; infinite values do not count as measured."""
+    """Return the values (sample, …) of some samples; infinite values become NaN."""
     values = np.asarray(data[name].transpose("sample", ...).values[at], dtype=np.float64)
     return np.where(np.isfinite(values), values, np.nan)
 
@@ -144,13 +145,13 @@ def _values(data: xr.Dataset, name: str, at: NDArray[np.int64]) -> Floats:
 def _controls(
     data: xr.Dataset, covariates: Sequence[str], at: NDArray[np.int64]
 ) -> tuple[Floats, tuple[str, ...]]:
-    """Read covariates, shape (images, columns); those without order as 0 or 1 for each value."""
+    """Return covariates, shape (images, columns); categories as an indicator (0, 1) per value."""
     columns, names = [np.empty((len(at), 0))], []
     for name in covariates:
         values = _values(data.sel(covariate=[name]), "control", at)
         if name in TEXT:
             codes = np.unique(values[np.isfinite(values)])
-            # The last follows from the others.
+            # The last indicator follows from the others.
             equal = values == codes[: max(1, len(codes) - 1)]
             values = np.where(np.isnan(values), np.nan, equal) if len(codes) else values
         columns.append(values)
@@ -169,7 +170,7 @@ def _means(values: Floats, codes: NDArray[np.int64], rows: int) -> Floats:
 def _activations(
     store: ActivationStore, layer: str, codes: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> Floats:
-    """Average activations by row, block by block; shape (rows, units)."""
+    """Average activations by row, in blocks; shape (rows, units)."""
     data = store[layer]["activation"]
     sums = np.zeros((len(counts), data.sizes["unit"]))
     for start in range(0, len(codes), ROWS):
@@ -188,24 +189,24 @@ def _activations(
     return np.asarray(sums / counts[:, None])
 
 
-#: Statistics (permutation × unit × measurement) that are held at once.
+#: Maximum number of statistics (permutation × unit × measurement) held at once.
 BLOCK = 1 << 22
 
-#: Residuals of ranks, on a scale of 0 to 1, that are nothing but rounding.
+#: Residuals of ranks (0 to 1) below this are rounding errors.
 ROUNDING = 1e-9
 
 
 class Correlated(NamedTuple):
-    """What `partial_correlations` gives, each of shape (units, measurements).
+    """Result of `partial_correlations`, each array of shape (units, measurements).
 
     Attributes
     ----------
     rho : numpy.ndarray
-        In [−1, 1]; 0 where one of the two is constant.
+        Partial rank correlation in [−1, 1]; 0 where one of the two is constant.
     p : numpy.ndarray
-        Two-sided, in (0, 1]; 1 where one of the two is constant.
+        Two-sided p-value in (0, 1]; 1 where one of the two is constant.
     p_max : numpy.ndarray
-        The same against the largest statistic of all pairs (Westfall and Young 1993).
+        p-value against the largest statistic of all pairs (Westfall and Young 1993).
     """
 
     rho: Floats
@@ -215,16 +216,17 @@ class Correlated(NamedTuple):
 
 @dataclass(frozen=True)
 class Stratum:
-    """One dataset's rows, and what is regressed out there.
+    """Rows of one dataset, and the regressors to remove there.
 
     Attributes
     ----------
     rows : numpy.ndarray
-        Positions of its rows.
+        Positions of the rows of the dataset.
     basis : numpy.ndarray
-        Shape (rows, k), orthonormal: the span of the cells and of the covariates' ranks.
+        Shape (rows, k), orthonormal: span of the cell indicators and of the covariates' ranks.
     moves : bool
-        Whether permuting within cells can leave residuals that the basis explains: covariates.
+        Whether the basis includes covariates, which must be removed again after a permutation
+        within cells.
     """
 
     rows: NDArray[np.int64]
@@ -233,23 +235,23 @@ class Stratum:
 
     @property
     def freedom(self) -> int:
-        """Rows less what is regressed out."""
+        """Degrees of freedom: rows minus the dimension of the basis."""
         return len(self.rows) - int(self.basis.shape[1])
 
     def residuals(self, values: Floats) -> Floats:
-        """Take out what the basis explains, shape (..., rows, columns) in and out."""
+        """Remove what the basis explains, shape (..., rows, columns) in and out."""
         return np.asarray(values - self.basis @ (self.basis.T @ values))
 
 
 def strata_of(
     datasets: NDArray[np.int64], cells: NDArray[np.int64], covariates: Floats
 ) -> list[Stratum]:
-    """Set up the regression of each dataset: on its cells and on the ranks of its covariates.
+    """Set up the regression of each dataset on its cells and the ranks of its covariates.
 
     Parameters
     ----------
     datasets, cells : numpy.ndarray
-        Shape (rows,): codes; a cell lies in one dataset and has one label.
+        Shape (rows,): codes; a cell is within one dataset and label.
     covariates : numpy.ndarray
         Shape (rows, covariates), finite.
     """
@@ -266,19 +268,19 @@ def strata_of(
 
 
 def residual_ranks(values: Floats, strata: list[Stratum]) -> Floats:
-    """Rank within each dataset and take out cells and covariates.
+    """Rank within each dataset and regress out cells and covariates.
 
     Parameters
     ----------
     values : numpy.ndarray
-        Shape (rows, columns). A column with a NaN in a dataset is left out there.
+        Shape (rows, columns). A column with a NaN in a dataset is left out (0) there.
     strata : list of Stratum
-        The datasets.
+        Regressions of the datasets.
 
     Returns
     -------
     numpy.ndarray
-        Shape (rows, columns): residuals of rank / (n + 1); 0 where there is none.
+        Shape (rows, columns): residuals of rank / (n + 1); 0 where undefined.
     """
     out = np.zeros_like(values)
     for one in strata:
@@ -298,36 +300,37 @@ def partial_correlations(
     n_permutations: int = 1999,
     seed: int = 0,
 ) -> Correlated:
-    """Correlate residual ranks, pooled over datasets, and test every pair by permutation.
+    """Correlate residual ranks, pooled over datasets, and test each pair by permutation.
 
-    Residuals of `y` change places (Freedman and Lane 1983, doi:10.1080/07350015.1983.10509354) and
-    covariates are taken out again. Whole clusters change places, all rows of one with all rows of
-    another that has the same cells: rows of one person are dependent in `x` and in `y`, and a test
-    that tears them apart calls too much. All pairs see the same permutations.
+    Residuals of `y` are permuted (Freedman and Lane 1983, doi:10.1080/07350015.1983.10509354), and
+    covariates are regressed out again. Whole clusters are exchanged: all rows of one with all rows
+    of another with the same cells. Rows of one person are dependent in `x` and in `y`, and a test
+    that separates them gives too many false positives. All pairs use the same permutations.
 
     Parameters
     ----------
     x, y : numpy.ndarray
         Shapes (rows, units) and (rows, measurements), from `residual_ranks`.
     strata : list of Stratum
-        The datasets; a dataset in which a column of `y` is 0 does not count for it.
+        Regressions of the datasets; a dataset where a column of `y` is 0 is not used for it.
     clusters, cells : numpy.ndarray
         Shape (rows,): codes.
     n_permutations : int, default 1999
-        Draws beside the observed order.
+        Number of permutations in addition to the observed order.
     seed : int, default 0
-        Seed of the draws.
+        Seed of the permutations.
 
     Returns
     -------
     Correlated
+        Correlations with p-values.
     """
     size_x, freedom = _sizes(x, y, strata)
     observed = _statistics(x, y[None], size_x, freedom)[0]
     bar = np.abs(observed) - 1e-9
     blocks = exchange_blocks(clusters, cells)
     rng = np.random.default_rng(seed)
-    # The order as observed is the first draw and counts among the others.
+    # The observed order counts as one of the draws.
     above, above_max = np.ones_like(bar), np.ones_like(bar)
     step = max(1, BLOCK // max(bar.size, 1))
     with progress_bar("relate units", n_permutations) as advance:
@@ -351,7 +354,7 @@ def _ranks(values: Floats) -> Floats:
 
 
 def _sizes(x: Floats, y: Floats, strata: list[Stratum]) -> tuple[Floats, Floats]:
-    """Norms of x over the datasets where each y counts, (units, measurements), and freedom."""
+    """Return norms of x over the datasets used for each y, (units, measurements), and freedom."""
     used = np.stack([(y[one.rows] != 0).any(axis=0) for one in strata]).astype(float)
     squares = np.stack([(x[one.rows] ** 2).sum(axis=0) for one in strata])
     freedom = np.array([one.freedom for one in strata], dtype=float)
@@ -359,9 +362,9 @@ def _sizes(x: Floats, y: Floats, strata: list[Stratum]) -> tuple[Floats, Floats]
 
 
 def _statistics(x: Floats, y: Floats, size_x: Floats, freedom: Floats) -> Floats:
-    """Correlations times the root of the freedom; from y (draws, rows, m) to (draws, units, m).
+    """Return correlation × √freedom; from y (draws, rows, m) to (draws, units, m).
 
-    The root makes measurements that are defined in fewer datasets comparable with the others.
+    The factor makes measurements defined in different numbers of datasets comparable.
     """
     draws, rows, columns = y.shape
     flat = y.transpose(1, 0, 2).reshape(rows, draws * columns)
@@ -374,7 +377,7 @@ def _statistics(x: Floats, y: Floats, size_x: Floats, freedom: Floats) -> Floats
 
 
 def _again(y: Floats, strata: list[Stratum]) -> Floats:
-    """Take covariates out of permuted residuals; cells are out of them already."""
+    """Regress covariates out of permuted residuals; cells are not affected by permutation."""
     for one in strata:
         if one.moves:
             y[:, one.rows] = one.residuals(y[:, one.rows])
@@ -384,7 +387,7 @@ def _again(y: Floats, strata: list[Stratum]) -> Floats:
 def exchange_blocks(
     clusters: NDArray[np.int64], cells: NDArray[np.int64]
 ) -> list[NDArray[np.int64]]:
-    """Group clusters that may change places; each group has shape (clusters, rows of one)."""
+    """Group exchangeable clusters; each group has shape (clusters, rows per cluster)."""
     order = np.lexsort((cells, clusters))
     starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
     groups: dict[tuple[int, ...], list[NDArray[np.int64]]] = {}
@@ -396,7 +399,7 @@ def exchange_blocks(
 def _exchanged(
     blocks: list[NDArray[np.int64]], rows: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw which row each row's residuals come from."""
+    """Draw a permutation: the source row of each row's residuals."""
     source = np.empty(rows, dtype=np.int64)
     for block in blocks:
         source[block] = block[rng.permutation(len(block))]
@@ -414,50 +417,49 @@ def relate(
     alpha: float = 0.05,
     seed: int = 0,
 ) -> ResponseReport:
-    """Correlate every unit of a layer with every image measurement, given the label.
+    """Correlate each unit of a layer with each image measurement, given the label.
 
-    A correlation, not a cause: a unit may go with a measurement because both go with something
-    else. On the lab `dose_response` asks for the cause.
+    This is correlation, not causation: a common cause can correlate a unit with a measurement. On
+    the synthetic data, `dose_response` measures the causal effect.
 
     Activations and measurements are averaged over the images of one person, dataset and label, and
-    ranked within datasets; label and covariates (ranked too) are regressed out within datasets, and
-    residuals correlated over all datasets together. p-values are by permutation of residuals
-    (Freedman and Lane 1983) between whole people of the same datasets and labels.
+    ranked within datasets. Label and covariates (ranked too) are regressed out within datasets, and
+    the residuals are correlated over all datasets together. p-values are by permutation of
+    residuals (Freedman and Lane 1983) between whole persons with the same datasets and labels.
 
     Parameters
     ----------
     store : ActivationStore
-        A recording.
+        Activation store.
     layer : str
-        Which of its layers.
+        Layer of the store.
     measurements : xarray.Dataset
-        The data of `probe.artifacts.ArtifactMeasurements`: ``value(sample, measurement)``, and
-        ``control(sample, covariate)`` where covariates are named. Images that are not in the store
-        do not count.
+        `ArtifactMeasurements.data`: ``value(sample, measurement)``, and ``control(sample,
+        covariate)`` if covariates are given. Images that are not in the store are ignored.
     covariates : sequence of str
-        What is held constant beside label and dataset: ranks, or, where values have no order
-        (formats, codecs), the values.
+        Names of covariates to control for in addition to label and dataset: by their ranks, or,
+        for categories (formats, codecs), by indicators of the values.
     universal : sequence of int
-        Units to be marked in tables and figures.
+        Units to mark in tables and figures.
     n_permutations : int, default 1999
-        Draws beside the observed order; the smallest p is 1 / (n_permutations + 1).
+        Number of permutations; the smallest possible p-value is 1 / (n_permutations + 1).
     alpha : float, default 0.05
-        False discovery rate at which an answer is given.
+        False discovery rate at which a unit gets an answer, in (0, 1).
     seed : int, default 0
-        Seed of the draws.
+        Seed of the permutations.
 
     Returns
     -------
     ResponseReport
-        With the part on correlation. A dataset with fewer than five people, or where a covariate
-        is not known, is left out, with its reason.
+        Report with the correlations. Datasets with fewer than five people, or with unknown
+        covariates, are left out; the report gives the reason.
 
     Raises
     ------
     UnknownNameError
-        If the layer or a covariate is not known.
+        If the layer or a covariate is unknown.
     ProbeError
-        If no image of the store was measured, or no dataset is left.
+        If an argument is out of range, no image of the store was measured, or no dataset is left.
     """
     if n_permutations < 1 or not 0 < alpha < 1:
         raise ProbeError(
@@ -495,7 +497,7 @@ def relate(
 def _found(
     rows: Rows, keep: NDArray[np.bool_], n_permutations: int, seed: int
 ) -> tuple[Correlated, NDArray[np.int64]]:
-    """Relate the rows that are kept; also count the datasets where a measurement is defined."""
+    """Correlate the kept rows; also return the number of datasets that define a measurement."""
     table = rows.table[keep]
     datasets, clusters = (pd.factorize(table[name])[0] for name in ("dataset", "cluster"))
     cells = cells_of(table)
@@ -512,16 +514,16 @@ def _counted(measured: Floats, strata: list[Stratum]) -> NDArray[np.int64]:
 
 
 def _reasons(rows: Rows) -> pd.DataFrame:
-    """Say by dataset how many people there are, whether it is left out, and why."""
+    """Return, per dataset, the number of people, whether it is left out, and why."""
     out = []
     cells = cells_of(rows.table)
     alone = np.bincount(cells)[cells] == 1
     for dataset, part in rows.table.groupby("dataset", sort=False):
         people, texts = part["cluster"].nunique(), []
-        # Nobody to change places with: the regression on cells leaves nothing of them.
+        # Without anyone to exchange with, the regression on cells leaves residuals of zero.
         single = part["cluster"][alone[part.index]].nunique()
         if single:
-            texts.append(f"{single} of {people} clusters are seen as no other is, and do not count")
+            texts.append(f"{single} of {people} clusters cannot be exchanged and are not used")
         if people - single < MIN_CLUSTERS:
             texts.append(f"{people - single} clusters: left out below {MIN_CLUSTERS}")
         unknown = np.isnan(rows.covariates[part.index])
@@ -529,13 +531,13 @@ def _reasons(rows: Rows) -> pd.DataFrame:
         for column in np.flatnonzero(unknown.any(axis=0)).tolist():
             count = int(unknown[:, column].sum())
             name = rows.covariate_names[column]
-            texts.append(f"{name} is not known of {count} of {len(part)} rows")
+            texts.append(f"{name} is unknown in {count} of {len(part)} rows")
         lacking = int(rows.samples["unmeasured"].to_dict()[dataset])
         if lacking:
             texts.append(f"{lacking} images of the store were not measured")
         out.append((dataset, people, left_out, "; ".join(dict.fromkeys(texts))))
     frame = pd.DataFrame(out, columns=["dataset", "n_clusters", "left_out", "reason"])
-    # In the order of the store.
+    # Datasets in the order of the store.
     return rows.samples[["n_samples"]].join(frame.set_index("dataset"))
 
 

@@ -1,4 +1,4 @@
-"""`dose_response`: how the logit and units change as one artifact of the lab is turned up."""
+"""`dose_response`: response of the logit and of units to the dose of a synthetic artifact."""
 
 from __future__ import annotations
 
@@ -38,30 +38,30 @@ __all__ = [
 
 DOSES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
-#: Videos a dataset: few enough that one large detector takes well under a minute on two cores.
+#: Default number of videos per dataset; one large detector takes well under a minute on two cores.
 VIDEOS = 12
 
-#: What the artifacts that are not turned up are at: nought, or the video's own doses.
+#: Doses of the artifacts that are not varied: 0, or the video's own doses.
 OTHERS = ("none", "own")
 
-#: Stands in the column ``artifact`` for the real image.
+#: Value of column ``artifact`` for the real image.
 REAL_IMAGE = ""
 
 
 @dataclass(frozen=True)
 class DosedImages:
-    """Rendered images, and which of them shows which artifact at which dose.
+    """Rendered images, with the artifact and dose that each one shows.
 
     Attributes
     ----------
     images : numpy.ndarray
         Shape (n, size, size, 3), RGB, 0 to 255.
     table : pandas.DataFrame
-        One row a question: ``dataset, identity, video, frame, artifact, dose`` and ``image``, the
-        position in `images`. ``artifact`` is "" for the real image. Where all others are at nought,
-        dose 0 of every artifact is one image.
+        One row per video frame, artifact and dose: ``dataset, identity, video, frame, artifact,
+        dose`` and ``image``, the position in `images`. ``artifact`` is "" for the real image. With
+        ``others="none"``, dose 0 of all artifacts is one shared image.
     attrs : dict
-        ``others, split, frames, doses, artifacts, videos, lab_seed, lab_size``.
+        Settings: ``others, split, frames, doses, artifacts, videos, lab_seed, lab_size``.
     """
 
     images: NDArray[np.uint8]
@@ -74,7 +74,7 @@ class DosedImages:
 
 @dataclass(frozen=True)
 class _KeptClip(Clip):
-    """A clip that renders each head once, whatever is then done to the picture of it."""
+    """A clip that renders each head once and keeps it for all doses."""
 
     kept: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -109,7 +109,7 @@ class _Job:
 
     @property
     def base(self) -> dict[str, float]:
-        """What all artifacts are at that are not turned up."""
+        """Doses of the artifacts that are not varied."""
         own = FORGERIES[self.clip.dataset].doses
         return dict.fromkeys(own, 0.0) if self.others == "none" else {}
 
@@ -127,46 +127,46 @@ def render_doses(
     seed: int = 0,
     n_workers: int | None = None,
 ) -> DosedImages:
-    """Render faces of the lab with one artifact's dose turned up, all else held.
+    """Render faces of the synthetic data with the dose of one artifact varied, all else fixed.
 
-    Scene, motion, the camera's noise and the doses of the other artifacts stay the same, so that
-    what changes between two images of a question is the artifact alone. Render once for any number
-    of detectors.
+    Scene, motion, camera noise and the doses of the other artifacts are the same, so that images of
+    one series differ in the artifact alone. The result can be used for any number of detectors.
 
     Parameters
     ----------
     datasets : sequence of str
-        Which of the lab's six.
+        Names among the six synthetic datasets.
     artifacts : sequence of str, optional
-        Which artifacts, each where the dataset's method has it; all by default.
+        Artifacts to vary, each in the datasets whose method has it; all by default.
     doses : sequence of float
-        Ascending from 0, in [0, 1].
+        At least two doses, ascending from 0, in [0, 1].
     others : {"none", "own"}
-        The artifacts that are not turned up: nought (each artifact by itself on the real frame), or
-        the video's own doses (each artifact in the company it comes in).
+        Doses of the artifacts that are not varied: 0 (each artifact alone on the real frame), or
+        the video's own doses (each artifact in its usual combination).
     split : {"train", "val", "test"}
-        Whose people.
+        Split of the identities.
     videos : int or None, default 12
-        Videos a dataset, each of another identity; None for all of the split (25 in test). The lab
-        draws each of its own seed, so that none is like the one before it, and any will do. With 12
-        and all six datasets, 1,248 images are rendered where all others are at nought.
+        Number of videos per dataset, each of another identity; None for all of the split (25 in
+        test). Videos are drawn independently. The default with all six datasets renders 1,248
+        images if the other artifacts are at 0.
     frames : sequence of int
-        Which frames of each video, from 0 to 3.
+        Frames of each video, among 0 to 3.
     size : int, default 128
         Side of the images in pixels.
     seed : int, default 0
-        Seed of the lab.
+        Seed of the synthetic data.
     n_workers : int, optional
-        Processes; all cores by default.
+        Number of worker processes; one per core by default.
 
     Returns
     -------
     DosedImages
+        The images and the table of their artifacts and doses.
 
     Raises
     ------
     UnknownNameError
-        If a dataset, artifact or split is not known.
+        If a dataset, artifact or split is unknown.
     ProbeError
         If an argument is out of range, or no dataset has an artifact.
     """
@@ -223,7 +223,7 @@ def _run(jobs: list[_Job], n_workers: int) -> Iterator[tuple[NDArray[np.uint8], 
 
 
 def _render(job: _Job) -> tuple[NDArray[np.uint8], pd.DataFrame]:
-    """Render one frame at all artifacts and doses; equal doses are one image."""
+    """Render one frame with all artifacts and doses; equal doses share an image."""
     clip = job.clip
     real = clip.frame(job.number, dict.fromkeys(FORGERIES[clip.dataset].doses, 0.0)).real
     images, rows, known = [real], [(REAL_IMAGE, 0.0, 0)], {}
@@ -238,7 +238,7 @@ def _render(job: _Job) -> tuple[NDArray[np.uint8], pd.DataFrame]:
     table = table.assign(
         dataset=clip.dataset, identity=job.identity, video=clip.video, frame=job.number
     )
-    # Renderings were only good for this frame.
+    # Free the renderings, which only this frame can use.
     clip.kept.clear()
     return np.stack(images), table
 
@@ -254,18 +254,18 @@ def _check_names(
     ]
     for kind, given, allowed in chosen:
         if isinstance(given, str) or len(set(given)) < len(given):
-            raise ProbeError(f"{given!r} was given; it takes a list in which each stands once.")
+            raise ProbeError(f"{given!r} was given; give a list without duplicates.")
         for name in given:
             if name not in allowed:
                 raise UnknownNameError(kind, name, allowed)
 
 
 def check_videos(split: str, videos: int) -> None:
-    """Raise `ProbeError` for a number of videos that a split of the lab does not have."""
+    """Raise `ProbeError` if a split of the synthetic data does not have so many videos."""
     pool = COUNTS[split] // (2 * FRAMES)
     if not 1 <= videos <= pool:
         raise ProbeError(
-            f"videos={videos} was given; the split has {pool} of each dataset, one an identity."
+            f"videos={videos} was given; the split has {pool} per dataset, one per identity."
         )
 
 
@@ -273,12 +273,12 @@ def _check_numbers(doses: Sequence[float], frames: Sequence[int], n_workers: int
     steps = list(doses)
     if len(steps) < 2 or steps[0] != 0 or steps != sorted({*steps}) or steps[-1] > 1:
         raise ProbeError(
-            f"doses={steps} was given; a response takes two or more, ascending from 0 to at most 1."
+            f"doses={steps} was given; give at least two, ascending from 0 to at most 1."
         )
     if not len(frames) or not {*frames} <= {*range(FRAMES)} or len({*frames}) < len(frames):
         raise ProbeError(
-            f"frames={list(frames)} was given; a video has frames 0 to {FRAMES - 1}, and one or "
-            "more are needed, each once."
+            f"frames={list(frames)} was given; give at least one of frames 0 to {FRAMES - 1}, "
+            "without duplicates."
         )
     if n_workers is not None and n_workers < 1:
         raise ProbeError(f"n_workers={n_workers} was given; allowed are 1 and above, or None.")
@@ -292,40 +292,41 @@ def _check_found(
     if not jobs or (named and lacking):
         own = dict.fromkeys(a for name in datasets for a in FORGERIES[name].doses)
         raise ProbeError(
-            f"Artifacts {', '.join(lacking)} were asked for in {', '.join(datasets) or 'none'}, "
+            f"Artifacts {', '.join(lacking)} were requested for {', '.join(datasets) or 'none'}, "
             f"which cannot have them. Allowed are {', '.join(own) or 'those of a dataset'}."
         )
 
 
-#: Statistics (draw × unit) that are held at once.
+#: Maximum number of statistics (draw × unit) held at once.
 BLOCK = 1 << 22
 
 
 def sign_flip_test(
     changes: Sequence[Floats], n_permutations: int = 9999, seed: int = 0
 ) -> tuple[Floats, Floats]:
-    """Test, unit by unit, whether the mean change is other than 0.
+    """Test for each unit whether the mean change differs from 0.
 
-    If a dose did nothing, dose 0 and dose 1 of a cluster could change places, which flips the sign
-    of its change. All units see the same flips, and strata are flipped independently. Where flips
-    are fewer than draws, all are taken. Exact if changes are symmetric about 0 under the null
-    hypothesis.
+    Under the null hypothesis, dose 0 and dose 1 of a cluster are exchangeable, which flips the sign
+    of its change. All units use the same flips; strata are flipped independently. If there are at
+    most as many flips as draws, all are used. The test is exact if changes are symmetric about 0
+    under the null hypothesis.
 
     Parameters
     ----------
     changes : sequence of numpy.ndarray
-        A stratum (dataset) each, shape (clusters, units); every cluster counts the same within its
-        stratum, and every stratum the same.
+        One array per stratum (dataset), shape (clusters, units). Clusters have the same weight
+        within a stratum, and strata have the same weight.
     n_permutations : int, default 9999
-        Draws beside the observed signs; the smallest p is 1 / (n_permutations + 1).
+        Number of draws in addition to the observed signs; the smallest possible p-value is
+        1 / (n_permutations + 1).
     seed : int, default 0
         Seed of the draws.
 
     Returns
     -------
     mean, p : numpy.ndarray
-        Shape (units,): mean over strata of mean over clusters, and two-sided p in (0, 1]; 1 where
-        nothing changes.
+        Shape (units,): mean over strata of the mean over clusters, and two-sided p-value in
+        (0, 1]; 1 where nothing changes.
     """
     rows = np.concatenate([one / (len(one) * len(changes)) for one in changes])
     signs = _signs(len(rows), n_permutations, seed)
@@ -339,7 +340,7 @@ def sign_flip_test(
 
 
 def _signs(clusters: int, n_permutations: int, seed: int) -> Floats:
-    """Draw signs, shape (draws, clusters); the first row is as observed."""
+    """Return signs, shape (draws, clusters); the first row is the observed one (all +1)."""
     if 2**clusters <= n_permutations + 1:
         flips = (np.arange(2**clusters)[:, None] >> np.arange(clusters)) & 1
     else:
@@ -349,8 +350,8 @@ def _signs(clusters: int, n_permutations: int, seed: int) -> Floats:
     return np.asarray(1.0 - 2.0 * flips, dtype=np.float64)
 
 
-#: A change below this share of a unit's largest value is rounding: results of matrix products
-#: depend on an image's place in the batch in the last bits.
+#: Changes below this share of a unit's largest value are rounding errors: the last bits of matrix
+#: products depend on the position of an image in the batch.
 ROUNDING = 1e-5
 
 
@@ -369,53 +370,53 @@ def dose_response(
     seed: int = 0,
     batch_size: int = 64,
 ) -> ResponseReport:
-    """Measure the response of the fake logit and of every unit to each artifact of the lab.
+    """Measure the response of the fake logit and of every unit to each synthetic artifact.
 
-    Causal: the same face with one artifact turned from 0 up, all else held. Changes are averaged by
-    identity, then over identities, dataset by dataset. A unit's response is in standard deviations
-    of the unit over the real images of the same people and scenes (pooled within datasets, so that
-    what tells datasets apart does not count; over all images for a unit that is constant on real
-    ones).
+    The response is causal: images show the same face, with only the dose of one artifact varied.
+    Changes are averaged within identities, then over identities, per dataset. Unit responses are in
+    standard deviations of the unit over the real images of the same people and scenes (pooled
+    within datasets, so that differences between datasets do not count; over all images for a unit
+    that is constant on real ones).
 
     Parameters
     ----------
     detector : Detector
-        Whom.
+        Detector to measure.
     layer : str
-        The tap whose units are asked.
+        Layer whose units are measured.
     images : DosedImages, optional
-        What `render_doses` made, once for any number of detectors; its defaults if not given.
+        Result of `render_doses`, which can be shared between detectors; its defaults if not given.
     reducer : str, default "mean"
-        How maps become one value a unit.
+        Reduction of a map to one value per unit.
     universal : sequence of int
-        Units to be marked in tables and figures.
+        Units to mark in tables and figures.
     n_resamples : int, default 1000
-        Of the bootstrap over identities.
+        Number of bootstrap resamples of identities.
     n_permutations : int, default 9999
-        Sign flips.
+        Number of sign flips.
     ci : float, default 0.95
-        Coverage of the intervals.
+        Confidence level of the intervals, between 0 and 1.
     alpha : float, default 0.05
-        False discovery rate at which an answer is given.
+        False discovery rate at which a unit gets an answer, in (0, 1).
     smallest : float, default 0.1
-        Smallest mean response, in standard deviations of the unit, that is an answer. Nothing but
-        the artifact differs between the images, so that almost any response is significant.
+        Smallest mean response, in standard deviations of the unit, that counts as an answer. As
+        the images differ in nothing but the artifact, almost any response is significant.
     seed : int, default 0
         Seed of all draws.
     batch_size : int, default 64
-        Images a batch.
+        Images per batch.
 
     Returns
     -------
     ResponseReport
-        With the part on doses.
+        Report with the dose responses.
 
     Raises
     ------
     UnknownNameError
-        If the layer or reducer is not known.
+        If the layer or reducer is unknown.
     ProbeError
-        If `universal` names a unit that is not there, or a number is out of range.
+        If `universal` has a unit number out of range, or an argument is out of range.
     """
     _check(n_resamples, n_permutations, ci, alpha, batch_size)
     recorder = Recorder.of(trace(detector), [Tap(layer, reducer)])
@@ -448,7 +449,7 @@ def dose_response(
 
 
 def _values(recorder: Recorder, images: NDArray[np.uint8], batch_size: int) -> Floats:
-    """Run the detector on every image; shape (n, 1 + units), the logit first."""
+    """Run the detector on all images; shape (n, 1 + units), the logit first."""
     size, rows = recorder.detector.spec.input_size, []
     with progress_bar(f"doses {recorder.detector.name}", len(images)) as advance:
         for start in range(0, len(images), batch_size):
@@ -462,9 +463,9 @@ def _values(recorder: Recorder, images: NDArray[np.uint8], batch_size: int) -> F
 
 
 def _spread(values: Floats, table: pd.DataFrame) -> Floats:
-    """Give what a response is counted in, shape (1 + units,); 1 for the logit and for constants."""
+    """Return the units of response, shape (1 + units,); 1 for the logit and constant units."""
     real = table[table["artifact"] == REAL_IMAGE]
-    # Each dataset about its own mean: what tells datasets apart is no spread of the unit.
+    # Each dataset is centered, so that differences between datasets do not count as spread.
     groups = [values[rows["image"]] for _, rows in real.groupby("dataset", sort=False)]
     within = np.concatenate([one - one.mean(axis=0) for one in groups])
     freedom = max(len(within) - len(groups), 1)
@@ -476,13 +477,13 @@ def _spread(values: Floats, table: pd.DataFrame) -> Floats:
 
 
 def _trace(values: Floats) -> Floats:
-    """Below this a difference of values is rounding, column by column."""
+    """Return, per column, the size below which a difference is a rounding error."""
     return np.asarray(ROUNDING * np.abs(values).max(axis=0))
 
 
 @dataclass(frozen=True)
 class _Change:
-    """Change from dose 0 by identity, shape (identities, doses, 1 + units)."""
+    """Change from dose 0 per identity, shape (identities, doses, 1 + units)."""
 
     artifact: str
     dataset: str
@@ -551,7 +552,7 @@ def _assembled(
 def _bounds(
     change: Floats, n_resamples: int, ci: float, seed: int
 ) -> tuple[Floats | float, Floats | float]:
-    """Resample identities; each bound has shape (1 + units, doses)."""
+    """Return bounds by resampling identities, each of shape (1 + units, doses)."""
     count, doses, columns = change.shape
     if count < MIN_CLUSTERS:
         return np.nan, np.nan
@@ -563,7 +564,7 @@ def _bounds(
 def _pooled(
     changes: list[_Change], artifacts: list[str], n_permutations: int, seed: int
 ) -> tuple[Floats, Floats]:
-    """Test units at the highest dose over all datasets that have the artifact."""
+    """Test units at the highest dose, over all datasets that have the artifact."""
     found = []
     for artifact in artifacts:
         strata = [one.values[:, -1, 1:] for one in changes if one.artifact == artifact]
@@ -572,7 +573,7 @@ def _pooled(
 
 
 def _reason(identities: int) -> str:
-    """Say what so few identities do not give."""
+    """Return what is not possible with so few identities; empty if all is."""
     texts = []
     if identities < MIN_CLUSTERS:
         texts.append(f"no interval below {MIN_CLUSTERS}")
@@ -584,11 +585,11 @@ def _reason(identities: int) -> str:
 def _check(n_resamples: int, n_permutations: int, ci: float, alpha: float, batch_size: int) -> None:
     for name, value in (("ci", ci), ("alpha", alpha)):
         if not 0 < value < 1:
-            raise ProbeError(f"{name}={value} was given; it lies in (0, 1).")
+            raise ProbeError(f"{name}={value} was given; it must be in (0, 1).")
     for name, count in (
         ("n_resamples", n_resamples),
         ("n_permutations", n_permutations),
         ("batch_size", batch_size),
     ):
         if count < 1:
-            raise ProbeError(f"{name}={count} was given; it takes at least 1.")
+            raise ProbeError(f"{name}={count} was given; it must be at least 1.")

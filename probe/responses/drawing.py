@@ -1,4 +1,4 @@
-"""Figures of responses: the logit by dose, and units by artifact or measurement."""
+"""Figures of responses: logit by dose, and units by artifact or measurement."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from probe.stats import Floats
 
 __all__ = ["correlation_figure", "dose_figure", "unit_figure"]
 
-#: One color (Okabe and Ito 2008), one mark and one dash a dataset, the same in every panel: in
-#: gray, colors look alike.
+#: One color (Okabe and Ito 2008), marker and line style per dataset, the same in every panel.
+#: Markers and lines differ too, for print in gray.
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKS = ("o", "s", "^", "D", "v", "P")
 DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1)), (0, (3, 1, 1, 1, 1, 1)))
 
-#: Units that a heatmap shows at most: a row has to be legible.
+#: Maximum number of units in a heatmap, so that rows are legible.
 MOST = 48
 
 
 def dose_figure(report: ResponseReport, columns: int = 5) -> Figure:
-    """Draw the mean change of the fake logit by dose: a panel an artifact, a line a dataset.
+    """Draw the mean change of the fake logit by dose: one panel per artifact, one line per dataset.
 
     Parameters
     ----------
     report : ResponseReport
-        With doses.
+        Report with doses.
     columns : int, default 5
-        Panels side by side.
+        Panels per row.
 
     Returns
     -------
     matplotlib.figure.Figure
-        One scale for all panels; bars are the report's intervals.
+        Panels share one scale; bars are the report's intervals.
     """
     data = _with_doses(report)
     artifacts = [str(name) for name in data["artifact"].values]
@@ -57,7 +57,7 @@ def dose_figure(report: ResponseReport, columns: int = 5) -> Figure:
             if place >= len(artifacts):
                 axes.set_visible(False)
             elif place + columns >= len(artifacts):
-                # The last of its column carries the ticks.
+                # The last panel of each column has the tick labels.
                 axes.tick_params(labelbottom=True)
         figure.supxlabel("dose", fontsize=8)
         figure.supylabel("mean change of the fake logit", fontsize=8)
@@ -76,7 +76,7 @@ def dose_figure(report: ResponseReport, columns: int = 5) -> Figure:
 
 
 def _draw_doses(axes: Axes, data: xr.Dataset) -> dict[str, Any]:
-    """Draw one artifact; the datasets stand side by side a little, so that bars do not overlap."""
+    """Draw one artifact; datasets are offset slightly, so that bars do not overlap."""
     dose, drawn = data["dose"].values, {}
     axes.axhline(0, color="0.75", lw=0.6, zorder=0)
     names = [str(name) for name in data["dataset"].values]
@@ -105,7 +105,7 @@ def _draw_doses(axes: Axes, data: xr.Dataset) -> dict[str, Any]:
 
 
 def _style(name: str, names: list[str]) -> dict[str, Any]:
-    """Give a dataset its look, the same in every figure; every other mark is open."""
+    """Return the style of a dataset, the same in every figure; every second marker is open."""
     place = DATASETS.index(name) if name in DATASETS else names.index(name)
     color = COLORS[place % len(COLORS)]
     return {
@@ -119,13 +119,13 @@ def _style(name: str, names: list[str]) -> dict[str, Any]:
 def unit_figure(report: ResponseReport) -> Figure:
     """Draw the units' responses at the highest dose, units × artifacts.
 
-    Cells that are not significant, or smaller than what is an answer, hold a dot; universal
-    units are marked with a star. Of many units those with the largest responses are shown.
+    Cells that are not significant, or below the smallest answer, have a dot; universal units have
+    a star. If there are many units, those with the largest responses are shown.
 
     Parameters
     ----------
     report : ResponseReport
-        With doses.
+        Report with doses.
     """
     data = _with_doses(report)
     floor = float(data.attrs.get("smallest", 0.0))
@@ -138,7 +138,7 @@ def unit_figure(report: ResponseReport) -> Figure:
 
 
 def correlation_figure(report: ResponseReport) -> Figure:
-    """Draw the partial rank correlations, units × measurements, as `unit_figure` does."""
+    """Draw the partial rank correlations, units × measurements; see `unit_figure`."""
     if not report.has_correlations:
         raise ProbeError("The report holds no correlations; compute them with `relate`.")
     data = report.data
@@ -154,7 +154,7 @@ def _heatmap(
 ) -> Figure:
     units = report.data["unit"].values
     rows = _shown(values, clear)
-    # The 98th percentile keeps one unit from washing out all others.
+    # The limit is the 98th percentile, so that a single unit does not fade all others.
     sized = np.abs(values[rows])[clear[rows]]
     limit = float(np.percentile(sized, 98)) if sized.size else 1.0
     with mpl.rc_context(STYLE):
@@ -163,7 +163,7 @@ def _heatmap(
         axes = figure.subplots()
         shown = np.ma.masked_where(~clear[rows], values[rows])
         drawn = axes.imshow(shown, cmap=colors_of(True), vmin=-limit, vmax=limit, aspect="auto")
-        # The lightest color is almost white: what is blank has to look unlike it.
+        # The lightest color is almost white, so blank cells are marked with a dot.
         y, x = np.nonzero(~clear[rows])
         axes.plot(x, y, ".", ms=2.2, mew=0, color="0.35")
         turned: dict[str, Any] = {"rotation": 50, "ha": "right", "rotation_mode": "anchor"}
@@ -186,7 +186,7 @@ def _heatmap(
 
 
 def _shown(values: Floats, clear: Any) -> Any:
-    """Pick the rows that fit, in the order of units."""
+    """Return the rows with the largest values, at most `MOST`, in the order of units."""
     strength = np.where(clear, np.abs(values), 0.0).max(axis=1)
     best = np.argsort(-strength, kind="stable")[:MOST]
     return np.sort(best)
@@ -199,7 +199,7 @@ def _units_label(report: ResponseReport, shown: int) -> str:
 
 
 def _counted_names(data: xr.Dataset) -> list[str]:
-    """Name artifacts with the number of datasets that have them."""
+    """Return the names of artifacts with the number of datasets that have them."""
     last = data["logit_response"].transpose("artifact", "dataset", "dose").values[:, :, -1]
     counts = np.isfinite(last).sum(axis=1)
     return [f"{name} ({n})" for name, n in zip(data["artifact"].values, counts, strict=True)]

@@ -16,26 +16,26 @@ from probe.results import Result
 
 __all__ = ["NOTHING", "Answer", "ResponseReport", "answered"]
 
-#: The answer of a unit for which nothing is significant.
+#: Answer of a unit without a significant response.
 NOTHING = "nothing found"
 
-#: Attributes that both parts of a report have to agree on.
+#: Attributes that must agree for two reports to be joined.
 SHARED = ("layer", "detector_fingerprint")
 
 
 class Answer(NamedTuple):
-    """What a unit responds to most.
+    """Strongest response of a unit.
 
     Attributes
     ----------
     name : str
         An artifact, a measurement, or "nothing found".
     kind : str
-        "dose" (an artifact was turned up and the unit moved), "correlation", or "".
+        "dose" (the unit changed with the dose of an artifact), "correlation", or "".
     effect : float
-        Response at the highest dose in SDs of the unit, or rho; NaN for nothing.
+        Response at the highest dose in standard deviations of the unit, or rho; NaN for nothing.
     q : float
-        Its q-value; NaN for nothing.
+        q-value of the effect; NaN for nothing.
     """
 
     name: str
@@ -51,31 +51,31 @@ class ResponseReport(Result):
     Attributes
     ----------
     data : xarray.Dataset
-        Over ``dataset``, ``unit``, ``measurement``, ``artifact`` and ``dose``. Correlation, absent
-        where no images were measured:
+        Over ``dataset``, ``unit``, ``measurement``, ``artifact`` and ``dose``. Correlation, if
+        images were measured:
 
         - ``rho(unit, measurement)``: partial rank correlation of activation and measurement given
-          label, dataset and covariates, in [−1, 1], above 0 where the unit is larger on images
-          with more of it; 0 for a constant. NaN where the measurement is not defined;
-        - ``p``, ``p_max``, ``q``: two-sided permutation p over clusters, the same against the
-          largest of all pairs (maxT), and q over units × measurements (BH);
-        - ``n_datasets(measurement)``: datasets in which it is known of everybody, and counts;
-        - ``n_samples(dataset)``, ``n_clusters(dataset)``, and ``reason(dataset)``: why a dataset
-          was left out, or images of it; "" if nothing was.
+          label, dataset and covariates, in [−1, 1], above 0 if the unit increases with the
+          measurement; 0 for a constant. NaN where the measurement is undefined;
+        - ``p``, ``p_max``, ``q``: two-sided permutation p-value over clusters; p-value against the
+          largest of all pairs (maxT); q-value over units × measurements (BH);
+        - ``n_datasets(measurement)``: number of datasets used, in which it is known for everybody;
+        - ``n_samples(dataset)``, ``n_clusters(dataset)``, and ``reason(dataset)``: why a dataset,
+          or images of it, were left out; "" if nothing was.
 
-        Dose, on the lab only; NaN where a dataset's method lacks the artifact:
+        Dose, on the synthetic data only; NaN where a dataset's method lacks the artifact:
 
         - ``logit_response(artifact, dataset, dose)``: mean change of the fake logit from dose 0
           (above 0: towards fake), with ``logit_low`` and ``logit_high`` (bootstrap over
-          identities; NaN below five of them); ``logit_p`` and ``logit_q(artifact, dataset)`` at
+          identities; NaN below five identities); ``logit_p`` and ``logit_q(artifact, dataset)`` at
           the highest dose (sign flips; BH over all);
         - ``unit_response(artifact, dataset, unit, dose)``, ``unit_low``, ``unit_high``: the same
           for units, in standard deviations of the unit over real images (within datasets);
         - ``effect(artifact, unit)``: response at the highest dose, mean over the datasets that
           have the artifact; ``effect_p`` and ``effect_q`` (sign flips of whole identities; BH
           over units × artifacts);
-        - ``unit_sd(unit)``: one standard deviation, in the unit's own scale;
-        - ``n_identities(dataset)``: identities that were rendered; ``dose_reason(dataset)``: why
+        - ``unit_sd(unit)``: standard deviation in the unit's own scale;
+        - ``n_identities(dataset)``: number of identities rendered; ``dose_reason(dataset)``: why
           there are no intervals; "" if there are.
 
         Both: ``answer(unit)``, ``answer_kind(unit)`` ("dose", "correlation" or ""),
@@ -97,35 +97,35 @@ class ResponseReport(Result):
 
     @property
     def universal(self) -> NDArray[np.int64]:
-        """Units that were found universal elsewhere; they are only marked here."""
+        """Units found universal elsewhere, which are marked here."""
         return np.asarray(self.data.attrs.get("universal", []), dtype=np.int64)
 
     @property
     def has_doses(self) -> bool:
-        """Whether artifacts were turned up."""
+        """Whether the report has dose responses."""
         return "unit_response" in self.data
 
     @property
     def has_correlations(self) -> bool:
-        """Whether units were related to measurements."""
+        """Whether the report has correlations with measurements."""
         return "rho" in self.data
 
     def answer(self, unit: int) -> Answer:
-        """Say what a unit responds to most.
+        """Return the strongest response of a unit.
 
-        The artifact with the largest |response| at the highest dose among those with q ≤ alpha and
-        a response of at least ``smallest``; if there is none, the measurement with the largest
-        |rho| among those with q ≤ alpha; else nothing.
+        This is the artifact with the largest |response| at the highest dose among those with
+        q ≤ alpha and a response of at least ``smallest``; if there is none, the measurement with
+        the largest |rho| among those with q ≤ alpha; else nothing.
 
         Raises
         ------
         ProbeError
-            If there is no such unit.
+            If the unit number is out of range.
         """
         units = self.data["unit"].values
         if unit not in units:
             raise ProbeError(
-                f"Unit {unit} was asked for; layer {self.data.attrs['layer']!r} has units "
+                f"Unit {unit} was given; layer {self.data.attrs['layer']!r} has units "
                 f"{units.min()} to {units.max()}."
             )
         one = self.data.sel(unit=unit)
@@ -137,21 +137,21 @@ class ResponseReport(Result):
         )
 
     def answers(self) -> pd.DataFrame:
-        """Return one row a unit: ``unit, universal, answer, answer_kind, answer_effect, …``."""
+        """Return one row per unit: ``unit, universal, answer, answer_kind, answer_effect, …``."""
         columns = ["answer", "answer_kind", "answer_effect", "answer_q"]
         frame = self.data[columns].to_dataframe().reset_index()[["unit", *columns]]
         frame.insert(1, "universal", frame["unit"].isin(self.universal))
         return frame
 
     def correlations(self) -> pd.DataFrame:
-        """Return one row a unit and measurement: ``unit, measurement, rho, p, p_max, q``."""
+        """Return one row per unit and measurement: ``unit, measurement, rho, p, p_max, q``."""
         if not self.has_correlations:
             return pd.DataFrame(columns=["unit", "measurement", "rho", "p", "p_max", "q"])
         frame = self.data[["rho", "p", "p_max", "q"]].to_dataframe().reset_index()
         return frame[["unit", "measurement", "rho", "p", "p_max", "q"]]
 
     def doses(self) -> pd.DataFrame:
-        """Return one row an artifact, dataset and dose: ``logit_response`` with its interval."""
+        """Return one row per artifact, dataset and dose: ``logit_response`` with its interval."""
         columns = ["logit_response", "logit_low", "logit_high"]
         keys = ["artifact", "dataset", "dose"]
         if not self.has_doses:
@@ -160,7 +160,7 @@ class ResponseReport(Result):
         return frame.dropna(subset="logit_response").reset_index(drop=True)
 
     def unit_doses(self) -> pd.DataFrame:
-        """Return one row a unit and artifact: ``effect, effect_p, effect_q``."""
+        """Return one row per unit and artifact: ``effect, effect_p, effect_q``."""
         columns = ["effect", "effect_p", "effect_q"]
         if not self.has_doses:
             return pd.DataFrame(columns=["unit", "artifact", *columns])
@@ -172,12 +172,12 @@ class ResponseReport(Result):
         return self.answers()
 
     def joined(self, other: ResponseReport) -> ResponseReport:
-        """Join the correlations of one report with the doses of another, and answer anew.
+        """Join correlations of one report with doses of another, and compute the answers again.
 
         Raises
         ------
         ProbeError
-            If the two are of different detectors, layers or units, or hold the same part.
+            If detector, layer or units differ, or both reports have the same part.
         """
         _check_same(self, other)
         counts = {
@@ -205,12 +205,12 @@ _ANSWERS = ["answer", "answer_kind", "answer_effect", "answer_q"]
 
 
 def answered(data: xr.Dataset) -> xr.Dataset:
-    """Add ``answer``, ``answer_kind``, ``answer_effect`` and ``answer_q`` by unit."""
+    """Add ``answer``, ``answer_kind``, ``answer_effect`` and ``answer_q`` per unit."""
     units, alpha = data.sizes["unit"], float(data.attrs["alpha"])
     name = np.full(units, NOTHING, dtype=object)
     kind = np.full(units, "", dtype=object)
     size, level = np.full(units, np.nan), np.full(units, np.nan)
-    # Doses last: where both are found, what was turned up is the better answer.
+    # Doses come last, because a causal answer replaces a correlation.
     for label, dim, value, q in (
         ("correlation", "measurement", "rho", "q"),
         ("dose", "artifact", "effect", "effect_q"),
@@ -239,13 +239,13 @@ def _check_same(one: ResponseReport, other: ResponseReport) -> None:
         a, b = one.data.attrs.get(key), other.data.attrs.get(key)
         if a != b:
             raise ProbeError(
-                f"One report has {key} {a!r} and the other {b!r}; only the correlations and the "
-                "doses of one layer of one detector can be joined. Compute the missing one for it."
+                f"One report has {key} {a!r} and the other {b!r}; only correlations and doses of "
+                "the same layer of one detector can be joined. Compute the missing part for it."
             )
     if one.data.sizes["unit"] != other.data.sizes["unit"]:
         raise ProbeError(
             f"One report has {one.data.sizes['unit']} units and the other "
-            f"{other.data.sizes['unit']}; give the doses the reducer of the store."
+            f"{other.data.sizes['unit']}. Compute the doses with the reducer of the store."
         )
     if (one.has_doses and other.has_doses) or (one.has_correlations and other.has_correlations):
         raise ProbeError("Both reports hold the same part; join correlations with doses.")

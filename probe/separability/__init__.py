@@ -1,4 +1,4 @@
-"""How well features tell fakes from reals, and what they tell instead."""
+"""Separability: how well features tell fakes from reals, methods and datasets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What fakes of different methods share: differences to the real images, as directions."""
+"""Directions of forgery methods: differences between fakes and real images, and what they share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from probe.stats import Floats
 
 __all__ = ["Differences", "differences_of"]
 
-#: Resamples that are worked on at once.
+#: Resamples per block.
 BLOCK = 50
 
 
@@ -21,18 +21,18 @@ BLOCK = 50
 class Differences:
     """Real-to-fake differences of methods, each against the real images of its own dataset.
 
-    The dataset's own look (camera, people) is in both and cancels.
+    What is specific to a dataset (camera, people) is in both means and cancels.
 
     Attributes
     ----------
     names : tuple of (str, str)
-        Dataset and method.
+        Dataset and forgery method of each difference.
     rows : numpy.ndarray
-        Shape (rows, axes): means of the samples of one person, dataset and method (or real).
+        Shape (rows, axes): mean features per person, dataset and method (or real).
     weights : numpy.ndarray
-        Shape (methods, rows): a difference is ``weights @ rows``; each person counts once.
+        Shape (methods, rows): a difference is ``weights @ rows``; each person has the same weight.
     people : numpy.ndarray
-        Shape (rows,), codes.
+        Shape (rows,), codes of the person of each row.
     """
 
     names: tuple[tuple[str, str], ...]
@@ -41,22 +41,22 @@ class Differences:
     people: NDArray[np.int64]
 
     def products(self, counts: Floats | None = None) -> Floats:
-        """Inner products of differences without bias, shape (resamples, methods, methods).
+        """Return unbiased inner products of differences, shape (resamples, methods, methods).
 
-        Only pairs of different people enter: their noise is independent, so that the square of a
-        difference that is not there has the expectation 0.
+        Only pairs of different people are used. Their noise is independent, so that the expected
+        square of a zero difference is 0.
 
         Parameters
         ----------
         counts : numpy.ndarray, optional
-            Shape (resamples, people).
+            Shape (resamples, people), multiplicity of each person.
         """
         c = np.ones((1, int(self.people.max()) + 1)) if counts is None else counts
         blocks = [self._products(c[i : i + BLOCK]) for i in range(0, len(c), BLOCK)]
         return np.concatenate(blocks)
 
     def _products(self, counts: Floats) -> Floats:
-        """Take all pairs of rows, less those of one person; fakes and reals are averaged apart."""
+        """Sum over all pairs of rows, minus pairs of one person; fakes and reals averaged apart."""
         n, (methods, _) = len(counts), self.weights.shape
         of_rows = counts[:, None, self.people]
         sides = [np.maximum(sign * self.weights, 0) * of_rows for sign in (1, -1)]
@@ -75,7 +75,7 @@ class Differences:
         return total
 
     def _same_person(self) -> tuple[sparse.csr_array, sparse.csr_array]:
-        """Inner products of the rows of one person with each other, and ones in their places."""
+        """Return inner products between rows of the same person, and a mask of these pairs."""
         member = sparse.csr_array(
             (np.ones(len(self.people)), (np.arange(len(self.people)), self.people))
         )
@@ -88,17 +88,17 @@ class Differences:
         )
 
     def specific_share(self, products: Floats) -> Floats:
-        """Share of the squared differences that single methods do not share, (resamples,).
+        """Return the share of the squared differences that methods do not share, (resamples,).
 
-        1 − mean over pairs of methods of their product / mean square. Up to noise in [0, 1]:
-        0 if all differences are the same vector, 1 if no two have anything in common.
+        1 − (mean product of two methods / mean square). In [0, 1] up to noise: 0 if all differences
+        are the same vector, 1 if they are orthogonal on average.
         """
         own, shared = _own_and_shared(products)
         ratio = np.divide(shared, own, out=np.full(own.shape, np.nan), where=own > 0)
         return np.asarray(1 - ratio)
 
     def shared_cosine(self, products: Floats) -> Floats:
-        """Mean cosine between the differences of two methods, (resamples,); NaN if one is none."""
+        """Return the mean cosine between methods, (resamples,); NaN if a difference is zero."""
         squares = np.einsum("rii->ri", products)
         size = np.sqrt(np.where(squares > 0, squares, np.nan))
         cosine = products / (size[:, :, None] * size[:, None, :])
@@ -108,11 +108,11 @@ class Differences:
         )
 
     def angle_share(self) -> tuple[float, float]:
-        """Squared cosine between the label direction and the subspace of methods.
+        """Return the squared cosine between label direction and subspace of methods, and its null.
 
-        The label direction is the mean difference, the subspace is spanned by the differences less
-        that mean. Beside it the expectation for a direction drawn at random, dimensions of the
-        subspace / axes. Noise of the means is in both, unlike in `specific_share`.
+        The label direction is the mean difference; the subspace is spanned by the differences minus
+        that mean. The null is the expectation for a random direction: dimensions of the subspace /
+        axes. Unlike `specific_share`, both include the noise of the means.
         """
         found = self.weights @ self.rows
         mean = found.mean(axis=0)
@@ -148,14 +148,14 @@ def differences_of(
     people: NDArray[np.int64],
     names: tuple[str, ...],
 ) -> Differences | None:
-    """Average by person, and lay out the differences; None where no dataset has both labels.
+    """Average by person and set up the differences; None if no dataset has both labels.
 
     Parameters
     ----------
     values : numpy.ndarray
-        Shape (n, axes).
+        Shape (n, axes), features.
     labels, datasets, methods, people : numpy.ndarray
-        Shape (n,).
+        Shape (n,): True for fakes; dataset codes; method names; person codes.
     names : tuple of str
         Names of the datasets.
     """

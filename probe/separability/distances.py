@@ -1,4 +1,4 @@
-"""Real against fake by distances between samples: silhouette, nearest neighbors, MMD²."""
+"""Real-fake separation by distances between samples: silhouette, nearest neighbors, MMD²."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ Integers = NDArray[np.int64]
 
 
 def distances(values: NDArray[Any]) -> Floats:
-    """Euclidean distances between samples, shape (n, units) to (n, n), zero on the diagonal."""
+    """Return Euclidean distances, shape (n, units) to (n, n), with zeros on the diagonal."""
     found = pairwise_distances(np.asarray(values, dtype=np.float64))
     np.fill_diagonal(found, 0.0)
     return np.asarray(found)
 
 
 def silhouettes(distance: Floats, labels: Bools) -> Floats:
-    """Silhouette of every sample for each labeling (Rousseeuw 1987).
+    """Return the silhouette of every sample for each labeling (Rousseeuw 1987).
 
-    (b − a) / max(a, b), with a the mean distance to the other samples of the same label and b that
-    to samples of the other label; 0 for a sample that is alone with its label.
+    (b − a) / max(a, b), where a is the mean distance to the other samples of the same label and b
+    the mean distance to samples of the other label; 0 for a sample that is alone with its label.
 
     Parameters
     ----------
     distance : numpy.ndarray
-        Shape (n, n).
+        Shape (n, n), of `distances`.
     labels : numpy.ndarray
-        Shape (labelings, n).
+        Shape (labelings, n), bool, True for fakes.
 
     Returns
     -------
@@ -61,21 +61,21 @@ def silhouettes(distance: Floats, labels: Bools) -> Floats:
 
 @dataclass(frozen=True)
 class Neighbors:
-    """The nearest samples of other people.
+    """Nearest neighbors of each sample among samples of other clusters.
 
     Attributes
     ----------
     index : numpy.ndarray
-        Shape (n, k), positions.
+        Shape (n, k), positions of the neighbors.
     """
 
     index: Integers
 
     def purity(self, labels: Bools) -> Floats:
-        """Share of the neighbors that have the sample's own label, both labels weighing the same.
+        """Return the share of neighbors with the sample's own label, both labels weighted alike.
 
-        Shape (labelings, n) to (labelings, n), in [0, 1]; expected 0.5 where features know
-        nothing of the label.
+        Shape (labelings, n) to (labelings, n), in [0, 1]; expected 0.5 where the features carry no
+        information on the label.
         """
         y = np.atleast_2d(labels)
         fakes = y.sum(axis=1)[:, None, None]
@@ -87,9 +87,9 @@ class Neighbors:
 
 
 def neighbors_of(distance: Floats, clusters: Integers, k: int = 10) -> Neighbors | None:
-    """Find the k nearest samples of other clusters; None where fewer than k are of others.
+    """Find the k nearest samples of other clusters; None if fewer than k exist for a sample.
 
-    A person's own frames are left out: that they lie together says nothing of the label.
+    Samples of the same cluster are left out: their closeness says nothing about the label.
     """
     other = clusters[:, None] != clusters
     if other.sum(axis=1).min() < k:
@@ -100,20 +100,20 @@ def neighbors_of(distance: Floats, clusters: Integers, k: int = 10) -> Neighbors
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel summed over rows, each the samples of one cluster and label.
+    """A kernel summed per pair of rows; a row is the samples of one cluster and label.
 
     Attributes
     ----------
     sums : numpy.ndarray
-        Shape (rows, rows), zero between rows of one cluster.
+        Shape (rows, rows), sums of the kernel; zero between rows of one cluster.
     pairs : numpy.ndarray
-        Shape (rows, rows), how many pairs each sum is of.
+        Shape (rows, rows), number of sample pairs in each sum; zero between rows of one cluster.
     labels, clusters : numpy.ndarray
         Shape (rows,).
     row : numpy.ndarray
-        Shape (n,): the row of every sample.
+        Shape (n,): row of every sample.
     bandwidth : float
-        σ of exp(−d² / 2σ²), the median distance (Gretton et al. 2012).
+        σ of exp(−d² / 2σ²): median distance between clusters (Gretton et al. 2012).
     """
 
     sums: Floats
@@ -124,17 +124,18 @@ class Kernel:
     bandwidth: float
 
     def mmd2(self, labels: Bools | None = None, counts: Floats | None = None) -> Floats:
-        """Unbiased squared maximum mean discrepancy of fakes and reals.
+        """Return the unbiased squared maximum mean discrepancy between fakes and reals.
 
-        Mean kernel between two fakes, plus between two reals, less twice between a fake and a real
-        (Gretton et al. 2012, eq. 3), over pairs of different clusters only, which are independent.
+        Mean kernel between two fakes, plus between two reals, minus twice that between a fake and a
+        real (Gretton et al. 2012, eq. 3). Only pairs of different clusters, which are independent,
+        are used.
 
         Parameters
         ----------
         labels : numpy.ndarray, optional
-            Shape (labelings, rows), in place of the rows' own.
+            Shape (labelings, rows), labels to use instead of those of the rows.
         counts : numpy.ndarray, optional
-            Shape (resamples, clusters), how often clusters count; with the rows' own labels.
+            Shape (resamples, clusters), how often each cluster counts; for the rows' own labels.
 
         Returns
         -------
@@ -155,7 +156,7 @@ class Kernel:
 
 
 def kernel_of(distance: Floats, labels: Bools, clusters: Integers) -> Kernel:
-    """Sum a Gaussian kernel by cluster and label."""
+    """Sum a Gaussian kernel over samples, per cluster and label."""
     keys, row = np.unique(2 * clusters + labels, return_inverse=True)
     n_rows = len(keys)
     apart = clusters[:, None] != clusters
@@ -179,5 +180,5 @@ def kernel_of(distance: Floats, labels: Bools, clusters: Integers) -> Kernel:
 
 
 def by_label(values: Floats, labels: Bools, clusters: Integers) -> Tally:
-    """Tally a quantity of samples by cluster, classes being labels."""
+    """Sum a quantity of samples by cluster and label; see `tally`."""
     return tally(values, labels.astype(np.int64), clusters, 2)

@@ -1,4 +1,4 @@
-"""Paper figures of separability: transfer, probes beside detectors, units between two questions."""
+"""Paper figures of separability: transfer matrices, probe AUROC, and information of units."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = [
     "units_figure",
 ]
 
-#: Layers: color (Okabe and Ito) and marker.
+#: Color (Okabe and Ito) and marker per layer.
 LAYERS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "D"), ("#cc79a7", "^"), ("#b8860b", "v"))
 
 
 def figures_of(found: SeparabilityReport) -> dict[str, Figure]:
-    """Draw all figures of a report, by name of the file."""
+    """Draw all figures of a report; returns file name to figure."""
     out = {"probes": probes_figure(found), "units": units_figure(found)}
     for layer in found.data["layer"].values:
         if found.data.sizes["dataset"] > 1:
@@ -38,7 +38,7 @@ def figures_of(found: SeparabilityReport) -> dict[str, Figure]:
 
 
 def transfer_figure(found: SeparabilityReport, layer: str) -> Figure:
-    """Draw the transfer matrix of a layer, and the detector's own AUROC beneath, on one scale."""
+    """Draw the transfer matrix of a layer above the detector's own AUROC, on one color scale."""
     part = found.data.sel(layer=layer)
     names = [str(name) for name in part["scored"].values]
     n = len(names)
@@ -85,7 +85,7 @@ def _cells(axes: Any, part: xr.Dataset, name: str) -> Any:
 
 
 def probes_figure(found: SeparabilityReport) -> Figure:
-    """Draw AUROC of probes, layer by layer, beside control tasks and the detector itself."""
+    """Draw the AUROC of probes per layer, with control tasks and the detector's own head."""
     names = list(found.data["dataset"].values)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.5, 0.42 * len(names) + 1.0), layout="constrained")
@@ -97,14 +97,14 @@ def probes_figure(found: SeparabilityReport) -> Figure:
 
 
 def probes_grid_figure(found: Mapping[str, SeparabilityReport], columns: int = 3) -> Figure:
-    """Draw AUROC of probes beside control tasks and the head, a panel a detector.
+    """Draw the AUROC of probes, control tasks and the detector's own head, one panel per detector.
 
     Parameters
     ----------
     found : mapping
         Detector to its report.
     columns : int, default 3
-        Panels beside one another.
+        Panels per row.
     """
     columns = min(columns, len(found))
     lines, most = -(-len(found) // columns), max(r.data.sizes["dataset"] for r in found.values())
@@ -184,16 +184,16 @@ def transfer_grid_figure(
     layers: Mapping[str, str] | None = None,
     columns: int = 3,
 ) -> Figure:
-    """Draw the transfer matrix of one layer of each detector, its own AUROC beneath.
+    """Draw the transfer matrix of one layer per detector, above the detector's own AUROC.
 
     Parameters
     ----------
     found : mapping
         Detector to its report.
     layers : mapping, optional
-        Detector to the layer; the last recorded one by default.
+        Detector to layer; the last recorded one by default.
     columns : int, default 3
-        Panels beside one another.
+        Panels per row.
     """
     columns = min(columns, len(found))
     lines = -(-len(found) // columns)
@@ -261,7 +261,7 @@ def _points(
 
 
 def units_figure(found: SeparabilityReport, alpha: float = 0.05) -> Figure:
-    """Draw what each unit knows of the label against what it knows of the method."""
+    """Draw the information of each unit on the label against that on the method."""
     units = found.units()
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.3, 2.9), layout="constrained")
@@ -286,8 +286,8 @@ def units_figure(found: SeparabilityReport, alpha: float = 0.05) -> Figure:
         top = max(axes.get_xlim()[1], axes.get_ylim()[1])
         axes.plot([0, top], [0, top], color="0.7", lw=0.7, zorder=0)
         axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
-        axes.set_xlabel("known of the method (share of its entropy)")
-        axes.set_ylabel("known of real or fake (share of entropy)")
+        axes.set_xlabel("information on the method (share of its entropy)")
+        axes.set_ylabel("information on the label (share of its entropy)")
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(
             loc="outside upper center",

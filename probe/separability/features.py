@@ -1,4 +1,4 @@
-"""`Features`: a layer's activations in memory, within a budget; AUROC and moments by cluster."""
+"""`Features`: activations of a layer within a memory budget; AUROC and moments by cluster."""
 
 from __future__ import annotations
 
@@ -41,44 +41,45 @@ __all__ = [
 Singles = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-#: What Python, the store's chunks and small arrays take, bytes.
+#: Memory of Python, of the store's chunks and of small arrays, in bytes.
 BASE_MEMORY = 700 << 20
-#: Samples that distances between all pairs are taken of, at most, a dataset.
+#: Maximum number of samples per dataset for distances between all pairs.
 PAIRWISE = 2000
-#: Double matrices of that size that are held at once.
+#: Number of float64 matrices of that size that are held at once.
 PAIRWISE_COPIES = 5
-#: Bytes taken for each byte of features.
+#: Bytes of memory needed per byte of features.
 SHARE = 1.7
-#: Rows that are worked on at once.
+#: Rows per block.
 ROWS = 4096
 
 
 class OnePersonError(ProbeError):
-    """Samples of one person only: nothing can be fitted on some and scored on others."""
+    """All samples are of one person, so no probe can be fitted on some and scored on others."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """Which samples of a store are used, sorted by dataset; the same for all its layers.
+    """Samples of a store that are used, sorted by dataset; the same for all layers.
 
     Attributes
     ----------
     rows : numpy.ndarray
-        Shape (n,), positions in the store.
+        Shape (n,), positions of the samples in the store.
     names : tuple of str
         Names of the datasets, in order of first appearance.
     datasets, people, folds : numpy.ndarray
-        Shape (n,), codes. A person is an identity, wherever it appears, else a video of a dataset.
+        Shape (n,), codes. A person is an identity across datasets, else a video of a dataset.
     labels : numpy.ndarray
         Shape (n,), True for fakes.
     methods : numpy.ndarray
-        Shape (n,), names.
+        Shape (n,), names of the forgery methods.
     images : numpy.ndarray
-        Shape (n,), codes: originals that belong to several datasets of fakes stand in each.
+        Shape (n,), codes of image files: originals that belong to several fake datasets appear in
+        each of them.
     own : numpy.ndarray
-        Shape (n,), the detector's logit.
+        Shape (n,), the detector's own logit.
     total : numpy.ndarray
-        Shape (datasets,): how many samples the store holds.
+        Shape (datasets,): number of samples in the store.
     """
 
     rows: Integers
@@ -101,24 +102,24 @@ class Sampled:
         return int(self.folds.max()) + 1
 
     def slice_of(self, dataset: int) -> slice:
-        """Where the samples of a dataset lie."""
+        """Return the slice of the samples of a dataset."""
         found = np.flatnonzero(self.datasets == dataset)
         return slice(int(found[0]), int(found[-1]) + 1)
 
 
 @dataclass(frozen=True)
 class Features:
-    """A layer's activations, each unit divided by its deviation within datasets.
+    """Activations of a layer, with each unit divided by its deviation within datasets.
 
     Attributes
     ----------
     layer : str
-        Which.
+        Name of the layer.
     values : numpy.ndarray
         Shape (n, units), or (n, rank) after `compact`; in the order of `sampled`. Units that are
         constant within all datasets are 0.
     sampled : Sampled
-        Of which samples.
+        The samples of the rows.
     units : int
         Number of units of the layer.
     """
@@ -129,9 +130,9 @@ class Features:
     units: int
 
     def compact(self) -> Features:
-        """Rotate to as few axes as there are samples, where there are more units than samples.
+        """Rotate to as many axes as there are samples, if there are more units than samples.
 
-        Distances, and linear probes with a ridge penalty, are the same after a rotation.
+        Distances and linear probes with a ridge penalty do not change under rotation.
         """
         n, units = self.values.shape
         if units <= n:
@@ -143,25 +144,26 @@ class Features:
 def choose_samples(
     store: ActivationStore, memory: int, units: int, n_folds: int = 5, seed: int = 0
 ) -> Sampled:
-    """Choose the samples that fit into memory, and divide people into folds.
+    """Choose samples that fit into memory, and split people into folds.
 
     Parameters
     ----------
     store : ActivationStore
-        Complete.
+        Complete activation store.
     memory : int
-        Bytes that may be used.
+        Memory limit, in bytes.
     units : int
-        Units of the widest layer.
+        Number of units of the widest layer.
     n_folds : int, default 5
-        Folds of people, over all datasets, alike in datasets and labels as far as possible.
+        Number of folds of people over all datasets, stratified by dataset and label.
     seed : int, default 0
         Seed of folds and of thinning.
 
     Raises
     ------
     ProbeError
-        If fewer than 100 samples would fit, or there are fewer than two people.
+        If too few samples would fit (fewer than 100, or than the store has), or there is only one
+        person.
     """
     table = store.samples
     parts = _parts(table, _reals(store.attrs["dataset"].get("card", {})))
@@ -193,15 +195,15 @@ def choose_samples(
 
 
 def _reals(card: Mapping[str, Any]) -> dict[str, str]:
-    """Read which originals belong to which fakes from the card of a dataset, or of its parts."""
+    """Return which originals belong to which fakes, from the card of a dataset or of its parts."""
     cards = [card, *dict(card.get("parts", {})).values()]
     return {k: v for one in cards for k, v in dict(one.get("reals") or {}).items()}
 
 
 def _parts(table: pd.DataFrame, reals: Mapping[str, str]) -> dict[str, Integers]:
-    """Take samples apart by dataset, fakes with the originals that belong to them.
+    """Split samples by dataset; fakes come with the originals that belong to them.
 
-    As `probe.datasets.parts_of` does, so that a store of FaceForensics++ is that of its methods.
+    This matches `probe.datasets.parts_of`: a store of FaceForensics++ is split by method.
     """
     of, real = table["dataset"].to_numpy(object), (table["label"] == 0).to_numpy()
     names = list(dict.fromkeys(of))
@@ -216,7 +218,7 @@ def _parts(table: pd.DataFrame, reals: Mapping[str, str]) -> dict[str, Integers]
 
 
 def people_of(table: pd.DataFrame) -> pd.Series:
-    """Name who is seen: the identity, wherever it appears, else the video."""
+    """Return the person of each sample: the identity across datasets, else the video."""
     video = table["dataset"] + "|" + table["video"]
     return table["identity"].where(table["identity"] != "", video).astype(str)
 
@@ -225,13 +227,13 @@ def _folds(strata: Integers, people: Integers, n_folds: int, seed: int) -> Integ
     count = len(np.unique(people))
     if count < 2:
         raise OnePersonError(
-            "All samples show one person (or one video): nothing can be fitted on some people and "
-            "scored on others. Record a dataset with more."
+            "All samples show one person (or one video), so no probe can be fitted on some people "
+            "and scored on others. Record a dataset with more people."
         )
     folds = StratifiedGroupKFold(min(n_folds, count), shuffle=True, random_state=seed)
     out = np.zeros(len(people), dtype=np.int64)
     with warnings.catch_warnings():
-        # A label of few samples cannot be in all folds; what that leaves undefined is said later.
+        # A label with few samples is missing in some folds; `Part.problem` reports the effects.
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)
         for i, (_, held) in enumerate(folds.split(strata, strata, people)):
             out[held] = i
@@ -239,10 +241,10 @@ def _folds(strata: Integers, people: Integers, n_folds: int, seed: int) -> Integ
 
 
 def _most(memory: int, units: int, n: int, n_folds: int) -> int:
-    """Count the samples whose features fit beside the matrices that fitting takes."""
+    """Return how many samples fit in memory beside the matrices needed for fitting."""
     side = min(units, n)
     matrices = 8 * (n_folds + 4) * side**2 + 8 * PAIRWISE_COPIES * min(PAIRWISE, n) ** 2
-    # On top: all fakes or all reals once more, and what is drawn and scored.
+    # In addition: a copy of all fakes or all reals, and the scores of draws.
     left = (memory - BASE_MEMORY - matrices) / SHARE
     most = int(left // (4 * units)) if units <= n else int(left // (12 * units))
     if most < min(n, 100):
@@ -255,7 +257,7 @@ def _most(memory: int, units: int, n: int, n_folds: int) -> int:
 
 
 def read_features(store: ActivationStore, layer: str, sampled: Sampled) -> Features:
-    """Read a layer in one pass, block by block.
+    """Read the activations of a layer, block by block.
 
     Raises
     ------
@@ -281,7 +283,7 @@ def read_features(store: ActivationStore, layer: str, sampled: Sampled) -> Featu
 
 
 def _blocks(rows: Integers, n: int) -> Iterator[tuple[slice, Integers]]:
-    """Iterate over blocks of the store that hold chosen rows, and the positions of those."""
+    """Yield blocks of the store that hold chosen rows, with the positions of those rows."""
     order = np.argsort(rows, kind="stable")
     edges = np.searchsorted(rows[order], np.arange(0, n + ROWS, ROWS))
     for i, (start, stop) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
@@ -290,7 +292,7 @@ def _blocks(rows: Integers, n: int) -> Iterator[tuple[slice, Integers]]:
 
 
 def _scale(values: Singles, sampled: Sampled) -> None:
-    """Divide units by their deviation within datasets, in place; constants become 0."""
+    """Divide units by their deviation within datasets, in place; constant units become 0."""
     squares, units = np.zeros(values.shape[1]), values.shape[1]
     center = values.mean(axis=0, dtype=np.float64).astype(np.float32)
     for block in _rows(len(values)):
@@ -304,7 +306,7 @@ def _scale(values: Singles, sampled: Sampled) -> None:
     largest = np.zeros(units)
     for block in _rows(len(values)):
         np.maximum(largest, np.abs(values[block]).max(axis=0), out=largest)
-    # Rounding leaves a trace of spread on constants.
+    # Rounding errors give constant units a small deviation.
     alive = deviation > 1e-6 * (largest + np.abs(center)) + 1e-30
     factor = np.where(alive, 1 / np.where(alive, deviation, 1.0), 0.0).astype(np.float32)
     for block in _rows(len(values)):
@@ -318,19 +320,20 @@ def _rows(n: int) -> Iterator[slice]:
 
 @dataclass(frozen=True)
 class Pairs:
-    """How often a fake of one cluster scores above a real of another, ties counting one half.
+    """Number of times a fake of one cluster scores above a real of another, ties counting one half.
 
     Attributes
     ----------
     wins, count : numpy.ndarray
-        Shape (clusters, clusters): fakes of the row's cluster against reals of the column's.
+        Shape (clusters, clusters): wins and number of pairs, fakes of the row's cluster against
+        reals of the column's.
     """
 
     wins: Floats
     count: Floats
 
     def auroc(self, counts: Floats | None = None) -> Floats:
-        """AUROC with clusters counted so often, shape (resamples, clusters) to (resamples,)."""
+        """Return the AUROC with weighted clusters, (resamples, clusters) to (resamples,)."""
         c = np.ones((1, len(self.wins))) if counts is None else counts
         top = np.einsum("rc,rc->r", c @ self.wins, c)
         bottom = np.einsum("rc,rc->r", c @ self.count, c)
@@ -343,7 +346,7 @@ def pairs_of(
     scores: NDArray[Any],
     clusters: NDArray[np.int64],
 ) -> Pairs:
-    """Compare every fake with every real, by cluster.
+    """Compare each fake with each real, and sum by cluster.
 
     Parameters
     ----------
@@ -371,12 +374,12 @@ def pairs_of(
 
 
 def columns_auroc(labels: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[Floats, Floats]:
-    """AUROC of many columns, shape (n, columns), each with labels of its own or the same for all.
+    """Return AUROC per column, shape (n, columns); labels have shape (n,) or (n, columns).
 
     Returns
     -------
     auroc, pairs : numpy.ndarray
-        Shape (columns,); NaN and 0 where a class is missing.
+        Shape (columns,): AUROC and number of pairs; NaN and 0 where a class is missing.
     """
     y = labels if labels.ndim == 2 else labels[:, None]
     ranks = rankdata(scores, axis=0)
@@ -389,21 +392,21 @@ def columns_auroc(labels: NDArray[np.bool_], scores: NDArray[Any]) -> tuple[Floa
 
 @dataclass(frozen=True)
 class Tally:
-    """Sums of a quantity by cluster and label, for class-balanced means.
+    """Sums of a quantity by cluster and class, for class-balanced means.
 
     Attributes
     ----------
     sums, counts : numpy.ndarray
-        Shape (clusters, classes).
+        Shape (clusters, classes): sum of values, and number of values.
     """
 
     sums: Floats
     counts: Floats
 
     def mean(self, counts: Floats | None = None) -> Floats:
-        """Mean of the classes' means, shape (resamples, clusters) to (resamples,).
+        """Return the mean of class means, shape (resamples, clusters) to (resamples,).
 
-        NaN where a class that occurs in the data does not occur in the resample.
+        NaN where a class of the data is missing in the resample.
         """
         c = np.ones((1, len(self.sums))) if counts is None else counts
         there = self.counts.sum(axis=0) > 0
@@ -435,13 +438,13 @@ class Spread:
     Attributes
     ----------
     moments : numpy.ndarray
-        Shape (3, clusters, 2).
+        Shape (3, clusters, 2): count, sum, sum of squares; reals, then fakes.
     """
 
     moments: Floats
 
     def dprime(self, counts: Floats | None = None) -> Floats:
-        """Difference of the means of fakes and reals in pooled deviations, with n − 1 in each.
+        """Return the difference of means, fakes − reals, in pooled deviations (n − 2).
 
         Shape (resamples, clusters) to (resamples,); NaN where a label is missing.
         """
@@ -461,9 +464,9 @@ class Spread:
 def spread_of(
     labels: NDArray[np.bool_], scores: NDArray[Any], clusters: NDArray[np.int64]
 ) -> Spread:
-    """Take moments of scores, shape (n,), by cluster and label; NaN scores are left out."""
+    """Compute moments of scores, shape (n,), by cluster and label; NaN scores are left out."""
     kept = np.isfinite(scores)
-    # Moments about the mean: sums of squares of large numbers lose their digits.
+    # Moments about the mean: sums of squares of large numbers would lose precision.
     center = float(scores[kept].mean()) if kept.any() else 0.0
     s, shape = scores[kept].astype(np.float64) - center, (int(clusters.max()) + 1, 2)
     where = 2 * clusters[kept] + labels[kept]
@@ -472,10 +475,10 @@ def spread_of(
 
 
 def resampled(statistic: Any, n_clusters: int, n_resamples: int, seed: int) -> Floats:
-    """Take a statistic of cluster counts on resamples; NaN below five clusters.
+    """Return a statistic of cluster counts on bootstrap resamples; NaN below five clusters.
 
-    The same number of clusters and the same seed give the same resamples, so that what two
-    detectors score on the same samples can be subtracted draw by draw.
+    The same number of clusters and the same seed give the same resamples, so that results of two
+    detectors on the same samples can be subtracted per resample.
     """
     if n_clusters < MIN_CLUSTERS or not n_resamples:
         return np.full(n_resamples, np.nan)
@@ -485,7 +488,7 @@ def resampled(statistic: Any, n_clusters: int, n_resamples: int, seed: int) -> F
 def bounds(
     statistic: Any, n_clusters: int, n_resamples: int, ci: float, seed: int
 ) -> tuple[float, float]:
-    """Percentile interval of a statistic of cluster counts; NaN below five clusters."""
+    """Return the percentile interval of a statistic of cluster counts; NaN below five clusters."""
     draws = resampled(statistic, n_clusters, n_resamples, seed)
     if not np.isfinite(draws).any():
         return np.nan, np.nan

@@ -1,4 +1,4 @@
-"""What single units know of the label and of the method, in bits."""
+"""Mutual information of single units with the label and with the method, in bits."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from probe.stats import Floats
 
 __all__ = ["Told", "entropy_of", "exchange_rows", "judge", "mutual_bits", "quantile_bins"]
 
-#: Quantile bins a unit's values are sorted into.
+#: Number of quantile bins for a unit's values.
 BINS = 8
-#: Doubles of a block of counts (rows × units × bins), and of permuted tables.
+#: Maximum size of a block of counts (rows × units × bins), and of permuted tables.
 BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
 class Told:
-    """What units tell, each of shape (units,).
+    """Information of units on a class, each array of shape (units,).
 
     Attributes
     ----------
     bits : numpy.ndarray
-        Mutual information of bin and class, less its mean over exchanged classes; in bits, and at
-        least 0. The subtraction takes the bias away that few samples and clusters bring.
+        Mutual information of bin and class minus its mean over exchanged classes, in bits, at
+        least 0. The subtraction removes the bias from few samples and clusters.
     share : numpy.ndarray
-        The same as a share of the entropy of the class, 0 to 1.
+        `bits` as a share of the entropy of the class, 0 to 1.
     p : numpy.ndarray
-        Share of exchanges with at least as much, in (0, 1].
+        p-value: share of exchanges with at least as much information, in (0, 1].
     """
 
     bits: Floats
@@ -51,10 +51,10 @@ def quantile_bins(values: NDArray[Any], bins: int = BINS) -> NDArray[np.uint8]:
 def exchange_rows(
     classes: NDArray[np.int64], clusters: NDArray[np.int64], n: int, seed: int
 ) -> NDArray[np.int64]:
-    """Exchange classes over rows, shape (rows,) to (n, rows).
+    """Exchange classes over rows for a permutation test, shape (rows,) to (n, rows).
 
-    Rows of a cluster that has several exchange them among themselves; single rows exchange theirs
-    with one another.
+    Rows of a cluster with several rows exchange classes within the cluster; clusters of one row
+    exchange theirs with each other.
     """
     rng = np.random.default_rng(seed)
     sizes = np.bincount(clusters)
@@ -73,14 +73,14 @@ def mutual_bits(
     labelings: NDArray[np.int64],
     n_bins: int = BINS,
 ) -> Floats:
-    """Mutual information of units' bins and the class, by the plug-in estimate, in bits.
+    """Return the plug-in mutual information of units' bins and the class, in bits.
 
     Parameters
     ----------
     bins : numpy.ndarray
         Shape (n, units), of `quantile_bins`.
     rows : numpy.ndarray
-        Shape (n,): which row (of one cluster and class) a sample belongs to.
+        Shape (n,): row (one cluster and class) of each sample.
     labelings : numpy.ndarray
         Shape (labelings, rows): classes of the rows, codes from 0.
     n_bins : int
@@ -104,14 +104,14 @@ def mutual_bits(
 
 
 def judge(bits: Floats, entropy: float) -> Told:
-    """Compare the first labeling, the true one, with the others.
+    """Compare the true labeling, which comes first, with the exchanged ones.
 
     Parameters
     ----------
     bits : numpy.ndarray
-        Shape (1 + exchanges, units).
+        Shape (1 + exchanges, units), mutual information under each labeling.
     entropy : float
-        Of the class, in bits.
+        Entropy of the class, in bits.
     """
     observed, null = bits[0], bits[1:]
     excess = np.maximum(observed - (null.mean(axis=0) if len(null) else 0.0), 0.0)
@@ -121,7 +121,7 @@ def judge(bits: Floats, entropy: float) -> Told:
 
 
 def entropy_of(classes: NDArray[np.int64]) -> float:
-    """Entropy of the classes of samples, in bits."""
+    """Return the entropy of the classes of samples, in bits."""
     shares = np.bincount(classes) / len(classes)
     return float(_entropy(shares[None], 1)[0])
 
@@ -133,7 +133,7 @@ def _block(
     n_classes: int,
     n_bins: int,
 ) -> Floats:
-    """Mutual information of some units under each labeling, shape (labelings, units)."""
+    """Return the mutual information of a block of units, shape (labelings, units)."""
     units = bins.shape[1]
     counts = np.stack(
         [np.asarray(member @ (bins == b).astype(np.float32)) for b in range(n_bins)], axis=2

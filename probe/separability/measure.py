@@ -1,4 +1,4 @@
-"""`measure_separability`: from an activation store to a `SeparabilityReport`."""
+"""`measure_separability`: compute a `SeparabilityReport` from an activation store."""
 
 from __future__ import annotations
 
@@ -58,22 +58,23 @@ from probe.store import ActivationStore
 
 __all__ = ["Answer", "ask", "measure_separability"]
 
-#: Exchanges of classes; each is a probe of as many columns as classes.
+#: Maximum number of exchanges of classes; each adds as many targets as there are classes.
 MOST_EXCHANGES = 99
 
 
 @dataclass(frozen=True)
 class Answer:
-    """How well one of several classes is told by a linear probe on people it has not seen.
+    """Accuracy of a linear probe for several classes, on people it was not fitted on.
 
     Attributes
     ----------
     accuracy, low, high : float
-        Balanced over classes; NaN where nothing can be fitted or scored, or no interval is given.
+        Balanced accuracy with its interval; NaN where nothing can be fitted or scored, or where
+        there is no interval.
     p : float
-        Against classes exchanged over people.
+        p-value against classes exchanged over people; NaN below five people.
     chance : float
-        1 / classes.
+        Expected accuracy of guessing: 1 / number of classes.
     """
 
     accuracy: float
@@ -90,16 +91,16 @@ def ask(
     folds: NDArray[np.int64],
     settings: Settings,
 ) -> Answer:
-    """Fit a ridge classifier of one-hot targets, cross-validated over people.
+    """Fit a ridge classifier to one-hot targets and score it by cross-validation over people.
 
     Parameters
     ----------
     values : numpy.ndarray
-        Shape (n, axes).
+        Shape (n, axes), features.
     classes, people, folds : numpy.ndarray
         Shape (n,), codes from 0.
     settings : Settings
-        Draws.
+        Number of controls and resamples, confidence level and seed.
     """
     k, n_folds = int(classes.max(initial=0)) + 1, int(folds.max(initial=0)) + 1
     if k < 2:
@@ -136,7 +137,7 @@ def ask(
 def _labelings(
     classes: NDArray[np.int64], people: NDArray[np.int64], settings: Settings
 ) -> NDArray[np.int64]:
-    """Stack the classes and exchanges of them over people, shape (1 + draws, n)."""
+    """Stack the classes and their exchanges over people, shape (1 + draws, n)."""
     keys, row = np.unique(np.stack([people, classes]), axis=1, return_inverse=True)
     n = min(settings.n_controls, MOST_EXCHANGES)
     drawn = exchange_rows(keys[1], keys[0], n, settings.seed)
@@ -150,7 +151,7 @@ def _right(
     labelings: NDArray[np.int64],
     k: int,
 ) -> tuple[Floats, Floats]:
-    """Whether each sample is told, shape (n,), and balanced accuracies of the exchanges."""
+    """Return which samples are classified correctly, shape (n,), and accuracies of exchanges."""
     out, draws = np.full(len(values), np.nan), len(labelings) - 1
     hits, count = np.zeros((draws, k)), np.zeros((draws, k))
     for rows, scores in probe.blocks(values, folds):
@@ -180,43 +181,44 @@ def measure_separability(
     ci: float = 0.95,
     seed: int = 0,
 ) -> SeparabilityReport:
-    """Measure how well the features of layers tell fakes from reals, and what they tell instead.
+    """Measure how well features of layers separate fakes from reals, methods and datasets.
 
-    Everything is computed from the store; no image is read and no network run. Probes are ridge
-    regressions to ±1 (one-hot for several classes), their penalty chosen by cross-validation within
-    the folds they are fitted on. Folds are of people: whoever is scored was not fitted on, in
-    whatever dataset the person appears.
+    All is computed from the store; no image is read and no network is run. Probes are ridge
+    regressions to ±1 (one-hot for several classes), with the penalty chosen by cross-validation
+    within the training folds. Folds are split by people: no person that a probe was fitted on is
+    scored by it, in any dataset.
 
     Parameters
     ----------
     store : ActivationStore or path
-        Complete.
+        Complete activation store, or its path.
     layers : sequence of str, optional
-        Some of the store's; all by default.
+        Layers of the store; all by default.
     memory : str or int, default "4G"
-        What may be used, in bytes or as "4G". Samples are thinned, person by person, until they
-        fit; ``sampled`` says how many are left.
+        Memory limit, in bytes or as "4G". Samples are thinned, spread over people, until they
+        fit; ``sampled`` gives the number used.
     n_folds : int, default 5
-        Folds of people.
+        Number of folds, split by people, at least 2.
     n_controls : int, default 199
-        Control tasks (labels exchanged over people); also permutations of probes.
+        Number of control tasks (labels exchanged over people); also permutations of probes.
     n_permutations : int, default 999
-        Permutations of distances and of single units.
+        Number of permutations for measures of distance and for single units.
     n_resamples, ci, seed
-        Of the cluster bootstrap; of all draws.
+        Number of cluster bootstrap resamples; confidence level; seed of all draws.
 
     Returns
     -------
     SeparabilityReport
+        Measures per layer and dataset, each with an interval and a permutation p-value.
 
     Raises
     ------
     ProbeError
-        If an argument is out of range, or nothing would fit into memory.
+        If an argument is out of range, or too few samples fit into memory.
     UnknownNameError
         If the store lacks a layer.
     StoreError
-        If the store is missing, incomplete or damaged, or holds values that are not finite.
+        If the store is missing, incomplete or damaged, or has values that are not finite.
     """
     opened = store if isinstance(store, ActivationStore) else ActivationStore.open(store)
     settings = _checked(n_folds, n_controls, n_permutations, n_resamples, ci, seed)
@@ -263,7 +265,7 @@ def _checked(
 
 
 def _layer(features: Features, settings: Settings) -> xr.Dataset:
-    """Measure a layer."""
+    """Return all results of a layer."""
     sampled, units = features.sampled, _units(features, settings)
     flat = features.compact()
     parts = [_part(flat, d) for d in range(len(sampled.names))]
@@ -312,7 +314,7 @@ def _part(features: Features, dataset: int) -> Part:
 def _transfer(
     features: Features, parts: Sequence[Part], fitted: Sequence[Fitted], settings: Settings
 ) -> dict[str, Any]:
-    """AUROC of every dataset's probe on every dataset, on people it was not fitted on."""
+    """Return the AUROC of every dataset's probe on every dataset, on people not fitted on."""
     n = len(parts)
     out = np.full((3, 1, n, n), np.nan)
     for i, fit in enumerate(fitted):
@@ -332,7 +334,7 @@ def _with_bounds(pairs: Pairs, n: int, settings: Settings) -> tuple[float, float
 
 
 def _blind(parts: Sequence[Part], fitted: Sequence[Fitted], settings: Settings) -> dict[str, Any]:
-    """AUROC of the probe less that of the detector's own head, from the same resamples."""
+    """Return the AUROC of the probe − that of the detector's head, on the same resamples."""
     rows = []
     for part, fit in zip(parts, fitted, strict=True):
         own = pairs_of(part.labels, part.own, part.clusters)
@@ -347,7 +349,7 @@ def _blind(parts: Sequence[Part], fitted: Sequence[Fitted], settings: Settings) 
 
 
 def _draws(parts: Sequence[Part], fitted: Sequence[Fitted], settings: Settings) -> dict[str, Any]:
-    """Keep the probes' AUROC on the resamples, for differences of two detectors."""
+    """Return the probes' AUROC on the resamples, for differences between two detectors."""
     if not settings.n_resamples:
         return {}
     n, seed = settings.n_resamples, settings.seed
@@ -360,11 +362,11 @@ def _draws(parts: Sequence[Part], fitted: Sequence[Fitted], settings: Settings) 
 
 
 def _answers(features: Features, settings: Settings) -> dict[str, Any]:
-    """Tell methods among fakes, and datasets among reals."""
+    """Classify methods among fakes, and datasets among reals."""
     sampled = features.sampled
     methods = np.unique(sampled.methods.astype(str), return_inverse=True)[1]
     fakes = np.flatnonzero(sampled.labels)
-    # Originals that several datasets share are asked once, and tell none of those apart.
+    # Originals shared by several datasets count once; `_domains` gives those datasets one code.
     reals = np.flatnonzero(~sampled.labels)
     reals = reals[np.unique(sampled.images[reals], return_index=True)[1]]
     rows = []
@@ -387,7 +389,7 @@ def _answers(features: Features, settings: Settings) -> dict[str, Any]:
 
 
 def _domains(sampled: Sampled) -> NDArray[np.int64]:
-    """Give each dataset a code, those that share real images the same one, shape (n,)."""
+    """Return a code per dataset, shape (n,); datasets that share real images share a code."""
     real = ~sampled.labels
     shape = (len(sampled.names), int(sampled.images.max()) + 1)
     seen = sparse.coo_array(
@@ -398,7 +400,7 @@ def _domains(sampled: Sampled) -> NDArray[np.int64]:
 
 
 def _shared(features: Features, settings: Settings) -> dict[str, Any]:
-    """Compare the real-to-fake differences of methods."""
+    """Compare the real-to-fake differences of methods, and their share specific to a method."""
     sampled = features.sampled
     found = differences_of(
         features.values,
@@ -441,7 +443,7 @@ def _shared(features: Features, settings: Settings) -> dict[str, Any]:
 
 
 def _by_dataset_counts(sampled: Sampled, settings: Settings) -> Floats:
-    """Draw people with replacement, within datasets where nobody is in two."""
+    """Draw people with replacement, stratified by the dataset they first appear in."""
     n = int(sampled.people.max()) + 1
     first = np.full(n, -1)
     first[sampled.people[::-1]] = sampled.datasets[::-1]
@@ -453,7 +455,7 @@ def _by_dataset_counts(sampled: Sampled, settings: Settings) -> Floats:
 
 
 def _units(features: Features, settings: Settings) -> dict[str, Any]:
-    """Measure what each unit knows of the label within datasets, of the method among fakes."""
+    """Measure each unit's information on the label (per dataset) and the method (among fakes)."""
     sampled, n = features.sampled, settings.n_permutations
     label, entropy = np.zeros((1 + n, features.units)), 0.0
     told = np.flatnonzero(
@@ -466,7 +468,7 @@ def _units(features: Features, settings: Settings) -> dict[str, Any]:
         entropy += entropy_of(classes)
     centered = features.values[sampled.labels]
     for dataset in told:
-        # The dataset's own look is no knowledge of the method.
+        # Subtract the mean of the reals: the look of a dataset is not information on the method.
         where = sampled.slice_of(int(dataset))
         real = features.values[where][~sampled.labels[where]].mean(axis=0)
         centered[sampled.datasets[sampled.labels] == dataset] -= real
@@ -528,7 +530,7 @@ def _samples(sampled: Sampled) -> xr.Dataset:
 
 
 def _own(sampled: Sampled, settings: Settings) -> dict[str, Any]:
-    """AUROC of the detector's own logit on the same samples."""
+    """Return the AUROC of the detector's own logit on the same samples."""
     rows = []
     for dataset in range(len(sampled.names)):
         where = sampled.slice_of(dataset)

@@ -30,7 +30,7 @@ __all__ = [
     "sum_folds",
 ]
 
-#: Ridge penalties that inner cross-validation chooses among, in mean variances of a unit.
+#: Ridge penalties for inner cross-validation, in units of the mean variance of a unit.
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 ROWS = 4096
 
@@ -39,7 +39,7 @@ Values = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class FoldSums:
-    """Weighted sums over the samples of each fold; all that ridge regression needs of them.
+    """Weighted sums over the samples of each fold: the sufficient statistics of ridge regression.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class FoldSums:
 
 @dataclass(frozen=True)
 class Fit:
-    """Fitted on some folds: ``(x − center) @ coefficients + offset``.
+    """A linear fit on some folds: ``(x − center) @ coefficients + offset``.
 
     Attributes
     ----------
@@ -88,14 +88,14 @@ class Fit:
 
 @dataclass(frozen=True)
 class Probe:
-    """One fit for each fold that is held out.
+    """Cross-validated probe: one fit per held-out fold.
 
     Attributes
     ----------
     fits : tuple of Fit or None
-        One a fold, fitted on all others; None where those lack a class.
+        One per fold, fitted on all other folds; None where those lack a class.
     penalties : tuple of float
-        Chosen for each by cross-validation within the others.
+        Penalty of each fit, chosen by cross-validation within its training folds.
     """
 
     fits: tuple[Fit | None, ...]
@@ -104,9 +104,9 @@ class Probe:
     def blocks(
         self, values: Values, folds: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64], Floats]]:
-        """Iterate over positions and their scores by the fit that has not seen their fold.
+        """Yield positions and scores, by the fit that did not use their fold.
 
-        Shapes (rows,) and (rows, targets). Folds without such a fit do not come.
+        Shapes (rows,) and (rows, targets). Folds without such a fit are skipped.
         """
         for fold, fit in enumerate(self.fits):
             where = np.flatnonzero(folds == fold)
@@ -115,14 +115,14 @@ class Probe:
                 yield rows, fit(values[rows]) if fit else np.zeros((0, 0))
 
     def scores(self, values: Values, folds: NDArray[np.int64], column: int = 0) -> Floats:
-        """Score samples as `blocks` does, shape (n,); NaN where there is no such fit."""
+        """Score samples as `blocks` does, shape (n,); NaN where there is no fit."""
         out = np.full(len(values), np.nan)
         for rows, found in self.only(column).blocks(values, folds):
             out[rows] = found[:, 0]
         return out
 
     def only(self, column: int) -> Probe:
-        """Keep one target."""
+        """Return the probe for one target."""
         kept = slice(column, column + 1)
         fits = (
             fit and Fit(fit.center, fit.coefficients[:, kept], fit.offset[kept])
@@ -132,7 +132,7 @@ class Probe:
 
 
 def class_weights(classes: NDArray[np.int64]) -> Floats:
-    """Weights that make all classes count the same, shape (n,); they sum to 1."""
+    """Return weights that give all classes the same total, shape (n,); they sum to 1."""
     sizes = np.bincount(classes)
     return np.asarray(1.0 / ((sizes > 0).sum() * sizes[classes]))
 
@@ -144,16 +144,16 @@ def sum_folds(
     folds: NDArray[np.int64],
     n_folds: int,
 ) -> FoldSums:
-    """Sum over folds, in blocks of rows.
+    """Compute the sums of each fold, in blocks of rows.
 
     Parameters
     ----------
     values : numpy.ndarray
-        Shape (n, axes), single precision; products of a block are in single precision too, sums
-        over blocks in double.
+        Shape (n, axes), float32. Products within a block are in float32, sums over blocks in
+        float64.
     targets : callable
-        From positions to what is fitted there, shape (positions, targets): many control tasks
-        would not fit beside the features.
+        Maps positions to targets, shape (positions, targets); evaluated in blocks because many
+        control tasks would not fit in memory beside the features.
     weights, folds : numpy.ndarray
         Shape (n,).
     n_folds : int
@@ -167,7 +167,7 @@ def sum_folds(
         np.zeros((n_folds, width)),
         np.zeros((n_folds, axes, width)),
     )
-    # Weights of about 1 keep single precision away from its limits.
+    # Weights of about 1 avoid underflow in float32.
     scale = len(weights) / weights.sum()
     for fold in range(n_folds):
         where = np.flatnonzero(folds == fold)
@@ -191,11 +191,11 @@ def ridge(
     targets: slice = slice(None),
     unit: bool = False,
 ) -> list[Fit]:
-    """Fit on some folds, once for each penalty.
+    """Fit ridge regression on some folds, once per penalty.
 
-    Minimizes Σ w (y − ȳ − (x − x̄) b)² / Σ w + λ |b|², λ being the penalty times the mean variance.
-    With two balanced classes b is Fisher's direction with a covariance shrunk to the identity.
-    With `unit` each target's scores are scaled to the deviation 1 on what was fitted.
+    Minimizes Σ w (y − ȳ − (x − x̄) b)² / Σ w + λ |b|², with λ the penalty times the mean variance.
+    With two balanced classes, b is Fisher's direction with a covariance shrunk to the identity.
+    With `unit`, the scores of each target are scaled to deviation 1 on the training folds.
     """
     index = list(kept)
     weight = sums.weight[index].sum()
@@ -211,7 +211,7 @@ def ridge(
         # Several times faster than `linalg.solve`, which also estimates the condition number.
         _, found, failed = lapack.dposv(loaded.T, right, lower=True, overwrite_a=True)
         if failed:
-            # Single precision can leave a least eigenvalue a little below zero.
+            # In float32 the smallest eigenvalue can be slightly negative.
             loaded = covariance + penalty * size * np.eye(len(center))
             found = linalg.lstsq(loaded, right)[0]
         if unit:
@@ -221,7 +221,7 @@ def ridge(
     return fits
 
 
-#: From (positions of the samples, scores of shape (n, targets)) to something to maximize.
+#: Maps (positions of samples, scores of shape (n, targets)) to a value to maximize.
 Criterion = Callable[[NDArray[np.int64], Floats], float]
 
 
@@ -235,24 +235,24 @@ def fit_probe(
     penalties: Sequence[float] = PENALTIES,
     unit: bool = False,
 ) -> Probe:
-    """Fit one probe a held-out fold, its penalty chosen by cross-validation within the others.
+    """Fit one probe per held-out fold, with its penalty chosen within the training folds.
 
     Parameters
     ----------
     values, folds : numpy.ndarray
-        Shape (n, axes) and (n,): what `sums` were taken of.
+        Shape (n, axes) and (n,): features and folds that `sums` was computed from.
     sums : FoldSums
-        Of `sum_folds`.
+        Result of `sum_folds`.
     enough : callable
-        Whether some folds hold all classes.
+        Whether given folds contain all classes.
     criterion : callable
-        What penalties are chosen by, on an inner fold.
+        Value of a penalty on an inner fold, to maximize.
     chosen_by : slice
-        The targets that penalties are chosen by; the others (control tasks) get the same ones.
+        Targets that penalties are chosen by; other targets (control tasks) use the same ones.
     penalties : sequence of float
-        To choose among.
+        Penalties to choose from.
     unit : bool, default False
-        Scale scores to the deviation 1, so that those of different folds are comparable.
+        Whether to scale scores to deviation 1, which makes folds comparable.
     """
     n_folds = len(sums.weight)
     scores = _inner_scores(values, sums, folds, enough, criterion, chosen_by, penalties)
@@ -264,7 +264,7 @@ def fit_probe(
             chosen.append(np.nan)
             continue
         known = scores[held][np.isfinite(scores[held]).all(axis=1)]
-        # Without an inner fold to judge by, the middle one.
+        # Without an inner fold to choose by, take the middle penalty.
         best = int(known.mean(axis=0).argmax()) if len(known) else len(penalties) // 2
         fits.append(ridge(sums, kept, [penalties[best]], unit=unit)[0])
         chosen.append(float(penalties[best]))
@@ -280,7 +280,7 @@ def _inner_scores(
     chosen_by: slice,
     penalties: Sequence[float],
 ) -> Floats:
-    """Judge each inner fold by fits without it and the outer one: (outer, inner, penalty)."""
+    """Return the criterion on each inner fold, shape (outer fold, inner fold, penalty)."""
     n_folds = len(sums.weight)
     out = np.full((n_folds, n_folds, len(penalties)), np.nan)
     for pair in combinations(range(n_folds), 2):
@@ -297,45 +297,45 @@ def _inner_scores(
 
 
 def auroc_criterion(labels: NDArray[np.bool_]) -> Criterion:
-    """Judge a column of scores by AUROC; NaN where a class is missing."""
+    """Return a criterion that is the AUROC of the first target; NaN if a class is missing."""
     return lambda where, scores: float(columns_auroc(labels[where], scores)[0][0])
 
 
-#: What two reports have to share for their resamples to be of the same people.
+#: Attributes that must agree for two reports to have the same resamples.
 _SHARED = ("dataset", "seed", "n_resamples")
 
 
 def probe_differences(
     one: SeparabilityReport, other: SeparabilityReport, ci: float = 0.95
 ) -> xr.Dataset:
-    """Subtract the probes of one detector from those of another, layer by layer.
+    """Return differences between the probes of two detectors, per layer and dataset.
 
     Both were scored on the same images of the same people, and people are resampled alike for
-    both, so what is hard for both cancels. The probes are not fitted anew on resamples. What other
-    people to fit them on would change is allowed for as Nadeau and Bengio [1]_ do: deviations of
-    the resamples from the estimate are widened by √(1 + k / (k − 1)) for k folds. Without it two
-    detectors that tell the same were called different in 7 to 21 % of draws at 5 %; with it in 1
-    to 6 % (docs/separability.md).
+    both, so that shared difficulty cancels. Probes are not refitted on resamples. The variance
+    from refitting is accounted for as in Nadeau and Bengio [1]_: deviations of the resamples from
+    the estimate are widened by √(1 + k / (k − 1)) for k folds. Without widening, two detectors of
+    equal separability were called different in 7 to 21 % of draws at 5 %; with it, in 1 to 6 %
+    (docs/separability.md).
 
     Parameters
     ----------
     one, other : SeparabilityReport
-        Of the same datasets, thinned alike, with the same seed.
+        Reports on the same datasets, with the same thinning and seed.
     ci : float, default 0.95
-        Coverage of the intervals.
+        Confidence level of the intervals, between 0 and 1.
 
     Returns
     -------
     xarray.Dataset
-        Over (layer, dataset), of those that both have: ``value, reference`` (AUROC of each),
-        ``difference`` (one less other, in [−1, 1]), ``low, high`` (percentile interval, widened),
+        Over the layers and datasets that both reports have: ``value, reference`` (AUROC of each),
+        ``difference`` (one − other, in [−1, 1]), ``low, high`` (percentile interval, widened),
         ``p`` (two-sided, see `probe.stats.inverted_level`) and ``q`` (Benjamini-Hochberg over all
-        layers and datasets); NaN below five clusters. Attribute ``widened``: by how much.
+        layers and datasets); NaN below five clusters. Attribute ``widened``: the factor.
 
     Raises
     ------
     ProbeError
-        If the reports are not of the same samples, hold no resamples, or share no layer.
+        If the reports are not of the same samples, have no resamples, or share no layer.
 
     References
     ----------
@@ -365,8 +365,8 @@ def probe_differences(
     for name in ("n_clusters", "sampled"):
         if not np.array_equal(parts[0][name].values, parts[1][name].values):
             raise ProbeError(
-                f"The reports differ in {name!r}: their samples were thinned differently, so they "
-                "are of other images. Measure both with the same memory."
+                f"The reports differ in {name!r}: their samples were thinned differently, so the "
+                "images differ. Measure both with the same memory."
             )
     values = [
         part["value"].sel(measure="probe_auroc").transpose("layer", "dataset").values
@@ -398,8 +398,8 @@ def probe_differences(
 
 
 def _refitting(one: SeparabilityReport, other: SeparabilityReport) -> float:
-    """Return the factor by which other people to fit on widen a deviation of cross-validation."""
-    # Of the folds, the fewer, where they differ: people limit them.
+    """Return the factor that widens deviations for the variance from refitting the probes."""
+    # The smaller number of folds if they differ, because the number of people limits it.
     k = min(int(report.data.attrs["n_folds"]) for report in (one, other))
     return float(np.sqrt(1 + k / (k - 1)))
 

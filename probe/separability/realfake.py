@@ -1,4 +1,4 @@
-"""One dataset of one layer: real against fake by every measure, each with its null."""
+"""Real-fake separability of one dataset in one layer, by several measures with their nulls."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from probe.stats import MIN_CLUSTERS, exchange_labels
 
 __all__ = ["MEASURES", "Fitted", "Part", "Settings", "fit_dataset", "measure_dataset"]
 
-#: Measures of a dataset, in the order of tables, and what each is.
+#: Measures of a dataset, in table order, with their descriptions.
 MEASURES = {
     "probe_auroc": "AUROC of a linear probe, cross-validated over people",
     "control_auroc": "the same with labels exchanged over people: the control task",
-    "selectivity": "probe less control (Hewitt and Liang 2019)",
-    "c2st_accuracy": "accuracy of the probe at 0, both classes weighing the same (C2ST)",
+    "selectivity": "probe minus control (Hewitt and Liang 2019)",
+    "c2st_accuracy": "class-balanced accuracy of the probe at 0 (C2ST)",
     "fisher": "Fisher's ratio along the probe's direction, on people it was not fitted on",
-    "dprime": "d' along the difference of class means, on people it was not taken from",
+    "dprime": "d' along the difference of class means, on people not used for it",
     "silhouette": "mean silhouette of the two classes",
     "knn_purity": "share of the 10 nearest images of other people that have the same label",
     "mmd2": "squared maximum mean discrepancy, unbiased, Gaussian kernel",
@@ -47,16 +47,16 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """What all datasets and layers are judged with.
+    """Settings of all measures, the same for all datasets and layers.
 
     Attributes
     ----------
     n_controls : int
-        Control tasks; also the permutations of probe and accuracy.
+        Number of control tasks; also of permutations for probe and accuracy.
     n_permutations : int
-        Permutations of distances and of single units.
+        Number of permutations for measures of distance and for single units.
     n_resamples, ci, seed
-        Of the cluster bootstrap; of all draws.
+        Number of cluster bootstrap resamples; confidence level; seed of all draws.
     """
 
     n_controls: int = 199
@@ -68,14 +68,15 @@ class Settings:
 
 @dataclass(frozen=True)
 class Part:
-    """The samples of a dataset.
+    """Samples of one dataset.
 
     Attributes
     ----------
     values : numpy.ndarray
-        Shape (n, axes).
-    labels, clusters, people, folds, own : numpy.ndarray
-        Shape (n,); clusters are codes from 0 within the dataset, people over all.
+        Shape (n, axes), features.
+    labels, clusters, folds, own : numpy.ndarray
+        Shape (n,): True for fakes; cluster codes from 0 within the dataset; folds; the
+        detector's own logits.
     """
 
     values: NDArray[np.float32]
@@ -94,7 +95,7 @@ class Part:
         """Why there is no value, or no interval; empty if there are both."""
         if self.labels.all() or not self.labels.any():
             kind = "fakes" if self.labels.all() else "real images"
-            return f"It holds {kind} only: nothing to tell apart."
+            return f"It holds {kind} only: there is nothing to separate."
         few = [
             f"its {name} show {count}"
             for name, side in (("fakes", self.labels), ("real images", ~self.labels))
@@ -109,7 +110,7 @@ class Part:
         if self.n_clusters < MIN_CLUSTERS:
             return (
                 f"{self.n_clusters} people or videos: with fewer than {MIN_CLUSTERS} no interval "
-                f"and no p-value is believable, and none is given.{alone}"
+                f"and no p-value is reliable, and none is given.{alone}"
             )
         return alone.strip()
 
@@ -121,13 +122,13 @@ class Fitted:
     Attributes
     ----------
     probe : Probe
-        Of the true labels; control tasks are further columns of its fits.
+        Probe for the true labels; control tasks are further targets of its fits.
     scores : numpy.ndarray
-        Shape (n,): of people that were not fitted on; NaN where there is no such fit.
+        Shape (n,): scores of people that were not fitted on; NaN without such a fit.
     pairs : Pairs
-        Of those scores.
+        Comparisons of those scores.
     controls, accuracies : numpy.ndarray
-        Shape (draws,): AUROC and accuracy at 0 of the control tasks.
+        Shape (draws,): AUROC, and balanced accuracy at 0, of the control tasks.
     """
 
     probe: Probe
@@ -138,7 +139,7 @@ class Fitted:
 
 
 def fit_dataset(part: Part, n_folds: int, settings: Settings) -> Fitted:
-    """Fit the probe of a dataset, and control tasks with labels exchanged over its clusters."""
+    """Fit the probe of a dataset, and control tasks with labels exchanged over clusters."""
     drawn = exchange_labels(part.labels, part.clusters, settings.n_controls, settings.seed)
     if part.n_clusters < MIN_CLUSTERS:
         drawn = drawn[:0]
@@ -164,7 +165,7 @@ def fit_dataset(part: Part, n_folds: int, settings: Settings) -> Fitted:
 
 
 def _both_in(part: Part) -> Callable[[Sequence[int]], bool]:
-    """Say of some folds whether both labels are in them."""
+    """Return a function that tells whether given folds contain both labels."""
     held = {
         fold: (part.labels[part.folds == fold].any(), (~part.labels[part.folds == fold]).any())
         for fold in np.unique(part.folds)
@@ -175,7 +176,7 @@ def _both_in(part: Part) -> Callable[[Sequence[int]], bool]:
 def _controls(
     probe: Probe, part: Part, drawn: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """AUROC and class-balanced accuracy at 0 of every control task, shape (draws,) each."""
+    """Return AUROC and class-balanced accuracy at 0 of each control task, shape (draws,) each."""
     found = list(probe.blocks(part.values, part.folds))
     if not len(drawn) or not found:
         return np.zeros(0), np.zeros(0)
@@ -197,12 +198,12 @@ NOTHING: Row = (np.nan,) * 4
 
 
 def measure_dataset(part: Part, fitted: Fitted, settings: Settings) -> dict[str, Row]:
-    """Measure how well the features of a dataset tell fakes from reals.
+    """Measure how well the features of a dataset separate fakes from reals.
 
     Returns
     -------
     dict
-        Measure to (value, low, high, p).
+        Measure name to (value, low, high, p).
     """
     rows = dict.fromkeys(MEASURES, NOTHING)
     if part.labels.all() or not part.labels.any():
@@ -239,7 +240,7 @@ def _by_probe(part: Part, fitted: Fitted, settings: Settings) -> dict[str, Row]:
 
 
 def _along_means(part: Part, settings: Settings) -> Row:
-    """Take d' of held-out samples along the difference of class means of the other folds."""
+    """Return d' of held-out samples along the difference of class means of the other folds."""
     scores = np.full(len(part.labels), np.nan)
     for fold in np.unique(part.folds):
         fakes, reals = ((part.folds != fold) & side for side in (part.labels, ~part.labels))
@@ -247,7 +248,7 @@ def _along_means(part: Part, settings: Settings) -> Row:
             means = part.values[fakes].mean(axis=0), part.values[reals].mean(axis=0)
             axis = means[0] - means[1]
             along = (part.values - (means[0] + means[1]) / 2) @ axis
-            # Folds are made comparable by the deviation of what the axis was taken from.
+            # The deviation on the training folds makes scores of different folds comparable.
             size = float(along[part.folds != fold].std()) or 1.0
             scores[part.folds == fold] = along[part.folds == fold] / size
     spread_out = spread_of(part.labels, scores, part.clusters)
@@ -279,7 +280,7 @@ def _by_distance(part: Part, settings: Settings) -> dict[str, Row]:
 def _mean_of(
     measure: Any, distance: Any, part: Part, drawn: NDArray[np.bool_], settings: Settings
 ) -> Row:
-    """Average a quantity of samples, both labels weighing the same, with its interval and p."""
+    """Return the label-balanced mean of a quantity of samples, with interval and p-value."""
     each = measure(distance, part.labels[None])[0]
     counted = near.by_label(each, part.labels, part.clusters)
     value = float(counted.mean()[0])
@@ -302,7 +303,7 @@ def _bounds(part: Part, statistic: Any, settings: Settings) -> tuple[float, floa
 
 
 def _p(observed: float, null: NDArray[np.float64]) -> float:
-    """One-sided share of draws that are at least as large, the true labels among them."""
+    """Return the one-sided p-value: share of draws, true labels included, at least as large."""
     if not len(null) or not np.isfinite(observed):
         return np.nan
     return float((1 + (null >= observed - 1e-12).sum()) / (1 + len(null)))

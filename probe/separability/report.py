@@ -1,4 +1,4 @@
-"""`SeparabilityReport` and `Similarity`: how well features tell fakes, as labeled tables."""
+"""`SeparabilityReport` and `Similarity`: separability of features, as labeled tables."""
 
 from __future__ import annotations
 
@@ -25,29 +25,30 @@ class SeparabilityReport(Result):
 
         - ``value(measure, layer, dataset)`` with ``low`` and ``high`` (interval over clusters; NaN
           below five), ``p`` (one-sided, labels exchanged over clusters) and ``q`` (BH over layers
-          and datasets); NaN where something is not defined;
-        - ``probe_draw(layer, dataset, resample)``: ``probe_auroc`` on the resamples that its
-          interval is of; `probe.separability.probe_differences` subtracts them. NaN below five
-          clusters; not there in reports of earlier versions, or without resamples;
+          and datasets); NaN where undefined;
+        - ``probe_draw(layer, dataset, resample)``: ``probe_auroc`` on the resamples of its
+          interval; `probe.separability.probe_differences` subtracts them. NaN below five clusters;
+          missing in reports of earlier versions, or without resamples;
         - ``transfer(layer, dataset, scored)``: AUROC of the probe fitted on ``dataset`` and scored
           on ``scored``, never on people it was fitted on; with ``transfer_low``, ``transfer_high``.
           The diagonal is the cross-validated probe;
         - ``own(dataset)``: AUROC of the detector's own logit; with ``own_low``, ``own_high``;
-        - ``blind(layer, dataset)``: AUROC of the probe less that of the detector, the same
-          resamples for both; with ``blind_low``, ``blind_high``. Above 0 the information is there
-          and the head does not use it;
-        - ``answer(question, layer)``: balanced accuracy of telling methods among fakes
-          (``method``) and datasets among reals (``domain``), beside ``chance``; with
-          ``answer_low``, ``answer_high``, ``answer_p``;
-        - ``specific_share(layer)``: share of the squared difference of fakes and reals that is
-          specific to single methods, 0 to 1 up to noise; with ``specific_low``, ``specific_high``;
-          ``shared_cosine(layer)``: mean cosine between the differences of two methods;
+        - ``blind(layer, dataset)``: AUROC of the probe − that of the detector, on the same
+          resamples; with ``blind_low``, ``blind_high``. Above 0 the layer has information that the
+          head does not use;
+        - ``answer(question, layer)``: balanced accuracy of classifying methods among fakes
+          (``method``) and datasets among reals (``domain``), with ``chance``, ``answer_low``,
+          ``answer_high``, ``answer_p``;
+        - ``specific_share(layer)``: share of the squared difference between fakes and reals that
+          is specific to single methods, 0 to 1 up to noise; with ``specific_low``,
+          ``specific_high``; ``shared_cosine(layer)``: mean cosine between the differences of two
+          methods;
         - ``label_angle_share(layer)``: squared cosine of the angle between the label direction and
-          the subspace of methods, beside ``label_angle_null``, that of a direction drawn at random;
+          the subspace of methods, with ``label_angle_null``, its mean for a random direction;
         - ``row_layer, row_unit, label_information, method_information, label_q, method_q (row)``:
-          what single units know, as a share of the entropy of the label and of the method;
+          information of single units, as a share of the entropy of the label and of the method;
         - ``n_samples, n_fakes, n_clusters, sampled (dataset)`` and ``reason(dataset)``: why there
-          is no interval or no value; empty where there is one.
+          is no interval or no value, else empty.
 
         Attributes: ``detector, dataset, seed, ci, n_folds, n_resamples, n_permutations,
         n_controls, memory, layers`` and fingerprints.
@@ -71,14 +72,14 @@ class SeparabilityReport(Result):
         return frame.merge(about.to_dataframe().reset_index(), on="dataset", how="left")
 
     def transfer(self) -> pd.DataFrame:
-        """Return one row a layer, dataset fitted on and dataset scored on."""
+        """Return one row per layer, dataset fitted on and dataset scored on."""
         names = ["transfer", "transfer_low", "transfer_high"]
         frame = self.data[names].to_dataframe().reset_index()
         own = self.data["own"].to_series()
         return frame.assign(own=own.reindex(frame["scored"]).to_numpy())
 
     def layers(self) -> pd.DataFrame:
-        """Return one row a layer: methods and datasets told, what is specific to methods."""
+        """Return one row per layer: accuracy for methods and datasets, and shares of methods."""
         rows = []
         for layer in self.data["layer"].values:
             part = self.data.sel(layer=layer)
@@ -104,7 +105,7 @@ class SeparabilityReport(Result):
         return pd.DataFrame(rows)
 
     def units(self) -> pd.DataFrame:
-        """Return one row a unit: what it knows of the label and of the method."""
+        """Return one row per unit: information on the label and on the method."""
         names = ["label_information", "method_information", "label_q", "method_q"]
         frame = self.data[["row_layer", "row_unit", *names]].to_dataframe()
         return frame.rename(columns={"row_layer": "layer", "row_unit": "unit"})
@@ -117,10 +118,10 @@ class Similarity(Result):
     Attributes
     ----------
     data : xarray.Dataset
-        ``cka(layer, detector, other)``: debiased linear CKA, at most 1, about 0 for features that
-        have nothing to do with each other (it may be a little below); with ``cka_low`` and
-        ``cka_high`` (jackknife over clusters; NaN below five clusters, and where a detector lacks
-        the layer). Attributes: ``n_samples, n_clusters, ci, seed``.
+        ``cka(layer, detector, other)``: debiased linear CKA, at most 1, about 0 for unrelated
+        features (it can be slightly below); with ``cka_low`` and ``cka_high`` (jackknife over
+        clusters; NaN below five clusters, and where a detector lacks the layer). Attributes:
+        ``n_samples, n_clusters, ci, seed``.
     """
 
     KIND: ClassVar[str] = "similarity of features"

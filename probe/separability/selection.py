@@ -1,4 +1,4 @@
-"""Which units tell a set of samples, which somebody selected, from all others."""
+"""How well single units separate a user's selection of samples from all others."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["screen", "tell_apart"]
 
 
 def screen(values: NDArray[Any], selected: NDArray[np.bool_]) -> Floats:
-    """AUROC of each unit for selected samples against the rest, ties counting one half.
+    """Return the AUROC of each unit for selected samples against the rest, ties counting half.
 
     Parameters
     ----------
     values : numpy.ndarray
         Activations, shape (n, units).
     selected : numpy.ndarray
-        Shape (n,).
+        Shape (n,), bool.
 
     Returns
     -------
     numpy.ndarray
-        Shape (units,); NaN where nobody or everybody is selected, or a value is not finite.
+        Shape (units,); NaN if no or all samples are selected, or a value is not finite.
     """
     inside = np.sort(np.asarray(values[selected].T, dtype=np.float32), axis=1)
     outside = np.sort(np.asarray(values[~selected].T, dtype=np.float32), axis=1)
@@ -37,7 +37,7 @@ def screen(values: NDArray[Any], selected: NDArray[np.bool_]) -> Floats:
     pairs = inside.shape[1] * outside.shape[1]
     if not pairs:
         return found
-    # Sorted, what is not finite lies at the ends.
+    # Sorted, values that are not finite are at the ends.
     finite = np.isfinite(inside[:, [0, -1]]).all(axis=1) & np.isfinite(outside[:, [0, -1]]).all(1)
     for unit in np.flatnonzero(finite):
         found[unit] = _above(inside[unit], outside[unit]).sum() / pairs
@@ -53,42 +53,42 @@ def tell_apart(
     *,
     ci: float = 0.95,
 ) -> xr.Dataset:
-    """Measure how well single units tell selected samples from the rest.
+    """Measure how well single units separate selected samples from the rest.
 
     Parameters
     ----------
     values : numpy.ndarray
         Activations, shape (n, units).
     selected : numpy.ndarray
-        Shape (n,), of bool.
+        Shape (n,), bool.
     clusters : numpy.ndarray
-        Shape (n,), codes of people, who vary independently; their samples do not.
+        Shape (n,), codes of people; samples of different people are independent.
     strata : numpy.ndarray
-        Shape (n,), codes of dataset and label, within which samples are also compared.
+        Shape (n,), codes of dataset and label; `within` compares samples of the same stratum.
     units : sequence of int, optional
-        Numbers of the units; counted from 0 if not given.
+        Unit numbers; counted from 0 by default.
     ci : float, default 0.95
-        Coverage of intervals.
+        Confidence level of the intervals, between 0 and 1.
 
     Returns
     -------
     xarray.Dataset
         Over ``unit``: ``auroc, low, high`` of selected samples against the rest, above 0.5 where
-        the selected ones are higher; ``within, within_low, within_high`` likewise of pairs of
-        the same stratum only, NaN where no stratum holds both. Attributes: ``n_selected, n_rest,
-        n_clusters`` (with selected samples), ``n_within`` (selected samples that have others in
-        their stratum), ``ci``.
+        the selected ones are higher; ``within, within_low, within_high``, the same over pairs of
+        one stratum only, NaN if no stratum holds both. Attributes: ``n_selected, n_rest``;
+        ``n_clusters``, clusters with selected samples; ``n_within``, selected samples whose
+        stratum has others; ``ci``.
 
     Notes
     -----
-    Intervals take the variance over clusters of the linearised AUROC (DeLong et al. 1988;
-    Obuchowski 1997, doi:10.2307/2533958), with Student's t on the logit scale. There is none
-    where fewer than five clusters lie on a side, nor where a unit separates completely.
+    Intervals use the variance over clusters of the linearized AUROC (DeLong et al. 1988;
+    Obuchowski 1997, doi:10.2307/2533958), with Student's t on the logit scale. There is no
+    interval with fewer than five clusters on a side, or where a unit separates completely.
 
-    There is no p-value. Whoever draws a selection on a picture of these activations selects by
-    them, so that the hypothesis of no difference is false by construction; and the strongest of
-    many units looks stronger than it is. AUROC describes the selection, and `within` tells
-    whether it does more than pick a dataset or a label.
+    There is no p-value. A selection made on an embedding of these activations depends on them,
+    so that the null hypothesis of no difference is false by construction; and the strongest of
+    many units looks stronger than it is. AUROC describes the selection, and `within` shows
+    whether it is more than the choice of a dataset or a label.
     """
     shape = (values.shape[1], 3)
     found, within = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -118,7 +118,7 @@ def tell_apart(
 
 @dataclass(frozen=True)
 class _Comparison:
-    """Selected samples beside the others of their stratum, for any number of units."""
+    """Pairs of selected samples and other samples of their stratum, for any number of units."""
 
     pairs: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], ...]
     clusters: NDArray[np.int64]
@@ -154,7 +154,7 @@ class _Comparison:
         return sum(len(inside) for inside, _ in self.pairs)
 
     def auroc(self, values: Floats) -> tuple[float, float, float]:
-        """AUROC over pairs of the same stratum, with its interval."""
+        """Return the AUROC over pairs of the same stratum, with its interval."""
         total = float(sum(len(inside) * len(outside) for inside, outside in self.pairs))
         if not total:
             return np.nan, np.nan, np.nan
@@ -188,13 +188,13 @@ def _bounds(estimate: float, spread: float, quantile: float) -> tuple[float, flo
 
 
 def _above(values: NDArray[Any], ordered: NDArray[Any]) -> Floats:
-    """How many of `ordered` lie below each value, ties counting one half."""
+    """Return how many of `ordered` lie below each value, ties counting one half."""
     left, right = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
     return np.asarray(0.5 * (left + right))
 
 
 def _above_any(values: Floats, others: Floats) -> Floats:
-    """Do `_above` for values in any order; ordered ones are looked up several times faster."""
+    """Return `_above` for values in any order; sorted values are looked up several times faster."""
     order = np.argsort(values)
     out = np.empty(len(values))
     out[order] = _above(values[order], np.sort(others))

@@ -27,14 +27,14 @@ __all__ = ["Gram", "cka", "compare_features", "gram_of"]
 
 @dataclass(frozen=True)
 class Gram:
-    """Inner products of samples without the diagonal, and their sums by cluster.
+    """Inner products between samples, with a zero diagonal, and their sums by cluster.
 
     Attributes
     ----------
     products : numpy.ndarray
         Shape (n, n), zero on the diagonal.
     by_cluster : numpy.ndarray
-        Shape (n, clusters): Σ over the samples of a cluster.
+        Shape (n, clusters): `products` summed over the samples of a cluster.
     """
 
     products: Floats
@@ -42,7 +42,7 @@ class Gram:
 
 
 def gram_of(values: NDArray[np.float32], clusters: NDArray[np.int64]) -> Gram:
-    """Take inner products of centered features, shape (n, units)."""
+    """Compute inner products of centered features, shape (n, units)."""
     x = np.asarray(values, dtype=np.float64)
     x = x - x.mean(axis=0)
     size = np.sqrt((x**2).sum() / len(x)) or 1.0
@@ -54,26 +54,26 @@ def gram_of(values: NDArray[np.float32], clusters: NDArray[np.int64]) -> Gram:
 def cka(
     one: Gram, other: Gram, clusters: NDArray[np.int64], ci: float = 0.95
 ) -> tuple[float, float, float]:
-    """Debiased linear centered kernel alignment of two sets of features of the same samples.
+    """Return the debiased linear CKA of two sets of features of the same samples.
 
-    HSIC is estimated without bias (Song et al. 2012, eq. 4), so that features of many units and
-    few samples are not alike by chance (Kornblith et al. 2019; Nguyen et al. 2021,
-    arXiv:2010.15327). The interval is the jackknife's over clusters, with Student's t.
+    HSIC is estimated without bias (Song et al. 2012, eq. 4), so that features with many units and
+    few samples are not similar by chance (Kornblith et al. 2019; Nguyen et al. 2021,
+    arXiv:2010.15327). The interval is a jackknife over clusters, with Student's t.
 
     Parameters
     ----------
     one, other : Gram
-        Of the same samples.
+        Gram matrices of the same samples.
     clusters : numpy.ndarray
         Shape (n,), codes from 0.
     ci : float, default 0.95
-        Coverage.
+        Confidence level of the interval, between 0 and 1.
 
     Returns
     -------
     estimate, low, high : float
-        At most 1 up to noise; about 0 for unrelated features. 0 where either is constant, which is
-        like nothing. Bounds are NaN below five clusters.
+        At most 1 up to noise; about 0 for unrelated features, and 0 if either is constant. Bounds
+        are NaN below five clusters.
     """
     terms = [_hsic(a, b, clusters) for a, b in ((one, other), (one, one), (other, other))]
     whole, left = _ratio(*(t[0] for t in terms)), _ratio(*(t[1] for t in terms))
@@ -98,7 +98,7 @@ def _ratio(both: Floats, one: Floats, other: Floats) -> Floats:
 
 
 def _hsic(a: Gram, b: Gram, clusters: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Unbiased HSIC with all clusters, shape (), and without each, shape (clusters,)."""
+    """Return the unbiased HSIC with all clusters, shape (), and without each, (clusters,)."""
     member = _members(clusters)
     both = a.products * b.products
     both_by = member.T @ (both @ member)
@@ -121,7 +121,7 @@ def _hsic(a: Gram, b: Gram, clusters: NDArray[np.int64]) -> tuple[Floats, Floats
 
 
 def _formula(trace: Any, sum_a: Any, sum_b: Any, cross: Any, n: Any) -> Floats:
-    """Song et al. (2012), eq. 4, from tr(KL), 1ᵀK1, 1ᵀL1, 1ᵀKL1 without diagonals."""
+    """Return HSIC by Song et al. (2012), eq. 4, from tr(KL), 1ᵀK1, 1ᵀL1, 1ᵀKL1, zero diagonals."""
     with np.errstate(invalid="ignore", divide="ignore"):
         out = trace + sum_a * sum_b / ((n - 1) * (n - 2)) - 2 / (n - 2) * cross
         return np.asarray(np.where(n > 3, out / (n * (n - 3)), np.nan))
@@ -135,28 +135,29 @@ def compare_features(
     ci: float = 0.95,
     seed: int = 0,
 ) -> Similarity:
-    """Compare the features of detectors, or variants, on the same images by debiased CKA.
+    """Compare features of detectors or variants on the same images by debiased CKA.
 
     Parameters
     ----------
     stores : mapping or sequence
-        Two or more, of the same samples; a mapping gives their labels.
+        At least two activation stores of the same samples; the keys of a mapping are the labels.
     layers : sequence of str, optional
-        Names of layers to compare where two stores have them; all by default. Layers are compared
-        by name: `conv4` of one detector with `conv4` of another.
+        Layers to compare, each where at least two stores have it; all by default. Layers are
+        matched by name: `conv4` of one detector with `conv4` of another.
     max_samples : int, default 2000
-        Samples that are compared, spread over people.
+        Maximum number of samples compared, spread over people.
     ci, seed
-        Coverage of the jackknife's intervals; seed of the choice of samples.
+        Confidence level of the jackknife intervals; seed of the choice of samples.
 
     Returns
     -------
     Similarity
+        CKA per layer and pair of detectors.
 
     Raises
     ------
     ProbeError
-        If fewer than two stores are given, two have one label, or their samples differ.
+        If fewer than two stores are given, labels are not unique, or the samples differ.
     """
     opened = _opened(stores)
     table = next(iter(opened.values())).samples
@@ -214,7 +215,7 @@ def _opened(
     if len(ready) < 2 or len(set(names)) < len(names):
         raise ProbeError(
             f"Stores of {', '.join(names) or 'nothing'} were given; two or more of different "
-            "labels are needed. Give a mapping from label to store where names are the same."
+            "labels are needed. Give a mapping from label to store if names are the same."
         )
     return dict(zip(names, ready, strict=True))
 

@@ -184,7 +184,7 @@ def test_an_image_whose_region_is_too_small_leaves_region_measurements_out(tmp_p
     assert np.isnan(values[:2, needs]).all() and np.isfinite(values[:, ~needs]).all()
     report = artifact_report(found, n_permutations=99, n_resamples=20, progress=False).data
     assert np.isfinite(report["effect"].sel(control="none")).all()
-    assert "2 images leave out" in str(report["reason"].values[0])
+    assert "2 images lack" in str(report["reason"].values[0])
 
 
 def test_tables_are_what_they_were_after_a_round_trip(tmp_path: Path) -> None:

@@ -71,9 +71,9 @@ def test_a_fake_is_compared_with_its_own_real(meso: Detector, paired: Dataset) -
         reals.array(range(len(reals)), 32)
     )
     np.testing.assert_allclose(found.values.sum(axis=(1, 2)), change, atol=1e-3)
-    with pytest.raises(ProbeError, match=r"images of which \d+ are real"):
+    with pytest.raises(ProbeError, match=r"images, of which \d+ are real"):
         attribute(meso, paired, "deeplift", baseline="pair", progress=False)
-    with pytest.raises(ProbeError, match="real image is not known of 12 of 12 fakes"):
+    with pytest.raises(ProbeError, match="real image is unknown for 12 of 12 fakes"):
         attribute(
             meso,
             paired.select(split="val", label=1).take(range(12)),
@@ -81,7 +81,7 @@ def test_a_fake_is_compared_with_its_own_real(meso: Detector, paired: Dataset) -
             baseline="pair",
             progress=False,
         )
-    with pytest.raises(ProbeError, match="plain images, of which no pair is known"):
+    with pytest.raises(ProbeError, match="plain images, whose pairs are unknown"):
         attribute(meso, images(1, 32), "deeplift", baseline="pair", progress=False)
 
 
@@ -130,7 +130,7 @@ def test_maps_on_disk_resume(
 def test_nothing_foreign_is_touched(meso: Detector, tmp_path: Path) -> None:
     (tmp_path / "other.zarr").mkdir()
     (tmp_path / "other.zarr" / "letter.txt").write_text("dear")
-    with pytest.raises(StoreError, match="no file of maps"):
+    with pytest.raises(StoreError, match="not a file of maps"):
         attribute(meso, images(1, 32), out=tmp_path / "other.zarr", progress=False)
     with pytest.raises(StoreError, match="written to a name in .zarr"):
         attribute(meso, images(1, 32), out=tmp_path / "maps", progress=False)
@@ -224,7 +224,7 @@ def test_the_layer_of_a_unit_lies_before_it(meso: Detector) -> None:
     assert prepare(meso, "gradcam", target=("fc1", 3)).layer == "conv4"
     early = prepare(meso, "gradcam", target=("conv2", 3)).layer
     assert early.startswith(("conv", "bn", "pool", "relu"))
-    with pytest.raises(ProbeError, match="does not follow from layer 'conv4', which comes after"):
+    with pytest.raises(ProbeError, match="does not depend on layer 'conv4', which comes after"):
         attribute(meso, images(1, 32), target=("conv2", 3), layer="conv4", progress=False)
 
 
@@ -233,9 +233,9 @@ def test_the_layer_of_a_unit_lies_before_it(meso: Detector) -> None:
     [
         ({"method": "gradcamm"}, UnknownNameError, "method 'gradcamm' .* mean 'gradcam'"),
         ({"layer": "conv5"}, UnknownNameError, "Layer 'conv5' is not known in meso4"),
-        ({"layer": "fc1"}, ProbeError, "is no map"),
-        ({"method": "saliency", "layer": "conv4"}, ProbeError, "looks at no layer"),
-        ({"method": "saliency", "baseline": "black"}, ProbeError, "compares with nothing"),
+        ({"layer": "fc1"}, ProbeError, "is not a map"),
+        ({"method": "saliency", "layer": "conv4"}, ProbeError, "uses no layer"),
+        ({"method": "saliency", "baseline": "black"}, ProbeError, "uses no baseline"),
         ({"method": "deeplift", "baseline": "blakc"}, UnknownNameError, "Did you mean 'black'"),
         ({"method": "deeplift", "steps": 5}, ProbeError, "deeplift has these: none"),
         ({"method": "integrated_gradients", "steps": "x"}, ProbeError, "such as 50"),

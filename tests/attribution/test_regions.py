@@ -104,7 +104,7 @@ def test_clips_of_a_plan_are_those_on_disk(small_lab: Dataset, tmp_path: Path) -
 
 def test_another_labs_images_are_refused(small_lab: Dataset) -> None:
     other = {**small_lab.card, "plan": {**small_lab.card["plan"], "seed": 4}}
-    with pytest.raises(DatasetError, match="is not the image on disk"):
+    with pytest.raises(DatasetError, match="differs from the image on disk"):
         face_regions(replace(small_lab, card=other))
     with pytest.raises(DatasetError, match="does not say that the lab made it"):
         face_regions(replace(small_lab, card={}), "lab")

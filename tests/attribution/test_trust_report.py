@@ -175,7 +175,7 @@ def test_what_refuses_has_its_reason_and_the_others_go_on(stubs: None, data: Dat
     assert refused["value"].isnull().all() and (refused["n_samples"] == 0).all()
     assert "undefined values on 24 of 24" in str(at(found, "lrp", "emprt")["reason"].values)
     assert float(at(found, "gradcam", "pointing")["value"]) > 0.9
-    assert "no completeness" in str(at(found, "gradcam", "completeness")["reason"].values)
+    assert "is not complete" in str(at(found, "gradcam", "completeness")["reason"].values)
     text = " ".join(trust_sentences(found))
     assert "occlusion (all checks): Occlusion cannot take this detector." in text
     assert "a reference" not in text

@@ -81,7 +81,7 @@ def test_one_class_has_accuracy_but_no_auroc(noise: Dataset, detector: Detector)
 
 
 def test_names_have_to_differ(noise: Dataset, detector: Detector) -> None:
-    with pytest.raises(ProbeError, match="Detectors meso4 were given under one name"):
+    with pytest.raises(ProbeError, match="Detectors meso4 were given more than once"):
         evaluate([detector, detector], noise)
     with pytest.raises(DatasetError, match="Dataset 'one' was given twice"):
         evaluate(detector, [noise, noise])

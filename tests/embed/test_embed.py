@@ -125,7 +125,7 @@ def test_what_cannot_be_drawn_is_said(store, tmp_path) -> None:
     with pytest.raises(ProbeError, match="max_samples=5 was given"):
         embed_layers(store, methods=["pca"], max_samples=5)
     place = projector(store, "fc", "pca")
-    with pytest.raises(ProbeError, match=r"shape \(2, 3\) were given; this picture takes"):
+    with pytest.raises(ProbeError, match=r"shape \(2, 3\) were given; this embedding takes"):
         place(np.zeros((2, 3)))
     with pytest.raises(ProbeError, match="not finite"):
         place(np.full((2, 8), np.inf))

@@ -140,7 +140,7 @@ def test_what_does_not_belong_together_is_refused() -> None:
         found.figure(masks=[None])
     with pytest.raises(ProbeError, match=r"Rows \[3\] of 3 maps .* from 0 to 2"):
         found.figure(rows=[3])
-    with pytest.raises(ProbeError, match="overlay was asked for without images"):
+    with pytest.raises(ProbeError, match="overlay needs images"):
         maps_figure(found, kind="overlay")
     with pytest.raises(UnknownNameError, match="'overlays' is not known"):
         found.figure(kind="overlays")
@@ -156,9 +156,9 @@ def test_what_does_not_belong_together_is_refused() -> None:
         mean_maps_figure({"a": found.values}, {"a": [images_of(1)[0], images_of(1, 8)[0]]})
     with pytest.raises(ProbeError, match=r"map of shape \(2, 4, 4\) was given for one panel"):
         Cell(values=np.ones((2, 4, 4)))
-    with pytest.raises(ProbeError, match="type float64 was given; figures take uint8"):
+    with pytest.raises(ProbeError, match="type float64 was given; figures need uint8"):
         found.figure(images_of(3) / 255)
-    with pytest.raises(ProbeError, match="without a single image"):
+    with pytest.raises(ProbeError, match="without any image"):
         grid_figure([], [], [])
-    with pytest.raises(ProbeError, match="2 titles of rows and 1 of columns"):
+    with pytest.raises(ProbeError, match="2 row titles and 1 column titles"):
         grid_figure([[Cell(values=np.ones((4, 4)))]], ["a"], ["b", "c"])

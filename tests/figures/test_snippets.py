@@ -40,7 +40,7 @@ def test_a_caption_says_what_is_drawn() -> None:
         "layer conv4, baseline black",
         "3 images of one and two (2 fake, 1 real)",
         "positive pushes the target up",
-        "one scale per map, its end beneath",
+        "one scale per map, its limit below",
         "99.5th percentile of magnitudes",
         "none is normalized",
         "borders of forgery masks",

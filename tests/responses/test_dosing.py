@@ -279,10 +279,10 @@ def test_doses_and_correlations_join(rendered: dict[str, DosedImages], tmp_path:
     [
         ({"doses": (0.5, 1)}, "ascending from 0"),
         ({"doses": (0, 2)}, "ascending from 0"),
-        ({"videos": 26}, "25 of each"),
+        ({"videos": 26}, "25 per dataset"),
         ({"frames": (4,)}, "frames 0 to 3"),
         ({"n_workers": 0}, "n_workers=0"),
-        ({"datasets": ["dfd", "dfd"]}, "each stands once"),
+        ({"datasets": ["dfd", "dfd"]}, "without duplicates"),
         ({"datasets": ["dfd"], "artifacts": ["warp"]}, "cannot have them"),
         ({"datasets": []}, "Artifacts"),
     ],

@@ -131,7 +131,7 @@ def test_what_is_not_known_is_left_out_and_said(made) -> None:
     alone = relate(part, "units", data.isel(sample=rest)).data
     np.testing.assert_allclose(found["rho"].values[:, 0], alone["rho"].values[:, 0])
     held = relate(store, "units", data, ["quality"]).data
-    assert held["reason"].values.tolist() == ["", "quality is not known of 24 of 24 rows", ""]
+    assert held["reason"].values.tolist() == ["", "quality is unknown in 24 of 24 rows", ""]
 
 
 def units_of(store) -> np.ndarray:
@@ -171,7 +171,7 @@ def test_who_is_seen_as_no_other_is_does_not_count(made) -> None:
         ).data
         for name, some in (("one", keep), ("none", without))
     )
-    text = "1 of 12 clusters are seen as no other is, and do not count"
+    text = "1 of 12 clusters cannot be exchanged and are not used"
     assert found["reason"].values.tolist() == [text, "", ""]
     # Ranks among 23 rows and among 22 differ a little.
     np.testing.assert_allclose(found["rho"], other["rho"], atol=0.05)
@@ -206,7 +206,7 @@ def test_a_report_round_trips(made, tmp_path: Path) -> None:
     names = sorted(file.name for file in tmp_path.glob("r*.csv"))
     assert names == ["r-correlations.csv", "r.csv"]
     save_table(measured(table, values), tmp_path / "m.zarr")
-    with pytest.raises(StoreError, match="no report of responses"):
+    with pytest.raises(StoreError, match="is not a response report"):
         ResponseReport.open(tmp_path / "m.zarr")
 
 

@@ -1,4 +1,4 @@
-"""How far a heatmap can be trusted: checks of attribution methods, with intervals."""
+"""Trust in heatmaps: checks of attribution methods, with intervals."""
 
 from __future__ import annotations
 

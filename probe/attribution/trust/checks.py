@@ -1,4 +1,4 @@
-"""The checks by name: what each measures, which way is better, what knowing nothing gives."""
+"""Registry of checks: what each measures, which direction is better, and its chance level."""
 
 from __future__ import annotations
 
@@ -21,51 +21,51 @@ __all__ = [
     "chosen_checks",
 ]
 
-#: What maps are compared with: a random order of pixels, the edges of the image, and the map itself
-#: shifted by a random distance, which is as smooth and as peaked but points elsewhere.
+#: References that maps are compared with: a random order of pixels, the edges of the image, and the
+#: map itself shifted by a random distance, which is as smooth and as peaked but points elsewhere.
 RANDOM, EDGES, SHIFTED = "random", "edges", "shifted"
 REFERENCES = (RANDOM, EDGES, SHIFTED)
 
-#: Those that are no other for each method, and have rows of their own.
+#: References that are the same for all methods, and have rows of their own.
 PSEUDO_METHODS = (RANDOM, EDGES)
 
-#: What removed pixels are replaced by.
+#: Fills that replace removed pixels.
 FILLS = ("blur", "mean")
 
-#: Groups of checks, in the order of tables.
+#: Groups of checks, in table order.
 GROUPS = ("mask", "faithfulness", "axioms", "randomization")
 
-#: What a check needs of an image, a method or a target, and the reason where it is not there.
+#: What a check needs of an image, a method or a target, and the reason given if it is missing.
 NEEDS = {
     "mask": "no fake image has a mask",
     "fakes": "there is no fake image",
-    "complete": "the method promises no completeness",
-    "": "not defined on any image (constant maps)",
+    "complete": "the method is not complete",
+    "": "undefined on every image (constant maps)",
 }
 
 
 @dataclass(frozen=True)
 class Check:
-    """One question to a heatmap.
+    """A check of heatmaps.
 
     Attributes
     ----------
     title : str
-        In a few words.
+        Short description.
     group : str
         One of `GROUPS`.
     better : {"higher", "lower"}
-        Which values speak for the map.
+        Direction that speaks for the map.
     bounds : tuple of float
         Smallest and largest possible value.
     chance : str
-        What a map that knows nothing of image or detector gets; "" where there is no such level.
+        Level of a map that carries no information on image or detector; "" if there is none.
     paper : str
-        Source.
+        Reference.
     needs : str
-        One of `NEEDS`.
+        Requirement, one of `NEEDS`.
     tested : bool
-        Whether the gain over chance is estimated and tested, image by image.
+        Whether the gain over chance is estimated and tested, per image.
     """
 
     title: str
@@ -79,18 +79,18 @@ class Check:
 
     @property
     def direction(self) -> float:
-        """+1 where higher is better, −1 where lower is."""
+        """+1 if higher is better, −1 if lower is better."""
         return 1.0 if self.better == "higher" else -1.0
 
 
-#: All checks, in the order of tables.
+#: All checks, in table order.
 CHECKS: Registry[Check] = Registry("trust check")
 
 _INF = float("inf")
 _MASK = (
     (
         "pointing",
-        "largest attribution lies inside the mask",
+        "largest attribution is inside the mask",
         "area share of the mask",
         "Zhang et al. 2018, arXiv:1608.00507",
     ),
@@ -122,7 +122,7 @@ for _name, _title, _chance, _paper in _MASK:
 for _fill in FILLS:
     CHECKS.register(f"deletion_{_fill}")(
         Check(
-            f"P(fake) as top pixels give way to {_fill}",
+            f"P(fake) as top pixels are replaced by {_fill}",
             "faithfulness",
             "lower",
             (0, 1),
@@ -134,7 +134,7 @@ for _fill in FILLS:
 for _fill in FILLS:
     CHECKS.register(f"insertion_{_fill}")(
         Check(
-            f"P(fake) as top pixels return into {_fill}",
+            f"P(fake) as top pixels are inserted into {_fill}",
             "faithfulness",
             "higher",
             (0, 1),
@@ -145,7 +145,7 @@ for _fill in FILLS:
     )
 CHECKS.register("completeness")(
     Check(
-        "gap of the map's sum, relative",
+        "relative gap of the map's sum",
         "axioms",
         "lower",
         (0, _INF),
@@ -180,7 +180,7 @@ CHECKS.register("avg_sensitivity")(
 for _kind in ("ssim", "spearman"):
     CHECKS.register(f"mprt_{_kind}")(
         Check(
-            f"likeness ({_kind}) to the map of a random detector",
+            f"similarity ({_kind}) to the map of a random detector",
             "randomization",
             "lower",
             (-1, 1),
@@ -191,7 +191,7 @@ for _kind in ("ssim", "spearman"):
     )
     CHECKS.register(f"mprt_{_kind}_area")(
         Check(
-            f"mean likeness ({_kind}) as layers turn random",
+            f"mean similarity ({_kind}) as layers are randomized",
             "randomization",
             "lower",
             (-1, 1),
@@ -202,7 +202,7 @@ for _kind in ("ssim", "spearman"):
     )
 CHECKS.register("emprt")(
     Check(
-        "relative rise of the map's entropy on a random detector",
+        "relative increase of the map's entropy on a random detector",
         "randomization",
         "higher",
         (-1, _INF),
@@ -213,7 +213,7 @@ CHECKS.register("emprt")(
 
 
 def chosen_checks(names: Sequence[str] | None) -> tuple[str, ...]:
-    """Return the names asked for in the order of the registry, all for None.
+    """Return the given names in the order of the registry; all for None.
 
     Raises
     ------

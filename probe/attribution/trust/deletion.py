@@ -1,4 +1,4 @@
-"""Deletion and insertion: whether what the map points at carries the decision."""
+"""Deletion and insertion: whether the pixels that a map points at carry the decision."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ Images = NDArray[np.float32]
 #: Deviation of the blur as a share of the image's side: 5 pixels of 224, as in the paper.
 BLUR = 5 / 224
 
-#: Images a forward pass at most; more gain nothing.
+#: Maximum number of images per forward pass; more are not faster.
 LARGEST_BATCH = 128
 
 
 def fill_images(images: Images, fill: str) -> Images:
-    """Make what replaces the pixels of images.
+    """Return the images that replacement pixels are taken from.
 
     Parameters
     ----------
     images : numpy.ndarray
         Shape (n, 3, height, width), in [0, 1].
     fill : {"blur", "mean"}
-        The image under a Gaussian blur of 5/224 of its side; or the mean color of each image.
+        "blur" is the image under a Gaussian blur of 5/224 of its side; "mean" is its mean color.
 
     Returns
     -------
     numpy.ndarray
-        Of the same shape.
+        The same shape as `images`.
 
     Raises
     ------
     UnknownNameError
-        If the fill is neither.
+        If the fill is unknown.
     """
     if fill == "mean":
         return np.broadcast_to(images.mean(axis=(2, 3), keepdims=True), images.shape).copy()
@@ -65,20 +65,20 @@ def fill_images(images: Images, fill: str) -> Images:
 
 
 def pixel_ranks(maps: ArrayLike, ties: ArrayLike) -> NDArray[np.int64]:
-    """Rank pixels from the largest attribution, 0, to the smallest, signs counting.
+    """Rank pixels from the largest attribution (0) to the smallest, with signs.
 
     Parameters
     ----------
     maps : array_like
         Shape (n, height, width).
     ties : array_like
-        Shape (n, height, width): which of pixels with equal attribution comes first, the largest;
+        Shape (n, height, width), breaks ties between equal attributions: larger comes first. Use
         `random_maps` of the images, so that no corner of the image is preferred.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n, height, width), each row a permutation.
+        Shape (n, height, width), each map's ranks a permutation.
     """
     a = np.asarray(maps, dtype=np.float64)
     flat, second = a.reshape(len(a), -1), np.asarray(ties).reshape(len(a), -1)
@@ -98,24 +98,24 @@ def replacement_curves(
     n_steps: int = 20,
     memory: str | int = "2G",
 ) -> Floats:
-    """Follow P(fake) as pixels are replaced, the first in rank first.
+    """Compute P(fake) as pixels are replaced, lowest rank first.
 
     Parameters
     ----------
     detector : Detector
-        Whom to ask; left as it is.
+        Detector to run; it is not changed.
     images : numpy.ndarray
         Shape (n, 3, height, width), in [0, 1].
     ranks : numpy.ndarray
         Shape (n, height, width), from `pixel_ranks`.
     fill : {"blur", "mean"}
-        See `fill_images`.
+        Replacement of pixels; see `fill_images`.
     insert : bool, default False
-        False: from the image to the fill. True: from the fill to the image.
+        False: from the image to the fill (deletion). True: from the fill to the image.
     n_steps : int, default 20
-        Equal steps; at step k the first round(k · pixels / n_steps) are replaced.
+        Number of equal steps; at step k the first round(k · pixels / n_steps) are replaced.
     memory : str or int, default "2G"
-        Bounds the images a pass.
+        Memory limit, which bounds the images per pass.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def replacement_curves(
     batch = forward_batch(detector, images[:1], memory)
     out = np.empty((len(images), n_steps + 1), dtype=np.float64)
     for rows, steps in _blocks(len(images), n_steps + 1, batch):
-        # One block is images × steps; those of one image differ only in what is replaced.
+        # A block is images × steps; the steps of one image differ only in what is replaced.
         replaced = ranks[rows, None] < counts[steps][None, :, None, None]
         mixed = np.where(replaced[:, :, None], end[rows, None], start[rows, None])
         scores = sigmoid(detector.logits(mixed.reshape(-1, *images.shape[1:])))
@@ -138,22 +138,22 @@ def replacement_curves(
 
 
 def curve_area(curves: ArrayLike) -> Floats:
-    """Area under curves, shape (n, steps + 1), over the share of pixels, by trapezoids."""
+    """Return areas under curves, shape (n, steps + 1), over the share of pixels (trapezoids)."""
     y = np.asarray(curves, dtype=np.float64)
     return np.asarray((y[:, 1:] + y[:, :-1]).mean(axis=1) / 2)
 
 
 def deletion(detector: Detector, images: Images, maps: ArrayLike, **options: Any) -> Floats:
-    """Area under P(fake) as the top pixels are taken away; low is good.
+    """Return the area under P(fake) as the top pixels are removed; lower is better.
 
     Parameters
     ----------
     detector, images
-        As `replacement_curves`.
+        As in `replacement_curves`.
     maps : array_like
-        Shape (n, height, width); ties are broken at random by `seed` (0).
+        Shape (n, height, width); ties are broken at random.
     **options
-        ``seed``, and ``fill, n_steps, memory`` of `replacement_curves`.
+        ``seed`` (default 0) of the ties, and ``fill, n_steps, memory`` of `replacement_curves`.
 
     Returns
     -------
@@ -164,7 +164,7 @@ def deletion(detector: Detector, images: Images, maps: ArrayLike, **options: Any
 
 
 def insertion(detector: Detector, images: Images, maps: ArrayLike, **options: Any) -> Floats:
-    """Area under P(fake) as the top pixels are put into the fill; high is good; see `deletion`."""
+    """Return the area under P(fake) as the top pixels are inserted; higher is better."""
     return _area(detector, images, maps, insert=True, **options)
 
 
@@ -177,7 +177,7 @@ def _area(
 
 
 def _blocks(n: int, steps: int, batch: int) -> Iterator[tuple[slice, slice]]:
-    """Cut images × steps into blocks of at most `batch`."""
+    """Split images × steps into blocks of at most `batch`."""
     rows = max(1, batch // steps)
     wide = min(batch, steps)
     for i in range(0, n, rows):
@@ -186,9 +186,9 @@ def _blocks(n: int, steps: int, batch: int) -> Iterator[tuple[slice, slice]]:
 
 
 def forward_batch(detector: Detector, image: Images, memory: str | int) -> int:
-    """How many images a forward pass may hold: from the bytes that all modules put out for one.
+    """Return the images per forward pass, from the output size of all modules for one image.
 
-    Outputs are freed as the pass goes on, so what is really held is less.
+    Outputs are freed during the pass, so that the memory used is smaller.
     """
     held = [image.nbytes * 4]
 

@@ -1,4 +1,4 @@
-"""Checks on plain arrays, one value an image: masks, likeness, noise, and maps to beat."""
+"""Checks on plain arrays, one value per image: masks, similarity, noise, and reference maps."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ __all__ = [
     "ssim",
 ]
 
-#: Bins of the histogram whose entropy is taken (Hedström et al. 2024).
+#: Number of bins of the histogram entropy (Hedström et al. 2024).
 N_BINS = 100
 
 
 def ssim(first: ArrayLike, second: ArrayLike) -> Floats:
-    """Structural similarity of two maps (Wang et al. 2004, doi:10.1109/TIP.2003.819861).
+    """Return the structural similarity of maps (Wang et al. 2004, doi:10.1109/TIP.2003.819861).
 
-    Of magnitudes, each divided by its largest, so that neither scale nor sign counts: a map whose
-    signs a random head has turned round still shows the same structure. Uniform windows of 7 × 7,
-    range 1.
+    Magnitudes are compared, each divided by its largest value, so that scale and sign do not
+    count: a map whose signs are reversed by a random head has the same structure. Uniform windows
+    of 7 × 7, range 1.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def ssim(first: ArrayLike, second: ArrayLike) -> Floats:
     Returns
     -------
     numpy.ndarray
-        Shape (n,), in [−1, 1]; 1 for equal maps, also for two that are all 0; NaN if one is not
+        Shape (n,), in [−1, 1]; 1 for equal maps, including two that are all 0; NaN if a map is not
         finite.
     """
     from skimage.metrics import structural_similarity
@@ -67,30 +67,30 @@ def ssim(first: ArrayLike, second: ArrayLike) -> Floats:
 
 
 def spearman(first: ArrayLike, second: ArrayLike) -> Floats:
-    """Rank correlation of the magnitudes of two maps; ties share their mean rank.
+    """Return the rank correlation of the magnitudes of maps; ties share their mean rank.
 
-    Parameters and result are those of `ssim`; 1 for two constant maps, 0 if one is constant.
+    Parameters and result as in `ssim`; 1 for two constant maps, 0 if only one is constant.
     """
     out = [_correlation(np.abs(a).ravel(), np.abs(b).ravel()) for a, b in _pairs(first, second)]
     return _where_finite(out, first, second)
 
 
-#: Likenesses by the name that checks carry.
+#: Similarities by the name used in checks.
 LIKENESS: dict[str, Callable[[ArrayLike, ArrayLike], Floats]] = {"ssim": ssim, "spearman": spearman}
 
 
 def histogram_entropy(maps: ArrayLike, n_bins: int = N_BINS) -> Floats:
-    """Entropy of the histogram of each map's values, in nats (Hedström et al. 2024).
+    """Return the entropy of the histogram of each map's values, in nats (Hedström et al. 2024).
 
-    Bins are equally wide, from the map's smallest to its largest value, so that scale and offset
-    do not count.
+    Bins have equal width, from the map's smallest to its largest value, so that scale and offset do
+    not count.
 
     Parameters
     ----------
     maps : array_like
         Shape (n, height, width).
     n_bins : int, default 100
-        How many bins.
+        Number of bins.
 
     Returns
     -------
@@ -101,7 +101,7 @@ def histogram_entropy(maps: ArrayLike, n_bins: int = N_BINS) -> Floats:
     for values in np.asarray(maps, dtype=np.float64):
         clean = np.nan_to_num(values.ravel(), nan=0.0, posinf=0.0, neginf=0.0)
         low, span = clean.min(), np.ptp(clean)
-        # Not by numpy.histogram: it refuses ranges that are small beside the offset.
+        # numpy.histogram rejects ranges that are small relative to the offset.
         place = (clean - low) / span * n_bins if span > 0 else np.zeros_like(clean)
         bins = np.minimum(place.astype(np.int64), n_bins - 1)
         out.append(float(stats.entropy(np.bincount(bins))))
@@ -141,21 +141,21 @@ Bools = NDArray[np.bool_]
 
 
 def area_share(masks: ArrayLike) -> Floats:
-    """Share of pixels inside each mask, shape (n,), in [0, 1]."""
+    """Return the share of pixels inside each mask, shape (n,), in [0, 1]."""
     inside = np.asarray(masks, dtype=bool)
     return np.asarray(inside.mean(axis=(1, 2)), dtype=np.float64)
 
 
 def pointing(maps: ArrayLike, masks: ArrayLike) -> Floats:
-    """Whether the largest attribution lies inside the mask (Zhang et al. 2018, arXiv:1608.00507).
+    """Return whether the largest value is inside the mask (Zhang et al. 2018, arXiv:1608.00507).
 
-    There is no tolerance around the mask (the paper grants 15 pixels for boxes and points).
+    There is no tolerance around the mask (the paper allows 15 pixels for boxes and points).
 
     Returns
     -------
     numpy.ndarray
-        Shape (n,): 1 inside, 0 outside; where k pixels share the largest value, the share of them
-        that lies inside, which for a constant map is the mask's area share.
+        Shape (n,): 1 inside, 0 outside. If k pixels share the largest value, the share of them that
+        is inside, which for a constant map is the mask's area share.
     """
     a, m = _flat(maps, masks)
     top = a == a.max(axis=1, keepdims=True)
@@ -163,34 +163,34 @@ def pointing(maps: ArrayLike, masks: ArrayLike) -> Floats:
 
 
 def mask_mass(maps: ArrayLike, masks: ArrayLike) -> Floats:
-    """Positive attribution inside the mask over all of it (Arras et al. 2022, arXiv:2003.07258).
+    """Return the share of positive attribution in the mask (Arras et al. 2022, arXiv:2003.07258).
 
-    Negative attribution speaks for "real" and does not count.
+    Negative attribution is evidence for "real" and is not used.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n,), in [0, 1]; the mask's area share where nothing is positive: such a map points
-        nowhere.
+        Shape (n,), in [0, 1]; the mask's area share if nothing is positive, because such a map
+        points nowhere.
     """
     a, m = _flat(maps, masks)
-    # Scaled first: sums of very small or very large maps would leave the range of floats.
+    # Scaled first, because sums of very small or very large maps would overflow or underflow.
     largest = a.max(axis=1, keepdims=True)
     positive = np.divide(np.maximum(a, 0), largest, out=np.ones_like(a), where=largest > 0)
     return np.asarray((positive * m).sum(axis=1) / positive.sum(axis=1))
 
 
 def mask_iou(maps: ArrayLike, masks: ArrayLike) -> Floats:
-    """IoU of the mask and the top pixels of the map, as many as the mask has.
+    """Return the IoU of the mask and equally many top pixels of the map.
 
-    With areas matched no threshold is chosen. Of m pixels, h inside, IoU = h / (2m − h); h / m is
-    the relevance rank accuracy of Arras et al. 2022.
+    With equal areas no threshold is needed. With m pixels, h of them inside, IoU = h / (2m − h);
+    h / m is the relevance rank accuracy of Arras et al. 2022.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n,), in [0, 1]; pixels that tie with the last one taken count with the share of them
-        that is taken, so that h is its expectation. NaN for an empty mask.
+        Shape (n,), in [0, 1]. Pixels tied with the last top pixel count with the share of them that
+        is taken, so that h is an expectation. NaN for an empty mask.
     """
     a, m = _flat(maps, masks)
     out = np.full(len(a), np.nan)
@@ -210,12 +210,12 @@ def _expected_hits(values: Floats, inside: Bools, size: int) -> float:
 
 
 def mask_auroc(maps: ArrayLike, masks: ArrayLike) -> Floats:
-    """AUROC of attributions for telling pixels inside from outside; ties count one half.
+    """Return the AUROC of attributions for pixels inside against outside; ties count one half.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n,), in [0, 1]; 0.5 for a constant map; NaN if the mask is empty or holds all.
+        Shape (n,), in [0, 1]; 0.5 for a constant map; NaN if the mask is empty or covers all.
     """
     a, m = _flat(maps, masks)
     return np.array([auroc(y, s)[0] for s, y in zip(a, m, strict=True)], dtype=np.float64)
@@ -231,7 +231,7 @@ MASK_CHECKS: dict[str, Callable[[ArrayLike, ArrayLike], Floats]] = {
 
 
 def mask_chance(name: str, masks: ArrayLike) -> Floats:
-    """Return what a constant map gets in a check, and a random one in expectation; shape (n,).
+    """Return the value of a constant map, and the expected value of a random map; shape (n,).
 
     For the IoU of a random map this is the IoU of the expected overlap.
     """
@@ -242,7 +242,7 @@ def mask_chance(name: str, masks: ArrayLike) -> Floats:
 
 
 def fit_mask(mask: NDArray[np.uint8], height: int, width: int) -> Bools:
-    """Resize a mask, 0 to 255, to a map's size, each pixel as its nearest; above 127 is inside."""
+    """Resize a mask (0 to 255) to a map's size by nearest neighbor; above 127 is inside."""
     if mask.shape != (height, width):
         resized = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
         mask = np.asarray(resized)
@@ -269,32 +269,32 @@ def sensitivity(
     n_draws: int = 5,
     seed: int = 0,
 ) -> tuple[Floats, Floats]:
-    """Largest and mean relative change of maps under noise (Yeh et al. 2019, arXiv:1901.09392).
+    """Return largest and mean relative change under noise (Yeh et al. 2019, arXiv:1901.09392).
 
-    Noise is uniform in [−radius, radius], independent for every value, and images stay in [0, 1].
-    Changes are relative, ‖Φ(x + δ) − Φ(x)‖ / ‖Φ(x)‖; the paper's are not divided. The largest of
-    `n_draws` is a lower bound of the largest within the radius. A method that draws is explained
-    with the same seed each time: its own noise does not count.
+    Noise is uniform in [−radius, radius], independent per value, and images stay in [0, 1].
+    Changes are relative, ‖Φ(x + δ) − Φ(x)‖ / ‖Φ(x)‖; in the paper they are absolute. The largest
+    of `n_draws` is a lower bound of the maximum within the radius. A random method is run with the
+    same seed each time, so that its own noise does not count.
 
     Parameters
     ----------
     explain : callable
-        From images, shape (n, 3, height, width), to maps, shape (n, height, width).
+        Maps images, shape (n, 3, height, width), to maps, shape (n, height, width).
     images, maps : array_like
-        The images, and what `explain` gives for them.
+        The images, and the result of `explain` for them.
     samples : array_like of int, optional
-        Positions of the images in their dataset; an image's noise depends on it alone.
+        Positions of the images in their dataset, which determine the noise of each image.
     radius : float, default 0.02
-        Of the noise; 0.02 is 5 of 255 gray levels.
+        Half-width of the noise; 0.02 is 5 of 255 gray levels.
     n_draws : int, default 5
-        How many noisy copies.
+        Number of noisy copies.
     seed : int, default 0
         Seed of the noise.
 
     Returns
     -------
     tuple of numpy.ndarray
-        Largest and mean, each of shape (n,), from 0; NaN for a map that is all 0.
+        Largest and mean change, each of shape (n,), at least 0; NaN for a map that is all 0.
     """
     positions = np.arange(len(images)) if samples is None else np.asarray(samples)
     changes = []
@@ -312,7 +312,7 @@ def sensitivity(
 
 
 def relative_changes(maps: ArrayLike, moved: ArrayLike) -> Floats:
-    """Euclidean distance of maps over the length of the first; shape (n,), NaN for length 0."""
+    """Return Euclidean distances of maps / norm of the first; shape (n,), NaN for norm 0."""
     a, b = (np.asarray(one, dtype=np.float64) for one in (maps, moved))
     length = np.sqrt((a**2).sum(axis=(1, 2)))
     change = np.sqrt(((b - a) ** 2).sum(axis=(1, 2)))
@@ -320,12 +320,12 @@ def relative_changes(maps: ArrayLike, moved: ArrayLike) -> Floats:
     return out
 
 
-#: Weights of R, G and B in luma (ITU-R BT.601), as Pillow converts to gray.
+#: Luma weights of R, G and B (ITU-R BT.601), as used by Pillow.
 LUMA = (0.299, 0.587, 0.114)
 
 
 def edge_maps(images: ArrayLike) -> NDArray[np.float32]:
-    """Magnitude of the Sobel gradient of the gray image.
+    """Return the magnitude of the Sobel gradient of the gray image.
 
     Parameters
     ----------
@@ -338,7 +338,7 @@ def edge_maps(images: ArrayLike) -> NDArray[np.float32]:
         Shape (n, height, width), not negative; borders are mirrored.
     """
     gray = np.tensordot(np.asarray(images, dtype=np.float64), LUMA, axes=(1, 0))
-    # Image by image: a filter over the whole array would smooth across images too.
+    # Filtered image by image; a filter over the whole array would mix images.
     slopes = [[ndimage.sobel(one, axis=axis, mode="reflect") for axis in (0, 1)] for one in gray]
     return np.asarray([np.hypot(dy, dx) for dy, dx in slopes], dtype=np.float32)
 
@@ -346,17 +346,17 @@ def edge_maps(images: ArrayLike) -> NDArray[np.float32]:
 def random_maps(
     samples: ArrayLike, height: int, width: int, *, seed: int, draw: int = 0
 ) -> NDArray[np.float32]:
-    """Uniform noise in [0, 1), shape (n, height, width).
+    """Return uniform noise in [0, 1), shape (n, height, width).
 
     Parameters
     ----------
     samples : array_like of int
-        Positions of the images in their dataset: the noise of an image depends on its position,
-        not on what it is batched with.
+        Positions of the images in their dataset. The noise of an image depends on its position,
+        not on its batch.
     height, width : int
-        Size of a map.
+        Size of a map, in pixels.
     seed, draw : int
-        Seed, and which of several draws.
+        Seed, and number of the draw.
     """
     return np.stack(
         [
@@ -369,17 +369,17 @@ def random_maps(
 def shifted_maps(
     maps: NDArray[np.float32], samples: ArrayLike, *, seed: int, draw: int = 0
 ) -> NDArray[np.float32]:
-    """Shift each map by a random distance, down and to the right; what leaves comes in opposite.
+    """Shift each map cyclically by a random distance, down and to the right.
 
-    Each direction is shifted by a quarter to three quarters of the side. Values, smoothness and
-    number of peaks stay, so that what smoothness alone brings is not taken for knowledge.
+    The shift per axis is a quarter to three quarters of the side. Values, smoothness and number of
+    peaks do not change, so that the result shows what smoothness alone achieves.
 
     Parameters
     ----------
     maps : numpy.ndarray
         Shape (n, height, width).
     samples, seed, draw
-        As `random_maps`.
+        As in `random_maps`.
     """
     out = np.empty_like(maps)
     for row, i in enumerate(np.asarray(samples)):

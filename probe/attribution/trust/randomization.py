@@ -1,4 +1,4 @@
-"""Detectors with random weights: a map that stays as it was does not explain the detector."""
+"""Parameter randomization: a map that does not change with the weights explains nothing."""
 
 from __future__ import annotations
 
@@ -28,39 +28,39 @@ __all__ = [
     "redraw",
 ]
 
-#: From the output down, as the paper has it, or from the input up.
+#: From the output to the input, as in the paper, or from the input to the output.
 ORDERS = ("top_down", "bottom_up")
 
-#: Added to seeds of random weights.
+#: Offset of the seeds of random weights.
 OFFSET = 0x7A4D0F
 
 Explain = Callable[[Detector, NDArray[np.float32]], ArrayLike]
 
 
 class Cascade:
-    """A detector whose layers turn random, stage by stage; the detector itself is left as it is.
+    """A detector whose layers are randomized in stages; the detector itself is not changed.
 
-    Modules that hold parameters are taken in the order in which they run. All stages share one
+    Modules with parameters are randomized in the order in which they run. All stages share one
     draw of random weights, so that the last stage is the same in both orders.
 
     Parameters
     ----------
     detector : Detector
-        Whom.
+        Detector to randomize.
     image : numpy.ndarray
-        Shape (1, 3, height, width): run once, on a copy, to see the order of the modules.
+        Shape (1, 3, height, width); run once, on a copy, to find the order of the modules.
     n_stages : int, default 5
-        At most this many stages, evenly spread over the modules; the last has all of them random.
+        Maximum number of stages, evenly spread over the modules; the last randomizes all.
     order : {"top_down", "bottom_up"}
-        Where randomness starts (Adebayo et al. 2018 start at the output; Hedström et al. 2024
-        advise to start at the input).
+        Where randomization starts (Adebayo et al. 2018 start at the output; Hedström et al. 2024
+        recommend the input).
     seed : int, default 0
-        Seed of the weights.
+        Seed of the random weights.
 
     Raises
     ------
     UnknownNameError
-        If the order is not known.
+        If the order is unknown.
     """
 
     def __init__(
@@ -86,11 +86,11 @@ class Cascade:
 
     @property
     def shares(self) -> tuple[float, ...]:
-        """Share of the modules that is random at each stage; the last is 1."""
+        """Share of randomized modules at each stage; the last is 1."""
         return tuple(count / len(self.modules) for count in self._counts)
 
     def stage(self, index: int) -> Detector:
-        """Return a new detector with the weights of a stage, from 0; −1 is the wholly random."""
+        """Return a new detector with the weights of a stage, from 0; −1 is fully random."""
         module = copy.deepcopy(self.detector.module)
         chosen = set(self.modules[: self._counts[index]])
         with torch.no_grad():
@@ -101,9 +101,9 @@ class Cascade:
 
 
 def parameter_modules(module: nn.Module, image: NDArray[np.float32]) -> list[str]:
-    """Name the modules that hold parameters themselves, in the order in which they first run.
+    """Return the modules with own parameters, in the order in which they first run.
 
-    Those that do not run on the image come last, in the order of their definition.
+    Modules that do not run on the image come last, in the order of their definition.
     """
     holds = {
         name: one
@@ -127,19 +127,19 @@ def parameter_modules(module: nn.Module, image: NDArray[np.float32]) -> list[str
 
 
 def redraw(module: nn.Module, names: Sequence[str], seed: int) -> None:
-    """Draw the own parameters of modules anew, in place; the caller's random state stays.
+    """Draw the own parameters of modules anew, in place; the global random state is restored.
 
-    Draws are made on the CPU, wherever the module is, so that weights do not depend on the device.
+    Draws are made on the CPU, so that weights do not depend on the device.
 
-    By ``reset_parameters`` where a module has it, as it was initialized before training (this
-    includes running statistics). Else by permuting the elements of each parameter, which keeps
-    their distribution; a parameter of one value stays.
+    A module with ``reset_parameters`` is initialized as before training, including running
+    statistics. Otherwise the elements of each parameter are permuted, which keeps their
+    distribution; a parameter of one element does not change.
     """
     modules: dict[str, nn.Module] = dict(module.named_modules())
     device = next(module.parameters()).device
     module.cpu()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        # Not the seed itself: a network initialized with it would be drawn again as it is.
+        # The offset avoids redrawing the same weights for a network initialized with this seed.
         torch.default_generator.manual_seed(seed * 1_000_003 + OFFSET)
         for name in names:
             own: Any = modules[name]
@@ -153,24 +153,24 @@ def redraw(module: nn.Module, names: Sequence[str], seed: int) -> None:
 
 
 def random_detector(detector: Detector, image: NDArray[np.float32], seed: int) -> Detector:
-    """Copy a detector with all weights drawn anew, see `redraw`; `image` is run once."""
+    """Return a copy of a detector with all weights drawn anew; see `redraw`."""
     module = copy.deepcopy(detector.module)
     redraw(module, parameter_modules(module, image), seed)
     return replace(detector, module=module)
 
 
 class Randomized(NamedTuple):
-    """What `mprt` gives.
+    """Result of `mprt`.
 
     Attributes
     ----------
     likeness : dict of str to numpy.ndarray
-        ``ssim`` and ``spearman``, each of shape (n, stages), in [−1, 1]: how alike the magnitudes
-        of the maps are. 1 says that the weights do not matter to the map.
+        ``ssim`` and ``spearman``, each of shape (n, stages), in [−1, 1]: similarity of the
+        magnitudes of the maps. At 1, the map does not depend on the weights.
     shares : numpy.ndarray
-        Shape (stages,): share of the modules that is random; the last is 1.
+        Shape (stages,): share of randomized modules; the last is 1.
     rise : numpy.ndarray
-        Shape (n,): `efficient_mprt`, of the last stage.
+        Shape (n,): `efficient_mprt` at the last stage.
     """
 
     likeness: dict[str, Floats]
@@ -178,7 +178,7 @@ class Randomized(NamedTuple):
     rise: Floats
 
     def area(self, name: str) -> Floats:
-        """Mean likeness over the share of random modules, from 0 where it is 1; shape (n,)."""
+        """Return the mean similarity over the share of random modules (1 at share 0), (n,)."""
         values = self.likeness[name]
         values = np.concatenate([np.ones((len(values), 1)), values], axis=1)
         steps = np.diff(np.r_[0.0, self.shares])
@@ -193,23 +193,23 @@ def mprt(
     *,
     last_only: bool = False,
 ) -> Randomized:
-    """Compare maps with those of a detector that turns random (Adebayo et al. 2018).
+    """Compare maps with those of a progressively randomized detector (Adebayo et al. 2018).
 
     Parameters
     ----------
     explain : callable
-        From a detector and images to maps, shape (n, height, width).
+        Maps a detector and images to maps, shape (n, height, width).
     images, maps : array_like
-        The images, and the maps of the detector as it is.
+        The images, and the maps of the original detector.
     cascade : Cascade
-        The stages.
+        Stages of the randomization.
     last_only : bool, default False
-        Leave out all stages but the last.
+        Whether to use the last stage only.
 
     Returns
     -------
     Randomized
-        Likeness at every stage, and the rise of entropy at the last.
+        Similarity at every stage, and the increase of entropy at the last.
     """
     stages = range(len(cascade.shares))[-1 if last_only else 0 :]
     found: dict[str, list[Floats]] = {name: [] for name in LIKENESS}
@@ -223,22 +223,22 @@ def mprt(
 
 
 def efficient_mprt(maps: ArrayLike, random: ArrayLike, n_bins: int = N_BINS) -> Floats:
-    """Relative rise of the entropy of maps once all weights are random (Hedström et al. 2024).
+    """Return the relative increase of map entropy for random weights (Hedström et al. 2024).
 
-    (H(random) − H(map)) / H(map), with H of `histogram_entropy`.
+    (H(random) − H(map)) / H(map), with H as in `histogram_entropy`.
 
     Parameters
     ----------
     maps, random : array_like
-        Shape (n, height, width): of the detector, and of the wholly random one.
+        Shape (n, height, width): maps of the detector, and of the fully randomized one.
     n_bins : int, default 100
-        Bins of the histogram.
+        Number of bins of the histogram.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n,), from −1; above 0 the map was simpler than that of a random detector, which is
-        what the test asks for. NaN for a constant map.
+        Shape (n,), at least −1; above 0 the map is simpler than that of a random detector, as it
+        should be. NaN for a constant map.
     """
     before, after = histogram_entropy(maps, n_bins), histogram_entropy(random, n_bins)
     undefined = np.full(len(before), np.nan)

@@ -1,4 +1,4 @@
-"""`TrustReport`: methods × checks × datasets, with intervals, chance and reasons."""
+"""`TrustReport`: methods × checks × datasets, with intervals, chance levels and reasons."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from probe.results import Result
 __all__ = ["ALL", "TrustReport"]
 
 
-#: The name under which all images together stand among the datasets.
+#: Name of all images together among the datasets.
 ALL = "all"
 
 
@@ -23,28 +23,28 @@ class TrustReport(Result):
     Attributes
     ----------
     data : xarray.Dataset
-        Over ``method`` (those asked for, then the references ``random`` and ``edges``), ``check``
-        (names in `CHECKS`), ``dataset`` (by name, then ``all``: the images of all together) and
-        ``reference`` (``random, edges, shifted``):
+        Over ``method`` (as given, then the references ``random`` and ``edges``), ``check`` (names
+        in `CHECKS`), ``dataset`` (by name, then ``all`` for all images) and ``reference``
+        (``random, edges, shifted``):
 
         - ``value, low, high (method, check, dataset)``: the check and its interval over clusters
-          (NaN below five clusters). NaN where there is none; ``reason`` says why;
-        - ``chance(method, check, dataset)``: what a map that knows nothing gets on the same images:
-          the area share of the masks, 0.5, the area of random orders, 0 or 1, see `CHECKS`; NaN
-          where there is no such level;
-        - ``gain, gain_low, gain_high (method, check, dataset, reference)``: how much better than
-          the reference on the same images, with its paired interval. **Above 0 is better for every
-          check**, also where low values are: a deletion curve below that of a random order is a
-          gain above 0. ``random`` is against ``chance``, ``edges`` against the edges of the image,
-          ``shifted`` against the same map shifted, which is as smooth but points elsewhere;
-        - ``p, q (method, check, dataset, reference)``: one-sided, of a gain as large if the signs
-          of the clusters' mean gains were exchangeable; Benjamini-Hochberg over all of the report.
-          NaN below five clusters;
+          (NaN below five). NaN if there is none; ``reason`` says why;
+        - ``chance(method, check, dataset)``: level of a map without information on the same
+          images: the area share of the masks, 0.5, the area of random orders, 0 or 1, see
+          `CHECKS`; NaN if there is no such level;
+        - ``gain, gain_low, gain_high (method, check, dataset, reference)``: improvement over the
+          reference on the same images, with its paired interval. **Above 0 is better for every
+          check**, also if low values are better: a deletion curve below that of a random order is
+          a gain above 0. ``random`` compares with ``chance``, ``edges`` with the edges of the
+          image, ``shifted`` with the same map shifted, which is as smooth but points elsewhere;
+        - ``p, q (method, check, dataset, reference)``: one-sided p-value of the gain, by flipping
+          the signs of the clusters' mean gains; Benjamini-Hochberg over the whole report. NaN
+          below five clusters;
         - ``randomized, randomized_low, randomized_high (method, check, dataset)``: mean, smallest
           and largest value of the method, on the same images, over ``n_random`` copies of the
-          detector whose weights are all drawn anew; mask checks only. A value within that range
-          says nothing of what the detector learned, however far it is from chance;
-        - ``n_samples, n_clusters (method, check, dataset)``: what the value rests on;
+          detector with all weights drawn anew; mask checks only. A value within that range is no
+          evidence of what the detector learned, however far it is from chance;
+        - ``n_samples, n_clusters (method, check, dataset)``: numbers that the value is based on;
         - ``reason(method, check, dataset)``: why there is no value or no interval, else "";
         - ``title, group, better, chance_is, paper (check)``: text from `CHECKS`.
 

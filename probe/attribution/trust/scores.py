@@ -1,4 +1,4 @@
-"""All checks of one method, or of a reference, on some images: one value an image."""
+"""All checks of one method, or of a reference, on a batch of images: one value per image."""
 
 from __future__ import annotations
 
@@ -29,31 +29,32 @@ from probe.stats import Floats
 
 __all__ = ["Batch", "Score", "Scorer", "Settings"]
 
-#: From a detector, images, and their real images where they are compared with them, to maps.
+#: Maps a detector, images, and optionally their real images, to maps.
 Explain = Callable[..., AttributionMap]
 Maps = NDArray[np.float32]
 
-#: Draw of the noise that breaks ties; those before it are the random orders.
+#: Number of the draw that breaks ties; lower numbers are the random orders.
 TIES = 1 << 20
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the checks are computed with.
+    """Settings of the checks.
 
     Attributes
     ----------
     checks : tuple of str
         Names in `CHECKS`.
     seed, n_steps, n_orders, n_shifts, n_random, n_noise, n_stages : int
-        Seed of all draws; steps of deletion and insertion; random orders of pixels; shifts of a
-        map; detectors of random weights; noisy copies; stages of the parameter randomization.
+        Seed of all draws; number of steps of deletion and insertion, of random pixel orders, of
+        shifts of a map, of detectors with random weights, of noisy copies, and of stages of the
+        parameter randomization.
     radius : float
-        Of the noise.
+        Half-width of the noise.
     order : str
-        Of the parameter randomization.
+        Order of the parameter randomization.
     memory : str or int
-        Budget of a pass.
+        Memory limit of a pass.
     """
 
     checks: tuple[str, ...]
@@ -71,20 +72,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images with what is known of them.
+    """A batch of images with labels, masks and pairs.
 
     Attributes
     ----------
     samples : numpy.ndarray
-        Shape (n,): positions in the dataset.
+        Shape (n,), positions in the dataset.
     images : numpy.ndarray
         Shape (n, 3, height, width).
     fakes : numpy.ndarray
-        Shape (n,): whether an image is fake.
+        Shape (n,), whether each image is fake.
     masks : numpy.ndarray
-        Shape (n, height, width); empty where there is none.
+        Shape (n, height, width); all False without a mask.
     pairs : numpy.ndarray or None
-        Shape of `images`: the real image of each fake, where a method compares with it.
+        Shape of `images`: the real image of each fake, if a method uses it as baseline.
     """
 
     samples: NDArray[np.int64]
@@ -94,7 +95,7 @@ class Batch:
     pairs: Maps | None = None
 
     def bound(self, explain: Explain) -> Explain:
-        """Let a method compare each image with its own real one."""
+        """Return `explain` with each image's own real image as baseline, if there are pairs."""
 
         def own(
             detector: Detector, images: Maps, rows: NDArray[np.int64] | None = None
@@ -106,25 +107,25 @@ class Batch:
 
     @cached_property
     def masked(self) -> NDArray[np.int64]:
-        """Positions of the fakes whose mask holds some pixels and not all."""
+        """Positions of the fakes whose mask covers some pixels, but not all."""
         share = self.masks.reshape(len(self.masks), -1).mean(axis=1)
         return np.flatnonzero(self.fakes & (share > 0) & (share < 1))
 
 
 class Score(NamedTuple):
-    """A check on n images, NaN where it is not defined.
+    """Result of a check on n images; NaN where undefined.
 
     Attributes
     ----------
     top, bottom : numpy.ndarray
-        The value of images together is Σ top / Σ bottom; bottom is 1 where that is a mean.
+        The value over images is Σ top / Σ bottom; bottom is 1 if that is a mean.
     chance : numpy.ndarray
-        What a map that knows nothing gets; NaN where there is no such level.
+        Level of a map without information; NaN if there is none.
     shifted : numpy.ndarray
-        What the map gets when it is shifted; NaN where that is not asked.
+        Value of the shifted map; NaN if not computed.
     weights : numpy.ndarray
-        Shape (n, draws): what the method gets for detectors of random weights; no columns where
-        that is not asked.
+        Shape (n, draws): value of the method for detectors with random weights; no columns if not
+        computed.
     """
 
     top: Floats
@@ -135,14 +136,14 @@ class Score(NamedTuple):
 
 
 class Scorer:
-    """Computes the checks, of references and methods, on batches of images.
+    """Computes the checks, for references and methods, on batches of images.
 
     Parameters
     ----------
     detector : Detector
-        Whom the maps explain; left as it is.
+        Detector that the maps explain; it is not changed.
     settings : Settings
-        What is computed.
+        Settings of the checks.
     """
 
     def __init__(self, detector: Detector, settings: Settings) -> None:
@@ -150,7 +151,7 @@ class Scorer:
         self._cascade: Cascade | None = None
 
     def references(self, batch: Batch) -> dict[str, dict[str, Score]]:
-        """Score random maps (mean of several draws) and edges by masks and by faithfulness."""
+        """Score random maps (mean of several draws) and edges on mask and faithfulness checks."""
         shape = batch.images.shape[2:]
         draws = [
             random_maps(batch.samples, *shape, seed=self.settings.seed, draw=draw)
@@ -169,21 +170,21 @@ class Scorer:
     def method(
         self, batch: Batch, explain: Explain, random: Mapping[str, Score]
     ) -> tuple[dict[str, Score], dict[str, str]]:
-        """Score a method.
+        """Score one method.
 
         Parameters
         ----------
         batch : Batch
             The images.
         explain : callable
-            From a detector and images to maps.
+            Maps a detector and images to maps.
         random : mapping
             Scores of the random reference on the same images.
 
         Returns
         -------
         tuple of dict
-            Scores by check, and reasons by check where there is no score.
+            Scores by check, and the reason by check if there is no score.
 
         Raises
         ------
@@ -207,7 +208,7 @@ class Scorer:
         return {name: scores[name] for name in self.settings.checks if name in scores}, reasons
 
     def _placed(self, batch: Batch, maps: Maps, chance: Mapping[str, Floats]) -> dict[str, Score]:
-        """Score where a map points, beside the same map shifted."""
+        """Score mask and faithfulness checks, also for the shifted map."""
         shifts = [
             self._where(
                 batch, shifted_maps(maps, batch.samples, seed=self.settings.seed, draw=k), chance
@@ -237,10 +238,10 @@ class Scorer:
     def _random_weights(
         self, batch: Batch, explain: Explain, scores: Mapping[str, Score]
     ) -> dict[str, Score]:
-        """Add to mask checks what the method gets for detectors that know nothing.
+        """Add to mask checks the values of the method for detectors with random weights.
 
-        A network of random weights has its own taste for places: a constant or random map is no
-        fair picture of it.
+        A network with random weights has its own spatial preferences, which a constant or random
+        map does not represent.
         """
         rows, asked = batch.masked, self._asked(list(MASK_CHECKS))
         if not asked or not len(rows) or not self.settings.n_random:
@@ -278,10 +279,10 @@ class Scorer:
         return out
 
     def _random_areas(self, batch: Batch, draws: Sequence[Maps]) -> dict[str, Floats]:
-        """Area of random orders, by check, mean over draws.
+        """Return the area of random orders, by check, as the mean over draws.
 
-        Inserting in an order is deleting in its reverse, run backwards, and the reverse of a random
-        order is one: the same passes serve both.
+        Insertion in an order is deletion in the reverse order, run backwards, and the reverse of a
+        random order is random, so that the same passes serve both.
         """
         rows = np.flatnonzero(batch.fakes)
         out: dict[str, Floats] = {}
@@ -357,7 +358,7 @@ class Scorer:
 
 
 FAITHFULNESS = [name for name in CHECKS if CHECKS[name].group == "faithfulness"]
-#: Checks that explain again, by what computes them; a refusal there leaves the others standing.
+#: Checks that compute further maps, by method; a refusal there does not affect the others.
 PARTS = {
     "_sensitivity": ["max_sensitivity", "avg_sensitivity"],
     "_randomization": [name for name in CHECKS if CHECKS[name].group == "randomization"],

@@ -1,4 +1,4 @@
-"""`trust_report`: the checks of attribution methods on a detector, as a table with intervals."""
+"""`trust_report`: checks of attribution methods on a detector, as a table with intervals."""
 
 from __future__ import annotations
 
@@ -43,19 +43,19 @@ from probe.stats import (
 
 __all__ = ["Bootstrap", "DEFAULT_METHODS", "Found", "summarize", "trust_report"]
 
-#: What is estimated against each reference.
+#: Variables per reference.
 PAIRED = ("gain", "gain_low", "gain_high", "p")
 
-#: Mean, smallest and largest value of the method over detectors of random weights.
+#: Mean, smallest and largest value of the method over detectors with random weights.
 RANDOMIZED = ("randomized", "randomized_low", "randomized_high")
 
-#: Why a reference has no value in the checks that explain the detector.
-NO_MAP = "a reference, which does not ask the detector"
+#: Reason why a reference has no value in checks that explain the detector.
+NO_MAP = "a reference, which does not use the detector"
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """How intervals and tests are drawn: resamples, permutations, coverage, seed."""
+    """Settings of intervals and tests: resamples, permutations, confidence level, seed."""
 
     n_resamples: int = 1000
     n_permutations: int = 9999
@@ -65,18 +65,18 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class Found:
-    """What was found on all images.
+    """Scores of all images.
 
     Attributes
     ----------
     scores : mapping
-        Method, then check, to scores of all images.
+        Method, then check, to the scores of all images.
     reasons : mapping
-        Method, then check, to why there is no score.
+        Method, then check, to the reason why there is no score.
     datasets, clusters : numpy.ndarray
-        Shape (n,): which dataset and which cluster an image belongs to.
+        Shape (n,): dataset and cluster of each image.
     fakes : numpy.ndarray
-        Shape (n,): whether an image is fake.
+        Shape (n,): whether each image is fake.
     """
 
     scores: Mapping[str, Mapping[str, Score]]
@@ -87,7 +87,7 @@ class Found:
 
 
 def summarize(found: Found, checks: Sequence[str], bootstrap: Bootstrap) -> xr.Dataset:
-    """Make the table of a `TrustReport`, without attributes of provenance."""
+    """Return the table of a `TrustReport`, without settings and fingerprints."""
     names = list(dict.fromkeys(map(str, found.datasets)))
     coords = {
         "method": list(found.scores),
@@ -139,7 +139,7 @@ def _fill(
     rows: NDArray[np.bool_],
     bootstrap: Bootstrap,
 ) -> None:
-    """Fill one cell of the table."""
+    """Fill the table for one method, check and dataset."""
     method, check = at["method"], at["check"]
     score = found.scores[method].get(check)
     used = rows if score is None else rows & np.isfinite(score.top) & np.isfinite(score.bottom)
@@ -170,7 +170,7 @@ def _fill(
 
 
 def _against(found: Found, method: str, check: str, reference: str) -> Floats | None:
-    """Return what a reference got on each image; None where it is not compared with."""
+    """Return the value of a reference on each image; None if it is not compared."""
     if method == RANDOM or not CHECKS[check].tested:
         return None
     own = found.scores[method][check]
@@ -204,7 +204,7 @@ def _set(data: xr.Dataset, at: dict[str, str], name: str, found: Interval) -> No
 
 
 def _ratio(bottom: ArrayLike, top: ArrayLike, weights: ArrayLike | None = None) -> Floats:
-    """Σ top / Σ bottom for each row of weights; shaped as a metric of labels and scores."""
+    """Return Σ top / Σ bottom per row of weights; has the signature of a metric."""
     a, b = np.asarray(top, dtype=np.float64), np.asarray(bottom, dtype=np.float64)
     w = np.ones((1, len(a))) if weights is None else np.atleast_2d(np.asarray(weights, float))
     above, below = w @ a, w @ b
@@ -227,10 +227,10 @@ def _interval(
 
 
 def _p(gain: Floats, clusters: NDArray[np.int64], bootstrap: Bootstrap) -> float:
-    """Test one-sided whether gains are above 0, by the signs of the clusters' means.
+    """Return the one-sided p-value that gains are above 0, by flipping signs of cluster means.
 
-    Half the gain against minus half of it, as the two labels of each cluster: to exchange a
-    cluster's labels is to turn its sign.
+    Half the gain and minus half the gain serve as the two labels of each cluster: exchanging the
+    labels of a cluster flips its sign.
     """
     halves = np.concatenate([gain, -gain])[:, None] / 2
     labels = np.repeat([1, 0], len(gain))
@@ -256,13 +256,13 @@ def _reason(found: Found, method: str, check: str, rows: NDArray[np.bool_]) -> s
     return NEEDS[needs]
 
 
-#: What is checked where nothing else is asked for.
+#: Methods checked by default.
 DEFAULT_METHODS = ("gradcam", "input_x_gradient")
 
-#: Arrays of an image's size that are held for each image of a batch.
+#: Number of image-sized arrays held per image of a batch.
 HELD = 12
 
-#: Images of a batch, at most: the bar moves on after each.
+#: Maximum number of images per batch; the progress bar advances after each.
 TOGETHER = 64
 
 
@@ -294,54 +294,55 @@ def trust_report(
 ) -> TrustReport:
     """Check how far the maps of attribution methods can be trusted.
 
-    Mask checks use the fakes that have a mask, deletion and insertion all fakes, the others all
-    images. Nothing here changes the detector.
+    Mask checks use the fakes with a mask, deletion and insertion use all fakes, and the others use
+    all images. The detector is not changed.
 
     Parameters
     ----------
     detector : Detector
-        Whose maps.
+        Detector whose maps are checked.
     data : Dataset
-        Images, resized to the detector's input size; masks with them, each pixel as its nearest.
+        Images, resized to the detector's input size; masks are resized by nearest neighbor.
     methods : sequence of str, default ("gradcam", "input_x_gradient")
-        Names in `METHODS`. One that refuses the detector has its message as the reason, and the
-        others go on.
+        Names in `METHODS`. If a method refuses the detector, its message is the reason, and the
+        others continue.
     checks : sequence of str, optional
         Names in `CHECKS`; all by default.
     target, layer : optional
-        Of `attribute`. Deletion and insertion follow P(fake), and are left out for other targets.
+        As in `attribute`. Deletion and insertion use P(fake), and are left out for other targets.
     options : mapping, optional
-        Further arguments of `attribute` by method, such as a baseline.
+        Further arguments of `attribute` per method, such as a baseline.
     pairs : Dataset, optional
-        Where the real images are, for the baseline "pair"; by default `data`.
+        Dataset with the real images, for the baseline "pair"; `data` by default.
     seed : int, default 0
         Seed of methods, random orders, noise, random weights and intervals.
     memory : str or int, default "2G"
-        Budget of passes, and of what is held of the images of a batch.
+        Memory limit of passes, and of the data held per batch.
     n_steps : int, default 20
-        Steps of deletion and insertion.
+        Number of steps of deletion and insertion.
     n_orders : int, default 5
-        Random orders of pixels, whose mean is the reference.
+        Number of random pixel orders, whose mean is a reference.
     n_shifts : int, default 2
-        Shifts of each map, whose mean is another reference.
+        Number of shifts of each map, whose mean is a reference.
     n_random : int, default 5
-        Detectors of random weights on which the mask checks are repeated; 0 for none.
+        Number of detectors with random weights on which the mask checks are repeated; 0 for none.
     n_noise : int, default 5
-        Noisy copies of an image.
+        Number of noisy copies of an image.
     radius : float, default 0.02
-        Of the noise, as a share of the range of values.
+        Half-width of the uniform noise, for images in [0, 1].
     n_stages : int, default 5
-        Stages of the parameter randomization, at most.
+        Maximum number of stages of the parameter randomization.
     order : {"top_down", "bottom_up"}
-        Of the parameter randomization.
+        Order of the parameter randomization: from the output or from the input.
     max_samples : int, optional
-        Images of each dataset, drawn over classes, people and videos; all by default.
+        Maximum number of images per dataset, spread over classes, people and videos; all by
+        default.
     n_resamples, n_permutations : int
-        Resamples of the intervals, permutations of the tests.
+        Number of bootstrap resamples, and of permutations per test.
     ci : float, default 0.95
-        Coverage of the intervals.
+        Confidence level of the intervals, between 0 and 1.
     progress : bool, default True
-        Whether to show a bar.
+        Whether to show a progress bar.
 
     Returns
     -------
@@ -351,7 +352,7 @@ def trust_report(
     Raises
     ------
     UnknownNameError
-        If a method, a check or the order is not known.
+        If a method, a check or the order is unknown.
     ProbeError
         If a number is out of range, or no method is given.
     """
@@ -396,7 +397,7 @@ def trust_report(
 def _known_methods(methods: Sequence[str]) -> list[str]:
     names = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
     if not names:
-        raise ProbeError(f"No method was given. Give some of: {', '.join(METHODS)}.")
+        raise ProbeError(f"No method was given. Give at least one of: {', '.join(METHODS)}.")
     for name in names:
         METHODS[name]
     return names
@@ -405,7 +406,7 @@ def _known_methods(methods: Sequence[str]) -> list[str]:
 def _require_positive(**numbers: float) -> None:
     for name, value in numbers.items():
         if not value > 0:
-            raise ProbeError(f"{name}={value} was given; it has to be above 0.")
+            raise ProbeError(f"{name}={value} was given; it must be above 0.")
 
 
 def _explainer(
@@ -438,7 +439,7 @@ def _explainer(
 def _reals(
     data: Dataset, pairs: Dataset | None, options: Mapping[str, Mapping[str, Any]]
 ) -> Dataset | None:
-    """Return the real image of each fake, in the order of the data, if a method asks for them."""
+    """Return the real image of each fake, in the order of the data, if a method needs them."""
     if not any(_asks_for_pairs(own) for own in options.values()):
         return None
     place = pairs or data
@@ -488,7 +489,7 @@ def _run(
 
 
 def _without_faithfulness(settings: Settings, target: Any) -> tuple[Settings, dict[str, str]]:
-    """Leave out what follows P(fake) where something else is explained."""
+    """Remove checks that use P(fake) if the target is another value."""
     from dataclasses import replace
 
     if target == "logit":
@@ -526,7 +527,7 @@ def _joined(parts: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
 
 
 def _stacked(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Join arrays by rows; those with fewer columns are filled with NaN."""
+    """Concatenate arrays by rows; missing columns are filled with NaN."""
     if arrays[0].ndim == 1:
         return np.concatenate(arrays)
     out = np.full((sum(map(len, arrays)), max(one.shape[1] for one in arrays)), np.nan)
