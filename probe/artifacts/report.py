@@ -23,7 +23,7 @@ ABOUT = ("dataset", "label", "method", "cluster", "video", "region")
 
 @dataclass(frozen=True, repr=False)
 class ArtifactMeasurements(Result):
-    """What was measured on every image.
+    """Artifact measurements of images.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class ArtifactMeasurements(Result):
     COMMAND: ClassVar[str] = "probe artifacts"
 
     def _frame(self) -> pd.DataFrame:
-        """Return one row an image: what it is, a column a measurement, a column a covariate."""
+        """Return one row per image: description, measurements and covariates."""
         about = self.data[list(ABOUT)].to_dataframe()
         values = pd.DataFrame(_table(self.data["value"]))
         controls = pd.DataFrame(_table(self.data["control"], "covariate_"))
@@ -58,7 +58,7 @@ class ArtifactMeasurements(Result):
 
 @dataclass(frozen=True, repr=False)
 class ArtifactReport(Result):
-    """How real and fake images differ, measurement by measurement, dataset by dataset.
+    """Effects of the label on measurements, per measurement and dataset.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class ArtifactReport(Result):
     COMMAND: ClassVar[str] = "probe artifacts"
 
     def _frame(self) -> pd.DataFrame:
-        """Return one row a dataset and measurement, with the columns of every control."""
+        """Return one row per dataset and measurement, with columns for every control."""
         rank = self.data["rank"].to_series()
         columns: dict[str, pd.Series[float]] = {"rank": rank}
         for control in map(str, self.data["control"].values):

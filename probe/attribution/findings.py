@@ -64,7 +64,7 @@ BY_GROUP = ("n_samples", "n_clusters", "n_pairs", "n_faceless", "reason")
 
 @dataclass(frozen=True, repr=False)
 class MapSimilarity(Result):
-    """How alike the maps of a detector's variants are on the same images.
+    """Similarity of the maps of a detector's variants on the same images.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class MapSimilarity(Result):
     FRAMES: ClassVar[Mapping[str, str]] = {"images": "images"}
 
     def _frame(self) -> pd.DataFrame:
-        """Return one row a dataset: similarity, null, differences, counts by bin."""
+        """Return one row per dataset: similarity, null, differences, counts by bin."""
         frame = self.data[list(BY_DATASET)].to_dataframe().reset_index()
         frame = frame[["dataset", *BY_DATASET]]
         counts = self.data["count"].to_pandas().add_prefix("count_")
@@ -113,7 +113,7 @@ class MapSimilarity(Result):
 
 @dataclass(frozen=True, repr=False)
 class RegionAttention(Result):
-    """Where in the face the mass of maps lies, by dataset and forgery.
+    """Share of map mass by region of the face, per dataset and forgery method.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ class RegionAttention(Result):
     FRAMES: ClassVar[Mapping[str, str]] = {"images": "images"}
 
     def _frame(self) -> pd.DataFrame:
-        """Return one row a group, part and region."""
+        """Return one row per group, part and region."""
         frame = self.data[list(BY_REGION)].to_dataframe().reset_index()
         keys = ["group", "dataset", "label", "forgery", "part", "region"]
         about = self.data[list(BY_GROUP)].to_dataframe()[list(BY_GROUP)].reset_index()

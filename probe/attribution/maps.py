@@ -42,7 +42,7 @@ ABOUT = ("dataset", "label", "forgery", "video", "cluster")
 
 @dataclass(frozen=True, repr=False)
 class AttributionMap(Result):
-    """Heatmaps of images by one method, unscaled.
+    """Attribution maps of images by one method, unscaled.
 
     Attributes
     ----------
@@ -157,7 +157,7 @@ class AttributionMap(Result):
         return AttributionMap(self.data.isel(sample=list(samples)))
 
     def _frame(self) -> pd.DataFrame:
-        """Return one row a sample: what is known of it, the target, and the map in figures.
+        """Return one row per sample: coordinates, target, and sums of the map.
 
         Columns ``total, positive, negative`` are sums over pixels, ``largest`` is the largest
         magnitude, ``gap`` is as in `data`.
@@ -219,7 +219,7 @@ class AttributionMap(Result):
 
     @classmethod
     def open(cls, path: str | Path, *, lazy: bool = False) -> AttributionMap:
-        """Read what `save`, or `attribute` with ``out``, wrote.
+        """Read maps that `save`, or `attribute` with ``out``, wrote.
 
         Parameters
         ----------

@@ -14,7 +14,7 @@ __all__ = ["Embeddings"]
 
 @dataclass(frozen=True, repr=False)
 class Embeddings(Result):
-    """Two-dimensional pictures of layers.
+    """Two-dimensional embeddings of layers.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Embeddings(Result):
     COMMAND: ClassVar[str] = "probe embed"
 
     def _frame(self) -> pd.DataFrame:
-        """Return one row a layer, method and sample: ``x``, ``y``, ``fitted``."""
+        """Return one row per layer, method and sample: ``x``, ``y``, ``fitted``."""
         frame = self.data["position"].to_dataset("axis").rename({0: "x", 1: "y"}).to_dataframe()
         fitted = self.data["fitted"].to_series()
         frame = frame.reset_index()[["layer", "method", "sample", "x", "y"]]

@@ -32,7 +32,7 @@ SUSPECT = 0.35
 
 @dataclass(frozen=True, repr=False)
 class ZeroShotMatrix(Result):
-    """Metrics of detectors on datasets.
+    """Metrics of detectors on datasets, and the scores they are computed from.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class ZeroShotMatrix(Result):
     scores: pd.DataFrame
 
     def _frame(self) -> pd.DataFrame:
-        """Return one row a detector, dataset, level and metric."""
+        """Return one row per detector, dataset, level and metric."""
         frame = self.data.to_dataframe().reset_index()
         return frame[
             [
@@ -75,7 +75,7 @@ class ZeroShotMatrix(Result):
 
     @classmethod
     def open(cls, path: str | Path) -> ZeroShotMatrix:
-        """Read what `save` wrote."""
+        """Read a matrix that `save` wrote."""
         data = cls._checked(open_table(Path(path)), path)
         return cls(data, pd.read_parquet(Path(path).with_suffix(".scores.parquet")))
 

@@ -88,7 +88,7 @@ def draw_attributions(
         "kind": kind,
         "scale": rule,
         "style": style,
-        "most": len(first.values),
+        "max_samples": len(first.values),
     }
     if len(maps) == 1:
         return maps_figure(first, images, masks, **options)

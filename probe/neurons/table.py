@@ -31,7 +31,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, repr=False)
 class NeuronTable(Result):
-    """Causal effects of units on the fake score, dataset by dataset.
+    """Causal effects of units on the fake score, per dataset.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class NeuronTable(Result):
     COMMAND: ClassVar[str] = "probe neurons"
 
     def _frame(self) -> pd.DataFrame:
-        """Return one row a dataset and unit: effect, contribution, p-values, measures beside."""
+        """Return one row per dataset and unit: effect, contribution, p-values, further measures."""
         columns = [name for name in COLUMNS if name in self.data]
         frame = self.data[columns].to_dataframe().reset_index()[["dataset", "unit", *columns]]
         for name in self.data["measure"].values if "beside" in self.data else ():
@@ -106,7 +106,7 @@ BOTH_HALVES = "in both halves of the identities"
 
 @dataclass(frozen=True, repr=False)
 class Ablation(Result):
-    """Detection with and without sets of units.
+    """Detection performance with and without sets of units.
 
     Attributes
     ----------
@@ -136,7 +136,7 @@ class Ablation(Result):
     COMMAND: ClassVar[str] = "probe ablate"
 
     def _frame(self) -> pd.DataFrame:
-        """Return one row a set, dataset and metric."""
+        """Return one row per set, dataset and metric."""
         columns = [
             "full",
             "without",

@@ -106,7 +106,7 @@ CORRECTIONS = {"bh": "q", "by": "q_by"}
 
 @dataclass(frozen=True, repr=False)
 class Universality(Result):
-    """Which units contribute to detection in every dataset, and what a mere count would say.
+    """Units that contribute to detection in every dataset, and the study's count with its nulls.
 
     Attributes
     ----------
@@ -219,7 +219,7 @@ class Universality(Result):
         }
 
     def _frame(self) -> pd.DataFrame:
-        """Return one row a count: ``count, observed, independence, …, untrained_1, …``."""
+        """Return one row per count: ``count, observed, independence, …, untrained_1, …``."""
         columns = ["observed", "independence", "independence_low", "independence_high"]
         frame = self.data[columns].to_dataframe().reset_index()
         for _, dim, name in NULLS:

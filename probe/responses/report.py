@@ -46,7 +46,7 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class ResponseReport(Result):
-    """What the units of one layer respond to.
+    """Responses of the units of one layer.
 
     Attributes
     ----------

@@ -15,7 +15,7 @@ __all__ = ["SeparabilityReport", "Similarity"]
 
 @dataclass(frozen=True, repr=False)
 class SeparabilityReport(Result):
-    """How well the features of a detector's layers tell fakes from reals, methods and datasets.
+    """Separability of fakes and reals, methods and datasets in the layers of a detector.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class SeparabilityReport(Result):
     }
 
     def _frame(self) -> pd.DataFrame:
-        """Return one row a layer, dataset and measure."""
+        """Return one row per layer, dataset and measure."""
         columns = ["value", "low", "high", "p", "q"]
         frame = self.data[columns].to_dataframe().reset_index()
         frame = frame[["layer", "dataset", "measure", *columns]]
@@ -113,7 +113,7 @@ class SeparabilityReport(Result):
 
 @dataclass(frozen=True, repr=False)
 class Similarity(Result):
-    """How alike the features of detectors are, layer by layer.
+    """Similarity of the features of detectors, per layer.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class Similarity(Result):
     REQUIRED: ClassVar[str] = "cka"
 
     def _frame(self) -> pd.DataFrame:
-        """Return one row a layer and pair of detectors, each pair once."""
+        """Return one row per layer and pair of detectors, each pair once."""
         frame = self.data.to_dataframe().reset_index()
         names = list(self.data["detector"].values)
         first = frame["detector"].map(names.index)

@@ -18,7 +18,7 @@ ALL = "all"
 
 @dataclass(frozen=True, repr=False)
 class TrustReport(Result):
-    """How far the maps of attribution methods can be trusted, for one detector.
+    """Trust in the maps of attribution methods, for one detector.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class TrustReport(Result):
     COMMAND: ClassVar[str] = "probe attribute --check"
 
     def _frame(self) -> pd.DataFrame:
-        """Return one row a method, check and dataset; gains over each reference in columns."""
+        """Return one row per method, check and dataset; gains over each reference in columns."""
         names = ["value", "low", "high", "chance"]
         names += ["randomized", "randomized_low", "randomized_high"]
         frame = self.data[names].to_dataframe()[names]
