@@ -134,7 +134,7 @@ def test_weights_that_are_gone_or_others_are_told(folder: RunFolder, tmp_path: P
         detector_of(copy, BROUGHT)
     noted["study"]["detectors"]["weights"][0]["file"] = "/nowhere/x.safetensors"
     (copy.root / "provenance.json").write_text(json.dumps(noted))
-    with pytest.raises(ProbeError, match="is gone"):
+    with pytest.raises(ProbeError, match="is missing"):
         detector_of(copy, BROUGHT)
     with pytest.raises(UnknownNameError, match="Detector"):
         detector_of(copy, "../../etc")
