@@ -67,8 +67,8 @@ checks](attribution-trust.md) describes the checks.
 
 - The value is the AUROC of pixels by attribution against the mask of the forgery, mean over fakes,
   with its 95 % interval over identities. A random map has .50.
-- *random weights*: mean over fakes and {RANDOM} networks of the same architecture with random weights,
-  and their range. **Values within that range are no evidence of what was learned.**
+- *random weights*: mean over fakes and {RANDOM} networks of the same architecture with random
+  weights, and their range. **Values within that range are no evidence of what was learned.**
 - *edges* is the Sobel magnitude of the image: a method that is not better needs no network.
 - Methods in order of their value on `deepfakes`. Bold: above .5, above the range of random weights
   and above edges.
