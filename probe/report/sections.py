@@ -654,7 +654,7 @@ def _counts(run: Material) -> list[Block]:
     ]
 
 
-# --- Why ---------------------------------------------------------------------------------------
+# --- Explanations ------------------------------------------------------------------------------
 
 
 def _separability(run: Material) -> Section:
@@ -816,7 +816,7 @@ def _attention(run: Material) -> list[Block]:
     return [*blocks, Items(rows, title)]
 
 
-# --- What to know ------------------------------------------------------------------------------
+# --- Audit, limits, provenance ----------------------------------------------------------------
 
 
 def _audit(run: Material) -> Section:
