@@ -369,7 +369,7 @@ def audit(
 ) -> int:
     """Audit datasets for leaks, duplicates and confounds.
 
-    Wrong labels are looked for, too. The exit code is 3 if an error was found in the data.
+    The audit also checks labels. The exit code is 3 if an error was found in the data.
     """
     from probe.datasets import open_dataset
     from probe.datasets.audit import audit as look
