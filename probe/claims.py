@@ -1,4 +1,4 @@
-"""The study's three claims, judged detector by detector, by rules that are stated."""
+"""Verdicts on the study's three claims, for each detector, by stated rules."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SUPPORTED, REFUTED, MIXED, OPEN = VERDICTS = (
     "cannot be said",
 )
 
-#: AUROC that may be lost away from home before a detector is said to generalize no more.
+#: Loss of AUROC away from home up to which a detector counts as generalizing.
 MARGIN = 0.05
 
-#: Halfway from nothing to all: of a share, and of an AUROC from chance to perfect.
+#: Thresholds: half of a share, and the AUROC halfway from chance to perfect.
 HALF, HALFWAY = 0.5, 0.75
 
 CHANCE, ALPHA = 0.5, 0.05
@@ -35,20 +35,20 @@ CHANCE, ALPHA = 0.5, 0.05
 
 @dataclass(frozen=True)
 class Judgment:
-    """What one part of a claim is found to be, of one detector.
+    """Verdict on one part of a claim for one detector.
 
     Attributes
     ----------
     part, of : str
-        Part of the claim; detector, or architecture where its variants are compared.
+        Part of the claim; detector, or architecture if its variants are compared.
     verdict : str
         One of `VERDICTS`.
     sentence : str
-        The finding with its interval and null, or why there is none.
+        The finding with its interval and null value, or the reason why there is none.
     value, low, high : float
-        What is judged, and its interval; NaN where there is none.
+        Value that is judged, and its confidence interval; NaN if there is none.
     null : float
-        What it would be if nothing were there.
+        Value expected under the null hypothesis.
     """
 
     part: str
@@ -63,24 +63,24 @@ class Judgment:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the study, and what a run says of it.
+    """A claim of the study, and the verdict of a run.
 
     Attributes
     ----------
     key, title : str
-        Short names, for addresses and headings.
+        Short names, for anchors and headings.
     paper : str
-        The claim.
+        The claim as the study states it.
     ours : str
-        What is measured here in its place.
+        What is measured here to judge it.
     rule : tuple of str
-        How verdicts are reached, in sentences.
+        Sentences that state how verdicts are reached.
     judgments : tuple of Judgment
-        By part and detector.
+        Judgments by part and detector.
     verdicts : mapping
-        Detector to the verdict on the claim.
-    value : str
-        Part whose values are summed up over detectors, and what they are.
+        Detector to its verdict on the claim.
+    value : tuple of (str, str)
+        Part whose values are summarized over detectors, and the name of these values.
     """
 
     key: str
@@ -94,7 +94,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """The verdict over all detectors: theirs where those that can be judged agree."""
+        """Verdict over all detectors: that of the judged ones if they agree, else mixed."""
         return combined(list(self.verdicts.values()))
 
     def of(self, label: str) -> tuple[Judgment, ...]:
@@ -102,7 +102,7 @@ class Claim:
         return tuple(one for one in self.judgments if one.of == label)
 
     def summary(self) -> str:
-        """Say the verdict, for how many detectors it holds, and how large the effect is."""
+        """Return the verdict, the number of detectors by verdict, and the size of the effect."""
         if not self.verdicts:
             return "Cannot be said: the run has no detector."
         counts = Counter(self.verdicts.values())
@@ -116,7 +116,7 @@ class Claim:
         return f"{head} {self._range()}".strip()
 
     def _range(self) -> str:
-        """Say the median over detectors and their range; no pooled p, since they share images."""
+        """Return median and range over detectors; no pooled p, since detectors share images."""
         part, what = self.value
         values = [one.value for one in self.judgments if one.part == part]
         known = [value for value in values if np.isfinite(value)]
@@ -128,7 +128,7 @@ class Claim:
         return f"{what}: median {np.median(known):.2f} over {len(known)}, {low:.2f} to {high:.2f}."
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a part and detector: verdict, value, interval, null and sentence."""
+        """Return one row per part and detector: verdict, value, interval, null and sentence."""
         rows = [{"claim": self.key, **vars(one)} for one in self.judgments]
         whole = [
             {"claim": self.key, "part": "claim", "of": label, "verdict": verdict, "sentence": ""}
@@ -139,22 +139,22 @@ class Claim:
 
 
 def judge_claims(run: RunFolder | str | Path) -> tuple[Claim, ...]:
-    """Judge the study's three claims by what a run holds.
+    """Judge the study's three claims from the tables of a run.
 
     Parameters
     ----------
     run : RunFolder or path
-        The run; it need not be finished.
+        Run to judge; it may be unfinished.
 
     Returns
     -------
     tuple of Claim
-        Generalization, artifacts, neurons. Their rules stand in `Claim.rule`.
+        Generalization, artifacts, neurons. `Claim.rule` states the rule of each.
 
     Raises
     ------
     StoreError
-        If the folder is no run, or a table is damaged.
+        If the folder is not a run, or a table is damaged.
 
     Examples
     --------
@@ -166,7 +166,7 @@ def judge_claims(run: RunFolder | str | Path) -> tuple[Claim, ...]:
 
 
 def write_claims(run: RunFolder, tables: Mapping[str, pd.DataFrame]) -> tuple[Claim, ...]:
-    """Judge the claims by the joint tables of a run, and write ``tables/joint/claims.csv``."""
+    """Judge the claims from the joint tables of a run and write ``tables/joint/claims.csv``."""
     claims = _judged(run, tables)
     frame = pd.concat([claim.to_dataframe() for claim in claims], ignore_index=True)
     export_frame(frame, run.joint / "claims.csv")
@@ -181,14 +181,14 @@ def _judged(run: RunFolder, tables: Mapping[str, pd.DataFrame]) -> tuple[Claim, 
 def judge_tables(
     tables: Mapping[str, pd.DataFrame], detectors: Sequence[str], layers: Mapping[str, str]
 ) -> tuple[Claim, ...]:
-    """Judge the claims by joint tables.
+    """Judge the claims from joint tables.
 
     Parameters
     ----------
     tables : mapping
-        As `probe.joint.joint_tables` returns them.
+        Name to joint table, as returned by `probe.joint.joint_tables`.
     detectors : sequence of str
-        Labels, in the order of tables.
+        Labels of the detectors to judge, in output order.
     layers : mapping
         Detector to the layer whose units and features are judged.
     """
@@ -197,7 +197,7 @@ def judge_tables(
 
 
 def combined(verdicts: Sequence[str]) -> str:
-    """Combine verdicts: what can be said, where it agrees; else mixed."""
+    """Combine verdicts: the common one of those that can be judged, else mixed."""
     known = {one for one in verdicts if one != OPEN}
     if not known:
         return OPEN
@@ -205,7 +205,7 @@ def combined(verdicts: Sequence[str]) -> str:
 
 
 def _named(verdicts: Mapping[str, str], word: str, total: int) -> str:
-    """Name the few that a verdict is for, where it is not for all."""
+    """List the detectors of a verdict if they are few and not all."""
     those = [label for label, one in verdicts.items() if one == word]
     return f" ({', '.join(those)})" if len(those) <= min(3, total - 1) else ""
 
@@ -220,14 +220,14 @@ def _p(value: float) -> str:
 
 
 def _one(frame: pd.DataFrame, **equal: object) -> pd.Series | None:
-    """Return the first row in which columns have these values; None without one."""
+    """Return the first row with these column values; None if there is none."""
     for column, wanted in equal.items():
         frame = frame[frame[column] == wanted]
     return frame.iloc[0] if len(frame) else None
 
 
 def _side(low: float, high: float, at: float) -> str:
-    """Say on which side of a mark an interval lies."""
+    """Return on which side of a threshold an interval lies."""
     return "above" if low > at else "below" if high < at else "across"
 
 
@@ -244,18 +244,18 @@ def _generalization(
         key="generalization",
         title="Detectors do not generalize zero-shot",
         paper="Detectors do not generalize zero-shot.",
-        ours="Frame AUROC on the test people of the datasets that a detector was trained on (home) "
-        "and of all others (away).",
+        ours="Frame AUROC on the test identities of the datasets that a detector was trained on "
+        "(home) and of all other datasets (away).",
         rule=(
-            "A dataset is where a detector falls if it loses more than "
-            f"{MARGIN:.2f} of its AUROC at home, and where it holds if it loses less, by intervals "
-            "that hold for all its datasets at once (people resampled together, Bonferroni).",
-            f"Supported: on average over datasets away from home it loses more than {MARGIN:.2f} "
-            "(95 % interval), and holds on none. Not supported: it loses less on average, and "
-            "falls on none. Mixed: it falls and holds.",
-            "It cannot be said where the interval of the average spans the margin, where people "
-            "are too few for an interval, or where the detector is not above chance (AUROC .5) at "
-            "home: nothing is there to generalize.",
+            f"A detector fails on a dataset if it loses more than {MARGIN:.2f} of its AUROC at "
+            "home, and holds on it if it loses less, by simultaneous intervals over all its "
+            "datasets (identities resampled jointly, Bonferroni).",
+            "Supported: on average over the datasets away from home it loses more than "
+            f"{MARGIN:.2f} (95 % interval), and holds on none. Not supported: it loses less on "
+            "average, and fails on none. Mixed: it fails on some and holds on others.",
+            "It cannot be said if the interval of the average spans the margin, if there are too "
+            "few identities for an interval, or if the detector is not above chance (AUROC .5) at "
+            "home: there is nothing to generalize.",
         ),
         judgments=tuple(found),
         verdicts={one.of: one.verdict for one in found},
@@ -272,7 +272,7 @@ def _away(frame: pd.DataFrame, label: str) -> Judgment:
     each = rows[(rows["dataset"] != MEAN) & rows["all_low"].notna()]
     falls = list(each.loc[each["all_low"] > MARGIN, "dataset"])
     holds = list(each.loc[each["all_high"] < MARGIN, "dataset"])
-    where = f"falls on {_listed(falls)}, holds on {_listed(holds)}"
+    where = f"fails on {_listed(falls)}, holds on {_listed(holds)}"
     without = f" ({mean['reason']})" if mean["reason"] else ""
     sentence = (
         f"AUROC {_span(mean['home'], mean['home_low'], mean['home_high'])} at home "
@@ -287,7 +287,7 @@ def _away(frame: pd.DataFrame, label: str) -> Judgment:
         verdict = MIXED
     if mean["home_low"] <= CHANCE:
         verdict = OPEN
-        sentence += " At home it is not above chance: nothing is there to generalize."
+        sentence += " At home it is not above chance: there is nothing to generalize."
     return Judgment(
         _AWAY,
         label,
@@ -330,23 +330,25 @@ def _artifacts(
         title="Detectors learn what is specific to a synthesis method; features separate poorly",
         paper="Detectors learn unwanted properties specific to the synthesis method and struggle "
         "to extract discriminative features.",
-        ours="What tells fakes in the features of the last layer: the share of it that single "
-        "methods do not share; linear probes on datasets away from home beside control tasks and "
-        "the detector's own head; and SSIM of the heatmaps of a detector's variants.",
+        ours="Features of the last layer: the share of the difference between fakes and reals "
+        "that is specific to single methods; linear probes on datasets away from home, beside "
+        "control tasks and the detector's own head; and SSIM of the heatmaps of a detector's "
+        "variants.",
         rule=(
             f"Specific to the method: supported if more than half ({HALF}) of the squared "
-            "difference between fakes and real images is specific to single methods (interval over "
-            "people), not supported if less. 0: the same difference for all methods; 1: no two "
-            "have anything in common.",
+            "difference between fakes and real images is specific to single methods (interval "
+            "over identities), not supported if less. 0: the same difference for all methods; 1: "
+            "no two methods have anything in common.",
             "Discriminative: supported (features separate poorly) if linear probes of the layer, "
             "fitted and scored on the datasets away from home, stay on average below an AUROC of "
             f"{HALFWAY}, halfway from chance to perfect; not supported if they are above.",
-            "Maps of variants: supported if Grad-CAM of variants, which were trained on other "
-            "forgeries, is less alike on one image (SSIM) than that of trainings which differ by "
-            "their seed alone; not supported if it is more alike. Without a second seed it cannot "
-            "be said, whatever the SSIM: how much of it a seed explains is not known.",
-            "The claim, of a detector: as the first two parts, and the third where it can be said, "
-            "if they agree; else mixed. It cannot be said where one of the first two cannot.",
+            "Maps of variants: supported if Grad-CAM of variants, which were trained on different "
+            "forgeries, is less similar on the same image (SSIM) than Grad-CAM of trainings that "
+            "differ only in the seed; not supported if it is more similar. Without a second seed "
+            "it cannot be said, whatever the SSIM: the share that a seed explains is unknown.",
+            "The claim, for a detector: the verdict of the first two parts, and of the third if "
+            "it can be said, if they agree; else mixed. It cannot be said if one of the first two "
+            "cannot.",
         ),
         judgments=(*found, *alike.values()),
         verdicts=verdicts,
@@ -355,7 +357,7 @@ def _artifacts(
 
 
 def _both(parts: Sequence[Judgment], alike: Judgment | None) -> str:
-    """Combine the two halves of the claim, and the maps where they say something."""
+    """Combine the two halves of the claim, and the maps if they can be judged."""
     if any(one.verdict == OPEN for one in parts):
         return OPEN
     return combined([one.verdict for one in [*parts, *([alike] if alike else [])]])
@@ -370,7 +372,7 @@ def _specific(frame: pd.DataFrame, label: str, layer: str) -> Judgment:
     told = _span(row["method_accuracy"], row["method_low"], row["method_high"])
     sentence = (
         f"At {row['layer']}, {span} of the squared difference of fakes and real images is specific "
-        f"to single methods (null: 0, the same for all); the method of a fake is told with "
+        f"to single methods (null: 0, the same for all); the method of a fake is classified with "
         f"accuracy {told} (chance {row['method_chance']:.2f}, {_p(row['method_p'])})."
     )
     side = _side(row["specific_low"], row["specific_high"], HALF)
@@ -388,7 +390,7 @@ def _specific(frame: pd.DataFrame, label: str, layer: str) -> Judgment:
 
 
 def _layer_row(rows: pd.DataFrame, layer: str) -> pd.Series | None:
-    """Return the row of a layer; of the last that was recorded where that one was not."""
+    """Return the row of a layer, or of the last recorded layer if that one was not recorded."""
     known = rows[rows["layer"].notna()]
     if not len(known):
         return rows.iloc[0] if len(rows) else None
@@ -434,8 +436,8 @@ def _why_no_probe(rows: pd.DataFrame, mean: pd.Series | None) -> str:
     if reasons:
         return "; ".join(reasons).rstrip(".")
     if len(rows) and not rows["seen"].eq(True).any():
-        return "what it was trained on is not known, or not measured"
-    return "no dataset was probed that it was not trained on"
+        return "its training data are unknown, or not measured"
+    return "no dataset outside its training data was probed"
 
 
 def _maps(frame: pd.DataFrame, name: str) -> Judgment:
@@ -470,13 +472,16 @@ def _maps(frame: pd.DataFrame, name: str) -> Judgment:
 
 
 def _against_seeds(row: pd.Series) -> tuple[str, str]:
-    """Judge maps of variants by what two seeds have in common."""
+    """Judge maps of variants against maps of trainings with different seeds."""
     if not np.isfinite(row["over_retrained"]):
-        return OPEN, "Whether a seed alone explains it is not known: one was trained."
+        return OPEN, "The share that a seed alone explains is unknown: one was trained."
     span = _span(
         row["over_retrained"], row["over_retrained_low"], row["over_retrained_high"], "+.2f"
     )
-    said = f"{span} against trainings that differ by the seed ({_p(row['over_retrained_p'])})."
+    said = (
+        f"{span} relative to trainings that differ only in the seed "
+        f"({_p(row['over_retrained_p'])})."
+    )
     if not np.isfinite(row["over_retrained_low"]):
         return OPEN, said
     side = _side(row["over_retrained_low"], row["over_retrained_high"], 0.0)
@@ -505,21 +510,21 @@ def _neurons(
         title="Some neurons contribute universally",
         paper="Some neurons contribute universally to detection across seen and unseen datasets: a "
         "possible path to zero-shot generalization.",
-        ours="A test that a unit helps to tell fakes in every dataset; the study's count beside "
-        "nulls that cannot know; and what detection loses without the units found, on people who "
-        "had no part in choosing them, beside matched random sets.",
+        ours="A test that a unit contributes to detection in every dataset; the study's count "
+        "beside null distributions; and the AUROC drop when the units found are ablated, on "
+        "identities not used to select them, beside matched random sets.",
         rule=(
             "Test: supported if at least one unit contributes in every dataset (partial "
-            "conjunction over permutation tests, false discovery rate at the level stated).",
-            "Ablation: supported if taking those units out costs more AUROC, on average over "
-            "datasets, than matched random sets (interval above 0 and p ≤ .05), on the half of "
-            "the people that did not choose them. A detector whose halves do not both have such a "
-            "unit is not supported.",
-            "The claim, of a detector: supported if both are; mixed if units pass the test and "
+            "conjunction over permutation tests, at the stated false discovery rate).",
+            "Ablation: supported if ablating those units costs more AUROC, on average over "
+            "datasets, than ablating matched random sets (interval above 0 and p ≤ .05), on the "
+            "half of the identities not used to select them. Not supported if no unit is found in "
+            "both halves.",
+            "The claim, for a detector: supported if both are; mixed if units pass the test and "
             "their ablation is not beyond random sets; not supported if no unit passes. Without a "
-            "test, or without the ablation of what it found, it cannot be said.",
-            "The study's count does not decide: units that stand in all lists are no evidence "
-            "until they are more than in networks that cannot know. It is shown beside each null.",
+            "test, or without the ablation of the units found, it cannot be said.",
+            "The study's count does not decide: units in all top lists are no evidence unless "
+            "they are more than in networks without training. It is shown beside each null.",
             f"Each of {tried} ablations is tested at 5 %: {ALPHA * tried:.1f} would pass by chance "
             "if no set mattered.",
         ),
@@ -543,8 +548,8 @@ def _tested(rows: pd.DataFrame, label: str) -> Judgment:
     n, units, percent = int(row["universal"]), int(row["n_units"]), 100 * row["alpha"]
     sentence = (
         f"{n} of {units} units of {row['layer']} contribute to detection in all "
-        f"{int(row['n_tested'])} datasets (q ≤ {row['alpha']:g}: at most {percent:g} % of those "
-        "found are expected by chance)."
+        f"{int(row['n_tested'])} datasets (q ≤ {row['alpha']:g}: at most {percent:g} % of the "
+        "units found are expected to be false discoveries)."
     )
     return Judgment(_TEST, label, SUPPORTED if n else REFUTED, sentence, n, null=0.0)
 
@@ -562,12 +567,12 @@ def _counted(rows: pd.DataFrame, label: str) -> Judgment:
     )
     sentence = (
         f"The study's count: {int(row['counted'])} of {int(row['n_units'])} units are in all "
-        f"{int(row['n_datasets'])} lists. Expected of {beside}."
+        f"{int(row['n_datasets'])} top lists. Expected under the nulls: {beside}."
     )
     bounded = known[known["excess_low"].notna()].sort_values("excess_low")
     if not len(bounded):
         return Judgment(_COUNT, label, OPEN, sentence)
-    # The null that leaves the least.
+    # The strictest null decides.
     least = bounded.iloc[0]
     return Judgment(
         _COUNT,
@@ -590,9 +595,9 @@ def _without(frame: pd.DataFrame, label: str) -> Judgment:
         return Judgment(_WITHOUT, label, verdict, f"{why.rstrip('.')}.")
     bounds = _span(row["excess"], row["excess_low"], row["excess_high"], "+.3f")
     sentence = (
-        f"Without them ({row['n_units']:g} units, chosen on other people) AUROC drops by "
-        f"{_span(row['drop'], row['drop_low'], row['drop_high'], '.3f')} on average, {bounds} "
-        f"beyond {int(row['n_random'])} matched random sets (null 0, {_p(row['p'])})."
+        f"When they are ablated ({row['n_units']:g} units, selected on other identities), AUROC "
+        f"drops by {_span(row['drop'], row['drop_low'], row['drop_high'], '.3f')} on average, "
+        f"{bounds} beyond {int(row['n_random'])} matched random sets (null 0, {_p(row['p'])})."
     )
     if not np.isfinite(row["excess_low"]):
         return Judgment(_WITHOUT, label, OPEN, f"{sentence} {row['reason']}.")

@@ -1,4 +1,4 @@
-"""The demo: the whole study on the embedded lab, short enough for a first look."""
+"""The demo: the whole study on the lab datasets, with short trainings."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ __all__ = ["DemoPlan", "run_demo"]
 
 SIZE = 128
 
-#: Images a lab dataset, by split; None for the lab's own.
+#: Images per lab dataset, by split; None for the lab's own counts.
 COUNTS: dict[str, int] | None = None
 
-#: Short trainings for a first look; the study's own lengths are the defaults of `probe train`.
+#: Epochs of short trainings; the study's own lengths are the defaults of `probe train`.
 BASE_EPOCHS = {"meso4": 20, "mesoinception4": 20, "shallownet": 6, "xception": 6, "other": 8}
 TUNED_EPOCHS, TUNED_STEPS, TUNED_BATCH = 4, 12, 32
 
-#: Fakes a dataset that heatmaps of variants are compared on; a study's default is 50.
+#: Fakes per dataset on which heatmaps of variants are compared; a study's default is 50.
 SIMILARITY_IMAGES = 20
 
-#: The study's FSNT: FaceSwap and NeuralTextures mixed.
+#: Fine-tuning target, the study's FSNT: FaceSwap and NeuralTextures mixed.
 TARGET = ("faceswap", "neuraltextures")
 
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """What the demo does.
+    """Settings of the demo.
 
     Attributes
     ----------
     out : pathlib.Path
-        Run folder.
+        Run folder to write.
     detectors : tuple of str
         Architectures, each trained in three variants.
     source : str
-        Lab dataset that `base` is trained on.
+        Lab dataset that variant `base` is trained on.
     seed : int
-        Seed of the lab and of all trainings.
+        Random seed of the lab and of all trainings.
     device : str
-        Where it runs, as in `probe.compute.resolve_device`.
+        Device to run on, as in `probe.compute.resolve_device`.
     """
 
     out: Path
@@ -64,7 +64,7 @@ class DemoPlan:
         Raises
         ------
         UnknownNameError
-            If one is not registered.
+            If a detector is not registered.
         """
         if text == "all":
             return tuple(ARCHITECTURES)
@@ -82,7 +82,7 @@ class DemoPlan:
         return shlex.join(words)
 
     def study(self) -> Study:
-        """Return the study that the demo is; ``studies/demo.toml`` is the same as a file."""
+        """Return the demo as a study; ``studies/demo.toml`` is the same study as a file."""
         target = tuple(name for name in TARGET if name != self.source)
         return Study(
             title="Demo on the lab",
@@ -104,5 +104,5 @@ class DemoPlan:
 
 
 def run_demo(plan: DemoPlan) -> Outcome:
-    """Run all stages; what an earlier run finished is reused."""
+    """Run all stages of the demo; finished results of an earlier run are reused."""
     return run_study(plan.study(), plan.command)

@@ -1,4 +1,4 @@
-"""What this installation has, and what would add to it."""
+"""Report of an installation: packages, devices, extras and caches."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["examine"]
 
 _GIB = 2**30
 
-#: What each extra adds, and a module by which to see whether it is there.
+#: Extra to a module that shows whether it is installed, and what the extra adds.
 EXTRAS = {
     "dlib": ("dlib", "face detector dlib for `probe ingest --finder dlib`"),
     "dev": ("pytest", "tests, ruff and mypy"),
@@ -26,12 +26,12 @@ EXTRAS = {
 
 
 def examine() -> dict[str, dict[str, str]]:
-    """Look at the environment.
+    """Examine the environment.
 
     Returns
     -------
     dict
-        Part ("system", "packages", "devices", "extras", "places") to what to text.
+        Section ("system", "packages", "devices", "extras", "places") to a dict of name to text.
     """
     return {
         "system": _system(),
@@ -48,7 +48,7 @@ def _system() -> dict[str, str]:
         "platform": platform.platform(),
         "cores": str(os.cpu_count()),
         "chromium": shutil.which("chromium") or "not found: browser tests are skipped",
-        "model hub": "not tried; only `pretrained=True` needs one",
+        "model hub": "not checked; only `pretrained=True` needs it",
     }
 
 
@@ -61,7 +61,7 @@ def _devices() -> dict[str, str]:
     if not torch.cuda.is_available():
         out["cuda"] = "none; everything runs on the CPU"
     if torch.backends.mps.is_available():
-        out["mps"] = "there"
+        out["mps"] = "available"
     return out
 
 
@@ -79,9 +79,9 @@ def _places() -> dict[str, str]:
     crops = crops_folder()
     videos = sum(1 for _ in crops.glob("*/??/*/clip.json"))
     return {
-        "cache": f"{cache} ({held:.2f} GiB; the variable PROBE_CACHE moves it)",
-        "crops": f"{crops} ({folder_size(crops) / _GIB:.2f} GiB of {videos:,} videos; may be "
-        "removed, and is made again by what needs it)",
+        "cache": f"{cache} ({held:.2f} GiB; set PROBE_CACHE to move it)",
+        "crops": f"{crops} ({folder_size(crops) / _GIB:.2f} GiB of {videos:,} videos; safe to "
+        "delete, recreated when needed)",
         "free there": f"{free:.1f} GiB",
         "PROBE_REAL_DATA": os.environ.get("PROBE_REAL_DATA")
         or "unset: tests on real video are skipped",

@@ -1,4 +1,4 @@
-"""Joint tables: each finding of a run, all its detectors and datasets in one frame."""
+"""Joint tables: each finding of a run, for all its detectors and datasets, in one data frame."""
 
 from __future__ import annotations
 
@@ -28,49 +28,49 @@ __all__ = ["JOINT", "joint_tables", "trained_on", "write_joint"]
 
 T = TypeVar("T")
 
-#: Where the notes of a run's provenance are on what could not be done.
+#: File with the provenance of a run, which also lists what could not be computed.
 PROVENANCE_FILE = "provenance.json"
 
-#: What `map_similarity` compares by, in the order of tables.
+#: Modes of `map_similarity`, in the order of the tables.
 MODES = ("corrected", "authors")
 
 
 def joint_tables(run: RunFolder | str | Path) -> dict[str, pd.DataFrame]:
-    """Put each finding of a run into one table of all its detectors.
+    """Return each finding of a run as one table of all its detectors.
 
-    Read without torch, and also of a run that is not finished: what is not there has a row with
-    the reason.
+    Works without torch, and for unfinished runs: a missing result has a row with the reason.
 
     Parameters
     ----------
     run : RunFolder or path
-        The run.
+        Run to read.
 
     Returns
     -------
     dict
-        Name to frame; every row has ``n_samples``, ``n_clusters`` and ``reason`` (why a value or
-        an interval is missing; empty where there are both):
+        Name to data frame. Every row has ``n_samples``, ``n_clusters`` and ``reason`` (why a value
+        or an interval is missing; empty if neither is):
 
-        - ``evaluation``: detector × dataset × level × metric; ``seen``: trained on it;
-        - ``generalization``: AUROC at home and on each dataset away, see
-          `probe.evaluation.paired.home_and_away`;
-        - ``universality``: detector × null; ``universal`` (units that the test finds),
-          ``counted`` (units in all lists), what the null ``expected``, and the ``excess``;
-        - ``units``: detector × dataset; units that contribute there, and there alone;
+        - ``evaluation``: detector × dataset × level × metric; ``seen``: whether the detector was
+          trained on the dataset;
+        - ``generalization``: AUROC at home (on the training datasets) and on each dataset away,
+          see `probe.evaluation.paired.home_and_away`;
+        - ``universality``: detector × null; ``universal`` (units found by the test), ``counted``
+          (units in all top lists), ``expected`` (count under the null), and the ``excess``;
+        - ``units``: detector × dataset; units that contribute there, and only there;
         - ``ablation``: detector × set × dataset, AUROC and accuracy;
-        - ``separability``: detector × layer × dataset: probe, control tasks, the head; and the
-          mean over datasets away from home;
-        - ``best_layers``: the layer whose probe is best, by detector and dataset;
-        - ``layers``: detector × layer; methods told, what is specific to methods;
+        - ``separability``: detector × layer × dataset: probe, control tasks, detector head; and
+          the mean over datasets away from home;
+        - ``best_layers``: the layer with the best probe, by detector and dataset;
+        - ``layers``: detector × layer; accuracy of method probes, method-specific share;
         - ``similarity``: architecture × mode × dataset, SSIM of the maps of variants;
-        - ``attention``: detector × group × part × region;
+        - ``attention``: detector × group × part × region, region attention;
         - ``trust``: detector × method × check, all images.
 
     Raises
     ------
     StoreError
-        If the folder is no run, or a table is damaged.
+        If the folder is not a run, or a table is damaged.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def joint_tables(run: RunFolder | str | Path) -> dict[str, pd.DataFrame]:
 
 
 def write_joint(run: RunFolder) -> dict[str, pd.DataFrame]:
-    """Write the joint tables of a run as ``tables/joint/<name>.csv``, and return them."""
+    """Write the joint tables of a run as ``tables/joint/<name>.csv`` and return them."""
     tables = joint_tables(run)
     for name, frame in tables.items():
         export_frame(frame, run.joint / f"{name}.csv")
@@ -90,7 +90,7 @@ def write_joint(run: RunFolder) -> dict[str, pd.DataFrame]:
 
 
 def trained_on(specs: Mapping[str, Any], label: str) -> list[str]:
-    """Name the datasets that a detector was trained or tuned on, as its spec notes them."""
+    """Return the names of the datasets that a detector was trained on, as its spec lists them."""
     notes = (specs.get(label) or {}).get("notes") or {}
     names: list[str] = []
     for part in notes.get("trained_on", []) if isinstance(notes, dict) else []:
@@ -100,7 +100,7 @@ def trained_on(specs: Mapping[str, Any], label: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _Source:
-    """A run, and what several tables need of it."""
+    """A run, and the parts of it that several tables need."""
 
     folder: RunFolder
     opened: dict[Path, Any] = field(default_factory=dict)
@@ -138,7 +138,7 @@ class _Source:
 
     @cached_property
     def people(self) -> pd.Series[str] | None:
-        """Who is seen in an image, by dataset and sample; None without the sample table."""
+        """Identity (else video) by dataset and sample; None if there is no sample table."""
         file = self.folder.data / SAMPLES_FILE
         if not file.is_file():
             return None
@@ -152,7 +152,7 @@ class _Source:
 
     @cached_property
     def notes(self) -> dict[str, dict[str, str]]:
-        """What the provenance notes as not done, by kind."""
+        """Reasons for missing results in the provenance, by kind."""
         try:
             found = json.loads((self.folder.root / PROVENANCE_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -160,7 +160,7 @@ class _Source:
         return {k: v for k, v in found.items() if k.startswith("no_") and isinstance(v, dict)}
 
     def sizes(self, label: str, dataset: str) -> tuple[float, float]:
-        """Images and clusters of a dataset, as evaluated; over all for the mean; NaN if unknown."""
+        """Return the evaluated images and clusters of a dataset (or the mean); NaN if unknown."""
         data = self.evaluation
         if data is None or label not in data["detector"].values:
             return np.nan, np.nan
@@ -172,20 +172,20 @@ class _Source:
         return float(part["n_samples"].sum()), float(part["n_clusters"].sum())
 
     def table(self, path: Path, read: Callable[[Path], T]) -> T | None:
-        """Open a table; None where there is none."""
+        """Open a table; None if there is none."""
         if path not in self.opened:
             self.opened[path] = read(path) if path.is_dir() else None
         found: T | None = self.opened[path]
         return found
 
     def noted(self, kind: str, of: str) -> str:
-        """Return what the run notes as the reason why a table is not there; empty if nothing."""
+        """Return the recorded reason for a missing table; empty if there is none."""
         own = str(self.notes.get(kind, {}).get(of, ""))
         if own:
             return own
         stage = kind.removeprefix("no_")
         for one in self.manifest.get("left_out") or []:
-            # What is left out of one dataset leaves the others.
+            # An entry for one dataset does not explain a table of all datasets.
             if isinstance(one, dict) and not one.get("dataset"):
                 fits = one.get("stage") in ("", stage) and one.get("detector") in ("", of)
                 if fits and one.get("why"):
@@ -193,14 +193,14 @@ class _Source:
         return ""
 
     def reason(self, kind: str, of: str) -> str:
-        """Say why a table is not there, also where the run notes nothing."""
+        """Return the reason for a missing table, or a general one if none is recorded."""
         return self.noted(kind, of) or "not computed in this run"
 
 
 def _framed(
     frames: Iterable[pd.DataFrame], columns: Sequence[str], lead: Sequence[str]
 ) -> pd.DataFrame:
-    """Join frames under the same columns, those that say of what first."""
+    """Concatenate frames with common columns, the key columns first."""
     those = list(frames)
     if not those:
         return pd.DataFrame(columns=[*lead, *columns])
@@ -213,7 +213,7 @@ def _missing(reason: str, **lead: object) -> pd.DataFrame:
 
 
 def _interval_reason(frame: pd.DataFrame, value: str, low: str) -> pd.Series[str]:
-    """Say in words where a value or its interval is missing."""
+    """Return why a value or its interval is missing; empty if neither is."""
     few = frame["n_clusters"].map("{:.0f} clusters; an interval takes ".format) + str(MIN_CLUSTERS)
     out = pd.Series("", index=frame.index, dtype=object)
     out = out.mask(frame[low].isna(), few)
@@ -275,10 +275,10 @@ def _away(run: _Source, label: str) -> pd.DataFrame:
     if run.evaluation is None or label not in run.evaluation["detector"].values:
         return _missing("not evaluated in this run")
     if not home:
-        return _missing("what it was trained on is not known")
+        return _missing("its training data are unknown")
     rows = run.scores[run.scores["detector"] == label]
     if not set(home) & set(rows["dataset"]):
-        return _missing(f"not measured on what it was trained on ({', '.join(home)})")
+        return _missing(f"not evaluated on its training datasets ({', '.join(home)})")
     attrs = run.evaluation.attrs
     found = home_and_away(
         rows,
@@ -288,7 +288,7 @@ def _away(run: _Source, label: str) -> pd.DataFrame:
         seed=int(attrs.get("seed", 0)),
     )
     if not len(found):
-        return _missing("no dataset was measured that it was not trained on")
+        return _missing("no dataset outside its training data was evaluated")
     return found.assign(trained_on=", ".join(home))
 
 
@@ -365,10 +365,10 @@ def _counts(run: _Source, label: str) -> pd.DataFrame:
     data, frame = found.data, found.nulls().rename(columns={"excess_p": "p"})
     sizes = np.array([_sizes(run, label, data, str(name)) for name in data["dataset"].values])
     reason = frame["excess_low"].map(
-        lambda low: "" if np.isfinite(low) else "no interval of the count, or one draw of the null"
+        lambda low: "" if np.isfinite(low) else "no interval of the count, or only one null draw"
     )
     if "q" not in data:
-        reason = reason + f" no test: {len(found.tested)} datasets hold both classes"
+        reason = reason + f" no test: {len(found.tested)} datasets have both classes"
     return frame.assign(
         **_about(data),
         n_datasets=data.sizes["dataset"],
@@ -390,7 +390,7 @@ def _about(data: xr.Dataset) -> dict[str, Any]:
 
 
 def _sizes(run: _Source, label: str, data: xr.Dataset, dataset: str) -> tuple[float, float]:
-    """Images and clusters that units were measured on; those of the evaluation if not noted."""
+    """Return the images and clusters of a universality table, else those of the evaluation."""
     noted = [parsed(data.attrs.get(name, "")) for name in ("n_samples", "n_clusters")]
     if all(isinstance(one, dict) and dataset in one for one in noted):
         return float(noted[0][dataset]), float(noted[1][dataset])  # type: ignore[index]
@@ -533,7 +533,7 @@ def _probes(run: _Source, label: str) -> pd.DataFrame:
 
 
 def _away_probe(data: xr.Dataset, rows: pd.DataFrame) -> pd.DataFrame:
-    """Average the probes of a layer over the datasets away from home that can be resampled."""
+    """Average the probes of a layer over the datasets away from home that have intervals."""
     if not rows["seen"].any():
         return rows[:0]
     away = rows[~rows["seen"]]
@@ -575,7 +575,7 @@ def _methods(run: _Source, label: str) -> pd.DataFrame:
     if found is None:
         return _missing(run.reason("no_separability", label))
     data, frame = found.data, found.layers()
-    few = "no interval: too few people, or fewer than two methods"
+    few = "no interval: too few clusters, or fewer than two methods"
     return frame.assign(
         n_samples=float(data["sampled"].sum()),
         n_clusters=float(data["n_clusters"].sum()),
@@ -682,7 +682,7 @@ def _attention(run: _Source) -> pd.DataFrame:
 
 
 def _looked(run: _Source, label: str) -> pd.DataFrame | None:
-    """Return regions of one detector; None where it was not asked, as of variants."""
+    """Return region attention of a detector; None if it was not requested, as for variants."""
     found = run.table(run.folder.attention(label), RegionAttention.open)
     if found is not None:
         return found.to_dataframe()
@@ -704,7 +704,7 @@ def _trust(run: _Source) -> pd.DataFrame:
     return _framed(frames, _TRUST, ("detector", "method", "check"))
 
 
-#: Name of a joint table to what makes it.
+#: Name of a joint table to the function that makes it.
 JOINT: dict[str, Callable[[_Source], pd.DataFrame]] = {
     "evaluation": _evaluation,
     "generalization": _generalization,

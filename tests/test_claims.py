@@ -199,7 +199,7 @@ def test_generalization(lost: dict[str, tuple[float, float]], verdict: str) -> N
 def test_generalization_cannot_be_said_of_what_is_not_told_at_home() -> None:
     claim = judged(0, generalization=away({"b": (0.1, 0.3), "mean": (0.1, 0.3)}, home_low=0.49))
     assert claim.verdict == OPEN and "not above chance" in claim.judgments[0].sentence
-    for why in ("what it was trained on is not known", "3 clusters; an interval takes 5"):
+    for why in ("its training data are unknown", "3 clusters; an interval takes 5"):
         claim = judged(0, generalization=missing(why))
         assert claim.verdict == OPEN and claim.judgments[0].sentence == f"{why}."
 

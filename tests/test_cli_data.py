@@ -121,7 +121,7 @@ def test_evaluate_says_what_the_audit_finds_and_goes_on(
     assert run("evaluate", leaky.root, "-d", folder) == 0
     said = capsys.readouterr()
     assert "Audit error, leaked-identity in clean" in said.err and "AUROC per frame" in said.out
-    assert f"`probe audit {leaky.root}` tells all" in said.err.replace("\n", "")
+    assert f"`probe audit {leaky.root}` lists all" in said.err.replace("\n", "")
     assert run("evaluate", leaky.root, "-d", folder, "--no-audit") == 0
     assert "Audit" not in capsys.readouterr().err
 

@@ -44,8 +44,8 @@ def test_separability_prints_and_writes_everything(
     for words in (
         "real against fake",
         "probe scored on other datasets",
-        "the detector",
-        "specific to methods",
+        "detector head",
+        "method-specific share",
         "similarity of features",
     ):
         assert words in printed

@@ -130,11 +130,11 @@ def test_weights_that_are_gone_or_others_are_told(folder: RunFolder, tmp_path: P
     noted = json.loads((copy.root / "provenance.json").read_text())
     noted["weights"][BROUGHT] = "0" * 32
     (copy.root / "provenance.json").write_text(json.dumps(noted))
-    with pytest.raises(ProbeError, match="not those that the run was made with"):
+    with pytest.raises(ProbeError, match="not those used in the run"):
         detector_of(copy, BROUGHT)
     noted["study"]["detectors"]["weights"][0]["file"] = "/nowhere/x.safetensors"
     (copy.root / "provenance.json").write_text(json.dumps(noted))
-    with pytest.raises(ProbeError, match="is gone"):
+    with pytest.raises(ProbeError, match="is missing"):
         detector_of(copy, BROUGHT)
     with pytest.raises(UnknownNameError, match="Detector"):
         detector_of(copy, "../../etc")

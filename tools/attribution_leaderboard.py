@@ -61,15 +61,15 @@ HEAD = f"""
 # Which methods find the forged area, on the lab
 
 Made by `python tools/attribution_leaderboard.py runs/demo docs/attribution-leaderboard.md`, of the
-demo's detectors (trained on the lab's `deepfakes`), {FAKES} test fakes of as many people a dataset.
-The lab is a simulation, and its masks are exact; [trust](attribution-trust.md) says what the checks
-are.
+demo's detectors (trained on the lab's `deepfakes`), {FAKES} test fakes of as many identities per
+dataset. The lab is a simulation, and its masks are exact; [reliability
+checks](attribution-trust.md) describes the checks.
 
 - The value is the AUROC of pixels by attribution against the mask of the forgery, mean over fakes,
-  with its 95 % interval over people. A map that knows nothing has .50.
-- *random weights*: mean over fakes and {RANDOM} networks of the same architecture whose weights
-  know nothing, and their range. **What lies within that range says nothing of what was learned.**
-- *edges* is the Sobel magnitude of the image: what a method has to beat to be worth a network.
+  with its 95 % interval over identities. A random map has .50.
+- *random weights*: mean over fakes and {RANDOM} networks of the same architecture with random
+  weights, and their range. **Values within that range are no evidence of what was learned.**
+- *edges* is the Sobel magnitude of the image: a method that is not better needs no network.
 - Methods in order of their value on `deepfakes`. Bold: above .5, above the range of random weights
   and above edges.
 """

@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. No logic."""
+"""Command-line interface: parse arguments, call the library, print the result."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command; exit code 0 if it did what was asked, 2 on bad input, 130 if interrupted."""
+    """Run a command; exit code 0 on success, 2 on bad input, 130 if interrupted."""
     try:
         code = cli(args=arguments, prog_name="probe", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.UsageError as error:
         report.error(error.format_message() + _hint(error))
     except (KeyboardInterrupt, click.Abort):
-        report.note("Interrupted. Nothing is lost: run the same command again to go on.")
+        report.note("Interrupted. No finished work is lost: rerun the same command to resume.")
         sys.exit(130)
     sys.exit(2)
 
@@ -60,28 +60,28 @@ def _hint(error: click.UsageError) -> str:
 
 
 def _serving(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of where and to whom the dashboard is served."""
+    """Add the options that set the address and access of the dashboard."""
     options = (
         click.option(
             "--host",
             default="127.0.0.1",
             show_default=True,
-            help="Address to listen at; other machines need the token.",
+            help="Address to listen on; access from other machines needs the token.",
         ),
-        click.option("--port", default=8050, show_default=True),
+        click.option("--port", default=8050, show_default=True, help="Port to listen on."),
         click.option(
             "--token",
             envvar="PROBE_TOKEN",
             show_envvar=True,
             metavar="SECRET",
-            help="What visitors have to give; by default generated where --host needs one.",
+            help="Access token; generated if --host needs one and none is given.",
         ),
         click.option(
             "--allow-host",
             "allow_hosts",
             multiple=True,
             metavar="NAME",
-            help="Name by which the dashboard is reached beside this machine's own; repeatable.",
+            help="Further host name under which the dashboard is reached; repeatable.",
         ),
         click.option(
             "--prefix",
@@ -105,18 +105,32 @@ def _serving(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="deepfake-probe", prog_name="probe")
 def cli() -> None:
-    """Interpret deepfake detectors: universal neurons, with nulls.
+    """Interpretability workbench for deepfake detectors.
 
-    Start with `probe demo`, which needs no data.
+    Start with `probe demo`, which needs no data. `probe COMMAND --help` explains a command.
     """
 
 
 @cli.command()
-@click.option("--out", type=OUT, default=Path("runs/demo"), show_default=True)
-@click.option("--detectors", default="meso4,mesoinception4", show_default=True, metavar="A,B|all")
-@click.option("--source", default="deepfakes", show_default=True, type=click.Choice(DATASETS))
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--no-serve", is_flag=True, help="End instead of serving the dashboard.")
+@click.option(
+    "--out", type=OUT, default=Path("runs/demo"), show_default=True, help="Run folder to write."
+)
+@click.option(
+    "--detectors",
+    default="meso4,mesoinception4",
+    show_default=True,
+    metavar="A,B|all",
+    help="Architectures to train, comma-separated; see `probe detectors`.",
+)
+@click.option(
+    "--source",
+    default="deepfakes",
+    show_default=True,
+    type=click.Choice(DATASETS),
+    help="Lab dataset to train the base detectors on.",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
+@click.option("--no-serve", is_flag=True, help="Exit after the run; do not start the dashboard.")
 @DEVICE
 @_serving
 def demo(
@@ -128,7 +142,7 @@ def demo(
     device: str,
     **serving: Any,
 ) -> None:
-    """Run the whole study on the embedded lab dataset and show it in the browser."""
+    """Run the demo study on the lab datasets and serve it."""
     from probe.demo import DemoPlan, run_demo
 
     plan = DemoPlan(out, DemoPlan.parse(detectors), source, seed, device)
@@ -140,20 +154,20 @@ def demo(
 
 @cli.command()
 @click.argument("file", type=FILE)
-@click.option("--out", type=OUT, help="Run folder, instead of the file's.")
+@click.option("--out", type=OUT, help="Run folder; overrides the one in FILE.")
 @click.option(
     "--dry-run",
     is_flag=True,
-    help="Only say what is done and left, and what it takes: hours, disk and memory.",
+    help="Only print the state of each stage and its forecast of time, disk and memory.",
 )
 @click.option(
     "--device",
     envvar=DEVICE_VARIABLE,
     metavar="auto|cpu|cuda|cuda:1|mps",
-    help="Where networks run, instead of the file's.",
+    help="Device to run networks on; overrides the one in FILE.",
 )
 def run(file: Path, out: Path | None, dry_run: bool, device: str | None) -> None:
-    """Run the study that FILE describes; resumes."""
+    """Run the study described by a TOML file; resumable."""
     from probe.study import load_study, run_study, stages_of
 
     study = load_study(file, out, device)
@@ -172,13 +186,13 @@ def run(file: Path, out: Path | None, dry_run: bool, device: str | None) -> None
 
 @cli.command("report")
 @click.argument("run", type=FOLDER)
-@click.option("--out", type=Output(), help="The HTML file.  [default: report.html in RUN]")
-@click.option("--pdf", is_flag=True, help="Also print it as PDF, by a Chromium.")
+@click.option("--out", type=Output(), help="HTML file to write.  [default: report.html in RUN]")
+@click.option("--pdf", is_flag=True, help="Also write a PDF; needs Chromium, Chrome or Edge.")
 def report_run(run: Path, out: Path | None, pdf: bool) -> None:
-    """Tell RUN in one HTML file: its claims with verdicts, figures, tables, and what is missing.
+    """Write the HTML report of a run.
 
-    The file needs nothing else and no network. Runs that are not finished are told as far as they
-    are.
+    The report holds the verdict on each claim, figures, tables, and what is missing from RUN. It is
+    one self-contained file that needs no network. An unfinished run is reported as far as it got.
     """
     from probe.report.writing import write_report
 
@@ -187,13 +201,13 @@ def report_run(run: Path, out: Path | None, pdf: bool) -> None:
 
 @cli.group("study")
 def study_group() -> None:
-    """Write study files."""
+    """Create study files."""
 
 
 @study_group.command("init")
 @click.argument("file", type=FILE, default=Path("study.toml"))
 def study_init(file: Path) -> None:
-    """Write a commented study file to FILE."""
+    """Write a commented template of a study to FILE."""
     from probe.study.study_file import write_template
 
     report.written(write_template(file))
@@ -202,7 +216,7 @@ def study_init(file: Path) -> None:
 @cli.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def doctor(as_json: bool) -> None:
-    """Say what this installation has: packages, devices, extras, caches."""
+    """Report packages, devices, extras and caches."""
     from probe.doctor import examine
 
     found = examine()
@@ -221,14 +235,15 @@ def doctor(as_json: bool) -> None:
     type=FOLDER,
     multiple=True,
     metavar="FOLDER",
-    help="Folder that images of the run may be opened from, where it was made elsewhere or its "
+    help="Folder from which images of the run may be read, if the run was made elsewhere or its "
     "images were moved; repeatable.",
 )
 @_serving
 def dashboard(run: Path, device: str, **serving: Any) -> None:
-    """Serve the dashboard of a run folder; OTHERS are further runs to compare it with.
+    """Serve the dashboard of a run.
 
-    On this machine only, unless --host says otherwise: then a token is asked for. Traffic is not
+    RUN is a run folder; OTHERS are further runs to compare it with. The dashboard is reachable from
+    this machine only, unless --host sets another address; access then needs a token. Traffic is not
     encrypted.
     """
     taken(device)
@@ -238,27 +253,27 @@ def dashboard(run: Path, device: str, **serving: Any) -> None:
 def _serve(run: Path, device: str, **serving: Any) -> None:
     import importlib
 
-    # What pages ask for is computed by processes of their own, which inherit this.
+    # Pages start computations in separate processes, which inherit this variable.
     os.environ[DEVICE_VARIABLE] = device
-    # The app stands on top of probe; probe finds it by name and never imports it.
+    # The app depends on probe, not the reverse: it is loaded by name here, never imported.
     importlib.import_module("app").serve(run, **serving)
 
 
 @cli.group()
 def lab() -> None:
-    """Make the embedded dataset: six simulated forgeries of rendered faces."""
+    """Create the lab datasets: six simulated forgery methods."""
 
 
 @lab.command("make")
 @click.argument("out", type=OUT)
-@click.option("--size", default=128, show_default=True, help="Side of the images in pixels.")
-@click.option("--identities", type=int, help="Identities in all; by default as many as needed.")
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--n-workers", type=COUNT, help="Processes; all cores by default.")
+@click.option("--size", default=128, show_default=True, help="Image side in pixels.")
+@click.option("--identities", type=int, help="Total number of identities.  [default: as needed]")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
+@click.option("--n-workers", type=COUNT, help="Number of processes.  [default: one per core]")
 def lab_make(
     out: Path, size: int, identities: int | None, seed: int, n_workers: int | None
 ) -> None:
-    """Write all six lab datasets to OUT."""
+    """Write the six lab datasets to OUT."""
     from probe.datasets.lab import make
 
     report.dataset(make(out, size=size, identities=identities, seed=seed, n_workers=n_workers))
@@ -268,36 +283,58 @@ def lab_make(
 @click.argument("layout")
 @click.argument("root", type=click.Path(path_type=Path))
 @click.argument("out", type=OUT)
-@click.option("--frames", type=int, help="Evenly spaced frames a video.  [default: 32]")
-@click.option("--every", type=int, metavar="K", help="Frames 0, K, 2K, … instead.")
-@click.option("--crop/--no-crop", default=None, help="By default unless images are face crops.")
-@click.option("--size", default=256, show_default=True, help="Side of the crops in pixels.")
-@click.option("--margin", default=1.3, show_default=True, help="Crop side / face box side.")
-@click.option("--finder", default="yunet", show_default=True, help="Face detector: yunet, dlib.")
-@click.option("--boxes", type=FILE, help="Table of face boxes to use instead (.csv, .parquet).")
-@click.option("--align", is_flag=True, help="Turn faces upright by five landmarks.")
+@click.option("--frames", type=int, help="Number of evenly spaced frames per video.  [default: 32]")
+@click.option("--every", type=int, metavar="K", help="Take frames 0, K, 2K, … instead.")
+@click.option(
+    "--crop/--no-crop",
+    default=None,
+    help="Crop faces.  [default: crop unless the images are face crops]",
+)
+@click.option("--size", default=256, show_default=True, help="Crop side in pixels.")
+@click.option(
+    "--margin",
+    default=1.3,
+    show_default=True,
+    help="Crop side divided by the longer side of the face box.",
+)
+@click.option("--finder", default="yunet", show_default=True, help="Face detector: yunet or dlib.")
+@click.option(
+    "--boxes", type=FILE, help="Table of face boxes to use instead of a detector (.csv, .parquet)."
+)
+@click.option("--align", is_flag=True, help="Align faces by five landmarks.")
 @click.option(
     "--splits",
     default="official",
     show_default=True,
     metavar="official|cut|seeded",
-    help="Who makes the splits that the dataset comes without.",
+    help="official: keep official splits and split the rest by identity; cut: also split linked "
+    "identities, dropping videos across splits; seeded: ignore official splits.",
 )
 @click.option(
-    "--seed", type=SEED, default=0, show_default=True, help="Of splits that are not official."
+    "--seed",
+    type=SEED,
+    default=0,
+    show_default=True,
+    help="Random seed of splits that are not official.",
 )
-@click.option("--compression", help="Which copies, where there are several.  [default: c23]")
-@click.option("--reals", type=FOLDER, help="Where the real videos are, for layouts without.")
-@click.option("--image-root", type=FOLDER, help="Folder that the paths of a list start from.")
-@click.option("--fake-label", help="Value that means fake in a table where that is not 1.")
-@click.option("--video-pattern", metavar="REGEX", help="Groups video, identity, source, frame.")
-@click.option("--strict", is_flag=True, help="Exit with 2 if anything could not be taken.")
-@click.option("--n-workers", type=COUNT, help="Processes; all cores by default.")
+@click.option("--compression", help="Compression level, if there are several.  [default: c23]")
+@click.option("--reals", type=FOLDER, help="Folder of the real videos, if ROOT has none.")
+@click.option("--image-root", type=FOLDER, help="Folder to which the paths in a list are relative.")
+@click.option("--fake-label", help="Label value that means fake in a table.  [default: 1]")
+@click.option(
+    "--video-pattern",
+    metavar="REGEX",
+    help="Regular expression on image paths with a group `video`, and optionally `identity`, "
+    "`source` and `frame`.",
+)
+@click.option("--strict", is_flag=True, help="Exit with code 2 if anything was skipped.")
+@click.option("--n-workers", type=COUNT, help="Number of processes.  [default: one per core]")
 def ingest(layout: str, root: Path, out: Path, **options: Any) -> None:
-    """Make a dataset in OUT from what lies under ROOT, laid out as LAYOUT (or auto).
+    """Create a dataset from videos or images.
 
-    Face crops are cut from videos; images that are face crops already are used where they lie.
-    `probe layouts` lists the layouts.
+    Reads ROOT in layout LAYOUT (`auto` recognizes it) and writes the dataset to OUT. Faces are
+    cropped from videos; images that are face crops already are used in place. `probe layouts` lists
+    the layouts.
     """
     from probe.datasets import ingest as ingest_dataset
 
@@ -306,7 +343,7 @@ def ingest(layout: str, root: Path, out: Path, **options: Any) -> None:
 
 @cli.command()
 def layouts() -> None:
-    """List the layouts that `ingest` reads."""
+    """List the dataset layouts that `probe ingest` reads."""
     from probe.datasets import LAYOUTS
 
     report.layouts([LAYOUTS[name] for name in LAYOUTS])
@@ -314,9 +351,12 @@ def layouts() -> None:
 
 @cli.command()
 @click.argument("datasets", nargs=-1, required=True)
-@click.option("--split", type=click.Choice(SPLITS), help="One split only.")
+@click.option("--split", type=click.Choice(SPLITS), help="Only this split.  [default: all]")
 def datasets(datasets: tuple[str, ...], split: str | None) -> None:
-    """Print what datasets hold: "lab", "lab:faceswap", or folders."""
+    """List the contents of datasets.
+
+    A dataset is a folder, `lab`, or one part of either, such as `lab:faceswap`.
+    """
     from probe.datasets import open_dataset
 
     for name in datasets:
@@ -325,10 +365,14 @@ def datasets(datasets: tuple[str, ...], split: str | None) -> None:
 
 @cli.command()
 @click.argument("datasets", nargs=-1, required=True)
-@click.option("--split", type=click.Choice(SPLITS), help="One split only; leaks need all.")
-@click.option("--json", "file", type=Output(), help="Also write the report as JSON.")
-@click.option("--no-cache", is_flag=True, help="Look again, even if nothing has changed.")
-@click.option("--n-workers", type=COUNT, help="Processes; all cores by default.")
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    help="Only this split; leaks are found only across all.  [default: all]",
+)
+@click.option("--json", "file", type=Output(), help="Also write the report to this JSON file.")
+@click.option("--no-cache", is_flag=True, help="Ignore the cached report of unchanged data.")
+@click.option("--n-workers", type=COUNT, help="Number of processes.  [default: one per core]")
 def audit(
     datasets: tuple[str, ...],
     split: str | None,
@@ -336,7 +380,10 @@ def audit(
     no_cache: bool,
     n_workers: int | None,
 ) -> int:
-    """Look for leaks, duplicates, wrong labels and confounds; exit code 3 on an error."""
+    """Audit datasets for leaks, duplicates and confounds.
+
+    The audit also checks labels. The exit code is 3 if an error was found in the data.
+    """
     from probe.datasets import open_dataset
     from probe.datasets.audit import audit as look
 
@@ -358,9 +405,14 @@ def detectors() -> None:
 
 @cli.command()
 @click.argument("name")
-@click.option("--input-size", type=COUNT)
+@click.option(
+    "--input-size", type=COUNT, help="Input side in pixels.  [default: the architecture's]"
+)
 def layers(name: str, input_size: int | None) -> None:
-    """List the layers of a detector that can be tapped."""
+    """List the layers of a detector that can be tapped.
+
+    NAME is a registered detector, timm:MODEL, or the folder of a trained detector.
+    """
     from probe.detectors import load_detector
     from probe.hooks import trace
 
@@ -371,14 +423,28 @@ def layers(name: str, input_size: int | None) -> None:
 @click.argument("name")
 @click.argument("source")
 @click.argument("out", type=OUT)
-@click.option("--input-size", type=COUNT)
-@click.option("--epochs", type=COUNT, help="The study's 100 (base) or 50 (tuned) by default.")
-@click.option("--batch-size", type=COUNT, help="The study's 32 (base) or 64 (tuned) by default.")
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--variant", type=click.Choice(["base", "shallow", "deep"]), default="base")
-@click.option("--base", type=FOLDER, help="Trained base detector to tune.")
-@click.option("--target", help="Dataset mixed in for tuning.")
-@click.option("--audit/--no-audit", "audited", default=True, help="Audit the data first (cached).")
+@click.option(
+    "--input-size", type=COUNT, help="Input side in pixels.  [default: the architecture's]"
+)
+@click.option("--epochs", type=COUNT, help="Training epochs.  [default: base 100, tuned 50]")
+@click.option("--batch-size", type=COUNT, help="Images per batch.  [default: base 32, tuned 64]")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
+@click.option(
+    "--variant",
+    type=click.Choice(["base", "shallow", "deep"]),
+    default="base",
+    show_default=True,
+    help="base: train from scratch; shallow: fine-tune the last layers; deep: fine-tune all.",
+)
+@click.option("--base", type=FOLDER, help="Trained base detector to fine-tune (shallow, deep).")
+@click.option("--target", help="Dataset to mix in when fine-tuning (shallow, deep).")
+@click.option(
+    "--audit/--no-audit",
+    "audited",
+    default=True,
+    show_default=True,
+    help="Audit the data first (cached).",
+)
 @DEVICE
 def train(
     name: str,
@@ -389,7 +455,10 @@ def train(
     device: str,
     **options: Any,
 ) -> None:
-    """Train detector NAME on dataset SOURCE into OUT."""
+    """Train a detector on a dataset.
+
+    Trains architecture NAME on dataset SOURCE and writes the detector to folder OUT.
+    """
     from probe.datasets import open_dataset
     from probe.detectors import find_architecture
     from probe.detectors.variants import require_tuned, train_variant
@@ -408,12 +477,34 @@ def train(
 @cli.command()
 @click.argument("datasets", nargs=-1, required=True)
 @click.option(
-    "--detector", "-d", "names", multiple=True, required=True, metavar="NAME|FOLDER|NAME=WEIGHTS"
+    "--detector",
+    "-d",
+    "names",
+    multiple=True,
+    required=True,
+    metavar="NAME|FOLDER|NAME=WEIGHTS",
+    help="Detector to evaluate; repeatable.",
 )
-@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    default="test",
+    show_default=True,
+    help="Split to evaluate on.",
+)
 @click.option("--per-video", is_flag=True, help="Also print mean P(fake) of every video.")
-@click.option("--out", type=Output("table format", FRAMES), help=".csv .parquet .tex .md")
-@click.option("--audit/--no-audit", "audited", default=True, help="Audit the data first (cached).")
+@click.option(
+    "--out",
+    type=Output("table format", FRAMES),
+    help="Table to write (.csv .parquet .tex .md).",
+)
+@click.option(
+    "--audit/--no-audit",
+    "audited",
+    default=True,
+    show_default=True,
+    help="Audit the data first (cached).",
+)
 @DEVICE
 @PRECISION
 def evaluate(
@@ -426,7 +517,10 @@ def evaluate(
     device: str,
     precision: str,
 ) -> None:
-    """Measure detectors on datasets: accuracy, AUROC, AP, EER with clustered intervals."""
+    """Evaluate detectors on datasets.
+
+    Computes accuracy, AUROC, AP and EER with cluster bootstrap confidence intervals.
+    """
     from probe.datasets import open_dataset, parts_of
     from probe.evaluation.matrix import evaluate as measure
     from probe.evaluation.matrix import suspect_polarity
@@ -449,11 +543,37 @@ def evaluate(
 
 @cli.command()
 @click.argument("datasets", nargs=-1, required=True)
-@click.option("--detector", "-d", "name", required=True, metavar="NAME|FOLDER|NAME=WEIGHTS")
-@click.option("--layer", "-l", "layers", multiple=True, required=True)
-@click.option("--out", type=OUT, required=True, help="The store, ending in .zarr.")
-@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), default="float32")
+@click.option(
+    "--detector",
+    "-d",
+    "name",
+    required=True,
+    metavar="NAME|FOLDER|NAME=WEIGHTS",
+    help="Detector to record.",
+)
+@click.option(
+    "--layer",
+    "-l",
+    "layers",
+    multiple=True,
+    required=True,
+    help="Layer to record; see `probe layers`; repeatable.",
+)
+@click.option("--out", type=OUT, required=True, help="Store to write, ending in .zarr.")
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    default="test",
+    show_default=True,
+    help="Split to record.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["float16", "float32"]),
+    default="float32",
+    show_default=True,
+    help="Data type of stored activations.",
+)
 @DEVICE
 @PRECISION
 def record(
@@ -466,7 +586,7 @@ def record(
     device: str,
     precision: str,
 ) -> None:
-    """Record activations of a detector on datasets into a store; resumes."""
+    """Record activations of a detector into a store; resumable."""
     from probe.recording import record as record_store
 
     detector, data = detector_of(name, device), _joined(datasets, split)
@@ -476,7 +596,7 @@ def record(
 
 
 def _audit(datasets: Sequence[Dataset], names: Sequence[str]) -> None:
-    """Say what an audit of these finds; what to make of it is the user's."""
+    """Print the findings of an audit; they do not stop the command."""
     from probe.datasets.audit import audit as look
 
     report.audited(look(datasets, n_workers=None), names)
@@ -490,7 +610,7 @@ def _joined(names: Sequence[str], split: str) -> Any:
     return opened[0] if len(opened) == 1 else concatenate(opened, "+".join(names))
 
 
-# Last: these commands need the group, and what parses a detector.
+# Imported last: these modules need the group and the functions above.
 from probe.cli import attribution as _attribution  # noqa: E402
 from probe.cli import features as _features  # noqa: E402
 from probe.cli import neurons as _neurons  # noqa: E402

@@ -1,4 +1,4 @@
-"""Commands about attribution: maps, their checks, and figures for a paper."""
+"""Commands for attribution: maps, reliability checks, and figures for a paper."""
 
 from __future__ import annotations
 
@@ -43,39 +43,58 @@ KINDS = ("map", "overlay", "mean", "difference", "single")
     type=Output(),
     required=True,
     metavar="NAME|FILE",
-    help="Name of the files without a suffix, or one file.",
+    help="Base name of the files to write, without suffix, or one file.",
 )
-@click.option("--kind", default="map", show_default=True, type=click.Choice(KINDS))
+@click.option(
+    "--kind",
+    default="map",
+    show_default=True,
+    type=click.Choice(KINDS),
+    help="map: maps beside images; overlay: maps over images; mean: means by dataset and label; "
+    "difference: of two maps of one method; single: one sample.",
+)
 @click.option(
     "--data",
     "datasets",
     multiple=True,
     metavar="DATASET",
-    help="Where images and masks are, as given to `probe attribute`.",
+    help="Dataset that holds the images and masks, as given to `probe attribute`; repeatable.",
 )
 @click.option(
     "--style",
     metavar="NAME",
-    help="ieee-column, ieee-page, acm, nature or slides.  [default: as fits]",
+    help="Figure style: ieee-column, ieee-page, acm, nature or slides.  [default: by size]",
 )
 @click.option(
     "--scale",
     metavar="figure|row|column|cell",
-    help="Maps that share a scale of colors.  [default: those of one unit]",
+    help="Maps that share one color scale.  [default: maps with the same unit of measurement]",
 )
 @click.option(
     "--format",
     "formats",
     metavar="A,B",
-    help="Of pdf, png, svg.  [default: pdf,png, or that of --out]",
+    help="File formats: pdf, png, svg.  [default: pdf,png, or the suffix of --out]",
 )
-@click.option("--dpi", default=300, show_default=True, type=click.IntRange(min=30))
+@click.option(
+    "--dpi",
+    default=300,
+    show_default=True,
+    type=click.IntRange(min=30),
+    help="Resolution of PNG files in dots per inch.",
+)
 @click.option(
     "--rows",
     type=click.IntRange(min=1),
-    help="How many samples.  [default: 6; mean: all; difference: 4; single: 1]",
+    help="Number of samples to draw.  [default: 6; mean: all; difference: 4; single: 1]",
 )
-@click.option("--sample", "samples", multiple=True, metavar="ID", help="These samples instead.")
+@click.option(
+    "--sample",
+    "samples",
+    multiple=True,
+    metavar="ID",
+    help="Sample to draw, instead of --rows; repeatable.",
+)
 @click.pass_context
 def figures(
     context: click.Context,
@@ -90,11 +109,11 @@ def figures(
     rows: int | None,
     samples: tuple[str, ...],
 ) -> None:
-    """Draw attribution MAPS for a paper, with a caption draft and all that they were made of.
+    """Draw attribution maps as figures for a paper.
 
-    MAPS are what `probe attribute` wrote; several, of the same samples, become columns. Written
-    are NAME.pdf, NAME.png, NAME.json (command, fingerprints, versions; also inside the files) and
-    NAME.tex, to be included.
+    MAPS are written by `probe attribute`; several maps of the same samples become columns. The
+    command writes NAME.pdf, NAME.png, NAME.json (provenance: command, fingerprints, versions; also
+    embedded in the files) and NAME.tex (figure environment with a draft of the caption).
     """
     from probe.attribution.maps import AttributionMap
     from probe.figures import caption_draft, draw_attributions, provenance_of, write_figure
@@ -119,11 +138,11 @@ def figures(
     for place in written:
         report.written(place)
     if all(place.suffix != ".tex" for place in written):
-        report.note("The .tex file there has been edited, and was left as it is.")
+        report.note("The existing .tex file was edited by hand and is kept unchanged.")
 
 
 def typed(context: click.Context) -> str:
-    """Return the command as it was given, defaults left out."""
+    """Return the command line as given, without defaults."""
     words = context.command_path.split()
     for parameter in context.command.params:
         name, value = str(parameter.name), context.params.get(str(parameter.name))
@@ -146,7 +165,7 @@ def _formats(out: Path, formats: str | None) -> list[str]:
 def _chosen(
     opened: Sequence[AttributionMap], kind: str, rows: int | None, samples: Sequence[str]
 ) -> list[int]:
-    """Return the positions of the samples that are drawn; the same in all maps."""
+    """Return the positions of the samples to draw, which are the same in all maps."""
     from probe.errors import UnknownNameError
     from probe.figures.attributions import drawn_samples, same_samples
     from probe.figures.drawing import FIGURES
@@ -164,7 +183,7 @@ def _chosen(
 def _pictures(
     datasets: Sequence[str], ids: Sequence[str], maps: AttributionMap
 ) -> tuple[list[NDArray[Any]] | None, list[NDArray[Any] | None] | None]:
-    """Read the images and masks of samples, as the detector saw them: resized to a square."""
+    """Read the images and masks of samples, resized to a square as for the detector."""
     from probe.datasets import open_dataset
     from probe.datasets.dataset import resize
 
@@ -182,7 +201,7 @@ def _pictures(
             f"{', '.join(datasets)}. The maps were made of {maps.data.attrs.get('data')!r}: give "
             "that as --data."
         )
-    # Small maps must not make a coarse print of their images.
+    # Images keep a resolution fit for print where maps are small.
     side = max(256, *maps.values.shape[1:])
     images, masks = [], list[Any]()
     for data, i in (places[name] for name in ids):
@@ -194,8 +213,8 @@ def _pictures(
 
 
 BESIDE = (
-    " Originals: the real image that a fake was made of, or else the same person's of the nearest "
-    "frame."
+    " Originals: the real image that a fake was made from, else the nearest frame of the same "
+    "person."
 )
 RUN = click.Path(path_type=Path, file_okay=False)
 
@@ -211,14 +230,22 @@ def _list_methods(context: click.Context, _: click.Parameter, asked: bool) -> No
 
 @click.command()
 @click.argument("datasets", nargs=-1, required=True)
-@click.option("--detector", "-d", "names", multiple=True, required=True, metavar=DETECTOR)
+@click.option(
+    "--detector",
+    "-d",
+    "names",
+    multiple=True,
+    required=True,
+    metavar=DETECTOR,
+    help="Detector to explain; repeatable.",
+)
 @click.option(
     "--method",
     "-m",
     "methods",
     multiple=True,
     metavar="A,B|all",
-    help="Methods.  [default: gradcam]",
+    help="Attribution methods, comma-separated; see --methods.  [default: gradcam]",
 )
 @click.option(
     "--methods",
@@ -227,51 +254,94 @@ def _list_methods(context: click.Context, _: click.Parameter, asked: bool) -> No
     is_eager=True,
     expose_value=False,
     callback=_list_methods,
-    help="List the methods, and end.",
+    help="List the attribution methods and exit.",
 )
-@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
-@click.option("--label", type=click.Choice(["real", "fake"]), help="Only these images.")
-@click.option("--max-samples", type=COUNT, help="Images a dataset, drawn over people.")
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    default="test",
+    show_default=True,
+    help="Split to explain.",
+)
+@click.option(
+    "--label",
+    type=click.Choice(["real", "fake"]),
+    help="Only images of this class.  [default: both]",
+)
+@click.option(
+    "--max-samples",
+    type=COUNT,
+    help="Maximum number of images per dataset, spread over identities.  [default: all]",
+)
 @click.option(
     "--target",
     default="logit",
     show_default=True,
     metavar="logit|LAYER:UNIT[,UNIT]",
-    help="What is explained.",
+    help="Output to explain: the fake logit, or units of a layer.",
 )
-@click.option("--universal", type=RUN, help="Explain the units of this universality table.")
-@click.option("--layer", "-l", help="Whose maps are weighted.  [default: the last convolution]")
-@click.option("--baseline", metavar="black|blur|mean|pair", help="What images are compared with.")
-@click.option("--option", "-O", "options", multiple=True, metavar="NAME=VALUE", help="steps=50")
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--memory", default="2G", show_default=True, help="What a batch may take.")
-@click.option("--out", type=FOLDER, help="A folder for maps, or NAME.zarr for one file; resumes.")
-@click.option("--figure", type=Output(), help="Also draw them: NAME, or a .pdf, .svg or .png.")
-@click.option("--style", help="Of the figure; see `probe figures --help`.")
-@click.option("--check", is_flag=True, help="Check how far the maps can be trusted.")
-@click.option("--checks", metavar="A,B", help="Only these checks.  [default: all]")
+@click.option(
+    "--universal",
+    type=RUN,
+    help="Explain the universal units of this universality table, instead of --target.",
+)
+@click.option(
+    "--layer",
+    "-l",
+    help="Layer of methods that weight activation maps.  [default: last convolution]",
+)
+@click.option(
+    "--baseline",
+    metavar="black|blur|mean|pair",
+    help="Baseline image; pair: the real image of a fake.  [default: the method's]",
+)
+@click.option(
+    "--option",
+    "-O",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Option of a method, such as steps=50; repeatable.",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
+@click.option(
+    "--memory", default="2G", show_default=True, help="Maximum memory of a batch (800M, 2G)."
+)
+@click.option(
+    "--out",
+    type=FOLDER,
+    help="Folder to write maps to, or NAME.zarr for a single map file; resumable.",
+)
+@click.option(
+    "--figure",
+    type=Output(),
+    help="Also draw the maps to this file (.pdf, .svg, .png) or base name.",
+)
+@click.option("--style", help="Style of the figure; see `probe figures --help`.")
+@click.option("--check", is_flag=True, help="Run reliability checks of the maps.")
+@click.option("--checks", metavar="A,B", help="Reliability checks to run.  [default: all]")
 @click.option("--compare", is_flag=True, help="Compare the maps of several detectors by SSIM.")
 @click.option(
     "--mode",
     type=click.Choice(["corrected", "authors"]),
     default="corrected",
     show_default=True,
-    help="How --compare compares.",
+    help="Rule of --compare: corrected, or as released by the authors of the study.",
 )
-@click.option("--regions", is_flag=True, help="Say where in the face the detectors look.")
+@click.option("--regions", is_flag=True, help="Measure region attention: maps by face region.")
 @click.option(
     "--table",
     type=Output("table format", TABLES),
-    help="What is found: .csv .parquet .tex .md .zarr",
+    help="Table of the results to write (.csv .parquet .tex .md .zarr).",
 )
 @DEVICE
 def attribute(datasets: tuple[str, ...], **options: Any) -> None:
-    r"""Explain what detectors say of images by heatmaps, and check whether to trust them.
+    """Compute attribution maps and check their reliability.
 
     \b
     probe attribute lab:deepfakes -d runs/demo/detectors/meso4-base --label fake --figure maps
     probe attribute lab -d FOLDER -m gradcam,integrated_gradients --out maps --check
-    """
+    """  # noqa: D301
     from probe.attribution.several import attribute_all, method_names, parse_options, require
     from probe.report.attribution import print_maps
 
@@ -298,7 +368,7 @@ def attribute(datasets: tuple[str, ...], **options: Any) -> None:
 
 
 def _require(options: Any) -> None:
-    """Raise for what would be refused only when maps are drawn, checked or compared."""
+    """Validate the options of later steps before the maps are computed."""
     from probe.attribution.trust.checks import chosen_checks
     from probe.budget import parse_memory
     from probe.figures import STYLES
@@ -312,7 +382,7 @@ def _require(options: Any) -> None:
 
 
 def _images(datasets: tuple[str, ...], options: Any) -> tuple[Any, Any]:
-    """Return all images of the split, and those that are asked for."""
+    """Return all images of the split, and the selected ones."""
     from probe.datasets import open_dataset
     from probe.datasets.dataset import concatenate
     from probe.datasets.subset import draw
@@ -339,14 +409,14 @@ def _target(options: Any) -> Any:
     units = table.universal.tolist()
     if not units:
         raise ProbeError(
-            f"{str(options['universal'])!r} holds no universal unit: none passes its test. Name "
+            f"{str(options['universal'])!r} holds no universal unit: none passed the test. Give "
             "units with --target LAYER:UNIT,UNIT instead."
         )
     return str(table.data.attrs["layer"]), units
 
 
 def _draw(found: Any, data: Any, everything: Any, options: Any) -> None:
-    """Draw six samples, drawn over datasets and classes: what fakes were made of, images, maps."""
+    """Draw six samples, spread over datasets and classes: originals, images and maps."""
     if not options["figure"]:
         return
     from probe.datasets.subset import draw_rows, original_positions
@@ -380,7 +450,7 @@ def _draw(found: Any, data: Any, everything: Any, options: Any) -> None:
 
 
 def _analyse(found: Any, those: Any, data: Any, settings: Any, options: Any) -> None:
-    """Do what is asked for beyond the maps; each writes a table of its own."""
+    """Run the requested analyses of the maps; each writes its own table."""
     table = options["table"]
     check = bool(options["check"] or options["checks"])
     several = check + options["compare"] + options["regions"] > 1
@@ -429,7 +499,7 @@ def _checks(options: Any) -> list[str] | None:
 
 
 def _own_options(methods: list[str], settings: Any) -> dict[str, dict[str, Any]]:
-    """Return what each method takes of the options."""
+    """Return the options that each method accepts."""
     from probe.attribution.methods import METHODS
 
     out = {}

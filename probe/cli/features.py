@@ -1,4 +1,4 @@
-"""Commands about features and images: separability, similarity, pictures, artifacts, responses."""
+"""Commands for features and images: separability, embeddings, artifacts, unit responses."""
 
 from __future__ import annotations
 
@@ -40,21 +40,38 @@ STORE = click.Path(path_type=Path, file_okay=False)
 OUT = click.option(
     "--out",
     type=Output("table format", TABLES),
-    help=".csv .parquet .tex .md; .zarr for all arrays.",
+    help="Table to write (.csv .parquet .tex .md; .zarr for all arrays).",
 )
-FIGURES = click.option("--figures", type=FOLDER, help="Folder for PDF and PNG.")
-SEEDED = click.option("--seed", type=SEED, default=0, show_default=True)
+FIGURES = click.option("--figures", type=FOLDER, help="Folder to write figures to (PDF, PNG).")
+SEEDED = click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
 LAYERS = click.option(
-    "--layer", "-l", "layers", multiple=True, help="Of the store; all by default."
+    "--layer", "-l", "layers", multiple=True, help="Recorded layer; repeatable.  [default: all]"
 )
 
 
 @click.command()
 @click.argument("stores", nargs=-1, required=True, type=STORE)
 @LAYERS
-@click.option("--memory", default="4G", show_default=True, help="What may be used.")
-@click.option("--folds", "n_folds", default=5, show_default=True, help="Folds of people.")
-@click.option("--controls", "n_controls", default=199, show_default=True, help="Control tasks.")
+@click.option(
+    "--memory",
+    default="4G",
+    show_default=True,
+    help="Maximum memory (800M, 4G); samples are subsampled to fit.",
+)
+@click.option(
+    "--folds",
+    "n_folds",
+    default=5,
+    show_default=True,
+    help="Number of cross-validation folds, grouped by identity.",
+)
+@click.option(
+    "--controls",
+    "n_controls",
+    default=199,
+    show_default=True,
+    help="Number of control tasks (labels permuted over identities).",
+)
 @SEEDED
 @OUT
 @FIGURES
@@ -68,10 +85,10 @@ def separability(
     out: Path | None,
     figures: Path | None,
 ) -> None:
-    """Measure how well recorded features tell fakes, methods and datasets.
+    """Measure how separable real and fake are in features.
 
-    STORES are what `probe record` wrote. Of several stores of the same samples the similarity of
-    layers is measured too.
+    STORES are written by `probe record`. Probes also classify forgery methods and datasets. For
+    several stores of the same samples, the similarity (CKA) of layers is measured too.
     """
     from probe.figures import save_figure
     from probe.separability import compare_features, drawing, measure_separability
@@ -101,9 +118,18 @@ def separability(
 @click.command()
 @click.argument("store", type=STORE)
 @LAYERS
-@click.option("--method", "-m", "methods", multiple=True, help="pca, umap, tsne; all by default.")
 @click.option(
-    "--max-samples", default=5000, show_default=True, help="Samples that pictures are fitted on."
+    "--method",
+    "-m",
+    "methods",
+    multiple=True,
+    help="Embedding method: pca, umap or tsne; repeatable.  [default: all]",
+)
+@click.option(
+    "--max-samples",
+    default=5000,
+    show_default=True,
+    help="Maximum number of samples to fit on; the others are projected.",
 )
 @SEEDED
 @OUT
@@ -117,7 +143,10 @@ def embed(
     out: Path | None,
     figures: Path | None,
 ) -> None:
-    """Place the samples of a store in two dimensions, and say how far to believe it."""
+    """Embed recorded features in two dimensions.
+
+    Prints the trustworthiness and neighborhood preservation of each embedding.
+    """
     from probe.embed import drawing, embed_layers
     from probe.figures import save_figure
     from probe.store import ActivationStore
@@ -145,18 +174,28 @@ def require_layers(layers: Sequence[str], stores: Sequence[ActivationStore]) -> 
 
 @click.command()
 @click.argument("datasets", nargs=-1, required=True)
-@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    default="test",
+    show_default=True,
+    help="Split to measure.",
+)
 @click.option(
     "--caliper",
     type=click.FloatRange(0, min_open=True),
     default=0.2,
     show_default=True,
-    help="Of matching, in SDs.",
+    help="Matching caliper, in standard deviations of a covariate.",
 )
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--n-workers", type=COUNT, help="Processes; all cores by default.")
-@click.option("--figures", type=FOLDER, help="Also draw spectra, effects and methods there.")
-@click.option("--out", type=Output("table format", TABLES), help=".csv .parquet .tex .md .zarr")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
+@click.option("--n-workers", type=COUNT, help="Number of processes.  [default: one per core]")
+@click.option("--figures", type=FOLDER, help="Folder to write figures to (PDF, PNG).")
+@click.option(
+    "--out",
+    type=Output("table format", TABLES),
+    help="Table to write (.csv .parquet .tex .md .zarr).",
+)
 def artifacts(
     datasets: tuple[str, ...],
     split: str,
@@ -166,9 +205,10 @@ def artifacts(
     figures: Path | None,
     out: Path | None,
 ) -> None:
-    """Measure artifacts of synthesis on images, real against fake, with controls.
+    """Measure synthesis artifacts on images, with controls.
 
-    --out NAME.csv also writes what was measured on every image to NAME-images.csv.
+    Compares fakes with real images. --out NAME.csv also writes the measurements of every image to
+    NAME-images.csv.
     """
     from probe.artifacts import artifact_report, measure_artifacts
     from probe.artifacts.drawing import draw_report
@@ -190,25 +230,67 @@ PLACE = click.Path(path_type=Path, file_okay=False)
 
 @click.command()
 @click.argument("store", type=PLACE)
-@click.option("--layer", "-l", required=True, help="A recorded layer.")
-@click.option("--measurements", "-m", type=PLACE, help="What `probe artifacts` kept (.zarr).")
-@click.option("--datasets", multiple=True, help="Or measure these, such as lab; may be repeated.")
-@click.option("--covariate", "covariates", multiple=True, help="Held constant; may be repeated.")
-@click.option("--detector", "-d", "name", metavar=DETECTOR, help="Also turn up artifacts (lab).")
+@click.option("--layer", "-l", required=True, help="Recorded layer.")
+@click.option(
+    "--measurements",
+    "-m",
+    type=PLACE,
+    help="Image measurements written by `probe artifacts` (.zarr).",
+)
+@click.option(
+    "--datasets", multiple=True, help="Or measure the images of this dataset; repeatable."
+)
+@click.option(
+    "--covariate", "covariates", multiple=True, help="Covariate to control for; repeatable."
+)
+@click.option(
+    "--detector",
+    "-d",
+    "name",
+    metavar=DETECTOR,
+    help="Detector to measure dose responses of, on lab images.",
+)
 @click.option(
     "--others",
     type=click.Choice(["none", "own"]),
     default="none",
     show_default=True,
-    help="All other artifacts at nought, or at the video's own doses.",
+    help="Dose of the other artifacts: none (0), or the video's own.",
 )
-@click.option("--videos", default=12, show_default=True, help="Lab videos a dataset, to 25.")
-@click.option("--universal", "-u", type=int, multiple=True, help="Units to mark; may be repeated.")
-@click.option("--permutations", type=COUNT, default=1999, show_default=True)
-@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--figure", type=Output("figure format", DRAWN), help="Also draw it: .pdf .png .svg")
-@click.option("--out", type=Output("table format", TABLES), help=".csv .parquet .tex .md .zarr")
+@click.option(
+    "--videos",
+    default=12,
+    show_default=True,
+    help="Number of lab videos per dataset for dose responses (test: at most 25).",
+)
+@click.option(
+    "--universal", "-u", type=int, multiple=True, help="Unit to mark as universal; repeatable."
+)
+@click.option(
+    "--permutations",
+    type=COUNT,
+    default=1999,
+    show_default=True,
+    help="Number of permutations of the correlation tests.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    default="test",
+    show_default=True,
+    help="Split of --datasets and of the lab videos.",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
+@click.option(
+    "--figure",
+    type=Output("figure format", DRAWN),
+    help="Base name of the figures to write (.pdf .png .svg).",
+)
+@click.option(
+    "--out",
+    type=Output("table format", TABLES),
+    help="Table to write (.csv .parquet .tex .md .zarr).",
+)
 @DEVICE
 def responses(
     store: Path,
@@ -227,7 +309,11 @@ def responses(
     out: Path | None,
     device: str,
 ) -> None:
-    """Say what each unit of a recorded layer responds to."""
+    """Measure what each unit of a layer responds to.
+
+    Correlates recorded activations with image measurements; with --detector, also measures dose
+    responses to artifacts rendered on lab images.
+    """
     from probe.artifacts.controls import COVARIATES
     from probe.hooks import trace
     from probe.responses import dose_response, relate, render_doses
@@ -235,7 +321,9 @@ def responses(
     from probe.store import ActivationStore
 
     if bool(measurements) == bool(datasets) and (measurements or not name):
-        raise click.UsageError("Give --measurements or --datasets, or --detector for doses alone.")
+        raise click.UsageError(
+            "Give --measurements or --datasets, or --detector for dose responses alone."
+        )
     recorded = ActivationStore.open(store)
     _require(recorded, layer, universal)
     if datasets:
@@ -273,7 +361,7 @@ COMMANDS = (separability, embed, artifacts, responses)
 
 
 def _require(store: ActivationStore, layer: str, universal: tuple[int, ...]) -> None:
-    """Raise for a layer or units that are not there, before anything is measured or rendered."""
+    """Raise for a missing layer or unit before anything is measured or rendered."""
     require_layers([layer], [store])
     units = store[layer].sizes["unit"]
     if any(not 0 <= unit < units for unit in universal):
@@ -283,7 +371,7 @@ def _require(store: ActivationStore, layer: str, universal: tuple[int, ...]) -> 
 
 
 def _measured(measurements: Path | None, datasets: tuple[str, ...], split: str) -> xr.Dataset:
-    """Read measurements, or take them."""
+    """Read measurements from a file, or measure datasets."""
     from probe.artifacts import ArtifactMeasurements, measure_artifacts
     from probe.datasets import open_dataset
 
@@ -294,7 +382,7 @@ def _measured(measurements: Path | None, datasets: tuple[str, ...], split: str) 
 
 
 def _draw(found: ResponseReport, path: Path) -> None:
-    """Draw the parts that there are; their names are added to the file's."""
+    """Draw the available parts; the part's name is appended to the stem of the file name."""
     from probe.figures import save_figure
     from probe.responses import drawing
 

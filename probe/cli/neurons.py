@@ -1,4 +1,4 @@
-"""Commands about neurons: importance, ablation, heads and calibration."""
+"""Commands for neurons: importance, ablation, heads and calibration."""
 
 from __future__ import annotations
 
@@ -26,37 +26,80 @@ from probe.schema import SPLITS
 
 __all__ = ["COMMANDS"]
 
-SPLIT = click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
-OUT = click.option("--out", type=Output("table format", FRAMES), help=".csv .parquet .tex .md")
-LAYER = click.option("--layer", "-l", help="The detector's unit layer by default.")
-ONE = click.option("--detector", "-d", "name", required=True, metavar=DETECTOR)
+SPLIT = click.option(
+    "--split", type=click.Choice(SPLITS), default="test", show_default=True, help="Split to use."
+)
+OUT = click.option(
+    "--out",
+    type=Output("table format", FRAMES),
+    help="Table to write (.csv .parquet .tex .md).",
+)
+LAYER = click.option(
+    "--layer", "-l", help="Layer to measure.  [default: the detector's unit layer]"
+)
+ONE = click.option(
+    "--detector", "-d", "name", required=True, metavar=DETECTOR, help="Detector to measure."
+)
 
 
 @click.command()
 @click.argument("datasets", nargs=-1, required=True)
 @ONE
 @LAYER
-@click.option("--measure", default="ace", show_default=True, help="ace, slope, delta_auroc, …")
-@click.option("--mode", type=click.Choice(["default", "authors"]), default="default")
+@click.option(
+    "--measure",
+    default="ace",
+    show_default=True,
+    help="Importance measure: ace, slope, delta_logit, delta_auroc, delta_logloss, "
+    "delta_accuracy, gradient, conductance, auroc, dprime or weight_range.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["default", "authors"]),
+    default="default",
+    show_default=True,
+    help="authors: follow the released code of the study.",
+)
 @click.option(
     "--order",
     type=click.Choice(["drawn", "first"]),
     default="drawn",
     show_default=True,
-    help="Which images authors mode takes: drawn over classes and videos, or the first rows.",
+    help="Images of --mode authors: drawn over classes and videos, or the first rows.",
 )
-@click.option("--positions", is_flag=True, help="Every position of a map is a unit of its own.")
-@click.option("--top", type=SHARE, default=0.5, show_default=True, help="Units counted a dataset.")
-@click.option("--alpha", type=SHARE, default=0.05, show_default=True, help="False discovery rate.")
-@click.option("--correction", type=click.Choice(["bh", "by"]), default="bh", show_default=True)
+@click.option(
+    "--positions", is_flag=True, help="Treat every position of an activation map as a unit."
+)
+@click.option(
+    "--top",
+    type=SHARE,
+    default=0.5,
+    show_default=True,
+    help="Fraction of units in the top list of each dataset.",
+)
+@click.option(
+    "--alpha",
+    type=SHARE,
+    default=0.05,
+    show_default=True,
+    help="False discovery rate of the test.",
+)
+@click.option(
+    "--correction",
+    type=click.Choice(["bh", "by"]),
+    default="bh",
+    show_default=True,
+    help="Benjamini-Hochberg or Benjamini-Yekutieli.",
+)
 @click.option(
     "--ablate/--no-ablate",
     "ablated",
     default=True,
-    help="Also take the sets out on people who had no part in choosing them.",
+    show_default=True,
+    help="Also ablate the units found, on identities not used to select them.",
 )
 @SPLIT
-@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
 @OUT
 @DEVICE
 @PRECISION
@@ -78,7 +121,11 @@ def neurons(
     device: str,
     precision: str,
 ) -> None:
-    """Test which units contribute to detection in every dataset; count them beside nulls."""
+    """Find units that contribute to detection in every dataset.
+
+    Prints a test with a controlled error rate, the study's count beside null distributions, and an
+    ablation of the units found.
+    """
     from probe.datasets.subset import undivided
     from probe.hooks import trace
     from probe.neurons import (
@@ -140,7 +187,7 @@ def _say_left_out(
     ablated: bool,
     seed: int,
 ) -> None:
-    """Say before the work what cannot be measured on these datasets, and why."""
+    """Print, before the computation starts, what these datasets do not allow to measure and why."""
     from probe.datasets.subset import undivided
     from probe.stats import MIN_CLUSTERS
 
@@ -148,30 +195,49 @@ def _say_left_out(
         count = len(set(part.samples.clusters.tolist()))
         if count < MIN_CLUSTERS:
             report.note(
-                f"Left out: {part.name}: it shows {count} people (else videos); no interval below "
-                f"{MIN_CLUSTERS}."
+                f"Left out: {part.name}: it has {count} clusters (identities, else videos); "
+                f"intervals need {MIN_CLUSTERS}."
             )
         if part.name in alone:
             report.note(f"Left out: {part.name}: {alone[part.name]}; no contributions, no test.")
         elif ablated and part not in halves:
             report.note(f"Left out: ablation, {part.name}: {undivided(part, seed)}.")
     if len(used) < 2:
-        report.note("Left out: universality: units are universal over two datasets or more.")
+        report.note("Left out: universality: it needs at least two datasets.")
     elif ablated and len(halves) < 2:
-        report.note("Left out: ablation: fewer than two datasets can be divided by people.")
+        report.note("Left out: ablation: fewer than two datasets can be split by identity.")
 
 
 @click.command()
 @click.argument("datasets", nargs=-1, required=True)
 @ONE
 @LAYER
-@click.option("--units", "-u", "sets", multiple=True, required=True, metavar="[NAME=]1,4,7-12")
-@click.option("--values", type=click.Choice(["mean", "zero"]), default="mean", show_default=True)
 @click.option(
-    "--random", "n_random", type=COUNT, default=100, show_default=True, help="Matched random sets."
+    "--units",
+    "-u",
+    "sets",
+    multiple=True,
+    required=True,
+    metavar="[NAME=]1,4,7-12",
+    help="Set of units to ablate; repeatable.",
+)
+@click.option(
+    "--values",
+    type=click.Choice(["mean", "zero"]),
+    default="mean",
+    show_default=True,
+    help="Value that ablated units are set to.",
+)
+@click.option(
+    "--random",
+    "n_random",
+    type=COUNT,
+    default=100,
+    show_default=True,
+    help="Number of matched random sets per set.",
 )
 @SPLIT
-@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
 @OUT
 @DEVICE
 def ablate(
@@ -186,7 +252,7 @@ def ablate(
     out: Path | None,
     device: str,
 ) -> None:
-    """Take sets of units out and measure detection, against matched random sets."""
+    """Ablate sets of units, against matched random sets."""
     from probe.neurons.ablation import ablate as take_out
     from probe.neurons.ablation import require_units
 
@@ -211,12 +277,21 @@ def ablate(
 @click.argument("datasets", nargs=-1, required=True)
 @ONE
 @LAYER
-@click.option("--held-out", help="Dataset to measure on; each in turn by default.")
-@click.option("--at-least", type=int, help="Datasets a unit has to contribute in; all by default.")
+@click.option("--held-out", help="Dataset to test on.  [default: each in turn]")
 @click.option(
-    "--random", "n_random", type=COUNT, default=100, show_default=True, help="Random sets of units."
+    "--at-least",
+    type=int,
+    help="Minimum number of datasets in which a unit contributes.  [default: all]",
 )
-@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option(
+    "--random",
+    "n_random",
+    type=COUNT,
+    default=100,
+    show_default=True,
+    help="Number of random sets of units.",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
 @OUT
 @DEVICE
 def heads(
@@ -230,7 +305,10 @@ def heads(
     out: Path | None,
     device: str,
 ) -> None:
-    """Refit heads on units universal elsewhere; measure them on a dataset held out."""
+    """Refit heads on universal units; test on a held-out dataset.
+
+    The units are universal over the other datasets.
+    """
     from probe.errors import UnknownNameError
     from probe.neurons import leave_one_out, universal_head
 
@@ -251,12 +329,33 @@ def heads(
 
 @click.command()
 @click.argument("dataset", default="lab")
-@click.option("--draws", default=20, show_default=True, help="Planted detectors a setting.")
-@click.option("--units", type=int, multiple=True, help="With --effect: one setting a pair.")
-@click.option("--effect", type=float, multiple=True)
-@click.option("--clusters", default=25, show_default=True, help="Identities a dataset.")
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--figure", type=Output("figure format", DRAWN), help="Also draw it: .pdf .png .svg")
+@click.option(
+    "--draws",
+    default=20,
+    show_default=True,
+    help="Number of planted detectors per setting.",
+)
+@click.option(
+    "--units",
+    type=int,
+    multiple=True,
+    help="Number of units; repeatable; crossed with --effect.",
+)
+@click.option(
+    "--effect",
+    type=float,
+    multiple=True,
+    help="Effect size, in standard deviations over clusters; repeatable; crossed with --units.",
+)
+@click.option(
+    "--clusters", default=25, show_default=True, help="Number of clusters (identities) per dataset."
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
+@click.option(
+    "--figure",
+    type=Output("figure format", DRAWN),
+    help="Figure to write (.pdf .png .svg).",
+)
 @OUT
 @DEVICE
 def calibrate(
@@ -270,7 +369,10 @@ def calibrate(
     out: Path | None,
     device: str,
 ) -> None:
-    """Judge every rule that calls units universal on detectors whose truth is planted."""
+    """Calibrate universality rules on planted detectors.
+
+    Measures power and error rates of each rule on detectors whose universal units are known.
+    """
     from probe.datasets import open_dataset
     from probe.figures import save_figure
     from probe.neurons import calibrate as run
@@ -311,7 +413,8 @@ def _set(text: str) -> tuple[str, list[int]]:
         first, dash, last = part.strip().partition("-")
         if not first.isdigit() or (dash and not last.isdigit()):
             raise click.BadParameter(
-                f"{text!r} is no set of units; give numbers and ranges such as universal=1,4,7-12."
+                f"{text!r} is not a set of units; give numbers and ranges such as "
+                "universal=1,4,7-12."
             )
         units += range(int(first), int(last or first) + 1)
     return name or "units", units

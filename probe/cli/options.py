@@ -1,4 +1,4 @@
-"""Options that commands share: detectors, devices, numbers, and where a command writes."""
+"""Options that commands share: detectors, devices, numbers and output paths."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
     "write_table",
 ]
 
-#: Numbers: how many, a seed, a share between 0 and 1.
+#: Number types: a count, a random seed, a fraction between 0 and 1 (both excluded).
 COUNT, SEED = click.IntRange(1), click.IntRange(0)
 SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
@@ -47,7 +47,7 @@ DEVICE = click.option(
     show_default=True,
     envvar=DEVICE_VARIABLE,
     metavar="auto|cpu|cuda|cuda:1|mps",
-    help="Where networks run; auto prefers an accelerator.",
+    help="Device to run networks on; auto prefers an accelerator.",
 )
 
 PRECISION = click.option(
@@ -55,12 +55,12 @@ PRECISION = click.option(
     type=click.Choice(PRECISIONS),
     default=FLOAT32,
     show_default=True,
-    help="In which networks run; what it changes is measured and said.",
+    help="Precision to run networks in; the deviation from float32 is measured and printed.",
 )
 
 
 def say_deviation(attrs: Mapping[str, Any]) -> None:
-    """Say how far a result in another precision is from float32, where it is."""
+    """Print how far a result computed in a lower precision deviates from float32."""
     found = attrs.get("deviation")
     if not found:
         return
@@ -69,17 +69,18 @@ def say_deviation(attrs: Mapping[str, Any]) -> None:
     mean = sum(one["logit"]["mean"] for one in each) / len(each)
     report.note(
         f"In {attrs['precision']}, logits differ from those in float32 by {mean:.2g} standard "
-        f"deviations on average and {largest:.2g} at most, on {each[0]['images']} drawn images."
+        f"deviations on average and {largest:.2g} at most, on a sample of {each[0]['images']} "
+        "images."
     )
 
 
 def taken(device: str) -> torch.device:
-    """Find the device that is asked for, and say in one line what it is.
+    """Return the requested device and print one line that describes it.
 
     Raises
     ------
     ProbeError
-        If it is not here.
+        If the device is not available.
     """
     found = resolve_device(device)
     report.note(described(found, device))
@@ -87,7 +88,7 @@ def taken(device: str) -> torch.device:
 
 
 def detectors_of(texts: Sequence[str], device: str) -> list[Any]:
-    """Load detectors by name, by folder, or by name and weights; say where they will run."""
+    """Load detectors by name, folder or name and weights; print the device they run on."""
     from probe.detectors import load_detector
 
     place, out = resolve_device(device), []
@@ -103,7 +104,7 @@ def detector_of(text: str, device: str) -> Any:
     return detectors_of([text], device)[0]
 
 
-#: Formats of frames; of frames, or labeled arrays as Zarr; of figures.
+#: File formats of data frames; of tables (frames, or labeled arrays as Zarr); of figures.
 FRAMES = (".csv", ".parquet", ".tex", ".md")
 TABLES = (*FRAMES, ".zarr")
 DRAWN = (".pdf", ".png", ".svg")
@@ -112,7 +113,7 @@ DRAWN = (".pdf", ".png", ".svg")
 if TYPE_CHECKING:
     _Type = click.ParamType[Path]
 else:
-    # Not every version of click that is allowed has generic types.
+    # Older supported versions of click have no generic types.
     _Type = click.ParamType
 
 
@@ -122,11 +123,11 @@ class Output(_Type):
     Parameters
     ----------
     kind : str
-        What it is called where its suffix names no format: "table format".
+        Name of the format in error messages, such as "table format".
     formats : sequence of str
-        Suffixes that a file may have; any for none. A folder has none.
+        Allowed suffixes of a file; empty to allow any. Folders have no suffix.
     folder : bool, default False
-        Whether it is a folder, or, with no formats, may be one.
+        Whether the output is a folder, or may be one.
     """
 
     name = "path"
@@ -140,14 +141,14 @@ class Output(_Type):
         Raises
         ------
         UnknownNameError
-            If its suffix names no format.
+            If the suffix is not an allowed format.
         ProbeError
-            If it cannot be written.
+            If the path cannot be written.
         """
         path = Path(value)
         if self.formats and path.suffix not in self.formats:
             raise UnknownNameError(self.kind, path.suffix or path.name, self.formats)
-        # A table in Zarr is a folder, which a new one takes the place of.
+        # A Zarr table is a folder, which a new table replaces.
         if not self.folder and path.suffix != ".zarr" and path.is_dir():
             raise ProbeError(f"{value!r} is a folder; give the name of a file.")
         self._require_writable(path)
@@ -155,11 +156,11 @@ class Output(_Type):
 
     def _require_writable(self, path: Path) -> None:
         inside = path if self.folder and path.suffix != ".zarr" else path.parent
-        # `exists` fails where it would have to look into a file.
+        # `exists` raises if a parent of the path is a file.
         there = next(one for one in (inside, *inside.parents) if os.path.lexists(one))
         if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
             return
-        why = "cannot be written to" if there.is_dir() else "is no folder"
+        why = "is not writable" if there.is_dir() else "is not a folder"
         raise ProbeError(
             f"{str(path)!r} cannot be written: {str(there)!r} {why}. Choose another place."
         )
@@ -169,7 +170,7 @@ FOLDER = Output(folder=True)
 
 
 def write_table(found: Any, out: Path | None, end: str = "") -> None:
-    """Write a table, and say where; `end` is added to the file's name."""
+    """Write a table and print its path; `end` is appended to the stem of the file name."""
     if out is None:
         return
     place = out.with_name(f"{out.stem}{end}{out.suffix}")

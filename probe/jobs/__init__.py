@@ -1,7 +1,7 @@
-"""Long computations for the dashboard, each in a process of its own: ``python -m probe.jobs``.
+"""Background jobs of the dashboard, each in its own process: ``python -m probe.jobs``.
 
-The web side, which asks for them, is `app.jobs`; what both sides say to each other lies in a
-folder, see `probe.jobs.folder`. What can be asked for stands in `probe.jobs.kinds`.
+The web side, which requests jobs, is `app.jobs`. Both sides communicate through files in a folder,
+see `probe.jobs.folder`. `probe.jobs.kinds` lists the kinds of jobs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Do one job: ``python -m probe.jobs FOLDER``."""
+"""Run one job: ``python -m probe.jobs FOLDER``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from pathlib import Path
 from probe.jobs.working import work
 
 if __name__ == "__main__":
-    # Whoever looks at pages meanwhile comes first.
+    # Serving pages has priority.
     os.nice(5)
     sys.exit(work(Path(sys.argv[1])))

@@ -1,4 +1,4 @@
-"""The job "ablation": detection without a set of units, beside matched random sets."""
+"""Job "ablation": ablate a set of units, beside matched random sets."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ BY_HAND = "by hand, with these images in view"
 
 
 def take_out(request: Request, out: Path) -> None:
-    """Write an `Ablation` of the units ``units`` of ``layer``.
+    """Write an `Ablation` of a set of units of a layer.
 
-    Parameters are ``detector``, ``layer``, ``units``, ``n_random`` and ``seed``. Data are those
-    that the run was measured on, which whoever chose the units has seen; the table says so.
+    Parameters of the request are ``detector``, ``layer``, ``units``, ``n_random`` and ``seed``. The
+    data are the measured split of the run, which was also visible when the units were selected;
+    attribute ``chosen_on`` of the table states this.
     """
     given = request.params
     found = ablate(

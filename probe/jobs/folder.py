@@ -1,4 +1,4 @@
-"""`JobFolder`: what a job and those who wait for it say to each other, as files."""
+"""`JobFolder`: files through which a job and the web side communicate."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ __all__ = ["JobFolder", "Progress"]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is.
+    """Progress of a job.
 
     Attributes
     ----------
     done : int
-        Steps completed.
+        Completed steps.
     total : int or None
-        Steps in all; None where it is not known.
+        Total steps; None if unknown.
     started, written : float
-        When the first step was begun, and when this was noted; seconds since 1970.
+        Time of the first step, and of this report; seconds since 1970.
     message : str
-        What is being done.
+        Description of the current work.
     """
 
     done: int
@@ -38,13 +38,13 @@ class Progress:
 
     @property
     def rate(self) -> float | None:
-        """Steps a second; None before there are any."""
+        """Steps per second; None before the first is completed."""
         passed = self.written - self.started
         return self.done / passed if self.done and passed > 0 else None
 
     @property
     def left(self) -> float | None:
-        """Seconds that remain at this rate; None where it cannot be told."""
+        """Estimated remaining seconds; None if unknown."""
         if self.total is None or not self.rate:
             return None
         return max(self.total - self.done, 0) / self.rate
@@ -57,56 +57,56 @@ class JobFolder:
     Attributes
     ----------
     root : pathlib.Path
-        The folder; named by the job's fingerprint. ``job.json`` says what to do, ``files/`` holds
-        what was handed over, ``progress.json`` how far it is, and at the end there is either the
-        folder ``result/`` or ``error.json``; ``log.txt`` is what the process printed.
+        Folder of the job, named by its fingerprint. ``job.json`` holds the request, ``files/`` the
+        input files, ``progress.json`` the progress. A finished job has either the folder
+        ``result/`` or ``error.json``. ``log.txt`` holds the output of the process.
     """
 
     root: Path
 
     @property
     def job(self) -> Path:
-        """What to do."""
+        """The request."""
         return self.root / "job.json"
 
     @property
     def files(self) -> Path:
-        """What was handed over, such as an image."""
+        """Folder of input files, such as an image."""
         return self.root / "files"
 
     @property
     def result(self) -> Path:
-        """What was made; there as a whole or not at all."""
+        """Folder of the result; complete if it exists."""
         return self.root / "result"
 
     @property
     def partial(self) -> Path:
-        """What is being made."""
+        """Folder of the unfinished result."""
         return self.root / "result.part"
 
     @property
     def log(self) -> Path:
-        """What the process printed."""
+        """Output of the process."""
         return self.root / "log.txt"
 
     @property
     def lock(self) -> Path:
-        """Locked for as long as the process lives."""
+        """Lock file, locked while the process lives."""
         return self.root / "lock"
 
     @property
     def pid(self) -> Path:
-        """Id of the process, which leads a group of its own."""
+        """File with the id of the process, which leads its own process group."""
         return self.root / "pid"
 
     @property
     def waiting(self) -> Path:
-        """There while the job is to be started."""
+        """Marker: the job is waiting to be started."""
         return self.root / "waiting"
 
     @property
     def cancelled(self) -> Path:
-        """There once somebody has cancelled it."""
+        """Marker: the job has been cancelled."""
         return self.root / "cancelled"
 
     @property
@@ -118,20 +118,22 @@ class JobFolder:
         return self.root / "error.json"
 
     def read_job(self) -> dict[str, Any]:
-        """Read what to do.
+        """Read the request.
 
         Raises
         ------
         StoreError
-            If it is missing or damaged.
+            If the request is missing or damaged.
         """
         found = _read(self.job)
         if found is None:
-            raise StoreError(f"The job in {str(self.root)!r} is missing or damaged. Ask again.")
+            raise StoreError(
+                f"The job in {str(self.root)!r} is missing or damaged. Request it again."
+            )
         return found
 
     def read_progress(self) -> Progress | None:
-        """Read how far it is; None before the first step."""
+        """Read the progress; None before the first step."""
         found = _read(self._progress)
         try:
             return Progress(**found) if found else None
@@ -139,26 +141,26 @@ class JobFolder:
             return None
 
     def write_progress(self, progress: Progress) -> None:
-        """Note how far it is."""
+        """Write the progress."""
         _write(self._progress, asdict(progress))
 
     def read_error(self) -> tuple[str, bool] | None:
-        """Read why there is no result, and whether that was foreseen; None without an error."""
+        """Read the error message, and whether the error was expected; None without an error."""
         found = _read(self._error)
         if found is None:
             return None
         return str(found.get("text", "")), bool(found.get("expected"))
 
     def write_error(self, text: str, *, expected: bool) -> None:
-        """Note why there is no result."""
+        """Write the error message."""
         _write(self._error, {"text": text, "expected": expected})
 
     def write_job(self, job: Mapping[str, Any]) -> None:
-        """Note what to do."""
+        """Write the request."""
         _write(self.job, job)
 
     def clear(self) -> None:
-        """Remove what an earlier attempt left, but not the job, its files or its result."""
+        """Remove files of an earlier attempt, except request, input files and result."""
         for file in (self._progress, self._error, self.log, self.pid, self.cancelled):
             file.unlink(missing_ok=True)
         shutil.rmtree(self.partial, ignore_errors=True)
@@ -173,7 +175,7 @@ def _read(file: Path) -> dict[str, Any] | None:
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:
-    """Write at once or not at all: the other side may read at any moment."""
+    """Write atomically, since the other side may read at any moment."""
     partial = file.with_name(file.name + ".part")
     partial.write_text(json.dumps(content, sort_keys=True), encoding="utf-8")
     partial.replace(file)

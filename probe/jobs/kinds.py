@@ -1,8 +1,8 @@
-"""What can be asked for: the kinds of jobs, each in a module that is imported when it is run.
+"""Kinds of jobs, each in a module that is imported when the job runs.
 
-To add one, write a function that takes a `Request` and a folder and writes its result there, and
-name it in `KINDS`. The folder becomes the result when the function returns; until then nobody
-sees it. Everything that reports by `probe.progress` is shown as progress.
+To add a kind, write a function that takes a `Request` and a folder and writes its result there,
+and name it in `KINDS`. The folder becomes visible as the result when the function returns. Reports
+through `probe.progress` are shown as progress of the job.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Request", "work_of"]
 
-#: Name of a kind to the function that does it, as "module:function".
+#: Name of a kind to its function, as "module:function".
 KINDS = {
     "ablation": "probe.jobs.ablating:take_out",
     "map": "probe.jobs.mapping:explain",
@@ -33,20 +33,20 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for.
+    """Request for a job.
 
     Attributes
     ----------
     params : dict
-        Arguments of the kind.
+        Parameters of the kind.
     run : RunFolder
-        The run; only read.
+        Run to read from; never changed.
     files : pathlib.Path
-        Folder of what was handed over.
+        Folder of input files.
     device : str
-        Where detectors run, as in `probe.compute.resolve_device`.
+        Device to run detectors on, as in `probe.compute.resolve_device`.
     roots : tuple of str
-        Folders that whoever serves the run lets images be opened from.
+        Folders from which the server allows images to be read.
     """
 
     params: dict[str, Any]
@@ -64,7 +64,7 @@ class Request:
 
     @cached_property
     def test(self) -> Dataset:
-        """The images that the run was measured on."""
+        """The images of the measured split."""
         from probe.jobs.opening import measured_on
 
         return measured_on(self.run, self.roots)
@@ -77,7 +77,7 @@ class Request:
 
 
 def work_of(kind: str) -> Callable[[Request, Path], None]:
-    """Return the function that does a kind.
+    """Return the function of a kind of job.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The job "map": heatmaps of some images by one method."""
+"""Job "map": attribution maps of some images by one method."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ RESULT = "maps.zarr"
 
 
 def explain(request: Request, out: Path) -> None:
-    """Write an `AttributionMap` of the samples ``samples`` by ``method``.
+    """Write an `AttributionMap` of samples by one method.
 
-    Parameters are ``detector``, ``samples`` (ids, in the order of the maps), ``method``,
-    ``seed``, and ``layer`` and ``target`` (a unit of that layer) where they are not the method's
-    own: ``target`` is "logit" or [layer, unit].
+    Parameters of the request are ``detector``, ``samples`` (ids, in the order of the maps),
+    ``method``, ``seed``, and optionally ``layer`` and ``target`` ("logit" or [layer, unit]), which
+    default to those of the method.
     """
     given = request.params
     names = [str(name) for name in given["samples"]]
@@ -29,7 +29,7 @@ def explain(request: Request, out: Path) -> None:
     unknown = [name for name in names if name not in place]
     if unknown or not names:
         raise DatasetError(
-            f"The run has no image {', '.join(map(repr, unknown[:3])) or '(none was named)'}. "
+            f"The run has no image {', '.join(map(repr, unknown[:3])) or '(none was given)'}. "
             "Choose images on the page."
         )
     target = given.get("target", "logit")
@@ -40,7 +40,7 @@ def explain(request: Request, out: Path) -> None:
         target=target if isinstance(target, str) else (str(target[0]), int(target[1])),
         layer=given.get("layer"),
         seed=int(given.get("seed", 0)),
-        # The real image that a fake was made of may not be among those that are explained.
+        # The real image that a fake was made from may not be among the explained ones.
         pairs=request.data,
     )
     maps.save(out / RESULT)

@@ -1,4 +1,4 @@
-"""Detectors and data of a finished run, as they were when it was made."""
+"""Load detectors and data of a finished run, in their state at the time of the run."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ PROVENANCE_FILE = "provenance.json"
 
 
 def data_of(run: RunFolder, roots: Sequence[str] = ()) -> RunData:
-    """Open the run's images, each only where `probe.images` lets it be opened."""
+    """Open the run's images, restricted to the paths that `probe.images` allows."""
     return run_data(run, roots)
 
 
 def measured_on(run: RunFolder, roots: Sequence[str] = ()) -> Dataset:
-    """Return the images that the run's tables were measured on."""
+    """Return the images of the measured split of a run."""
     plan = _provenance(run).get("study", {}).get("evaluation", {})
     return data_of(run, roots).select(split=str(plan.get("split", "test")))
 
 
 def detector_of(run: RunFolder, label: str, device: str | torch.device = "cpu") -> Detector:
-    """Load a detector of a run onto a device: one that it trained, or whose weights were brought.
+    """Load a trained or pretrained detector of a run onto a device.
 
     Raises
     ------
     UnknownNameError
-        If the run has no detector of that label.
+        If the run has no detector with this label.
     CheckpointError
-        If its weights are not there any more, or are others.
+        If the weights are missing or have changed.
     """
     known = [str(one) for one in run.read_manifest().get("detectors", [])]
     if label not in known:
@@ -51,10 +51,10 @@ def detector_of(run: RunFolder, label: str, device: str | torch.device = "cpu") 
         return _called(load_detector(folder, device=device), label)
     brought = brought_file(run, label)
     if brought is None or not brought.is_file():
-        where = f"and {str(brought)!r}, where they were, is gone" if brought else ""
+        where = f", and their file {str(brought)!r} is missing" if brought else ""
         raise CheckpointError(
-            f"The weights of {label} are not in the run ({str(folder)!r} holds no {CARD_FILE}) "
-            f"{where}. Put them back, or run the study again."
+            f"The weights of {label} are not in the run ({str(folder)!r} holds no {CARD_FILE})"
+            f"{where}. Restore them, or rerun the study."
         )
     plan = _provenance(run)["study"]["detectors"]
     found = _called(
@@ -69,14 +69,14 @@ def detector_of(run: RunFolder, label: str, device: str | torch.device = "cpu") 
     noted = _provenance(run).get("weights", {}).get(label)
     if noted and noted != found.fingerprint:
         raise CheckpointError(
-            f"The weights in {str(brought)!r} are not those that the run was made with. Restore "
-            "them, or run the study again."
+            f"The weights in {str(brought)!r} are not those used in the run. Restore them, or "
+            "rerun the study."
         )
     return found
 
 
 def brought_file(run: RunFolder, label: str) -> Path | None:
-    """Return where the weights of a detector that was brought were, if the run notes it."""
+    """Return the weights file of a pretrained detector, if the run records it."""
     plan = _provenance(run).get("study", {}).get("detectors", {})
     name, _, variant = label.rpartition("/")
     for one in plan.get("weights", ()):
@@ -87,7 +87,7 @@ def brought_file(run: RunFolder, label: str) -> Path | None:
 
 
 def _called(detector: Detector, label: str) -> Detector:
-    """Name a detector as the run's tables do."""
+    """Return a detector with the label of the run's tables."""
     variant = label.rpartition("/")[2]
     return Detector(detector.module, replace(detector.spec, variant=variant))
 

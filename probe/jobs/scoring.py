@@ -1,4 +1,4 @@
-"""The job "score": what all detectors of a run say of one image from elsewhere."""
+"""Job "score": scores of all detectors of a run on one uploaded image."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ from probe.progress import progress_bar
 
 __all__ = ["IMAGE", "RESULT", "SEEN", "Seen", "score", "see"]
 
-#: The image that is handed over, what of it was scored, and what came of it.
+#: Files: the uploaded image, the image that was scored, and the result.
 IMAGE, SEEN, RESULT = "image.png", "seen.png", "scores.json"
 
-CUT = "the largest face, cut as the run's images were (margin {margin:g}, {size} pixels{turned})"
+CUT = "the largest face, cropped like the run's images (margin {margin:g}, {size} pixels{turned})"
 WHOLE = (
-    "the whole image: this run's images are taken whole, so no face is looked for; as for the "
-    "run's own, a square is made of it whatever its sides"
+    "the whole image: this run's images are not cropped, so no face is detected; like those, it is "
+    "resized to a square, whatever its aspect ratio"
 )
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What of an image is scored.
+    """Image that is scored.
 
     Attributes
     ----------
     pixels : numpy.ndarray
         Shape (height, width, 3), RGB, 0 to 255.
     rule : str
-        How it was made, for people.
+        Description of how it was made from the uploaded image.
     notes : tuple of str
-        What else has to be said of it.
+        Remarks and warnings.
     box : tuple of float or None
-        The face: left and upper edge, width and height in pixels of the image.
+        Face box: left and upper edge, width and height, in pixels of the uploaded image.
     faces : int
-        Faces that were found; 0 where none was looked for.
+        Number of faces found; 0 if faces were not detected.
     """
 
     pixels: NDArray[np.uint8]
@@ -62,10 +62,10 @@ class Seen:
 
 
 def score(request: Request, out: Path) -> None:
-    """Write what the detectors ``detectors`` say of the image, and its measurements.
+    """Write the scores of detectors on the image, and its measurements.
 
-    ``layers`` names for each the layer whose activations are kept, by the reducer in
-    ``reducers``.
+    Parameters of the request are ``detectors`` (labels), ``layers`` (label to the layer whose
+    activations are kept) and ``reducers`` (label to the reducer of these activations).
     """
     pixels = read_image(request.files / IMAGE).pixels
     given = request.params
@@ -96,17 +96,17 @@ def score(request: Request, out: Path) -> None:
         "measurements": values,
         "region": ELLIPSE,
     }
-    # No number is written as NaN, which JSON does not know.
+    # JSON has no NaN.
     (out / RESULT).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
 
 def see(data: Dataset, pixels: NDArray[np.uint8]) -> Seen:
-    """Make of an image what detectors are shown, by the rule that a dataset's card states.
+    """Return an image as detectors see it, by the crop rule in the card of a dataset.
 
     Raises
     ------
     ImageError
-        If a face is to be cut out, and none is found.
+        If the rule crops faces, and no face is found.
     """
     rules = list(_crops(data.card))
     cut = [rule for rule in rules if "margin" in rule]
@@ -124,9 +124,9 @@ def _cut_out(pixels: NDArray[np.uint8], rule: Mapping[str, Any], notes: tuple[st
     faces = FINDERS[finder]().find(pixels)
     if not faces:
         raise ImageError(
-            "No face was found in this image. The images of this run are faces, cut out by a "
-            "face detector, and a score of something else would mean nothing. Choose an image "
-            "that shows a face from the front, larger than some 20 pixels."
+            "No face was found in this image. The images of this run are faces, cropped by a face "
+            "detector; a score of anything else would be meaningless. Choose an image that shows "
+            "a face from the front, larger than about 20 pixels."
         )
     face = faces[0]
     height, width = pixels.shape[:2]
@@ -134,10 +134,10 @@ def _cut_out(pixels: NDArray[np.uint8], rule: Mapping[str, Any], notes: tuple[st
         align(face.points, margin) if turned else crop_square(face, margin, width, height)
     )
     if len(faces) > 1:
-        notes = (*notes, f"{len(faces)} faces were found; the largest was taken.")
+        notes = (*notes, f"{len(faces)} faces were found; the largest is used.")
     return Seen(
         region.cut(pixels, size),
-        CUT.format(margin=margin, size=size, turned=", turned upright" if turned else ""),
+        CUT.format(margin=margin, size=size, turned=", aligned" if turned else ""),
         notes,
         (face.x, face.y, face.width, face.height),
         len(faces),
@@ -147,15 +147,15 @@ def _cut_out(pixels: NDArray[np.uint8], rule: Mapping[str, Any], notes: tuple[st
 def _remarks(rules: list[Mapping[str, Any]], cut: list[Mapping[str, Any]]) -> tuple[str, ...]:
     notes = []
     if any(rule != cut[0] for rule in rules):
-        notes.append("The run's datasets were cut by several rules; the first of them is used.")
+        notes.append("The run's datasets were cropped by several rules; the first is used.")
     known = ("YuNet", "dlib")
     if not any(name in str(cut[0].get("face_detector", "")) for name in known):
-        notes.append("The run's faces were given as boxes; here YuNet looks for the face.")
+        notes.append("The run's face boxes were given; here the face is detected by YuNet.")
     return tuple(notes)
 
 
 def _crops(card: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Find the crop rules of a card and of the cards that it was joined from."""
+    """Yield the crop rules of a card, and of the cards of its parts."""
     crop = card.get("crop")
     if isinstance(crop, Mapping):
         yield crop
@@ -167,7 +167,7 @@ def _crops(card: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 def _scored(
     detector: Detector, pixels: NDArray[np.uint8], layer: str, reducer: str
 ) -> dict[str, Any]:
-    """Score an image as recordings do, and keep the activations of a layer."""
+    """Score an image as in recording, and keep the activations of a layer."""
     batch = resize(pixels, detector.spec.input_size).transpose(2, 0, 1)[None]
     images = np.ascontiguousarray(batch, dtype=np.float32) / np.float32(255)
     if not layer:
@@ -183,7 +183,7 @@ def _scored(
 
 
 def _measured(pixels: NDArray[np.uint8]) -> dict[str, float | None]:
-    """Take all measurements; the middle of the image stands for the region of a forgery."""
+    """Measure an image, with its central ellipse as the region of a forgery."""
     found = measure_picture(Picture(pixels, central_ellipse(*pixels.shape[:2])))
     return {name: _number(value) for name, value in found.items()}
 

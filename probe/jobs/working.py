@@ -1,4 +1,4 @@
-"""Doing one job in this process, and saying how far it is."""
+"""Run one job in this process, and report its progress."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from probe.run import RunFolder
 
 __all__ = ["work"]
 
-#: Seconds between two notes of progress.
+#: Minimum seconds between two progress reports.
 EVERY = 0.2
 
 
 def work(root: Path) -> int:
-    """Do the job in a folder; it then holds a result, or an error.
+    """Run the job in a folder, which then holds a result or an error.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def work(root: Path) -> int:
     Returns
     -------
     int
-        0, or 1 where there is an error.
+        0, or 1 if there was an error.
     """
     folder = JobFolder(root)
     notes = _Notes(folder)
@@ -55,7 +55,7 @@ def work(root: Path) -> int:
         folder.write_error(str(error), expected=True)
         return 1
     except Exception as error:
-        # Goes to the log of the job; the page shows the last line.
+        # The traceback goes to the log of the job; the page shows the last line.
         traceback.print_exc()
         folder.write_error(traceback.format_exception_only(error)[-1].strip(), expected=False)
         return 1
@@ -63,7 +63,7 @@ def work(root: Path) -> int:
 
 
 class _Notes:
-    """Writes progress to the folder, not more often than anybody looks."""
+    """Writes progress to the folder, at most every `EVERY` seconds."""
 
     def __init__(self, folder: JobFolder) -> None:
         self.folder, self.message = folder, ""
@@ -80,7 +80,7 @@ class _Notes:
 
 
 def _limit_threads() -> None:
-    """Leave half of the machine to those who look at pages meanwhile."""
+    """Use half of the cores, and leave the others to the web server."""
     import torch
 
     torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))

@@ -1,4 +1,4 @@
-"""What the commands print: rich tables on stdout, errors and notes on stderr."""
+"""Output of the commands: rich tables on stdout, errors and notes on stderr."""
 
 from __future__ import annotations
 
@@ -80,17 +80,17 @@ def error(text: str) -> None:
 
 
 def note(text: str) -> None:
-    """Print a remark on stderr."""
+    """Print a note on stderr."""
     Console(stderr=True, soft_wrap=True).print(plain(text), highlight=False)
 
 
 def written(path: Path) -> None:
-    """Say where something was written."""
+    """Print the path of a written file or folder."""
     out().print(f"Written: {plain(str(path))}", highlight=False)
 
 
 def dataset(data: Dataset) -> None:
-    """Print counts and card of a dataset."""
+    """Print the sample counts and the card of a dataset."""
     table = Table("dataset", "split", "real", "fake", "videos", "clusters", title=data.name)
     frame = data.samples.table.assign(cluster=data.samples.clusters)
     for (name, split), rows in frame.groupby(["dataset", "split"], sort=False):
@@ -106,7 +106,7 @@ def dataset(data: Dataset) -> None:
 
 
 def audit(found: AuditReport) -> None:
-    """Print what an audit found."""
+    """Print the findings of an audit."""
     console = out()
     colors = {"error": "red", "warning": "yellow", "note": "cyan"}
     for one in found.findings:
@@ -117,7 +117,7 @@ def audit(found: AuditReport) -> None:
     told = [one for one in found.measures if one.name == "metadata auroc" and one.low is not None]
     for measure in told:
         console.print(
-            f"{plain(measure.dataset)}: labels are told from file metadata at AUROC "
+            f"{plain(measure.dataset)}: file metadata predicts the labels with AUROC "
             rf"{measure.value:.2f} \[{measure.low:.2f}, {measure.high:.2f}]",
             highlight=False,
         )
@@ -125,24 +125,24 @@ def audit(found: AuditReport) -> None:
 
 
 def audited(found: AuditReport, names: Sequence[str]) -> None:
-    """Say on stderr, in a few lines, what an audit found on the way to something else."""
+    """Print a short summary of an audit on stderr, for commands that audit their data first."""
     grave = [one for one in found.findings if one.severity != "note"]
     for one in grave[:5]:
         note(f"Audit {one.severity}, {one.check} in {one.dataset}: {one.message}")
     if grave:
         more = f"{len(grave) - 5} more findings; " if len(grave) > 5 else ""
-        note(f"({more}`probe audit {shlex.join(names)}` tells all.)")
+        note(f"({more}`probe audit {shlex.join(names)}` lists all.)")
 
 
 def polarity(suspects: Sequence[str]) -> None:
-    """Warn on stderr of detectors that rank fakes below reals."""
+    """Warn on stderr about detectors that score fakes below reals."""
     for text in suspects:
         note(f"[polarity] {text}")
 
 
 def layouts(those: Sequence[Layout]) -> None:
     """Print the registered layouts."""
-    table = Table("layout", "dataset", "what its folder holds", "options")
+    table = Table("layout", "dataset", "folder contents", "options")
     for one in those:
         table.add_row(one.name, one.title, plain(one.shape), ", ".join(sorted(one.takes)))
     out().print(table)
@@ -150,23 +150,23 @@ def layouts(those: Sequence[Layout]) -> None:
 
 def detectors(those: Sequence[Architecture]) -> None:
     """Print the registered architectures."""
-    table = Table("detector", "input", "loss", "rate", "units", "last convolution")
+    table = Table("detector", "input", "loss", "learning rate", "unit layer", "last convolution")
     for one in those:
         row = (one.name, str(one.input_size), one.recipe.loss, f"{one.recipe.rate:g}")
         table.add_row(*row, one.units, one.last_conv)
     out().print(table)
-    out().print("Any timm model is a detector too: timm:<model>.", highlight=False)
+    out().print("Every timm model is available, too, as timm:<model>.", highlight=False)
 
 
 def layers(traced: Any) -> None:
-    """Print the layers of a traced detector and what could not be traced."""
+    """Print the layers of a traced detector, and a note on modules that could not be traced."""
     for name in traced.layers:
         out().print(plain(name), highlight=False)
     note(str(traced.report))
 
 
 def trained(detector: Detector, folder: Path) -> None:
-    """Say what was trained and where it lies."""
+    """Print the trained detector, its fingerprint and its folder."""
     out().print(f"{detector.name}, fingerprint {detector.fingerprint}", highlight=False)
     written(folder)
 
@@ -177,10 +177,10 @@ def ingest(done: Any) -> None:
 
 
 def matrix(found: ZeroShotMatrix, metric: str = "auroc", level: str = "frame") -> None:
-    """Print one metric of the zero-shot matrix with its intervals."""
+    """Print one metric of the zero-shot matrix with its confidence intervals."""
     part = found.data.sel(metric=metric, level=level)
     names = [str(name) for name in part["dataset"].values]
-    table = Table("detector", *names, title=f"{metric.upper()} per {level}, 95 % interval")
+    table = Table("detector", *names, title=f"{metric.upper()} per {level}, 95 % CI")
     for detector in part["detector"].values:
         row = part.sel(detector=detector)
         cells = [_cell(row.sel(dataset=name)) for name in names]
@@ -191,7 +191,7 @@ def matrix(found: ZeroShotMatrix, metric: str = "auroc", level: str = "frame") -
 
 
 def _say_crop(cards: Mapping[str, Any]) -> None:
-    """Print the crop rules that the images were made by, each once: they are part of a result."""
+    """Print each crop rule of the images once, since results depend on it."""
     rules: dict[str, list[str]] = {}
     for name, card in cards.items():
         crop = card.get("crop")
@@ -210,7 +210,7 @@ def _cell(point: Any) -> str:
 
 
 def _say_why_not(part: Any) -> None:
-    """Name the datasets whose metric or interval is missing, and the reason."""
+    """Print the datasets whose metric or interval is missing, with the reason."""
     least = part["n_clusters"].min("detector")
     few = [
         f"{d} ({int(n)})"
@@ -232,7 +232,7 @@ def _say_why_not(part: Any) -> None:
 def videos(found: ZeroShotMatrix) -> None:
     """Print mean P(fake) of every video."""
     frame = found.scores.assign(score=sigmoid(found.scores["logit"]))
-    # Originals that several datasets share are shown once.
+    # Real videos shared by several datasets are shown once.
     frame["video"] = [text.split("|")[-1] for text in frame["video"]]
     frame = frame.drop_duplicates(["detector", "method", "video", "frame"])
     key = ["method", "video"]
@@ -247,7 +247,7 @@ def videos(found: ZeroShotMatrix) -> None:
 
 
 def outcome(found: Outcome) -> None:
-    """Print the findings of a study and where every result lies."""
+    """Print the findings of a study and the path of every result."""
     from probe.evaluation.matrix import suspect_polarity
 
     matrix(found.matrix)
@@ -259,8 +259,8 @@ def outcome(found: Outcome) -> None:
     for one in found.left_out:
         note(f"Left out: {one}.".replace("..", "."))
     if found.audit.errors:
-        out().print(f"[red]{len(found.audit.errors)} errors in the data[/], see audit.json")
-    places = Table("what", "where", title="results")
+        out().print(f"[red]The audit found {len(found.audit.errors)} errors[/], see audit.json")
+    places = Table("result", "path", title="results")
     for what, where in found.places.items():
         places.add_row(what, plain(str(where)))
     out().print(places)
@@ -279,40 +279,40 @@ def _lower(text: str) -> str:
 
 
 def stages(those: Sequence[StageState]) -> None:
-    """Print what a study does, and how much of that is there already."""
-    table = Table("stage", "makes", "there", title="stages")
+    """Print the stages of a study and how much of each is done."""
+    table = Table("stage", "output", "done", title="stages")
     for one in those:
-        there = "not asked for" if not one.total else f"{one.done} of {one.total}"
+        there = "not requested" if not one.total else f"{one.done} of {one.total}"
         table.add_row(one.name, plain(one.makes), there)
     out().print(table)
 
 
 def forecast(those: Sequence[StageState], size: StudySize, costs: Sequence[StageCost]) -> None:
-    """Print what a study does, how much of that is there, and what all of it takes."""
-    table = Table("stage", "makes", "there", title="stages")
+    """Print the stages of a study, how much of each is done, and the forecast of its cost."""
+    table = Table("stage", "output", "done", title="stages")
     for name in ("time", "disk", "memory"):
         table.add_column(name, justify="right")
     by_stage = {one.stage: one for one in costs}
     for one in those:
-        there = "not asked for" if not one.total else f"{one.done} of {one.total}"
+        there = "not requested" if not one.total else f"{one.done} of {one.total}"
         taken = by_stage[one.name]
         said = _cost(taken.seconds, taken.disk, taken.memory)
         table.add_row(one.name, plain(one.makes), there, *said)
     table.add_section()
     seconds, disk = sum(one.seconds for one in costs), sum(one.disk for one in costs)
-    table.add_row("all", "", "", *_cost(seconds, disk, max(one.memory for one in costs)))
+    table.add_row("total", "", "", *_cost(seconds, disk, max(one.memory for one in costs)))
     out().print(table)
     n = size.images["dataset"].nunique()
     held = (
         f"{int(size.images['videos'].sum()):,} videos, {int(size.images['images'].sum()):,} images"
     )
-    made = f"; {size.made_videos:,} videos to cut or render into {size.made_images:,} images"
+    made = f"; {size.made_videos:,} videos to crop or render into {size.made_images:,} images"
     out().print(f"{n} datasets, {held}{made if size.made_videos else ''}.", highlight=False)
     for cost in costs:
         out().print(f"{cost.stage}: {cost.counts}.", highlight=False)
     out().print(
-        "Predicted from a calibration on this machine, as if nothing were there yet. Rough: it was "
-        "not held against whole runs so far.",
+        "Forecast of a run from scratch, extrapolated from a calibration on this machine. It is "
+        "rough: it has not been validated against complete runs.",
         highlight=False,
     )
 
@@ -322,7 +322,7 @@ def _cost(seconds: float, disk: int, memory: int) -> tuple[str, str, str]:
 
 
 def _duration(seconds: float) -> str:
-    """Say a time as a reader would: seconds, minutes, hours or days."""
+    """Format a duration in days, hours, minutes or seconds."""
     for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:,.1f} {unit}"
@@ -330,7 +330,7 @@ def _duration(seconds: float) -> str:
 
 
 def _bytes(size: float) -> str:
-    """Say a number of bytes as a reader would."""
+    """Format a number of bytes in GB, MB or kB."""
     for unit, length in (("GB", 1e9), ("MB", 1e6)):
         if size >= length:
             return f"{size / length:,.1f} {unit}"
@@ -338,7 +338,7 @@ def _bytes(size: float) -> str:
 
 
 def doctor(found: Mapping[str, Mapping[str, str]]) -> None:
-    """Print what `probe doctor` found out."""
+    """Print the result of `probe doctor`."""
     for part, rows in found.items():
         table = Table(part, "")
         for name, value in rows.items():

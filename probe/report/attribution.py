@@ -1,4 +1,4 @@
-"""Printing what maps say: methods, trust, likeness of variants, regions of faces."""
+"""Output for attribution: methods, maps, reliability checks, similarity, region attention."""
 
 from __future__ import annotations
 
@@ -28,10 +28,8 @@ __all__ = [
 
 
 def print_methods(methods: Any, families: Any) -> None:
-    """Print the registered methods by what they rest on, with options and sources."""
-    table = Table(
-        "method", "rests on", "sign", "sums to the target", "compares with", "options", "source"
-    )
+    """Print the registered methods by family, with options and references."""
+    table = Table("method", "family", "sign", "complete", "baseline", "options", "reference")
     for family, module in families.items():
         for name in methods:
             method = methods[name]
@@ -48,14 +46,15 @@ def print_methods(methods: Any, families: Any) -> None:
                 plain(method.paper),
             )
     out().print(table)
-    out().print("Compared with: black, blur, mean, or pair (the real image of a fake).")
+    out().print(
+        "Complete: attributions sum to the target. Baselines: black, blur, mean, or pair (the real "
+        "image of a fake)."
+    )
 
 
 def print_maps(found: Several) -> None:
-    """Print one line a detector and method: what was explained, where, and what the maps hold."""
-    table = Table(
-        "detector", "method", "layer", "images", "logit", "share towards the target", "gap"
-    )
+    """Print one row per detector and method: layer, mean target, positive share, completeness."""
+    table = Table("detector", "method", "layer", "images", "target", "positive share", "gap")
     targets = set()
     for (label, name), maps in found.maps.items():
         attrs, frame = maps.data.attrs, maps.to_dataframe()
@@ -74,38 +73,38 @@ def print_maps(found: Several) -> None:
         )
     out().print(table)
     out().print(
-        f"Explained: {plain(', '.join(sorted(targets)))}. The gap is what maps miss of the sum "
-        "that their method promises.",
+        f"Target: {plain(', '.join(sorted(targets)))}. Gap: relative completeness error, for "
+        "methods whose attributions should sum to the target.",
         highlight=False,
     )
     for why in dict.fromkeys(found.refused.values()):
         out().print(plain(why), highlight=False)
 
 
-#: False discovery rate of a mark.
+#: False discovery rate at which a mark is set.
 ALPHA = 0.05
 
-#: What says that a map is better than a reference.
+#: Marks of maps that score better than a reference.
 MARKS = {"random": "*", "edges": "+", "shifted": "°"}
 
-#: Groups of checks by what they ask, in the order in which their tables are printed.
+#: Groups of checks and the question that each answers, in the order of the printed tables.
 TITLES = {
-    "mask": "does the map lie on the forged area?",
-    "faithfulness": "does what it points at carry the decision? (area under P(fake))",
-    "axioms": "does it add up, and stay under noise?",
-    "randomization": "does it depend on the weights?",
+    "mask": "localization: does the map lie on the forged area?",
+    "faithfulness": "faithfulness: do the marked pixels drive the score? (area under P(fake))",
+    "axioms": "axioms: is the map complete, and stable under noise?",
+    "randomization": "randomization: does the map depend on the weights?",
 }
 
 
 def print_trust(report: TrustReport, dataset: str = "all") -> None:
-    """Print methods × checks on one dataset, or on all images, a table for each kind of check.
+    """Print one table of methods × checks per group of checks, for one dataset or all images.
 
     Parameters
     ----------
     report : TrustReport
-        What was checked.
+        Results of the checks.
     dataset : str, default "all"
-        A dataset of the report.
+        Dataset of the report; "all" for all images together.
 
     Raises
     ------
@@ -127,13 +126,13 @@ def print_trust(report: TrustReport, dataset: str = "all") -> None:
 
 
 def trust_sentences(report: TrustReport, dataset: str = "all") -> list[str]:
-    """Say what the marks mean, what the values rest on, and why some are missing."""
+    """Explain the marks, the sample sizes, and why values are missing."""
     data = report.data.sel(dataset=dataset)
     ci = round(100 * float(data.attrs["ci"]))
     found = int(data["n_samples"].max()), int(data["n_clusters"].max())
     return [
-        f"Better (q ≤ .05) than a map that knows nothing *, than edges of the image +, than itself "
-        f"shifted °; {ci} % intervals over clusters in brackets; ↑ high is good, ↓ low is.",
+        f"Better (q ≤ .05) than a random map *, than image edges +, than the shifted map °; "
+        f"{ci} % cluster bootstrap intervals in brackets; ↑ higher is better, ↓ lower is better.",
         f"{dataset}: up to {found[0]} images, {found[1]} clusters.",
         *_weights_sentence(data),
         *_reasons(data),
@@ -149,7 +148,7 @@ def _table(part: Any, title: str) -> Table:
     table = Table("method", *heads, title=title)
     for method in map(str, part["method"].values):
         row = part.sel({"method": method})
-        # A reference that has no value here is not asked.
+        # References without a value here were not checked.
         if np.isfinite(row["value"].values).any() or not _is_reference(part, method):
             table.add_row(method, *(_cell(row.sel(check=name)) for name in part["check"].values))
         if np.isfinite(row["randomized"].values).any():
@@ -157,7 +156,7 @@ def _table(part: Any, title: str) -> Table:
             table.add_row("  random weights", *cells, style="dim")
     chance = part["chance"].where(np.isfinite(part["value"]))
     if np.isfinite(chance.values).any():
-        table.add_row("knows nothing", *(_chance(chance.sel(check=c)) for c in chance["check"]))
+        table.add_row("chance", *(_chance(chance.sel(check=c)) for c in chance["check"]))
     return table
 
 
@@ -182,9 +181,9 @@ def _weights_sentence(data: Any) -> list[str]:
     if not np.isfinite(data["randomized"].values).any():
         return []
     return [
-        f"random weights: the method on {data.attrs['n_random']} copies of the detector whose "
-        "weights are drawn anew, mean (smallest to largest); a value in that range tells nothing "
-        "of what was learned."
+        f"random weights: the method applied to {data.attrs['n_random']} copies of the detector "
+        "with reinitialized weights, mean (minimum to maximum); a value in that range is no "
+        "evidence of what was learned."
     ]
 
 
@@ -199,12 +198,12 @@ def _chance(values: Any) -> str:
 
 
 def _reasons(data: Any) -> list[str]:
-    """Name each reason once, with the methods and checks that it holds for."""
+    """Return each reason once, with the methods and checks that it applies to."""
     held: dict[str, dict[str, list[str]]] = {}
     for method in map(str, data["method"].values):
         for check in map(str, data["check"].values):
             reason = str(data["reason"].sel({"method": method, "check": check}).values)
-            # That references have no value where the detector is asked is no news.
+            # References never have values of checks that query the detector.
             if reason and not (_is_reference(data, method) and reason.startswith("a reference")):
                 held.setdefault(reason, {}).setdefault(method, []).append(check)
     return [_sentence(reason, where, data) for reason, where in held.items()]
@@ -219,22 +218,22 @@ def _sentence(reason: str, where: dict[str, list[str]], data: Any) -> str:
     return f"{', '.join(where)} ({what}): {reason.rstrip('.')}."
 
 
-#: Images without a face that are named.
+#: Maximum number of images without a face that are listed.
 MOST_NAMES = 5
 
 
 def similarity(found: MapSimilarity) -> None:
-    """Print how alike maps are, dataset by dataset, beside what that is compared with."""
+    """Print the similarity of maps by dataset, beside its null and reference values."""
     data, ci = found.data, float(found.data.attrs["ci"])
     trained = bool(np.isfinite(data["retrained_mean"]).any())
     columns = ["mean", "null_mean", "over_null"]
     columns += ["retrained_mean", "over_retrained"] if trained else []
     names = {
         "mean": "SSIM",
-        "null_mean": "other image",
-        "over_null": "over that",
+        "null_mean": "other images",
+        "over_null": "excess over that",
         "retrained_mean": "other seeds",
-        "over_retrained": "over those",
+        "over_retrained": "excess over those",
     }
     bins = [str(name) for name in data["bin"].values]
     table = Table(
@@ -251,7 +250,7 @@ def similarity(found: MapSimilarity) -> None:
         n = f"{int(at['n_samples'])} ({int(at['n_clusters'])})"
         table.add_row(plain(str(name)), *cells, *counts, n)
     out().print(table)
-    out().print(plain(f"{ci:.0%} intervals over clusters in [brackets]."), highlight=False)
+    out().print(plain(f"{ci:.0%} cluster bootstrap intervals in [brackets]."), highlight=False)
     for sentence in similarity_sentences(found):
         out().print(plain(sentence), highlight=False)
 
@@ -261,7 +260,7 @@ def _listed(data: Any) -> str:
     return ", ".join(dict.fromkeys(name for pair in pairs for name in pair))
 
 
-#: Columns whose bounds are not called after themselves.
+#: Prefix of the bounds of columns whose bounds are not named after the column.
 PREFIXES = {"mean": "", "null_mean": "null_", "retrained_mean": "retrained_"}
 
 
@@ -277,18 +276,18 @@ def _bounded(at: Any, column: str) -> str:
 
 
 def similarity_sentences(found: MapSimilarity) -> list[str]:
-    """Say what was compared, whether it beats what it is held against, and what is missing."""
+    """Describe the comparison, its result against the null and other seeds, and what is missing."""
     data = found.data
     whole = data.isel(dataset=-1)
     said = [f"Compared: {data.attrs['rule']}."]
     if np.isfinite(float(whole["over_null"])):
         how = _words(whole, "over_null")
-        said.append(f"Maps of one image are {how} alike than maps of different images.")
+        said.append(f"Maps of one image are {how} similar than maps of different images.")
     if np.isfinite(float(whole["over_retrained"])):
         how = _words(whole, "over_retrained")
         said.append(
-            f"Maps of two variants are {how} alike than maps of two trainings that differ by the "
-            "seed."
+            f"Maps of two variants are {how} similar than maps of two trainings that differ only "
+            "in the seed."
         )
     for name in data["dataset"].values:
         reason = str(data["reason"].sel(dataset=name).values)
@@ -303,7 +302,7 @@ def _words(at: Any, column: str) -> str:
 
 
 def attention(found: RegionAttention) -> None:
-    """Print concentration by region and group, for each part, and what that says."""
+    """Print the concentration of maps by region and group, for each part, with a summary."""
     data = found.data
     regions = [str(name) for name in data["region"].values]
     for part in map(str, data["part"].values):
@@ -312,7 +311,7 @@ def attention(found: RegionAttention) -> None:
             "images",
             *regions,
             "n",
-            title=f"log2 of share of {mass} over share of area: 0 is as even attention",
+            title=f"log2(share of {mass} / share of area): 0 is uniform attention",
         )
         for group in data["group"].values:
             at = data.sel(group=group, part=part)
@@ -320,8 +319,8 @@ def attention(found: RegionAttention) -> None:
             table.add_row(plain(str(group)), *cells, str(int(at["n_used"])))
         out().print(table)
     out().print(
-        "* differs from the other datasets' of its label, q ≤ .05; ° changes from the paired real "
-        "image to the fake, q ≤ .05.",
+        "* differs from the other datasets of the same label, q ≤ .05; ° changes from the paired "
+        "real image to the fake, q ≤ .05.",
         highlight=False,
     )
     for sentence in attention_sentences(found):
@@ -337,16 +336,16 @@ def _mark(at: Any) -> str:
 
 
 def attention_sentences(found: RegionAttention) -> list[str]:
-    """Say for each group where its mass lies, what changes from real to fake, what is missing."""
+    """Summarize each group: where its mass lies, how it changes, what is missing."""
     data = found.data
     part = str(data["part"].values[0])
     said = [_group_sentence(data.sel(group=group, part=part)) for group in data["group"].values]
     if data["n_faceless"].any():
         names = list(np.asarray(parsed(data.attrs["faceless"])).ravel())
-        more = ", …; all stand in attribute faceless" if len(names) > MOST_NAMES else ""
+        more = ", …; all are listed in attribute faceless" if len(names) > MOST_NAMES else ""
         said.append(
-            f"No face was found in {len(names)} of {data.sizes['sample']} images, which are left "
-            f"out: {', '.join(map(str, names[:MOST_NAMES]))}{more}."
+            f"No face was found in {len(names)} of {data.sizes['sample']} images, which are "
+            f"excluded: {', '.join(map(str, names[:MOST_NAMES]))}{more}."
         )
     return said
 
@@ -356,14 +355,14 @@ def _group_sentence(at: Any) -> str:
     counts = f"{int(at['n_samples'])} images, {int(at['n_clusters'])} clusters"
     value = at["concentration"].values
     if not np.isfinite(value).any():
-        return f"{group}: nothing to say of {counts}. {reason}".strip()
+        return f"{group}: no result for {counts}. {reason}".strip()
     best = at.isel(region=int(np.nanargmax(value)))
     parts = [
-        f"most on {best['region'].values}, {2 ** float(best['concentration']):.1f} times as even "
+        f"most on {best['region'].values}, {2 ** float(best['concentration']):.1f} times uniform "
         f"attention ({float(best['share']):.0%} of mass on {float(best['area']):.0%} of area)"
     ]
     parts += _changes(at, "change", "change_q", "changed from the paired reals on")
-    parts += _changes(at, "change", "other_q", "changed unlike the other datasets on")
+    parts += _changes(at, "change", "other_q", "changed differently from the other datasets on")
     return f"{group}: {'; '.join([*parts, counts])}. {reason}".strip()
 
 

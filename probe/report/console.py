@@ -1,4 +1,4 @@
-"""Where reports go."""
+"""The console that reports are printed to."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["out", "plain"]
 
 
 def out() -> Console:
-    """Return the console of reports."""
+    """Return the console for reports on stdout."""
     console = Console(soft_wrap=True)
-    # Tables cut at 80 columns would lose figures in a log file or a pipe.
+    # In a log file or a pipe, tables truncated at 80 columns would lose numbers.
     return console if console.is_terminal else Console(soft_wrap=True, width=160)
 
 
 def plain(text: str) -> str:
-    """Keep brackets from being read as markup."""
+    """Escape brackets, which rich would read as markup."""
     return text.replace("[", r"\[")

@@ -1,4 +1,4 @@
-"""One self-contained HTML file of a run: blocks of text, tables and figures, and its PDF."""
+"""Self-contained HTML document of a run: blocks of text, tables and figures, and its PDF."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ __all__ = [
     "stored",
 ]
 
-#: Bytes that a report may have.
+#: Maximum size of a report in bytes.
 LARGEST = 20_000_000
 
-#: Names of a Chromium, and where macOS and Windows keep one that is on no path.
+#: Names of Chromium-based browsers, and their locations on macOS and Windows outside the PATH.
 BROWSERS = (
     "chromium",
     "chromium-browser",
@@ -73,7 +73,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Items:
-    """A list of sentences, each with what it is of in front, which may be empty."""
+    """A list of sentences, each with a leading subject, which may be empty."""
 
     rows: Sequence[tuple[str, str]]
     title: str = ""
@@ -82,7 +82,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Facts:
-    """Names and values."""
+    """A list of names and values."""
 
     rows: Sequence[tuple[str, str]]
     name: str = field(default="facts", init=False)
@@ -90,7 +90,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a head; the first `texts` columns are words, the others numbers."""
+    """A table of text cells; the first `texts` columns hold words, the others numbers."""
 
     caption: str
     head: Sequence[str]
@@ -101,7 +101,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as a data address, its width in CSS pixels, what it shows in words, its caption."""
+    """A figure: its image as a data URL, width in CSS pixels, alternative text and caption."""
 
     source: str
     width: int
@@ -112,7 +112,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the study claims, and what the run says of it."""
+    """A claim of the study, with the verdict of the run."""
 
     claim: Claim
     name: str = field(default="verdict", init=False)
@@ -123,7 +123,7 @@ Block = Text | Items | Facts | Table | Picture | Verdict
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with an address, and what stands under it; parts are sections of their own."""
+    """A section: anchor (`key`), heading, blocks, and subsections (`parts`)."""
 
     key: str
     title: str
@@ -132,25 +132,25 @@ class Section:
 
 
 def render(title: str, head: Sequence[Block], sections: Sequence[Section], foot: str) -> str:
-    """Write the page.
+    """Render the report as HTML.
 
     Parameters
     ----------
     title : str
-        Of the page.
+        Title of the page.
     head : sequence of blocks
-        What stands before the table of contents.
+        Blocks before the table of contents.
     sections : sequence of Section
-        The rest.
+        Sections of the report.
     foot : str
-        Last line.
+        Text of the footer.
 
     Raises
     ------
     ProbeError
-        If it is larger than `LARGEST` bytes.
+        If the page is larger than `LARGEST` bytes.
     """
-    # Names of datasets and detectors come from files of others: everything is escaped.
+    # Names of datasets and detectors come from untrusted files: everything is escaped.
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -161,18 +161,18 @@ def render(title: str, head: Sequence[Block], sections: Sequence[Section], foot:
     size = len(text.encode())
     if size > LARGEST:
         raise ProbeError(
-            f"The report would have {size / 1e6:.0f} MB, and {LARGEST / 1e6:.0f} MB are the most. "
-            "Remove figures of heatmaps from the run's folder figures, and make it again."
+            f"The report would have {size / 1e6:.0f} MB; the limit is {LARGEST / 1e6:.0f} MB. "
+            "Remove heatmaps from the folder `figures` of the run, and write the report again."
         )
     return text
 
 
-#: Verdicts with a sign, so that none is told by color alone.
+#: Symbols of verdicts, so that color is not the only cue.
 MARKS = {"supported": "✓", "not supported": "✕", "mixed": "≈", "cannot be said": "?"}
 
 
 def spanned(value: Any, low: Any = np.nan, high: Any = np.nan, form: str = ".2f") -> str:
-    """Write a value with its interval; a dash where there is none."""
+    """Format a value with its interval; a dash if there is no value."""
     if not np.isfinite(value):
         return "–"
     bounds = f" [{low:{form}}, {high:{form}}]" if np.isfinite(low) else ""
@@ -180,12 +180,12 @@ def spanned(value: Any, low: Any = np.nan, high: Any = np.nan, form: str = ".2f"
 
 
 def drawn(figure: Figure, alt: str, caption: str) -> Picture:
-    """Take a figure as an SVG with the fonts that it needs."""
+    """Return a figure as a picture: an SVG with embedded fonts."""
     from probe.figures import save_figure
     from probe.figures.layout import EXACT
 
     if figure.get_layout_engine() is not None:
-        # It has no margins to cut, which would draw it twice.
+        # A figure with a layout engine has no margins to trim; trimming would draw it twice.
         figure.set_label(EXACT)
     with tempfile.TemporaryDirectory(prefix="probe-report-") as folder:
         content = save_figure(figure, Path(folder) / "figure.svg").read_bytes()
@@ -195,16 +195,16 @@ def drawn(figure: Figure, alt: str, caption: str) -> Picture:
 
 
 def stored(file: Path, alt: str, caption: str, most: int = 1500) -> Picture | None:
-    """Take an image file, made narrower where it is wide; None where it cannot be read.
+    """Return an image file as a picture, downscaled if it is wide; None if it cannot be read.
 
     Parameters
     ----------
     file : pathlib.Path
-        The file.
+        Image file.
     alt, caption : str
-        As in `Picture`.
+        Alternative text and caption, as in `Picture`.
     most : int, default 1500
-        Largest width in pixels.
+        Maximum width in pixels.
     """
     from PIL import Image
 
@@ -225,19 +225,19 @@ def _address(content: bytes, kind: str) -> str:
 
 
 def print_pdf(page: Path, out: Path) -> Path:
-    """Print a page as PDF by a Chromium.
+    """Convert an HTML file to PDF with Chromium.
 
     Parameters
     ----------
     page : pathlib.Path
-        The HTML file.
+        HTML file to convert.
     out : pathlib.Path
-        The PDF.
+        PDF file to write.
 
     Raises
     ------
     ProbeError
-        If there is no Chromium, or it fails.
+        If no Chromium is found, or it fails.
     """
     browser = find_browser(page)
     partial = out.with_name(out.name + ".part")
@@ -250,7 +250,7 @@ def print_pdf(page: Path, out: Path) -> Path:
             "--no-pdf-header-footer",
             "--disable-background-networking",
             "--disable-sync",
-            # Nothing outside the file is asked for, whatever it holds.
+            # No network access, whatever the file holds.
             "--host-resolver-rules=MAP * ~NOTFOUND",
             f"--print-to-pdf={partial.resolve()}",
             *_sandbox(),
@@ -273,18 +273,18 @@ def print_pdf(page: Path, out: Path) -> Path:
 
 
 def find_browser(page: Path) -> str:
-    """Return the path of a Chromium that prints; `ProbeError`, with the remedy, where none is."""
+    """Return the path of a Chromium-based browser; raise `ProbeError` if there is none."""
     browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if browser is None:
         raise ProbeError(
-            "No Chromium was found, which prints the report as PDF. Install Chromium, Chrome or "
-            f"Edge so that it is on the PATH; or leave --pdf out, open {str(page)!r} in any "
-            "browser, and print it."
+            "No Chromium was found, which is needed to write the PDF. Install Chromium, Chrome or "
+            f"Edge so that it is on the PATH; or omit --pdf, open {str(page)!r} in any browser, "
+            "and print it."
         )
     return browser
 
 
 def _sandbox() -> list[str]:
-    """Chromium's sandbox does not start for the superuser of Linux, such as in a container."""
+    """Disable Chromium's sandbox for root on Linux (as in a container), where it cannot start."""
     root = sys.platform.startswith("linux") and os.geteuid() == 0
     return ["--no-sandbox"] if root else []

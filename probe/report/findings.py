@@ -1,4 +1,4 @@
-"""Printing findings: neurons, features, artifacts, responses."""
+"""Output for findings: neurons, features, artifacts, unit responses."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ __all__ = [
 
 
 def universality(found: Universality) -> None:
-    """Print the test, and the study's count beside its nulls."""
+    """Print the universality test, and the study's count beside its null distributions."""
     data = found.data
     out().print(plain(test_sentence(found)), highlight=False)
     title = f"units of {data.attrs['layer']} in the top {data.attrs['top']:.0%} of c datasets"
@@ -52,7 +52,7 @@ def universality(found: Universality) -> None:
         table.add_row(str(int(c)), str(int(at["observed"])), chance, *drawn)
     out().print(table)
     nulls = Table(
-        "null", "expected", "excess (95 %)", "p", title="counted in all, beyond each null"
+        "null", "expected", "excess (95 %)", "p", title="units in all top lists, beyond each null"
     )
     for row in found.nulls().to_dict("records"):
         bounds = _bounds(row["excess_low"], row["excess_high"], "+.1f")
@@ -68,7 +68,7 @@ def universality(found: Universality) -> None:
 
 
 def one_dataset(table: NeuronTable, alpha: float = 0.05) -> None:
-    """Print how many units contribute to detection in the only dataset of a table."""
+    """Print the number of units that contribute to detection in a table of one dataset."""
     name, p = str(table.data["dataset"].values[0]), table.data["p"].values[0]
     if not np.isfinite(p).all():
         reasons = parsed(table.data.attrs.get("one_class", "{}"))
@@ -81,7 +81,7 @@ def one_dataset(table: NeuronTable, alpha: float = 0.05) -> None:
 
 
 def _spread(at: Any, name: str) -> str:
-    """Show the draws of a null: all if they are few, else their range."""
+    """Format the draws of a null: all up to four, else mean and range."""
     values = [int(v) for v in at[name].values] if name in at else []
     if len(values) > 4:
         return f"{np.mean(values):.1f} ({min(values)}–{max(values)})"
@@ -93,15 +93,15 @@ def _bounds(low: float, high: float, form: str) -> str:
 
 
 def test_sentence(found: Universality) -> str:
-    """Say how many units contribute to detection in every dataset."""
+    """Summarize how many units contribute to detection in every dataset."""
     data, attrs = found.data, found.data.attrs
     tested = len(found.tested)
     if "q" not in data:
         reasons = parsed(attrs.get("one_class", "{}"))
         why = "; ".join(reasons.values()) if isinstance(reasons, dict) else ""
         return (
-            f"No test: both fakes and reals were used of {tested} of {data.sizes['dataset']} "
-            f"datasets, and two are needed{f' ({why})' if why else ''}."
+            f"No test: {tested} of {data.sizes['dataset']} datasets have both fakes and reals, and "
+            f"two are needed{f' ({why})' if why else ''}."
         )
     name = {"bh": "Benjamini-Hochberg", "by": "Benjamini-Yekutieli"}[str(attrs["correction"])]
     each = ", ".join(
@@ -110,30 +110,30 @@ def test_sentence(found: Universality) -> str:
     )
     return (
         f"{len(found.universal)} of {data.sizes['unit']} units contribute to detection in all "
-        f"{tested} datasets (partial conjunction, q ≤ {attrs['alpha']}, {name}). In each by "
-        f"itself: {each}."
+        f"{tested} datasets (partial conjunction, q ≤ {attrs['alpha']}, {name}). In single "
+        f"datasets: {each}."
     )
 
 
 def count_sentence(found: Universality) -> str:
-    """Say how many units the study would count, and what the nulls leave of that."""
+    """Summarize the study's count of universal units and what the nulls expect of it."""
     data = found.data
     last = data.isel(count=-1)
     untrained = ", ".join(str(int(v)) for v in last["untrained"].values) or "not computed"
     return (
         f"The study's count: {int(last['observed'])} of {data.sizes['unit']} units are in all "
-        f"{data.sizes['dataset']} lists; {float(last['independence']):.1f} are expected of "
+        f"{data.sizes['dataset']} top lists; {float(last['independence']):.1f} are expected for "
         f"independent lists; untrained networks: {untrained}."
     )
 
 
 def universality_sentence(found: Universality) -> str:
-    """Say both."""
+    """Return the sentences of `test_sentence` and `count_sentence`."""
     return f"{test_sentence(found)} {count_sentence(found)}"
 
 
 def ablation(found: Ablation) -> None:
-    """Print what detection loses without each set, on average over datasets."""
+    """Print the mean AUROC drop over datasets when each set of units is ablated."""
     attrs = found.data.attrs
     title = f"AUROC without units of {attrs['layer']} (mean over datasets)"
     table = Table("set", "units", "drop (95 %)", "beyond random (95 %)", "p", title=title)
@@ -150,19 +150,20 @@ def ablation(found: Ablation) -> None:
         )
     out().print(table)
     out().print(
-        f"Chosen on: {attrs['chosen_on']}. Beside {attrs['n_random']} random sets matched in "
-        "|weight| × range; where the layer is small, few of them differ (see balance, n_distinct).",
+        f"Units selected on: {attrs['chosen_on']}. Compared with {attrs['n_random']} random sets "
+        "matched in |weight| × range; in a small layer, few of them differ (see balance, "
+        "n_distinct).",
         highlight=False,
     )
     if alone := attrs.get("one_half_only"):
         names = ", ".join(alone) if isinstance(alone, list) else str(alone)
-        out().print(f"Found on one half only, and left in: {plain(names)}.", highlight=False)
+        out().print(f"Found in one half only, and not ablated: {plain(names)}.", highlight=False)
 
 
 def ablation_sentence(found: Ablation | None) -> str:
-    """Say what taking out the units that were found does, beyond random sets."""
+    """Summarize the effect of ablating the units found, beyond matched random sets."""
     if found is None:
-        return "  Nothing was taken out (provenance.json says why)."
+        return "  No units were ablated (provenance.json gives the reason)."
     data = found.data.sel(dataset="mean", metric="auroc")
     parts = []
     for name in [str(s) for s in data["set"].values if s in ("universal", "counted")]:
@@ -172,14 +173,14 @@ def ablation_sentence(found: Ablation | None) -> str:
             f"{name} {float(one['drop']):+.3f}, beyond matched random sets "
             f"{float(one['excess']):+.3f}{bounds}, p = {float(one['p']):.3f}"
         )
-    return f"  Mean AUROC lost without them: {'; '.join(parts) or 'neither set in both halves'}."
+    return f"  Mean AUROC drop by ablation: {'; '.join(parts) or 'neither set in both halves'}."
 
 
 def heads(found: HeadTable) -> None:
-    """Print heads on the datasets held out."""
-    title = f"AUROC on the dataset held out, heads on {found.attrs['layer']}"
+    """Print the AUROC of refitted heads on the held-out datasets."""
+    title = f"AUROC on the held-out dataset, heads on {found.attrs['layer']}"
     table = Table(
-        "held out", "head", "AUROC (95 %)", "universal head's gain (95 %)", "units", title=title
+        "held out", "head", "AUROC (95 %)", "gain of universal head (95 %)", "units", title=title
     )
     for row in found.frame.to_dict("records"):
         name = f"{row['held_out']}{' (seen in training)' if row['seen'] else ''}"
@@ -195,14 +196,14 @@ def heads(found: HeadTable) -> None:
 
 
 def calibration(found: Calibration) -> None:
-    """Print how rules fare on planted detectors."""
+    """Print power and error rates of universality rules on planted detectors."""
     for (units, effect), rows in found.to_dataframe().groupby(["units", "effect"], sort=False):
         table = Table(
             "rule",
             "power",
-            "false rate",
-            "lacking one dataset",
-            "false discovery",
+            "false positive rate",
+            "… in all but one dataset",
+            "false discovery rate",
             "AUC",
             "ms",
             title=f"{units} units, effect {effect}, nominal 5 %",
@@ -221,7 +222,7 @@ def calibration(found: Calibration) -> None:
 
 
 def separability(found: SeparabilityReport) -> None:
-    """Print real against fake, transfer, and what features tell instead."""
+    """Print the separability of real and fake, its transfer, and what else features encode."""
     data = found.data
     for layer in data["layer"].values:
         part = data.sel(layer=layer)
@@ -229,15 +230,15 @@ def separability(found: SeparabilityReport) -> None:
             "dataset",
             "probe AUROC",
             "control",
-            "detector's own",
-            "probe − own",
+            "detector head",
+            "probe − head",
             "Fisher",
             "d'",
             "silhouette",
             "k-NN purity",
             "MMD²",
             "p of probe",
-            "people",
+            "clusters",
             title=f"{data.attrs['label']}, {layer}: real against fake",
         )
         for name in part["dataset"].values:
@@ -264,14 +265,14 @@ def separability(found: SeparabilityReport) -> None:
         if int(one["sampled"]) < int(one["n_samples"]):
             out().print(
                 f"{plain(str(name))}: {int(one['sampled'])} of {int(one['n_samples'])} samples "
-                "used, spread over people; more fit with a larger --memory.",
+                "used, spread over identities; a larger --memory allows more.",
                 highlight=False,
             )
     _layers(found)
 
 
 def _transfer(found: SeparabilityReport, layer: str) -> None:
-    """Print the transfer matrix of a layer."""
+    """Print the transfer matrix of a layer's probes."""
     part = found.data.sel(layer=layer)
     names = [str(name) for name in part["scored"].values]
     if len(names) < 2:
@@ -280,21 +281,21 @@ def _transfer(found: SeparabilityReport, layer: str) -> None:
     for name in names:
         row = part["transfer"].sel(dataset=name).values
         table.add_row(name, *(_number(float(value)) for value in row))
-    table.add_row("[bold]the detector[/bold]", *(_number(float(v)) for v in part["own"].values))
+    table.add_row("[bold]detector head[/bold]", *(_number(float(v)) for v in part["own"].values))
     out().print(table)
 
 
 def _layers(found: SeparabilityReport) -> None:
-    """Print what layers tell beside the label."""
+    """Print what layers encode besides the label: forgery methods and datasets."""
     table = Table(
         "layer",
         "method of a fake",
         "chance",
         "dataset of a real",
         "chance",
-        "specific to methods",
+        "method-specific share",
         "cosine between methods",
-        title="what else is told (balanced accuracy), and what methods share",
+        title="probes of method and dataset (balanced accuracy), and overlap of methods",
     )
     for row in found.layers().to_dict("records"):
         told = [
@@ -311,7 +312,7 @@ def _layers(found: SeparabilityReport) -> None:
 
 
 def similarity(found: Similarity) -> None:
-    """Print debiased CKA of each pair of detectors."""
+    """Print the debiased CKA of each pair of detectors."""
     table = Table("layer", "detector", "other", "CKA (95 %)", title="similarity of features")
     for row in found.to_dataframe().to_dict("records"):
         bounds = _bounded(row["cka"], row["cka_low"], row["cka_high"])
@@ -320,13 +321,13 @@ def similarity(found: Similarity) -> None:
 
 
 def embeddings(found: Embeddings) -> None:
-    """Print how far each picture can be believed."""
+    """Print the trustworthiness and neighborhood preservation of each embedding."""
     data = found.data
     table = Table(
         "layer",
-        "picture",
+        "embedding",
         "trustworthiness",
-        "neighbors kept",
+        "neighbors preserved",
         title=f"{int(data.attrs['n_fitted'])} of {data.sizes['sample']} samples fitted, the rest "
         "projected",
     )
@@ -361,21 +362,21 @@ def _number(value: float, form: str = ".2f") -> str:
     return f"{value:{form}}" if np.isfinite(value) else "–"
 
 
-#: False discovery rate of a mark.
+#: False discovery rate at which a mark is set.
 ALPHA = 0.05
 
 
 def artifacts(found: ArtifactReport) -> None:
-    """Print effects by measurement and dataset, what tells the methods, and what is missing."""
+    """Print effects by measurement and dataset, the best separators of methods, and gaps."""
     data = found.data
     names = [str(name) for name in data["dataset"].values]
-    table = Table("measurement", *names, title="effects: fake less real, in SDs of real images")
+    table = Table("measurement", *names, title="effects: fake minus real, in SDs of real images")
     for measurement in data["measurement"].values:
         part = data.sel(measurement=measurement)
         table.add_row(str(measurement), *(_effect_cell(part.sel(dataset=name)) for name in names))
     out().print(table)
     out().print(
-        "* q ≤ .05 without control, partialled and matched; ° not in all three (95 % intervals in "
+        "* q ≤ .05 uncontrolled, partialled and matched; ° in some of the three (95 % intervals in "
         "brackets).",
         highlight=False,
     )
@@ -395,7 +396,7 @@ def _effect_cell(at: Any) -> str:
 
 
 def artifacts_sentences(found: ArtifactReport) -> list[str]:
-    """Say for each dataset what differs most, what the controls rest on, and what is missing."""
+    """Summarize each dataset: the largest effect, the controls, and what is missing."""
     return [
         *(_dataset_sentence(found.data.sel(dataset=name)) for name in found.data["dataset"].values),
         *(_tell_sentence(found.data.sel({"method": name})) for name in found.data["method"].values),
@@ -407,14 +408,14 @@ def _dataset_sentence(at: Any) -> str:
     used = dict(zip(map(str, at["control"].values), map(int, at["n_used"].values), strict=True))
     parts = [f"{int(at['n_samples'])} images, {int(at['n_clusters'])} clusters"]
     parts.append(f"{used['matched']} matched")
-    parts.append(f"inside is: {at['region'].values}")
+    parts.append(f"inner region: {at['region'].values}")
     uneven = [
         f"{covariate} {value:.2f}"
         for covariate, value in zip(at["covariate"].values, at["imbalance"].values, strict=True)
         if np.isfinite(value) and abs(value - 0.5) >= 0.05
     ]
     if uneven:
-        parts.append(f"labels are told (AUROC) by {', '.join(uneven)}")
+        parts.append(f"covariates that predict the label (AUROC): {', '.join(uneven)}")
     first = _first(at)
     return f"{name}: {first}{'; '.join(parts)}. {reason}".strip()
 
@@ -429,29 +430,29 @@ def _first(at: Any) -> str:
             best["control"].values, best["effect"].values, best["q"].values, strict=True
         )
     )
-    return f"{best['measurement'].values} first, {effects}; "
+    return f"largest effect {best['measurement'].values}, {effects}; "
 
 
 def _tell_sentence(at: Any) -> str:
     name, tells = str(at["method"].values), at["tells"].values
     if not np.isfinite(tells).any():
-        return f"{name}: there is no other method to tell it from."
+        return f"{name}: there is no other method to compare it with."
     best = at.isel(measurement=int(np.nanargmax(np.abs(tells - 0.5))))
     low, high = float(best["tells_low"]), float(best["tells_high"])
     bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
     way = "above" if float(best["tells"]) > 0.5 else "below"
     return (
-        f"{name} is told best by {best['measurement'].values}, {way} all other methods with AUROC "
-        f"{float(best['tells']):.2f}{bounds}."
+        f"{name} is best separated by {best['measurement'].values}, {way} all other methods with "
+        f"AUROC {float(best['tells']):.2f}{bounds}."
     )
 
 
-#: Units that are listed at most; all are in what is exported.
+#: Maximum number of printed units; exports hold all.
 MOST = 24
 
 
 def responses(found: ResponseReport) -> None:
-    """Print the answers of the units, and the logit at the highest dose."""
+    """Print what units respond to, and the change of the logit at the highest dose."""
     attrs, frame = found.data.attrs, found.answers()
     size = frame["answer_effect"].abs().fillna(0.0)
     # Universal units first, then by how strongly they respond.
@@ -501,11 +502,11 @@ def _reasons(found: ResponseReport, key: str) -> list[tuple[str, str]]:
 
 
 def responses_sentence(found: ResponseReport) -> str:
-    """Say how many units respond to what."""
+    """Summarize how many units respond to what."""
     frame, parts = found.answers(), []
     for kind, text in (
-        ("dose", "respond to an artifact turned up"),
-        ("correlation", "go with a measurement"),
+        ("dose", "respond to an artifact dose"),
+        ("correlation", "correlate with a measurement"),
     ):
         names = frame.loc[frame["answer_kind"] == kind, "answer"].value_counts()
         if len(names):
@@ -513,7 +514,7 @@ def responses_sentence(found: ResponseReport) -> str:
             parts.append(f"{int(names.sum())} {text} ({some})")
     rest = int((frame["answer_kind"] == "").sum())
     if rest:
-        parts.append(f"for {rest} nothing was found")
+        parts.append(f"{rest} have no significant response")
     return (
         f"Of {len(frame)} units of {found.data.attrs['layer']}, {'; '.join(parts)} "
         f"(q ≤ {found.data.attrs['alpha']:g})."

@@ -1,4 +1,4 @@
-"""Published cross-dataset figures, and where they may stand beside a run's own."""
+"""Published cross-dataset results, and when they are comparable with those of a run."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ PUBLISHED: dict[str, dict[str, float]] = {
     },
 }
 
-#: What a run's datasets are called by each layout, and what they are published as.
+#: Published names of datasets: by method in FaceForensics++, and by layout otherwise.
 _METHODS = {"deepfakes": "DF", "face2face": "F2F", "faceswap": "FS", "neuraltextures": "NT"}
 _OTHERS = {
     "celebdf-v1": "Celeb-DF v1",
@@ -72,24 +72,24 @@ COLUMNS = ["detector", "dataset", "published_as", "published", "value", "low", "
 def beside_published(
     evaluation: pd.DataFrame, specs: Mapping[str, Any], cards: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """Put published figures beside ours, where detector and data are the same.
+    """Put published AUROCs beside those of a run, where detector and data are the same.
 
     A detector is the same if its architecture is and its weights are DeepfakeBench's, or if it was
-    trained on all four methods of FaceForensics++ and on nothing else. Data are the same by the
-    layout that they were read from, and at compression c23 where there are several.
+    trained on all four methods of FaceForensics++ and nothing else. Data are the same if they were
+    read from the same layout, at compression c23 if there are several.
 
     Parameters
     ----------
     evaluation : pandas.DataFrame
         Joint table ``evaluation``.
     specs, cards : mapping
-        Of detectors and of datasets, by name, as the zero-shot matrix keeps them.
+        Specs of detectors and cards of datasets, by name, as stored with the zero-shot matrix.
 
     Returns
     -------
     pandas.DataFrame
-        One row a pair: ``detector, dataset, published_as, published, value, low, high``; empty
-        where nothing matches.
+        One row per pair: ``detector, dataset, published_as, published, value, low, high``; empty
+        if nothing matches.
     """
     rows = []
     frame = evaluation[(evaluation["level"] == "frame") & (evaluation["metric"] == "auroc")]
@@ -115,18 +115,18 @@ def beside_published(
 def why_none(
     labels: Sequence[str], specs: Mapping[str, Any], names: Sequence[str], cards: Mapping[str, Any]
 ) -> str:
-    """Say why no published figure stands beside ours."""
+    """Return why no published result is comparable with those of a run."""
     if not any(label.partition("/")[0] in PUBLISHED for label in labels):
         return f"none of its detectors is one of {', '.join(PUBLISHED)}"
     if not any(is_published(specs.get(label, {}), cards) for label in labels):
-        return "the published ones were trained on FaceForensics++ c23, and none of these was"
+        return "the published detectors were trained on FaceForensics++ c23, and none of these was"
     if not any(dataset_of(name, cards) for name in names):
-        return "none of its datasets is known to be one that they were measured on"
-    return "no detector of theirs was measured here on a dataset of theirs"
+        return "none of its datasets is known to be one with published results"
+    return "no published detector was evaluated here on a dataset with published results"
 
 
 def is_published(spec: Mapping[str, Any], cards: Mapping[str, Any]) -> bool:
-    """Whether weights are DeepfakeBench's, or were trained on what theirs were."""
+    """Return whether weights are DeepfakeBench's, or were trained on the same data."""
     if spec.get("origin") == "deepfakebench":
         return True
     notes = spec.get("notes") or {}
@@ -136,9 +136,9 @@ def is_published(spec: Mapping[str, Any], cards: Mapping[str, Any]) -> bool:
 
 
 def dataset_of(name: str, cards: Mapping[str, Any]) -> str:
-    """Name the published dataset that a dataset is; empty where it is none, or not known to be."""
+    """Return the published name of a dataset; empty if it has none, or it is not known."""
     card = cards.get(name) or {}
-    # Sources that were joined keep their cards by name.
+    # The card of a concatenated dataset holds the cards of its parts by name.
     card = (card.get("parts") or {}).get(name, card)
     layout = str(card.get("layout", ""))
     if str(card.get("compression", "")) not in ("", "c23"):

@@ -1,4 +1,4 @@
-"""What a run's report says, section by section, from its tables alone."""
+"""Sections of a run's report, made from its tables alone."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ __all__ = ["QUESTION", "Material", "head_of", "sections_of"]
 
 QUESTION = (
     "How far do deepfake detectors generalize to datasets that they were not trained on, what do "
-    "they learn instead, and do some of their neurons contribute everywhere?"
+    "they learn instead, and do some of their neurons contribute on every dataset?"
 )
 
-#: Lengths of the study's trainings (arXiv:2308.04177): epochs of base, and of tuned variants.
+#: Training epochs in the study (arXiv:2308.04177) of base and of tuned variants.
 STUDY_EPOCHS = {"base": 100, "tuned": 50}
 
-#: The most findings of an audit, and notes on what was not done, that are listed.
+#: Maximum number of listed audit findings.
 MOST = 30
 
 ALPHA = 0.05
@@ -55,16 +55,16 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Material:
-    """A run, its joint tables and the claims, and what else the report needs.
+    """Everything that a report is made from: a run, its joint tables, and the claims.
 
     Attributes
     ----------
     folder : RunFolder
-        The run.
+        Folder of the run.
     tables : mapping
-        As `probe.joint.joint_tables` returns them.
+        Joint tables by name, as returned by `probe.joint.joint_tables`.
     claims : tuple of Claim
-        As `probe.claims.judge_tables` returns them.
+        Judged claims, as returned by `probe.claims.judge_tables`.
     """
 
     folder: RunFolder
@@ -106,14 +106,14 @@ class Material:
 
     @cached_property
     def samples(self) -> pd.DataFrame | None:
-        """The sample table, what is counted of it; None where there is none."""
+        """The columns of the sample table that the report counts; None if there is no table."""
         file = self.folder.data / SAMPLES_FILE
         columns = ["dataset", "split", "label", "method", "video", "identity"]
         return pd.read_parquet(file, columns=columns) if file.is_file() else None
 
     @cached_property
     def cards(self) -> dict[str, dict[str, Any]]:
-        """Cards of detectors that the run trained, by label."""
+        """Cards of the detectors trained in the run, by label."""
         found = {
             label: _json(self.folder.detector(label) / "card.json") for label in self.detectors
         }
@@ -121,7 +121,7 @@ class Material:
 
     @property
     def audit(self) -> AuditReport | None:
-        """The audit of the data; None where there is none."""
+        """The audit of the data; None if there is none."""
         from probe.datasets.audit import AuditReport
 
         found = _json(self.folder.root / "audit.json")
@@ -129,11 +129,11 @@ class Material:
             return AuditReport.from_dict(found) if found else None
         except (KeyError, TypeError, ValueError) as error:
             raise StoreError(
-                "The run's audit.json is damaged. Remove it, and run the command of the run again."
+                "The run's audit.json is damaged. Remove it and rerun the command of the run."
             ) from error
 
     def spec(self, label: str) -> dict[str, Any]:
-        """Return the spec of a detector, as the zero-shot matrix keeps it."""
+        """Return the spec of a detector, as stored with the zero-shot matrix."""
         specs = self.attrs.get("specs", {})
         found = specs.get(label, {}) if isinstance(specs, dict) else {}
         return found if isinstance(found, dict) else {}
@@ -148,7 +148,7 @@ def _json(file: Path) -> dict[str, Any]:
 
 
 def head_of(run: Material) -> list[Block]:
-    """Say what the report is of, and the verdicts."""
+    """Return the head of the report: question, run, warnings, and the verdict on each claim."""
     manifest = run.manifest
     made = str(manifest.get("created", ""))[:10]
     several = f"{len(run.detectors)} detectors on {len(run.datasets)} datasets"
@@ -165,11 +165,11 @@ def head_of(run: Material) -> list[Block]:
             )
         )
     if not manifest.get("complete"):
-        left = ", ".join(_unfinished(manifest)) or "its end"
+        left = ", ".join(_unfinished(manifest)) or "its last step"
         blocks.append(
             Text(
-                f"This run is not finished (still to come: {left}). The report says what is "
-                "there; run the command again, and it goes on.",
+                f"This run is not finished (remaining: {left}). The report covers what has been "
+                "computed; rerun the command to resume the run.",
                 "missing",
             )
         )
@@ -178,7 +178,7 @@ def head_of(run: Material) -> list[Block]:
 
 
 def _worded(claim: Claim) -> str:
-    """Put a claim's verdict before its summary, in the form that becomes a mark."""
+    """Return a claim's summary after its verdict, in the form that the page shows as a badge."""
     return f"{claim.verdict}: {claim.summary().partition('. ')[2]}"
 
 
@@ -188,7 +188,7 @@ def _unfinished(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def sections_of(run: Material) -> list[Section]:
-    """Make all sections; what a run does not hold is said in its place."""
+    """Return all sections; each states what the run lacks."""
     makers = (
         _run,
         _generalization,
@@ -230,16 +230,16 @@ def _data_table(run: Material) -> Block:
             cells += [f"{len(own) - fakes:,} + {fakes:,}", _people(own)] if len(own) else ["–", "–"]
         source = " (source)" if name == run.manifest.get("source") else ""
         rows.append([f"{name}{source}", *cells])
-    head = [word for split in splits for word in (split, "videos (people)")]
-    caption = "Datasets, as they were used: real + fake images of each split."
+    head = [word for split in splits for word in (split, "videos (identities)")]
+    caption = "Datasets: images used in each split, real + fake."
     return Table(caption, ["dataset", *head], rows)
 
 
 def _people(rows: pd.DataFrame) -> str:
-    """Count videos, and people where they are known."""
+    """Format the number of videos, and of identities if they are known."""
     people = rows["identity"][rows["identity"] != ""].nunique()
     videos = len(rows[["method", "video", "label"]].drop_duplicates())
-    return f"{videos:,} ({people:,})" if people else f"{videos:,} (not known)"
+    return f"{videos:,} ({people:,})" if people else f"{videos:,} (unknown)"
 
 
 def _caps(run: Material) -> list[Block]:
@@ -254,16 +254,16 @@ def _caps(run: Material) -> list[Block]:
         for entry in study.get("datasets", [])
         if isinstance(entry, dict) and entry.get("images")
     }
-    said = [f"at most {whole} of each dataset and split"] if whole else []
+    said = [f"at most {whole} per dataset and split"] if whole else []
     said += [f"of {name}, at most {_cap(cap)}" for name, cap in own.items()]
-    text = "; ".join(said) if said else "all that there are"
+    text = "; ".join(said) if said else "all"
     return [Text(f"Images used: {text}.", "small")]
 
 
 def _cap(cap: Any) -> str:
     if isinstance(cap, dict):
         return ", ".join(f"{number} ({split})" for split, number in cap.items())
-    return f"{cap} a split"
+    return f"{cap} per split"
 
 
 def _detector_table(run: Material) -> Block:
@@ -272,10 +272,10 @@ def _detector_table(run: Material) -> Block:
         card, spec = run.cards.get(label, {}), run.spec(label)
         plan = (card.get("training") or {}).get("plan") or {}
         metrics = card.get("metrics") or {}
-        seen = ", ".join(trained_on({label: spec or card.get("spec", {})}, label)) or "not known"
+        seen = ", ".join(trained_on({label: spec or card.get("spec", {})}, label)) or "unknown"
         steps = plan.get("steps")
         length = f"{plan['epochs']}" + (f" × {steps} steps" if steps else "") if plan else ""
-        length = length or ("brought" if spec.get("origin", "trained") != "trained" else "–")
+        length = length or ("pretrained" if spec.get("origin", "trained") != "trained" else "–")
         best = metrics.get("best_epoch")
         rows.append(
             [
@@ -287,8 +287,10 @@ def _detector_table(run: Material) -> Block:
                 str(plan.get("seed", "–")),
             ]
         )
-    head = ["detector", "trained on", "epochs", "best epoch", "AUROC on val", "seed"]
-    return Table("Detectors. The epoch with the best validation is kept.", head, rows, texts=2)
+    head = ["detector", "trained on", "epochs", "best epoch", "val AUROC", "seed"]
+    return Table(
+        "Detectors. The checkpoint with the best validation AUROC is kept.", head, rows, texts=2
+    )
 
 
 def _times(run: Material) -> list[Block]:
@@ -303,13 +305,13 @@ def _times(run: Material) -> list[Block]:
         [str(name), f"{float(seconds):,.0f}", *(_bytes(those.get(name)) for _, those in noted)]
         for name, seconds in sorted(stages.items(), key=lambda pair: _place(run, pair[0]))
     ]
-    rows.append(["all", f"{sum(map(float, stages.values())):,.0f}", *([""] * len(noted))])
+    rows.append(["total", f"{sum(map(float, stages.values())):,.0f}", *([""] * len(noted))])
     head = ["stage", "seconds", *(name for name, _ in noted)]
     compute = (found.get("study") or {}).get("compute") or {}
     used = found.get("device") or compute.get("device")
-    text = f"Devices: {', '.join(map(str, found.get('devices', []))) or 'not noted'}"
-    text += f"; asked for: {used}." if used else "."
-    return [Table("What it took.", head, rows), Text(text, "small")]
+    text = f"Devices: {', '.join(map(str, found.get('devices', []))) or 'not recorded'}"
+    text += f"; requested: {used}." if used else "."
+    return [Table("Time and resources by stage.", head, rows), Text(text, "small")]
 
 
 def _place(run: Material, name: str) -> int:
@@ -331,7 +333,7 @@ def _sentences(claim: Claim, extra: Sequence[tuple[str, str]] = ()) -> Items:
     for label, word in claim.verdicts.items():
         said = " ".join(_capital(one.sentence) for one in claim.of(label))
         rows.append((label, f"{word}: {said}"))
-    return Items([*rows, *extra], "Detector by detector, with 95 % intervals over people:")
+    return Items([*rows, *extra], "By detector, with 95 % intervals (bootstrap over identities):")
 
 
 def _capital(text: str) -> str:
@@ -339,7 +341,7 @@ def _capital(text: str) -> str:
 
 
 def _figure(run: Material, name: str, alt: str, caption: str) -> list[Block]:
-    """Draw a figure of a joint table, where it has something to show."""
+    """Draw a figure of a joint table; nothing if the table has no values to show."""
     from probe.figures.joint import FIGURES
 
     table, draw = FIGURES[name]
@@ -356,8 +358,8 @@ def _generalization(run: Material) -> Section:
         "generalization",
         "AUROC of each detector at home, on each dataset away, and their mean, with intervals. The "
         "table below has the numbers.",
-        "Frame AUROC at home (mean over what a detector was trained on) and away. Intervals over "
-        "people, drawn together for all datasets.",
+        "Frame AUROC at home (mean over the datasets that a detector was trained on) and away. "
+        "Intervals: identities are resampled jointly for all datasets.",
     )
     rows = []
     for label, word in claim.verdicts.items():
@@ -382,7 +384,7 @@ def _generalization(run: Material) -> Section:
         )
     head = ["detector", "verdict", "home", "mean away", "lost", "p", "lowest away"]
     blocks.append(
-        Table("AUROC at home and away. Null of what is lost: 0; chance: .50.", head, rows, texts=2)
+        Table("AUROC at home and away, and the loss (null: 0). Chance: .50.", head, rows, texts=2)
     )
     blocks.append(_sentences(claim))
     return Section(claim.key, f"Claim 1: {_lower(claim.title)}", blocks, [_published(run)])
@@ -413,7 +415,7 @@ def _matrix(run: Material) -> list[Block]:
             f"Zero-shot matrix: AUROC of {data.sizes['detector']} detectors on "
             f"{data.sizes['dataset']} datasets, each with its interval.",
             "Zero-shot matrix. Framed: the detector was trained on that dataset. Small: 95 % "
-            "interval over people.",
+            "interval (bootstrap over identities).",
         )
     ]
 
@@ -426,8 +428,8 @@ def _published(run: Material) -> Section:
         why = why_none(run.detectors, specs, run.datasets, cards)
         blocks: list[Block] = [
             Text(
-                "DeepfakeBench publishes frame AUROCs of detectors that were trained on "
-                f"FaceForensics++ c23. None stands beside this run's: {why}.",
+                "DeepfakeBench publishes frame AUROCs of detectors trained on FaceForensics++ c23. "
+                f"None is comparable with this run: {why}.",
                 "small",
             )
         ]
@@ -444,10 +446,10 @@ def _published(run: Material) -> Section:
         ]
         head = ["detector", "dataset", "published as", "DeepfakeBench", "this run"]
         blocks = [
-            Table("Frame AUROC beside DeepfakeBench's.", head, rows, texts=3),
+            Table("Frame AUROC of DeepfakeBench and of this run.", head, rows, texts=3),
             Text("Same architecture and data; frames, crops and decoders may differ.", "small"),
         ]
-    return Section("published", "Beside published figures", blocks)
+    return Section("published", "Comparison with published results", blocks)
 
 
 def _artifacts_claim(run: Material) -> Section:
@@ -456,10 +458,10 @@ def _artifacts_claim(run: Material) -> Section:
     blocks += _figure(
         run,
         "specific",
-        "Share of the difference of fakes and reals that is specific to single methods, by "
+        "Share of the difference between fakes and reals that is specific to single methods, by "
         "detector and layer.",
-        "What is specific to single methods: 0 if all methods differ from real images alike, 1 if "
-        "no two do. Line: half.",
+        "Method-specific share: 0 if all methods differ from real images in the same way, 1 if no "
+        "two methods have anything in common. Line: half.",
     )
     rows = []
     for label, word in claim.verdicts.items():
@@ -476,15 +478,16 @@ def _artifacts_claim(run: Material) -> Section:
             ]
         )
     head = ["detector", "verdict", "specific share", "probe away", "control tasks", "head away"]
-    caption = "Share that is specific to methods, and mean AUROC on datasets away from home."
+    caption = "Share that is specific to single methods, and mean AUROC on datasets away from home."
     blocks.append(Table(caption, head, rows, texts=2))
     blocks += _figure(
         run,
         "map-similarity",
         "Mean SSIM of Grad-CAM of variants on the same image and on different images, by "
         "architecture, mode and dataset.",
-        "Heatmaps of variants: SSIM on one image beside that of different images. Authors mode is "
-        "the study's way, which the corrected mode repairs (see the documentation).",
+        "Heatmaps of variants: SSIM on the same image, beside that on different images. Mode "
+        "`authors` follows the study's released code; mode `corrected` fixes its errors (see the "
+        "documentation).",
     )
     blocks.append(_similarity_table(run))
     extra = [
@@ -527,17 +530,17 @@ def _similarity_table(run: Material) -> Block:
         "architecture",
         "mode",
         "SSIM",
-        "other image",
-        "over that",
+        "other images",
+        "excess over that",
         "p",
         "other seeds",
         "< .7",
         ".7–.9",
         "≥ .9",
-        "fakes (people)",
+        "fakes (identities)",
     ]
     return Table(
-        "SSIM of Grad-CAM of variants, all datasets; fakes in the study's bins.",
+        "SSIM of Grad-CAM of variants, all datasets; number of fakes in the study's bins.",
         head,
         rows,
         texts=2,
@@ -550,17 +553,17 @@ def _neurons(run: Material) -> Section:
     blocks += _figure(
         run,
         "universal-units",
-        "Share of units counted in all lists, beside nulls, and share found by the test, by "
-        "detector.",
-        "Universal units. Counted: among the top of every dataset, as the study counts. Found by "
-        "test: contribute to detection in every dataset. Marks: what nulls expect of the count.",
+        "Share of units in all top lists, beside null distributions, and share found by the test, "
+        "by detector.",
+        "Universal units. Counted: in the top list of every dataset, as the study counts. Found by "
+        "test: contribute to detection in every dataset. Marks: expected counts under the nulls.",
     )
     blocks += _figure(
         run,
         "ablation",
-        "AUROC lost without universal units beyond matched random sets, with intervals.",
-        "What detection loses without the units, beyond random sets of the same size and weight, "
-        "on people who had no part in choosing them.",
+        "AUROC drop by ablation of universal units beyond matched random sets, with intervals.",
+        "AUROC drop when the units are ablated, beyond random sets matched in size and weight, on "
+        "identities not used to select the units.",
     )
     blocks.append(_neuron_table(run, claim))
     blocks += _counts(run)
@@ -622,8 +625,8 @@ def _neuron_table(run: Material, claim: Claim) -> Block:
         "p",
     ]
     return Table(
-        "Universal units, what nulls expect of the count, and AUROC lost without those "
-        "found by test.",
+        "Universal units, expected counts under the nulls, and AUROC drop by ablation of the "
+        "units found by the test.",
         head,
         rows,
         texts=2,
@@ -640,19 +643,18 @@ def _counts(run: Material) -> list[Block]:
         if (place := run.folder.universality(label)).is_dir()
     }
     if not found:
-        return [_lacking("Counts of universal units are")]
+        return [_lacking("The counts of universal units are")]
     return [
         drawn(
             counts_grid_figure(found),
             "Number of units in the top lists of 0 to all datasets, beside independent lists and "
             "untrained networks, a panel for each detector.",
-            "The study's count, detector by detector, beside independent lists and untrained "
-            "networks.",
+            "The study's count by detector, beside independent lists and untrained networks.",
         )
     ]
 
 
-# --- Why ---------------------------------------------------------------------------------------
+# --- Explanations ------------------------------------------------------------------------------
 
 
 def _separability(run: Material) -> Section:
@@ -668,14 +670,14 @@ def _separability(run: Material) -> Section:
         return Section("separability", "Separability", [_lacking("Probes of layers are")])
     blocks: list[Block] = [
         Text(
-            "A linear probe asks whether a layer tells fakes from reals on people that it was not "
-            "fitted on; control tasks are the same with labels exchanged over people."
+            "Linear probes test whether a layer separates fakes from reals on held-out "
+            "identities; control tasks do the same with labels permuted over identities."
         ),
         drawn(
             probes_grid_figure(found),
             "AUROC of probes of each layer beside control tasks and the detector's own head, by "
             "dataset, a panel for each detector.",
-            "Probes of recorded layers beside control tasks (gray) and the detector's own head.",
+            "Probes of recorded layers, beside control tasks (gray) and the detector's own head.",
         ),
         _best_table(run),
         drawn(
@@ -703,8 +705,8 @@ def _best_table(run: Material) -> Table:
         ]
         rows.append([str(label), *cells])
     caption = (
-        "The layer whose probe is best, and its AUROC. Chosen on the images that it is "
-        "measured on, and so a little too good."
+        "The layer with the best probe, and its AUROC. The layer is selected on the images that "
+        "it is measured on, so the value is slightly optimistic."
     )
     return Table(caption, ["detector", *names], rows)
 
@@ -714,19 +716,19 @@ def _artifacts(run: Material) -> Section:
     from probe.artifacts.drawing import effects_figure, spectra_figure
     from probe.report.findings import artifacts_sentences
 
-    place, title = run.folder.artifacts, "What forgeries leave in images"
+    place, title = run.folder.artifacts, "Artifacts of forgeries in images"
     if not place.is_dir():
         return Section("images", title, [_lacking("Measurements of images are")])
     found = ArtifactReport.open(place)
     blocks: list[Block] = [
         Text(
             "Each image is measured, and fakes are compared with reals in standard deviations of "
-            "real images: as they are, with what else tells the labels taken out, and matched."
+            "real images: uncontrolled, with covariates partialled out, and matched."
         ),
         drawn(
             effects_figure(found.data),
             "Effects of forgeries on each measurement, by dataset, with and without controls.",
-            "Effects: fake less real, with each control.",
+            "Effects: fake minus real, with each control.",
         ),
         drawn(
             spectra_figure(found.data),
@@ -747,8 +749,8 @@ def _heatmaps(run: Material) -> Section:
                 file,
                 f"Fakes of each dataset, the real images beside them, and Grad-CAM of the "
                 f"variants of {name}.",
-                f"Grad-CAM of {name}, towards fake and towards real; bars say "
-                "which maps share a scale.",
+                f"Grad-CAM of {name}, towards fake and towards real; bars mark the maps that "
+                "share a color scale.",
             )
             if file.is_file()
             else None
@@ -758,7 +760,7 @@ def _heatmaps(run: Material) -> Section:
     if not blocks:
         blocks.append(_lacking("Figures of heatmaps are"))
     blocks += [*_trust(run), *_attention(run)]
-    return Section("heatmaps", "Heatmaps, and how far to trust them", blocks)
+    return Section("heatmaps", "Heatmaps and their reliability", blocks)
 
 
 def _trust(run: Material) -> list[Block]:
@@ -772,11 +774,11 @@ def _trust(run: Material) -> list[Block]:
             by = part.set_index("check")
             rows.append([str(label), str(method), *(_checked(by.loc[name]) for name in checks)])
     text = (
-        "Better than a map that knows nothing *, than edges of the image +, than itself shifted ° "
-        "(q ≤ .05). Rows random and edges are references. What is not better than these says "
-        "nothing of what decides."
+        "Better than a random map *, than image edges +, than the shifted map ° (q ≤ .05). Rows "
+        "random and edges are references. A map that is not better than these is no evidence of "
+        "what drives the decision."
     )
-    caption = "Checks of heatmaps, all datasets together, for detectors as first trained."
+    caption = "Checks of heatmaps, all datasets together, for the base detectors."
     return [Table(caption, ["detector", "method", *checks], rows, texts=2), Text(text, "small")]
 
 
@@ -796,10 +798,10 @@ def _attention(run: Material) -> list[Block]:
         "attention",
         "Concentration of Grad-CAM's mass by region of the face and dataset, a panel for each "
         "detector.",
-        "Where detectors look in fakes: 0 is even attention, +1 twice as much.",
+        "Region attention on fakes: 0 is uniform attention, +1 twice as much.",
     )
     if not blocks:
-        return [_lacking("Regions that detectors look at are")]
+        return [_lacking("Region attention is")]
     rows = []
     for label in run.detectors:
         place = run.folder.attention(label)
@@ -808,19 +810,19 @@ def _attention(run: Material) -> list[Block]:
             # The figure has the rest.
             rows += [(label, one) for one in said if "changed" in one or one.startswith("No face")]
     if not rows:
-        none = "In no dataset does it change, with q ≤ .05, from the fakes' real images."
+        none = "In no dataset does it change between fakes and their real images (q ≤ .05)."
         return [*blocks, Text(none, "small")]
-    title = "Where it changes from the fakes' real images, or unlike in other datasets (q ≤ .05):"
+    title = "Changes from the fakes' real images, or differences from other datasets (q ≤ .05):"
     return [*blocks, Items(rows, title)]
 
 
-# --- What to know ------------------------------------------------------------------------------
+# --- Audit, limits, provenance ----------------------------------------------------------------
 
 
 def _audit(run: Material) -> Section:
     found = run.audit
     if found is None:
-        return Section("audit", "Audit of the data", [_lacking("An audit is")])
+        return Section("audit", "Audit of the data", [_lacking("The audit is")])
     order = {"error": 0, "warning": 1, "note": 2}
     those = sorted(found.findings, key=lambda one: order.get(one.severity, 3))
     rows = [(f"{one.severity}, {one.check}, {one.dataset}:", one.message) for one in those[:MOST]]
@@ -828,7 +830,7 @@ def _audit(run: Material) -> Section:
     if rows:
         blocks.append(Items(rows))
     if len(those) > MOST:
-        blocks.append(Text(f"{len(those) - MOST} more stand in audit.json.", "small"))
+        blocks.append(Text(f"{len(those) - MOST} more are in audit.json.", "small"))
     return Section("audit", "Audit of the data", blocks)
 
 
@@ -838,7 +840,7 @@ def _limits(run: Material) -> Section:
         return Section(
             "limits",
             "What this run cannot say",
-            [Text("Nothing that this report knows of is missing.")],
+            [Text("No limits were recorded.")],
         )
     return Section("limits", "What this run cannot say", [Items(rows)])
 
@@ -848,17 +850,17 @@ Limit = Iterator[tuple[str, str]]
 
 def _simulated(run: Material) -> Limit:
     if run.manifest.get("simulated"):
-        yield "Simulated.", "Images are rendered; real forgeries may differ in every respect."
+        yield "Simulated.", "The images are rendered; real forgeries may differ in every respect."
 
 
 def _stages(run: Material) -> Limit:
     left = [] if run.manifest.get("complete") else _unfinished(run.manifest)
     if left:
-        yield "Not finished.", f"These stages are still to come: {', '.join(left)}."
+        yield "Not finished.", f"Remaining stages: {', '.join(left)}."
 
 
 def _left_out(run: Material) -> Limit:
-    """Say what the run itself notes as left out; runs of earlier versions do so by kind."""
+    """Yield what the run's manifest lists as left out; earlier versions listed it by kind."""
     found = run.manifest.get("left_out")
     if found is None:
         found = [
@@ -871,7 +873,7 @@ def _left_out(run: Material) -> Limit:
     for one in found if isinstance(found, list) else []:
         if isinstance(one, Mapping):
             detector, why = str(one.get("detector", "")), str(one.get("why", ""))
-            # One line for all detectors of which the same is said.
+            # Detectors with the same reason share one line.
             key = str(one.get("stage", "")), str(one.get("dataset", ""))
             said = why.replace(detector, "this detector") if detector else why
             by.setdefault((*key, said), []).append(detector)
@@ -879,7 +881,7 @@ def _left_out(run: Material) -> Limit:
         of = ", ".join(part for part in (stage, dataset, ", ".join(filter(None, names))) if part)
         yield f"Left out: {of or 'all'}.", _sentence(why)
     if said := str(run.provenance.get("dominating") or ""):
-        yield "Joined data.", said
+        yield "Unbalanced data.", said
 
 
 def _sentence(text: str) -> str:
@@ -910,8 +912,8 @@ def _short(run: Material) -> Limit:
             said.append(f"{kind} detectors for {span} epochs, the study's for {whole}")
     if said:
         yield (
-            "Short trainings.",
-            f"{_capital('; '.join(said))}. What they do not do, longer trained ones may.",
+            "Short training.",
+            f"{_capital('; '.join(said))}. Longer training may change the results.",
         )
 
 
@@ -923,7 +925,7 @@ def _seeds(run: Material) -> Limit:
     if run.cards and not any("-seed" in label for label in run.detectors):
         yield (
             "One seed.",
-            "Every detector was trained once, so nothing tells how much another seed would differ.",
+            "Every detector was trained once; the variation over seeds is unknown.",
         )
 
 
@@ -938,9 +940,9 @@ def _unidentified(run: Material) -> Limit:
     ]
     if unknown:
         yield (
-            "People are not known.",
-            f"In {', '.join(unknown)} videos stand for people: intervals are too narrow where one "
-            "person is in several.",
+            "Identities are unknown.",
+            f"In {', '.join(unknown)}, videos serve as clusters instead of identities: intervals "
+            "are too narrow if a person appears in several videos.",
         )
 
 
@@ -951,13 +953,13 @@ def _missing_tables(run: Material) -> Limit:
         if len(bare) and "detector" in bare:
             those = list(dict.fromkeys(bare["detector"].astype(str)))
             listed = "any detector" if len(those) == len(run.detectors) else ", ".join(those)
-            yield f"No {name.replace('_', ' ')}", f"of {listed}: not computed in this run."
+            yield f"No {name.replace('_', ' ')}", f"for {listed}: not computed in this run."
 
 
 def _open_claims(run: Material) -> Limit:
     for claim in run.claims:
         if claim.verdict == VERDICTS[-1]:
-            yield f"{claim.title}:", "cannot be said of any detector; the section says why."
+            yield f"{claim.title}:", "cannot be said for any detector; see the section for reasons."
 
 
 LIMITS = (
@@ -977,12 +979,12 @@ def _provenance(run: Material) -> Section:
     manifest, found = run.manifest, run.provenance
     versions = {**(manifest.get("versions") or {}), **(found.get("versions") or {})}
     rows = [
-        ("Command", str(manifest.get("command") or found.get("command") or "not noted")),
-        ("Created", str(manifest.get("created", "")).replace("T", " ") or "not noted"),
-        ("Study", str(found.get("study_fingerprint") or manifest.get("study") or "not noted")),
-        ("Seeds", ", ".join(map(str, found.get("seeds", [manifest.get("seed", "not noted")])))),
-        ("Platform", str(found.get("platform", "not noted"))),
-        ("Python", str(found.get("python", "not noted"))),
+        ("Command", str(manifest.get("command") or found.get("command") or "not recorded")),
+        ("Created", str(manifest.get("created", "")).replace("T", " ") or "not recorded"),
+        ("Study", str(found.get("study_fingerprint") or manifest.get("study") or "not recorded")),
+        ("Seeds", ", ".join(map(str, found.get("seeds", [manifest.get("seed", "not recorded")])))),
+        ("Platform", str(found.get("platform", "not recorded"))),
+        ("Python", str(found.get("python", "not recorded"))),
         ("Versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
         ("Layers", _layers(manifest.get("layers") or {})),
         *(("Crops", text) for text in _crops(run)),
@@ -995,7 +997,7 @@ def _provenance(run: Material) -> Section:
     blocks: list[Block] = [Facts(rows)]
     if prints:
         blocks.append(
-            Table("Fingerprints of data and weights.", ["of", "kind", "hash"], prints, texts=3)
+            Table("Fingerprints of data and weights.", ["name", "kind", "hash"], prints, texts=3)
         )
     return Section("provenance", "Provenance", blocks)
 
@@ -1006,11 +1008,11 @@ def _layers(layers: Mapping[str, Any]) -> str:
         by.setdefault(str(layer), []).append(str(label))
     if len(by) == 1:
         return f"{next(iter(by))} (all detectors)"
-    return "; ".join(f"{layer}: {', '.join(those)}" for layer, those in by.items()) or "not noted"
+    return "; ".join(f"{layer}: {', '.join(those)}" for layer, those in by.items()) or "unknown"
 
 
 def _crops(run: Material) -> list[str]:
-    """State each crop rule once, with the datasets that it made."""
+    """Return each crop rule once, with the datasets that it applies to."""
     rules: dict[str, list[str]] = {}
     for name, card in (run.attrs.get("cards") or {}).items():
         own = (card.get("parts") or {}).get(name, card) if isinstance(card, Mapping) else {}

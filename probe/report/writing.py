@@ -1,4 +1,4 @@
-"""`write_report`: a run told in one file."""
+"""`write_report`: the HTML report of a run."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ __all__ = ["write_document", "write_report"]
 def write_report(
     run: RunFolder | str | Path, out: str | Path | None = None, *, pdf: bool = False
 ) -> Path:
-    """Write what a run found as one HTML file that needs nothing else.
+    """Write the report of a run as one self-contained HTML file.
 
-    The question, what was run, the study's three claims with verdicts, why, what to know of the
-    data, what the run cannot say, and where it comes from. Runs that are not finished, and parts
-    that were not asked for, are said to be missing.
+    The report states the question, what was run, the study's three claims with verdicts, the
+    analyses behind them, the audit of the data, the limits of the run, and its provenance. What an
+    unfinished run lacks, and analyses that were not requested, are listed as missing.
 
     Parameters
     ----------
     run : RunFolder or path
-        The run; only read, but for the report in it.
+        Run to report; nothing else in it is changed.
     out : path, optional
-        Where; ``report.html`` in the run by default.
+        HTML file to write; ``report.html`` in the run by default.
     pdf : bool, default False
-        Also print it as PDF beside the HTML file, by a Chromium.
+        Whether to also write a PDF beside the HTML file; needs Chromium, Chrome or Edge.
 
     Returns
     -------
@@ -44,9 +44,9 @@ def write_report(
     Raises
     ------
     StoreError
-        If the folder is no run, or a table is damaged.
+        If the folder is not a run, or a table is damaged.
     ProbeError
-        If the file cannot be written, or there is no Chromium for the PDF.
+        If the file cannot be written, or no Chromium is found for the PDF.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def write_report(
 def write_document(
     folder: RunFolder, tables: Mapping[str, pd.DataFrame], claims: tuple[Claim, ...], place: Path
 ) -> Path:
-    """Write the report of a run whose joint tables and claims are at hand; see `write_report`."""
+    """Write the report of a run from its joint tables and claims; see `write_report`."""
     material = Material(folder, tables, claims)
     title = str(folder.read_manifest().get("title", "Run"))
     made = f"Made by probe {importlib.metadata.version('deepfake-probe')}."
@@ -81,7 +81,7 @@ def write_document(
         partial.replace(place)
     except OSError as error:
         raise ProbeError(
-            f"The report cannot be written to {str(place)!r} ({error.strerror}). Choose a folder "
-            "that can be written to."
+            f"The report cannot be written to {str(place)!r} ({error.strerror}). Choose a writable "
+            "folder."
         ) from error
     return place

@@ -1,4 +1,4 @@
-"""Studies: a file that says what to do, run as a chain of stages that can be resumed."""
+"""Studies: a TOML file that describes a pipeline, run as a chain of resumable stages."""
 
 from probe.study.plan import Study
 from probe.study.run import run_study

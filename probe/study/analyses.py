@@ -1,4 +1,4 @@
-"""The stages that ask why: separability, artifacts, responses, and where detectors look."""
+"""Stages that explain detectors: separability, artifacts, unit responses, attribution."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def separate(
     test: Dataset,
     notes: dict[str, str],
 ) -> dict[str, SeparabilityReport]:
-    """Measure separability of every store, its pictures, and how alike detectors are.
+    """Measure separability and embeddings of every store, and the similarity of detectors.
 
-    In `notes` the detectors are named whose features cannot be judged, with the reason.
+    `notes` receives the detectors whose features cannot be measured, with the reason.
     """
     plan, out = study.separability, dict[str, SeparabilityReport]()
     if not plan.run or not study.record.layers:
@@ -152,7 +152,7 @@ def _compare_features(
 def measure(
     study: Study, folder: RunFolder, test: Dataset
 ) -> tuple[ArtifactMeasurements, ArtifactReport] | None:
-    """Measure artifacts of all images, and compare real with fake."""
+    """Measure artifacts on all images, and compare fakes with reals."""
     plan = study.artifacts
     if not plan.run:
         return None
@@ -180,18 +180,22 @@ def respond(
     measured: ArtifactMeasurements | None,
     notes: dict[str, Any],
 ) -> dict[str, ResponseReport]:
-    """Ask what units respond to: by correlation, and on the lab by dose.
+    """Measure what units respond to: by correlation, and on the lab by dose response.
 
     Parameters
     ----------
-    study, folder, detectors
-        As elsewhere.
+    study : Study
+        Study to run.
+    folder : RunFolder
+        Run folder to write to.
+    detectors : sequence of Detector
+        Detectors to measure.
     universality : mapping
-        Detector to its universal units, which are marked.
+        Detector label to its universality table, whose universal units are marked.
     measured : ArtifactMeasurements or None
-        What `measure` gave.
+        Image measurements returned by `measure`.
     notes : dict
-        Where detectors are named that could not be asked, with the reason.
+        Receives the detectors that could not be measured, with the reason.
     """
     plan, out = study.artifacts, dict[str, ResponseReport]()
     if measured is None or not plan.responses:
@@ -235,10 +239,10 @@ def _related(
     chosen: list[int],
     notes: dict[str, Any],
 ) -> ResponseReport | None:
-    """Relate units to measurements; None, with a note, where that cannot be done."""
+    """Correlate units with measurements; None, with a note, if that is impossible."""
     recorded = {layer_of(one.spec.name, name) for name in study.record.layers}
     if layer not in recorded:
-        notes[one.name] = f"{layer} is not recorded (record.layers)"
+        notes[one.name] = f"layer {layer} is not recorded (add it to record.layers)"
         return None
     store = ActivationStore.open(folder.store(one.name))
     try:
@@ -249,7 +253,7 @@ def _related(
 
 
 def _covariates(measured: ArtifactMeasurements) -> list[str]:
-    """Name the covariates that are known of every image and differ between some."""
+    """Return the covariates that are known for every image and not constant."""
     data = measured.data
     return [
         str(name)
@@ -260,7 +264,7 @@ def _covariates(measured: ArtifactMeasurements) -> list[str]:
 
 
 def dosed(study: Study) -> bool:
-    """Whether doses can be turned: on the lab alone is it known how a face would look without."""
+    """Return whether doses are measured: only the lab can render a face without an artifact."""
     return study.artifacts.doses and all(entry.is_lab for entry in study.datasets)
 
 
@@ -276,7 +280,7 @@ def _rendered(study: Study) -> DosedImages:
     )
 
 
-#: Short of what `probe attribute --check` does, for the time it takes.
+#: Settings of reliability checks: fewer repetitions than `probe attribute --check`, to save time.
 TRUST_EFFORT: Mapping[str, Any] = {
     "n_noise": 1,
     "n_stages": 1,
@@ -288,16 +292,16 @@ TRUST_EFFORT: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Explanations:
-    """What the stage found.
+    """Results of the stage "attribution".
 
     Attributes
     ----------
     trust, attention : dict
-        By detector; of those that were trained, or brought, first.
+        Reliability checks and region attention, by label of base and pretrained detectors.
     similarity : dict
-        By architecture and mode: Grad-CAM of its variants compared.
+        Similarity of Grad-CAM over variants, by architecture and mode.
     maps : dict
-        Grad-CAM by detector.
+        Grad-CAM maps by detector label.
     """
 
     trust: dict[str, TrustReport] = field(default_factory=dict)
@@ -313,16 +317,20 @@ def explain(
     test: Dataset,
     notes: dict[str, Any],
 ) -> Explanations:
-    """Explain images, check the maps, compare variants, and see where they look.
+    """Compute attribution maps, check them, compare variants, and measure region attention.
 
     Parameters
     ----------
-    study, folder, detectors
-        As elsewhere.
+    study : Study
+        Study to run.
+    folder : RunFolder
+        Run folder to write to.
+    detectors : sequence of Detector
+        Detectors to explain.
     test : Dataset
-        What is measured on; some images of it are explained.
+        Measured split; a selection of its images is explained.
     notes : dict
-        Where what could not be done is named, with the reason.
+        Receives what could not be computed, with the reason.
     """
     plan, found = study.attribution, Explanations()
     if not plan.run or not (test.labels == FAKE).any():
@@ -344,9 +352,9 @@ def explain(
 
 
 def chosen_images(test: Dataset, images: int, seed: int) -> Dataset:
-    """Choose some fakes a dataset, of as many people as can be, and their real images.
+    """Choose fakes of each dataset, spread over identities, and their real images.
 
-    Where it is not known which real image a fake was made of, as many others are taken.
+    If the real image that a fake was made from is unknown, the same number of others is drawn.
     """
     fakes = draw(test.select(label=FAKE), images, seed)
     table = test.samples.table
@@ -366,14 +374,14 @@ def _maps(
     data: Dataset,
     notes: dict[str, Any],
 ) -> AttributionMap | None:
-    """Make maps, or open those that are there; None, with a note, where a method refuses."""
+    """Compute maps, or open existing ones; None, with a note, if the method is not applicable."""
     place = folder.maps(one.name, method)
     layer = _layer(study, one) if method == COMPARED else None
     try:
         try:
             return attribute(one, data, method, layer=layer, seed=study.seeds[0], out=place)
         except StoreError:
-            # Maps of other images, weights or versions.
+            # The existing maps belong to other images, weights or versions.
             shutil.rmtree(place, ignore_errors=True)
             return attribute(one, data, method, layer=layer, seed=study.seeds[0], out=place)
     except Refusal as why:
@@ -387,7 +395,7 @@ def _layer(study: Study, one: Detector) -> str | None:
 
 
 def _trust(study: Study, folder: RunFolder, one: Detector, data: Dataset) -> TrustReport:
-    """Check maps of fakes with the effort that a study has for it."""
+    """Run reliability checks of maps of fakes with the settings of a study."""
     plan, place, seed = study.attribution, folder.trust(one.name), study.seeds[0]
     layer = _layer(study, one)
     wanted = {
@@ -426,8 +434,8 @@ def _compare_maps(
 ) -> None:
     """Compare Grad-CAM of the variants of each architecture on fakes, in both modes.
 
-    Trainings with other seeds are what two trainings have in common that differ in nothing else.
-    The maps stay on disk, and go when they have been compared: the tables say what they said.
+    Trainings with other seeds give the similarity of detectors that differ only in the seed.
+    The maps are kept on disk during the comparison and removed afterwards.
     """
     for name in dict.fromkeys(one.spec.name for one in detectors):
         mine = [one for one in detectors if one.spec.name == name and one.name in found.maps]
@@ -463,13 +471,13 @@ def _compare_maps(
 
 
 def _to_compare(study: Study, folder: RunFolder, one: Detector, fakes: Dataset) -> AttributionMap:
-    """Make Grad-CAM of the fakes that variants are compared on, or go on with what is there."""
+    """Compute Grad-CAM of the fakes that variants are compared on, or resume it."""
     place = folder.compared_maps / f"{slug(one.name)}.zarr"
     layer, seed = _layer(study, one), study.seeds[0]
     try:
         attribute(one, fakes, COMPARED, layer=layer, seed=seed, out=place)
     except StoreError:
-        # Maps of other images, weights or versions.
+        # The existing maps belong to other images, weights or versions.
         shutil.rmtree(place, ignore_errors=True)
         attribute(one, fakes, COMPARED, layer=layer, seed=seed, out=place)
     return AttributionMap.open(place, lazy=True)
@@ -483,7 +491,7 @@ def _compared(
     mode: str,
     notes: dict[str, Any],
 ) -> MapSimilarity | None:
-    """Compare maps in a mode; None, with a note, where that cannot be done."""
+    """Compare maps in one mode; None, with a note, if that is impossible."""
     outputs = getattr(getattr(first.module, "logit", None), "outputs", 1)
     try:
         return map_similarity(

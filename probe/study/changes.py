@@ -1,4 +1,4 @@
-"""What a changed study file changes: which keys differ, and which stages are made again."""
+"""Changes of a study file: which keys differ, and which stages must be recomputed."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ STAGES = (
 
 _MEASURED = STAGES[3:]
 
-#: From a key, or the table that it stands in, to the stages whose results it decides; the longest
-#: that fits counts. What follows from data and weights is not here but in `FOLLOWS`.
+#: Key, or TOML table of a key, to the stages whose results it determines; the longest match
+#: applies. Dependencies between stages are in `FOLLOWS`.
 DECIDES: dict[str, tuple[str, ...]] = {
     "title": (),
     "out": (),
@@ -65,7 +65,7 @@ DECIDES: dict[str, tuple[str, ...]] = {
     "figures": ("figures",),
 }
 
-#: From a stage to those that use what it makes. They are made again where that is other.
+#: Stage to the stages that use its results, and are recomputed if these change.
 FOLLOWS: dict[str, tuple[str, ...]] = {
     "data": ("audit", "detectors", *_MEASURED),
     "detectors": tuple(one for one in _MEASURED if one != "artifacts"),
@@ -74,7 +74,8 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
     "artifacts": ("responses",),
 }
 
-#: Below ``tables``, what the settings of a stage decide. Data and weights are checked in each.
+#: Stage to the paths below ``tables`` that its settings determine. Whether a table fits the data
+#: and weights is checked in each table.
 _TABLES: dict[str, tuple[str, ...]] = {
     "evaluation": ("evaluation.*",),
     "neurons": ("neurons", "universality"),
@@ -87,22 +88,22 @@ _TABLES: dict[str, tuple[str, ...]] = {
 
 
 def accept(study: Study) -> tuple[str, list[str]]:
-    """Make a run folder ready for a study, also where it holds one with other settings.
+    """Prepare a run folder for a study, also if it holds results of other settings.
 
-    What other settings have made is taken away; tables that follow from data and weights, and
-    trainings, stay until it is known that these are other.
+    Results of changed settings are removed. Trainings, and tables that depend on data and weights,
+    are kept until these are known to differ.
 
     Returns
     -------
     str
-        What differs, and which stages that may make again, in a line; empty if nothing does.
+        One line with the changed keys and the stages to recompute; empty if nothing changed.
     list of str
         These stages.
 
     Raises
     ------
     ProbeError
-        If the folder holds another study altogether.
+        If the folder holds an unrelated study.
     """
     earlier = _earlier(study.out)
     if earlier is None:
@@ -113,9 +114,9 @@ def accept(study: Study) -> tuple[str, list[str]]:
         return "", []
     if _is_another(earlier, study):
         raise ProbeError(
-            f"The run folder {str(study.out)!r} holds another study, {earlier.get('title')!r}: "
-            "none of its datasets is in this one. Give another folder with --out, or remove that "
-            "one, with its trainings."
+            f"The run folder {str(study.out)!r} holds another study, {earlier.get('title')!r}, "
+            "which has no dataset in common with this one. Give another folder with --out, or "
+            "delete that one, including its trained detectors."
         )
     folder = RunFolder(study.out)
     for stage in own:
@@ -124,7 +125,7 @@ def accept(study: Study) -> tuple[str, list[str]]:
                 _remove(path)
         if stage == "activations":
             _remove(folder.root / "stores")
-    # They are drawn of whatever tables there are.
+    # Figures are drawn from whatever tables exist.
     _remove(folder.figures)
     shown = [
         f"{key} {_short(old)} → {_short(new)}"
@@ -132,14 +133,15 @@ def accept(study: Study) -> tuple[str, list[str]]:
         if hit_by([key])[1]
     ]
     more = f"; and {len(shown) - 4} more" if len(shown) > 4 else ""
-    again = f"{', '.join(stages)} are made again where that changes them."
+    again = f"{', '.join(stages)} are recomputed where this changes them."
     return f"{'; '.join(shown[:4])}{more}: {again}", stages
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the keys of two studies that differ, dotted, with both values.
+    """Return the dotted keys in which two studies differ, with both values.
 
-    Tables are compared key by key, and lists as wholes, but for datasets: these one by one.
+    Tables are compared key by key. Lists are compared as a whole, except datasets, which are
+    compared one by one.
     """
     first, second = _flat(old), _flat(new)
     return {
@@ -150,20 +152,20 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
 
 
 def hit_by(changed: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return the stages that changed keys decide, and these with all that follow."""
+    """Return the stages that changed keys determine, and these with all dependent stages."""
     own = {stage for key in changed for stage in _decided(key)}
     hit, found = set(own), list(own)
     while found:
         new = [one for one in FOLLOWS.get(found.pop(), ()) if one not in hit]
         hit |= {*new}
         found += new
-    # Figures are drawn of whatever there is.
+    # Figures depend on every stage.
     hit |= {"figures"} if hit else set()
     return [one for one in STAGES if one in own], [one for one in STAGES if one in hit]
 
 
 def prune(study: Study) -> None:
-    """Take away what a finished run holds of detectors that are not in the study any more."""
+    """Remove results of detectors that are no longer in the study from a finished run."""
     folder, slugs = RunFolder(study.out), {slug(label) for label in study.labels}
     for place in (
         folder.root / "stores",
@@ -182,7 +184,7 @@ def prune(study: Study) -> None:
         ),
     ):
         for path in place.glob("*"):
-            # Beside a table lie further frames: "meso4-base-units.csv".
+            # A table may have further frames beside it, such as "meso4-base-units.csv".
             mine = path.stem in slugs or (
                 path.suffix != ".zarr"
                 and any(path.name.startswith((f"{one}.", f"{one}-")) for one in slugs)
@@ -203,7 +205,7 @@ def _decided(key: str) -> tuple[str, ...]:
     name = key.partition("[")[0]
     while name not in DECIDES:
         if "." not in name:
-            # A key that another version had: nobody knows what it decided.
+            # A key of another version, whose effect is unknown.
             return STAGES
         name = name.rpartition(".")[0]
     return DECIDES[name]
@@ -224,7 +226,7 @@ def _flat(value: Any, key: str = "") -> dict[str, Any]:
 
 
 def _earlier(out: Path) -> dict[str, Any] | None:
-    """Return the study that a run folder was last begun with; None where there is none."""
+    """Return the study with which a run folder was last started; None if there is none."""
     try:
         found = json.loads((out / PROVENANCE_FILE).read_text(encoding="utf-8"))["study"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -233,7 +235,7 @@ def _earlier(out: Path) -> dict[str, Any] | None:
 
 
 def _is_another(earlier: Mapping[str, Any], study: Study) -> bool:
-    """Whether neither the title nor any source of images is the same: a mistake, most likely."""
+    """Return whether neither title nor any source of images agrees, most likely a mistake."""
     keys = ("open", "layout", "root", "part")
     entries = earlier.get("datasets") or []
     before = {tuple(str(one.get(key)) for key in keys) for one in entries}
@@ -248,7 +250,7 @@ def _short(value: Any) -> str:
 
 def _remove(path: Path) -> None:
     if path.is_dir():
-        # Out of the way at once: half a removed table would read as one with missing values.
+        # Renamed first: a partly removed table would read as one with missing values.
         old = path.with_name(f"{path.name}.old")
         shutil.rmtree(old, ignore_errors=True)
         path.rename(old)

@@ -1,8 +1,8 @@
-"""What a study will take: time, disk and memory by stage, predicted before anything is done.
+"""Forecast of a study: time, disk and memory by stage, before anything is computed.
 
-Networks and images are timed on this machine and device, on a few images of the study's size; how
-often a stage does what is counted from the study. Statistics and figures, which are neither, cost
-what they cost on a reference machine, times how fast this one is.
+Networks and image processing are timed on this machine and device, on a few images of the study's
+size; the number of operations of each stage is counted from the study. The cost of statistics and
+figures was measured on a reference machine, and is scaled by the speed of this one.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ __all__ = [
 
 MIB = 2**20
 
-#: Images of each of two datasets on which networks are timed.
+#: Number of images, of each of two datasets, on which networks are timed.
 FEW = 8
 
-#: Seconds that the reference machine takes for `_reference_work`.
+#: Seconds of `_reference_work` on the reference machine.
 REFERENCE = 0.25
 
-#: Seconds on the reference machine for what is neither a network nor an image.
+#: Seconds of statistics and figures on the reference machine, per item.
 STATISTICS = {
     "join a row": 2e-5,
     "audit": 1.0,
@@ -84,9 +84,9 @@ STATISTICS = {
     "figures": 8.0,
 }
 
-#: Bytes on disk: a row of scores, a value of activations, a unit and dataset of the tables of
-#: neurons, an ablation, a report on features, a row of a picture, a row of measurements, a report
-#: on responses, a value of a map, figures of an architecture.
+#: Bytes on disk of: a row of scores, a value of activations, a unit and dataset of neuron tables,
+#: an ablation, a separability report, a row of an embedding, a row of image measurements, a
+#: response report, a value of a map, the figures of an architecture.
 DISK = {
     "score": 60,
     "activation": 0.9,
@@ -100,31 +100,31 @@ DISK = {
     "figures": 1.5e6,
 }
 
-#: Bytes of a worker process, and copies of its weights that a training holds: the network's,
-#: gradients, two moments, the best, and those that are saved.
+#: Bytes of a worker process, and number of copies of the weights held in training: the network's,
+#: gradients, two moments, the best, and those being saved.
 WORKER, COPIES = 250 * MIB, 6
 
-#: Sets of units that an ablation measures, about.
+#: Approximate number of sets of units that an ablation measures.
 SETS = 8
 
-#: Images rendered a video of the lab for doses, and their cost as a share of a pair with its mask.
+#: Images rendered per lab video for dose responses, and their cost relative to a pair with mask.
 DOSED, DOSE_SHARE = 30, 0.5
 
 
 @dataclass(frozen=True)
 class StageCost:
-    """What a stage will take.
+    """Forecast of one stage.
 
     Attributes
     ----------
     stage, counts : str
-        The stage, and what it was counted from.
+        Name of the stage, and the counted operations.
     seconds : float
-        Wall time.
+        Wall time in seconds.
     disk : int
-        Bytes that it writes.
+        Bytes written.
     memory : int
-        Most bytes held at once, with those of the workers.
+        Peak memory in bytes, including workers.
     """
 
     stage: str
@@ -136,20 +136,20 @@ class StageCost:
 
 @dataclass(frozen=True)
 class StudySize:
-    """How much there is to do.
+    """Size of the data of a study.
 
     Attributes
     ----------
     images : pandas.DataFrame
-        One row a dataset and split: ``dataset, split, images, videos``.
+        One row per dataset and split: ``dataset, split, images, videos``.
     side : int
-        Side of the images in pixels, as they are stored.
+        Side of the stored images in pixels.
     files : int
-        Files of the measured split; what several datasets share counts once.
+        Number of files of the measured split; files shared by several datasets count once.
     made_videos, made_images : int
-        Videos that are cut, or rendered, first, and the images that come of them.
+        Number of videos to crop or render first, and of the resulting images.
     sources : tuple of LayoutPlan
-        Of them, those that are cut.
+        Sources whose videos are cropped.
     """
 
     images: pd.DataFrame
@@ -160,7 +160,7 @@ class StudySize:
     sources: tuple[LayoutPlan, ...] = ()
 
     def count(self, split: str, *datasets: str, column: str = "images") -> int:
-        """Count the images of a split; of all datasets where none is named."""
+        """Return the number of images (or videos) of a split, in all or the named datasets."""
         rows = self.images[self.images["split"] == split]
         if datasets:
             rows = rows[rows["dataset"].isin(datasets)]
@@ -169,26 +169,26 @@ class StudySize:
 
 @dataclass(frozen=True)
 class NetworkRates:
-    """Seconds an architecture takes on this device.
+    """Measured rates of an architecture on this device.
 
     Attributes
     ----------
     parameters : int
-        Weights.
+        Number of weights.
     units : mapping
-        Layer to its units.
+        Layer to its number of units.
     forward : float
-        An image scored.
+        Seconds per image of a forward pass.
     step : mapping
-        Variant to (seconds a step, seconds an image of it).
+        Variant to (seconds per training step, further seconds per image of the batch).
     sweep : float
-        An image brought to the layer, and all its units swept.
+        Seconds per image of the forward pass to the layer and the sweep of all its units.
     state : int
-        Bytes of an image at the layer.
+        Bytes of the state of an image at the layer.
     maps : mapping
-        Method of attribution to seconds an image.
+        Attribution method to seconds per image.
     trust : tuple of float
-        Seconds an image of all checks, and of the same for each detector of random weights.
+        Seconds per image of all reliability checks, and of each detector with random weights.
     """
 
     parameters: int
@@ -203,22 +203,22 @@ class NetworkRates:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What was timed on this machine.
+    """Rates measured on this machine.
 
     Attributes
     ----------
     speed : float
-        Seconds here over seconds on the reference machine.
+        Seconds on this machine divided by seconds on the reference machine.
     make, decode, audit, measure : float
-        Seconds an image on one core: rendered or cut, decoded, audited, measured.
+        Seconds per image on one core to render or crop, decode, audit and measure it.
     image_bytes : int
-        Of an image on disk, with its mask.
+        Bytes of an image on disk, with its mask.
     networks : mapping
-        By architecture.
+        Architecture to its rates.
     base_memory : int
-        Bytes of a process that has imported what the stages need.
+        Bytes of a process after the imports of the stages.
     n_workers : int
-        Processes.
+        Number of processes.
     """
 
     speed: float
@@ -239,7 +239,7 @@ def _timed(work: Callable[..., Any], *given: Any, **named: Any) -> tuple[Any, fl
 
 
 def _reference_work() -> None:
-    """Sort, multiply and loop: what statistics and figures are made of."""
+    """Sort, multiply and loop: a load typical of statistics and figures."""
     rng = np.random.default_rng(0)
     for _ in range(4):
         np.sort(rng.random(400_000))
@@ -249,12 +249,12 @@ def _reference_work() -> None:
 
 
 def forecast(study: Study) -> tuple[StudySize, list[StageCost]]:
-    """Count a study, time its networks and images here, and predict what it takes.
+    """Forecast a study: count its operations, and time its networks and images on this machine.
 
     Raises
     ------
     ProbeError
-        If a source is not there, or the device is not.
+        If a source is missing, or the device is not available.
     """
     device = resolve_device(study.compute.device)
     size = size_of(study)
@@ -262,12 +262,12 @@ def forecast(study: Study) -> tuple[StudySize, list[StageCost]]:
 
 
 def size_of(study: Study) -> StudySize:
-    """Count the videos and images of a study; sources are listed, and nothing is cut or decoded.
+    """Count the videos and images of a study; sources are listed, nothing is cropped or decoded.
 
     Raises
     ------
     ProbeError
-        If a source is not there, or of another form.
+        If a source is missing, or does not fit its layout.
     """
     plans = plan_layouts(study)
     cut = tuple(plan for plan in plans.values() if not plan.ingest.lies)
@@ -302,7 +302,7 @@ def _layout_rows(plan: LayoutPlan) -> pd.DataFrame:
 
 
 def _lab_rows(entry: DatasetEntry, study: Study) -> pd.DataFrame:
-    """Count the lab's videos that are used: half a clip each, of real or of fake frames."""
+    """Count the lab's videos to use: half a clip each, of real or of fake frames."""
     names, rows = [entry.lab_part] if entry.lab_part else list(DATASETS), []
     for split, count in _lab_counts(entry).items():
         cap = entry.cap(split, study.budget.images)
@@ -322,7 +322,7 @@ def _lab_made(entry: DatasetEntry) -> tuple[int, int]:
 
 
 def _lab_counts(entry: DatasetEntry) -> dict[str, int]:
-    """Clips of each split."""
+    """Return the number of clips of each split."""
     return {split: -(-n // (2 * FRAMES)) for split, n in (entry.counts or COUNTS).items()}
 
 
@@ -343,21 +343,21 @@ def calibrate(study: Study, size: StudySize, device: torch.device) -> Calibratio
     Parameters
     ----------
     study : Study
-        Whose networks and layers.
+        Study whose networks and layers are timed.
     size : StudySize
-        Whose side images have.
+        Size of the study, which gives the side of the images.
     device : torch.device
-        Where networks will run.
+        Device that networks run on.
     """
     names, base = _architectures(study), memory_held()
     with (
         progress_bar("calibrate", 1 + len(names)) as advance,
-        # No bars of what is timed.
+        # The timed functions show no progress bars.
         listening(lambda *_: None),
         tempfile.TemporaryDirectory(prefix="probe-") as folder,
     ):
         given: dict[str, Any] = {"size": size.side, "counts": {"test": FEW}, "n_workers": 1}
-        # The first renderings bring along what is imported and compiled once.
+        # The first rendering includes one-time imports and compilation.
         make(Path(folder) / "first", datasets=DATASETS[:1], **given)
         lab, seconds = _timed(make, Path(folder) / "lab", datasets=DATASETS[1:3], **given)
         made = seconds / len(lab), folder_size(Path(folder) / "lab") / len(lab)
@@ -379,7 +379,7 @@ def calibrate(study: Study, size: StudySize, device: torch.device) -> Calibratio
 
 
 def _cut(sources: Sequence[LayoutPlan], folder: Path) -> tuple[float, float]:
-    """Cut a video of each source; seconds and bytes an image, weighted by how many are cut."""
+    """Crop a video of each source; return mean seconds and bytes per image, weighted by count."""
     rates, weights = [], []
     for i, plan in enumerate(sources):
         first = plan.videos["key"].iloc[0]
@@ -393,7 +393,7 @@ def _cut(sources: Sequence[LayoutPlan], folder: Path) -> tuple[float, float]:
 
 
 def _each(work: Callable[[Dataset], Any], data: Dataset) -> float:
-    """Seconds that each further image takes, without what is done once."""
+    """Return the seconds per additional image, without one-time costs."""
     few = data.take(range(0, len(data), 4))
     work(few)
     some, every = _timed(work, few)[1], _timed(work, data)[1]
@@ -411,7 +411,7 @@ def _architectures(study: Study) -> list[str]:
 
 
 def _network(study: Study, name: str, lab: Dataset, device: torch.device) -> NetworkRates:
-    """Time an architecture with weights as initialized."""
+    """Time an architecture with randomly initialized weights."""
     one = load_detector(name, input_size=study.detectors.input_size).to(device)
     layer = layer_of(name, study.neurons.layer)
     images = lab.array(range(len(lab)), one.spec.input_size)
@@ -445,7 +445,7 @@ def _units(study: Study, one: Detector, images: Any) -> dict[str, int]:
 
 
 def _steps(study: Study, one: Detector) -> dict[str, tuple[float, float]]:
-    """Time a step of training with few images and with more; what a variant trains decides."""
+    """Time a training step with few and with more images, for each variant."""
     out = {}
     for variant in study.detectors.variants if one.spec.name in study.detectors.names else ():
         plan = _plan(study, one.spec.name, variant)
@@ -470,7 +470,7 @@ def _plan(study: Study, name: str, variant: str) -> TrainingPlan:
 def _explained(
     study: Study, name: str, one: Detector, lab: Dataset
 ) -> tuple[dict[str, float], tuple[float, float]]:
-    """Time maps and their checks on fakes."""
+    """Time attribution maps and their reliability checks on fakes."""
     plan, fakes = study.attribution, lab.select(label=FAKE).take([0, 1])
     if not plan.run:
         return {}, (0.0, 0.0)
@@ -500,7 +500,7 @@ def _explained(
 
 @dataclass(frozen=True)
 class _Work:
-    """Something that a stage does so many times; seconds and bytes are of each time."""
+    """An operation that a stage repeats; seconds and bytes are those of one repetition."""
 
     stage: str
     what: str
@@ -510,21 +510,21 @@ class _Work:
 
 
 def predict(study: Study, size: StudySize, rates: Calibration) -> list[StageCost]:
-    """Predict what every stage of a study takes, as if nothing were there yet.
+    """Forecast the cost of every stage of a study that starts from scratch.
 
     Parameters
     ----------
     study : Study
-        What is done.
+        Study to forecast.
     size : StudySize
-        To how much.
+        Size of its data.
     rates : Calibration
-        On which machine.
+        Measured rates of the machine.
 
     Returns
     -------
     list of StageCost
-        In the order of the stages.
+        Forecasts in the order of the stages.
     """
     asked = _Prediction(study, size, rates)
     out = []
@@ -539,7 +539,7 @@ def predict(study: Study, size: StudySize, rates: Calibration) -> list[StageCost
 
 
 class _Prediction:
-    """The counts of a study, and what each of them costs."""
+    """The operations of a study and their costs."""
 
     def __init__(self, study: Study, size: StudySize, rates: Calibration) -> None:
         self.study, self.size, self.rates = study, size, rates
@@ -563,7 +563,7 @@ class _Prediction:
         return seconds / self.rates.n_workers
 
     def works(self) -> Iterator[_Work]:
-        """All that is done, in the order of the stages."""
+        """Yield all operations in the order of the stages."""
         yield from self._data()
         yield from self._detectors()
         yield from self._scores()
@@ -574,8 +574,8 @@ class _Prediction:
     def _data(self) -> Iterator[_Work]:
         rates, size = self.rates, self.size
         made = self._parallel(rates.make)
-        yield _Work("data", "videos to cut or render", size.made_videos, 0.0)
-        yield _Work("data", "images of them", size.made_images, made, rates.image_bytes)
+        yield _Work("data", "videos to crop or render", size.made_videos, 0.0)
+        yield _Work("data", "images from them", size.made_images, made, rates.image_bytes)
         yield _Work("data", "rows", self.all, self._statistic("join a row"), DISK["score"])
         yield _Work("audit", "images", self.all, self._parallel(rates.audit))
         yield _Work("audit", "", 1, self._statistic("audit"))
@@ -593,11 +593,11 @@ class _Prediction:
                 yield _Work("detectors", "", n, 0.0, 4 * network.parameters)
                 yield _Work("detectors", f"steps of {name}/{variant}", n * steps, step)
                 yield _Work("detectors", "", n * plan.epochs * val, network.forward)
-                # Images are decoded once a training, into memory or a temporary file.
+                # Images are decoded once per training, into memory or a temporary file.
                 yield _Work("detectors", "", n * (images + val), self._parallel(rates.decode))
 
     def _lengths(self, name: str, variant: str) -> tuple[TrainingPlan, int, int]:
-        """Count the images that a variant is trained and validated on."""
+        """Return a variant's training plan, and its numbers of training and validation images."""
         plan = self.study.detectors
         of = [str(plan.source)] + ([] if variant == VARIANTS[0] else list(plan.target))
         trained, validated = (self.size.count(split, *of) for split in ("train", "val"))
@@ -631,7 +631,7 @@ class _Prediction:
         null = sum(one.sweep for one in firsts) / len(firsts)
         cells = self.datasets * sum(self.units)
         yield _Work("neurons", "images swept", n * rows, swept)
-        yield _Work("neurons", "by untrained networks", len(firsts) * plan.untrained * rows, null)
+        yield _Work("neurons", "on untrained networks", len(firsts) * plan.untrained * rows, null)
         yield _Work("neurons", "", n * self.datasets, self._statistic("test a dataset"))
         yield _Work("neurons", "", cells, self._statistic("test a unit"), DISK["unit"])
         if plan.ablate:
@@ -651,7 +651,7 @@ class _Prediction:
             yield _Work("separability", "features", n * layers * self.datasets, each)
             yield _Work("separability", "", values, self._statistic("probe a value"))
             yield _Work("separability", "", n, 0.0, DISK["separability"])
-            yield _Work("separability", "pictures", drawn, self._statistic("picture"))
+            yield _Work("separability", "embeddings", drawn, self._statistic("picture"))
             each = self._statistic("picture a row")
             yield _Work("separability", "", drawn * self.rows, each, DISK["picture"])
         if study.artifacts.run:
@@ -681,7 +681,7 @@ class _Prediction:
                 check = one.trust[0] + plan.random * one.trust[1]
                 yield _Work("attribution", f"fakes of {label} checked", fakes, check)
                 yield _Work("attribution", "", 1, self._statistic("attention"))
-            # Maps by which variants are compared, on images of their own; they are not kept.
+            # Maps for the comparison of variants use separate images and are not kept.
             compared = plan.similarity_images * self.datasets if self._has_variants(label) else 0
             yield _Work("attribution", "", compared, one.maps[COMPARED])
         names = len(_architectures(study))
@@ -693,7 +693,7 @@ class _Prediction:
         return sum(other.split("/")[0] == name for other in self.study.labels) > 1
 
     def memory(self) -> dict[str, float]:
-        """Bytes that each stage holds beside what is imported."""
+        """Return the bytes that each stage holds on top of the imports."""
         n_workers = WORKER * self.rates.n_workers
         per_dataset = self.rows / max(self.datasets, 1)
         states = [

@@ -1,4 +1,4 @@
-"""The data of a study: every source opened, named, and joined into one table."""
+"""The data of a study: all sources opened, named, and concatenated into one dataset."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ __all__ = [
     "within_budget",
 ]
 
-#: Below the joined data, what had to be made for it: it is moved with the run.
+#: Folder in the run for the data made for it (lab images, reports); it moves with the run.
 SOURCES = "data/sources"
 
-#: Name of the joined data. It is kept with weights and stores, so it must not be the title.
+#: Name of the concatenated dataset. Weights and stores keep it, so it must not be the title.
 JOINED = "study"
 
 
@@ -47,20 +47,20 @@ def open_data(study: Study, folder: Path) -> Dataset:
     Parameters
     ----------
     study : Study
-        What it says of its data.
+        Study whose data are opened.
     folder : pathlib.Path
-        Run folder. Its ``data`` holds the joined table, or the lab where that is all there is;
-        ``data/sources`` what had to be made for it.
+        Run folder. ``data`` holds the concatenated sample table, or the lab if it is the only
+        source; ``data/sources`` holds data made for the run.
 
     Returns
     -------
     Dataset
-        The datasets in the order of the study, each with its fakes and its originals.
+        The datasets in the order of the study, each with its fakes and its real images.
 
     Raises
     ------
     ProbeError
-        If two datasets have one name, or a name was given to several.
+        If two datasets have the same name, or one name was given to several datasets.
     DatasetError
         If a source cannot be opened.
     """
@@ -74,7 +74,7 @@ def open_data(study: Study, folder: Path) -> Dataset:
         for part in _parts(entry, plans.get(i), folder / SOURCES, study):
             if part.name in parts:
                 raise ProbeError(
-                    f"Two datasets of the study are called {part.name!r}. Give one of them "
+                    f"Two datasets of the study are named {part.name!r}. Give one of them "
                     "another name."
                 )
             parts[part.name] = part
@@ -87,7 +87,7 @@ def open_data(study: Study, folder: Path) -> Dataset:
 
 
 def sources_of(study: Study) -> list[Path]:
-    """Return the folders that a study's images are opened from, beside its run folder."""
+    """Return the folders that a study's images are read from, besides its run folder."""
     named = [place for entry in study.datasets for place in entry.places()]
     files = [Path(place) for place in named]
     return [*(file.parent if file.is_file() else file for file in files), cache_folder() / "crops"]
@@ -95,7 +95,7 @@ def sources_of(study: Study) -> list[Path]:
 
 @dataclass(frozen=True)
 class LayoutPlan:
-    """What is used of a source that is a layout, known before anything is cut.
+    """The selected videos of a source in a layout, known before anything is cropped.
 
     Attributes
     ----------
@@ -104,9 +104,9 @@ class LayoutPlan:
     ingest : IngestPlan
         Its videos with their splits, and the crop rule.
     videos : pandas.DataFrame
-        One row a video of each of its datasets that is used: ``dataset`` (as the study calls it),
-        ``part`` (as the source does), ``split``, ``label``, ``method``, ``video``, ``identity``,
-        ``key`` (unique in the inventory) and ``images``, how many are planned.
+        One row per selected video of each dataset: ``dataset`` (name in the study), ``part`` (name
+        in the source), ``split``, ``label``, ``method``, ``video``, ``identity``, ``key`` (unique
+        in the inventory) and ``images`` (number of planned images).
     """
 
     entry: DatasetEntry
@@ -115,20 +115,20 @@ class LayoutPlan:
 
 
 def plan_layouts(study: Study) -> dict[int, LayoutPlan]:
-    """List the sources that are layouts, divide them, and draw what is used; nothing is cut.
+    """List the sources in layouts, split them, and draw the videos to use; nothing is cropped.
 
-    The draw knows neither what is cut already nor what images will lack a face: a larger run uses
-    what a smaller one used, and more. A video without a face is not replaced.
+    The draw depends neither on existing crops nor on images without a face: a larger run uses the
+    videos of a smaller one, and more. A video without a face is not replaced.
 
     Returns
     -------
     dict
-        By position among the study's sources.
+        Position among the study's sources to its plan.
 
     Raises
     ------
     DatasetError
-        If a source is of another form.
+        If a source does not fit its layout.
     """
     out: dict[int, LayoutPlan] = {}
     for i, entry in enumerate(study.datasets):
@@ -156,7 +156,7 @@ def _drawn(plan: IngestPlan, entry: DatasetEntry, study: Study) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows)
     if plan.lies:
-        # What lies is listed whole, and drawn image by image of the table, for nothing is cut.
+        # Images used in place are listed whole; the draw is made later, on the sample table.
         return table
     kept = []
     for where in table.groupby(["part", "split"], sort=False).indices.values():
@@ -170,10 +170,10 @@ def _drawn(plan: IngestPlan, entry: DatasetEntry, study: Study) -> pd.DataFrame:
 
 
 def require_classes(study: Study, plans: Mapping[int, LayoutPlan]) -> None:
-    """Raise `DatasetError` where training or measuring would lack a class, before any cut.
+    """Raise `DatasetError` if training or evaluation would lack a class, before any cropping.
 
-    All that is missing is said at once. Only sources that are layouts are looked at; of others
-    the images are there, and looked at next.
+    The error lists everything that is missing. Only sources in layouts are checked; images of
+    other sources exist already, and are checked later.
     """
     detectors, wrong = study.detectors, []
     trained = {detectors.source, *detectors.target} if detectors.names else set()
@@ -192,20 +192,20 @@ def require_classes(study: Study, plans: Mapping[int, LayoutPlan]) -> None:
                 wrong.append(f"{name} has no videos in {study.evaluation.split}")
     if wrong:
         raise DatasetError(
-            f"Before anything is cut: {'; '.join(wrong)}. Training needs both classes in train and "
-            "in val, and every dataset the split that is measured. Choose another splits or seed "
-            "of that dataset, or raise its images."
+            f"The data do not allow this study: {'; '.join(wrong)}. Training needs both classes in "
+            "train and val, and every dataset needs the measured split. Nothing was cropped. "
+            "Change splits or seed of that dataset, or raise its images."
         )
 
 
 def dominating(data: Dataset, split: str) -> str:
-    """Say which dataset outweighs the others wherever images of all are taken together.
+    """Return a warning if one dataset dominates statistics over the images of all datasets.
 
     Returns
     -------
     str
-        A sentence if one has twice as many images of a split as the others' median, or more; else
-        empty.
+        A sentence if a dataset has at least twice the others' median number of images of a split;
+        else empty.
     """
     counts = data.select(split=split).samples.table["dataset"].value_counts()
     largest, others = counts.index[0], counts.iloc[1:]
@@ -213,17 +213,17 @@ def dominating(data: Dataset, split: str) -> str:
         return ""
     return (
         f"{largest} has {counts.iloc[0]:,} of {counts.sum():,} {split} images, "
-        f"{counts.iloc[0] / others.median():.1f} times the others' median: figures of all images "
-        f"together are mostly of it, those by dataset are not. Its images = {{ {split} = "
-        f"{int(others.median())} }} would even that out."
+        f"{counts.iloc[0] / others.median():.1f} times the others' median: it dominates results "
+        f"over all images, but not those by dataset. Set its images = {{ {split} = "
+        f"{int(others.median())} }} to balance them."
     )
 
 
 def _joined(parts: Sequence[Dataset], name: str) -> Dataset:
-    """Join datasets whose tables have different columns; every image gets its digest.
+    """Concatenate datasets with different columns; every image gets a digest.
 
-    What is missing in a column would count as a value in fingerprints: a changed image whose
-    digest is missing would not be noticed.
+    Missing digests would enter the fingerprint as a constant, so a changed image would not be
+    detected.
     """
     joined = concatenate(parts, name)
     table = joined.samples.table.copy()
@@ -244,8 +244,8 @@ def _digest(file: Path) -> str:
         return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
     except OSError as error:
         raise DatasetError(
-            f"The image {str(file)!r} cannot be read ({error.strerror}). Restore it, or make the "
-            "dataset anew without it."
+            f"The image {str(file)!r} cannot be read ({error.strerror}). Restore it, or recreate "
+            "the dataset without it."
         ) from error
 
 
@@ -257,7 +257,7 @@ def _is_lab_alone(study: Study) -> bool:
 def _parts(
     entry: DatasetEntry, plan: LayoutPlan | None, sources: Path, study: Study
 ) -> list[Dataset]:
-    """Open one source and take it apart; named as the study names it."""
+    """Open one source and split it into its datasets, named as in the study."""
     if plan is not None and not plan.ingest.lies:
         parts = _of_layout(plan, sources, study.compute.n_workers)
     elif plan is not None:
@@ -277,8 +277,8 @@ def _parts(
     if len(parts) > 1:
         raise ProbeError(
             f"The name {entry.name!r} was given to a source with {len(parts)} datasets: "
-            f"{', '.join(_only_name(part) for part in parts)}. Choose one with part, or leave "
-            "the name out."
+            f"{', '.join(_only_name(part) for part in parts)}. Choose one with part, or omit the "
+            "name."
         )
     return [_renamed(parts[0], entry.name)]
 
@@ -294,7 +294,7 @@ def _lab(entry: DatasetEntry, folder: Path, n_workers: int | None) -> Dataset:
 
 
 def _of_layout(plan: LayoutPlan, sources: Path, n_workers: int | None) -> list[Dataset]:
-    """Cut the videos that are used, and make a dataset of each part."""
+    """Crop the selected videos, and return a dataset for each part."""
     ingest, entry = plan.ingest, plan.entry
     place = sources / _mark(entry, ingest.layout.name)
     whole, report = ingest.only(set(plan.videos["key"])).open(place, n_workers)
@@ -310,7 +310,7 @@ def _of_layout(plan: LayoutPlan, sources: Path, n_workers: int | None) -> list[D
 
 
 def _mark(entry: DatasetEntry, kind: str) -> str:
-    """Name the folder of a source's reports, or of a lab: one for the same options."""
+    """Return the folder name of a source's reports or of a lab, unique to its options."""
     text = entry.model_dump_json(exclude={"name", "open", "images"})
     return f"{kind}-{hashlib.blake2b(text.encode(), digest_size=5).hexdigest()}"
 
@@ -326,10 +326,10 @@ def _renamed(part: Dataset, name: str) -> Dataset:
 
 
 def within_budget(data: Dataset, entry: DatasetEntry, study: Study) -> Dataset:
-    """Draw whole videos until the images that a dataset and split may have are used.
+    """Draw whole videos up to the maximum number of images of each dataset and split.
 
-    Videos are drawn by the study's first seed, classes in turn, so that both stay. The last video
-    may go a few images beyond.
+    Videos are drawn with the study's first seed, alternating between classes, so that both remain.
+    The last video may exceed the maximum by a few images.
     """
     table = data.samples.table
     kept = []

@@ -35,7 +35,7 @@ from probe.study.plan import Study, heads_of, layer_of
 
 __all__ = ["draw_analyses", "draw_explanations", "draw_figures", "draw_joint", "heatmaps_on"]
 
-#: Figures of joint tables, by the key of the study file that asks for them.
+#: Key of the study file to the figures of joint tables that it requests.
 JOINT = {
     "matrix": ("generalization",),
     "counts": ("universal-units", "ablation"),
@@ -52,10 +52,10 @@ def draw_figures(
     matrix: ZeroShotMatrix,
     universality: dict[str, Universality],
 ) -> None:
-    """Draw what the study asks for, as PDF and PNG.
+    """Draw the zero-shot matrix, heatmaps and counts of universal units, as PDF and PNG.
 
-    Heatmaps are of each architecture in all its variants; counts of its first, and of all
-    detectors together. Neither is drawn of what is not there: fakes, and units over two datasets.
+    Heatmaps show all variants of an architecture; counts show its first detector, and all detectors
+    together. Heatmaps need fakes, and counts need two datasets.
     """
     plan = study.figures
     if plan.matrix:
@@ -87,7 +87,7 @@ def draw_analyses(
     measured: tuple[ArtifactMeasurements, ArtifactReport] | None,
     responses: Mapping[str, ResponseReport],
 ) -> None:
-    """Draw separability of all, of the first of each architecture in full; artifacts, responses."""
+    """Draw separability of all detectors (and of each base detector in full) and artifacts."""
     plan = study.figures
     if plan.separability and separability:
         layers = {one: layer_of(one.split("/")[0], study.neurons.layer) for one in separability}
@@ -122,7 +122,7 @@ def _draw_responses(folder: RunFolder, one: ResponseReport, end: str) -> None:
 
 
 def draw_explanations(study: Study, folder: RunFolder, found: Explanations) -> None:
-    """Draw where detectors look, and how alike variants of each architecture look."""
+    """Draw region attention of detectors, and the similarity of maps of their variants."""
     if not study.figures.attribution:
         return
     for label, attention in found.attention.items():
@@ -134,7 +134,7 @@ def draw_explanations(study: Study, folder: RunFolder, found: Explanations) -> N
 
 
 def draw_joint(study: Study, folder: RunFolder, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Draw joint tables: all detectors in one figure."""
+    """Draw the figures of joint tables, with all detectors in one figure."""
     wanted = [name for key, names in JOINT.items() if getattr(study.figures, key) for name in names]
     for name, figure in joint_figures(tables, wanted).items():
         _save(folder, name, figure)
@@ -160,9 +160,9 @@ def heatmaps_on(
     seed: int = 0,
     seen: bool = True,
 ) -> Any:
-    """Draw a fake of each dataset by seed, the real image beside it, and Grad-CAM of detectors.
+    """Draw a fake of each dataset, its real image, and Grad-CAM of detectors.
 
-    Maps stand alone where images are not to be seen.
+    The fakes are drawn by the seed. Without `seen`, only the maps are shown.
     """
     if not (test.labels == FAKE).any():
         raise DatasetError("No dataset of the study holds a fake to draw a heatmap of.")

@@ -1,4 +1,4 @@
-"""What data cannot give: said right after they are opened, before anything is trained."""
+"""Checks of what the data allow, made when they are opened, before anything is trained."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["LeftOut", "check_needs", "divisible", "left_out", "swept"]
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What was not measured, and why.
+    """A result that was left out, and the reason.
 
     Attributes
     ----------
     stage : str
         Name of the stage; empty for all.
     dataset, detector : str
-        Of which; empty for all.
+        Names of dataset and detector; empty for all.
     why : str
-        The reason, as a clause.
+        Reason, as a clause.
     """
 
     stage: str
@@ -42,25 +42,25 @@ class LeftOut:
 
 
 def check_needs(study: Study, data: Dataset) -> list[LeftOut]:
-    """Check datasets and splits for what training and measuring need.
+    """Check that datasets and splits have what training and evaluation need.
 
     Parameters
     ----------
     study : Study
-        What shall be trained and measured.
+        Study to check.
     data : Dataset
-        All of its data.
+        All data of the study.
 
     Returns
     -------
     list of LeftOut
-        What cannot be measured; the rest can.
+        Results that the data do not allow; all others can be measured.
 
     Raises
     ------
     DatasetError
-        If nothing can be measured, or a detector not be trained: all reasons at once, each with
-        its dataset and split.
+        If nothing can be measured, or a detector cannot be trained. The error lists all reasons
+        with dataset and split.
     """
     problems = list(_unmeasured(study, data))
     if study.detectors.names:
@@ -75,7 +75,7 @@ def check_needs(study: Study, data: Dataset) -> list[LeftOut]:
 
 
 def left_out(study: Study, data: Dataset) -> list[LeftOut]:
-    """List what cannot be measured on the split that everything is measured on."""
+    """Return the results that the measured split does not allow."""
     split = study.evaluation.split
     test = data.select(split=split)
     parts = test.by_dataset()
@@ -90,7 +90,7 @@ def left_out(study: Study, data: Dataset) -> list[LeftOut]:
 
 
 def swept(study: Study, test: Dataset) -> list[Dataset]:
-    """Return the datasets whose units are measured: where the measure takes labels, of both."""
+    """Return the datasets whose units are measured; both classes if the measure uses labels."""
     plan, parts = study.neurons, list(test.by_dataset().values())
     if not MEASURES[plan.measure].labels:
         return parts
@@ -99,13 +99,13 @@ def swept(study: Study, test: Dataset) -> list[Dataset]:
 
 
 def divisible(study: Study, test: Dataset) -> list[Dataset]:
-    """Return the datasets whose people can be divided into halves that hold both classes."""
+    """Return the datasets that can be split by identity into halves with both classes."""
     parts = test.by_dataset().values()
     return [part for part in parts if not undivided(part, study.seeds[0])]
 
 
 def _missing(part: Dataset) -> str:
-    """Name the class that a dataset lacks; empty if none."""
+    """Return the class that a dataset lacks; empty if none."""
     if len(np.unique(part.labels)) == 2:
         return ""
     return "real image" if part.labels[0] == FAKE else "fake"
@@ -118,7 +118,7 @@ def _unmeasured(study: Study, data: Dataset) -> Iterator[str]:
 
 
 def _untrained(study: Study, data: Dataset) -> Iterator[str]:
-    """Say what training misses in the source, and in the targets taken together."""
+    """Yield what training lacks in the source dataset, and in the target datasets together."""
     plan, parts = study.detectors, data.by_dataset()
     asked = [plan.source or ""]
     groups = [[plan.source or ""]]
@@ -127,7 +127,10 @@ def _untrained(study: Study, data: Dataset) -> Iterator[str]:
         asked += plan.target
     for name in dict.fromkeys(asked):
         if name not in parts:
-            yield f"{name!r} is none of its datasets to train on ({did_you_mean(name, parts)})"
+            yield (
+                f"{name!r}, a dataset to train on, is not in the study "
+                f"({did_you_mean(name, parts)})"
+            )
     for group in groups:
         table = data.samples.where(dataset=group).table
         names = " and ".join(map(repr, group))
@@ -141,7 +144,7 @@ def _untrained(study: Study, data: Dataset) -> Iterator[str]:
 
 
 def _of_one(study: Study, part: Dataset) -> Iterator[LeftOut]:
-    """Say what cannot be measured on one dataset."""
+    """Yield the results that one dataset does not allow."""
     name, where, lacking = part.name, f"split {study.evaluation.split!r}", _missing(part)
     asked = {
         "separability": study.separability.run and bool(study.record.layers),
@@ -152,11 +155,11 @@ def _of_one(study: Study, part: Dataset) -> Iterator[LeftOut]:
         without = {
             "evaluation": "no AUROC, AP or EER",
             "neurons": "no contributions and no test",
-            "separability": "nothing is told apart",
-            "artifacts": "nothing is compared",
+            "separability": "no probes of real against fake",
+            "artifacts": "no comparison of real and fake",
         }
         if lacking == "fake":
-            without["attribution"] = "no maps, which are made of fakes"
+            without["attribution"] = "no maps, which are computed on fakes"
         for stage, what in without.items():
             if asked.get(stage, True):
                 yield LeftOut(stage, name, "", f"{where} holds no {lacking}: {what}")
@@ -169,24 +172,24 @@ def _of_one(study: Study, part: Dataset) -> Iterator[LeftOut]:
                 "",
                 name,
                 "",
-                f"all {those} of {where} are of one video: what is found there may be that video's",
+                f"all {those} of {where} are of one video: results may be specific to that video",
             )
     if (count := len(np.unique(part.samples.clusters))) < MIN_CLUSTERS:
         yield LeftOut(
             "",
             name,
             "",
-            f"{where} shows {count} people (else videos): no interval and no test "
+            f"{where} has {count} clusters (identities, else videos): no interval and no test "
             f"below {MIN_CLUSTERS}",
         )
 
 
 def _of_all(study: Study, test: Dataset) -> Iterator[LeftOut]:
-    """Say what cannot be measured on the datasets together."""
+    """Yield the results that the datasets together do not allow."""
     plan, both = study.neurons, [one for one in test.by_dataset().values() if not _missing(one)]
     for name, why in one_class(both, plan.mode, plan.order, study.seeds[0]).items():
         yield LeftOut("neurons", name, "", f"{why}: no contributions and no test")
-    several = "units are universal over two datasets or more"
+    several = "universality needs at least two datasets"
     if len(found := swept(study, test)) < 2:
         yield LeftOut("neurons", "", "", f"{several}, and {_named(found)} can be measured")
     if plan.ablate and len(found := divisible(study, test)) < 2:
@@ -194,7 +197,7 @@ def _of_all(study: Study, test: Dataset) -> Iterator[LeftOut]:
             "ablation",
             "",
             "",
-            f"{several}, and the people of {_named(found)} can be divided into halves that hold "
+            f"{several}, and the identities of {_named(found)} can be split into halves with "
             "both classes",
         )
 

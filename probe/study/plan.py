@@ -1,4 +1,4 @@
-"""The models of a study file: every key, its default, and what it may hold."""
+"""Data model of a study file: every key, its default, and its allowed values."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ __all__ = [
     "Weights",
 ]
 
-#: Names of layers that every architecture of the study has a module for.
+#: Layer names that every registered architecture resolves to a module.
 NAMED_LAYERS = ("units", "last_conv")
 PICTURES = tuple(METHODS)
-#: The method by which variants are compared, and regions are found: the study's.
+#: Attribution method for the comparison of variants and for region attention, as in the study.
 COMPARED = "gradcam"
 TRUSTED = (
     "mask_auroc",
@@ -68,25 +68,25 @@ def _memory(value: str) -> str:
 
 
 def _with_compared(value: tuple[str, ...]) -> tuple[str, ...]:
-    """Put Grad-CAM first: variants are compared by it."""
+    """Put Grad-CAM first, since variants are compared by it."""
     return tuple(dict.fromkeys((COMPARED, *value)))
 
 
 class SeparabilityPlan(Part):
-    """How the features of recorded layers are judged.
+    """Settings of separability and embeddings of recorded layers.
 
     Attributes
     ----------
     run : bool
-        Whether they are.
+        Whether separability is measured.
     memory : str
-        What may be used, such as "4G"; samples are thinned to it.
+        Maximum memory, such as "4G"; samples are subsampled to fit.
     controls : int
-        Control tasks.
+        Number of control tasks.
     pictures : tuple of str
-        Of ``pca``, ``umap``, ``tsne``; none if empty.
+        Embedding methods: ``pca``, ``umap``, ``tsne``; empty for none.
     picture_layers : tuple of str
-        Which of the recorded layers are drawn.
+        Recorded layers to embed.
     """
 
     run: bool = True
@@ -97,20 +97,20 @@ class SeparabilityPlan(Part):
 
 
 class ArtifactPlan(Part):
-    """How images are measured, and what units are asked.
+    """Settings of image measurements and of unit responses.
 
     Attributes
     ----------
     run : bool
-        Whether artifacts are measured.
+        Whether artifacts are measured on images.
     caliper : float
-        How far matched images may differ, in standard deviations of a covariate.
+        Maximum difference of matched images, in standard deviations of a covariate.
     responses : bool
-        Whether units are related to them.
+        Whether units are correlated with image measurements.
     doses : bool
-        Whether artifacts are turned up one at a time; on the lab only, elsewhere it is ignored.
+        Whether dose responses are measured, one artifact at a time; lab only, else ignored.
     videos : int
-        Lab videos a dataset to turn them up in.
+        Lab videos per dataset for dose responses.
     """
 
     run: bool = True
@@ -121,27 +121,27 @@ class ArtifactPlan(Part):
 
 
 class AttributionPlan(Part):
-    """What is explained by heatmaps, and how they are checked.
+    """Settings of attribution maps and their reliability checks.
 
     Attributes
     ----------
     run : bool
-        Whether anything is.
+        Whether maps are computed.
     methods : tuple of str
-        For detectors as they were first trained or brought; Grad-CAM, by which variants are
-        compared, for all.
+        Attribution methods for base and pretrained detectors. Grad-CAM is always included, and
+        computed for all detectors, since variants are compared by it.
     images : int
-        Fakes a dataset, of as many people as can be; with the real images they were made of. Maps
-        of these are kept and checked.
+        Fakes per dataset, spread over identities, with the real images they were made from. Maps of
+        these images are kept and checked.
     similarity_images : int
-        Fakes a dataset on which Grad-CAM of variants is compared; of nothing else.
+        Fakes per dataset on which Grad-CAM of variants is compared; used for nothing else.
     checks : tuple of str
-        How maps are checked.
+        Reliability checks of the maps.
     random : int
-        Detectors of random weights on which checks of masks are repeated.
+        Number of detectors with random weights on which mask checks are repeated.
     layer : str
-        Whose maps Grad-CAM weights: ``last_conv``, ``units``, a module path, or "" for the last
-        that is a map.
+        Layer whose activation maps Grad-CAM weights: ``last_conv``, ``units``, a module path, or ""
+        for the last layer with activation maps.
     """
 
     run: bool = True
@@ -164,7 +164,7 @@ def _detector(value: str) -> str:
 
 
 def _device(value: str) -> str:
-    """Take the name of a device, whether it is here or not: that is seen when the study runs."""
+    """Validate the name of a device; whether it is available is checked when the study runs."""
     if not re.fullmatch(DEVICE_PATTERN, value):
         raise ValueError("give auto, cpu, mps, cuda, or cuda:1 for the second of several")
     return value
@@ -175,19 +175,20 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class Training(Part):
-    """How long a variant is trained; the study's lengths where nothing is said.
+    """Length of the training of a variant; None for the values of arXiv:2308.04177.
 
     Attributes
     ----------
     epochs : int, mapping or None
-        For all detectors, or by name with ``other`` for the rest.
+        Epochs of all detectors, or by name, with ``other`` for the rest.
     steps, batch_size : int or None
-        Batches an epoch (tuned variants only), and images a batch.
+        Batches per epoch (tuned variants only), and images per batch.
     validation : int or None
-        Images of each validation dataset that the best epoch is picked by, drawn over classes,
-        people and videos; all by default.
+        Maximum images of each validation dataset for choosing the best epoch, spread over classes,
+        identities and videos; all by default.
     freeze_batchnorm : bool
-        Which of the two readings of the study's freezing; see `plan_tuned`.
+        Whether batch normalization stays frozen in fine-tuning (as the study intends), or not (as
+        its released code does); see `plan_tuned`.
     """
 
     epochs: Positive | dict[str, Positive] | None = None
@@ -205,24 +206,23 @@ class Training(Part):
         return self
 
     def epochs_of(self, name: str) -> int | None:
-        """Epochs of one architecture, or None for the study's."""
+        """Return the epochs of an architecture, or None for the default."""
         if isinstance(self.epochs, dict):
             return self.epochs.get(name, self.epochs.get("other"))
         return self.epochs
 
 
 class Weights(Part):
-    """A detector with weights of the user's own.
+    """A pretrained detector, whose weights the user provides.
 
     Attributes
     ----------
     name : str
         Architecture.
     file : str
-        Weights, in any format that `load_detector` reads.
+        File of the weights, in any format that `load_detector` reads.
     label : str or None
-        What stands after the architecture in tables; the name of the file without its suffix by
-        default.
+        Label after the architecture in tables; the stem of the file name by default.
     """
 
     name: DetectorName
@@ -231,29 +231,29 @@ class Weights(Part):
 
     @property
     def variant(self) -> str:
-        """What stands after the architecture in tables."""
+        """Label after the architecture in tables."""
         return self.label or Path(self.file).stem
 
 
 class DetectorPlan(Part):
-    """Which detectors.
+    """Detectors of a study.
 
     Attributes
     ----------
     names : tuple of str
         Architectures to train, in every variant and with every seed.
     variants : tuple of str
-        Of base, shallow, deep.
+        Variants to train: base, shallow, deep.
     input_size : int or None
-        Side of the images in pixels; each architecture's own by default.
+        Input side in pixels; each architecture's own by default.
     source : str or None
-        Dataset that they are trained on.
+        Dataset that detectors are trained on.
     target : tuple of str
-        Datasets mixed in for the variants shallow and deep.
+        Datasets mixed in when fine-tuning the variants shallow and deep.
     base, tuned : Training
-        Lengths.
+        Training lengths of base and of fine-tuned variants.
     weights : tuple of Weights
-        Detectors that are brought.
+        Pretrained detectors.
     """
 
     names: tuple[DetectorName, ...] = ()
@@ -268,20 +268,20 @@ class DetectorPlan(Part):
     @model_validator(mode="after")
     def _complete(self) -> DetectorPlan:
         if not self.names and not self.weights:
-            raise ValueError("give names to train, or weights that are brought")
+            raise ValueError("give names of detectors to train, or weights of pretrained ones")
         if self.names and self.source is None:
-            raise ValueError("training needs source, the dataset it is done on")
+            raise ValueError("training needs source, the dataset to train on")
         tuned = [variant for variant in self.variants if variant != VARIANTS[0]]
         if self.names and tuned and not self.target:
             raise ValueError(f"the variants {', '.join(tuned)} need target, datasets to mix in")
         if self.names and tuned and VARIANTS[0] not in self.variants:
             raise ValueError(f"the variants {', '.join(tuned)} start from base; add it to variants")
         if self.base.steps is not None:
-            raise ValueError("steps is for [detectors.tuned]; base passes over all its data")
+            raise ValueError("steps is for [detectors.tuned]; base uses all data in every epoch")
         return self
 
     def labels(self, seeds: tuple[int, ...]) -> list[str]:
-        """Return the labels of all detectors, in the order of tables: trained, then brought."""
+        """Return the labels of all detectors in the order of tables: trained, then pretrained."""
         trained = [
             f"{name}/{variant_of(variant, seed, seeds)}"
             for seed in seeds
@@ -299,12 +299,12 @@ def layer_of(architecture: str, name: str) -> str:
 
 
 def variant_of(variant: str, seed: int, seeds: tuple[int, ...]) -> str:
-    """Name a variant; the seed is said of all but the first."""
+    """Return the label of a variant, with its seed unless that is the study's first."""
     return variant if seed == seeds[0] else f"{variant}-seed{seed}"
 
 
 def heads_of(study: Study) -> list[str]:
-    """Return the detectors as they were first trained, with the first seed, or brought."""
+    """Return the labels of base detectors with the first seed, and of pretrained detectors."""
     names = study.detectors.names
     tuned = {f"{name}/{variant}" for name in names for variant in VARIANTS[1:]}
     seeded = {label for name in names for label in other_seeds(study, name)}
@@ -312,7 +312,7 @@ def heads_of(study: Study) -> list[str]:
 
 
 def other_seeds(study: Study, name: str) -> set[str]:
-    """Return the labels of an architecture's trainings with other seeds than the first."""
+    """Return the labels of an architecture's detectors with seeds other than the first."""
     return {
         f"{name}/{variant_of(variant, seed, study.seeds)}"
         for variant in VARIANTS
@@ -321,12 +321,12 @@ def other_seeds(study: Study, name: str) -> set[str]:
 
 
 def seeded_bases(study: Study, name: str) -> list[str]:
-    """Return the labels of an architecture's first trainings, one a seed."""
+    """Return the labels of an architecture's base detectors, one per seed."""
     return [f"{name}/{variant_of(VARIANTS[0], seed, study.seeds)}" for seed in study.seeds]
 
 
 class EvaluationPlan(Part):
-    """How detectors are measured, and on which split everything is."""
+    """Settings of the evaluation; `split` is the split on which every stage measures."""
 
     split: Annotated[str, AfterValidator(lambda v: known(v, SPLITS))] = "test"
     ci: Share = 0.95
@@ -334,33 +334,34 @@ class EvaluationPlan(Part):
 
 
 class RecordPlan(Part):
-    """Which activations are kept: ``units``, ``last_conv`` or module paths; none if empty."""
+    """Layers to record: ``units``, ``last_conv`` or module paths; empty for none."""
 
     layers: tuple[str, ...] = NAMED_LAYERS
     dtype: Literal["float32", "float16"] = "float32"
 
 
 class NeuronPlan(Part):
-    """How neurons are judged.
+    """Settings of neuron importance, universality and ablation.
 
     Attributes
     ----------
     layer : str
-        ``units``, ``last_conv`` or a module path.
+        Layer of the units: ``units``, ``last_conv`` or a module path.
     measure, mode, order : str
-        As in `neuron_importance`.
+        Importance measure, mode and order of images, as in `neuron_importance`.
     values : int
-        Doses a unit.
+        Number of values (doses) that each unit is set to.
     top : float
-        Share of units kept a dataset.
+        Fraction of units in the top list of each dataset, between 0 and 1.
     untrained : int
-        Untrained detectors for the null.
+        Number of untrained detectors for the null distribution.
     alpha, correction : float, str
-        False discovery rate of the test, and its control: ``bh``, or ``by`` under any dependence.
+        False discovery rate of the test, and its procedure: ``bh`` (Benjamini-Hochberg) or ``by``
+        (Benjamini-Yekutieli, valid under any dependence).
     ablate : bool
-        Whether units that are found on one half of the people are taken out on the other.
+        Whether units found on one half of the identities are ablated on the other half.
     random : int
-        Matched random sets that a set is compared with.
+        Number of matched random sets that a set is compared with.
     """
 
     layer: str = NAMED_LAYERS[0]
@@ -377,16 +378,16 @@ class NeuronPlan(Part):
 
 
 class FigurePlan(Part):
-    """Which figures are drawn.
+    """Figures to draw.
 
     Attributes
     ----------
     matrix, counts, heatmaps, separability, artifacts, attribution : bool
-        The zero-shot matrix; the counts of universal units, Grad-CAM and probes, transfer and
-        pictures of the first architecture; spectra, effects and methods of artifacts; regions of
-        the face that are looked at, and how alike variants look.
+        Whether to draw the zero-shot matrix; counts of universal units; Grad-CAM heatmaps; probes,
+        transfer and embeddings; spectra, effects and methods of artifacts; region attention and
+        similarity of the maps of variants.
     heatmap_layer : str
-        Where Grad-CAM looks: ``last_conv``, ``units`` or a module path.
+        Layer of Grad-CAM in heatmaps: ``last_conv``, ``units`` or a module path.
     """
 
     matrix: bool = True
@@ -399,32 +400,32 @@ class FigurePlan(Part):
 
 
 class Budget(Part):
-    """What the study may use.
+    """Limits of the study.
 
     Attributes
     ----------
     images : int or None
-        Images a dataset and split, drawn as whole videos, where a dataset does not say so itself;
-        all by default.
+        Maximum images per dataset and split, drawn as whole videos, for datasets without their own
+        limit; all by default.
     """
 
     images: Positive | None = None
 
 
 class Compute(Part):
-    """What the study is computed on.
+    """Device, precision and processes.
 
     Attributes
     ----------
     device : str
-        Where every network runs: "auto" prefers CUDA, then MPS, then the CPU; or "cpu", "cuda",
+        Device that networks run on: "auto" prefers CUDA, then MPS, then the CPU; or "cpu", "cuda",
         "cuda:1", "mps".
     precision : str
-        In which networks run forward where how far that takes results from float32 is measured
-        and written beside them: evaluation, activations, and neurons up to the tap. All else,
-        training too, is in float32.
+        Precision of forward passes in evaluation, activations, and neurons up to the tap. The
+        deviation from float32 is measured and stored with the results. Everything else, including
+        training, runs in float32.
     n_workers : int or None
-        Processes that read and make images; one a core by default.
+        Number of processes that read and make images; one per core by default.
     """
 
     device: Annotated[str, AfterValidator(_device)] = AUTO
@@ -433,25 +434,25 @@ class Compute(Part):
 
 
 class Study(Part):
-    """A whole study.
+    """A study: data, detectors and the settings of all stages.
 
     Attributes
     ----------
     title : str
-        For the dashboard.
+        Title in dashboard and report.
     out : pathlib.Path
         Run folder.
     seeds : tuple of int
-        Each detector is trained once a seed; the first is also that of every other draw.
+        Random seeds: each detector is trained once per seed; the first seed is also used for
+        everything else.
     datasets : tuple of DatasetEntry
-        In the order of tables and figures.
+        Sources of images, in the order of tables and figures.
     images : str
-        How the run keeps images for whoever looks at it: "link" leaves them where they lie, with
-        thumbnails of some in the run; "copy" copies those that are measured into it; "none" shows
-        none.
+        How the run keeps images for the dashboard: "link" leaves them in place and keeps thumbnails
+        of some; "copy" copies the images of the measured split into the run; "none" shows none.
     detectors, evaluation, record, neurons, separability, artifacts, attribution, figures, budget,
     compute
-        The stages.
+        Settings of the stages.
     """
 
     title: str = "Study"
@@ -475,15 +476,15 @@ class Study(Part):
         names = self.known_names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"two datasets are called {twice[0]!r}; give one another name")
+            raise ValueError(f"two datasets are named {twice[0]!r}; give one another name")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds holds one seed twice")
+            raise ValueError("seeds contains a seed twice")
         slugs = [slug(label) for label in self.labels]
         same = sorted({one for one in slugs if slugs.count(one) > 1})
         if same:
             raise ValueError(
-                f"two detectors would be kept as {same[0]!r}; give names once, and weights a "
-                "label of their own"
+                f"two detectors would have the name {same[0]!r}; give names once, and weights "
+                "different labels"
             )
         if all(entry.known_names() for entry in self.datasets):
             for key in ("source", "target"):
@@ -496,7 +497,7 @@ class Study(Part):
         for name in self._architectures():
             if name.startswith(TIMM_PREFIX) and self.layers & set(NAMED_LAYERS):
                 raise ValueError(
-                    f"{name} has no layers called {' or '.join(NAMED_LAYERS)}: name module paths "
+                    f"{name} has no layers called {' or '.join(NAMED_LAYERS)}: give module paths "
                     "in record.layers, neurons.layer and figures.heatmap_layer (`probe layers "
                     f"{name}` lists them)"
                 )
@@ -513,18 +514,18 @@ class Study(Part):
 
     @property
     def layers(self) -> set[str]:
-        """Layers that are asked for, by whatever part."""
+        """Layers that any stage uses."""
         drawn = {self.figures.heatmap_layer} if self.figures.heatmaps else set()
         return {*self.record.layers, self.neurons.layer} | drawn
 
     @property
     def known_names(self) -> list[str]:
-        """Names of the datasets, without those that only the files tell."""
+        """Names of the datasets that are known without opening files."""
         return [name for entry in self.datasets for name in entry.known_names() or ()]
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all that decides tables; not of place, title, figures, device and processes."""
+        """Hash of all settings that affect tables: all but out, title, images, figures, device."""
         aside: dict[str, Any] = dict.fromkeys(("out", "title", "figures", "images"), True)
         text = self.model_dump_json(exclude=aside | {"compute": {"device", "n_workers"}})
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""What a run was made of, and what its stages took: data, weights, versions, time, memory."""
+"""Provenance of a run: data, weights, versions, and the time, memory and disk of its stages."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ from probe.compute import devices
 
 __all__ = ["PROVENANCE_FILE", "Provenance", "Usage", "folder_size", "measured", "versions"]
 
-#: Least seconds between two looks at memory, and the share of time that looking may take.
+#: Minimum seconds between two memory samples, and maximum fraction of time spent sampling.
 INTERVAL, SHARE = 0.25, 0.03
 
 
 @dataclass
 class Usage:
-    """What was used.
+    """Resources used.
 
     Attributes
     ----------
     seconds : float
-        Wall time.
+        Wall time in seconds.
     memory : int
-        Largest memory in bytes that this process and its workers held at once; pages that they
-        share count once.
+        Peak memory of this process and its workers in bytes; shared pages count once.
     disk : int
-        Bytes by which the folder grew; negative where it shrank.
+        Growth of the folder in bytes; negative if it shrank.
     """
 
     seconds: float = 0.0
@@ -47,12 +46,12 @@ class Usage:
 
 @contextmanager
 def measured(folder: Path) -> Iterator[Usage]:
-    """Measure what is done while the context is open.
+    """Measure the resources used inside the context.
 
     Parameters
     ----------
     folder : pathlib.Path
-        Where results are written.
+        Folder that results are written to.
 
     Yields
     ------
@@ -82,7 +81,7 @@ def measured(folder: Path) -> Iterator[Usage]:
 
 
 def memory_held() -> int:
-    """Memory of this process and its workers in bytes; shared pages count once on Linux."""
+    """Return the memory of this process and its workers in bytes (PSS on Linux)."""
     own = psutil.Process()
     n_workers = own.children(recursive=True)
     if not n_workers:
@@ -92,23 +91,23 @@ def memory_held() -> int:
 
 def _share(process: psutil.Process) -> int:
     try:
-        # Forked workers share their pages with this process; a plain sum would count them twice.
+        # Forked workers share pages with this process, which a plain sum would count twice.
         found = process.memory_full_info()
         return int(getattr(found, "pss", found.rss))
     except psutil.Error:
-        # A worker that has just ended.
+        # The worker has just ended.
         return 0
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of all files below a folder; 0 where there is none."""
+    """Return the bytes of all files below a folder; 0 if there is none."""
     total = 0
     for where, _, names in os.walk(folder):
         for name in names:
             try:
                 total += os.lstat(os.path.join(where, name)).st_size
             except OSError:
-                # A file that another process just renamed.
+                # Another process has just renamed the file.
                 continue
     return total
 
@@ -136,19 +135,18 @@ _PACKAGES = (
 
 @dataclass
 class Provenance:
-    """The record of a run folder; written anew after every stage.
+    """Provenance record of a run folder; rewritten after every stage.
 
     Attributes
     ----------
     folder : pathlib.Path
         Run folder.
     content : dict
-        ``command``, ``study`` (all its values, and their hash), ``data`` (fingerprint by dataset
-        and split), ``weights`` (fingerprint by detector), ``seeds``, ``versions``, ``python``,
-        ``platform``, ``devices`` (that were there), ``device`` (that was taken), ``stages`` (name
-        to wall seconds, summed over the runs that were needed), ``peak_memory`` (name to the most
-        bytes that were held at once), ``disk`` (name to the bytes by which the run folder grew)
-        and ``runs`` (how often it was begun).
+        ``command``, ``study`` (all values, and their hash), ``data`` (fingerprint by dataset and
+        split), ``weights`` (fingerprint by detector), ``seeds``, ``versions``, ``python``,
+        ``platform``, ``devices`` (available), ``device`` (used), ``stages`` (name to wall seconds,
+        summed over all runs), ``peak_memory`` (name to peak bytes), ``disk`` (name to bytes by
+        which the run folder grew) and ``runs`` (number of starts).
     """
 
     folder: Path
@@ -156,7 +154,7 @@ class Provenance:
 
     @classmethod
     def begin(cls, folder: Path, command: str, study: Mapping[str, Any], mark: str) -> Provenance:
-        """Open the record of a run that begins, or goes on."""
+        """Open the record of a run that starts or resumes."""
         earlier = _read(folder / PROVENANCE_FILE)
         same = earlier.get("study_fingerprint") == mark
         content = {
@@ -180,7 +178,7 @@ class Provenance:
         return record
 
     def add_usage(self, stage: str, usage: Usage) -> None:
-        """Add what a stage took in this run, also if it was broken off."""
+        """Add the resources that a stage used in this run, also if it was interrupted."""
         stages = self.content["stages"]
         stages[stage] = round(stages.get(stage, 0.0) + usage.seconds, 3)
         self.content["wall_seconds"] = round(sum(stages.values()), 3)
@@ -189,7 +187,7 @@ class Provenance:
         disk[stage] = disk.get(stage, 0) + usage.disk
 
     def write(self) -> None:
-        """Write it, whole or not at all."""
+        """Write the record atomically."""
         self.folder.mkdir(parents=True, exist_ok=True)
         partial = self.folder / (PROVENANCE_FILE + ".part")
         text = json.dumps(self.content, indent=2, sort_keys=True, default=str)
@@ -206,7 +204,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide results."""
+    """Return the versions of the packages that affect results."""
     out = {}
     for name in _PACKAGES:
         try:

@@ -1,4 +1,4 @@
-"""`run_study`: stage by stage, each reused when what it would make is there."""
+"""`run_study`: run the stages of a study, and reuse existing results."""
 
 from __future__ import annotations
 
@@ -60,30 +60,30 @@ __all__ = ["Outcome", "run_study"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a study found.
+    """Results of a study.
 
     Attributes
     ----------
     matrix : ZeroShotMatrix
-        Detectors on datasets.
+        Evaluation of all detectors on all datasets.
     universality : dict
-        Detector's label to its tests and counts.
+        Detector label to its tests and counts of universal units.
     ablation : dict
-        Detector's label to what detection loses without the units found; those without such units
+        Detector label to the effect of ablating its universal units; detectors without such units
         are missing.
     audit : AuditReport
-        What is wrong with the data.
+        Findings of the data audit.
     places : dict
-        What to where it lies.
+        Result to its path.
     separability, artifacts, responses
-        How well features tell fakes, what the images show, and what units respond to; by detector
-        but for artifacts. Empty or None where the study does not ask.
+        Separability of features by detector, image measurements, and unit responses by detector.
+        Empty or None if not requested.
     attribution : Explanations
-        How far heatmaps can be trusted, where detectors look, and how alike variants look.
+        Reliability of heatmaps, region attention, and similarity of variants.
     claims : tuple of Claim
-        What all that says of the study's three claims.
+        Verdicts on the study's three claims.
     left_out : tuple of LeftOut
-        What could not be measured, and why.
+        What could not be measured, and the reasons.
     """
 
     matrix: ZeroShotMatrix
@@ -100,27 +100,27 @@ class Outcome:
 
 
 def run_study(study: Study, command: str = "") -> Outcome:
-    """Run all stages of a study; what an earlier run finished is reused.
+    """Run all stages of a study; finished results of an earlier run are reused.
 
-    Interrupted at any moment, it goes on where it stopped, to the same tables.
+    A run can be interrupted at any moment. Rerun, it resumes, and ends with the same tables.
 
     Parameters
     ----------
     study : Study
-        What to do.
+        Study to run.
     command : str, optional
-        Command line that repeats it, for the record.
+        Command line that repeats the run, for the provenance.
 
     Returns
     -------
     Outcome
-        Its findings and where they lie.
+        Results and their paths.
 
     Raises
     ------
     ProbeError
-        If something it needs is missing or does not fit, before anything is trained. What merely
-        cannot be measured, such as universality over one dataset, is left out, and said.
+        If a requirement is missing or does not fit, before anything is trained. Results that the
+        data do not allow, such as universality over one dataset, are left out and reported.
     """
     device = resolve_device(study.compute.device)
     check_precision(study.compute.precision, device)
@@ -163,7 +163,7 @@ def _run_study(study: Study, command: str, device: torch.device) -> Outcome:
 
 
 class _Run:
-    """The stages of a run, the manifest that the dashboard reads, and the provenance."""
+    """Stages of a run, with the manifest that the dashboard reads, and the provenance."""
 
     def __init__(self, study: Study, command: str, device: torch.device) -> None:
         self.study, self.command, self.device = study, command, device
@@ -180,7 +180,7 @@ class _Run:
         said, again = accept(study)
         if said:
             note(said)
-        # What a stage took with other settings is not what it takes.
+        # Durations of stages with other settings do not apply.
         self.earlier = {name: s for name, s in self.earlier.items() if name not in again}
         self.provenance = Provenance.begin(
             study.out, command, study.model_dump(mode="json"), study.fingerprint
@@ -189,17 +189,17 @@ class _Run:
         self._write(complete=False)
 
     def _require_folder(self) -> None:
-        """Raise `ProbeError` if the run folder cannot be one."""
+        """Create the run folder; raise `ProbeError` if that is impossible."""
         try:
             self.study.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ProbeError(
-                f"The run folder {str(self.study.out)!r} cannot be made ({error.strerror}). Give "
-                "another with --out."
+                f"The run folder {str(self.study.out)!r} cannot be created ({error.strerror}). "
+                "Give another with --out."
             ) from error
 
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
-        """Run one stage, and note what it took, also if it is broken off."""
+        """Run one stage and record its resources, also if it is interrupted."""
         self.stages.append({"name": name, "done": False, "seconds": 0.0})
         self._write(complete=False)
         try:
@@ -208,14 +208,14 @@ class _Run:
         finally:
             self.provenance.add_usage(name, usage)
             self.provenance.write()
-        # A stage that was reused shows what it took when it was computed.
+        # A reused stage shows the time of its computation.
         shown = max(usage.seconds, self.earlier.get(name, 0.0))
         self.stages[-1] = {"name": name, "done": True, "seconds": shown}
         self._write(complete=False)
         return result
 
     def finish(self) -> None:
-        """Mark the run as complete, and take away what is of detectors it has no more."""
+        """Mark the run as complete, and remove results of detectors that it no longer has."""
         prune(self.study)
         self._write(complete=True)
 
@@ -300,12 +300,12 @@ class _Run:
                 yield self._labeled(tuned, variant, seed)
 
     def _once(self, train: Callable[..., Detector], *given: Any, **options: Any) -> Detector:
-        """Train; a training of another plan or other data that lies there is replaced."""
+        """Train a detector; an existing one of another plan or other data is replaced."""
         try:
             return train(*given, **options)
         except OtherTrainingError as why:
             place = next(one for one in given if isinstance(one, Path))
-            note(f"{str(why).split('. ')[0]}: it is trained again.")
+            note(f"{str(why).split('. ')[0]}: it is retrained.")
             shutil.rmtree(place)
             return train(*given, **options)
 
@@ -337,7 +337,7 @@ class _Run:
         return kept(matrix, place)
 
     def _reduced(self) -> dict[str, str]:
-        """Give what tables say of a precision that is not the usual one."""
+        """Return the attributes of tables computed in a lower precision."""
         precision = self.study.compute.precision
         return {} if precision == FLOAT32 else {"precision": precision}
 
@@ -353,7 +353,7 @@ class _Run:
             try:
                 record(one, test, place, layers=layers, **options)
             except StoreError:
-                # A recording of other weights or images.
+                # The existing store belongs to other weights or images.
                 shutil.rmtree(place, ignore_errors=True)
                 record(one, test, place, layers=layers, **options)
 
@@ -379,7 +379,7 @@ class _Run:
         )
 
     def ablate(self, detectors: list[Detector], test: Dataset) -> dict[str, Ablation]:
-        """Take out what is found on one half of the people, on the other half."""
+        """Ablate units found on one half of the identities, and measure on the other half."""
         plan, out = self.study.neurons, dict[str, Ablation]()
         notes = self.provenance.content["no_ablation"] = dict[str, str]()
         parts = divisible(self.study, test) if plan.ablate else []
@@ -408,7 +408,7 @@ class _Run:
                     ci=self.study.evaluation.ci,
                 )
             except (NoSetsError, DatasetError) as why:
-                # No table is the result: nothing to take out. What an earlier run left is not it.
+                # There is nothing to ablate; a table of an earlier run does not apply.
                 notes[one.name] = str(why)
                 clear(place)
                 continue
@@ -438,7 +438,7 @@ class _Run:
         return out
 
     def _leave_out(self, stage: str, notes: Mapping[str, str]) -> None:
-        """Keep what a stage could not do; notes are by detector, perhaps with what of it."""
+        """Record what a stage left out; keys of notes are a detector, optionally with a part."""
         for key, why in notes.items():
             those = [one for one in self.study.labels if f"{key} ".startswith(f"{one} ")]
             label = max(those, key=len, default="")
@@ -517,7 +517,7 @@ def _layer(detector: Detector, name: str) -> str:
 
 
 def _earlier_seconds(folder: RunFolder) -> dict[str, float]:
-    """Seconds of each stage that an earlier run in the same folder finished."""
+    """Return the seconds of each stage that an earlier run in the same folder finished."""
     try:
         stages = folder.read_manifest()["stages"]
     except (StoreError, KeyError):

@@ -1,4 +1,4 @@
-"""Where the images of a study come from."""
+"""Sources of the images of a study."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from probe.schema import DATASETS, SPLITS
 __all__ = ["DatasetEntry", "LAB", "Part", "Positive", "Seed", "known"]
 
 Positive = Annotated[int, Field(ge=1)]
-#: Generators take no negative seeds, and training multiplies them.
+#: Random generators need nonnegative seeds, and training multiplies them.
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 def known(value: str, allowed: Any) -> str:
-    """Return a name that is allowed; `ValueError` with the nearest ones for another."""
+    """Return a name if it is allowed; else raise `ValueError` with the nearest names."""
     names = list(allowed)
     if value not in names:
         raise ValueError(f"{value!r} is not known. {did_you_mean(value, names)}")
@@ -31,7 +31,7 @@ def known(value: str, allowed: Any) -> str:
 
 
 class Part(BaseModel):
-    """A table of a study file: no unknown keys, nothing changed afterwards."""
+    """A table of a study file: unknown keys are refused, and instances are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -42,14 +42,14 @@ LAB = "lab"
 def _count(value: Any) -> Any:
     if isinstance(value, str):
         raise ValueError(
-            "give the number of images that may be used, or numbers by split; the folder that "
-            "the paths of a list start from is image_root"
+            "give the maximum number of images, or numbers by split; the folder to which the "
+            "paths of a list are relative is image_root"
         )
     return value
 
 
 Split = Annotated[str, AfterValidator(lambda v: known(v, SPLITS))]
-#: At most so many images of each split, or of those that are named.
+#: Maximum number of images of each split, or of the named splits.
 Cap = Annotated[Positive | dict[Split, Positive], BeforeValidator(_count)]
 
 
@@ -59,20 +59,20 @@ class DatasetEntry(Part):
     Attributes
     ----------
     open : str or None
-        ``lab``, ``lab:<name>``, or a folder that `ingest` wrote, perhaps with ``:<part>``.
+        ``lab``, ``lab:<name>``, or a folder written by `ingest`, optionally with ``:<part>``.
     layout, root : str or None
-        Instead: a layout, and the dataset as its authors distribute it.
+        Instead of `open`: a layout, and the folder of the dataset as its authors distribute it.
     part : str or None
-        Of a layout with several datasets, one of them.
+        One dataset of a layout that holds several.
     name : str or None
-        What the dataset is called here; only for one.
+        Name of the dataset in the study; only for a source of one dataset.
     images : int, mapping or None
-        At most so many images of each of its datasets and splits, drawn as whole videos; by split
-        where it is a mapping, and a split that is not named has all. By default `[budget]`'s.
+        Maximum images of each dataset and split, drawn as whole videos. A mapping sets it by split;
+        splits that it does not name use all images. Default: the limit in ``[budget]``.
     size, seed
-        Side of the lab's images or of crops in pixels; seed of the lab or of splits.
+        Side of lab images or crops in pixels; random seed of the lab or of splits.
     counts : mapping or None
-        Of the lab: images a dataset, by split.
+        Images per lab dataset, by split.
     frames, every, margin, finder, align, crop, splits, compression, reals, image_root,
     fake_label, video_pattern
         As in `probe.datasets.ingest`.
@@ -103,11 +103,11 @@ class DatasetEntry(Part):
     @model_validator(mode="after")
     def _one_source(self) -> DatasetEntry:
         if (self.open is None) == (self.layout is None):
-            raise ValueError("give either open, or layout with root")
+            raise ValueError("give either open, or layout and root")
         if self.layout is not None:
             known(self.layout, [*LAYOUTS, AUTO])
             if self.root is None:
-                raise ValueError(f"layout = {self.layout!r} needs root, the folder it lies in")
+                raise ValueError(f"layout = {self.layout!r} needs root, the folder of the dataset")
             self._require_options(self.layout)
         elif self.is_lab and self.lab_part:
             known(self.lab_part, DATASETS)
@@ -121,9 +121,9 @@ class DatasetEntry(Part):
         return self
 
     def _require_options(self, layout: str) -> None:
-        """Raise `ValueError` for options that an ingest would refuse, perhaps hours later."""
+        """Raise `ValueError` early for options that `ingest` would refuse."""
         if self.finder is not None:
-            # Imported where it is used: it brings OpenCV along.
+            # Imported here, since it imports OpenCV.
             from probe.datasets.faces import FINDERS
 
             known(self.finder, FINDERS)
@@ -138,7 +138,7 @@ class DatasetEntry(Part):
 
     @property
     def is_lab(self) -> bool:
-        """Whether it is the embedded dataset, or a part of it."""
+        """Whether the source is the lab, or a part of it."""
         return self.open is not None and (self.open == LAB or self.open.startswith(f"{LAB}:"))
 
     @property
@@ -149,25 +149,25 @@ class DatasetEntry(Part):
     def ingest_options(self) -> dict[str, Any]:
         """Return the options of `ingest` that were given."""
         values = {key: getattr(self, key) for key in _INGEST}
-        # What is as it is anyway leaves images where they lie.
+        # Default values are omitted, so that images can be used in place.
         usual = {"splits": SPLIT_CHOICES[0], "seed": 0}
         return {k: v for k, v in values.items() if v is not None and v != usual.get(k)}
 
     def cap(self, split: str, default: int | None = None) -> int | None:
-        """Return how many images of a split may be used, or None for all."""
+        """Return the maximum number of images of a split, or None for all."""
         if self.images is None:
             return default
         return self.images.get(split) if isinstance(self.images, dict) else self.images
 
     def places(self) -> list[str]:
-        """Return the folders and lists that its images may lie in."""
+        """Return the folders and lists that hold the images of the source."""
         given = [self.root, self.image_root, self.reals]
         if self.open is not None and not self.is_lab:
             given += [self.open, self.open.rpartition(":")[0]]
         return [place for place in given if place]
 
     def known_names(self) -> list[str] | None:
-        """Return the names of its datasets, or None where only the files tell."""
+        """Return the names of the datasets, or None if they are known only from files."""
         if self.name:
             return [self.name]
         if self.is_lab:

@@ -1,4 +1,4 @@
-"""The stages of a study: how far each is, the layers they need, and what they keep."""
+"""Stages of a study: their state, the layers they need, and the tables they keep."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ __all__ = [
 
 
 def require_layers(study: Study) -> None:
-    """Raise for a layer that a detector lacks, or cannot be drawn, before anything is trained.
+    """Raise for layers that a detector lacks or that cannot be drawn, before any training.
 
     Raises
     ------
     UnknownNameError
         If a detector has no such layer.
     ProbeError
-        If Grad-CAM shall weight a layer that is no map at this input size.
+        If a layer for Grad-CAM has no activation maps at this input size.
     """
     plan = study.detectors
     for name in dict.fromkeys([*plan.names, *(one.name for one in plan.weights)]):
@@ -65,7 +65,7 @@ def require_layers(study: Study) -> None:
 
 
 def _drawn(study: Study) -> set[str]:
-    """Layers whose maps are weighted."""
+    """Return the layers whose activation maps Grad-CAM weights."""
     drawn = {study.figures.heatmap_layer} if study.figures.heatmaps else set()
     if study.attribution.run and study.attribution.layer:
         drawn = drawn | {study.attribution.layer}
@@ -73,7 +73,7 @@ def _drawn(study: Study) -> set[str]:
 
 
 def in_order(detector: Detector, names: list[str]) -> list[str]:
-    """Sort layers from the image to the logit, each once."""
+    """Sort layers from input to output, without duplicates."""
     traced = trace(detector)
     order = {layer: i for i, layer in enumerate(traced.layers)}
     return sorted(dict.fromkeys(names), key=lambda name: order[traced.resolve(name)])
@@ -97,27 +97,27 @@ Table = TypeVar(
 
 
 def kept(table: Table, place: Path) -> Table:
-    """Write a table, and as CSV; a kill between the two leaves no CSV of an older table."""
+    """Write a table and its CSV; the old CSV is removed first, so that a kill leaves none stale."""
     place.with_suffix(".csv").unlink(missing_ok=True)
     table.save(place)
     return exported(table, place)
 
 
 def clear(place: Path) -> None:
-    """Take away what an earlier run left, where no table is the result."""
+    """Remove the table of an earlier run, if the result is that there is none."""
     shutil.rmtree(place, ignore_errors=True)
     place.with_suffix(".csv").unlink(missing_ok=True)
 
 
 def exported(table: Table, place: Path) -> Table:
-    """Write the CSV of a table that is there, unless a kill has spared it."""
+    """Write the CSV of an existing table if it is missing, as after a kill."""
     if not place.with_suffix(".csv").is_file():
         table.export(place.with_suffix(".csv"))
     return table
 
 
 def holds(path: Path, wanted: dict[str, Any]) -> bool:
-    """Whether a table is there and was computed from the same detectors and data."""
+    """Return whether a table exists and was computed from the same detectors and data."""
     if not path.is_dir():
         return False
     try:
@@ -132,14 +132,14 @@ AUDIT_FILE = "audit.json"
 
 @dataclass(frozen=True)
 class StageState:
-    """How far a stage is, by what lies in the run folder.
+    """State of a stage, by the results in the run folder.
 
     Attributes
     ----------
     name, makes : str
-        The stage and what it is for.
+        Name and output of the stage.
     done, total : int
-        How many of its results are there, and how many it makes; none if it was not asked for.
+        Number of existing and of all results; a total of 0 if the stage was not requested.
     """
 
     name: str
@@ -149,9 +149,9 @@ class StageState:
 
 
 def stages_of(study: Study) -> list[StageState]:
-    """Say of every stage what it makes and how much of that is there.
+    """Return the state of every stage.
 
-    What is there is checked against data and weights only when the study runs.
+    Existing results are checked against data and weights only when the study runs.
     """
     folder, labels = RunFolder(study.out), study.labels
     trained = labels[: len(labels) - len(study.detectors.weights)]
@@ -169,28 +169,28 @@ def stages_of(study: Study) -> list[StageState]:
         ("activations", ", ".join(study.record.layers) or "none", stores),
         (
             "neurons",
-            f"{study.neurons.measure} at {study.neurons.layer}, universal counts",
+            f"{study.neurons.measure} at {study.neurons.layer}, universal units",
             [folder.universality(one) for one in labels],
         ),
         (
             "ablation",
-            "detection without the units found",
+            "ablation of universal units",
             [folder.ablation(one) for one in labels] if study.neurons.ablate else [],
         ),
         ("separability", _pictures(study), _judged(study, folder)),
         (
             "artifacts",
-            "what forgeries leave in images",
+            "image measurements, real against fake",
             [folder.artifacts] if study.artifacts.run else [],
         ),
         (
             "responses",
-            "what units respond to",
+            "unit responses",
             [folder.responses(one) for one in labels] if asked else [],
         ),
         (
             "attribution",
-            "where detectors look, and whether maps can be trusted",
+            "heatmaps, reliability checks, region attention",
             [folder.trust(one) for one in heads_of(study)] if study.attribution.run else [],
         ),
         ("figures", ", ".join(figure_names(study)) or "none", drawn),
@@ -203,11 +203,11 @@ def stages_of(study: Study) -> list[StageState]:
 
 def _pictures(study: Study) -> str:
     pictures = ", ".join(study.separability.pictures)
-    return f"features of layers; {pictures}" if pictures else "features of layers"
+    return f"probes of layers; {pictures}" if pictures else "probes of layers"
 
 
 def _judged(study: Study, folder: RunFolder) -> list[Path]:
-    """Tables of separability and pictures; none where nothing is recorded."""
+    """Return the paths of separability tables; none if nothing is recorded."""
     plan = study.separability
     if not plan.run or not study.record.layers:
         return []
@@ -215,11 +215,11 @@ def _judged(study: Study, folder: RunFolder) -> list[Path]:
 
 
 def figure_names(study: Study) -> dict[str, list[str]]:
-    """Return the figures that are asked for, and the names of their files without a suffix.
+    """Return the requested figures, and the names of their files without suffix.
 
-    Those that stand for more: heatmaps and counts of each architecture, probes of each detector
-    as first trained, or brought, and spectra.
-    Where detectors look is not listed: it is drawn where faces are found.
+    The list holds one representative of each group: heatmaps and counts of each architecture,
+    probes of each base or pretrained detector, and spectra. Figures of region attention are not
+    listed, since they depend on faces being found.
     """
     ends = list(dict.fromkeys(slug(label.rpartition("/")[0]) for label in study.labels))
     names = {
@@ -237,7 +237,7 @@ def figure_names(study: Study) -> dict[str, list[str]]:
 
 
 def places_of(folder: RunFolder) -> dict[str, Path]:
-    """Say where what a study made lies."""
+    """Return the path of each result of a study."""
     return {
         "report": folder.report,
         "images and sample table": folder.data,
@@ -252,8 +252,8 @@ def places_of(folder: RunFolder) -> dict[str, Path]:
         "artifact report": folder.artifacts.with_suffix(".csv"),
         "responses of units": folder.root / "tables" / "responses",
         "attribution maps": folder.root / "maps",
-        "trust in maps": folder.root / "tables" / "trust",
-        "regions looked at": folder.root / "tables" / "attention",
+        "reliability of maps": folder.root / "tables" / "trust",
+        "region attention": folder.root / "tables" / "attention",
         "similarity of maps": folder.root / "tables" / "map-similarity",
         "joint tables of all detectors": folder.joint,
         "figures": folder.figures,

@@ -1,4 +1,4 @@
-"""The TOML file of a study: read with errors that name the key, and its commented template."""
+"""TOML file of a study: reading, with errors that name the key, and a commented template."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ __all__ = ["load_study", "parse_study", "template", "write_template"]
 
 
 def template() -> str:
-    """Return the text of a commented study file, which runs on the lab as it is."""
+    """Return the text of the commented study template, which runs on the lab unchanged."""
     return files("probe.study").joinpath("template.toml").read_text(encoding="utf-8")
 
 
 def write_template(file: Path) -> Path:
-    """Write the commented study file.
+    """Write the commented study template.
 
     Raises
     ------
     ProbeError
-        If there is a file already, or it cannot be written.
+        If the file already exists, or cannot be written.
     """
     try:
         with file.open("x", encoding="utf-8") as stream:
             stream.write(template())
     except FileExistsError as error:
         raise ProbeError(
-            f"{str(file)!r} exists already and is left as it is. Give another name."
+            f"{str(file)!r} already exists and is kept unchanged. Give another name."
         ) from error
     except OSError as error:
         raise ProbeError(
-            f"{str(file)!r} cannot be written ({error.strerror}). Give another place."
+            f"{str(file)!r} cannot be written ({error.strerror}). Give another path."
         ) from error
     return file
 
 
-#: Keys that hold paths: the environment is filled in, and they are relative to the study file.
+#: Keys that hold paths, which are relative to the study file.
 PATHS = ("root", "reals", "image_root", "file", "open")
 
 
@@ -55,22 +55,23 @@ def load_study(file: str | Path, out: str | Path | None = None, device: str | No
     Parameters
     ----------
     file : path
-        TOML. Paths in it are relative to its folder; ``${NAME}`` is taken from the environment.
+        TOML file. Paths in it are relative to its folder; ``${NAME}`` is replaced by the
+        environment variable.
     out : path, optional
-        Run folder instead of the file's ``out`` (``runs/<name of the file>`` without one).
+        Run folder; overrides ``out`` in the file (default ``runs/<name of the file>``).
     device : str, optional
-        Device instead of the file's ``compute.device``.
+        Device; overrides ``compute.device`` in the file.
 
     Returns
     -------
     Study
-        Checked, its paths absolute where they name data.
+        Validated study, with absolute paths of data and weights.
 
     Raises
     ------
     ProbeError
-        If the file is missing or no TOML, a key is unknown, a value is out of range, or data are
-        not where it says; all such errors at once.
+        If the file is missing or not valid TOML, a key is unknown, a value is out of range, or data
+        are missing. The error lists all problems.
     """
     file = Path(file)
     try:
@@ -90,7 +91,7 @@ def parse_study(
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ProbeError(f"The study file {str(file)!r} is no TOML: {error}.") from error
+        raise ProbeError(f"The study file {str(file)!r} is not valid TOML: {error}.") from error
     problems: list[str] = []
     content = _placed(content, file.resolve().parent, "", problems)
     if out is not None:
@@ -112,7 +113,7 @@ def parse_study(
 
 
 def _placed(value: Any, folder: Path, key: str, problems: list[str]) -> Any:
-    """Fill in the environment, and make paths absolute."""
+    """Substitute environment variables, and make paths absolute."""
     if isinstance(value, Mapping):
         return {k: _placed(v, folder, f"{key}.{k}".strip("."), problems) for k, v in value.items()}
     if isinstance(value, list):
@@ -132,7 +133,7 @@ def _placed(value: Any, folder: Path, key: str, problems: list[str]) -> Any:
 
 
 def _own(errors: Sequence[Any]) -> list[Any]:
-    """Leave out what only follows from another: a list without its wrong items is too short."""
+    """Drop errors that follow from others: a list without its invalid items is too short."""
     places = [error["loc"] for error in errors]
     return [
         error
@@ -145,12 +146,13 @@ def _own(errors: Sequence[Any]) -> list[Any]:
 
 
 def _said(error: Any) -> str:
-    """Say one validation error: the key, the value, and the choices or the range."""
+    """Format a validation error: the key, the value, and the choices or the range."""
     place = _dotted(error["loc"])
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "extra_forbidden":
         allowed = _allowed(error["loc"][:-1])
-        return f"{place} is no key. {did_you_mean(str(error['loc'][-1]), allowed, 40)}".rstrip(".")
+        near = did_you_mean(str(error["loc"][-1]), allowed, 40)
+        return f"{place} is not a key. {near}".rstrip(".")
     if error["type"] == "missing":
         return f"{place} is missing"
     given = error.get("input")
@@ -162,14 +164,14 @@ def _dotted(loc: Sequence[str | int]) -> str:
     out = ""
     for part in loc:
         if isinstance(part, str) and ("[" in part or part.startswith("constrained-")):
-            # The name that pydantic gives to one of several types of a value; no key has these.
+            # pydantic's name for one of several types of a value, not a key.
             continue
         out += f"[{part}]" if isinstance(part, int) else f".{part}"
     return out.strip(".")
 
 
 def _allowed(loc: Sequence[str | int]) -> list[str]:
-    """List the keys of the part of a study that a place is in."""
+    """Return the allowed keys of the table at a location."""
     model: Any = Study
     for part in loc:
         if isinstance(part, int):
@@ -190,24 +192,24 @@ def _model_in(annotation: Any) -> Any:
 
 
 def _missing(study: Study) -> list[str]:
-    """Name all data that are not where the study says."""
+    """Return all data and weights that do not exist."""
     out = []
     for i, entry in enumerate(study.datasets):
         for key in ("root", "reals", "image_root"):
             value = getattr(entry, key)
             if value is not None and not (_is_unset(value) or Path(value).exists()):
-                out.append(f"datasets[{i}].{key} = {value!r} is not there")
+                out.append(f"datasets[{i}].{key} = {value!r} does not exist")
         folder = entry.open is not None and not entry.is_lab
         if folder and not (_is_unset(entry.open) or _is_opened(entry.open)):
-            out.append(f"datasets[{i}].open = {entry.open!r} is no dataset folder")
+            out.append(f"datasets[{i}].open = {entry.open!r} is not a dataset folder")
     for i, brought in enumerate(study.detectors.weights):
         if not (_is_unset(brought.file) or Path(brought.file).is_file()):
-            out.append(f"detectors.weights[{i}].file = {brought.file!r} is not there")
+            out.append(f"detectors.weights[{i}].file = {brought.file!r} does not exist")
     return out
 
 
 def _is_unset(text: str | None) -> bool:
-    # Said already, by the name of the variable.
+    # Reported already, with the name of the variable.
     return text is not None and "${" in text
 
 

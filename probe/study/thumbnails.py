@@ -1,4 +1,4 @@
-"""Thumbnails of the images that pages show first, so that a run may be looked at without them."""
+"""Thumbnails of the images that the dashboard shows first, for runs without their images."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ from probe.thumbnails import write_thumbnails
 
 __all__ = ["MOST", "keep_thumbnails", "needed"]
 
-#: Images of a run that thumbnails are kept of, at some 8 kB each.
+#: Maximum number of thumbnails of a run, at about 8 kB each.
 MOST = 6000
 
-#: Of each dataset: images drawn; worst errors by detector and label; images at each end of a unit
-#: or of the difference of two detectors.
+#: Images drawn per dataset; worst errors per dataset, detector and label; images at each end of a
+#: unit or of the difference of two detectors.
 DRAWN, WORST, EACH = 24, 4, 4
 
-#: Units of a detector, the first of the list that pages show.
+#: Units per detector, the first of the list in the dashboard.
 UNITS = 24
 
 
 def keep_thumbnails(study: Study, folder: RunFolder, labels: Sequence[str], test: Dataset) -> int:
-    """Write thumbnails of images that do not lie in the run, or take away those of an earlier run.
+    """Write thumbnails of images outside the run, or remove those of an earlier run.
 
     Returns
     -------
     int
-        How many images were decoded for it.
+        Number of decoded images.
 
     Raises
     ------
@@ -62,10 +62,10 @@ def keep_thumbnails(study: Study, folder: RunFolder, labels: Sequence[str], test
 
 
 def needed(folder: RunFolder, labels: Sequence[str], test: Dataset, seed: int) -> Iterator[str]:
-    """Iterate over the samples that pages show, each once, what is looked at first coming first.
+    """Iterate over the samples that the dashboard shows, without duplicates, by priority.
 
-    Those with maps; some drawn of each dataset; each detector's worst errors; those on which two
-    detectors differ most; and those at both ends of the first units, unit by unit in turn.
+    Samples with maps; some drawn from each dataset; the worst errors of each detector; samples on
+    which two detectors differ most; and samples at both ends of the first units.
     """
     scores = ZeroShotMatrix.open(folder.evaluation).scores
     groups: tuple[Iterable[Iterable[str]], ...] = (
@@ -94,7 +94,7 @@ def _mapped(folder: RunFolder) -> Iterator[str]:
 
 
 def _worst(scores: pd.DataFrame) -> list[str]:
-    """Return the worst errors of every detector, one frame a video."""
+    """Return the worst errors of every detector, one frame per video."""
     sign = np.where(scores["label"] == 1, -1.0, 1.0)
     ordered = scores.assign(error=sign * scores["logit"]).sort_values(
         "error", ascending=False, kind="stable"
@@ -106,7 +106,7 @@ def _worst(scores: pd.DataFrame) -> list[str]:
 def _differing(scores: pd.DataFrame) -> list[str]:
     """Return the images on which detectors differ most by P(fake), pair by pair."""
     first = scores[scores["detector"] == scores["detector"].iloc[0]].reset_index(drop=True)
-    # The detectors' rows are of the same images, in the same order.
+    # The rows of all detectors are of the same images, in the same order.
     chances = {
         str(name): np.asarray(sigmoid(rows["logit"].to_numpy(dtype=np.float64)))
         for name, rows in scores.groupby("detector", sort=False)
@@ -120,15 +120,15 @@ def _differing(scores: pd.DataFrame) -> list[str]:
 
 
 def _driving(folder: RunFolder, label: str) -> Iterator[list[str]]:
-    """Iterate over the first units of a detector: the samples at both ends of each."""
+    """Iterate over the first units of a detector; yield the samples at both ends of each."""
     if not folder.universality(label).is_dir():
-        # Nothing is universal over one dataset, and no unit is listed.
+        # Universality needs two datasets; without it, no unit is listed.
         return
     neurons = NeuronTable.open(folder.neurons(label))
     layer = str(neurons.data.attrs["layer"])
     store = ActivationStore.open(folder.store(label)) if folder.store(label).is_dir() else None
     if store is None or layer not in {*store.layers, *store.attrs["layers"].values()}:
-        # Pages show no such images either.
+        # The dashboard shows no such images either.
         return
     units = Universality.open(folder.universality(label)).ranked(neurons)[:UNITS]
     taken = store[layer]["activation"].sel(unit=neurons.data["unit"].values[units])

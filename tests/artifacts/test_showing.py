@@ -49,10 +49,10 @@ def test_figures_are_the_same_bytes_for_the_same_report(tmp_path: Path) -> None:
 
 def test_sentences_say_why_something_is_missing() -> None:
     whole, few, real, *tells = artifacts_sentences(mixed_report())
-    assert whole.startswith("whole: ") and "first, none +" in whole
+    assert whole.startswith("whole: largest effect ") and ", none +" in whole
     assert "No interval: 1 clusters" in few
     assert "all 10 images are real images" in real
-    assert len(tells) == 2 and "whole is told best by" in tells[0]
+    assert len(tells) == 2 and "whole is best separated by" in tells[0]
 
 
 def test_the_command_prints_writes_and_draws(noise: Dataset, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def test_it_writes_everything_a_paper_needs(place: Path, tmp_path: Path, capfd) 
     assert run(*words) == 0
     assert (tmp_path / "fig.pdf").read_bytes() == before
     assert (tmp_path / "fig.tex").read_text() == "mine"
-    assert "was left as it is" in capfd.readouterr().err.replace("\n", " ")
+    assert "is kept unchanged" in capfd.readouterr().err.replace("\n", " ")
 
 
 @pytest.mark.parametrize("kind", ["map", "mean", "difference", "single"])

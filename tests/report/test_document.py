@@ -132,7 +132,7 @@ def test_numbers_are_those_of_the_tables(run: RunFolder, page: Page) -> None:
         last = rows.iloc[-1]
         bins = [str(int(last[f"count_{name}"])) for name in ("<.7", ".7-.9", ">=.9")]
         assert list(shown.loc[key, ["< .7", ".7–.9", "≥ .9"]]) == bins
-        assert shown.loc[key, "fakes (people)"].startswith(f"{int(last['n_samples'])} (")
+        assert shown.loc[key, "fakes (identities)"].startswith(f"{int(last['n_samples'])} (")
 
 
 def test_every_claim_has_its_verdict_for_every_detector(run: RunFolder, page: Page) -> None:
@@ -194,18 +194,18 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
             "tables/separability": "Probes of layers are not in this run.",
             "tables/artifacts.zarr": "Measurements of images are not in this run.",
             "tables/trust": "Checks of heatmaps are not in this run.",
-            "tables/attention": "Regions that detectors look at are not in this run.",
+            "tables/attention": "Region attention is not in this run.",
             "data": "The sample table is not in this run.",
         },
         {
-            "tables/ablation": "No ablation of any detector: not computed in this run.",
+            "tables/ablation": "No ablation for any detector: not computed in this run.",
             "tables/map-similarity": "SSIM of heatmaps of variants is not in this run.",
             "figures": "Figures of heatmaps are not in this run.",
         },
         {
             "tables": "The zero-shot matrix is not in this run.",
-            "run.json.none": "Counts of universal units are not in this run.",
-            "audit.json": "An audit is not in this run.",
+            "run.json.none": "The counts of universal units are not in this run.",
+            "audit.json": "The audit is not in this run.",
         },
     ],
 )
@@ -229,7 +229,7 @@ def test_an_unfinished_run_says_what_is_to_come(few: RunFolder, tmp_path: Path) 
     manifest = folder.read_manifest() | {"complete": False, "planned": ["data", "neurons"]}
     folder.write_manifest({k: v for k, v in manifest.items() if k != "schema_version"})
     words = Page(write_report(folder).read_text(encoding="utf-8")).text
-    assert "not finished (still to come: neurons)" in words
+    assert "not finished (remaining: neurons)" in words
 
 
 @pytest.mark.usefixtures("quick")
@@ -241,7 +241,7 @@ def test_what_no_detector_can_be_judged_by(few: RunFolder, tmp_path: Path) -> No
     words = " ".join(Page(write_report(folder).read_text(encoding="utf-8")).text.split())
     assert judge_claims(folder)[2].verdict == "cannot be said"
     assert "3. Some neurons contribute universally. ? cannot be said" in words
-    assert "Some neurons contribute universally: cannot be said of any detector" in words
+    assert "Some neurons contribute universally: cannot be said for any detector" in words
 
 
 @pytest.mark.usefixtures("quick")
@@ -287,7 +287,7 @@ def test_wide_images_are_made_smaller(text: str, tmp_path: Path) -> None:
 
 def test_a_report_that_would_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(document, "LARGEST", 1000)
-    with pytest.raises(ProbeError, match="Remove figures of heatmaps"):
+    with pytest.raises(ProbeError, match="Remove heatmaps"):
         document.render("title", [], [], "foot")
 
 

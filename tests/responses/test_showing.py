@@ -125,7 +125,10 @@ def test_the_command_relates(place: Path, tmp_path: Path) -> None:
         tmp_path / "x.svg",
     )
     assert "1 (universal)" in text and "nothing found" in text
-    assert "Of 3 units of units, 1 go with a measurement (a 1); for 2 nothing was found" in text
+    said = (
+        "Of 3 units of units, 1 correlate with a measurement (a 1); 2 have no significant response"
+    )
+    assert said in text
     names = sorted(file.name for file in tmp_path.iterdir())
     assert names == ["x-correlations.csv", "x-correlations.svg", "x.csv", "x.csv.json"]
 
@@ -160,4 +163,5 @@ def test_the_sentence_counts_answers(doses: ResponseReport) -> None:
     kinds = doses.answers()["answer_kind"].tolist()
     assert text.startswith(f"Of 3 units of units, {kinds.count('dose')} respond to an artifact")
     none = ResponseReport(doses.data.assign(answer_kind=("unit", ["", "", ""])))
-    assert responses_sentence(none) == "Of 3 units of units, for 3 nothing was found (q ≤ 0.05)."
+    expected = "Of 3 units of units, 3 have no significant response (q ≤ 0.05)."
+    assert responses_sentence(none) == expected

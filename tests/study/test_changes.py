@@ -136,6 +136,6 @@ def test_a_line_says_what_changed_and_what_is_made_again(study: Study, tmp_path:
     text = TEXT.replace("untrained = 1", "untrained = 5")
     said, _ = accept(parse_study(text, tmp_path / "study/tiny.toml", study.out))
     assert said == (
-        "neurons.untrained 1 → 5: neurons, responses, figures are made again where that "
+        "neurons.untrained 1 → 5: neurons, responses, figures are recomputed where this "
         "changes them."
     )

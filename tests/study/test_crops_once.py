@@ -247,7 +247,7 @@ def test_a_class_that_is_missing_is_said_before_anything_is_cut(
         file.unlink()
     with pytest.raises(
         DatasetError,
-        match=r"Before anything is cut: deepfakes has no fake videos in val; "
+        match=r"The data do not allow this study: deepfakes has no fake videos in val; "
         r"faceswap has no fake videos in train\. Training needs",
     ):
         used(study_of(tmp_path), tmp_path / "run")

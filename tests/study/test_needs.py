@@ -116,7 +116,7 @@ def test_names_and_splits_that_are_not_there(tmp_path: Path) -> None:
         check_needs(study, data)
     text = str(caught.value)
     assert "no dataset holds an image in split 'test'" in text
-    assert "'second' is none of its datasets to train on (Known: one, two.)" in text
+    assert "'second', a dataset to train on, is not in the study (Known: one, two.)" in text
 
 
 def test_targets_are_taken_together(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ CASES: dict[str, tuple[str, Kept, dict[tuple[str, str], str]]] = {
             for stage in ("evaluation", "neurons", "separability", "artifacts", "attribution")
             for name in ("one", "two")
         }
-        | {("ablation", ""): "of none can be divided"},
+        | {("ablation", ""): "of none can be split"},
     ),
     "one fake video": (
         BROUGHT,
@@ -179,7 +179,7 @@ CASES: dict[str, tuple[str, Kept, dict[tuple[str, str], str]]] = {
         lambda t: (t["split"] == "test") & (t["identity"] != "test-0"),
         {
             ("", "one"): "are of one video",
-            ("", "two"): "shows 1 people",
+            ("", "two"): "has 1 clusters",
             ("ablation", "one"): "one person",
             ("ablation", "two"): "one person",
             ("ablation", ""): "of none",

@@ -37,8 +37,11 @@ def test_the_place_and_the_processes_do_not_count_as_another_study(file: Path) -
 
 
 BAD = {
-    "unknown key": (("resamples =", "resample ="), "evaluation.resample is no key. Did you mean"),
-    "unknown table": (("[neurons]", "[neuron]"), "neuron is no key. Did you mean 'neurons'"),
+    "unknown key": (
+        ("resamples =", "resample ="),
+        "evaluation.resample is not a key. Did you mean",
+    ),
+    "unknown table": (("[neurons]", "[neuron]"), "neuron is not a key. Did you mean 'neurons'"),
     "unknown detector": (('"meso4"', '"meso5"'), "'meso5' is not known. Did you mean 'meso4'"),
     "unknown variant": (('"deep"', '"depe"'), "detectors.variants[1] = 'depe': 'depe' is not"),
     "unknown mode": (("untrained = 1", 'mode = "author"'), "Did you mean 'authors'"),
@@ -51,11 +54,14 @@ BAD = {
     "no source": (('source = "one"', ""), "training needs source"),
     "no target": (('target = ["second"]', ""), "the variants deep need target"),
     "no base": (('"base", ', ""), "start from base; add it to variants"),
-    "no folder": (('"data:one"', '"nowhere"'), "nowhere' is no dataset folder"),
+    "no folder": (('"data:one"', '"nowhere"'), "nowhere' is not a dataset folder"),
     "both kinds": (('open = "data:one"', 'open = "data:one"\nlayout = "dfdc"'), "give either open"),
     "no root": (('open = "data:one"', 'layout = "dfdc"'), "layout = 'dfdc' needs root"),
     "unknown layout": (('open = "data:one"', 'layout = "dfcd"\nroot = "data"'), "'dfcd' is not"),
-    "missing root": (('open = "data:one"', 'layout = "dfdc"\nroot = "gone"'), "gone' is not there"),
+    "missing root": (
+        ('open = "data:one"', 'layout = "dfdc"\nroot = "gone"'),
+        "gone' does not exist",
+    ),
     "foreign option": (
         ('open = "data:one"', 'open = "data:one"\nframes = 3'),
         "frames does not belong to a folder, which takes images, name, open",
@@ -66,7 +72,7 @@ BAD = {
     ),
     "images as a folder": (
         ('open = "data:one"', 'open = "data:one"\nimages = "pictures"'),
-        "the folder that the paths of a list start from is image_root",
+        "the folder to which the paths of a list are relative is image_root",
     ),
     "unset variable": (
         ('"data:one"', '"${NO_SUCH_ROOT}/x"'),
@@ -101,18 +107,18 @@ BAD = {
             "[detectors.base]",
             '[[detectors.weights]]\nname = "meso4"\nfile = "base.h5"\n[detectors.base]',
         ),
-        "two detectors would be kept as 'meso4-base'; give names once",
+        "two detectors would have the name 'meso4-base'; give names once",
     ),
-    "seed twice": (("seeds = [3]", "seeds = [3, 3]"), "seeds holds one seed twice"),
+    "seed twice": (("seeds = [3]", "seeds = [3, 3]"), "seeds contains a seed twice"),
     "no dataset": (("[[datasets]]", "[[dataset]]"), "Did you mean 'datasets'"),
-    "no toml": (("title =", "title"), "is no TOML"),
+    "no toml": (("title =", "title"), "is not valid TOML"),
     "timm without layers": (('"meso4"', '"timm:resnet18"'), "has no layers called"),
     "missing weights": (
         (
             "[detectors.base]",
             '[[detectors.weights]]\nname = "meso4"\nfile = "a.h5"\n[detectors.base]',
         ),
-        "a.h5' is not there",
+        "a.h5' does not exist",
     ),
 }
 
@@ -139,7 +145,7 @@ def test_names_that_contradict(file: Path) -> None:
     with pytest.raises(ProbeError, match=r"detectors.source = 'on' is not known.*'one'"):
         parse_study(wrong, file)
     twice = named.replace('name = "second"', 'name = "one"')
-    with pytest.raises(ProbeError, match="two datasets are called 'one'"):
+    with pytest.raises(ProbeError, match="two datasets are named 'one'"):
         parse_study(twice, file)
 
 
@@ -172,7 +178,7 @@ def test_the_template_loads_and_overwrites_nothing(tmp_path: Path) -> None:
     file = write_template(tmp_path / "study.toml")
     assert load_study(file).title == "A first study"
     file.write_text("mine")
-    with pytest.raises(ProbeError, match="exists already and is left as it is"):
+    with pytest.raises(ProbeError, match="already exists and is kept"):
         write_template(file)
     assert file.read_text() == "mine"
 

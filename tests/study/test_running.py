@@ -138,7 +138,7 @@ def test_another_study_does_not_write_into_it(done: Path, tmp_path: Path) -> Non
     """None of its data, and another title: that is a mistake, and trainings would be lost."""
     make_images(tmp_path / "data", size=32)
     text = TEXT.replace('title = "Tiny"', 'title = "Mine"')
-    with pytest.raises(ProbeError, match="holds another study, 'Tiny': none of its datasets"):
+    with pytest.raises(ProbeError, match="holds another study, 'Tiny', which has no dataset"):
         run_study(parse_study(text, tmp_path / "tiny.toml", done / "out"))
 
 
@@ -156,7 +156,7 @@ def test_changed_settings_go_on_to_the_tables_of_a_new_run(
     for place in ("out", "new"):
         run_study(parse_study(text, done / "tiny.toml", tmp_path / place))
     said = " ".join(capsys.readouterr().err.split())
-    assert "detectors.base.epochs 3 → 1" in said and "it is trained again" in said
+    assert "detectors.base.epochs 3 → 1" in said and "it is retrained" in said
     assert "data, audit, detectors, evaluation" in said
     require_same_tables(tmp_path / "out", tmp_path / "new")
     listed = [
@@ -358,7 +358,7 @@ def test_a_layer_that_is_nowhere_is_said_before_anything_is_made(
 
 def test_a_run_folder_that_is_a_file(done: Path, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("x")
-    with pytest.raises(ProbeError, match="run folder .*out' cannot be made .File exists"):
+    with pytest.raises(ProbeError, match="run folder .*out' cannot be created .File exists"):
         run_study(load_study(done / "tiny.toml", tmp_path / "out"))
 
 
