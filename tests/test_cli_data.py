@@ -75,7 +75,7 @@ def test_strict_is_exit_code_2_with_everything_written(
     options = ["--frames", "4", "--size", "48", "--n-workers", "1", "--strict"]
     assert run("ingest", "faceforensics", tree, out, *options) == 2
     err = capsys.readouterr().err
-    assert "strict was asked for, and" in err and "youtube/000" in err
+    assert "strict was set, and" in err and "youtube/000" in err
     assert len(open_dataset(out)) > 0
 
 

@@ -45,7 +45,7 @@ def test_whole_frames(tree: Path, tmp_path: Path) -> None:
     fake = data.select(dataset="deepfakes")
     mask = fake.mask(0)
     assert mask is not None and mask.shape == (180, 240)
-    assert "nothing was cut out" in data.card["crop"]["rule"]
+    assert "no face was cropped" in data.card["crop"]["rule"]
 
 
 def boxes(table: pd.DataFrame, file: Path) -> Path:
