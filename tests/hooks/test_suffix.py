@@ -218,7 +218,7 @@ def test_questions_that_do_not_fit_are_refused(layer: str) -> None:
         program.sweep(state, np.zeros((2, 1)), np.array([-1, n]))
     with pytest.raises(ProbeError, match="one-dimensional array of integers"):
         program.donate(state, state, np.array([0.5]))
-    with pytest.raises(ProbeError, match=rf"allowed are \({n}, v\) or, with one value per sample, \(2, "):
+    with pytest.raises(ProbeError, match=rf"are \({n}, v\) or, with one value per sample, \(2, "):
         program.sums(state, np.zeros((n - 1, 2)), True)
 
 
