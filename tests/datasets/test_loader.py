@@ -114,7 +114,7 @@ def test_a_disk_without_room_is_said(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(DatasetError, match="cannot be had in .*No space left on device.*TMPDIR"):
+    with pytest.raises(DatasetError, match="cannot be allocated in .*No space left.*TMPDIR"):
         list(Images(noise, SIZE, n_workers=2).batches(noise, 16))
     disk = SimpleNamespace(free=1000)
     monkeypatch.setattr(loader.shutil, "disk_usage", lambda _: disk)
