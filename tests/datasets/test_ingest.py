@@ -271,7 +271,7 @@ def test_outputs_that_are_taken(tree: Path, tmp_path: Path) -> None:
         ({"size": 8}, "size=8 was given; allowed are 16 to"),
         ({"margin": 0.5}, "margin=0.5 was given; allowed are 1 to 5"),
         ({"n_workers": 0}, "n_workers=0 was given"),
-        ({"compression": "c99"}, "Compression 'c99' was asked for"),
+        ({"compression": "c99"}, "Compression 'c99' was requested"),
         ({"layout": "faceforensix"}, r"Layout 'faceforensix' is not known"),
         ({"root": "nowhere"}, "The folder 'nowhere' is missing"),
     ],
