@@ -1,4 +1,4 @@
-"""Names that a package imports on first use, so that reading its tables stays cheap."""
+"""Lazy import of a package's public names, so that reading its tables stays fast."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["lazily"]
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Make the ``__getattr__`` of a package that imports some of its names on first use.
+    """Return a ``__getattr__`` for a package that imports some of its names on first use.
 
     Parameters
     ----------
     package : str
         Name of the package.
     homes : mapping
-        Public name to the module it is defined in.
+        Public name to the module that defines it.
     """
 
     def get(name: str) -> Any:

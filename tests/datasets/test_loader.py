@@ -101,7 +101,7 @@ def test_batches_shrink_where_memory_ends(
     torch.testing.assert_close(torch.cat([one for _, one in found]), whole.mean(dim=(1, 2, 3)))
     said = capsys.readouterr().err
     assert "batches of 8 images" in said and "batches of 4 images" in said
-    with pytest.raises(ProbeError, match="One image at a time is more than the memory of cpu"):
+    with pytest.raises(ProbeError, match="One image at a time exceeds the memory of cpu"):
         list(on_device(Images(noise, SIZE).batches(noise, 4), torch.device("cpu"), lambda _: no()))
 
 
