@@ -221,8 +221,8 @@ class RunData(Dataset):
         if self.reach.sealed:
             return "the file is outside the folders that the run was made from"
         return (
-            "the file is outside the run, and nothing on this machine allows to open it: the run "
-            "was made elsewhere, or by somebody else"
+            "the file is outside the run, and this machine has no record that it may be opened: "
+            "the run was made elsewhere, or by somebody else"
         )
 
     def _moved(self, column: str, index: int) -> Path | None:

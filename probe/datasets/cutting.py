@@ -38,17 +38,17 @@ __all__ = [
 CROP_RULE = (
     "A square with the face box's center and margin × its longer side, rounded to whole pixels. "
     "Where it would leave the frame it is moved inside, and where it is larger than the frame it "
-    "is made as large as the frame allows: every pixel is one of the video, none is made up. It is "
-    "resized by area averaging when it shrinks, bilinearly when it grows. The face: the largest of "
-    "the video, followed from there in both directions by overlap; where none overlaps, the "
-    "largest of that frame, reported as a jump."
+    "is made as large as the frame allows, so that nothing is padded. It is resized by area "
+    "averaging when it shrinks, bilinearly when it grows. The face: the largest of the video, "
+    "tracked from there in both directions by overlap; where none overlaps, the largest of that "
+    "frame, reported as a jump."
 )
 
 ALIGN_RULE = (
-    "A similarity transform (turn, scale, shift) that takes five landmarks to a template in the "
-    "least squares sense, with margin - 1 of the size added around it, bilinear; what lies outside "
-    "the frame is black, and its share is told for every crop. The face is followed as in crops "
-    "without alignment."
+    "A similarity transform (rotation, scale, shift) that maps five landmarks to a template in the "
+    "least squares sense, with margin - 1 of the size added around it, bilinear; pixels outside "
+    "the frame are black, and their share is recorded for every crop. The face is tracked as in "
+    "crops without alignment."
 )
 
 #: Where the five landmarks of `Face` go in a crop of side 1 without margin. These are the points
@@ -255,7 +255,7 @@ def align(points: Sequence[tuple[float, float]], margin: float) -> Similarity:
     return Similarity(float(a), float(b), float(u), float(v))
 
 
-#: Images with a shorter side, in pixels, are too small to use.
+#: Minimum side of an image in pixels; smaller images are not used.
 SMALLEST_SIDE = 16
 
 

@@ -419,7 +419,7 @@ class IngestPlan:
         place.mkdir(parents=True, exist_ok=True)
         file = report.save()
         if not report.written:
-            what = "No face could be cut from" if self.rule.crop else "No image could be taken from"
+            what = "No face could be cropped from" if self.rule.crop else "No image was read from"
             raise DatasetError(
                 f"{what} any of the {len(reports)} videos. {str(file)!r} says why for each."
             )

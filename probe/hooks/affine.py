@@ -181,22 +181,22 @@ NEAR = 1.0
 
 @dataclass(frozen=True)
 class AffineProgram:
-    """Closed form: the logit is weight · h + bias, so do(h_u = v) adds weight_u (v − h_u).
+    """A closed form: the logit is weight · h + bias, so do(h_u = v) adds weight_u (v − h_u).
 
     Attributes
     ----------
     layer : str
-        The tap.
+        Name of the tap.
     input_size : int
-        Side in pixels of the images.
+        Side of the images in pixels.
     prefix : torch.fx.GraphModule
-        From images to the tap.
+        The part of the detector from images to the tap.
     weight : Tensor
-        Shape (units,), double.
+        Weights, shape (units,), double precision.
     bias : float
         Logit at h = 0.
     steps : list of str
-        What was composed.
+        Names of the composed operations.
     cost : Cost or None
         Multiply-adds.
     """
@@ -215,7 +215,7 @@ class AffineProgram:
         return len(self.weight)
 
     def state(self, images: Any) -> State:
-        """Run images up to the tap."""
+        """Run images, shape (n, 3, h, w), up to the tap."""
         return run_prefix(self.prefix, images)
 
     @property

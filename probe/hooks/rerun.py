@@ -1,7 +1,7 @@
 """`Rerun`: run the plain suffix again for every unit and value.
 
-The suffix always gets the whole original batch, and one unit and value at a time. It may depend on
-the batch as a whole, so batches are never split or joined.
+The suffix always gets the whole original batch, with one intervention at a time. Its result may
+depend on the batch as a whole, so batches are never split or joined.
 """
 
 from __future__ import annotations

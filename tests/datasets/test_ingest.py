@@ -221,7 +221,7 @@ def test_masks_of_another_size_are_refused(own_tree: Path, tmp_path: Path) -> No
 def test_no_face_at_all(tmp_path: Path) -> None:
     root = tmp_path / "ffpp"
     write_video(root / "original_sequences/youtube/c23/videos/000.mp4", moving(8, blank=range(8)))
-    with pytest.raises(DatasetError, match=r"No face could be cut from any of the 1 videos"):
+    with pytest.raises(DatasetError, match=r"No face could be cropped from any of the 1 videos"):
         ingest("faceforensics", root, tmp_path / "out", n_workers=1, **SMALL)
     assert not (tmp_path / "out" / CARD_FILE).exists()
     saved = json.loads((tmp_path / "out" / REPORT_FILE).read_text())
