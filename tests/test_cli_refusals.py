@@ -121,7 +121,7 @@ def test_work_would_have_been_noticed(
     ("kept", "said"),
     [
         (lambda t: t["dataset"] == "one", "units are universal over two datasets or more"),
-        (lambda t: t["identity"] == "test-0", "all images are of one person"),
+        (lambda t: t["identity"] == "test-0", "all images are of one identity"),
         (
             lambda t: (t["dataset"] == "one") | (t["label"] == 1),
             "dataset 'two' holds no real image",
