@@ -1,4 +1,4 @@
-"""Sizes of memory as people write them."""
+"""Parsing of memory sizes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def parse_memory(text: str | int) -> int:
-    """Read a size such as "4G" or "800M" as bytes.
+    """Return a size such as "4G" or "800M" in bytes; units are powers of 1024.
 
     Raises
     ------
     ProbeError
-        If it is none.
+        If the text is not a size.
     """
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?\s*", str(text), re.IGNORECASE)
     if not found:

@@ -1,4 +1,4 @@
-"""Where networks run: the name of a device, resolved once and refused at once."""
+"""Devices and precision: resolve device names, and run networks on devices."""
 
 from __future__ import annotations
 
@@ -40,36 +40,37 @@ AUTO = "auto"
 
 FLOAT32 = "float32"
 
-#: In what networks run forward; all but the first is measured against it where it is used.
+#: Precisions of forward passes; the deviation of the others from the first is measured on use.
 PRECISIONS = (FLOAT32, "bfloat16", "float16")
 
-#: Images of each dataset on which a precision is measured.
+#: Images per dataset on which the deviation of a precision is measured.
 MEASURED_ON = 64
 
-#: Environment variable that names the device where ``--device`` does not.
+#: Environment variable with the device to use if ``--device`` is not given.
 DEVICE_VARIABLE = "PROBE_DEVICE"
 
-#: What a device may be called: "auto", "cpu", "mps", "cuda", or "cuda:1" for the second of several.
+#: Allowed device names: "auto", "cpu", "mps", "cuda", or "cuda:1" for the second of several.
 DEVICE_PATTERN = r"auto|cpu|mps|cuda(:\d+)?"
 
 
 def resolve_device(name: str | torch.device = AUTO) -> torch.device:
-    """Find a device by its name.
+    """Return the device of a given name.
 
     Parameters
     ----------
     name : str or torch.device, default "auto"
-        "auto" prefers CUDA, then MPS, then the CPU; or "cpu", "cuda", "cuda:1", "mps".
+        Name of the device: "cpu", "cuda", "cuda:1", "mps", or "auto", which prefers CUDA, then
+        MPS, then the CPU.
 
     Returns
     -------
     torch.device
-        With its number, where there can be several.
+        The device, with its index for CUDA.
 
     Raises
     ------
     ProbeError
-        If there is no such device here.
+        If the device is not available.
 
     Examples
     --------
@@ -87,20 +88,20 @@ def resolve_device(name: str | torch.device = AUTO) -> torch.device:
     known = re.fullmatch(DEVICE_PATTERN, str(name)) is not None
     raise ProbeError(
         f"Device {str(name)!r} was given, "
-        + ("which is not here. " if known else "which is no name of a device. ")
-        + f"Here: {', '.join(f'{one} ({what})' for one, what in there.items())}. Give one of "
+        + ("which is not available. " if known else "which is not the name of a device. ")
+        + f"Available: {', '.join(f'{one} ({what})' for one, what in there.items())}. Give one of "
         "these, or auto, which prefers an accelerator; a CUDA device needs an NVIDIA driver and a "
         "build of PyTorch for it."
     )
 
 
 def devices() -> dict[str, str]:
-    """List the devices that are here.
+    """Return the available devices.
 
     Returns
     -------
     dict
-        Name to what it is: the CPU first, then MPS, then CUDA from the last to the first.
+        Name to description: the CPU first, then MPS, then CUDA from the last to the first.
     """
     import torch
 
@@ -113,39 +114,39 @@ def devices() -> dict[str, str]:
 
 
 def described(device: torch.device, asked: str = AUTO) -> str:
-    """Say in one line which device was taken, and why."""
+    """Return one line that states which device is used, and why."""
     what = devices().get(str(device), "")
     if asked != AUTO:
-        why = "as asked"
+        why = "as requested"
     elif device.type == "cpu":
-        why = "no accelerator is here"
+        why = "no accelerator is available"
     else:
-        why = "the first accelerator that is here"
+        why = "the first available accelerator"
     return f"Device: {device} ({what}), {why}."
 
 
 def to_device(pixels: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Put images on a device as detectors take them; 8-bit on the way, converted there.
+    """Move images to a device as 8-bit values and convert them there to a detector's input.
 
     Parameters
     ----------
     pixels : numpy.ndarray
-        Shape (n, height, width, 3), 0 to 255.
+        Images of shape (n, height, width, 3), 0 to 255.
     device : torch.device
-        Where to.
+        Target device.
 
     Returns
     -------
     Tensor
-        Shape (n, 3, height, width), in [0, 1], float32, channels last in memory; the values of
-        `Dataset.array`, on every device.
+        Images of shape (n, 3, height, width), in [0, 1], float32, channels last in memory; equal
+        to `Dataset.array` on every device.
     """
     import torch
 
     held = torch.from_numpy(pixels)
     if device.type == "cuda":
         held = held.pin_memory()
-    # Accelerators divide by a number as they multiply by its inverse, which is not the same.
+    # A tensor, since accelerators replace division by a number with a less exact multiplication.
     most = torch.full((), 255.0, device=device)
     return held.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(most)
 
@@ -156,30 +157,30 @@ def on_device(
     run: Callable[[Tensor], Result],
     precision: str = FLOAT32,
 ) -> Iterator[tuple[slice, Result]]:
-    """Run a network over batches of images, in smaller ones once an accelerator's memory ends.
+    """Run a network over batches of images, and halve the batches if memory is exhausted.
 
     Parameters
     ----------
     batches : iterable of (slice, numpy.ndarray)
-        As `probe.datasets.loader.Images.batches` gives them.
+        Batches as yielded by `probe.datasets.loader.Images.batches`.
     device : torch.device
-        Where the network is.
+        Device of the network.
     run : callable
-        From images, shape (n, 3, height, width), to what is asked of them.
+        Function from images, shape (n, 3, height, width), to a result.
     precision : str, default "float32"
-        In which it runs; see `reduced`.
+        Precision of the forward passes; see `reduced`.
 
     Yields
     ------
     slice
-        Positions; a batch that was divided comes in several.
+        Positions of the images; a batch that was divided is yielded in parts.
     object
-        What `run` gave.
+        Result of `run`.
 
     Raises
     ------
     ProbeError
-        If not one image fits.
+        If a single image does not fit into memory.
     """
     import torch
 
@@ -194,11 +195,11 @@ def on_device(
             except torch.OutOfMemoryError as error:
                 if len(part) == 1:
                     raise ProbeError(
-                        f"One image at a time is more than the memory of {device} holds. Free "
-                        "some of it, or give a smaller input size or another device."
+                        f"One image at a time exceeds the memory of {device}. Free some of it, or "
+                        "give a smaller input size or another device."
                     ) from error
                 most = len(part) // 2
-                note(f"The memory of {device} ended: batches of {most} images from here on.")
+                note(f"The memory of {device} is exhausted: batches of {most} images from now on.")
                 continue
             yield slice(where.start + start, where.start + start + len(part)), found
             start += len(part)
@@ -211,14 +212,14 @@ def reduced(precision: str, device: torch.device) -> Iterator[None]:
     Parameters
     ----------
     precision : {"float32", "bfloat16", "float16"}
-        Convolutions and products run in it; what loses most by it stays in float32.
+        Precision of convolutions and matrix products; sensitive operations stay in float32.
     device : torch.device
-        Where they run.
+        Device of the networks.
 
     Raises
     ------
     ProbeError
-        If the precision is not known, or the device has it not.
+        If the precision is not known, or the device does not support it.
     """
     import torch
 
@@ -231,7 +232,7 @@ def reduced(precision: str, device: torch.device) -> Iterator[None]:
 
 
 def check_precision(precision: str, device: torch.device) -> None:
-    """Raise `ProbeError` for a precision that is not known, or that a device has not."""
+    """Raise `ProbeError` for a precision that is unknown or not supported by the device."""
     import torch
 
     if precision not in PRECISIONS:
@@ -242,7 +243,8 @@ def check_precision(precision: str, device: torch.device) -> None:
         and not torch.cuda.is_bf16_supported(including_emulation=False)
     ):
         raise ProbeError(
-            f"precision='bfloat16' was given, which {device} has not. Give float16 or float32."
+            f"precision='bfloat16' was given, which {device} does not support. Give float16 or "
+            "float32."
         )
 
 
@@ -252,25 +254,25 @@ def deviation(
     device: torch.device,
     precision: str,
 ) -> dict[str, Any]:
-    """Measure how far a network's answers in another precision are from those in float32.
+    """Measure the deviation of a network's outputs in another precision from those in float32.
 
     Parameters
     ----------
     run : callable
-        From images to named arrays, samples on axis 0: what is asked of the network.
+        Function from images to named arrays, with samples on axis 0.
     batches : callable
-        Gives the images that it is measured on, each time from the first.
+        Function that returns an iterator over the images to measure on.
     device : torch.device
-        Where the network is.
+        Device of the network.
     precision : str
-        As in `reduced`.
+        Precision, as in `reduced`.
 
     Returns
     -------
     dict
-        ``precision``, ``images`` (how many), and by name ``largest`` and ``mean``: of the absolute
-        differences, in standard deviations of the array's column over these images in float32 (of
-        a column that is constant, as they are).
+        ``precision``, ``images`` (their number), and for each name ``largest`` and ``mean`` of the
+        absolute differences, in standard deviations of the array's column over these images in
+        float32 (for a constant column, in units of the values).
     """
     both = []
     for one in (FLOAT32, precision):

@@ -1,4 +1,4 @@
-"""The errors a user can cause, each with what was given, what is allowed and what to do."""
+"""Errors caused by user input; messages state what was given, what is allowed and what to do."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = [
 
 
 class ProbeError(Exception):
-    """Base of every error that comes from the input rather than from a defect.
+    """Base class of all errors caused by the input, not by a defect.
 
-    The command line prints the message as one paragraph and exits with code 2. A message says
+    The command line prints the message as one paragraph and exits with code 2. A message states
     what was given, what is allowed and what to do.
     """
 
 
 class UnknownNameError(ProbeError, KeyError):
-    """A name that is not registered: a detector, a dataset, a layout, a layer, a measure."""
+    """An unknown name, such as that of a detector, dataset, layout, layer or measure."""
 
     def __init__(
         self, kind: str, given: str, allowed: Iterable[str], where: str = "", remedy: str = ""
@@ -41,16 +41,16 @@ class UnknownNameError(ProbeError, KeyError):
         super().__init__(" ".join(part for part in parts if part))
 
     def __str__(self) -> str:
-        """Return the message itself; `KeyError` would quote it."""
+        """Return the message without the quotes that `KeyError` adds."""
         return str(self.args[0])
 
 
 class DatasetError(ProbeError, ValueError):
-    """A dataset that is missing, incomplete or of the wrong form."""
+    """A dataset that is missing, incomplete or in the wrong format."""
 
 
 class ImageError(DatasetError):
-    """An image that cannot be read; it is never replaced or skipped in silence."""
+    """An image that cannot be read; it is never silently replaced or skipped."""
 
 
 class CheckpointError(ProbeError, ValueError):
@@ -58,24 +58,24 @@ class CheckpointError(ProbeError, ValueError):
 
 
 class TraceError(ProbeError, RuntimeError):
-    """A module that torch.fx cannot trace in the way that was asked for."""
+    """A module that torch.fx cannot trace, or a layer that cannot be tapped."""
 
 
 class StoreError(ProbeError, ValueError):
-    """An activation store that is missing, incomplete, damaged or of another schema."""
+    """A store, table or run that is missing, incomplete, damaged or of another schema version."""
 
 
 def did_you_mean(given: str, allowed: Iterable[str], most: int = 12) -> str:
-    """Say which allowed name is nearest to the one given, or list the first few.
+    """Return a sentence that suggests the closest allowed names, or lists the first few.
 
     Parameters
     ----------
     given : str
-        The name that was not found.
+        The unknown name.
     allowed : iterable of str
-        The names that would have been.
+        The allowed names.
     most : int, default 12
-        How many names are listed when none is near.
+        Maximum number of names to list if none is close.
 
     Returns
     -------
@@ -83,7 +83,7 @@ def did_you_mean(given: str, allowed: Iterable[str], most: int = 12) -> str:
         One sentence.
     """
     names = list(allowed)
-    # A request may give anything in place of a name.
+    # A request may contain any type instead of a name.
     near = difflib.get_close_matches(str(given), names, n=3, cutoff=0.6)
     if near:
         return "Did you mean " + " or ".join(repr(name) for name in near) + "?"

@@ -1,15 +1,16 @@
-"""The images of a run: where they lie, and which files may be opened for whoever looks at it.
+"""The images of a run, and the control of which files may be opened.
 
-A run folder may come from elsewhere, and its sample table may name any file of the machine that it
-is looked at on. So a file is opened only where it lies, symbolic links followed,
+A run folder may come from an untrusted source, and its sample table may name any file of the
+machine on which it is viewed. Therefore a file is opened only if, with symbolic links resolved, it
+is
 
 * below the run's own data;
-* below a root that the run was made from on this machine. The study notes the roots in the
-  manifest together with a seal, which only a key in the user's cache can make; or
-* below a root that whoever serves the run allows.
+* below a root that the run was made from on this machine. The study stores the roots in the
+  manifest with a seal that can only be made with a key in the user's cache; or
+* below a root that the server of the run allows.
 
-Files outside of the run have to be, byte for byte, those that the run was made from: the sample
-table holds their digests. So a run shows no file that whoever wrote it did not have already.
+Files outside the run must also be, byte for byte, those that the run was made from: the sample
+table holds their digests. So a run cannot show a file that its author did not have.
 """
 
 from __future__ import annotations
@@ -54,40 +55,40 @@ __all__ = [
     "token_of",
 ]
 
-#: How a run keeps images for those who look at it later: in place, copied, or not at all.
+#: How a run keeps images for later viewing: in place, copied, or not at all.
 KEEPS = ("link", "copy", "none")
 
-#: Below a run's data, the copies of images that lie elsewhere.
+#: Folder in a run's data with copies of images from outside the run.
 COPIES = "copies"
 
-#: Below the user's cache, the key that seals roots; without it only roots that are given count.
+#: File in the user's cache with the key that seals roots; without it only given roots count.
 KEY_FILE = "image-roots.key"
 _KEY_BYTES = 32
 
-#: Folders of a path that are tried where files were moved.
+#: Maximum number of trailing parts of a path that are tried for files that were moved.
 _DEPTH = 32
 
-#: Why an image is not shown, to what to do about it.
+#: Reason why an image is not shown, to the remedy.
 REMEDIES = {
-    "none": 'The study was run with images = "none", and shows none by its author\'s choice.',
-    "outside": "Whoever serves the dashboard can allow a folder: --images FOLDER.",
-    "gone": "Put the files back, or say where they are now: --images FOLDER.",
-    "changed": "Put the files back that the run was made from, or make the run anew.",
+    "none": 'The study was run with images = "none": its author chose to show no images.',
+    "outside": "The server of the dashboard can allow a folder: --images FOLDER.",
+    "gone": "Restore the files, or give the folder where they are now: --images FOLDER.",
+    "changed": "Restore the files that the run was made from, or run the study again.",
 }
 
 
-CHANGED = "another file lies where the image was"
+CHANGED = "another file is in the place of the image"
 
 
 class NotShownError(ImageError):
-    """An image of a run that is not opened.
+    """An image of a run that may not be opened or does not exist.
 
     Attributes
     ----------
     kind : str
-        Key of `REMEDIES`.
+        Kind of the reason, a key of `REMEDIES`.
     why : str
-        A clause without the file's name.
+        The reason, without the file's name.
     """
 
     def __init__(self, kind: str, why: str) -> None:
@@ -97,17 +98,17 @@ class NotShownError(ImageError):
 
 @dataclass(frozen=True)
 class Reach:
-    """Which files a run may open as images on this machine.
+    """Which files may be opened as images of a run on this machine.
 
     Attributes
     ----------
     sealed : tuple of pathlib.Path
-        Roots that the run was made from on this machine, links followed.
+        Roots that the run was made from on this machine, with links resolved.
     given : tuple of pathlib.Path
-        Roots that whoever serves the run allows, links followed. What the run names elsewhere is
-        looked for in them, by the longest end of its path.
+        Roots that the server of the run allows, with links resolved. Files with other paths are
+        searched in them by the longest matching end of the path.
     keeps : str
-        One of `KEEPS`; with "none" no image is opened at all.
+        One of `KEEPS`; with "none" no image is opened.
     """
 
     sealed: tuple[Path, ...] = ()
@@ -116,7 +117,7 @@ class Reach:
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any], given: Iterable[str | Path] = ()) -> Reach:
-        """Read what a manifest says, and believe of its roots what this machine has sealed."""
+        """Return the reach from a manifest; its roots are used only with this machine's seal."""
         roots = [str(root) for root in manifest.get("image_roots", [])]
         trusted = roots if _is_own(roots, str(manifest.get("image_seal", ""))) else []
         return cls(
@@ -128,14 +129,12 @@ class Reach:
 
 @dataclass(frozen=True)
 class RunData(Dataset):
-    """The images of a run, each opened only where `reach` lets it be.
-
-    What is selected or taken from it is as careful as the whole.
+    """The images of a run, opened only if `reach` allows it; selections of it do the same.
 
     Attributes
     ----------
     reach : Reach
-        What may be opened beside what lies below `root`.
+        Files that may be opened in addition to those below `root`.
     """
 
     reach: Reach = Reach()
@@ -146,7 +145,8 @@ class RunData(Dataset):
         Raises
         ------
         NotShownError
-            If the file may not be opened, is gone, or is not the one that the run was made from.
+            If the file may not be opened, does not exist, or is not the one that the run was made
+            from.
         ImageError
             If it cannot be decoded.
         """
@@ -159,12 +159,12 @@ class RunData(Dataset):
         return decode(content, file.name).pixels
 
     def files(self) -> list[str]:
-        """Return the whole path of every image, for those who read them by themselves.
+        """Return the path of every image, after checking that it may be opened.
 
         Raises
         ------
         NotShownError
-            As for `image`, of the first that may not be opened.
+            As in `image`, for the first image that may not be opened.
         """
         return self._located
 
@@ -181,11 +181,11 @@ class RunData(Dataset):
         return np.asarray(Image.fromarray(pixels).convert("L"))
 
     def is_own(self, file: Path) -> bool:
-        """Whether a file that `locate` found lies in the run itself."""
+        """Whether a file found by `locate` is in the run itself."""
         return file.is_relative_to(_real(self.root))
 
     def locate(self, index: int) -> Path:
-        """Find the file of an image, without decoding it.
+        """Return the file of an image, without decoding it.
 
         Raises
         ------
@@ -199,7 +199,7 @@ class RunData(Dataset):
 
     def _file(self, column: str, index: int) -> Path:
         if self.reach.keeps == "none":
-            raise NotShownError("none", "the study keeps no images for those who look at it")
+            raise NotShownError("none", "the study keeps no images for viewing")
         named = str(self.samples.table[column].iloc[index])
         own = _real(self.root)
         file = _real(own / named)
@@ -207,26 +207,26 @@ class RunData(Dataset):
             return _there(file)
         if any(file.is_relative_to(root) for root in self.reach.sealed + self.reach.given):
             if not self._known_digest(index):
-                raise NotShownError("changed", "nothing says which file the image was")
+                raise NotShownError("changed", "there is no digest to identify the image")
             if _is_plain(file):
                 return file
         moved = self._moved(column, index)
         if moved is not None:
             return moved
         if any(file.is_relative_to(root) for root in self.reach.sealed + self.reach.given):
-            raise NotShownError("gone", "the file is not there any more")
+            raise NotShownError("gone", "the file does not exist any more")
         raise NotShownError("outside", self._outside())
 
     def _outside(self) -> str:
         if self.reach.sealed:
-            return "the file lies outside of the folders that the run was made from"
+            return "the file is outside the folders that the run was made from"
         return (
-            "the file lies outside of the run, and nothing on this machine says that it may be "
-            "opened: the run was made elsewhere, or by somebody else"
+            "the file is outside the run, and this machine has no record that it may be opened: "
+            "the run was made elsewhere, or by somebody else"
         )
 
     def _moved(self, column: str, index: int) -> Path | None:
-        """Look for a file below the roots that are given, or the run's own, by its path's end."""
+        """Search a file below the given roots and the run's root, by the end of its path."""
         image = PurePosixPath(str(self.samples.table["path"].iloc[index]))
         digest = self._known_digest(index)
         for root in (*self.reach.given, _real(self.root)) if digest else ():
@@ -236,7 +236,7 @@ class RunData(Dataset):
         return None
 
     def _beside(self, image: PurePosixPath, length: int, root: Path, index: int) -> Path | None:
-        """Find a mask by the way that its image went."""
+        """Return the mask that was moved together with its image."""
         before = image.parents[length - 1]
         mask = PurePosixPath(str(self.samples.table["mask"].iloc[index]))
         if not mask.is_relative_to(before):
@@ -250,14 +250,14 @@ class RunData(Dataset):
 
 
 def run_data(run: RunFolder, given: Iterable[str | Path] = ()) -> RunData:
-    """Open the images of a run folder, whoever made it.
+    """Open the images of a run folder, which may come from an untrusted source.
 
     Parameters
     ----------
     run : RunFolder
         The run.
     given : iterable of path, optional
-        Further folders whose files may be opened, see `Reach`.
+        Further folders whose files may be opened; see `Reach`.
 
     Raises
     ------
@@ -270,29 +270,30 @@ def run_data(run: RunFolder, given: Iterable[str | Path] = ()) -> RunData:
 
 
 def token_of(sample: str) -> str:
-    """Name a sample in addresses: a hash of its id, so that no id or path stands in a request."""
+    """Return a sample's name for URLs: a hash of its id, so that URLs contain no ids or paths."""
     return hashlib.blake2b(sample.encode(), digest_size=12).hexdigest()
 
 
 def careful(data: Dataset, reach: Reach) -> RunData:
-    """Make a dataset open its images only where `reach` lets it."""
+    """Return the dataset as one that opens its images only if `reach` allows it."""
     return RunData(**{one.name: getattr(data, one.name) for one in fields(Dataset)}, reach=reach)
 
 
 def roots_of(data: Dataset, sources: Iterable[Path]) -> tuple[Path, ...]:
-    """Return the folders that the images of a dataset lie under, beside its own root.
+    """Return the folders of a dataset's images that are outside its own root.
 
     Parameters
     ----------
     data : Dataset
-        Its paths are absolute where they lead out of its root.
+        Dataset, with absolute paths of images outside its root.
     sources : iterable of pathlib.Path
-        Folders that were opened to make it; those that hold none of its files are left out.
+        Folders that were opened to make it; those without any of its files are left out.
 
     Returns
     -------
     tuple of pathlib.Path
-        Links followed, none within another. Files under no source stand for their own folders.
+        Folders with links resolved, none inside another. Files below no source are represented by
+        their own folders.
     """
     own, found = _real(data.root), set[Path]()
     known = [root for root in map(_real, sources) if root != root.parent]
@@ -303,7 +304,7 @@ def roots_of(data: Dataset, sources: Iterable[Path]) -> tuple[Path, ...]:
 
 
 def _folders_of(data: Dataset) -> set[Path]:
-    """Return the folders of all images and masks, links followed."""
+    """Return the folders of all images and masks, with links resolved."""
     table = data.samples.table
     named = dict.fromkeys(path for column in ("path", "mask") for path in table[column] if path)
     files = [os.path.join(data.root, path) for path in named]
@@ -312,7 +313,7 @@ def _folders_of(data: Dataset) -> set[Path]:
 
 
 def own_paths(data: Dataset) -> Dataset:
-    """Write paths of files below a dataset's root as relative ones, so that it may be moved."""
+    """Return the dataset with relative paths for files below its root, so that it can be moved."""
     prefix, table = f"{_real(data.root)}{os.sep}", data.samples.table.copy()
     for column in ("path", "mask"):
         table[column] = table[column].str.removeprefix(prefix)
@@ -320,22 +321,22 @@ def own_paths(data: Dataset) -> Dataset:
 
 
 def copy_images(data: Dataset, split: str) -> Dataset:
-    """Copy the images and masks of a split that lie elsewhere below a dataset's root.
+    """Copy the images and masks of a split that are outside a dataset's root into it.
 
-    Files are copied byte for byte, each once, and named by their digests; what was copied before
-    is kept.
+    Files are copied byte for byte, each once, and named by their digests; existing copies are
+    kept.
 
     Parameters
     ----------
     data : Dataset
-        With the digest of every image; its root is written to.
+        Dataset with the digest of every image; copies are written to its root.
     split : str
-        Which.
+        Split to copy.
 
     Returns
     -------
     Dataset
-        The same with the copies' paths.
+        The dataset with the paths of the copies.
 
     Raises
     ------
@@ -364,25 +365,25 @@ def _copied(file: Path, root: Path, name: str) -> str:
     except OSError as error:
         raise DatasetError(
             f"The image {str(file)!r} cannot be copied into {str(root / COPIES)!r} "
-            f'({error.strerror}). Make room, or let the study keep images = "link".'
+            f'({error.strerror}). Free disk space, or set images = "link" in the study.'
         ) from error
     return place.as_posix()
 
 
 def roots_note(roots: Sequence[Path], keeps: str = KEEPS[0]) -> dict[str, Any]:
-    """Return what a manifest notes of a run's images, sealed by this machine's key.
+    """Return a manifest's entries about the images of a run, sealed by this machine's key.
 
     Raises
     ------
     DatasetError
-        If the key cannot be kept in the user's cache.
+        If the key cannot be stored in the user's cache.
     """
     names = [str(root) for root in roots]
     return {"images": keeps, "image_roots": names, "image_seal": _seal(names, _made_key())}
 
 
 def key_file() -> Path:
-    """Return where the key lies that seals roots; it need not be there."""
+    """Return the file of the key that seals roots; it may not exist yet."""
     return cache_folder() / KEY_FILE
 
 
@@ -391,7 +392,7 @@ def _seal(roots: Sequence[str], key: bytes) -> str:
 
 
 def _is_own(roots: Sequence[str], seal: str) -> bool:
-    """Whether this machine's key has made a seal."""
+    """Whether a seal was made with this machine's key."""
     try:
         key = key_file().read_bytes()
     except OSError:
@@ -401,7 +402,7 @@ def _is_own(roots: Sequence[str], seal: str) -> bool:
 
 
 def _made_key() -> bytes:
-    """Read the key; make it, for this user alone, where there is none."""
+    """Return the key; create it, readable by this user only, if there is none."""
     file = key_file()
     try:
         if not file.exists():
@@ -409,9 +410,9 @@ def _made_key() -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise DatasetError(
-            f"The cache {str(file.parent)!r} cannot be written to ({error.strerror}), so nothing "
-            "can note which folders the dashboard may open images from. The variable PROBE_CACHE "
-            "can name another folder."
+            f"The cache {str(file.parent)!r} cannot be written to ({error.strerror}), so the "
+            "folders that the dashboard may open images from cannot be recorded. Set the variable "
+            "PROBE_CACHE to another folder."
         ) from error
 
 
@@ -420,14 +421,14 @@ def _write_key(file: Path) -> None:
     partial = file.with_name(f"{KEY_FILE}.{secrets.token_hex(8)}.part")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
         out.write(secrets.token_bytes(_KEY_BYTES))
-    # A link replaces nothing: of two that come at once the first is kept.
+    # A link does not replace an existing file: of two simultaneous keys the first is kept.
     with suppress(FileExistsError):
         os.link(partial, file)
     partial.unlink()
 
 
 def _real(path: Path) -> Path:
-    """Follow links; of what cannot be followed nothing is below any root."""
+    """Resolve links; a path that cannot be resolved gives "/", which is below no root."""
     try:
         return path.resolve()
     except (OSError, ValueError, RuntimeError):
@@ -436,17 +437,17 @@ def _real(path: Path) -> Path:
 
 def _there(file: Path) -> Path:
     if not _is_plain(file):
-        raise NotShownError("gone", "the file is not there any more")
+        raise NotShownError("gone", "the file does not exist any more")
     return file
 
 
 def _is_plain(file: Path) -> bool:
-    """Whether this is a file, and no folder, device or pipe; also of names that none can have."""
+    """Whether this is a regular file, not a folder, device or pipe; False for invalid names."""
     return os.path.isfile(file)
 
 
 def _candidates(named: PurePosixPath, root: Path) -> Iterator[tuple[int, Path]]:
-    """Iterate over files below a root that may be the one named, the longest end first."""
+    """Yield files below a root that match the end of a path, the longest match first."""
     parts = named.relative_to("/").parts if named.is_absolute() else named.parts
     for start in range(max(0, len(parts) - _DEPTH), len(parts)):
         file = _real(root.joinpath(*parts[start:]))
@@ -455,7 +456,7 @@ def _candidates(named: PurePosixPath, root: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _is_same(file: Path, digest: str) -> bool:
-    """Whether a file has a digest; read once until it changes, since pages ask again and again."""
+    """Whether a file has this digest; the digest is cached until the file changes."""
     try:
         found = file.stat()
         return _kept_digest(file, found.st_mtime_ns, found.st_size) == digest
@@ -469,10 +470,10 @@ def _kept_digest(file: Path, changed: int, size: int) -> str:
 
 
 def _contents(file: Path) -> bytes:
-    """Read a plain file: opening a pipe would wait for ever."""
+    """Return the content of a regular file: opening a pipe would wait forever."""
     try:
         if not stat.S_ISREG(file.stat().st_mode):
-            raise NotShownError("changed", "what lies where the image was is no plain file")
+            raise NotShownError("changed", "the image is not a regular file any more")
         return file.read_bytes()
     except OSError as error:
         raise NotShownError("gone", f"the file cannot be read ({error.strerror})") from error

@@ -1,4 +1,4 @@
-"""Progress on stderr: what runs, how far it is, how fast, and how long it still takes."""
+"""Progress bars on stderr, with speed and remaining time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["listening", "note", "progress_bar", "track"]
 
 T = TypeVar("T")
 
-#: Called with what is done, the steps completed, and the steps in all.
+#: Called with the description, the number of completed steps, and the total number of steps.
 Listener = Callable[[str, int, int | None], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
@@ -33,7 +33,7 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def listening(listener: Listener) -> Iterator[None]:
-    """Tell a listener of all progress while the context is open, instead of drawing bars."""
+    """Report all progress to a listener while the context is open, instead of drawing bars."""
     token = _listener.set(listener)
     try:
         yield
@@ -42,15 +42,15 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 def note(text: str) -> None:
-    """Say on stderr, in one line, what whoever waits should know."""
+    """Print a note for the user to stderr, in one line."""
     Console(stderr=True, soft_wrap=True).print(escape(text), highlight=False)
 
 
 class _RateColumn(ProgressColumn):
-    """Completed steps a second."""
+    """A column with the completed steps per second."""
 
     def render(self, task: Task) -> Text:
-        """Show the speed, or a dash before there is one."""
+        """Return the speed, or a dash while it is unknown."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:,.1f}/s" if speed else "–/s", style="progress.data.speed")
 
@@ -59,21 +59,21 @@ class _RateColumn(ProgressColumn):
 def progress_bar(
     description: str, total: int | None, *, progress: bool = True
 ) -> Iterator[Callable[[int], None]]:
-    """Show a bar while the context is open.
+    """Show a progress bar while the context is open.
 
     Parameters
     ----------
     description : str
-        What is being done.
+        Text beside the bar.
     total : int or None
-        How many steps there are; None shows a pulse.
+        Total number of steps; None shows a pulsing bar.
     progress : bool, default True
-        Whether to show anything.
+        Whether to show the bar.
 
     Yields
     ------
     callable
-        Call it with the number of steps that were just completed.
+        Function to call with the number of steps that were just completed.
     """
     listener = _listener.get()
     if listener is not None:
@@ -107,7 +107,7 @@ def _telling(listener: Listener, description: str, total: int | None) -> Callabl
 
 
 def track(iterable: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Iterate with a progress bar on stderr; see `progress_bar`."""
+    """Iterate over an iterable with a progress bar on stderr; see `progress_bar`."""
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
     with progress_bar(description, total) as advance:

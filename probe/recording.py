@@ -1,4 +1,4 @@
-"""`record`: the one place where dataset, detector, taps and store meet."""
+"""`record`: run a detector on datasets and record the activations of its layers in a store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["record"]
 
 Arrays = dict[str, NDArray[Any]]
 
-#: Stands for the logits among values by layer; no layer has an empty name.
+#: Key of the logits among the values by layer; no layer has an empty name.
 LOGIT = ""
 
 
@@ -39,38 +39,39 @@ def record(
     reducer: str = "mean",
     precision: str = FLOAT32,
 ) -> ActivationStore:
-    """Record the activations of layers, and the fake logit, of every sample.
+    """Record layer activations and the fake logit of every sample.
 
-    One pass over the images serves all layers. A recording that was interrupted, by whatever,
-    goes on at its first unwritten batch and ends with the values of an undisturbed one; one that
-    is complete is opened as it is.
+    All layers are recorded in one pass over the images. An interrupted recording resumes at its
+    first unwritten batch, with the same values as an uninterrupted one. A complete recording is
+    opened without running the detector.
 
     Parameters
     ----------
     detector : Detector
-        Whom.
+        Detector to record.
     dataset : Dataset or sequence of Dataset
-        On what.
+        Datasets to run it on.
     out : path
         Folder of the store, usually ``….zarr``.
     layers : sequence of str
-        Module paths, as `trace` lists them; also the names of the groups in the store.
+        Module paths of the layers, as listed by `trace`; also the names of the groups in the
+        store.
     batch_size : int, default 64
-        Images a pass; also the rows of a chunk.
+        Images per forward pass; also the rows per chunk of the store.
     dtype : {"float32", "float16"}
-        How activations are kept.
+        Data type in which activations are stored.
     reducer : str, default "mean"
-        Registered reducer, from maps or tokens to one value a unit; ``full`` keeps every position
-        as a unit of its own.
+        Registered reducer from feature maps or tokens to one value per unit; ``full`` keeps every
+        position as a unit of its own.
     precision : {"float32", "bfloat16", "float16"}
-        In which the detector runs. How far values then are from those in float32, in standard
-        deviations over images that are drawn, stands in the store's attribute ``deviation``, by
-        layer and for the logit.
+        Precision of the forward passes. For reduced precision, the store's attribute
+        ``deviation`` holds the difference from float32 by layer and for the logit, in standard
+        deviations over a random subset of the images.
 
     Returns
     -------
     ActivationStore
-        Complete.
+        The complete store.
 
     Raises
     ------
@@ -79,7 +80,7 @@ def record(
     StoreError
         If `out` holds something else, or a recording of another detector, dataset or setting.
     ImageError
-        If an image cannot be read. The store stays incomplete; run again to go on.
+        If an image cannot be read. The store stays incomplete; run again to resume.
     """
     recorder = _recorder(detector, layers, reducer)
     _check(batch_size, dtype)
@@ -125,7 +126,7 @@ def _deviation(recorder: Recorder, data: Dataset, precision: str) -> dict[str, A
 def _fill(
     writer: StoreWriter, recorder: Recorder, data: Dataset, names: dict[str, str], precision: str
 ) -> None:
-    """Run every image file once, and write it to all rows that name it."""
+    """Run the detector once per image file, and write its values to all rows of that file."""
     missing, first = writer.missing, first_rows(data)
     rows = [np.arange(where.start, where.stop) for where in missing]
     new = [those[first[those] == those] for those in rows]
@@ -148,7 +149,7 @@ def _fill(
 
 
 def _taken(runs: Iterator[tuple[slice, Arrays]], count: int) -> Arrays:
-    """Take so many images of what was run; a batch may come in several parts."""
+    """Return the values of the next `count` images; a batch may have been split into parts."""
     parts: list[Arrays] = []
     while sum(len(part[LOGIT]) for part in parts) < count:
         parts.append(next(runs)[1])
@@ -156,7 +157,10 @@ def _taken(runs: Iterator[tuple[slice, Arrays]], count: int) -> Arrays:
 
 
 def _spread(found: Arrays, fresh: Any, first: Any, writer: StoreWriter) -> Arrays:
-    """Give every row the values of the first row of its file, run now or written before."""
+    """Return values for every row, copied from the first row of its file.
+
+    That row was computed in this batch or is in the store already.
+    """
     now = np.isin(first, fresh)
     before = writer.read(first[~now])
     out: Arrays = {}
@@ -201,7 +205,7 @@ def _joined(datasets: list[Dataset]) -> Dataset:
 
 
 def _units(recorder: Recorder, names: dict[str, str]) -> dict[str, int]:
-    """Ask one blank image how many units each layer has."""
+    """Return the number of units of each layer, found by running one blank image."""
     size = recorder.detector.spec.input_size
     values = _run(recorder, np.zeros((1, 3, size, size), dtype=np.float32))
     return {layer: values[name].shape[1] for layer, name in names.items()}

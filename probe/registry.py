@@ -1,4 +1,4 @@
-"""One generic registry, for detectors, dataset layouts, attribution methods and measures."""
+"""A generic registry for detectors, dataset layouts, attribution methods and measures."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """A mapping from names to entries, filled by a decorator; what is in it gets tested.
+    """A mapping from names to entries, filled by a decorator; contract tests cover all entries.
 
     Parameters
     ----------
     kind : str
-        What the entries are, for error messages ("detector", "layout").
+        Kind of the entries, for error messages ("detector", "layout").
     remedy : str, default ""
-        What to do about an unknown name ("List them with `probe detectors`.").
+        Advice for unknown names ("List them with `probe detectors`.").
     """
 
     def __init__(self, kind: str, remedy: str = "") -> None:
@@ -34,7 +34,7 @@ class Registry(Generic[T]):
         Raises
         ------
         ValueError
-            If `name` is taken: two entries of one name are a defect, not an override.
+            If `name` is registered already; entries cannot be overridden.
         """
 
         def add(entry: T) -> T:
@@ -46,7 +46,7 @@ class Registry(Generic[T]):
         return add
 
     def __getitem__(self, name: str) -> T:
-        """Return the entry of a name, or raise `UnknownNameError` with the nearest ones."""
+        """Return the entry of a name, or raise `UnknownNameError` with the closest names."""
         try:
             return self._entries[name]
         except KeyError:

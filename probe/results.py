@@ -55,7 +55,7 @@ class Result:
     data: xr.Dataset
 
     #: Name in messages, version of the content, and the variable that tells the kind.
-    KIND: ClassVar[str] = "result"
+    KIND: ClassVar[str] = "a result"
     VERSION: ClassVar[int] = 1
     REQUIRED: ClassVar[str] = ""
     #: Command that computes it.
@@ -109,7 +109,7 @@ class Result:
         """
         if not self.PLOTS:
             raise ProbeError(
-                f"A {self.KIND} has no plot of its own. Use `to_dataframe` and plot its columns."
+                f"{type(self).__name__} has no plot of its own. Plot columns of `to_dataframe`."
             )
         kind = kind or next(iter(self.PLOTS))
         if kind not in self.PLOTS:
@@ -164,11 +164,11 @@ class Result:
         """Refuse another kind or version; undo what storing did to texts and attributes."""
         kind, version = data.attrs.get("result"), data.attrs.get("result_version")
         if kind != cls.__name__ or version != cls.VERSION or cls.REQUIRED not in {*data, ""}:
-            held = f"a {kind} of version {version}" if kind else "something else"
+            held = f"{kind} of version {version}" if kind else "no result of this version"
             again = f" with `{cls.COMMAND}`" if cls.COMMAND else ""
             raise StoreError(
-                f"{str(path)!r} holds {held}, and no {cls.KIND} of version {cls.VERSION}. Compute "
-                f"it again{again}."
+                f"{str(path)!r} is not {cls.KIND} of version {cls.VERSION}: it holds {held}. "
+                f"Compute it again{again}."
             )
         # Zarr's text comes back as a type of NumPy that pandas lacks.
         texts = [name for name, one in data.variables.items() if one.dtype.kind == "T"]

@@ -1,4 +1,4 @@
-"""`RunFolder`: where a run keeps what it made, and the manifest that says what there is."""
+"""`RunFolder`: paths of the results of a run, and its manifest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["MANIFEST_FILE", "NoRunError", "OtherVersionError", "RunFolder", "slu
 
 MANIFEST_FILE = "run.json"
 
-#: What the manifest's entries are, where they are there.
+#: Types of the manifest's entries; entries may be missing.
 _KINDS: dict[str, type] = {
     "title": str,
     "command": str,
@@ -47,7 +47,7 @@ class NoRunError(StoreError):
     def __init__(self, root: Path) -> None:
         self.root = root
         super().__init__(
-            f"{str(root)!r} is no run: it holds no {MANIFEST_FILE}. Make one with "
+            f"{str(root)!r} is not a run: it holds no {MANIFEST_FILE}. Create one with "
             "`probe demo`, or give the folder of a run."
         )
 
@@ -65,21 +65,21 @@ class OtherVersionError(StoreError):
 
 
 def slug(label: str) -> str:
-    """Turn a detector's label into a file name: "meso4/shallow" becomes "meso4-shallow"."""
+    """Return a detector's label as a file name: "meso4/shallow" becomes "meso4-shallow"."""
     return label.replace("/", "-").replace(":", "-")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths of a run.
+    """The folder of a run.
 
     Attributes
     ----------
     root : pathlib.Path
-        The folder. In it: ``run.json`` (the manifest), ``data/`` (a dataset), ``detectors/<d>/``,
-        ``stores/<d>.zarr``, ``tables/evaluation.zarr``, ``tables/neurons/<d>.zarr``,
-        ``tables/universality/<d>.zarr`` and further tables by detector, ``tables/artifacts.zarr``,
-        and ``figures/``, where ``<d>`` is a detector's `slug`.
+        Path of the folder. It contains ``run.json`` (the manifest), ``data/`` (a dataset),
+        ``detectors/<d>/``, ``stores/<d>.zarr``, ``tables/evaluation.zarr``,
+        ``tables/neurons/<d>.zarr``, ``tables/universality/<d>.zarr`` and further tables by
+        detector, ``tables/artifacts.zarr``, and ``figures/``, where ``<d>`` is a detector's `slug`.
     """
 
     root: Path
@@ -91,12 +91,12 @@ class RunFolder:
 
     @property
     def evaluation(self) -> Path:
-        """Table of the zero-shot matrix."""
+        """Evaluation table: the zero-shot matrix."""
         return self.root / "tables" / "evaluation.zarr"
 
     @property
     def thumbnails(self) -> Path:
-        """Small copies of images that do not lie in the run."""
+        """Thumbnails of images that are outside the run."""
         return self.root / "thumbnails.zip"
 
     @property
@@ -129,11 +129,11 @@ class RunFolder:
         return self.root / "tables" / "separability" / f"{slug(label)}.zarr"
 
     def embeddings(self, label: str) -> Path:
-        """Pictures of a detector's layers."""
+        """Embeddings of a detector's layers."""
         return self.root / "tables" / "embeddings" / f"{slug(label)}.zarr"
 
     def responses(self, label: str) -> Path:
-        """Table of what a detector's units respond to."""
+        """Table of responses: what a detector's units respond to."""
         return self.root / "tables" / "responses" / f"{slug(label)}.zarr"
 
     def maps(self, label: str, method: str) -> Path:
@@ -142,7 +142,7 @@ class RunFolder:
 
     @property
     def compared_maps(self) -> Path:
-        """Folder of the maps that variants are compared by, while they are."""
+        """Folder of the maps used for comparing variants, during the comparison."""
         return self.root / "maps" / "compared"
 
     def trust(self, label: str) -> Path:
@@ -150,16 +150,16 @@ class RunFolder:
         return self.root / "tables" / "trust" / f"{slug(label)}.zarr"
 
     def attention(self, label: str) -> Path:
-        """Table of the regions of faces that a detector looks at."""
+        """Table of region attention of a detector."""
         return self.root / "tables" / "attention" / f"{slug(label)}.zarr"
 
     def map_similarity(self, name: str, mode: str) -> Path:
-        """Similarity of the maps of an architecture's variants."""
+        """Similarity table of the maps of an architecture's variants."""
         return self.root / "tables" / "map-similarity" / f"{slug(name)}-{mode}.zarr"
 
     @property
     def report(self) -> Path:
-        """The report: the run told in one HTML file."""
+        """Report of the run, one HTML file."""
         return self.root / "report.html"
 
     @property
@@ -169,12 +169,12 @@ class RunFolder:
 
     @property
     def similarity(self) -> Path:
-        """Similarity of all detectors."""
+        """Similarity table of all detectors."""
         return self.root / "tables" / "similarity.zarr"
 
     @property
     def measurements(self) -> Path:
-        """Measurements of every image."""
+        """Table of artifact measurements of every image."""
         return self.root / "tables" / "measurements.zarr"
 
     @property
@@ -189,15 +189,15 @@ class RunFolder:
         -------
         dict
             ``schema_version``, ``title``, ``command``, ``created``, ``versions``, ``complete``,
-            ``stages`` (list of ``name, done, seconds``, those begun), ``planned`` (names of all
-            stages), ``detectors`` (labels), ``datasets``,
-            ``source`` (what was trained on), ``layers`` (label to tap), ``simulated``,
-            ``images``, ``image_roots`` and ``image_seal`` (see `probe.images`).
+            ``stages`` (list of ``name, done, seconds`` of the stages begun), ``planned`` (names of
+            all stages), ``detectors`` (labels), ``datasets``, ``source`` (training data),
+            ``layers`` (label to tap), ``simulated``, ``images``, ``image_roots`` and
+            ``image_seal`` (see `probe.images`).
 
         Raises
         ------
         StoreError
-            If it is missing, damaged or of another version.
+            If the manifest is missing, damaged or of another version.
         """
         file = self.root / MANIFEST_FILE
         if not file.is_file():
@@ -207,25 +207,25 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise StoreError(
                 f"The manifest {str(file)!r} is damaged ({error}). Run the same command again; "
-                "it makes what is missing."
+                "it creates what is missing."
             ) from error
         if not isinstance(found, dict):
             raise StoreError(
-                f"The manifest {str(file)!r} is damaged (it is no object). Run the same command "
-                "again; it makes what is missing."
+                f"The manifest {str(file)!r} is damaged (it is not an object). Run the same "
+                "command again; it creates what is missing."
             )
         if found.get("schema_version") != SCHEMA_VERSION:
             raise OtherVersionError(self.root, found.get("schema_version"))
         wrong = _wrong(found)
         if wrong:
             raise StoreError(
-                f"The manifest {str(file)!r} is damaged ({wrong!r} is not what it has to be). Run "
-                "the same command again; it makes what is missing."
+                f"The manifest {str(file)!r} is damaged ({wrong!r} has the wrong type). Run the "
+                "same command again; it creates what is missing."
             )
         return found
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write the manifest at once or not at all."""
+        """Write the manifest completely or not at all."""
         self.root.mkdir(parents=True, exist_ok=True)
         text = json.dumps({"schema_version": SCHEMA_VERSION, **manifest}, indent=2, sort_keys=True)
         partial = self.root / (MANIFEST_FILE + ".part")
@@ -234,7 +234,7 @@ class RunFolder:
 
 
 def _wrong(manifest: Mapping[str, Any]) -> str:
-    """Name an entry that is not of its kind; empty where all are."""
+    """Return the name of an entry with the wrong type; empty if there is none."""
     for name, kind in _KINDS.items():
         if name in manifest and not isinstance(manifest[name], kind):
             return name

@@ -1,4 +1,4 @@
-"""Names of dimensions, coordinates, columns and attributes, and the version of the schema."""
+"""Names of datasets, splits, variants and columns, and the version of the schema."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ __all__ = [
 
 SCHEMA_VERSION = 2
 
-#: The one label convention. Everything else is converted where it enters.
+#: The label convention. Data with another convention are converted on input.
 REAL, FAKE = 0, 1
 
 SPLITS = ("train", "val", "test")
 
-#: The lab's six datasets, in the order in which tables and figures show them.
+#: The lab's six datasets, in the order of tables and figures.
 DATASETS = ("celebdf", "deepfakes", "face2face", "faceswap", "neuraltextures", "dfd")
 
-#: The study's two augmentation approaches beside plain training.
+#: Plain training, and the study's two fine-tuned variants.
 VARIANTS = ("base", "shallow", "deep")
 
-#: Columns that every sample table has, with their pandas dtypes.
+#: Required columns of sample tables, with their dtypes.
 SAMPLE_COLUMNS = {
     "sample": "str",
     "dataset": "str",
@@ -43,10 +43,10 @@ SAMPLE_COLUMNS = {
 
 
 def family_of(label: str) -> str:
-    """Name the detectors whose maps are on one scale: an architecture, as a study trained it.
+    """Return the family of a detector label; attribution maps of one family share a scale.
 
-    Weights that were brought are a family of their own, since nothing relates their logits to
-    those of trained ones.
+    Detectors trained by a study belong to the family of their architecture. Imported weights are a
+    family of their own, since their logits are not comparable to those of trained detectors.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Tables on disk: labeled arrays in Zarr, and frames as CSV, Parquet, LaTeX or Markdown."""
+"""Tables on disk: labeled arrays in Zarr, and data frames as CSV, Parquet, LaTeX or Markdown."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from probe.schema import SCHEMA_VERSION
 
 __all__ = ["export_frame", "open_table", "parsed", "plain", "save_table"]
 
-#: Attribute of a stored group that holds the order of its variables, which Zarr does not keep.
+#: Attribute with the order of the variables, which Zarr does not preserve.
 _ORDER = "variable_order"
 
 
 def save_table(data: xr.Dataset, path: Path) -> None:
-    """Write a labeled table as Zarr; the path holds the old table or the new one, never half.
+    """Write a labeled table as Zarr; an interrupted write leaves no partial table.
 
-    Attributes that are no plain numbers or text are stored as JSON.
+    Attributes that are not plain numbers or text are stored as JSON.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
@@ -30,14 +30,14 @@ def save_table(data: xr.Dataset, path: Path) -> None:
     attrs = {"schema_version": SCHEMA_VERSION, **{k: plain(v) for k, v in data.attrs.items()}}
     data = data.copy()
     for name in [name for name, array in data.variables.items() if array.dtype.kind == "U"]:
-        # Zarr v3 specifies text of variable length only.
+        # Zarr v3 supports only text of variable length.
         data[name] = data[name].astype(object)
     for variable in data.variables.values():
-        # What was read from another file would otherwise bring that file's chunks along.
+        # Variables read from another file would otherwise keep its chunks.
         variable.encoding.clear()
     attrs[_ORDER] = json.dumps([str(name) for name in data.variables])
     data.assign_attrs(attrs).to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
-    # Out of the way in one step: half a removed table would read as one with missing values.
+    # Renamed in one step: a partly removed table would be read as one with missing values.
     old = path.with_name(path.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if path.exists():
@@ -47,26 +47,26 @@ def save_table(data: xr.Dataset, path: Path) -> None:
 
 
 def open_table(path: Path, *, lazy: bool = False) -> xr.Dataset:
-    """Read a table that `save_table` wrote, wholly into memory.
+    """Read a table that was written by `save_table`.
 
     Parameters
     ----------
     path : pathlib.Path
-        Where.
+        Path of the table.
     lazy : bool, default False
-        Read arrays from disk as parts of them are asked for, for those that are too large.
+        Whether to read arrays on access, for large tables, instead of loading them into memory.
 
     Raises
     ------
     StoreError
-        If it is missing, damaged, or of another schema version.
+        If the table is missing, damaged, or of another schema version.
     """
     if not path.is_dir():
         raise StoreError(f"There is no table at {str(path)!r}. Run the step that computes it.")
     try:
         opened = xr.open_zarr(path, consolidated=False, chunks=None)
         data = _ordered(opened if lazy else opened.load())
-    # A chunk that is cut off is a RuntimeError of its decompressor.
+    # A truncated chunk gives a RuntimeError in its decompressor.
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         raise StoreError(
             f"The table {str(path)!r} is damaged ({error}). Remove it and compute it again."
@@ -81,10 +81,10 @@ def open_table(path: Path, *, lazy: bool = False) -> xr.Dataset:
 
 
 def _ordered(data: xr.Dataset) -> xr.Dataset:
-    """Return the variables in the order in which they were written; where unknown, by name.
+    """Return the table with its variables in their original order, or by name if unknown.
 
-    Zarr lists a group's arrays in whatever order the file system does, and columns of frames that
-    are made of the table would follow it.
+    Zarr lists arrays in the order of the file system, which would determine the columns of data
+    frames made from the table.
     """
     noted = json.loads(data.attrs.pop(_ORDER, "[]"))
     places = {name: i for i, name in enumerate(noted)}
@@ -93,12 +93,12 @@ def _ordered(data: xr.Dataset) -> xr.Dataset:
 
 
 def plain(value: object) -> object:
-    """Return an attribute as it is stored: plain values as they are, others as JSON."""
+    """Return an attribute as it is stored: plain values unchanged, others as JSON."""
     return value if isinstance(value, str | int | float | bool) else json.dumps(value, default=str)
 
 
 def parsed(value: object) -> object:
-    """Return what an attribute meant before `plain` stored it as JSON."""
+    """Return the original value of an attribute that `plain` may have converted to JSON."""
     if isinstance(value, str) and value[:1] in "{[":
         try:
             return json.loads(value)
@@ -121,7 +121,7 @@ def _to_latex(frame: pd.DataFrame, path: Path) -> None:
 
 
 def _to_markdown(frame: pd.DataFrame, path: Path) -> None:
-    """Write a table of pipes, as GitHub reads it; numbers to the right."""
+    """Write a GitHub-style Markdown table with right-aligned numbers."""
     columns = [(name, pd.api.types.is_numeric_dtype(frame[name])) for name in frame.columns]
     rows = [[str(name) for name, _ in columns], ["--:" if right else "---" for _, right in columns]]
     rows += [[_cell(value) for value in row] for row in frame.itertuples(index=False, name=None)]
@@ -136,7 +136,7 @@ def _cell(value: object) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text that stays within one cell of a table of pipes."""
+    """Return text escaped for one cell of a Markdown table."""
     return " ".join(text.replace("\\", "\\\\").replace("|", "\\|").split())
 
 
@@ -151,26 +151,26 @@ _WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
 def export_frame(
     frame: pd.DataFrame, path: str | Path, attrs: Mapping[Hashable, object] | None = None
 ) -> Path:
-    """Write a frame in the format that the suffix names, and its provenance beside it.
+    """Write a data frame in the format of the suffix, and its provenance to a JSON file beside it.
 
     Parameters
     ----------
     frame : pandas.DataFrame
-        What to write; its index is left out.
+        Data to write, without the index.
     path : path
-        Ends in ``.csv``, ``.parquet``, ``.tex`` (booktabs) or ``.md`` (a table of pipes).
+        Output file, with suffix ``.csv``, ``.parquet``, ``.tex`` (booktabs) or ``.md``.
     attrs : mapping, optional
         Provenance (fingerprints, crop rule, seed), written to ``<path>.json``.
 
     Returns
     -------
     pathlib.Path
-        Where it was written.
+        The output file.
 
     Raises
     ------
     UnknownNameError
-        If the suffix names no format.
+        If the suffix is not one of these.
     ProbeError
         If the file cannot be written.
     """

@@ -1,4 +1,4 @@
-"""Small copies of a run's images, kept in the run folder: what is seen where the images are not."""
+"""Thumbnails of a run's images in the run folder, shown where the images are not available."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from probe.progress import progress_bar
 
 __all__ = ["SIDE", "Thumbnails", "write_thumbnails"]
 
-#: Longest side in pixels: twice what pages show in rows, for dense screens.
+#: Longest side in pixels: twice the size shown in rows of pages, for high-density screens.
 SIDE = 256
 
-#: WebP quality: 6 to 10 kB an image of a face.
+#: WebP quality: 6 to 10 kB per image of a face.
 QUALITY = 80
 
-#: Bytes of the largest member that is read back; ours are far below.
+#: Maximum size of a member that is read, in bytes; thumbnails are far smaller.
 _MOST_BYTES = 1_000_000
 
 
 class Thumbnails:
-    """The images and masks in one file, an uncompressed ZIP of WebP and PNG by token.
+    """Thumbnails of images and masks: an uncompressed ZIP file of WebP and PNG files by token.
 
     Parameters
     ----------
     file : pathlib.Path
-        The file; one that is missing holds nothing.
+        The ZIP file; a missing file counts as empty.
 
     Raises
     ------
     StoreError
-        If it is damaged.
+        If the file is damaged.
     """
 
     def __init__(self, file: Path) -> None:
@@ -64,7 +64,7 @@ class Thumbnails:
         return f"{token}.webp" in self._members
 
     def image(self, token: str) -> NDArray[np.uint8] | None:
-        """Return an image of at most `SIDE` pixels a side, RGB; None where there is none.
+        """Return the thumbnail of an image, at most `SIDE` pixels a side, RGB; None without one.
 
         Raises
         ------
@@ -74,7 +74,7 @@ class Thumbnails:
         return self._read(f"{token}.webp")
 
     def mask(self, token: str) -> NDArray[np.uint8] | None:
-        """Return a forgery mask, 0 or 255, of the image's size; None where there is none.
+        """Return the forgery mask, 0 or 255, at the thumbnail's size; None if there is none.
 
         Raises
         ------
@@ -88,9 +88,9 @@ class Thumbnails:
         one = self._members.get(name)
         if one is None or self._archive is None:
             return None
-        # A run from elsewhere may hold a file that grows without end when it is unpacked.
+        # A run from an untrusted source may hold a zip bomb.
         if one.compress_type != zipfile.ZIP_STORED or one.file_size > _MOST_BYTES:
-            raise ImageError(f"The thumbnail {name!r} is not one that a study writes.")
+            raise ImageError(f"The thumbnail {name!r} was not written by a study.")
         try:
             content = self._archive.read(one)
         except (OSError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as e:
@@ -99,21 +99,21 @@ class Thumbnails:
 
 
 def write_thumbnails(file: Path, data: Dataset, rows: Sequence[int]) -> int:
-    """Write thumbnails of some images at once or not at all; what is there already is kept.
+    """Write thumbnails of images completely or not at all; a file that holds them all is kept.
 
     Parameters
     ----------
     file : pathlib.Path
-        Where; its contents are replaced by these images.
+        Output file; its content is replaced by these images.
     data : Dataset
         The images.
     rows : sequence of int
-        Which, by position.
+        Positions of the images in `data`.
 
     Returns
     -------
     int
-        Images that were decoded anew.
+        Number of images that were decoded; 0 if the file was kept.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def write_thumbnails(file: Path, data: Dataset, rows: Sequence[int]) -> int:
 
 
 def _small(image: Image.Image, format: str) -> bytes:
-    # Of a mask, whose pixels are black or white, no gray is made.
+    # Nearest neighbor keeps masks black and white.
     how = Image.Resampling.NEAREST if format == "PNG" else Image.Resampling.LANCZOS
     image.thumbnail((SIDE, SIDE), how)
     out = BytesIO()

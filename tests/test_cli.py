@@ -107,7 +107,7 @@ def test_an_unreadable_image_stops_an_evaluation(
     assert run("evaluate", str(data.root), "-d", str(small), "--out", str(out)) == 2
     err = capsys.readouterr().err
     assert f"The image '{broken}' cannot be decoded" in err.replace("\n", "")
-    assert "Nothing stands in for it" in err
+    assert "No other image is used instead" in err
     assert not out.exists()
 
 

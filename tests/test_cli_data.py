@@ -75,7 +75,7 @@ def test_strict_is_exit_code_2_with_everything_written(
     options = ["--frames", "4", "--size", "48", "--n-workers", "1", "--strict"]
     assert run("ingest", "faceforensics", tree, out, *options) == 2
     err = capsys.readouterr().err
-    assert "strict was asked for, and" in err and "youtube/000" in err
+    assert "strict was set, and" in err and "youtube/000" in err
     assert len(open_dataset(out)) > 0
 
 
@@ -98,7 +98,7 @@ def test_audit_is_exit_code_3_on_an_error(
     file = tmp_path / "audit.json"
     assert run("audit", leaky.root, "--json", file, "--n-workers", "1") == 3
     printed = capsys.readouterr().out
-    assert "error leaked-identity in clean: 1 persons stand in several splits" in printed
+    assert "error leaked-identity in clean: 1 persons are in several splits" in printed
     assert "anna" in printed
     saved = json.loads(file.read_text())
     assert saved["clean"] is False and saved["findings"][0]["check"] == "leaked-identity"

@@ -128,7 +128,7 @@ def test_work_would_have_been_noticed(
         ),
         (
             lambda t: (t["label"] == 0) | (t["video"] == "test-0-1"),
-            "one half of its people (else videos) would hold no fake",
+            "one half of its identities (else videos) would hold no fake",
         ),
     ],
     ids=["one dataset", "one person", "one class", "one fake video"],

@@ -40,8 +40,10 @@ def test_what_is_not_here_is_refused(asked: str, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(ProbeError) as error:
         compute.resolve_device(asked)
     said = str(error.value)
-    assert said.startswith(f"Device {asked!r} was given, ") and "Here: cpu (2 threads)." in said
-    assert ("which is not here." if known else "which is no name of a device.") in said
+    assert (
+        said.startswith(f"Device {asked!r} was given, ") and "Available: cpu (2 threads)." in said
+    )
+    assert ("which is not available." if known else "which is not the name of a device.") in said
 
 
 def test_a_study_is_refused_before_any_work(
@@ -52,7 +54,7 @@ def test_a_study_is_refused_before_any_work(
     with pytest.raises(SystemExit) as left:
         main(["run", str(file), "--out", str(tmp_path / "run"), "--device", "cuda"])
     assert left.value.code == 2 and not (tmp_path / "run").exists()
-    assert "Error: Device 'cuda' was given, which is not here." in capsys.readouterr().err
+    assert "Error: Device 'cuda' was given, which is not available." in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["run", str(file), "--device", "gpu"])
     assert "compute.device = 'gpu': give auto, cpu, mps" in capsys.readouterr().err
@@ -61,7 +63,7 @@ def test_a_study_is_refused_before_any_work(
 def test_a_detector_moves_and_says_where_it_is() -> None:
     detector = load_detector("meso4", input_size=32, device="auto")
     assert detector.to("cpu") is detector and detector.device == torch.device("cpu")
-    with pytest.raises(ProbeError, match="no name of a device"):
+    with pytest.raises(ProbeError, match="not the name of a device"):
         load_detector("meso4", device="abacus")
 
 

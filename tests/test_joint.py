@@ -120,7 +120,7 @@ def test_an_unfinished_run_has_rows_with_reasons(run: RunFolder, tmp_path: Path)
     shutil.rmtree(tmp_path / "run/tables")
     found = joint_tables(str(tmp_path / "run"))
     assert set(found["generalization"]["reason"]) == {"not evaluated in this run"}
-    with pytest.raises(StoreError, match="is no run"):
+    with pytest.raises(StoreError, match="is not a run"):
         joint_tables(tmp_path)
 
 

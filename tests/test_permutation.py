@@ -130,7 +130,7 @@ def test_constants_are_no_finding() -> None:
 
 def test_bad_input_is_refused() -> None:
     values, labels, groups = paired(np.random.default_rng(0), 4, 2)
-    with pytest.raises(ValueError, match="do not belong together"):
+    with pytest.raises(ValueError, match="do not match"):
         permutation_test(values, labels[1:], groups)
     with pytest.raises(ValueError, match="not finite"):
         permutation_test(values * np.nan, labels, groups)

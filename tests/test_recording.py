@@ -129,7 +129,7 @@ def test_an_unreadable_image_stops_the_recording_and_nothing_else(
     content = bad.read_bytes()
     bad.write_bytes(content[: len(content) // 2])
     out = tmp_path / "x.zarr"
-    with pytest.raises(ImageError, match=f"{bad.name}.*cannot be decoded.*Nothing stands in"):
+    with pytest.raises(ImageError, match=f"{bad.name}.*cannot be decoded.*No other image is used"):
         record(meso4, data, out, layers=["leaky"], batch_size=4)
     half = ActivationStore.open(out, incomplete=True)
     assert half.samples["written"].tolist() == [True] * 12 + [False] * 8

@@ -63,7 +63,7 @@ def test_another_kind_is_refused(made: MadeRun, tmp_path: Path) -> None:
     for name, path in found.items():
         other = next(one for one in found if one != name)
         kind = type(open_result(found[other]))
-        with pytest.raises(StoreError, match=f"holds a {name} of version .*, and no {kind.KIND}"):
+        with pytest.raises(StoreError, match=f"is not {kind.KIND} of version .* it holds {name}"):
             kind.open(path)
     xr.Dataset({"x": 1}).to_zarr(tmp_path / "x.zarr", zarr_format=3, consolidated=False)
     with pytest.raises(StoreError):

@@ -143,7 +143,7 @@ def test_another_recording_is_refused(path: Path, changed: dict[str, Any], says:
 
 def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(StoreError, match="is no activation store: it holds no zarr.json"):
+    with pytest.raises(StoreError, match="is not an activation store: it holds no zarr.json"):
         begin(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
     (tmp_path / "empty").mkdir()
@@ -152,7 +152,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(StoreError, match="No store can be made at .*/file/x.zarr"):
+    with pytest.raises(StoreError, match="No store can be created at .*/file/x.zarr"):
         begin(tmp_path / "file" / "x.zarr")
 
 
@@ -177,7 +177,7 @@ def _rewrite(change: Callable[[dict[str, Any]], None]) -> Callable[[Path], None]
         (lambda p: shutil.rmtree(p / "conv"), "is damaged"),
         (_rewrite(lambda c: c["attributes"].update(schema_version=99)), "schema version 99; this"),
         (_rewrite(lambda c: c["attributes"].update(kind="table")), "Zarr group of kind 'table'"),
-        (_rewrite(lambda c: c["attributes"].pop("layers")), "is no activation store but"),
+        (_rewrite(lambda c: c["attributes"].pop("layers")), "is not an activation store but"),
     ],
 )
 def test_damage_is_found(path: Path, damage: Callable[[Path], None], says: str) -> None:
@@ -196,13 +196,13 @@ def test_float16_does_not_overflow_in_silence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["logit", "written", "fc", "a/b"])
 def test_columns_that_the_store_needs_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StoreError, match=f"columns '{name}', which the store keeps for itself"):
+    with pytest.raises(StoreError, match=f"columns '{name}', which are reserved for the store"):
         StoreWriter.begin(tmp_path / "c.zarr", table().assign(**{name: 0.0}), {"fc": 3}, ATTRS)
     assert not (tmp_path / "c.zarr").exists()
 
 
 def test_a_store_without_samples_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="has no row; a recording takes one sample or more"):
+    with pytest.raises(StoreError, match="has no row; a recording needs one sample or more"):
         StoreWriter.begin(tmp_path / "c.zarr", table(0), {"fc": 3}, ATTRS)
 
 

@@ -166,7 +166,7 @@ def _against_code(run: Run, chosen: Selection) -> str:
             'for detector, one in scores.groupby("detector", sort=False):',
             *([] if other.place else [f"    if detector == {other.label!r}:", "        continue"]),
             "    found = score_differences(",
-            f"        one, other, metrics=[{metric!r}], levels=[{level!r}], level={coverage!r},"
+            f"        one, other, metrics=[{metric!r}], levels=[{level!r}], ci={coverage!r},"
             f" seed={seed!r}",
             f"    ).sel(metric={metric!r}, level={level!r})",
             "    parts.append(found.to_dataframe().reset_index().assign(detector=detector))",

@@ -44,7 +44,7 @@ class ArtifactMeasurements(Result):
         Attributes: ``dataset``, names and fingerprints of the datasets.
     """
 
-    KIND: ClassVar[str] = "table of artifact measurements"
+    KIND: ClassVar[str] = "a table of artifact measurements"
     REQUIRED: ClassVar[str] = "power"
     COMMAND: ClassVar[str] = "probe artifacts"
 
@@ -89,7 +89,7 @@ class ArtifactReport(Result):
         Attributes: ``dataset`` (fingerprints), ``seed, ci, n_permutations, n_resamples, caliper``.
     """
 
-    KIND: ClassVar[str] = "artifact report"
+    KIND: ClassVar[str] = "an artifact report"
     REQUIRED: ClassVar[str] = "tells"
     COMMAND: ClassVar[str] = "probe artifacts"
 

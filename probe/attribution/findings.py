@@ -91,7 +91,7 @@ class MapSimilarity(Result):
         units of the maps; 255 in mode "authors"), ``variants, method, layer, ci, seed, …``.
     """
 
-    KIND: ClassVar[str] = "map similarity"
+    KIND: ClassVar[str] = "a map similarity"
     REQUIRED: ClassVar[str] = "similarity"
     FRAMES: ClassVar[Mapping[str, str]] = {"images": "images"}
 
@@ -144,7 +144,7 @@ class RegionAttention(Result):
         ``method, target, layer, detector, ci, seed, …``.
     """
 
-    KIND: ClassVar[str] = "region attention"
+    KIND: ClassVar[str] = "a region attention"
     REQUIRED: ClassVar[str] = "concentration"
     FRAMES: ClassVar[Mapping[str, str]] = {"images": "images"}
 

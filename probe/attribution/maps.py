@@ -65,7 +65,7 @@ class AttributionMap(Result):
         sum of a map|), ``notes`` and versions.
     """
 
-    KIND: ClassVar[str] = "set of attribution maps"
+    KIND: ClassVar[str] = "a set of attribution maps"
     REQUIRED: ClassVar[str] = "attribution"
     COMMAND: ClassVar[str] = "probe attribute"
 

@@ -1,6 +1,6 @@
-"""Datasets: one table of samples, whatever the layout; ingest of real video; the embedded lab."""
+"""Datasets: sample tables for every layout, ingest of real videos, and the built-in lab."""
 
-# Imported for their effect: each registers its layouts.
+# Imported for their side effect: each module registers its layouts.
 from probe.datasets.dataset import Dataset, Samples, concatenate, read_native, write_native
 from probe.datasets.ingestion import ingest
 from probe.datasets.layouts import LAYOUTS

@@ -1,4 +1,4 @@
-"""Where datasets that were not told where to go are kept."""
+"""The default cache folder for datasets."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ __all__ = ["cache_folder"]
 
 
 def cache_folder() -> Path:
-    """Return the user's cache, or the folder that the variable ``PROBE_CACHE`` names."""
+    """Return the cache folder: ``PROBE_CACHE`` if it is set, else the user's cache folder."""
     return Path(os.environ.get("PROBE_CACHE") or platformdirs.user_cache_dir("deepfake-probe"))

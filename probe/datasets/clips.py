@@ -1,4 +1,4 @@
-"""One video into a folder of images: the unit of work, of parallelism and of resuming."""
+"""Images of one video in a folder: the unit of work, of parallelism and of resuming."""
 
 from __future__ import annotations
 
@@ -37,26 +37,27 @@ __all__ = [
 
 CLIP_FILE = "clip.json"
 
-#: Names on most file systems may have 255 bytes; some room is left for suffixes.
+#: Most file systems allow names of 255 bytes; this leaves room for suffixes.
 LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
 class ClipTask:
-    """What to do with one video.
+    """The task of making the images of one video.
 
     Attributes
     ----------
     entry : VideoEntry
         The video.
     folder : pathlib.Path
-        Where its images and its record go; made whole or not at all.
+        Output folder for its images and its record; written completely or not at all.
     rule : CutRule
-        Which frames, and what is cut out of them.
+        Which frames are used and how faces are cropped.
     boxes : mapping or None
-        Given face boxes by frame, where the rule asks for them.
+        Face boxes by frame, if the rule uses given boxes.
     stamp : str
-        Of an entry of the crop cache: the state of the files whose content names the folder.
+        For an entry of the crop cache: the state of the source files when their content was
+        hashed; else empty.
     """
 
     entry: VideoEntry
@@ -68,24 +69,24 @@ class ClipTask:
 
 @dataclass(frozen=True)
 class Clip:
-    """A finished video.
+    """The result of a finished video.
 
     Attributes
     ----------
     report : VideoReport
-        What became of its frames.
+        Outcome for its frames.
     rows : tuple of dict
-        One an image: ``frame``, ``time`` (seconds; NaN for images), ``file`` and ``mask`` (names
-        in its folder, or absolute where images are used as they lie), ``digest``, and for crops
-        ``box_x``, ``box_y``, ``box_w``, ``box_h`` (face box), the columns of the region cut, all
-        in pixels of the frame, and ``face_score``.
+        One per image: ``frame``, ``time`` (seconds; NaN for images), ``file`` and ``mask`` (names
+        in its folder, or absolute paths of images used in place), ``digest``, and for crops
+        ``box_x``, ``box_y``, ``box_w``, ``box_h`` (face box) and the columns of the cropped
+        region, all in pixels of the frame, and ``face_score``.
     source : dict
-        Facts of the source video: ``source_width``, ``source_height``, ``source_codec``,
+        Metadata of the source video: ``source_width``, ``source_height``, ``source_codec``,
         ``source_bitrate``, ``source_fps``.
     source_bytes : int
-        Size of what it was made from.
+        Size of the source files in bytes.
     files : dict
-        From each file that was written to its size and its digest.
+        Name of each written file to its size in bytes and its digest.
     """
 
     report: VideoReport
@@ -96,7 +97,7 @@ class Clip:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> Clip:
-        """Make one from plain data; raises `KeyError`, `TypeError` or `ValueError` if damaged."""
+        """Return a clip from plain data; raise KeyError, TypeError or ValueError if damaged."""
         report: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in found["report"].items()
         }
@@ -107,18 +108,18 @@ class Clip:
 
 
 def safe_name(name: str) -> str:
-    """Turn any name into one that every file system takes, different ones into different ones.
+    """Convert a name to one that every file system allows; different names stay different.
 
     Parameters
     ----------
     name : str
-        Such as the name of a video, which may hold slashes, quotes or line breaks.
+        Any name, such as that of a video; it may contain slashes, quotes or line breaks.
 
     Returns
     -------
     str
-        The name with all but letters, digits and ``_-~.`` percent-encoded; shortened, with a
-        hash, where that is too long.
+        The name with all characters except letters, digits and ``_-~.`` percent-encoded;
+        shortened and ended by a hash if it is too long.
     """
     safe = quote(name, safe="")
     if safe.startswith("."):
@@ -130,25 +131,25 @@ def safe_name(name: str) -> str:
 
 
 def cut_clip(task: ClipTask) -> Clip:
-    """Make the images of one video.
+    """Write the images of one video.
 
-    The folder appears under its name when it is complete. A video that cannot be read at all
-    leaves none, so that a later run tries it again.
+    The folder gets its final name when it is complete. A video that cannot be read at all leaves
+    no folder, so that a later run tries it again.
 
     Parameters
     ----------
     task : ClipTask
-        What to do.
+        Video, output folder and rule.
 
     Returns
     -------
     Clip
-        What became of it; read errors are in its report, not raised.
+        Result for the video; read errors are in its report, not raised.
 
     Raises
     ------
     DatasetError
-        If the face detector is not there.
+        If the face detector is not available.
     """
     partial = task.folder.with_name(f".{task.folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
@@ -175,24 +176,24 @@ def _written(file: Path) -> list[Any]:
 
 
 def remove_clip(task: ClipTask, why: str) -> Clip:
-    """Take a finished video away again; returns one that holds nothing but the reason."""
+    """Delete a finished video; return a clip without images whose report holds the reason."""
     shutil.rmtree(task.folder, ignore_errors=True)
     entry = task.entry
     return Clip(VideoReport(entry.dataset, entry.video, entry.split, error=why))
 
 
 def take_clip(task: ClipTask) -> Clip:
-    """Look through images that are used as they lie; nothing is written.
+    """Check images that are used in place; nothing is written.
 
     Parameters
     ----------
     task : ClipTask
-        Whose media are image files and whose rule cuts nothing out.
+        Task whose media are image files and whose rule does not crop.
 
     Returns
     -------
     Clip
-        What was found.
+        Result for the video.
     """
     return _make(task, task.folder)
 
@@ -212,12 +213,12 @@ def _make(task: ClipTask, folder: Path) -> Clip:
 
 
 def _plain(value: Any) -> Any:
-    # JSON knows no NaN.
+    # JSON has no NaN.
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def read_clip(folder: Path) -> Clip | None:
-    """Read back a finished video, or return None where there is none.
+    """Return the record of a finished video, or None if there is none.
 
     Raises
     ------
@@ -232,19 +233,19 @@ def read_clip(folder: Path) -> Clip | None:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(
             f"The record {str(file)!r} is damaged ({error}). Remove its folder and run again; "
-            "only that video is cut anew."
+            "only that video is cropped again."
         ) from error
 
 
 def sound_clip(folder: Path) -> Clip | None:
-    """Read back a finished video, and see whether its files are as they were written.
+    """Return the record of a finished video, or None, and check that its files are unchanged.
 
-    A file is read again only where it has changed after the record was written.
+    A file is read only if it was modified after the record was written.
 
     Raises
     ------
     DatasetError
-        If a file is missing or another.
+        If a file is missing or has changed.
     """
     clip = read_clip(folder)
     if clip is None:
@@ -260,13 +261,13 @@ def sound_clip(folder: Path) -> Clip | None:
         except OSError:
             same = False
         if not same:
-            raise DatasetError(f"The file {str(file)!r} is missing or not as it was written.")
+            raise DatasetError(f"The file {str(file)!r} is missing or has changed.")
     return clip
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep OpenCV to one thread: videos run in parallel, and bytes must not depend on threads."""
+    """Limit OpenCV to one thread, since videos run in parallel and bytes must not vary."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:

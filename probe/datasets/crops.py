@@ -1,10 +1,10 @@
-"""The crop cache: what was cut from a source file by a rule lies there once, for all who ask.
+"""The crop cache: crops of a source file by one rule are made once and shared by all runs.
 
 An entry is a folder, ``crops/<rule>/<first two digits>/<digest>``: the images of one video, its
-masks and ``clip.json``. The digest is of what the files of the video and of its masks hold, not of
-where they lie or what they are called; the rule's folder is named by all else that decides the
-images: frames, crop, size, margin, finder, alignment, and the versions of what decodes, finds and
-cuts.
+masks and ``clip.json``. The digest depends on the content of the video's and masks' files, not on
+their paths. The rule's folder is named by everything else that determines the images: frames, crop,
+size, margin, face detector, alignment, and the versions of the packages that decode, detect and
+crop.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = ["crops_folder", "cut_once", "make_once", "parse_sources"]
 
-#: Says which content a file had when it was of this size and this old; one line a file.
+#: File with the content hash of each source file by its path, size and modification time.
 SOURCES_FILE = "sources.txt"
 RULE_FILE = "rule.json"
 
-#: Counted up with every change of our own that changes an image that is cut.
+#: Version of the cropping code; to be increased with every change that changes crops.
 CUTTING = 1
 
 _BLOCK = 2**20
@@ -44,7 +44,7 @@ Boxes = Mapping[str, Mapping[int, "Face"]]
 
 
 def crops_folder() -> Path:
-    """Return the folder of the crop cache, which need not be there."""
+    """Return the folder of the crop cache; it may not exist yet."""
     return cache_folder() / "crops"
 
 
@@ -55,25 +55,25 @@ def cut_once(
     text: str,
     boxes: Boxes | None = None,
 ) -> Iterator[Placed]:
-    """Give the images of videos from the cache, and cut those that are missing there.
+    """Yield the images of videos from the crop cache, and add those that are missing.
 
     Parameters
     ----------
     videos : sequence of VideoEntry
-        Which.
+        Videos to crop.
     rule : CutRule
-        How they are cut.
+        Which frames are used and how faces are cropped.
     n_workers : int
-        Processes, and threads that read sources.
+        Number of processes, and of threads that read source files.
     text : str
-        What the progress bar says.
+        Description of the progress bar.
     boxes : mapping, optional
-        Face boxes by key of the video and frame, where the rule asks for them.
+        Face boxes by video key and frame, if the rule uses given boxes.
 
     Yields
     ------
     Placed
-        One a video, in their order; the files by absolute paths.
+        One per video, in the order of `videos`, with absolute paths.
 
     Raises
     ------
@@ -97,9 +97,9 @@ def cut_once(
 
 
 def make_once(task: ClipTask) -> Clip:
-    """Cut one video into the cache, unless another process has done so; one at a time does.
+    """Add one video to the cache, unless another process has done so, holding a lock.
 
-    What is there but damaged stays until the new one takes its place.
+    A damaged entry stays until the new one replaces it.
     """
     from probe.datasets.clips import cut_clip, remove_clip, sound_clip
 
@@ -110,13 +110,13 @@ def make_once(task: ClipTask) -> Clip:
                 return there
         clip = cut_clip(task)
         if _stamp(_files(task.entry)) != task.stamp:
-            # The digest is of other bytes than the images.
+            # The source changed, so the images do not belong to the digest.
             return remove_clip(task, "It was changed while it was read; run again.")
         return clip
 
 
 def _rule_folder(rule: CutRule) -> Path:
-    """Return the folder of a rule, with a file in it that says what the rule is."""
+    """Return the folder of a rule, created with a file that describes the rule."""
     content = {**rule.deciding(), "versions": rule.versions(), "cutting": CUTTING}
     text = json.dumps(content, indent=2, sort_keys=True) + "\n"
     mark = hashlib.blake2b(text.encode(), digest_size=5).hexdigest()
@@ -131,26 +131,26 @@ def _rule_folder(rule: CutRule) -> Path:
             partial.replace(folder / RULE_FILE)
     except OSError as error:
         raise DatasetError(
-            f"The crop cache {str(folder)!r} cannot be written ({error}). Make room, or name "
-            "another folder by the variable PROBE_CACHE."
+            f"The crop cache {str(folder)!r} cannot be written ({error}). Free disk space, or set "
+            "the variable PROBE_CACHE to another folder."
         ) from error
     return folder
 
 
 def parse_sources(text: str) -> dict[str, str]:
-    """Read from states of files what they held then, leaving out lines that are not whole."""
+    """Return the content hashes in a sources file by file state, skipping incomplete lines."""
     known: dict[str, str] = {}
     for line in text.splitlines():
         stamp, _, rest = line.partition(" ")
         content, _, check = rest.partition(" ")
-        # A kill may cut a line off, and two processes may write into each other's.
+        # Interrupted or simultaneous writes may leave broken lines.
         if check == _check(stamp, content):
             known[stamp] = content
     return known
 
 
 class _Contents:
-    """What files hold, by name, size and time of change: nothing is read twice that stays."""
+    """Content hashes of files by path, size and modification time, so each is read only once."""
 
     def __init__(self, root: Path) -> None:
         self.file = root / SOURCES_FILE
@@ -159,7 +159,7 @@ class _Contents:
             self.known = parse_sources(self.file.read_text(encoding="utf-8", errors="replace"))
 
     def read(self, videos: Sequence[VideoEntry], n_workers: int) -> None:
-        """Read the files that are new, with a progress bar."""
+        """Hash the files that are new or changed, with a progress bar."""
         sets = {files for one in videos for files in (_media_files(one.media), _masks(one))}
         stamps = {_stamp(files): files for files in sets - {()}}
         new = {stamp: files for stamp, files in stamps.items() if stamp not in self.known}
@@ -174,7 +174,7 @@ class _Contents:
             try:
                 for done in as_completed(running):
                     stamp, content = running[done], done.result()
-                    # Of a file that is being written the next run shall not know this.
+                    # Not recorded if the file changed meanwhile.
                     if _stamp(new[stamp]) == stamp and content:
                         out.write(f"{stamp} {content} {_check(stamp, content)}\n")
                         out.flush()
@@ -184,13 +184,13 @@ class _Contents:
                 pool.shutdown(cancel_futures=True)
 
     def mark(self, entry: VideoEntry, boxes: Mapping[int, Face] | None) -> str:
-        """Name an entry of the cache."""
+        """Return the digest that names a video's entry in the cache."""
         parts: list[object] = []
         for media in (entry.media, entry.masks):
             parts.append(type(media).__name__)
             if media is not None:
                 stamp = _stamp(_media_files(media))
-                # It changes just now: what is cut of it is for this state alone.
+                # Without a hash, the entry is only for this state of the files.
                 parts.append(self.known.get(stamp, stamp))
             if isinstance(media, TarImages):
                 parts.append(media.members)
@@ -218,7 +218,7 @@ def _files(entry: VideoEntry) -> tuple[Path, ...]:
 
 
 def _stamp(files: Sequence[Path]) -> str:
-    """Hash names, sizes and times of change; a file that is missing has none."""
+    """Return a hash of paths, sizes and modification times; of a missing file only the path."""
     digest = hashlib.blake2b(digest_size=16)
     for file in files:
         digest.update(os.fsencode(os.path.abspath(file)))
@@ -229,7 +229,7 @@ def _stamp(files: Sequence[Path]) -> str:
 
 
 def _digest(files: Sequence[Path]) -> str:
-    """Hash what files hold; empty where one cannot be read."""
+    """Return a hash of the files' content; empty if one cannot be read."""
     digest = hashlib.blake2b(digest_size=16)
     try:
         for file in files:
@@ -249,11 +249,11 @@ def _check(stamp: str, content: str) -> str:
 
 @contextlib.contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Wait for a lock and hold it; the kernel gives it back if this process is killed."""
+    """Wait for a lock and hold it; the kernel releases it if this process is killed."""
     try:
         import fcntl
     except ImportError:
-        # Not on Windows, where two processes may cut one video twice.
+        # Windows has no fcntl; two processes may then crop one video twice.
         yield
         return
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -263,7 +263,7 @@ def _locked(file: Path) -> Iterator[None]:
         with contextlib.suppress(FileNotFoundError):
             if os.fstat(descriptor).st_ino == file.stat().st_ino:
                 break
-        # Who held it has removed it: what is held here is a lock of nothing.
+        # The previous holder has removed this lock file, so the lock is void; try again.
         os.close(descriptor)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The frames of one video into images: faces cut out, or taken whole as they lie."""
+"""Images of one video: faces cropped, or frames kept whole."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ __all__ = [
 CROP_RULE = (
     "A square with the face box's center and margin × its longer side, rounded to whole pixels. "
     "Where it would leave the frame it is moved inside, and where it is larger than the frame it "
-    "is made as large as the frame allows: every pixel is one of the video, none is made up. It is "
-    "resized by area averaging when it shrinks, bilinearly when it grows. The face: the largest of "
-    "the video, followed from there in both directions by overlap; where none overlaps, the "
-    "largest of that frame, reported as a jump."
+    "is made as large as the frame allows, so that nothing is padded. It is resized by area "
+    "averaging when it shrinks, bilinearly when it grows. The face: the largest of the video, "
+    "tracked from there in both directions by overlap; where none overlaps, the largest of that "
+    "frame, reported as a jump."
 )
 
 ALIGN_RULE = (
-    "A similarity transform (turn, scale, shift) that takes five landmarks to a template in the "
-    "least squares sense, with margin - 1 of the size added around it, bilinear; what lies outside "
-    "the frame is black, and its share is told for every crop. The face is followed as in crops "
-    "without alignment."
+    "A similarity transform (rotation, scale, shift) that maps five landmarks to a template in the "
+    "least squares sense, with margin - 1 of the size added around it, bilinear; pixels outside "
+    "the frame are black, and their share is recorded for every crop. The face is tracked as in "
+    "crops without alignment."
 )
 
 #: Where the five landmarks of `Face` go in a crop of side 1 without margin. These are the points
@@ -70,21 +70,21 @@ TEMPLATE = (
 
 @dataclass(frozen=True)
 class Square:
-    """A square inside a frame: left and upper edge and side, in whole pixels."""
+    """A square inside a frame: left edge, upper edge and side, in whole pixels."""
 
     x: int
     y: int
     side: int
 
     def cut(self, image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-        """Cut it out and resize it.
+        """Crop the square and resize it.
 
         Parameters
         ----------
         image : numpy.ndarray
-            Shape (height, width) or (height, width, channels), 0 to 255.
+            Image of shape (height, width) or (height, width, channels), 0 to 255.
         size : int
-            Side of the result.
+            Side of the result in pixels.
 
         Returns
         -------
@@ -96,26 +96,26 @@ class Square:
         return np.asarray(cv2.resize(part, (size, size), interpolation=how), dtype=np.uint8)
 
     def fits(self, width: int, height: int) -> bool:
-        """Whether a frame of this size holds it."""
+        """Whether a frame of this size contains the square."""
         return self.x + self.side <= width and self.y + self.side <= height
 
     def outside(self, width: int, height: int) -> float:
-        """Return the share of it that lies outside a frame: none."""
+        """Return the share of the region outside the frame: always 0."""
         return 0.0
 
     def columns(self) -> Mapping[str, float]:
-        """Return what the sample table says of it, in pixels of the frame."""
+        """Return the region's columns of the sample table, in pixels of the frame."""
         return {"crop_x": self.x, "crop_y": self.y, "crop_side": self.side}
 
 
 @dataclass(frozen=True)
 class Similarity:
-    """A turned square: a point (x, y) of the frame goes to (a·x - b·y + u, b·x + a·y + v).
+    """A rotated square: a point (x, y) of the frame maps to (a·x - b·y + u, b·x + a·y + v).
 
     Attributes
     ----------
     a, b, u, v : float
-        From pixels of the frame to the crop of side 1.
+        Coefficients of the transform from pixels of the frame to a crop of side 1.
     """
 
     a: float
@@ -124,8 +124,8 @@ class Similarity:
     v: float
 
     def cut(self, image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-        """Turn it upright and cut it out; see `Square.cut`. Outside the frame is black."""
-        # Centers of pixels lie at halves in the coordinates here, at whole numbers in OpenCV's.
+        """Rotate the region upright and crop it; see `Square.cut`. Outside the frame is black."""
+        # Pixel centers are at half-integers in these coordinates, at integers in OpenCV's.
         linear = np.array([[self.a, -self.b], [self.b, self.a]]) * size
         shift = np.array([self.u, self.v]) * size
         shift = shift + linear @ np.array([0.5, 0.5]) - 0.5
@@ -135,7 +135,7 @@ class Similarity:
         )
 
     def fits(self, width: int, height: int) -> bool:
-        """Whether a frame of this size can hold it: it reaches beyond frames anyway."""
+        """Whether a frame of this size allows the region: always, since it may exceed the frame."""
         return True
 
     @property
@@ -144,13 +144,13 @@ class Similarity:
         return float(1 / np.hypot(self.a, self.b))
 
     def corners(self) -> NDArray[np.float64]:
-        """Return its corners in pixels of the frame, shape (4, 2), around it from upper left."""
+        """Return the corners in pixels of the frame, shape (4, 2), in order from the upper left."""
         linear = np.array([[self.a, -self.b], [self.b, self.a]])
         unit = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], dtype=np.float64)
         return np.asarray(np.linalg.solve(linear, (unit - [self.u, self.v]).T).T)
 
     def outside(self, width: int, height: int) -> float:
-        """Return the share of it, in [0, 1], that lies outside a frame of this size."""
+        """Return the share of the region, in [0, 1], outside a frame of this size."""
         inside = self.corners()
         for axis, sign, bound in ((0, 1, 0), (0, -1, width), (1, 1, 0), (1, -1, height)):
             inside = _half(inside, sign * inside[:, axis] - sign * bound)
@@ -159,7 +159,7 @@ class Similarity:
         return float(np.clip(1 - area / self.side**2, 0, 1))
 
     def columns(self) -> Mapping[str, float]:
-        """Return what the sample table says of it."""
+        """Return the region's columns of the sample table."""
         return {
             "align_a": self.a,
             "align_b": self.b,
@@ -170,7 +170,7 @@ class Similarity:
 
 
 def _half(corners: NDArray[np.float64], depth: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Keep the part of a convex polygon, shape (n, 2), whose depth behind a line is positive."""
+    """Clip a convex polygon, shape (n, 2), to the side of a line where `depth` is positive."""
     kept = []
     for k, here in enumerate(corners):
         before, last, now = corners[k - 1], depth[k - 1], depth[k]
@@ -183,22 +183,22 @@ def _half(corners: NDArray[np.float64], depth: NDArray[np.float64]) -> NDArray[n
 
 @dataclass(frozen=True)
 class Whole:
-    """The whole frame, at its own size."""
+    """The whole frame at its own size."""
 
     def cut(self, image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
         """Return the image itself."""
         return image
 
     def fits(self, width: int, height: int) -> bool:
-        """Whether a frame of this size can be taken: any can."""
+        """Whether a frame of this size allows the region: always."""
         return True
 
     def outside(self, width: int, height: int) -> float:
-        """Return the share of it that lies outside a frame: none."""
+        """Return the share of the region outside the frame: always 0."""
         return 0.0
 
     def columns(self) -> Mapping[str, float]:
-        """Return what the sample table says of it: nothing."""
+        """Return the region's columns of the sample table: none."""
         return {}
 
 
@@ -206,21 +206,21 @@ Region = Square | Similarity | Whole
 
 
 def crop_square(face: Face, margin: float, width: int, height: int) -> Square:
-    """Place the square that is cut; `CROP_RULE` states how.
+    """Return the square to crop around a face, as described in `CROP_RULE`.
 
     Parameters
     ----------
     face : Face
-        The face.
+        Face box.
     margin : float
-        Side of the square over the longer side of the box.
+        Ratio of the square's side to the longer side of the box.
     width, height : int
         Size of the frame in pixels.
 
     Returns
     -------
     Square
-        Wholly inside the frame.
+        A square entirely inside the frame.
     """
     side = max(1, min(round(margin * max(face.width, face.height)), width, height))
     x = round(face.x + face.width / 2 - side / 2)
@@ -229,14 +229,14 @@ def crop_square(face: Face, margin: float, width: int, height: int) -> Square:
 
 
 def align(points: Sequence[tuple[float, float]], margin: float) -> Similarity:
-    """Fit the similarity transform that takes five landmarks to the template.
+    """Fit the similarity transform that maps five landmarks to the template.
 
     Parameters
     ----------
     points : sequence of (float, float)
         Landmarks as in `Face`, in pixels of the frame.
     margin : float
-        Side of the crop over that of the template: 1.3 leaves .15 of the template on each side.
+        Ratio of the crop's side to the template's: 1.3 adds .15 of the template on each side.
 
     Returns
     -------
@@ -245,7 +245,7 @@ def align(points: Sequence[tuple[float, float]], margin: float) -> Similarity:
     """
     source = np.asarray(points, dtype=np.float64)
     target = (TEMPLATE + (margin - 1) / 2) / margin
-    # Linear in (a, b, u, v), so that plain least squares is the exact fit.
+    # The problem is linear in (a, b, u, v), so ordinary least squares solves it.
     ones, zeros = np.ones(len(source)), np.zeros(len(source))
     x, y = source.T
     rows = np.concatenate(
@@ -255,13 +255,13 @@ def align(points: Sequence[tuple[float, float]], margin: float) -> Similarity:
     return Similarity(float(a), float(b), float(u), float(v))
 
 
-#: Images with a shorter side hold no face that a detector could judge.
+#: Minimum side of an image in pixels; smaller images are not used.
 SMALLEST_SIDE = 16
 
 
 @dataclass(frozen=True)
 class Made:
-    """Images of one video: what became of its frames, and one row an image."""
+    """Images of one video: its report, and one row per image."""
 
     report: VideoReport
     rows: tuple[dict[str, Any], ...]
@@ -269,7 +269,7 @@ class Made:
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A face whose crop is written already under a passing name, so that no frame is held."""
+    """A detected face; its crop is in a temporary file, so that no frame is kept in memory."""
 
     face: Face
     region: Region
@@ -280,7 +280,7 @@ class _Candidate:
 
 @dataclass(frozen=True)
 class _Look:
-    """What was seen in one frame."""
+    """The faces detected in one frame."""
 
     position: int
     number: int
@@ -295,7 +295,7 @@ def cut_faces(
     folder: Path,
     boxes: Mapping[int, Face] | None = None,
 ) -> Made:
-    """Find and follow a face, and write its crops and their masks.
+    """Detect and track the face of a video, and write its crops and their masks.
 
     Parameters
     ----------
@@ -304,11 +304,11 @@ def cut_faces(
     frames : FrameSource
         Its frames.
     rule : CutRule
-        Which frames, and how they are cut.
+        Which frames are used and how faces are cropped.
     folder : pathlib.Path
-        Where crops go; an existing folder.
+        Existing folder for the crops.
     boxes : mapping, optional
-        Face boxes by frame, instead of a face detector.
+        Face boxes by frame, used instead of a face detector.
 
     Returns
     -------
@@ -349,7 +349,7 @@ def cut_faces(
 
 
 class _Cutter:
-    """Looks at frames: finds faces and writes the crop of each under a passing name."""
+    """Detects the faces of frames and writes the crop of each to a temporary file."""
 
     def __init__(self, rule: CutRule, folder: Path, finder: Finder | Mapping[int, Face]) -> None:
         self.rule, self.folder, self.finder = rule, folder, finder
@@ -381,7 +381,7 @@ def _finder(rule: CutRule, boxes: Mapping[int, Face] | None) -> Finder | Mapping
 
 
 def _write_png(pixels: NDArray[np.uint8], file: Path) -> str:
-    """Write an image and return the hash of the file."""
+    """Write an image as PNG and return the hash of the file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     file.write_bytes(buffer.getbuffer())
@@ -411,7 +411,7 @@ def _rounded(time: float) -> float | None:
 
 
 def _report(entry: VideoEntry, frames: FrameSource, wanted: Sequence[int]) -> VideoReport:
-    """Report what is known of every video once its frames were read."""
+    """Return the parts of a report that are known for every video after its frames were read."""
     missing = sorted(frames.errors)
     conversions: dict[str, list[int]] = {}
     for position, hows in sorted(frames.conversions.items()):
@@ -445,7 +445,7 @@ def _write_masks(
     regions: Mapping[int, Region],
     size: int,
 ) -> tuple[dict[int, str], str]:
-    """Cut the masks by the same regions; returns the files by frame, and what went wrong."""
+    """Crop the masks to the same regions; return the files by frame, and an error or note."""
     names: dict[int, str] = {}
     if entry.masks is None or not regions:
         return names, ""
@@ -471,8 +471,8 @@ def _require_inside(image: NDArray[np.uint8], region: Region) -> None:
     height, width = image.shape[:2]
     if not region.fits(width, height):
         raise DatasetError(
-            f"The masks are {width}×{height}, smaller than the video's frames: they do not belong "
-            "to it."
+            f"The masks are {width}×{height}, smaller than the frames of the video, so they do not "
+            "match it."
         )
 
 
@@ -483,14 +483,15 @@ def take_whole(
     folder: Path,
     boxes: Mapping[int, Face] | None = None,
 ) -> Made:
-    """Take frames whole: image files stay where they lie, the others are written as they are.
+    """Keep frames whole: image files are used in place, other frames are written unchanged.
 
-    Every image is decoded once, to know that it can be.
+    Every image is decoded once, to check that it can be.
 
     Parameters
     ----------
     entry, frames, rule, folder, boxes
-        As in `cut_faces`; boxes and all of the rule but the choice of frames mean nothing here.
+        As in `cut_faces`; `boxes` and all settings of the rule except the choice of frames are
+        ignored.
 
     Returns
     -------
@@ -524,7 +525,7 @@ def take_whole(
 
 
 def _whole(entry: VideoEntry, frames: FrameSource, frame: Frame, folder: Path) -> tuple[str, str]:
-    """Name and hash of a whole frame; written into the folder unless it lies somewhere."""
+    """Return name and hash of a whole frame; written into the folder unless it is an image file."""
     number = frames.numbers[frame.index]
     if isinstance(entry.media, VideoFile):
         name = f"{number:06d}.png"
@@ -541,7 +542,7 @@ def _whole(entry: VideoEntry, frames: FrameSource, frame: Frame, folder: Path) -
 def _masks_whole(
     entry: VideoEntry, frames: FrameSource, positions: Sequence[int], folder: Path
 ) -> tuple[dict[int, str], str]:
-    """Take masks whole: files where they lie, frames of a mask video written."""
+    """Return the masks of whole frames: files in place, frames of a mask video written."""
     if isinstance(entry.masks, ImageFiles):
         numbers = entry.masks.frames or range(len(entry.masks.files))
         files = dict(zip(numbers, entry.masks.files, strict=True))

@@ -1,4 +1,4 @@
-"""`Samples` and `Dataset`: a table, the images behind it, and the card that says what they are."""
+"""`Samples` and `Dataset`: a sample table, its image files, and a card with their provenance."""
 
 from __future__ import annotations
 
@@ -35,22 +35,23 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Samples:
-    """A table of images: what they show, where they lie, which clusters they belong to.
+    """A table of images with their labels, splits, identities and file paths.
 
     Attributes
     ----------
     table : pandas.DataFrame
-        One row an image. Columns: ``sample`` (unique id), ``dataset``, ``split`` (train, val,
-        test), ``label`` (0 real, 1 fake), ``method`` (the forgery; "real" for real images),
-        ``video`` (unique over dataset and method), ``identity`` (who is seen; empty if unknown),
-        ``source`` (who gave the face or drove it; empty if real or unknown), ``frame`` (index in
-        the video), ``path`` and ``mask`` (relative to the dataset's root; empty mask if none).
-        Readers may add columns; the lab adds doses and pairs.
+        One row per image. Columns: ``sample`` (unique id), ``dataset``, ``split`` (train, val,
+        test), ``label`` (0 real, 1 fake), ``method`` (forgery method; "real" for real images),
+        ``video`` (unique within dataset and method), ``identity`` (person shown; empty if
+        unknown), ``source`` (person whose face or motion was used for the forgery; empty if real
+        or unknown), ``frame`` (index in the video), ``path`` and ``mask`` (relative to the
+        dataset's root; the mask is empty if there is none). Readers may add columns; the lab adds
+        doses and pairs.
 
     Raises
     ------
     DatasetError
-        If a column is missing, a sample id stands twice, or a label or split is out of range.
+        If a column is missing, a sample id is repeated, or a label or split is not allowed.
     """
 
     table: pd.DataFrame
@@ -69,7 +70,7 @@ class Samples:
         return len(self.table)
 
     def where(self, **equal: Any) -> Samples:
-        """Keep the rows whose columns equal the values given (a scalar or a collection)."""
+        """Return the rows whose columns equal the given values (each a scalar or a collection)."""
         keep = np.ones(len(self), dtype=bool)
         for column, wanted in equal.items():
             values = [wanted] if isinstance(wanted, str | int) else list(wanted)
@@ -78,15 +79,15 @@ class Samples:
 
     @property
     def labels(self) -> np.ndarray[Any, np.dtype[np.int8]]:
-        """Labels, shape (n,), 0 real and 1 fake."""
+        """Labels, shape (n,): 0 for real, 1 for fake."""
         return np.asarray(self.table["label"], dtype=np.int8)
 
     @property
     def clusters(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Cluster codes, shape (n,): the identity where it is known, else the video.
+        """Cluster codes, shape (n,): by identity where it is known, else by video.
 
-        Frames of one video and videos of one identity are not independent; every interval and
-        every cross-validation is grouped by this.
+        Frames of one video and videos of one identity are not independent. Every confidence
+        interval and every cross-validation is grouped by these clusters.
         """
         identity = self.table["identity"].to_numpy(dtype=object)
         video = self.table["video"].to_numpy(dtype=object)
@@ -98,7 +99,7 @@ class Samples:
         return np.asarray(pd.factorize(np.asarray(keys, dtype=object))[0], dtype=np.int64)
 
     def counts(self) -> Mapping[str, int]:
-        """Count the images of each "dataset/split/label" that occurs."""
+        """Return the number of images for each "dataset/split/label" that occurs."""
         rows = zip(*(self.table[name] for name in ("dataset", "split", "label")), strict=True)
         return dict(
             sorted(Counter(f"{d}/{s}/{'fake' if y else 'real'}" for d, s, y in rows).items())
@@ -119,8 +120,8 @@ def _check_values(table: pd.DataFrame) -> None:
     twice = table["sample"][table["sample"].duplicated()]
     if len(twice):
         raise DatasetError(
-            f"Sample id {twice.iloc[0]!r} stands {1 + int((twice == twice.iloc[0]).sum())} times "
-            f"({len(twice)} repeats in all). Ids have to be unique; prefix them by dataset."
+            f"Sample id {twice.iloc[0]!r} occurs {1 + int((twice == twice.iloc[0]).sum())} times "
+            f"({len(twice)} repeats in all). Ids must be unique; prefix them with the dataset."
         )
     wrong = sorted(set(table["label"]) - {0, 1})
     if wrong:
@@ -136,19 +137,19 @@ CARD_FILE = "dataset.json"
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images on disk under one root, described by `Samples` and a card.
+    """Images on disk under one root folder, described by `Samples` and a card.
 
     Attributes
     ----------
     name : str
-        What the user called it ("lab:faceswap").
+        Name under which it was opened, such as "lab:faceswap".
     samples : Samples
-        One row an image.
+        Sample table with one row per image.
     root : pathlib.Path
         Folder that ``path`` and ``mask`` are relative to.
     card : mapping
-        Provenance that travels with every result: ``layout``, ``label_convention``, ``crop``
-        (the rule by which faces were cut), ``license``, ``simulated``, versions.
+        Provenance, stored with every result: ``layout``, ``label_convention``, ``crop`` (how
+        faces were cropped), ``license``, ``simulated``, versions.
     """
 
     name: str
@@ -161,16 +162,16 @@ class Dataset:
 
     @property
     def labels(self) -> NDArray[np.int8]:
-        """Labels, shape (n,), 0 real and 1 fake."""
+        """Labels, shape (n,): 0 for real, 1 for fake."""
         return self.samples.labels
 
     def select(self, **equal: Any) -> Dataset:
-        """Keep the samples whose columns equal the values given, such as ``split="test"``.
+        """Return the samples whose columns equal the given values, such as ``split="test"``.
 
         Raises
         ------
         DatasetError
-            If nothing is left.
+            If no sample matches.
         """
         kept = self.samples.where(**equal)
         if not len(kept):
@@ -182,13 +183,13 @@ class Dataset:
         return replace(self, samples=kept)
 
     def take(self, indices: Sequence[int] | NDArray[np.int64]) -> Dataset:
-        """Keep the samples at these positions, in this order."""
+        """Return the samples at these positions, in this order."""
         return replace(self, samples=Samples(self.samples.table.iloc[list(indices)]))
 
     def by_dataset(self) -> dict[str, Dataset]:
-        """Split into the datasets it is composed of, in order of first appearance.
+        """Split by the column ``dataset``, in order of first appearance.
 
-        Those that were joined have their own cards again.
+        Datasets that were joined by `concatenate` get their own cards back.
         """
         names = list(dict.fromkeys(self.samples.table["dataset"]))
         own = {name: _card_of(self.card, name) or self.card for name in names}
@@ -197,17 +198,17 @@ class Dataset:
         }
 
     def files(self) -> list[str]:
-        """Return the whole path of every image, in the order of the samples."""
+        """Return the absolute path of every image, in the order of the samples."""
         root = os.path.abspath(self.root)
         return [os.path.join(root, str(path)) for path in self.samples.table["path"]]
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """Read one image, shape (height, width, 3), RGB, 0 to 255, decoded by `DECODE_RULE`.
+        """Read one image, shape (height, width, 3), RGB, 0 to 255, decoded as in `DECODE_RULE`.
 
         Raises
         ------
         ImageError
-            If the file is missing or cannot be decoded. Never replaced by another image.
+            If the file is missing or cannot be decoded. No other image is used instead.
         """
         return read_image(self._file("path", index)).pixels
 
@@ -219,19 +220,19 @@ class Dataset:
         return np.asarray(Image.fromarray(pixels).convert("L"))
 
     def batches(self, size: int, batch_size: int) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Iterate over images as detectors take them.
+        """Iterate over batches of images in the format of a detector's input.
 
         Parameters
         ----------
         size : int
-            Side of the square that detectors see; other sizes are resized by `resize`.
+            Side of the square input in pixels; images of other sizes are resized by `resize`.
         batch_size : int
-            Images a batch; the last may be smaller.
+            Images per batch; the last batch may be smaller.
 
         Yields
         ------
         slice
-            Positions of the batch.
+            Positions of the batch's samples.
         numpy.ndarray
             Shape (batch, 3, size, size), RGB, in [0, 1].
         """
@@ -249,11 +250,11 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of what the samples are: ids, labels, splits, clusters and the files' bytes."""
+        """Hash of the samples: ids, datasets, splits, labels, identities, videos and file bytes."""
         table = self.samples.table
         digest = hashlib.blake2b(digest_size=16)
         known = table["digest"].fillna("").astype(str) if "digest" in table else [""] * len(self)
-        # Joined tables know the hash of some files only.
+        # Joined tables may hold the digests of only some files.
         digests = [given or self._digest(i) for i, given in enumerate(known)]
         for row in zip(
             table["sample"],
@@ -280,7 +281,7 @@ class Dataset:
 
 
 def _card_of(card: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    """Find the card of a dataset that was joined, maybe more than once; None where it has none."""
+    """Return the card of a joined dataset, searched through nested joins; None if there is none."""
     parts = card.get("parts") or {}
     if name in parts:
         return dict(parts[name])
@@ -288,19 +289,19 @@ def _card_of(card: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
 
 
 def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Resize to a square, stated rule: the whole image, bilinear with antialiasing, no crop.
+    """Resize the whole image to a square: bilinear with antialiasing, without cropping.
 
     Parameters
     ----------
     image : numpy.ndarray
-        Shape (height, width, 3), 0 to 255.
+        Image of shape (height, width, 3), 0 to 255.
     size : int
-        Side of the square.
+        Side of the square in pixels.
 
     Returns
     -------
     numpy.ndarray
-        Shape (size, size, 3), 0 to 255; the same array where the size fits already.
+        Shape (size, size, 3), 0 to 255; the input array itself if it has this size already.
     """
     if image.shape[:2] == (size, size):
         return image
@@ -308,7 +309,7 @@ def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 
 def read_native(root: Path, name: str | None = None) -> Dataset:
-    """Open a dataset that `write_native`, an ingest or the lab has written.
+    """Open a dataset folder that was written by `write_native`, `ingest` or the lab.
 
     Raises
     ------
@@ -328,13 +329,16 @@ def read_native(root: Path, name: str | None = None) -> Dataset:
         table = pd.read_parquet(root / SAMPLES_FILE)
     except (OSError, ValueError) as error:
         raise DatasetError(
-            f"The dataset in {str(root)!r} is damaged: {error}. Make it again into an empty folder."
+            f"The dataset in {str(root)!r} is damaged: {error}. Create it again in an empty folder."
         ) from error
     return Dataset(name or str(card.get("name", root.name)), Samples(table), root, card)
 
 
 def write_native(dataset: Dataset) -> None:
-    """Write the samples and the card beside the images; the card last, so a kill leaves none."""
+    """Write the sample table and the card to the dataset's root.
+
+    The card is written last, so that an interrupted write leaves no folder that looks complete.
+    """
     dataset.root.mkdir(parents=True, exist_ok=True)
     partial = dataset.root / (SAMPLES_FILE + ".part")
     dataset.samples.table.to_parquet(partial, index=False)
@@ -346,12 +350,12 @@ def write_native(dataset: Dataset) -> None:
 
 
 def by_name(datasets: Dataset | Iterable[Dataset]) -> dict[str, Dataset]:
-    """Take datasets apart into those they are composed of, by name.
+    """Return the single datasets that the given datasets consist of, keyed by name.
 
     Raises
     ------
     DatasetError
-        If one stands twice.
+        If a name occurs twice.
     """
     parts: dict[str, Dataset] = {}
     for dataset in [datasets] if isinstance(datasets, Dataset) else datasets:
@@ -365,7 +369,7 @@ def by_name(datasets: Dataset | Iterable[Dataset]) -> dict[str, Dataset]:
 
 
 def concatenate(datasets: Sequence[Dataset], name: str) -> Dataset:
-    """Join datasets into one; their paths become absolute, so roots may differ."""
+    """Join datasets into one named `name`; paths become absolute, so the roots may differ."""
     tables = []
     for one in datasets:
         table = one.samples.table.copy()

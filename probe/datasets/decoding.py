@@ -1,4 +1,4 @@
-"""Still images into 8-bit RGB, by one stated rule, with a word on every conversion."""
+"""Decoding of images to 8-bit RGB by one documented rule; every conversion is reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from probe.errors import ImageError
 
 __all__ = ["DECODE_RULE", "FORMATS", "Decoded", "decode", "missing_image", "read_image"]
 
-#: Formats that are read, by content and whatever the file's name says.
+#: Formats that are read, detected by content, not by file name.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 
 DECODE_RULE = (
@@ -23,7 +23,7 @@ DECODE_RULE = (
     "without blending; of several pages or frames in one file the first is taken."
 )
 
-_REMEDY = "Nothing stands in for it: restore the file, or take its row out of the sample table."
+_REMEDY = "No other image is used instead: restore the file, or remove its row from the table."
 
 _SUFFIXES = {
     ".png": "PNG",
@@ -43,11 +43,11 @@ class Decoded:
     Attributes
     ----------
     pixels : numpy.ndarray
-        Shape (height, width, 3), RGB, 0 to 255.
+        Pixels of shape (height, width, 3), RGB, 0 to 255.
     format : str
-        What the file holds, one of `FORMATS`.
+        Format of the file, one of `FORMATS`.
     conversions : tuple of str
-        What had to be done to get there ("16-bit to 8-bit"); empty for 8-bit RGB.
+        Conversions that were applied ("16-bit gray to 8-bit RGB"); empty for 8-bit RGB.
     """
 
     pixels: NDArray[np.uint8]
@@ -56,24 +56,24 @@ class Decoded:
 
 
 def decode(data: bytes, name: str) -> Decoded:
-    """Decode an image; `DECODE_RULE` states how.
+    """Decode an image to 8-bit RGB, as described in `DECODE_RULE`.
 
     Parameters
     ----------
     data : bytes
-        The whole file.
+        Content of the file.
     name : str
-        Its name, for messages; its suffix decides nothing.
+        Name of the file, for messages; the format is not taken from its suffix.
 
     Returns
     -------
     Decoded
-        Pixels and what was converted.
+        Pixels, format and conversions.
 
     Raises
     ------
     ImageError
-        If it is empty, truncated, of another format or larger than Pillow's safe limit.
+        If the file is empty, truncated, of another format or larger than Pillow's safe limit.
     """
     if not data:
         raise ImageError(f"The image {name!r} is empty (zero bytes).")
@@ -81,7 +81,7 @@ def decode(data: bytes, name: str) -> Decoded:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             image.load()
             return _decoded(image, name)
-    # Pillow's readers meet damaged files with a dozen kinds of exception.
+    # Pillow's readers raise many kinds of exception for damaged files.
     except Exception as error:
         raise ImageError(f"The image {name!r} cannot be decoded ({_said(error)}).") from error
 
@@ -92,7 +92,7 @@ def read_image(file: Path) -> Decoded:
     Raises
     ------
     ImageError
-        If it is missing or cannot be decoded. Nothing stands in for it.
+        If the file is missing or cannot be decoded. No other image is used instead.
     """
     try:
         data = file.read_bytes()
@@ -111,7 +111,7 @@ def missing_image(file: Path, error: OSError) -> ImageError:
 
 
 def _said(error: Exception) -> str:
-    # Pillow names the buffer's address here, which differs from run to run.
+    # Pillow's message contains the buffer's address, which differs between runs.
     text = str(error).split(" <_io.BytesIO")[0]
     return text or type(error).__name__
 
@@ -136,17 +136,17 @@ def _turned(image: Image.Image) -> bool:
 
 
 def _to_rgb(image: Image.Image) -> tuple[NDArray[np.uint8], str]:
-    """Convert, and say from what; nothing for 8-bit RGB."""
+    """Return the pixels as 8-bit RGB and the conversion that was applied, or ""."""
     if image.mode == "RGB":
         return np.asarray(image), ""
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-            raise ValueError("integers beyond 16 bits are no gray levels")
+            raise ValueError("integers beyond 16 bits are not gray levels")
         gray = ((values + 128) // 257).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=2), "16-bit gray to 8-bit RGB"
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no stated range")
+        raise ValueError("floating-point pixels have no defined range")
     if "transparency" in image.info and image.mode != "RGBA":
         image = image.convert("RGBA")
     how = "alpha dropped" if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") else ""

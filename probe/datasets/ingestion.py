@@ -1,4 +1,4 @@
-"""`ingest`: a dataset as its authors distribute it in, images and one labeled table out."""
+"""`ingest`: turn a dataset as distributed by its authors into images and one sample table."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ __all__ = [
 AUTO = "auto"
 PARAMETERS_FILE = "ingest.json"
 
-AS_THEY_LIE = "Images as they lie, or whole frames of videos: nothing was cut out here."
+AS_THEY_LIE = "Images in place, or whole frames of videos: no face was cropped here."
 
-#: Frames a video where nothing else is said. Images that lie on disk are all taken.
+#: Default frames per video. Of images on disk, all are used.
 FRAMES = 32
 
 
@@ -74,63 +74,63 @@ def ingest(
     strict: bool = False,
     n_workers: int | None = None,
 ) -> IngestReport:
-    """Make a dataset of images from what lies on disk: cut the faces out, label, split.
+    """Create a dataset of images from a source folder: crop faces, label and split.
 
-    A run that was interrupted goes on where it stopped; the result is the same, byte for byte,
-    for any number of workers. Datasets that are face crops already are used where they lie,
-    without a copy, unless they are in archives or `crop` is True.
+    An interrupted ingest resumes where it stopped. The result is the same, byte for byte, for any
+    number of workers. Datasets that consist of face crops already are used in place, without a
+    copy, unless they are in archives or `crop` is True.
 
     Parameters
     ----------
     layout : str
-        How the folder is laid out, a name in `LAYOUTS`, or "auto" to recognize it.
+        Layout of the source folder, a name in `LAYOUTS`, or "auto" to recognize it.
     root : path
-        The dataset as its authors distribute it; only read.
+        Folder of the dataset as distributed by its authors; it is only read.
     out : path
-        Where to write; new, empty, or of the same ingest.
+        Output folder: a new or empty one, or that of the same ingest.
     frames : int, optional
-        Evenly spaced frames a video. By default 32 of a video or of the images in an archive,
-        and all images that lie on disk.
+        Evenly spaced frames per video. By default 32 frames of a video or of the images in an
+        archive, and all images on disk.
     every : int, optional
-        Take frames 0, K, 2K, … instead.
+        Step between frames: frames 0, K, 2K, … are used instead.
     crop : bool, optional
-        Whether faces are cut out; by default they are unless the layout holds face crops.
+        Whether to crop faces; by default they are cropped unless the layout holds face crops.
     size : int, default 256
         Side of the crops in pixels.
     margin : float, default 1.3
-        Side of the square cut out over the longer side of the face box.
+        Ratio of the crop's side to the longer side of the face box.
     finder : {"yunet", "dlib"}
-        Face detector; dlib's needs the extra ``dlib``.
+        Face detector; "dlib" needs the extra ``dlib``.
     boxes : path, optional
-        Table (``.csv`` or ``.parquet``) of face boxes to use instead of a detector, with columns
-        ``video``, ``frame``, ``x``, ``y``, ``width``, ``height`` in pixels of the frame.
+        Table (``.csv`` or ``.parquet``) of face boxes to use instead of a face detector, with
+        columns ``video``, ``frame``, ``x``, ``y``, ``width``, ``height`` in pixels of the frame.
     align : bool, default False
-        Whether faces are turned to a template by five landmarks.
+        Whether to align faces to a template by five landmarks.
     splits : {"official", "seeded", "cut"}
-        See `assign_splits`.
+        How to split, see `assign_splits`.
     seed : int, default 0
-        Seed of splits that are not official.
+        Random seed of splits that are not official.
     compression, reals, image_root, fake_label, video_pattern
-        What a layout may have to be told, see `LayoutOptions`.
+        Options of some layouts, see `LayoutOptions`.
     strict : bool, default False
-        Whether anything that is not taken is an error; what could be made is written all the
-        same.
+        Whether to raise an error if any file or frame was left out. What could be made is written
+        in either case.
     n_workers : int, optional
-        Processes; one a core by default.
+        Number of processes; one per core by default.
 
     Returns
     -------
     IngestReport
-        What became of every video and frame; also written to ``ingest-report.json``.
+        Outcome for every video and frame; also written to ``ingest-report.json``.
 
     Raises
     ------
     UnknownNameError
         If the layout or the face detector is not known.
     DatasetError
-        If the folder is missing or of another form, an argument is out of range, `out` holds
-        something else, no image could be made at all, or `strict` is set and something was left
-        out.
+        If the source folder is missing or does not have the layout, an argument is out of range,
+        `out` holds something else, no image could be made, or `strict` is set and something was
+        left out.
     """
     processes = _processes(n_workers)
     plan = plan_ingest(
@@ -156,25 +156,26 @@ def ingest(
 
 
 def plan_ingest(layout: str, root: str | Path, **options: Any) -> IngestPlan:
-    """List what lies under a root, divide it, and plan how images are made of it; opens no image.
+    """Plan an ingest: list the source, assign splits and choose the cropping; opens no image.
 
     Parameters
     ----------
     layout, root
         As in `ingest`.
     **options
-        Any of `ingest` but ``out``, ``strict`` and ``n_workers``; None is the default.
+        Any option of `ingest` except ``out``, ``strict`` and ``n_workers``; None stands for the
+        default.
 
     Raises
     ------
     UnknownNameError, DatasetError
-        As `ingest` before it begins.
+        As in `ingest`, for everything that is checked before images are made.
     """
     given = {key: value for key, value in options.items() if value is not None}
     foreign = [key for key in given if key not in _OPTIONS]
     if foreign:
         raise DatasetError(
-            f"{', '.join(foreign)} was given, which is no option of an ingest. They are "
+            f"{', '.join(foreign)} was given, which is not an option of ingest. Options are "
             f"{', '.join(sorted(_OPTIONS))}."
         )
     root, boxes = Path(root), given.get("boxes")
@@ -200,7 +201,7 @@ def plan_ingest(layout: str, root: str | Path, **options: Any) -> IngestPlan:
 def _boxes(file: str | Path | None, found: Inventory) -> Mapping[str, Mapping[int, Face]] | None:
     if file is None:
         return None
-    # Imported where it is used: it brings OpenCV along.
+    # Imported here because it imports OpenCV.
     from probe.datasets.faces import read_boxes
 
     return read_boxes(Path(file), found)
@@ -213,12 +214,12 @@ def _require_finder(name: str) -> None:
 
 
 def find_layout(name: str, root: Path) -> tuple[Layout, str]:
-    """Return the layout of a name; "auto" recognizes it, and says why.
+    """Return the layout of this name and, for "auto", the reason why it was recognized.
 
     Raises
     ------
     UnknownNameError
-        If there is none of this name.
+        If there is no layout of this name.
     DatasetError
         If the root is missing, or no layout or more than one is recognized.
     """
@@ -234,12 +235,12 @@ _OPTIONS = _LAYOUT_OPTIONS | _CUT_OPTIONS | {"crop", "finder", "boxes", "splits"
 
 
 def plan_rule(found: Inventory, given: CutRule, crop: bool | None) -> CutRule:
-    """Fill in what was not said: which frames, and whether faces are cut out.
+    """Fill in the defaults of a rule: which frames to use, and whether to crop faces.
 
     Raises
     ------
     DatasetError
-        If the rule contradicts itself or a value is out of range.
+        If options contradict each other or a value is out of range.
     """
     videos = any(isinstance(one.media, VideoFile) for one in found.videos)
     rule = replace(given, crop=videos if crop is None else crop)
@@ -254,28 +255,28 @@ def plan_rule(found: Inventory, given: CutRule, crop: bool | None) -> CutRule:
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """What an ingest makes, known before any image is opened.
+    """The plan of an ingest, made before any image is opened.
 
     Attributes
     ----------
     root : pathlib.Path
-        The source.
+        Source folder.
     layout : Layout
-        How it lies on disk.
+        Layout of the source folder.
     found : Inventory
-        Its videos, with their splits.
+        Videos of the source, with their splits.
     rule : CutRule
-        Which frames are taken, and what is cut out of them.
+        Which frames are used and how faces are cropped.
     options : LayoutOptions
-        What was said of the folder.
+        Options of the layout.
     division : mapping
-        ``splits`` and ``seed``.
+        Options ``splits`` and ``seed``.
     why : str
-        Why it is this layout, where it was recognized.
+        Why this layout was recognized; empty if it was given.
     lies : bool
-        Whether these are images that are used where they lie, without looking into them.
+        Whether images are used in place, without opening them.
     boxes : mapping or None
-        Face boxes by key of the video and frame, where they were given.
+        Face boxes by video key and frame, if given.
     """
 
     root: Path
@@ -290,7 +291,7 @@ class IngestPlan:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """What another run in the same folder has to have in common with this one."""
+        """Parameters that a later ingest into the same folder must share."""
         return {
             "layout": self.layout.name,
             "options": self.options.given(),
@@ -300,12 +301,12 @@ class IngestPlan:
 
     @property
     def name(self) -> str:
-        """Name of the dataset; not that of a folder, since bytes must not depend on the place."""
+        """Name of the dataset; not the folder's name, so that the output does not depend on it."""
         level = self.options.compression or ("c23" if "compression" in self.layout.takes else "")
         return f"{self.layout.name}-{level}" if level else self.layout.name
 
     def images_of(self, video: VideoEntry) -> int:
-        """Say how many images of a video are planned; its file says how many frames it has."""
+        """Return the planned number of images of a video, from the frame count in its file."""
         media = video.media
         if isinstance(media, ImageFiles):
             return len(self.rule.positions(len(media.files)))
@@ -321,7 +322,7 @@ class IngestPlan:
         return replace(self, found=replace(self.found, videos=videos))
 
     def into(self, out: Path, n_workers: int, strict: bool = False) -> IngestReport:
-        """Make the dataset in a folder of its own; see `ingest`."""
+        """Create the dataset in the folder `out`; see `ingest`."""
         jobs = Job.plan(self.found.videos, out, self.rule, self.boxes)
         self._require_own(out, jobs)
         self._write_parameters(out)
@@ -330,7 +331,7 @@ class IngestPlan:
         write_native(dataset)
         if strict and (report.incomplete or report.left_out):
             raise DatasetError(
-                f"strict was asked for, and {len(report.incomplete)} videos are incomplete and "
+                f"strict was set, and {len(report.incomplete)} videos are incomplete and "
                 f"{len(report.left_out)} files left out. What could be made is in "
                 f"{str(out)!r}; {str(out / REPORT_FILE)!r} names every one.\n{report.summary()}"
             )
@@ -339,26 +340,26 @@ class IngestPlan:
     def open(
         self, place: Path, n_workers: int | None = None
     ) -> tuple[Dataset, IngestReport | None]:
-        """Open the dataset: images where they lie, or from the crop cache.
+        """Open the dataset, with the images in place or from the crop cache.
 
         Parameters
         ----------
         place : pathlib.Path
-            Folder for the report; made if it is missing.
+            Folder for the report; created if it is missing.
         n_workers : int, optional
-            Processes; one a core by default.
+            Number of processes; one per core by default.
 
         Returns
         -------
         Dataset
-            Its paths are absolute.
+            Samples, images and card.
         IngestReport or None
-            What became of every video; None of images that were not looked into.
+            Outcome for every video; None if the images are used in place.
 
         Raises
         ------
         DatasetError
-            If no image at all could be made, or the cache cannot be written.
+            If no image could be made, or the cache cannot be written.
         """
         if self.lies:
             samples = Samples(lying_table(self.found.videos))
@@ -368,7 +369,7 @@ class IngestPlan:
         return self._finish(crops_folder(), place, clips)
 
     def _require_own(self, out: Path, jobs: Sequence[Job]) -> None:
-        """Raise `DatasetError` unless the folder is free or holds this very ingest."""
+        """Raise `DatasetError` unless the folder is new, empty or holds this same ingest."""
         if out.exists() and not out.is_dir():
             raise DatasetError(f"The output {str(out)!r} is a file. Give a new or empty folder.")
         if not out.is_dir() or not any(out.iterdir()):
@@ -382,7 +383,7 @@ class IngestPlan:
         if differ:
             raise DatasetError(
                 f"The output folder {str(out)!r} was made with other parameters: "
-                f"{'; '.join(differ)}. Give the same, or a new or empty folder."
+                f"{'; '.join(differ)}. Give the same parameters, or a new or empty folder."
             )
         foreign = foreign_clip(out, jobs)
         if foreign:
@@ -406,7 +407,7 @@ class IngestPlan:
     def _finish(
         self, root: Path, place: Path, clips: Iterable[Placed]
     ) -> tuple[Dataset, IngestReport]:
-        """Write the report and make the table; raise where nothing was made."""
+        """Build the sample table and write the report; raise if no image was made."""
         table, reports = sample_table(self.found.videos, clips)
         report = IngestReport(
             place,
@@ -418,14 +419,14 @@ class IngestPlan:
         place.mkdir(parents=True, exist_ok=True)
         file = report.save()
         if not report.written:
-            what = "No face could be cut from" if self.rule.crop else "No image could be taken from"
+            what = "No face could be cropped from" if self.rule.crop else "No image was read from"
             raise DatasetError(
                 f"{what} any of the {len(reports)} videos. {str(file)!r} says why for each."
             )
         return Dataset(self.name, Samples(table), root, self.card()), report
 
     def card(self) -> dict[str, Any]:
-        """Say what every result made from the dataset carries along."""
+        """Return the provenance that is stored with every result from this dataset."""
         found, parameters = self.found, self.parameters
         present = {entry.dataset for entry in found.videos}
         compression = "c23" if "compression" in self.layout.takes else ""
@@ -493,7 +494,7 @@ def _decoder(videos: Sequence[VideoEntry]) -> str:
 
 
 def _processes(n_workers: int | None) -> int:
-    """Check how many processes were asked for; one a core where nothing was said."""
+    """Return the number of processes, one per core by default, after checking its range."""
     if n_workers is not None and not 1 <= n_workers <= 1024:
         raise DatasetError(f"n_workers={n_workers} was given; allowed are 1 to 1,024.")
     return n_workers or _cores()

@@ -1,4 +1,4 @@
-"""`Images`: the images of datasets as detectors take them, decoded ahead of whoever computes."""
+"""`Images`: the images of datasets at a detector's input size, decoded ahead by workers."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ __all__ = ["Images", "decoding_by", "first_rows"]
 
 Pixels = NDArray[np.uint8]
 
-#: An array, or the file and the shape of one that is mapped.
+#: An array, or the file and shape of a memory-mapped array.
 _Place = Pixels | tuple[str, tuple[int, ...]]
 
-#: Bytes of decoded images that are held in memory; more lie in a temporary file.
+#: Bytes up to which decoded images are kept in memory; above, in a temporary file.
 MEMORY = 1024**3
 
-#: Images that a worker decodes at a time, and portions that wait for each worker.
+#: Images that a worker decodes at a time, and number of such portions queued per worker.
 PORTION, AHEAD = 16, 4
 
-#: Pixels below which threads decode: processes take a second or two to begin.
+#: Total pixels up to which threads decode: processes take a second or two to start.
 FEW = 1 << 28
 
 _n_workers: ContextVar[int | None] = ContextVar("n_workers", default=None)
@@ -44,7 +44,7 @@ _n_workers: ContextVar[int | None] = ContextVar("n_workers", default=None)
 
 @contextmanager
 def decoding_by(n_workers: int | None) -> Iterator[None]:
-    """Decode by so many workers while the context is open; one a core for None."""
+    """Set the number of decoding workers while the context is open; None means one per core."""
     token = _n_workers.set(n_workers)
     try:
         yield
@@ -53,25 +53,25 @@ def decoding_by(n_workers: int | None) -> Iterator[None]:
 
 
 class Images:
-    """The images of some datasets at one size, decoded by workers ahead of whoever takes them.
+    """The images of datasets at one size, decoded in advance by workers.
 
-    Values and order are those of `Dataset.array`. A file that several samples or datasets name is
-    one image. Many images are decoded by processes, which import no script of the caller's; few by
-    threads.
+    Values and order are those of `Dataset.array`. A file shared by several samples or datasets
+    counts as one image. Many images are decoded by processes, which do not import the caller's
+    script; few images by threads.
 
     Parameters
     ----------
     datasets : Dataset or sequence of Dataset
-        Whose images; batches can be taken of any part of them.
+        Datasets whose images can be read; batches can be taken from any part of them.
     size : int
-        Side of the square that they are resized to.
+        Side in pixels of the square that images are resized to.
     keep : bool, default False
-        Whether decoded images are kept, so that each is decoded once however often it is taken:
-        in memory where they are few, else in a temporary file.
+        Whether to keep decoded images, so that each is decoded only once: in memory if there are
+        few, else in a temporary file.
     n_workers : int, optional
-        How many decode; as `decoding_by` says, else one a core, by default.
+        Number of decoding workers; by default as set by `decoding_by`, else one per core.
     memory : int, default 1 GiB
-        Bytes of kept images above which they lie in a temporary file.
+        Bytes up to which kept images stay in memory; above, they are in a temporary file.
 
     Examples
     --------
@@ -105,30 +105,30 @@ class Images:
         batch_size: int | Sequence[int],
         order: NDArray[np.int64] | None = None,
     ) -> Iterator[tuple[slice, Pixels]]:
-        """Iterate over images.
+        """Iterate over batches of images.
 
         Parameters
         ----------
         data : Dataset
-            Of the datasets, or a part of them.
+            One of the datasets, or a part of them.
         batch_size : int or sequence of int
-            Images a batch, of which the last may be smaller; or images of each batch in turn.
+            Images per batch, of which the last may be smaller; or the sizes of all batches.
         order : numpy.ndarray, optional
-            Positions in `data`, in the order in which they are wanted; all by default.
+            Positions in `data`, in the order to read them; all samples in order by default.
 
         Yields
         ------
         slice
-            Positions in the order.
+            Positions of the batch in `order`.
         numpy.ndarray
-            Shape (batch, size, size, 3), RGB, 0 to 255; the caller's own.
+            Images of shape (batch, size, size, 3), RGB, 0 to 255; a copy that may be changed.
 
         Raises
         ------
         ImageError
-            If an image cannot be read; it is named.
+            If an image cannot be read; the message names it.
         DatasetError
-            If a worker was ended from outside.
+            If a worker process was killed.
         """
         rows = np.array([self._rows[file] for file in data.files()], dtype=np.int64)
         rows = rows if order is None else rows[order]
@@ -143,7 +143,7 @@ class Images:
     def _keeping(
         self, rows: NDArray[np.int64], wheres: list[slice]
     ) -> Iterator[tuple[slice, Pixels]]:
-        """Decode what is not there yet, and take all from where it is kept."""
+        """Yield batches from the kept images, decoding those that are missing."""
         assert self._kept is not None
         space, filled = self._kept, self._filled
         todo = np.fromiter(dict.fromkeys(rows[~filled[rows]].tolist()), dtype=np.int64)
@@ -157,7 +157,7 @@ class Images:
     def _passing(
         self, rows: NDArray[np.int64], wheres: list[slice]
     ) -> Iterator[tuple[slice, Pixels]]:
-        """Decode through a ring that holds what was decoded ahead."""
+        """Yield batches through a ring buffer of images decoded in advance."""
         batch, step = max((one.stop - one.start for one in wheres), default=0), _portion(wheres)
         room = -(-batch // step) + 1 + AHEAD * self.n_workers
         room = min(room, -(-len(rows) // step)) * step
@@ -169,7 +169,7 @@ class Images:
         with self._ahead(space, targets, step) as next_one:
             for where in wheres:
                 while done < where.stop:
-                    # No place is written to before what it held was taken.
+                    # A slot is overwritten only after its image was yielded.
                     done += len(next_one(where.start + len(space) - done))
                 yield where, space.take(places[where])
 
@@ -180,7 +180,7 @@ class Images:
         portions: Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]],
         step: int,
     ) -> Iterator[Callable[[int | None], NDArray[np.int64]]]:
-        """Decode portions ahead, in order; gives a function that waits for the next of them."""
+        """Decode portions in advance, in order; yield a function that waits for the next one."""
         waiting: deque[tuple[Future[None], NDArray[np.int64]]] = deque()
         with _workers(self.n_workers, self._many) as pool:
 
@@ -198,8 +198,8 @@ class Images:
                     future.result()
                 except (CancelledError, BrokenExecutor) as error:
                     raise DatasetError(
-                        "A worker that decodes images was ended from outside, perhaps for lack "
-                        "of memory. Run again, with n_workers=1 if it happens again."
+                        "A worker that decodes images was killed, perhaps for lack of memory. Run "
+                        "again, with n_workers=1 if it happens again."
                     ) from error
                 return targets
 
@@ -211,7 +211,7 @@ class Images:
 
 
 class _Space:
-    """Room for decoded images: an array, or a file where processes write or it is large."""
+    """Storage for decoded images: an array, or a mapped file if it is large or shared."""
 
     def __init__(self, count: int, size: int, shared: bool, memory: int = MEMORY) -> None:
         shape = (count, size, size, 3)
@@ -230,12 +230,12 @@ class _Space:
         return len(self._pixels)
 
     def take(self, rows: NDArray[np.int64]) -> Pixels:
-        """Copy some images out."""
+        """Return a copy of the images in these rows."""
         return np.asarray(self._pixels[rows])
 
 
 def _reserve(file: str, size: int) -> None:
-    """Make a file with room for so many bytes: a map of one without would end the process."""
+    """Create a file of this size on disk: writing to a map of a sparse file could crash."""
     try:
         with open(file, "wb") as new:
             if hasattr(os, "posix_fallocate"):
@@ -244,13 +244,14 @@ def _reserve(file: str, size: int) -> None:
                 new.truncate(size)
     except OSError as error:
         raise DatasetError(
-            f"{size / 1e6:,.0f} MB for decoded images cannot be had in {tempfile.gettempdir()!r} "
-            f"({error.strerror}). Make room there, or name another folder by the variable TMPDIR."
+            f"{size / 1e6:,.0f} MB for decoded images cannot be allocated in "
+            f"{tempfile.gettempdir()!r} ({error.strerror}). Free disk space there, or set the "
+            "variable TMPDIR to another folder."
         ) from error
 
 
 def _decode(place: _Place, targets: NDArray[np.int64], files: list[str], size: int) -> None:
-    """Decode files into an array, or into a file that is mapped."""
+    """Decode files into an array or a memory-mapped file."""
     if isinstance(place, tuple):
         place = np.memmap(place[0], dtype=np.uint8, mode="r+", shape=place[1])
     for target, file in zip(targets, files, strict=True):
@@ -268,7 +269,7 @@ def _workers(count: int, processes: bool) -> Iterator[Executor]:
 
 
 def first_rows(data: Dataset) -> NDArray[np.int64]:
-    """Return for each sample the first one of the same file, shape (n,)."""
+    """Return for each sample the position of the first sample with the same file, shape (n,)."""
     codes, files = pd.factorize(np.array(data.files(), dtype=object))
     first = np.full(len(files), len(codes))
     np.minimum.at(first, codes, np.arange(len(codes)))
@@ -280,19 +281,19 @@ def _portions(rows: NDArray[np.int64], step: int) -> Iterator[NDArray[np.int64]]
 
 
 def _portion(wheres: Sequence[slice]) -> int:
-    """Images of a portion: no more than of a batch, which an unreadable one then stops alone."""
+    """Return the images per portion: at most a batch, so that a bad image stops only its batch."""
     return min(PORTION, max((one.stop - one.start for one in wheres), default=1))
 
 
 def _fits(count: int, size: int, memory: int) -> bool:
-    """Whether decoded images can be kept; says so where the disk has no room for them."""
+    """Whether decoded images can be kept; prints a note if the disk has no room for them."""
     need = count * size * size * 3
     free = shutil.disk_usage(tempfile.gettempdir()).free
     if need <= memory or need < 0.8 * free:
         return True
     note(
         f"{count} decoded images take {need / 1e9:.1f} GB, and {tempfile.gettempdir()} has "
-        f"{free / 1e9:.1f} GB free: they are decoded again for each pass. The variable TMPDIR "
-        "names another folder."
+        f"{free / 1e9:.1f} GB free: they are decoded again for each pass. Set the variable TMPDIR "
+        "to use another folder."
     )
     return False

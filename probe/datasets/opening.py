@@ -1,4 +1,4 @@
-"""`open_dataset`: the lab by name, a layout by name and folder, what was ingested by its folder."""
+"""`open_dataset`: open the lab, an ingested folder, or a dataset in one of the known layouts."""
 
 from __future__ import annotations
 
@@ -38,24 +38,25 @@ def open_dataset(
     Parameters
     ----------
     name_or_path : str or path
-        ``"lab"`` for the six embedded datasets, ``"lab:faceswap"`` for one; a folder that
-        `ingest` or the lab wrote for all in it; ``"FOLDER:deepfakes"`` for one dataset of fakes
-        in it together with the originals that belong to it, see `part_of`; or a layout such as
-        ``"celebdf-v2"``, or ``"auto"``, with `root`. A folder of the name ``lab`` is opened as
+        Dataset to open. ``"lab"`` is all six built-in datasets, ``"lab:faceswap"`` one of them.
+        A folder written by `ingest` or the lab is everything in it; ``"FOLDER:deepfakes"`` is one
+        forgery dataset in it with its originals, see `part_of`. The name of a layout such as
+        ``"celebdf-v2"``, or ``"auto"``, needs `root`. To open a folder named ``lab``, give
         ``"./lab"``.
     split : {"train", "val", "test"}, optional
-        Keep one split.
+        Split to keep; all splits by default.
     root : path, optional
-        Of a layout: the dataset as its authors distribute it. Of the lab: where it is kept,
-        instead of the user's cache.
+        For a layout: folder of the dataset as distributed by its authors. For the lab: folder to
+        keep it in instead of the user's cache.
     size, seed : int, optional
-        Side of the images in pixels (lab 128, crops 256), and seed (0).
+        Side of the images in pixels (default 128 for the lab, 256 for crops), and random seed
+        (default 0).
     out : path, optional
-        Of a layout: a folder to ingest into, instead of the user's cache, where every video is
-        cut once by a rule, whoever asks. Datasets of images that need no cropping are used where
-        they lie, and nothing is written.
+        For a layout: folder to ingest into. By default crops go to the user's cache, where they
+        are shared by all runs that crop the same video in the same way. Images that need no
+        cropping are used in place, and nothing is written.
     **ingest_options
-        Of a layout: any other option of `ingest`, such as ``frames`` or ``compression``.
+        For a layout: any other option of `ingest`, such as ``frames`` or ``compression``.
 
     Returns
     -------
@@ -65,11 +66,11 @@ def open_dataset(
     Raises
     ------
     UnknownNameError
-        If the name is neither the lab's nor that of a layout or folder, or the folder has no
-        such part.
+        If the name is neither the lab nor a layout nor a folder, or the folder has no such
+        dataset.
     DatasetError
-        If the folder is no dataset, the split is not one of the three or has no samples, or an
-        argument does not belong to what is opened.
+        If the folder is not a dataset, the split is unknown or has no samples, or an option does
+        not apply to this kind of dataset.
     """
     text = str(name_or_path)
     if split is not None and split not in SPLITS:
@@ -86,8 +87,8 @@ def open_dataset(
         return dataset.select(split=split) if split else dataset
     if text == AUTO or text in LAYOUTS:
         raise DatasetError(
-            f"The layout {text!r} was given without a folder. Say where the dataset lies, as in "
-            f"open_dataset({text!r}, root=...)."
+            f"The layout {text!r} was given without a folder. Give the folder of the dataset, as "
+            f"in open_dataset({text!r}, root=...)."
         )
     _require_only(given, text)
     folder, part = _folder_and_part(text)
@@ -101,13 +102,13 @@ def _require_only(given: Mapping[str, Any], name: str, *allowed: str) -> None:
     foreign = [key for key in given if key not in allowed]
     if foreign:
         what = (
-            f"allowed there are {', '.join(allowed)}"
+            f"allowed here are {', '.join(allowed)}"
             if allowed
-            else ("that is for the lab and for layouts only")
+            else ("that is only for the lab and for layouts")
         )
         raise DatasetError(
             f"{', '.join(foreign)} was given for {name!r}; {what}. Leave it out: images are "
-            "resized to what a detector takes."
+            "resized to a detector's input size."
         )
 
 
@@ -120,70 +121,70 @@ def open_layout(
     strict: bool = False,
     **options: Any,
 ) -> Dataset:
-    """Open a dataset as its authors distribute it.
+    """Open a dataset in the layout of its authors' distribution.
 
     Parameters
     ----------
     layout : str
         A name in `LAYOUTS`, or "auto".
     root : path
-        Where it lies.
+        Folder of the dataset.
     out : path, optional
-        Folder to ingest into; by default crops are taken from the crop cache, and those that are
-        missing are made there.
-    workers, strict, **options
+        Folder to ingest into. By default crops are read from the crop cache, and missing ones are
+        added to it.
+    n_workers, strict, **options
         As in `ingest`.
 
     Returns
     -------
     Dataset
-        Images where they lie, if they are face crops on disk; else what `ingest` makes of them.
+        The images in place if they are face crops on disk; else the crops made by `ingest`.
     """
     if out is not None:
         ingest(layout, root, out, n_workers=n_workers, strict=strict, **options)
         return read_native(Path(out))
     plan = plan_ingest(layout, root, **options)
-    # Whoever is strict wants every image looked into.
+    # Strict mode checks every image, so images in place have to be opened too.
     plan = replace(plan, lies=plan.lies and not strict)
     dataset, report = plan.open(_reports(plan.layout.name, Path(root), options), n_workers)
     said = report.gaps(root) if report is not None else ""
     if said and strict:
-        raise DatasetError(f"strict was asked for. {said}")
+        raise DatasetError(f"strict was set. {said}")
     if said:
         note(said)
     return dataset
 
 
 def _reports(layout: str, root: Path, options: Mapping[str, Any]) -> Path:
-    """Name the folder of the report on one source, taken with these options."""
+    """Return the report folder of one source folder with these options."""
     text = repr((str(root.resolve()), sorted((k, str(v)) for k, v in options.items())))
     mark = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=6).hexdigest()
     return cache_folder() / "ingest" / f"{layout}-{mark}"
 
 
 def part_of(dataset: Dataset, name: str) -> Dataset:
-    """Take one dataset out of several, with the originals that belong to it.
+    """Select one of several datasets together with its original videos.
 
-    FaceForensics++ has one set of originals for all its methods. The part "deepfakes" is the
-    fakes of that method and those originals, all with ``dataset="deepfakes"``; the originals'
-    sample ids get the prefix ``deepfakes/``, so that several parts can stand in one table.
+    FaceForensics++ has one set of originals for all its methods. The part "deepfakes" consists of
+    the fakes of that method and these originals, all with ``dataset="deepfakes"``. The originals'
+    sample ids get the prefix ``deepfakes/``, so that several parts fit into one table.
 
     Parameters
     ----------
     dataset : Dataset
-        What holds it; its card's ``reals`` says which originals belong to which fakes.
+        Dataset to select from; its card's ``reals`` maps forgery datasets to their originals.
     name : str
-        Value of the column ``dataset``.
+        Value of the column ``dataset`` to select.
 
     Returns
     -------
     Dataset
-        Of that name.
+        The selected part, named `name`.
 
     Raises
     ------
     UnknownNameError
-        If there is none of this name.
+        If there is no dataset of this name.
     """
     table = dataset.samples.table
     known = list(dict.fromkeys(table["dataset"]))
@@ -199,24 +200,24 @@ def part_of(dataset: Dataset, name: str) -> Dataset:
 
 
 def videos_of(found: Inventory, part: str | None = None) -> dict[str, list[VideoEntry]]:
-    """Take an inventory apart as `parts_of` takes what is made of it, before anything is cut.
+    """Group the videos of an inventory into the parts that `parts_of` gives after the ingest.
 
     Parameters
     ----------
     found : Inventory
-        What a source holds.
+        Inventory of a source folder.
     part : str, optional
-        Only this one of its datasets.
+        Name of the only dataset to return; all by default.
 
     Returns
     -------
     dict
-        From the name of a dataset to its videos, those of its originals first.
+        Dataset name to its videos, its originals first.
 
     Raises
     ------
     UnknownNameError
-        If there is none of the name that was given.
+        If there is no dataset named `part`.
     """
     own: dict[str, list[VideoEntry]] = {}
     for video in found.videos:
@@ -232,11 +233,11 @@ def videos_of(found: Inventory, part: str | None = None) -> dict[str, list[Video
 
 
 def parts_of(dataset: Dataset) -> list[Dataset]:
-    """Take a dataset apart into those it is composed of, fakes together with their originals.
+    """Split a dataset into its parts, each forgery dataset together with its originals.
 
-    Where the card's ``reals`` says which originals belong to which fakes, each dataset of fakes
-    becomes a part as in `part_of`, and the originals are no part of their own; else every value of
-    the column ``dataset`` is a part.
+    Where the card's ``reals`` maps forgery datasets to their originals, each forgery dataset
+    becomes a part as in `part_of`, and the originals are not a part of their own. Otherwise every
+    value of the column ``dataset`` is a part.
     """
     reals = dict(dataset.card.get("reals", {}))
     present = list(dict.fromkeys(dataset.samples.table["dataset"]))
@@ -264,12 +265,12 @@ def _folder_and_part(text: str) -> tuple[Path, str]:
         return Path(folder), part
     if any(sign in text for sign in "/\\") or Path(text).exists():
         raise DatasetError(
-            f"The folder {text!r} is missing. Give the folder that `probe ingest` or `probe lab "
-            "make` wrote, FOLDER:NAME for one dataset in it, or lab."
+            f"The folder {text!r} is missing. Give a folder written by `probe ingest` or `probe "
+            "lab make`, FOLDER:NAME for one dataset in it, or lab."
         )
     raise UnknownNameError(
         "dataset",
         text,
         [LAB, *(f"{LAB}:{one}" for one in DATASETS), *LAYOUTS],
-        remedy="A folder that `probe ingest` wrote can be given by its path.",
+        remedy="A folder written by `probe ingest` is given by its path.",
     )

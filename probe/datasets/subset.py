@@ -1,4 +1,4 @@
-"""Parts of a dataset: drawn over people and videos, halves, pairs, and shuffled labels."""
+"""Subsets of a dataset: draws over identities and videos, halves, originals, shuffled labels."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ __all__ = [
 
 
 def halve(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Divide a dataset into two that share no identity (else no video), at random.
+    """Split a dataset at random into two halves that share no identity (else no video).
 
-    An identity that stands in several of its datasets falls on one side in all of them, and each
-    dataset is divided as evenly as that allows.
+    An identity that occurs in several datasets is in the same half in all of them. Each dataset is
+    divided as evenly as this allows.
 
     Parameters
     ----------
     dataset : Dataset
-        With two identities or more in each of the datasets that it is composed of.
+        Data with two or more identities in each dataset.
     seed : int, default 0
-        Seed of the draw.
+        Random seed.
 
     Raises
     ------
     DatasetError
-        If one of its datasets cannot be divided.
+        If a dataset cannot be divided.
     """
     rng = np.random.default_rng(seed)
     side: dict[str, int] = {}
@@ -69,20 +69,20 @@ def halve(dataset: Dataset, seed: int = 0) -> tuple[Dataset, Dataset]:
         if not 0 < count < len(own):
             raise DatasetError(
                 f"Dataset {name!r} has {len(own)} identities (else videos) and cannot be divided "
-                "into halves; two at least are needed. Leave it out, or use more of it."
+                "into halves; at least two are needed. Leave it out, or use more of it."
             )
     which = np.array([side[key] for key in keys])
     return dataset.take(np.flatnonzero(which == 0)), dataset.take(np.flatnonzero(which == 1))
 
 
 def undivided(dataset: Dataset, seed: int = 0) -> str:
-    """Say why `halve` would not give two halves of both classes; empty if it does."""
+    """Return why `halve` would not give both halves both classes; empty if it does."""
     try:
         lacking = {_missing(half) for half in halve(dataset, seed)} - {""}
     except DatasetError:
-        return "all images are of one person (else one video), who cannot be divided into halves"
+        return "all images are of one identity (else one video), which cannot be divided"
     found = " or no ".join(sorted(lacking))
-    return f"one half of its people (else videos) would hold no {found}" if found else ""
+    return f"one half of its identities (else videos) would hold no {found}" if found else ""
 
 
 def _missing(dataset: Dataset) -> str:
@@ -91,18 +91,18 @@ def _missing(dataset: Dataset) -> str:
 
 
 def shuffle_labels(dataset: Dataset, seed: int = 0) -> Dataset:
-    """Exchange labels as the permutation test does, split by split and dataset by dataset.
+    """Shuffle labels as in the permutation test, within each split and dataset.
 
-    An identity (else video) that has both labels swaps them or not, by a coin; those that have one
-    exchange them among each other. A detector trained on this is the null of label-shuffled
+    An identity (else video) with both labels swaps them with probability 1/2. Identities with one
+    label exchange it with each other. A detector trained on the result is a null of label-shuffled
     training: give it to `neuron_importance` as ``shuffled``.
 
     Parameters
     ----------
     dataset : Dataset
-        Any; methods and paths stay as they are.
+        Dataset to shuffle; only labels change.
     seed : int, default 0
-        Seed of the draw.
+        Random seed.
     """
     table = dataset.samples.table.reset_index(drop=True).copy()
     table["cluster"] = dataset.samples.clusters
@@ -122,23 +122,23 @@ def shuffle_labels(dataset: Dataset, seed: int = 0) -> Dataset:
 
 
 def original_positions(data: Dataset, everything: Dataset) -> NDArray[np.int64]:
-    """Find the real image that shows what a fake shows, to be looked at beside it.
+    """Return for each fake a corresponding real image, to be shown beside it.
 
-    It is the one that the column ``pair`` names; else, of the real images of the same identity,
-    that of the nearest frame, from the same dataset if there are any. Frames of two videos may lie
-    apart by some: good enough to look at, and not to subtract.
+    It is the image named in the column ``pair``. Without one, it is the real image of the same
+    identity with the nearest frame index, from the same dataset if possible. Frames of the two
+    videos may not be aligned exactly: the pair is good enough to look at, but not to subtract.
 
     Parameters
     ----------
     data : Dataset
         Images.
     everything : Dataset
-        Where the real images are.
+        Dataset to search for real images.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n,), positions in `everything`; −1 for real images, and where there is none.
+        Positions in `everything`, shape (n,); −1 for real images, and if there is none.
     """
     table, place = data.samples.table, everything.samples.table
     by_id = {name: i for i, name in enumerate(place["sample"])}
@@ -164,40 +164,40 @@ def original_positions(data: Dataset, everything: Dataset) -> NDArray[np.int64]:
 
 Integers = NDArray[np.int64]
 
-#: How rows are taken: drawn by seed, or the first as they stand, which may all be of one class.
+#: How rows are selected: drawn by seed, or the first rows, which may all be of one class.
 ORDERS = ("drawn", "first")
 
-#: What tells videos apart: a name alone may stand in several datasets and methods.
+#: Columns that identify a video: its name alone may occur in several datasets and methods.
 VIDEO = ["dataset", "label", "method", "video"]
 
 
 def draw(data: Dataset, n: int | None, seed: int = 0, order: str = "drawn") -> Dataset:
-    """Draw images of each dataset that the data are composed of.
+    """Draw a balanced random subset of the images of each dataset.
 
-    The rule, for one dataset: fakes and real images come in turn, so that each class has half;
-    where one has fewer, all of it stays and the other fills up. Within a class every video gives
-    one image before any gives a second, and the first video of every person comes before anyone's
-    second. A hash of the seed and the name decides which person, video and frame comes first.
+    Fakes and real images alternate, so that each class has half; if one class has fewer, all its
+    images are used and the other class fills up. Within a class, every video gives one image
+    before any gives a second, and the first video of every identity comes before anyone's second.
+    A hash of the seed and the name determines which identity, video and frame comes first.
 
-    So a draw depends on neither the order of rows nor the rest of the table: a smaller one is part
-    of a larger one, reals and fakes are of the same people, and originals that several datasets
-    share are drawn alike in each.
+    A draw therefore depends neither on the order of rows nor on the rest of the table. A smaller
+    draw is part of a larger one, reals and fakes are of the same identities, and originals shared
+    by several datasets are drawn alike in each.
 
     Parameters
     ----------
     data : Dataset
-        Images.
+        Images to draw from.
     n : int or None
-        Images of each dataset, at least 1; all where there are no more, or for None.
+        Number of images per dataset, at least 1; all if there are no more, or for None.
     seed : int, default 0
-        Seed of the draw.
+        Random seed.
     order : {"drawn", "first"}
-        ``first`` takes the first rows instead.
+        Whether to draw at random, or to take the first rows.
 
     Returns
     -------
     Dataset
-        What is kept, in the order of the table.
+        The drawn images, in the order of the table.
 
     Raises
     ------
@@ -224,27 +224,27 @@ def draw_rows(
     order: str = "drawn",
     turns: Sequence[str] = ("label",),
 ) -> Integers:
-    """Draw rows of a sample table by the rule of `draw`, over all its datasets together.
+    """Draw rows of a sample table as in `draw`, over all its datasets together.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        With the columns of `Samples`.
+        Table with the columns of `Samples`.
     n, seed, order
-        As in `draw`, but `n` rows of the whole table.
+        As in `draw`, but `n` is the number of rows of the whole table.
     turns : sequence of str, default ("label",)
-        Columns whose values come in turn: with ``("dataset", "label")`` each class of each dataset
-        gives as many rows, as far as it has them.
+        Columns whose values alternate: with ``("dataset", "label")`` each class of each dataset
+        gives the same number of rows, as far as it has them.
 
     Returns
     -------
     numpy.ndarray
-        Positions, ascending.
+        Positions of the drawn rows, ascending.
     """
     if order not in ORDERS:
         raise UnknownNameError("order", order, ORDERS)
     if n is not None and n < 1:
-        raise ProbeError(f"A draw of {n} images was asked for; it has at least 1.")
+        raise ProbeError(f"A draw of {n} images was requested; give at least 1.")
     if n is None or n >= len(table):
         return np.arange(len(table))
     if order == "first":
@@ -258,21 +258,21 @@ def draw_rows(
 
 
 def draw_videos(table: pd.DataFrame, images: int, seed: int = 0) -> Integers:
-    """Draw whole videos until there are so many images; the last may go a few beyond.
+    """Draw whole videos until they have enough images; the last may exceed the number.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        With the columns of `Samples`, of one dataset and split.
+        Table with the columns of `Samples`, of one dataset and split.
     images : int
-        Images that are wanted.
+        Number of images wanted.
     seed : int, default 0
-        Seed of the draw.
+        Random seed.
 
     Returns
     -------
     numpy.ndarray
-        Positions, ascending. Of a larger number they hold those of a smaller one.
+        Positions of the drawn rows, ascending. A smaller draw is part of a larger one.
     """
     codes, videos = _videos(table)
     kept = first_videos(videos, np.bincount(codes), images, seed)
@@ -280,72 +280,72 @@ def draw_videos(table: pd.DataFrame, images: int, seed: int = 0) -> Integers:
 
 
 def first_videos(videos: pd.DataFrame, counts: Integers, images: int, seed: int = 0) -> Integers:
-    """Draw videos until they have so many images together, one of each class at least.
+    """Draw videos until they have enough images together, with at least one video per class.
 
     Parameters
     ----------
     videos : pandas.DataFrame
-        As in `video_order`.
+        Table of videos, as in `video_order`.
     counts : numpy.ndarray
-        Images of each, or as many as are planned where they are not cut yet.
+        Number of images of each video, or the planned number before an ingest.
     images : int
-        Images that are wanted.
+        Number of images wanted.
     seed : int, default 0
-        Seed of the draw.
+        Random seed.
 
     Returns
     -------
     numpy.ndarray
-        Positions, ascending. Of a larger number they hold those of a smaller one.
+        Positions of the drawn videos, ascending. A smaller draw is part of a larger one.
     """
     order = video_order(videos, seed)
     before = np.r_[0, np.cumsum(np.asarray(counts)[order])[:-1]]
     labels = videos["label"].to_numpy()[order]
     enough = before < images
-    # Where one video has more images than are wanted, the other class would be missing.
+    # If one video has more images than wanted, the other class would be missing.
     enough[np.unique(labels, return_index=True)[1]] = True
     return np.sort(order[enough])
 
 
 def video_order(videos: pd.DataFrame, seed: int = 0) -> Integers:
-    """Say in which order videos are drawn: classes in turn, and people before their second video.
+    """Return the order in which videos are drawn: classes alternate, each identity once per round.
 
     Parameters
     ----------
     videos : pandas.DataFrame
-        One row a video, with the columns ``dataset``, ``label``, ``method``, ``video`` and
+        One row per video, with the columns ``dataset``, ``label``, ``method``, ``video`` and
         ``identity``.
     seed : int, default 0
-        Seed of the draw.
+        Random seed.
 
     Returns
     -------
     numpy.ndarray
-        Positions, the first to be drawn first; independent of the order of rows.
+        Positions in drawing order; the order of videos does not depend on the order of rows.
     """
     turns = ("label",)
     return _in_turn(videos, _groups(videos, turns), _video_places(videos, seed, turns))
 
 
 def spread(groups: NDArray[np.generic], n: int, seed: int = 0) -> Integers:
-    """Draw at most `n` positions of groups that nothing else is known of.
+    """Draw at most `n` rows, spread evenly over groups.
 
-    Groups are thinned alike: each keeps the same number, as far as it has so many, and some that
-    are drawn one more. Where even one of each is too many, groups are drawn.
+    Each group keeps the same number of rows, as far as it has them, and randomly drawn groups keep
+    one more. If there are more than `n` groups, groups are drawn.
 
     Parameters
     ----------
     groups : numpy.ndarray
-        Shape (rows,), what must not be preferred one to another, such as person and label.
+        Group of each row, such as identity and label, shape (rows,).
     n : int
-        How many, at least 1.
+        Number of rows to draw, at least 1.
     seed : int, default 0
-        Seed of the draw.
+        Random seed.
 
     Returns
     -------
     numpy.ndarray
-        Positions, ascending.
+        Positions of the drawn rows, ascending.
     """
     if len(groups) <= n:
         return np.arange(len(groups))
@@ -367,13 +367,13 @@ def quota(sizes: Integers, n: int) -> int:
 
 
 def _videos(table: pd.DataFrame) -> tuple[Integers, pd.DataFrame]:
-    """Return the code of each row's video, and one row a video."""
+    """Return the code of each row's video, and a table with one row per video."""
     codes = _groups(table, VIDEO)
     return codes, table[[*VIDEO, "identity"]].iloc[np.unique(codes, return_index=True)[1]]
 
 
 def _video_places(videos: pd.DataFrame, seed: int, turns: Sequence[str]) -> Integers:
-    """Give each video its place in its stratum, in the order in which they are drawn."""
+    """Return the rank of each video in the drawing order of its stratum."""
     stratum = _groups(videos, turns)
     person = videos["identity"].where(videos["identity"] != "", videos["video"])
     mine = _places(seed, (videos["method"], videos["video"]))
@@ -383,7 +383,7 @@ def _video_places(videos: pd.DataFrame, seed: int, turns: Sequence[str]) -> Inte
 
 
 def _in_turn(table: pd.DataFrame, stratum: Integers, place: Integers) -> Integers:
-    """Order rows by their place, and at each place by stratum; fakes first."""
+    """Return the order of rows by place, then label (fakes first), then stratum."""
     return np.lexsort((stratum, -table["label"].to_numpy(np.int64), place))
 
 
@@ -392,12 +392,12 @@ def _groups(table: pd.DataFrame, columns: Sequence[str]) -> Integers:
 
 
 def _codes(values: pd.Series) -> Integers:
-    """Encode names in alphabetical order, which no order of rows changes."""
+    """Encode names by alphabetical order, which does not depend on the order of rows."""
     return np.asarray(pd.factorize(values, sort=True)[0], dtype=np.int64)
 
 
 def _places(seed: int, columns: Sequence[pd.Series]) -> NDArray[np.uint64]:
-    """Hash names with the seed: a random number that a name has in every table."""
+    """Return a hash of seed and names per row: a random number that is the same in every table."""
     found = [
         hashlib.blake2b("\x1f".join(map(str, (seed, *name))).encode(), digest_size=8).digest()
         for name in zip(*(column.tolist() for column in columns), strict=True)
@@ -406,7 +406,7 @@ def _places(seed: int, columns: Sequence[pd.Series]) -> NDArray[np.uint64]:
 
 
 def _ranks(group: Integers, *keys: NDArray[np.generic]) -> Integers:
-    """Rank the rows of each group, from 0, by the keys."""
+    """Return the rank of each row within its group, from 0, by the keys."""
     order = np.lexsort((*reversed(keys), group))
     first = np.r_[True, np.diff(group[order]) != 0] if len(group) else np.zeros(0, dtype=bool)
     starts = np.flatnonzero(first)

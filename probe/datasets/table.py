@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["entry_columns", "lying_table", "sample_table"]
 
-#: Rows gathered as Python objects before they become columns, which take a tenth of the memory.
+#: Rows collected as Python objects before they are converted to columns, to save memory.
 CHUNK = 20_000
 
 _NUMBERS = (
@@ -40,28 +40,27 @@ _NUMBERS = (
 def sample_table(
     entries: Sequence[VideoEntry], clips: Iterable[Placed]
 ) -> tuple[pd.DataFrame, list[VideoReport]]:
-    """Join what was made of all videos.
+    """Build the sample table from the results of all videos.
 
     Parameters
     ----------
     entries : sequence of VideoEntry
         The videos.
     clips : iterable of Placed
-        What was made of each, in the same order.
+        Result for each video, in the same order.
 
     Returns
     -------
     table : pandas.DataFrame
-        One row an image, with the columns of `Samples` and those of the crops.
+        One row per image, with the columns of `Samples` and those of the crops.
     reports : list of VideoReport
-        One a video.
+        One report per video.
     """
     frames: list[pd.DataFrame] = []
     rows: list[dict[str, Any]] = []
     reports = []
     for entry, placed in zip(entries, clips, strict=True):
-        # Since the video was cut its split may have been chosen anew, and in the cache its names
-        # are those of whoever asked first.
+        # The cached report may have the split and names of an earlier run.
         report = placed.clip.report
         reports.append(replace(report, dataset=entry.dataset, video=entry.video, split=entry.split))
         rows += _rows(entry, placed)
@@ -74,14 +73,14 @@ def sample_table(
 
 
 def entry_columns(entry: VideoEntry, frame: int) -> dict[str, Any]:
-    """Return what the table says of every image of a video.
+    """Return the columns of the sample table that follow from a video and a frame index.
 
     Parameters
     ----------
     entry : VideoEntry
         The video.
     frame : int
-        Index in it.
+        Index of the frame in the video.
     """
     return {
         "sample": f"{entry.key}/{frame:06d}",
@@ -99,17 +98,17 @@ def entry_columns(entry: VideoEntry, frame: int) -> dict[str, Any]:
 
 
 def lying_table(entries: Sequence[VideoEntry]) -> pd.DataFrame:
-    """List images where they lie, without opening them.
+    """Build the sample table of images that are used in place, without opening them.
 
     Parameters
     ----------
     entries : sequence of VideoEntry
-        All of whose media are image files.
+        Videos whose media are all image files.
 
     Returns
     -------
     pandas.DataFrame
-        One row an image, with the columns of `Samples`; paths are absolute.
+        One row per image, with the columns of `Samples`; paths are absolute.
     """
     rows: list[dict[str, Any]] = []
     for entry in entries:
@@ -141,7 +140,7 @@ def _rows(entry: VideoEntry, placed: Placed) -> Iterator[dict[str, Any]]:
 
 def _columns(rows: list[dict[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
-    # None where nothing is known would make a column of objects.
+    # None for unknown values would give a column of objects.
     for name in _NUMBERS:
         if name in frame:
             frame[name] = frame[name].astype("float64")

@@ -1,4 +1,4 @@
-"""Jobs of an ingest: what is done at a time, in which process, and what is done already."""
+"""Jobs of an ingest: units of work, their distribution to processes, and finished work."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ __all__ = ["CROPS_FOLDER", "Job", "Placed", "foreign_clip", "run_jobs"]
 CROPS_FOLDER = "crops"
 TAKEN_FOLDER = "taken"
 
-#: Images used as they lie that are checked in one job: many enough that jobs cost nothing, few
-#: enough that a kill loses seconds.
+#: Images in place that are checked per job: enough to make the overhead of jobs negligible, few
+#: enough that an interruption loses only seconds.
 IMAGES_A_JOB = 500
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A finished video and the folder its files lie in, relative to the dataset's root."""
+    """A finished video and the folder of its files, relative to the dataset's root or absolute."""
 
     clip: Clip
     folder: str
@@ -45,20 +45,20 @@ class Placed:
 
 @dataclass(frozen=True)
 class Job:
-    """Videos that one worker makes one after another.
+    """Videos that one worker processes one after another.
 
     Attributes
     ----------
     first : int
-        Position of the first among all videos.
+        Position of the first video among all videos.
     tasks : tuple of ClipTask
-        What to do; the videos of one archive are one job, so that it is opened once.
+        Tasks of the videos. The videos of one archive form one job, so that it is opened once.
     record : pathlib.Path or None
-        For images used as they lie, the file that keeps what was found, for the whole job; such
-        a job writes nothing else.
+        For images used in place, the file that stores the result of the whole job; such a job
+        writes nothing else.
     shared : bool
-        Whether it makes entries of the crop cache: several processes may want the same at once,
-        and what is there is looked through.
+        Whether the results are entries of the crop cache: several processes may write the same
+        entry, and existing entries are verified.
     """
 
     first: int
@@ -91,7 +91,7 @@ class Job:
 
     @classmethod
     def of(cls, tasks: Sequence[ClipTask], out: Path, shared: bool = False) -> list[Job]:
-        """Divide tasks into jobs, in their order; records of images as they lie go to `out`."""
+        """Divide tasks into jobs, in their order; records of images in place go to `out`."""
         jobs = []
         for first, last in _groups(tasks):
             those = tuple(tasks[first:last])
@@ -101,12 +101,12 @@ class Job:
 
 
 def _lies(task: ClipTask) -> bool:
-    """Whether it is of images that are used as they lie."""
+    """Whether the task is about images that are used in place."""
     return not task.rule.crop and isinstance(task.entry.media, ImageFiles)
 
 
 def _groups(tasks: Sequence[ClipTask]) -> Iterator[tuple[int, int]]:
-    """Yield first and last position, exclusive, of videos that belong into one job."""
+    """Yield first and last (exclusive) position of the videos of each job."""
     first, images = 0, 0
     for i, task in enumerate(tasks):
         media = task.entry.media
@@ -125,7 +125,7 @@ def _groups(tasks: Sequence[ClipTask]) -> Iterator[tuple[int, int]]:
 
 
 def _record(out: Path, tasks: Sequence[ClipTask]) -> Path:
-    """Name a record after what it is made from: files, sizes and labels."""
+    """Return the path of a job's record, named by its videos, masks and the state of its files."""
     digest = hashlib.blake2b(digest_size=16)
     for task in tasks:
         media = task.entry.media
@@ -145,12 +145,12 @@ def _state(file: Path) -> str:
 
 
 def run_jobs(jobs: Sequence[Job], n_workers: int, text: str) -> Iterator[Placed]:
-    """Do what is not done yet, with a progress bar, and give all videos in their order.
+    """Run the unfinished jobs, with a progress bar, and yield all videos in their order.
 
     Raises
     ------
     DatasetError
-        If writing fails or a worker is ended; finished videos are kept.
+        If writing fails or a worker is killed; finished videos are kept.
     """
     from probe.datasets.clips import read_clip
 
@@ -161,7 +161,7 @@ def run_jobs(jobs: Sequence[Job], n_workers: int, text: str) -> Iterator[Placed]
         advance(total - sum(len(job.tasks) for job in pending))
         try:
             for job, clips in _run(pending, min(n_workers, len(pending))):
-                # Only videos that left no record have to be remembered.
+                # Videos without a record are kept here, since they cannot be read back.
                 if job.record is None:
                     lost |= {
                         job.first + k: clip
@@ -171,8 +171,8 @@ def run_jobs(jobs: Sequence[Job], n_workers: int, text: str) -> Iterator[Placed]
                 advance(len(job.tasks))
         except OSError as error:
             raise DatasetError(
-                f"Writing the dataset failed: {error}. Finished videos are kept; make room or "
-                "choose another folder, and run again."
+                f"Writing the dataset failed: {error}. Finished videos are kept; free disk space "
+                "or choose another folder, and run again."
             ) from error
     for job in jobs:
         kept = _read_record(job.record) if job.record else []
@@ -182,7 +182,7 @@ def run_jobs(jobs: Sequence[Job], n_workers: int, text: str) -> Iterator[Placed]
                 raise DatasetError(
                     f"The folder {str(task.folder)!r} was removed while it was needed. Run again."
                 )
-            # Entries of the cache lie outside of the dataset that uses them.
+            # Entries of the cache are outside the dataset that uses them.
             yield Placed(clip, str(task.folder) if job.shared else "/".join(task.folder.parts[-3:]))
 
 
@@ -197,7 +197,7 @@ def _is_done(job: Job) -> bool:
 
 
 def _is_sound(job: Job) -> bool:
-    """Whether all of a job is in the cache; what is damaged is said, and made again."""
+    """Whether the whole job is in the cache; a note says which entries are damaged."""
     from probe.datasets.clips import sound_clip
 
     try:
@@ -215,7 +215,7 @@ def _run(pending: Sequence[Job], n_workers: int) -> Iterator[tuple[Job, list[Cli
             yield job, _do(job)
         return
     with worker_pool(n_workers) as pool:
-        # A few at a time: what waits in the pool takes memory.
+        # A few jobs at a time, since queued jobs take memory.
         left, running = iter(pending), dict[Future[list["Clip"]], Job]()
         for job in left:
             running[pool.submit(_do, job)] = job
@@ -268,7 +268,7 @@ def _read_record(file: Path) -> list[Clip]:
 
 
 def foreign_clip(out: Path, jobs: Sequence[Job]) -> str:
-    """Name a finished video in a folder that is not one of these jobs' videos; empty if none."""
+    """Return a finished video in a folder that does not belong to these jobs; empty if none."""
     from probe.datasets.clips import CLIP_FILE, read_clip
     from probe.datasets.frames import source_bytes
 

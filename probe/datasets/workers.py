@@ -1,4 +1,4 @@
-"""Worker processes: they import no script of the caller's, and none outlives its parent."""
+"""Worker processes that do not import the caller's script and do not outlive their parent."""
 
 from __future__ import annotations
 
@@ -14,32 +14,33 @@ from probe.errors import DatasetError
 
 __all__ = ["worker_pool"]
 
-#: Seconds after which idle processes end; until then the next call finds them running.
+#: Seconds after which idle processes end; until then they are reused.
 IDLE = 60
 
 
 @contextmanager
 def worker_pool(n_workers: int) -> Iterator[Executor]:
-    """Open a pool of processes with one OpenCV thread each.
+    """Open a pool of worker processes with one OpenCV thread each.
 
-    Scripts and notebooks need no ``if __name__ == "__main__":``.
+    Scripts and notebooks do not need ``if __name__ == "__main__":``.
 
     Parameters
     ----------
     n_workers : int
-        How many processes.
+        Number of processes.
 
     Yields
     ------
     concurrent.futures.Executor
-        Work that has not begun is dropped where the context is left by an error.
+        The pool. If the context is left by an error, its processes are ended and pending work is
+        dropped.
 
     Raises
     ------
     DatasetError
-        If a worker was ended from outside.
+        If a worker process was killed.
     """
-    # Imported where it is used: most calls have few images.
+    # Imported here, since most calls have few images and need no processes.
     from loky import get_reusable_executor
 
     pool = get_reusable_executor(max_workers=n_workers, timeout=IDLE, initializer=_begin)
@@ -47,11 +48,11 @@ def worker_pool(n_workers: int) -> Iterator[Executor]:
         yield pool
     except BrokenExecutor as error:
         raise DatasetError(
-            "A worker process was ended from outside, perhaps for lack of memory. Finished videos "
-            "are kept: run it again, with fewer workers (n_workers) if memory is short."
+            "A worker process was killed, perhaps for lack of memory. Finished videos are kept: "
+            "run again, with fewer workers (n_workers) if memory is short."
         ) from error
     except GeneratorExit:
-        # Whoever iterates has enough: what it waited for is canceled by its iterator.
+        # The consumer stopped iterating; its iterator cancels the pending work.
         raise
     except BaseException:
         pool.shutdown(wait=True, kill_workers=True)
@@ -62,7 +63,7 @@ def _begin() -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    # Whoever interrupts the program has its main process end what it began.
+    # On an interrupt, the main process ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = os.getppid()
 
@@ -71,5 +72,5 @@ def _begin() -> None:
             time.sleep(0.5)
         os._exit(1)
 
-    # A worker that waits for work would notice only after a while that its parent was killed.
+    # Without this, an idle worker would notice late that its parent was killed.
     threading.Thread(target=watch, daemon=True).start()

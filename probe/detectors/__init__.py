@@ -1,4 +1,4 @@
-"""Detectors: five architectures, any timm model, imported checkpoints, a training core."""
+"""Detectors: five architectures, timm models, imported checkpoints, and training."""
 
 from probe.detectors.architectures import ARCHITECTURES, Architecture, find_architecture
 from probe.detectors.detector import Detector, DetectorSpec

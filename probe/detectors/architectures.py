@@ -1,4 +1,4 @@
-"""The registered architectures: how each is built, trained by default and split into parts."""
+"""Registered architectures: how each is built, trained by default and tapped."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ TIMM_PREFIX = "timm:"
 
 @dataclass(frozen=True)
 class Recipe:
-    """Loss, optimizer and rate of a training.
+    """Loss and optimizer settings of a training; the optimizer is Adam.
 
     Attributes
     ----------
     loss : {"mse", "bce"}
         Mean squared error of P(fake), or binary cross-entropy of the logit.
     rate : float
-        Learning rate of Adam.
+        Learning rate.
     weight_decay : float
-        L2 penalty; Keras's L2(λ) adds λ·w², so it stands here as 2λ.
+        L2 penalty as in PyTorch's Adam; Keras's L2(λ), which adds λ·w² to the loss, is 2λ here.
     """
 
     loss: str
@@ -39,28 +39,28 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Architecture:
-    """What the workbench knows of an architecture.
+    """A detector architecture and its defaults.
 
     Attributes
     ----------
     name : str
         Registered name.
     build : callable
-        From ``input_size`` and options to a module that gives fake logits.
+        Function from ``input_size`` and options to a module that returns fake logits.
     input_size : int
-        Default side of its images in pixels.
+        Default side of the input images in pixels.
     smallest, multiple : int
-        The smallest input size, and what it has to be a multiple of.
+        Smallest allowed input size, and the number that the input size must be a multiple of.
     recipe : Recipe
-        Loss and optimizer of the study.
+        Loss and optimizer settings used in the study.
     tuned_recipe : Recipe
         The same for the variants `shallow` and `deep`.
     last_layers : tuple of str
-        Module paths that the variant `shallow` leaves trainable.
+        Module paths that the variant `shallow` fine-tunes.
     units : str
-        Tap whose units are asked for by default in neuron tables.
+        Default layer of neuron tables.
     last_conv : str
-        Module path of the last convolutional map, for Grad-CAM.
+        Module path of the last convolutional layer, for Grad-CAM.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Architecture:
     last_conv: str
 
     def check_input_size(self, size: int) -> None:
-        """Raise `ProbeError` if the architecture cannot take images of this side."""
+        """Raise `ProbeError` if `size` is not an allowed input size, in pixels."""
         if size < self.smallest or size % self.multiple:
             rule = f"a multiple of {self.multiple}, " if self.multiple > 1 else ""
             raise ProbeError(
@@ -125,7 +125,7 @@ _register(
     )
 )
 _register(
-    # Its tuned variants are compiled with MSE and 1e-3, unlike its base.
+    # As in the study, its tuned variants use MSE and 1e-3, unlike its base.
     Architecture(
         "shallownet",
         ShallowNet,
@@ -170,12 +170,12 @@ _register(
 
 
 def find_architecture(name: str) -> Architecture:
-    """Return a registered architecture, or make one for ``timm:<model>``.
+    """Return a registered architecture, or create one for ``timm:<model>``.
 
     Raises
     ------
     UnknownNameError
-        If neither is known.
+        If the name is not registered, or timm has no such model.
     """
     if not name.startswith(TIMM_PREFIX):
         return ARCHITECTURES[name]

@@ -1,4 +1,4 @@
-"""Weights of other projects as detectors: the original MesoNet in Keras, and DeepfakeBench."""
+"""Import of checkpoints from other projects: the original MesoNet (Keras) and DeepfakeBench."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ __all__ = ["Imported", "implied_size", "import_checkpoint"]
 
 KERAS_SUFFIXES = (".h5", ".hdf5", ".keras")
 
-#: Four poolings divide the side of MesoNet's images by this, and leave this many channels.
+#: Total stride of MesoNet's four poolings, and the number of channels after them.
 MESO_STRIDE, MESO_CHANNELS = 32, 16
 
 
 @dataclass(frozen=True)
 class Imported:
-    """A checkpoint under our names, before it is put into a module.
+    """An imported checkpoint, converted to this package's parameter names.
 
     Attributes
     ----------
     state : mapping
-        From names of our module's state dict to tensors, converted to the fake polarity.
+        State dict for the module of this package, converted so that the logit is that of "fake".
     input_size : int or None
-        Side of the images that its weights imply; None if they fit any.
+        Side of the images in pixels that the weights imply; None if they fit any size.
     origin : str
         "keras" or "deepfakebench".
     license : str
-        License of the published weights of this form.
+        License of the published weights in this format.
     options : mapping
-        Arguments of the architecture that it needs.
+        Options of the architecture that these weights need.
     notes : mapping
-        What was converted.
+        File name of the weights, and conversions that were made.
     """
 
     state: Mapping[str, Tensor]
@@ -51,7 +51,7 @@ class Imported:
 
 
 def import_checkpoint(name: str, file: Path, input_size: int | None) -> Detector:
-    """Load weights that another project saved.
+    """Load weights saved by another project as a detector.
 
     Parameters
     ----------
@@ -59,21 +59,22 @@ def import_checkpoint(name: str, file: Path, input_size: int | None) -> Detector
         Registered architecture: "meso4", "mesoinception4" or (DeepfakeBench only) "xception".
     file : pathlib.Path
         Keras HDF5 weights of the original MesoNet (``.h5``), or a DeepfakeBench state dict
-        (``.pth``); a pickle is read with ``weights_only`` and can hold tensors alone.
+        (``.pth``). Pickles are read with ``weights_only``, which allows tensors only.
     input_size : int or None
-        Side of the images in pixels; None takes what the weights imply, else the default.
+        Side of the images in pixels; None to use the size that the weights imply, or else the
+        architecture's default.
 
     Returns
     -------
     Detector
-        Scoring "fake", with the file's stem as its variant.
+        Detector whose logit is that of "fake", with the file's stem as its variant.
 
     Raises
     ------
     UnknownNameError
         If the architecture is not known.
     CheckpointError
-        If the file cannot be read, is of another architecture, or was made for another size.
+        If the file cannot be read or does not fit the architecture or the input size.
     """
     from probe.detectors.loading import fit_state
 
@@ -92,7 +93,7 @@ def import_checkpoint(name: str, file: Path, input_size: int | None) -> Detector
 
 
 def implied_size(features: int) -> int | None:
-    """Side of the images for which MesoNet's first dense layer has this many inputs, else None."""
+    """Return the image side that gives MesoNet's first dense layer this many inputs, or None."""
     side = round((features / MESO_CHANNELS) ** 0.5)
     return side * MESO_STRIDE if side and side * side * MESO_CHANNELS == features else None
 

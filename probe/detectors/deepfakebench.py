@@ -1,4 +1,4 @@
-"""DeepfakeBench's state dicts of Meso4, MesoInception4 and Xception."""
+"""Reader of DeepfakeBench's state dicts of Meso4, MesoInception4 and Xception."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ __all__ = ["read_deepfakebench"]
 
 State = dict[str, Tensor]
 
-#: Its images are normalized by this mean and deviation, in every configuration file.
-#: Lists, because specs are stored as JSON and have to come back equal.
+#: Mean and standard deviation of DeepfakeBench's normalization, in all its configuration files.
+#: Lists, because specs are stored as JSON and must compare equal after reading.
 _HALF = [0.5, 0.5, 0.5]
 _MESO = {"outputs": 2, "conv_bias": False, "eps": 1e-5, "mean": _HALF, "std": _HALF}
 
-#: Where training loops put the state dict, and what wrappers and detectors put before its names.
+#: Keys under which training loops store the state dict, and prefixes added by wrapper modules.
 _CONTAINERS = ("state_dict", "model_state_dict", "model")
 _PREFIXES = ("module.", "backbone.")
 
 
 def read_deepfakebench(name: str, file: Path) -> Imported:
-    """Read a DeepfakeBench state dict under the names of our modules.
+    """Read a DeepfakeBench state dict and rename its parameters for this package's modules.
 
-    Its heads are two-way (real, fake), its inputs normalized by mean and deviation 0.5, its
-    BatchNorm epsilon PyTorch's 1e-5, its convolutions without bias. One BatchNorm serves two
-    convolutions in both MesoNets and is copied to both; MesoInception4 has no ReLU inside its
-    inception blocks; Xception's unused ``adjust_channel`` is dropped.
+    DeepfakeBench's heads are two-way (real, fake), and inputs are normalized by mean and standard
+    deviation 0.5. In its MesoNets, BatchNorm has PyTorch's epsilon 1e-5, convolutions have no bias,
+    and one BatchNorm serves two convolutions, so it is copied to both. Its MesoInception4 has no
+    ReLU inside the inception blocks. Xception's unused ``adjust_channel`` is dropped.
 
     Parameters
     ----------
     name : {"meso4", "mesoinception4", "xception"}
         Architecture.
     file : pathlib.Path
-        What ``torch.save`` wrote: a state dict, or a mapping that holds one.
+        File written by ``torch.save``: a state dict, or a mapping that contains one.
 
     Returns
     -------
     Imported
-        State under our names.
+        The converted state dict and its options.
 
     Raises
     ------
     CheckpointError
-        If the file cannot be read safely, holds no state dict, or is for another architecture.
+        If the file cannot be read safely, holds no state dict, or `name` is not one of the three.
     """
     if name not in _RENAMED:
         raise CheckpointError(
-            f"DeepfakeBench weights {file.name!r} were given for {name}; they are read for "
-            f"{', '.join(_RENAMED)}. Give one of these names, or weights of another format."
+            f"DeepfakeBench weights {file.name!r} were given for {name}; they can be read for "
+            f"{', '.join(_RENAMED)}. Give one of these names, or weights in another format."
         )
     state = {_without_prefix(key): value for key, value in _load(file).items()}
     features = state["fc1.weight"] if name != "xception" and "fc1.weight" in state else None
@@ -75,15 +75,15 @@ def _load(file: Path) -> Mapping[str, Tensor]:
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.PickleError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{str(file)!r} cannot be read as tensors alone ({reason}). Pickles are only read "
-            "with weights_only, because others can run code; save the state dict by itself."
+            f"{str(file)!r} cannot be read as tensors only ({reason}). Pickles are read with "
+            "weights_only, because other pickles can run code; save the state dict by itself."
         ) from error
     for key in _CONTAINERS:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
     if not _is_state(found):
         raise CheckpointError(
-            f"{str(file)!r} holds no state dict, that is no mapping from names to tensors. Save "
+            f"{str(file)!r} holds no state dict (a mapping from names to tensors). Save "
             "`model.state_dict()` and give that file."
         )
     return dict(found)
@@ -104,7 +104,7 @@ def _without_prefix(key: str) -> str:
 
 
 def _renamed(state: State, modules: Mapping[str, tuple[str, ...]]) -> State:
-    """Rename modules, one to one or one to several; leave what is not listed as it is."""
+    """Rename modules, one to one or one to several; unlisted modules keep their names."""
     out: State = {}
     for key, value in state.items():
         module, _, parameter = key.rpartition(".")
@@ -124,7 +124,7 @@ def _mesoinception4(state: State) -> State:
         "bn1": ("bn3", "bn4"),
     }
     for block in (1, 2):
-        # "Incption" is how its code spells it.
+        # "Incption" is the spelling in DeepfakeBench's code.
         theirs, ours = f"Incption{block}", f"inception{block}"
         names[f"{theirs}_bn"] = (f"bn{block}",)
         names[f"{theirs}_conv1"] = (f"{ours}.branch1.0",)
@@ -136,7 +136,7 @@ def _mesoinception4(state: State) -> State:
 
 def _xception(state: State) -> State:
     kept = {key: value for key, value in state.items() if not key.startswith("adjust_channel.")}
-    # With dropout its last layer is Sequential(Dropout, Linear).
+    # With dropout, DeepfakeBench's last layer is Sequential(Dropout, Linear).
     head = _renamed(kept, {"last_linear": ("fc",), "last_linear.1": ("fc",)})
     return {f"body.{key}": value for key, value in head.items()}
 

@@ -1,4 +1,4 @@
-"""`Detector`: a frozen module from images to logits of "fake", and the spec that identifies it."""
+"""`Detector`: a module in eval mode from images to fake logits, and the spec that identifies it."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Detector", "DetectorSpec", "FakeLogit", "Normalize", "weights_hash"]
 
 
 class Normalize(nn.Module):
-    """Subtract a mean and divide by a deviation per channel, inside the traced graph.
+    """Normalize images by a mean and standard deviation per channel, as part of the graph.
 
     Parameters
     ----------
     mean, std : tuple of float
-        One value a channel, in units of the [0, 1] image.
+        One value per channel, for images in [0, 1].
     """
 
     mean: Tensor
@@ -35,23 +35,23 @@ class Normalize(nn.Module):
         std: tuple[float, ...] = (1.0, 1.0, 1.0),
     ) -> None:
         super().__init__()
-        # Not part of the state dict: checkpoints of other projects do not hold them.
+        # Not part of the state dict, since checkpoints of other projects do not hold them.
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize images, shape (N, 3, H, W)."""
+        """Normalize images of shape (N, 3, H, W)."""
         return (x - self.mean) / self.std
 
 
 class FakeLogit(nn.Module):
-    """Turn a head's outputs into one logit of "fake" an image.
+    """Convert the outputs of a head to one fake logit per image.
 
     Parameters
     ----------
     outputs : {1, 2}
-        1: the head gives the fake logit itself. 2: the head gives (real, fake) logits, whose
-        difference fake − real is the logit of the softmax's P(fake).
+        Number of outputs of the head. 1: the head gives the fake logit. 2: the head gives (real,
+        fake) logits, and the difference fake − real is the logit of the softmax's P(fake).
     """
 
     def __init__(self, outputs: int) -> None:
@@ -67,24 +67,24 @@ class FakeLogit(nn.Module):
 
 @dataclass(frozen=True)
 class DetectorSpec:
-    """What identifies a detector; it travels with everything computed from it.
+    """Description of a detector, stored with every result computed from it.
 
     Attributes
     ----------
     name : str
         Registered name of the architecture, or ``timm:<model>``.
     input_size : int
-        Side in pixels of the square images that it takes.
+        Side of the square input images in pixels.
     origin : str
-        Where the weights come from: "initialized (seed 0)", "trained", "keras", "deepfakebench".
+        Origin of the weights: "initialized (seed 0)", "trained", "keras", "deepfakebench".
     variant : str
-        "base", "shallow", "deep"; the file's stem for imported weights; "" for random ones.
+        "base", "shallow" or "deep"; the file's stem for imported weights; "" for random weights.
     license : str
         License of the weights.
     options : mapping
-        Further arguments of the architecture, needed to build it again.
+        Options of the architecture, needed to build it again.
     notes : mapping
-        What a result made with it has to state, such as the crop rule of its training data.
+        Facts to report with every result, such as how the training data were cropped.
     """
 
     name: str
@@ -101,23 +101,23 @@ class DetectorSpec:
         return f"{self.name}/{self.variant}" if self.variant else self.name
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes as plain data for JSON."""
+        """Return the attributes as a dict of plain data for JSON."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Detector:
-    """An `nn.Module` in eval mode from N×3×H×W in [0, 1] to N logits of "fake".
+    """A network in eval mode from images, N×3×H×W in [0, 1], to N fake logits.
 
-    Polarity, normalization and two-way heads are inside the module: nobody downstream asks which
-    index is "fake".
+    Polarity, normalization and two-way heads are handled inside the module, so its output is
+    always the logit of "fake".
 
     Attributes
     ----------
     module : torch.nn.Module
         The network, in eval mode.
     spec : DetectorSpec
-        What it is.
+        Description of architecture and weights.
     """
 
     module: nn.Module
@@ -128,50 +128,50 @@ class Detector:
 
     @property
     def name(self) -> str:
-        """Short name for tables and figures, see `DetectorSpec.label`."""
+        """Short name for tables and figures; see `DetectorSpec.label`."""
         return self.spec.label
 
     @property
     def device(self) -> torch.device:
-        """Device that the weights are on."""
+        """Device of the weights."""
         return next(self.module.parameters()).device
 
     def to(self, device: str | torch.device) -> Detector:
-        """Move the weights to a device, in place as `torch.nn.Module.to` does.
+        """Move the weights to a device, in place like `torch.nn.Module.to`.
 
-        Everything that takes a detector runs where it is. What was traced or compiled of it before
-        is to be made anew.
+        Every function that takes a detector runs on its device. Trace or compile again what was
+        traced or compiled before the move.
 
         Parameters
         ----------
         device : str or torch.device
-            As in `probe.compute.resolve_device`.
+            Device, as in `probe.compute.resolve_device`.
 
         Returns
         -------
         Detector
-            The same.
+            The same detector.
 
         Raises
         ------
         ProbeError
-            If there is no such device here.
+            If the device is not available.
         """
         self.module.to(resolve_device(device))
         return self
 
     def logits(self, images: NDArray[np.float32] | Tensor) -> NDArray[np.float32]:
-        """Score images.
+        """Return the fake logits of images.
 
         Parameters
         ----------
         images : array or Tensor
-            Shape (N, 3, H, W), RGB, in [0, 1].
+            Images of shape (N, 3, H, W), RGB, in [0, 1].
 
         Returns
         -------
         numpy.ndarray
-            Shape (N,), logits of "fake": positive means that fake is the likelier.
+            Logits of "fake", shape (N,). Positive means P(fake) > 0.5.
         """
         x = torch.as_tensor(images).to(self.device)
         with torch.inference_mode():
@@ -180,7 +180,7 @@ class Detector:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of name, input size and weights."""
+        """Hash of architecture name, input size and weights."""
         head = f"{self.spec.name}|{self.spec.input_size}|".encode()
         return hashlib.blake2b(
             head + weights_hash(self.module).encode(), digest_size=16
@@ -188,7 +188,7 @@ class Detector:
 
 
 def weights_hash(module: nn.Module) -> str:
-    """Hash names, shapes and bytes of all parameters and buffers of a module."""
+    """Return a hash of the names, shapes and bytes of all parameters and buffers of a module."""
     digest = hashlib.blake2b(digest_size=16)
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
     for name in sorted(tensors):

@@ -1,4 +1,4 @@
-"""The original MesoNet weights: Keras HDF5, NHWC, an output that is P(real)."""
+"""Reader of the original MesoNet weights: Keras HDF5 in NHWC, whose output is P(real)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BRANCH_CONVS = (
 )
 _HEAD = {"batch_normalization": ("bn1", "bn2", "bn3", "bn4"), "dense": ("fc1", "fc2")}
 
-#: Our modules of each kind of Keras layer, in the order in which the published code makes them.
+#: Module names for each kind of Keras layer, in the order in which the published code creates them.
 _MODULES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "meso4": {"conv2d": ("conv1", "conv2", "conv3", "conv4"), **_HEAD},
     "mesoinception4": {
@@ -57,40 +57,41 @@ _PARAMETERS = {
 
 
 def read_keras(name: str, file: Path) -> Imported:
-    """Read Keras HDF5 weights of MesoNet under the names of our modules.
+    """Read Keras HDF5 weights of MesoNet and convert them for this package's modules.
 
-    Convolution kernels go from (height, width, in, out) to (out, in, height, width); the rows of
-    the first dense layer from Flatten's order height, width, channel to channel, height, width;
-    the last layer is negated, because the file's logit is that of P(real). BatchNorm's epsilon is
-    Keras's 1e-3.
+    Convolution kernels are transposed from (height, width, in, out) to (out, in, height, width).
+    The rows of the first dense layer are reordered from (height, width, channel) to (channel,
+    height, width). The last layer is negated, because the file's logit is that of P(real).
+    BatchNorm's epsilon is Keras's 1e-3.
 
     Parameters
     ----------
     name : {"meso4", "mesoinception4"}
         Architecture.
     file : pathlib.Path
-        What ``save_weights`` of Keras 1 or 2 wrote, or ``save`` (its ``model_weights``).
+        File written by ``save_weights`` of Keras 1 or 2, or by ``save`` (its ``model_weights``).
 
     Returns
     -------
     Imported
-        State under our names.
+        The converted state dict.
 
     Raises
     ------
     CheckpointError
-        If the file is no such HDF5 file or of another architecture.
+        If the file is not such an HDF5 file or is of another architecture.
 
     Notes
     -----
-    Keras numbers layers in the order of their making, from any start; that number is followed,
-    since ``layer_names`` lists parallel branches by depth. The published Meso4 files list no
-    activation layer after the first dense layer; as the published code, we take LeakyReLU(0.1).
+    Keras numbers layers in the order of their creation, starting from any number. Layers are
+    matched by that number, since ``layer_names`` lists parallel branches by depth. The published
+    Meso4 files list no activation after the first dense layer; LeakyReLU(0.1) is used as in the
+    published code.
     """
     if name not in _MODULES:
         raise CheckpointError(
-            f"Keras weights {file.name!r} were given for {name}; they are read for "
-            f"{' and '.join(_MODULES)}. Give one of these names, or weights of another format."
+            f"Keras weights {file.name!r} were given for {name}; they can be read for "
+            f"{' and '.join(_MODULES)}. Give one of these names, or weights in another format."
         )
     layers = _match(name, _read_layers(file), file)
     state = dict(_converted(layers))
@@ -113,7 +114,7 @@ def _read_layers(file: Path) -> Layers:
     except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(
             f"{str(file)!r} cannot be read as Keras weights ({error}). Give an HDF5 file with "
-            "`layer_names`, as `save_weights` of Keras 1 or 2 writes it."
+            "`layer_names`, as written by `save_weights` of Keras 1 or 2."
         ) from error
 
 
@@ -130,7 +131,7 @@ def _text(value: Any) -> str:
 
 
 def _match(name: str, layers: Layers, file: Path) -> Layers:
-    """Give our module names to the layers that hold weights."""
+    """Return the weights of the file's layers by module name."""
     wanted = _MODULES[name]
     found: dict[str, list[tuple[int, str]]] = {kind: [] for kind in wanted}
     foreign = []

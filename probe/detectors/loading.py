@@ -1,4 +1,4 @@
-"""`load_detector`: a detector by name, from a trained folder, or with the user's own weights."""
+"""`load_detector`: load a detector by name, from a trained folder, or with given weights."""
 
 from __future__ import annotations
 
@@ -39,34 +39,36 @@ def load_detector(
     Parameters
     ----------
     name : str or path
-        A registered architecture ("meso4"), ``timm:<model>``, or a folder that training wrote.
+        Registered architecture ("meso4"), ``timm:<model>``, or folder of a trained detector.
     input_size : int, optional
-        Side of its images in pixels; the architecture's own by default.
+        Side of the input images in pixels; the architecture's default if omitted.
     weights : path, optional
-        ``.safetensors`` of ours, Keras ``.h5`` of MesoNet, or a DeepfakeBench ``.pth``. Polarity is
-        converted: the result scores "fake". Without it, weights are drawn from `seed`.
+        Checkpoint: ``.safetensors`` of this package, Keras ``.h5`` of MesoNet, or DeepfakeBench
+        ``.pth``. Polarity is converted, so that the logit is that of "fake". If omitted, weights
+        are random.
     seed : int, default 0
-        Seed of a random initialization.
+        Random seed of the initialization.
     pretrained : bool, default False
-        Fetch timm's pretrained weights; needs a model hub.
+        Whether to load timm's pretrained weights; needs access to a model hub.
     options : mapping, optional
-        Further arguments of the architecture, such as ``{"outputs": 2}`` for MesoNet.
+        Further options of the architecture, such as ``{"outputs": 2}`` for MesoNet.
     device : str or torch.device, default "cpu"
-        Where to put it, and where all that takes it will run; see `probe.compute.resolve_device`.
+        Device for the weights and for everything that runs the detector; see
+        `probe.compute.resolve_device`.
 
     Returns
     -------
     Detector
-        In eval mode.
+        The detector, in eval mode.
 
     Raises
     ------
     UnknownNameError
-        If the name is neither registered nor in timm.
+        If the name is neither registered nor a timm model.
     CheckpointError
         If the weights cannot be read or do not fit.
     ProbeError
-        If there is no such device here.
+        If the device is not available or the input size is not allowed.
     """
     device = resolve_device(device)
     folder = Path(name)
@@ -91,14 +93,16 @@ def load_detector(
 
 
 def save_detector(detector: Detector, folder: Path, extra: Mapping[str, Any]) -> None:
-    """Write weights and card; the card last, so that a killed run leaves no complete folder.
+    """Write a detector's weights and card to a folder.
+
+    The card is written last, so that an interrupted write leaves no folder that looks complete.
 
     Parameters
     ----------
     detector : Detector
-        What to write.
+        Detector to save.
     folder : pathlib.Path
-        Where; made if missing.
+        Output folder; created if it is missing.
     extra : mapping
         Further entries of the card, such as metrics and data fingerprints.
     """
@@ -121,8 +125,8 @@ def _load_folder(folder: Path, device: torch.device) -> Detector:
     file = folder / CARD_FILE
     if not file.is_file():
         raise CheckpointError(
-            f"{str(folder)!r} holds no {CARD_FILE}: it is no trained detector, or its training "
-            "was interrupted. Run `probe train` again; it goes on where it stopped."
+            f"{str(folder)!r} holds no {CARD_FILE}: it is not a trained detector, or its training "
+            "was interrupted. Run `probe train` again; it resumes where it stopped."
         )
     try:
         card = json.loads(file.read_text(encoding="utf-8"))
@@ -136,14 +140,14 @@ def _load_folder(folder: Path, device: torch.device) -> Detector:
     _load_state(module, folder / WEIGHTS_FILE, spec.name)
     if weights_hash(module) != card.get("weights_hash"):
         raise CheckpointError(
-            f"The weights in {str(folder)!r} are not those that its card names. Restore "
+            f"The weights in {str(folder)!r} are not those named in its card. Restore "
             f"{WEIGHTS_FILE}, or train again."
         )
     return _placed(Detector(module, spec), device)
 
 
 def _placed(detector: Detector, device: torch.device) -> Detector:
-    """Move a detector to its device, with weights in the order that convolutions run fastest in.
+    """Move a detector to a device, with its weights in channels-last memory format.
 
     Channels-last about doubles the speed of small convolutions on the CPU; values are the same.
     """
@@ -161,7 +165,7 @@ def _load_weights(name: str, file: Path, input_size: int | None) -> Detector:
         return import_checkpoint(name, file, input_size)
     if file.suffix != ".safetensors":
         raise CheckpointError(
-            f"Weights {file.name!r} have an unknown format. Read are .safetensors, .h5 (Keras "
+            f"Weights {file.name!r} have an unknown format. Allowed are .safetensors, .h5 (Keras "
             "MesoNet) and .pth (DeepfakeBench state dicts)."
         )
     architecture = find_architecture(name)
@@ -177,7 +181,7 @@ def _build(name: str, size: int, options: Mapping[str, Any], seed: int) -> nn.Mo
     architecture = find_architecture(name)
     architecture.check_input_size(size)
     with torch.random.fork_rng(devices=[]):
-        # On the CPU whatever the device, so that the weights do not depend on it.
+        # Always drawn on the CPU, so that the weights do not depend on the device.
         torch.default_generator.manual_seed(seed)
         return architecture.build(input_size=size, **options)
 
@@ -191,7 +195,7 @@ def _load_state(module: nn.Module, file: Path, name: str) -> None:
 
 
 def fit_state(module: nn.Module, state: Mapping[str, torch.Tensor], name: str, file: Path) -> None:
-    """Load a state dict strictly, or raise `CheckpointError` that names what does not fit."""
+    """Load a state dict strictly; raise `CheckpointError` listing the tensors that do not fit."""
     own = module.state_dict()
     missing = sorted(set(own) - set(state))
     foreign = sorted(set(state) - set(own))

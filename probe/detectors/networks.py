@@ -1,4 +1,4 @@
-"""Meso4, MesoInception4 and ShallowNet, as their authors publish them."""
+"""The networks Meso4, MesoInception4 and ShallowNet, as published by their authors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from probe.detectors.detector import FakeLogit, Normalize
 
 __all__ = ["Inception", "Meso4", "MesoInception4", "ShallowNet"]
 
-#: Keras's default, under which the published weights were trained.
+#: Keras's default, with which the published weights were trained.
 KERAS_BATCHNORM_EPS = 1e-3
 
 
@@ -25,20 +25,20 @@ class Meso4(nn.Module):
     Parameters
     ----------
     input_size : int, default 256
-        Side of the images in pixels, a multiple of 32 at least 32.
+        Side of the images in pixels, a multiple of 32.
     outputs : {1, 2}, default 1
         Width of the last layer; 2 is the two-way head of DeepfakeBench.
     conv_bias : bool, default True
-        Whether convolutions have a bias (DeepfakeBench's have none).
+        Whether convolutions have a bias (none in DeepfakeBench).
     eps : float, default 1e-3
-        Epsilon of BatchNorm; Keras's default. DeepfakeBench has PyTorch's 1e-5.
+        Epsilon of BatchNorm: Keras's default. DeepfakeBench uses PyTorch's 1e-5.
     mean, std : tuple of float
-        Normalization of the [0, 1] image; the original has none.
+        Normalization per channel of images in [0, 1]; none in the original.
 
     Notes
     -----
-    Units are Glorot-initialized and BatchNorm's momentum is PyTorch's 0.1 (Keras: 0.01), so that
-    running statistics follow in short trainings.
+    Weights are Glorot-initialized. BatchNorm's momentum is PyTorch's 0.1 (Keras: 0.01), so that
+    running statistics converge in short trainings.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class Inception(nn.Module):
     Parameters
     ----------
     inputs : int
-        Channels that come in.
+        Number of input channels.
     widths : tuple of int
-        Channels of the branches: 1×1; 1×1→3×3; 1×1→3×3 dilation 2; 1×1→3×3 dilation 3.
+        Output channels of the branches: 1×1; 1×1→3×3; 1×1→3×3 dilation 2; 1×1→3×3 dilation 3.
     conv_bias : bool
         Whether convolutions have a bias.
     relu : bool, default True
@@ -109,13 +109,13 @@ class Inception(nn.Module):
 class MesoInception4(nn.Module):
     """MesoInception4: two inception blocks, then two convolutions and the head of Meso4.
 
-    The parameters of `Meso4`, and one more.
+    It takes the parameters of `Meso4` and one more.
 
     Parameters
     ----------
     inception_relu : bool, default True
-        Whether a ReLU follows every convolution inside the inception blocks (DeepfakeBench's port
-        has none there).
+        Whether a ReLU follows every convolution inside the inception blocks (not so in
+        DeepfakeBench's port).
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class MesoInception4(nn.Module):
 def _branch(
     inputs: int, width: int, dilations: tuple[int, ...], bias: bool, relu: bool
 ) -> nn.Sequential:
-    # Identity keeps the names of the convolutions the same either way.
+    # Identity keeps the convolutions' names the same with and without ReLU.
     after = nn.ReLU if relu else nn.Identity
     layers: list[nn.Module] = [_conv(inputs, width, 1, bias), after()]
     for dilation in dilations:
@@ -182,7 +182,7 @@ def _head(net: Any, x: Tensor) -> Tensor:
 
 
 def initialize_like_keras(module: nn.Module) -> None:
-    """Draw weights as Keras does by default: Glorot-uniform, biases zero."""
+    """Initialize weights by Keras's defaults: Glorot-uniform weights and zero biases."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
@@ -191,13 +191,15 @@ def initialize_like_keras(module: nn.Module) -> None:
 
 
 class ShallowNet(nn.Module):
-    """Three short stages of valid convolutions, then Dense 1024 whose units the study probed.
+    """ShallowNet: three short stages of unpadded convolutions, then a dense layer of 1024 units.
+
+    The study analyzes the units of that dense layer.
 
     Parameters
     ----------
     input_size : int, default 256
-        Side of the images in pixels, at least 32. The first dense layer is built for it: at 256
-        it holds 118 million weights.
+        Side of the images in pixels, at least 32. It sets the size of the first dense layer, which
+        has 118 million weights at 256.
     units : int, default 1024
         Width of the dense layer.
     """
@@ -227,7 +229,7 @@ class ShallowNet(nn.Module):
 
 
 def _stage(inputs: int, first: int, last: int, kernel: int, pool: bool) -> nn.Sequential:
-    """Conv kernel×kernel and one or two 1×1 convolutions, each → ReLU → Dropout."""
+    """Return a kernel×kernel and one or two 1×1 convolutions, each → ReLU → Dropout."""
     layers: list[nn.Module] = []
     widths = (first, first, last) if pool else (first, last)
     for i, width in enumerate(widths):

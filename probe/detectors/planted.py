@@ -1,4 +1,4 @@
-"""Planted detectors: networks on the lab whose units' contributions are known by construction."""
+"""Planted detectors: networks whose units' contributions are known by construction."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-#: Share of each kind of unit, in sixteenths. Universal ones contribute in all datasets, and so do
-#: redundant ones, which come in nearly equal pairs; near ones in all but one: the sharpest null for
-#: "in all"; specific ones in one. Decoys have a large weight and range and no effect; blind ones
-#: are small decoys. Silent ones respond as universal ones do, and nothing listens. Dead ones are
-#: constant.
+#: Share of each kind of unit, in sixteenths. "universal" units contribute in all datasets;
+#: "redundant" ones do too, and come in nearly equal pairs. "near" units contribute in all datasets
+#: but one: the hardest null for "in all". "specific" units contribute in one. "decoy" units have a
+#: large weight and range but no effect; "blind" ones are small decoys. "silent" units respond as
+#: universal ones but have outgoing weight 0. "dead" units are constant.
 KINDS = {
     "universal": 2,
     "redundant": 1,
@@ -52,19 +52,20 @@ KINDS = {
 
 GRID = 6
 
-#: Effects below this are zeros after rounding.
+#: Effects below this count as zero, since they come from rounding.
 ROUNDING = 1e-6
 
-#: Most steps of the search for means, and the value at which it has diverged.
+#: Maximum number of iterations for the means, and the value above which they have diverged.
 STEPS, LARGEST = 500, 1e9
 FEATURE_LAYER, UNIT_LAYER = "standard", "relu"
 
 
 class FilterBank(nn.Module):
-    """Fixed filters, rectified, averaged over a grid and compressed: (N, 3, H, W) to (N, F).
+    """Log energies of fixed filters, averaged over a grid: (N, 3, H, W) to (N, F).
 
-    Fine and coarse differences of Gaussians, gradients and period-2 and period-4 checkerboards of
-    the luminance, and differences of Gaussians of two color differences, by a 6 × 6 grid.
+    The filters are fine and coarse differences of Gaussians, gradients, and period-2 and period-4
+    checkerboards of the luminance, and differences of Gaussians of two color differences. The grid
+    is 6 × 6.
     """
 
     def __init__(self) -> None:
@@ -77,13 +78,13 @@ class FilterBank(nn.Module):
         self.features = len(kernels) * GRID * GRID
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map images to log energies."""
+        """Map images, shape (N, 3, H, W), to log energies, shape (N, F)."""
         out: Tensor = self.flatten((self.pool(self.filters(x).abs()) + 1e-4).log())
         return out
 
 
 def _kernels() -> Floats:
-    """Make the filters over (red, green, blue), shape (filters, 3, 7, 7)."""
+    """Return the filters over (red, green, blue), shape (filters, 3, 7, 7)."""
     y, x = np.mgrid[-3:4, -3:4].astype(float)
 
     def gauss(width: float) -> Floats:
@@ -110,7 +111,7 @@ def _kernels() -> Floats:
 
 
 class PlantedNet(nn.Module):
-    """The bank, a dense layer of planted units, ReLU in its linear range, and a linear head.
+    """Filter bank, dense layer of planted units, ReLU in its linear range, and linear head.
 
     Parameters
     ----------
@@ -142,22 +143,22 @@ class PlantedNet(nn.Module):
 
 @dataclass(frozen=True)
 class Population:
-    """The bank's features of all images of some datasets: where truth is exact.
+    """Filter-bank features of all images of the datasets: planted effects are exact on them.
 
     Attributes
     ----------
     features : numpy.ndarray
-        Shape (n, features), standardized.
+        Standardized features, shape (n, features).
     labels, clusters, datasets : numpy.ndarray
-        Shape (n,): label, cluster and number of the dataset of every image.
+        Label, cluster and dataset index of every image, shape (n,).
     names : tuple of str
         Names of the datasets.
     mean, std : numpy.ndarray
-        Shape (features,), before standardizing.
+        Mean and standard deviation of each feature before standardization, shape (features,).
     size : int
         Side of the images in pixels.
     differences : tuple of numpy.ndarray
-        By dataset, shape (clusters, features): mean of a cluster's fakes − mean of its reals.
+        For each dataset, shape (clusters, features): mean of a cluster's fakes − mean of its reals.
     """
 
     features: NDArray[np.float32]
@@ -173,16 +174,17 @@ class Population:
 
 @dataclass(frozen=True)
 class Planted:
-    """A planted detector and its truth.
+    """A planted detector and its ground truth.
 
     Attributes
     ----------
     detector : Detector
-        Spec name ``planted``; units at layer ``relu``.
+        The detector, with spec name ``planted``; its units are at layer ``relu``.
     truth : pandas.DataFrame
-        One row a unit: ``unit, kind, method`` (the dataset of a specific or the missing one of a
-        near unit), ``weight`` and, by dataset, ``effect_<dataset>``: mean over clusters of the
-        contribution's difference between fakes and reals, in its standard deviations over clusters.
+        One row per unit: ``unit, kind, method`` (the dataset of a specific unit, or the missing
+        dataset of a near unit), ``weight`` and, for each dataset, ``effect_<dataset>``: mean over
+        clusters of the contribution's difference between fakes and reals, in units of its standard
+        deviation over clusters.
     """
 
     detector: Detector
@@ -207,23 +209,24 @@ def measure_population(
     batch_size: int = 64,
     device: str | torch.device = "cpu",
 ) -> Population:
-    """Run the filter bank over datasets, all splits, once for any number of planted detectors.
+    """Compute the filter-bank features of all images, for any number of planted detectors.
 
     Parameters
     ----------
     data : Dataset
-        Composed of two datasets or more; each identity needs fakes and reals.
+        Data of two or more datasets, in which each identity has fakes and reals.
     size : int, optional
-        Side of the images in pixels; the lab's own (128) by default.
+        Side of the images in pixels; 128, as in the lab, by default.
     batch_size : int, default 64
-        Images a batch.
+        Images per batch.
     device : str or torch.device, default "cpu"
-        Where the bank runs.
+        Device on which the filter bank runs.
 
     Raises
     ------
     ProbeError
-        If there is no such device, one dataset only, or an identity lacks one of the two labels.
+        If the device is not available, there is only one dataset, or an identity lacks fakes or
+        reals.
     """
     names = tuple(dict.fromkeys(data.samples.table["dataset"]))
     if len(names) < 2:
@@ -249,8 +252,8 @@ def measure_population(
         table = cluster_rows(features[own], labels[own], clusters[own])
         if (table.partner < 0).any():
             raise ProbeError(
-                f"Dataset {name!r} has identities with one label only; a planted truth is built "
-                "on fakes and reals of the same people. Use the lab."
+                f"Dataset {name!r} has identities with one label only; a planted detector needs "
+                "fakes and reals of the same people. Use the lab."
             )
         fake = np.flatnonzero(table.labels)
         differences.append(table.values[fake] - table.values[table.partner[fake]])
@@ -262,36 +265,36 @@ def measure_population(
 def planted_detector(
     data: Dataset, units: int = 256, effect: float = 1.0, seed: int = 0
 ) -> Planted:
-    """Build a detector whose units' contributions are known; see `plant`."""
+    """Build a detector whose units' contributions are known, from a dataset; see `plant`."""
     return plant(measure_population(data), units, effect, seed)
 
 
 def plant(population: Population, units: int = 256, effect: float = 1.0, seed: int = 0) -> Planted:
-    """Build a detector by solving for units with given effects in every dataset.
+    """Build a detector whose units have given effects in every dataset.
 
-    A unit reads the features along a direction v. Its effect in dataset d is v·δ_d, with δ_d the
-    mean over clusters of fakes − reals. From a random direction its own effects are taken away and
-    the wanted ones put in, by the smallest change in the metric of the features' covariance; what
-    is left of the random direction is label-blind noise. So every pattern of effects holds exactly
-    on the population, and samples of clusters drawn from it with replacement are independent draws
-    from a truth that is known.
+    A unit projects the features onto a direction v. Its effect in dataset d is v·δ_d, with δ_d the
+    mean over clusters of fakes − reals. The effects of a random direction are removed and the
+    wanted effects added, by the smallest change in the metric of the features' covariance. The
+    remaining part of the random direction is noise that is blind to the label. Every pattern of
+    effects therefore holds exactly on the population, and clusters drawn from it with replacement
+    are independent draws with a known ground truth.
 
     Parameters
     ----------
     population : Population
-        See `measure_population`.
+        Features from `measure_population`.
     units : int, default 256
-        Number of units, at least 16; shares of the kinds are those of `KINDS`.
+        Number of units, at least 16; the shares of the kinds are given by `KINDS`.
     effect : float, default 1.0
-        Where a unit contributes: mean over clusters of its difference between fakes and reals, in
-        standard deviations over clusters.
+        Effect of a contributing unit: mean over clusters of its difference between fakes and
+        reals, in standard deviations over clusters; above 0.
     seed : int, default 0
-        Seed of directions and weights.
+        Random seed of directions and weights.
 
     Raises
     ------
     ProbeError
-        If `units` or `effect` is too small.
+        If `units` or `effect` is too small, or the effects cannot be planted on these datasets.
     """
     if units < 16 or not effect > 0:
         raise ProbeError(
@@ -323,7 +326,7 @@ def plant(population: Population, units: int = 256, effect: float = 1.0, seed: i
 def _patterns(
     units: int, datasets: int, rng: np.random.Generator
 ) -> tuple[NDArray[Any], NDArray[np.int64], Floats]:
-    """Draw kinds, the dataset that a specific or near unit is about (else −1), and 0/1 effects."""
+    """Draw kinds, the dataset of each specific or near unit (else −1), and 0/1 effects."""
     total = sum(KINDS.values())
     names = [name for name, share in KINDS.items() for _ in range(share * units // total)]
     names += ["blind"] * (units - len(names))
@@ -343,16 +346,16 @@ def _patterns(
 
 
 def _directions(population: Population, wanted: Floats, noise: Floats) -> Floats:
-    """Put wanted standardized effects into directions, shape (features, units)."""
+    """Return directions with the wanted standardized effects, shape (features, units)."""
     delta = np.stack([one.mean(axis=0) for one in population.differences], axis=1)
     if np.linalg.matrix_rank(delta) < delta.shape[1]:
         raise ProbeError(
             "Fakes differ from reals in the same way in two datasets, or not at all in one; "
-            "effects cannot be planted one by one. Leave that dataset out."
+            "effects cannot be planted separately. Leave that dataset out."
         )
     spreads = [np.cov(one, rowvar=False, ddof=0) for one in population.differences]
     pooled = np.mean(spreads, axis=0)
-    # Shrunk: there are fewer clusters than features.
+    # Shrinkage, since there are fewer clusters than features.
     metric = pooled + 0.1 * np.trace(pooled) / len(pooled) * np.eye(len(pooled))
     answer = np.linalg.solve(metric, delta)
     answer = answer @ np.linalg.inv(delta.T @ answer)
@@ -361,7 +364,10 @@ def _directions(population: Population, wanted: Floats, noise: Floats) -> Floats
 
 
 def _means(wanted: Floats, blind: Floats, answer: Floats, spreads: list[Floats]) -> Floats:
-    """Solve mean = effect × spread, shape (datasets, units): the spread grows with the mean."""
+    """Solve mean = effect × spread by iteration, since the spread depends on the mean.
+
+    Returns shape (datasets, units).
+    """
     own = np.stack([np.einsum("fu,fu->u", blind, s @ blind) for s in spreads])
     mixed = np.stack([answer.T @ s @ blind for s in spreads])
     added = np.stack([answer.T @ s @ answer for s in spreads])
@@ -375,13 +381,13 @@ def _means(wanted: Floats, blind: Floats, answer: Floats, spreads: list[Floats])
     if not np.allclose(last, means, rtol=1e-9, atol=0):
         raise ProbeError(
             f"An effect of {wanted.max():g} standard deviations cannot be planted on these "
-            "datasets: every direction that has it varies more over clusters. Ask for less."
+            "datasets: directions with this effect vary too much over clusters. Give a smaller one."
         )
     return np.asarray(means)
 
 
 def _weights(kinds: NDArray[Any], rng: np.random.Generator) -> Floats:
-    """Draw outgoing weights; a decoy's are the largest."""
+    """Draw outgoing weights, shape (units,); those of decoys are the largest."""
     units = len(kinds)
     size = rng.uniform(0.5, 1.5, units)
     size[kinds == "decoy"] = rng.uniform(2.0, 4.0, int((kinds == "decoy").sum()))

@@ -1,4 +1,4 @@
-"""Any timm model as a detector: a two-way head, its difference, its normalization, in one graph."""
+"""Any timm model as a detector, with normalization and a two-way head in one graph."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["TimmDetector", "build_timm"]
 
 
 class TimmDetector(nn.Module):
-    """A timm model with a two-way (real, fake) head behind one normalization.
+    """A timm model with a normalization before it and a two-way (real, fake) head.
 
     Parameters
     ----------
     body : torch.nn.Module
         The timm model, with two outputs.
     mean, std : tuple of float
-        Normalization of the [0, 1] image.
+        Normalization per channel of images in [0, 1].
     """
 
     def __init__(self, body: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
@@ -53,20 +53,21 @@ def build_timm(
     model : str
         Name in timm, without the ``timm:`` prefix.
     input_size : int
-        Side of the images in pixels; handed on to models whose weights depend on it.
+        Side of the images in pixels; passed to models whose weights depend on it.
     pretrained : bool, default False
-        Whether to fetch timm's pretrained weights (the head stays random).
+        Whether to load timm's pretrained weights (the head stays random).
     normalize : bool, default True
-        Whether to normalize as timm's configuration of the model says; the study did not.
+        Whether to normalize as in timm's configuration of the model; the study did not.
     mean, std : tuple of float, optional
-        Normalization to use instead, one value a channel; imported checkpoints bring theirs.
+        Normalization to use instead, one value per channel, such as that of an imported
+        checkpoint.
 
     Raises
     ------
     UnknownNameError
         If timm has no such model.
     CheckpointError
-        If pretrained weights cannot be fetched.
+        If pretrained weights cannot be loaded.
     ProbeError
         If the model cannot be built for this input size.
     """
@@ -89,18 +90,18 @@ def _create(model: str, input_size: int, pretrained: bool) -> nn.Module:
         if pretrained:
             raise CheckpointError(
                 f"Pretrained weights of timm model {model!r} could not be loaded ({error}). "
-                "Use pretrained=False, bring weights with weights=FILE, or run once where the "
-                "model hub can be reached, which fills its cache."
+                "Use pretrained=False, give weights=FILE, or run once where the model hub can be "
+                "reached, which fills its cache."
             ) from error
         raise ProbeError(
             f"timm model {model!r} cannot be built for {input_size}×{input_size} images "
-            f"({error}). Choose an input_size that it allows, such as 224."
+            f"({error}). Choose an input_size that the model allows, such as 224."
         ) from error
     return body
 
 
 def _takes_image_size(model: str) -> bool:
-    """Whether the model's class has an ``img_size``; its factory takes any keyword."""
+    """Whether the model takes ``img_size``; its factory accepts any keyword, so it cannot tell."""
     cfg = timm.get_pretrained_cfg(model)
     fixed = bool(cfg and cfg.fixed_input_size)
     module = inspect.getmodule(timm.model_entrypoint(model))

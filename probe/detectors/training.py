@@ -1,4 +1,4 @@
-"""Training: batches ahead of the device, epochs that resume, early stopping on validation."""
+"""Training of detectors: prefetched batches, resumable epochs, early stopping on validation."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ from probe.stats import auroc
 
 __all__ = ["Feeder", "OtherTrainingError", "Stream", "TrainingPlan", "seconds_a_step", "train"]
 
-#: Decoded images are held in memory up to this many bytes a dataset; beyond, in a temporary file.
+#: Bytes per dataset up to which decoded images are kept in memory; above, in a temporary file.
 CACHE_BYTES = 2 * 1024**3
 
 
 class Feeder:
-    """A dataset as tensors of one size; each image is decoded once, ahead of its use.
+    """A dataset as batches of tensors of one size; each image is decoded once, in advance.
 
     Parameters
     ----------
     dataset : Dataset
-        Where images come from.
+        Dataset to read.
     size : int
-        Side of the square that they are resized to.
+        Side in pixels of the square that images are resized to.
     """
 
     def __init__(self, dataset: Dataset, size: int) -> None:
@@ -59,14 +59,14 @@ class Feeder:
         device: torch.device,
         order: NDArray[np.int64] | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Iterate over images, shape (n, 3, size, size) in [0, 1], and labels, shape (n,).
+        """Yield images, shape (n, 3, size, size) in [0, 1], and labels, shape (n,).
 
         Parameters
         ----------
         batch_size, order
             As in `Images.batches`.
         device : torch.device
-            Where to.
+            Device to put the tensors on.
         """
         labels = (self.labels if order is None else self.labels[order]).astype(np.float32)
         for where, pixels in self.images.batches(self.dataset, batch_size, order):
@@ -74,19 +74,19 @@ class Feeder:
 
 
 class Stream:
-    """Shuffled batches of one feeder, or of several in turn.
+    """Shuffled batches of one feeder, or of several feeders in turn.
 
     Parameters
     ----------
     feeders : sequence of Feeder
-        Batch k comes from feeder k modulo their number.
+        Sources of the batches; batch k comes from feeder k modulo their number.
     batch_size : int
-        Images a batch.
+        Images per batch.
     steps : int or None
-        Batches an epoch; None for as many whole batches as the largest feeder fills. What an
-        epoch's random order has left over waits for another epoch's.
+        Batches per epoch over all feeders; None for the number of whole batches in the largest
+        feeder, times the number of feeders. Images left over in an epoch are not used in it.
     seed : int
-        Seed of the order.
+        Random seed of the order.
     """
 
     def __init__(
@@ -102,9 +102,10 @@ class Stream:
     def epoch(
         self, epoch: int, device: torch.device, flip: bool, shard: tuple[int, int] = (0, 1)
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Iterate over the batches of an epoch; the same for the same seed and epoch.
+        """Yield the batches of an epoch; they depend only on the seed and the epoch.
 
-        Of each batch, a process of rank r among w gets every w-th image from the r-th on.
+        With `shard` (r, w), the process of rank r among w gets every w-th image of each batch,
+        starting from image r. With `flip`, every other batch on average is mirrored.
         """
         rank, world = shard
         mine = len(range(rank, self.batch_size, world))
@@ -122,7 +123,7 @@ class Stream:
             yield images, labels
 
     def _order(self, number: int, epoch: int) -> Iterator[int]:
-        """Yield indices without end: one random order after another."""
+        """Yield indices endlessly, one random permutation after another."""
         rng = np.random.default_rng((self.seed, epoch, number, 1))
         while True:
             yield from rng.permutation(len(self.feeders[number])).tolist()
@@ -132,37 +133,38 @@ RESUME_FILE = "resume.pt"
 
 
 class OtherTrainingError(ProbeError):
-    """A folder that holds a training of another plan, other data or other starting weights."""
+    """The folder holds a training with another plan, other data or other starting weights."""
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Everything that decides the outcome of a training, beside data and starting weights.
+    """All settings that determine the outcome of a training, apart from data and start weights.
 
     Attributes
     ----------
     epochs : int
-        Passes over the stream of batches.
+        Number of epochs.
     batch_size : int
-        Images a batch.
+        Images per batch.
     recipe : Recipe
-        Loss and optimizer.
+        Loss and optimizer settings.
     seed : int
-        Seed of order, flips and dropout.
+        Random seed of order, flips and dropout.
     steps : int or None
-        Batches an epoch; None for one pass over the data.
+        Batches per epoch; None for one pass over the data.
     trainable : tuple of str or None
-        Module paths that are trained; None for all.
+        Paths of the modules to train; None for all.
     freeze_batchnorm : bool
-        Whether BatchNorm keeps its statistics and its affine weights.
+        Whether BatchNorm keeps its statistics and affine weights.
     flip : bool
         Whether every other batch, on average, is mirrored; the study used no augmentation.
     patience : int or None
-        Stop after this many epochs without a better validation AUROC.
+        Number of epochs without a better validation AUROC after which training stops; None to
+        never stop early.
     precision : str
-        Lightning Fabric's precision, such as "32-true" or "bf16-mixed"; of training alone.
+        Precision of training in Lightning Fabric, such as "32-true" or "bf16-mixed".
     max_validation : int or None
-        Images of each validation dataset that the best epoch is picked by, drawn once by the seed
+        Maximum number of images per validation dataset used to select the best epoch, drawn once
         over classes, people and videos; None for all.
     """
 
@@ -188,25 +190,25 @@ def train(
     *,
     devices: int | str = 1,
 ) -> Detector:
-    """Train a detector where it is, and keep the weights of the best validation epoch.
+    """Train a copy of a detector and keep the weights of the epoch with the best validation AUROC.
 
-    A finished training of the same plan, data and starting weights in `out` is loaded instead of
-    repeated; an interrupted one goes on at the epoch where it stopped, to the same weights.
+    A finished training in `out` with the same plan, data and starting weights is loaded, not
+    repeated. An interrupted one resumes at the epoch where it stopped and gives the same weights.
 
     Parameters
     ----------
     detector : Detector
-        Where to start; left as it is. The training runs on its device.
+        Detector to start from; it is not changed. Training runs on its device.
     sources : sequence of Dataset
-        Training data. Of several, batches alternate.
+        Training datasets. Batches alternate between several.
     validation : Dataset
-        Picks the best epoch by AUROC (the study: by accuracy).
+        Validation dataset; selects the best epoch by AUROC (the study used accuracy).
     out : pathlib.Path
-        Folder for weights (safetensors), card and history.
+        Output folder for weights (safetensors), card and history.
     plan : TrainingPlan
-        How.
+        Settings of the training.
     devices : int or str, default 1
-        As in Lightning Fabric: how many of that kind; each step's batch is divided among them.
+        Number of devices of this kind, as in Lightning Fabric; each batch is divided among them.
 
     Returns
     -------
@@ -216,7 +218,7 @@ def train(
     Raises
     ------
     DatasetError
-        If training or validation data hold one class only.
+        If training or validation data contain only one class.
     ProbeError
         If `out` holds another training.
     """
@@ -231,7 +233,7 @@ def train(
 
 
 class _Run:
-    """One training in progress: the live objects and the state that a kill must not lose."""
+    """A training in progress: its objects, and the state that is saved after each epoch."""
 
     def __init__(
         self,
@@ -269,7 +271,7 @@ class _Run:
         self.best_epoch = -1
 
     def complete(self) -> Detector:
-        """Run the epochs that are left and write the result."""
+        """Run the remaining epochs and write the result."""
         self.out.mkdir(parents=True, exist_ok=True)
         first = self._resume()
         name = f"train {self.start.spec.name}/{self.start.spec.variant or 'base'}"
@@ -285,7 +287,7 @@ class _Run:
         return self._finish()
 
     def _epoch(self, epoch: int, advance: Any) -> float:
-        # Seeded by epoch, so that a resumed training draws what an undisturbed one draws.
+        # Seeded by epoch, so that a resumed training is identical to an uninterrupted one.
         torch.manual_seed(self.plan.seed * 1_000_003 + epoch)
         _set_mode(self.module, self.plan)
         total = 0.0
@@ -339,7 +341,7 @@ class _Run:
         state = torch.load(file, map_location="cpu", weights_only=True)
         if state["identity"] != json.dumps(self.identity, sort_keys=True):
             raise OtherTrainingError(
-                f"{str(self.out)!r} holds an interrupted training of another plan or other data. "
+                f"{str(self.out)!r} holds an interrupted training with another plan or other data. "
                 "Choose another folder, or remove this one."
             )
         self.module.load_state_dict(state["module"])
@@ -367,21 +369,21 @@ class _Run:
 
 
 def _those(device: torch.device, count: int | str) -> int | str | list[int]:
-    """Name the devices as Fabric does: the detector's own where one is asked for."""
+    """Return Fabric's `devices`: the detector's own device if one is requested, else the number."""
     return [device.index] if count == 1 and device.index is not None else count
 
 
 def seconds_a_step(detector: Detector, plan: TrainingPlan, batch_size: int) -> float:
-    """Time one step of a training on random images, after one that warms up.
+    """Return the seconds of one training step on random images, after a warm-up step.
 
     Parameters
     ----------
     detector : Detector
-        What would be trained, where it is; left as it is.
+        Detector to train a copy of, on its device.
     plan : TrainingPlan
-        What is trained of it, and how.
+        Settings of the training.
     batch_size : int
-        Images of the step.
+        Images per step.
     """
     module, size = _copy(detector), detector.spec.input_size
     _freeze(module, plan)
@@ -396,7 +398,7 @@ def seconds_a_step(detector: Detector, plan: TrainingPlan, batch_size: int) -> f
         loss = _loss(plan.recipe.loss, module(images), labels)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        # Waits for an accelerator, as the training does.
+        # Reading the loss waits for the accelerator, as in training.
         float(loss.detach())
     return time.perf_counter() - start
 
@@ -422,7 +424,7 @@ def _freeze(module: nn.Module, plan: TrainingPlan) -> None:
         unknown = [name for name in plan.trainable if name not in modules]
         if unknown:
             raise ProbeError(
-                f"Layers {unknown} were to be trained, but the detector has none such."
+                f"Layers {unknown} were given as trainable, but the detector does not have them."
             )
         module.requires_grad_(False)
         for name in plan.trainable:
@@ -435,7 +437,7 @@ def _freeze(module: nn.Module, plan: TrainingPlan) -> None:
 def _set_mode(module: nn.Module, plan: TrainingPlan) -> None:
     module.train()
     for layer in _batchnorms(module):
-        # Keras runs a BatchNorm that is not trainable in inference mode; so does this.
+        # As in Keras, a BatchNorm that is not trainable runs in inference mode.
         frozen = plan.freeze_batchnorm or not any(p.requires_grad for p in layer.parameters())
         if frozen:
             layer.eval()
@@ -460,7 +462,7 @@ def _require_two_classes(data: Dataset) -> None:
     if len(present) < 2:
         only = "fake" if present[0] else "real"
         raise DatasetError(
-            f"Dataset {data.name!r} holds {only} images only ({len(data)}). Training and its "
+            f"Dataset {data.name!r} holds {only} images only ({len(data)}). Training and "
             "validation need both classes; choose another split or dataset."
         )
 
@@ -470,7 +472,7 @@ def _identity(
 ) -> dict[str, Any]:
     planned = asdict(plan)
     if plan.max_validation is None:
-        del planned["max_validation"]  # as trainings before there was a choice
+        del planned["max_validation"]  # absent in trainings from before this option existed
     return {
         "start": detector.fingerprint,
         "variant": detector.spec.variant,

@@ -18,7 +18,7 @@ from probe.schema import VARIANTS
 
 __all__ = ["plan_base", "plan_tuned", "train_base", "train_tuned", "train_variant"]
 
-#: Figures of the study: epochs, batch size and steps an epoch.
+#: Settings of the study: epochs and batch size; epochs, batch size and steps per epoch.
 STUDY_BASE = (100, 32)
 STUDY_TUNED = (50, 64, 62)
 
@@ -31,7 +31,7 @@ def plan_base(
     seed: int = 0,
     max_validation: int | None = None,
 ) -> TrainingPlan:
-    """Plan the training of variant `base` as the study has it."""
+    """Return the plan for variant `base`, by default as in the study; see `TrainingPlan`."""
     recipe = find_architecture(name).recipe
     return TrainingPlan(epochs, batch_size, recipe, seed, max_validation=max_validation)
 
@@ -47,21 +47,21 @@ def plan_tuned(
     freeze_batchnorm: bool = True,
     max_validation: int | None = None,
 ) -> TrainingPlan:
-    """Plan the fine-tuning of variant `shallow` (last layers) or `deep` (every layer).
+    """Return the plan for fine-tuning variant `shallow` (last layers) or `deep` (all layers).
 
     Parameters
     ----------
     name : str
         Architecture.
     variant : {"shallow", "deep"}
-        How much is trained.
+        Layers to fine-tune: the last ones, or all.
     epochs, batch_size, steps : int
-        The study's by default.
+        Number of epochs, images per batch, and batches per epoch; as in the study by default.
     seed : int, default 0
-        Seed of order and dropout.
+        Random seed of order and dropout.
     freeze_batchnorm : bool, default True
-        The intended reading: BatchNorm stays as it is, also inside the trained layers. False is
-        the released code's effect, where the freezing does nothing.
+        Whether BatchNorm stays frozen, also inside the trained layers. True is the intention of
+        the study; False is the effect of its released code, in which the freezing does nothing.
     max_validation : int, optional
         As in `TrainingPlan`; all by default.
 
@@ -72,8 +72,8 @@ def plan_tuned(
     """
     if variant not in VARIANTS[1:]:
         raise ProbeError(
-            f"Variant {variant!r} was given; fine-tuning makes {', '.join(VARIANTS[1:])}, and "
-            "plain training makes base."
+            f"Variant {variant!r} was given; fine-tuning gives {', '.join(VARIANTS[1:])}, and "
+            "plain training gives base. Give one of the former."
         )
     architecture = find_architecture(name)
     last = architecture.last_layers if variant == "shallow" else None
@@ -105,15 +105,15 @@ def train_base(
     name : str
         Architecture, or ``timm:<model>``.
     source : Dataset
-        With splits train and val.
+        Training dataset, with splits train and val.
     out : pathlib.Path
-        Folder of the result.
+        Output folder.
     input_size : int, optional
-        Side of the images in pixels; the architecture's own by default.
+        Side of the images in pixels; the architecture's default if omitted.
     plan : TrainingPlan, optional
-        The study's by default.
+        Settings of the training; as in the study by default.
     device : str or torch.device, default "cpu"
-        Where; the result stays there.
+        Device to train on; the result stays on it.
     """
     plan = plan or plan_base(name)
     start = load_detector(name, input_size=input_size, seed=plan.seed, device=device)
@@ -135,16 +135,16 @@ def train_tuned(
     Parameters
     ----------
     base : Detector
-        Where to start; trained on its device.
+        Detector to start from; training runs on its device.
     variant : {"shallow", "deep"}
-        The last layers, or every layer.
+        Layers to fine-tune: the last ones, or all.
     source, target : Dataset
-        What the base was trained on, and the unseen dataset mixed in; both with splits train and
-        val. The best epoch is chosen on the target's val.
+        Dataset that the base was trained on, and the unseen dataset mixed in; both with splits
+        train and val. The best epoch is selected on the target's val split.
     out : pathlib.Path
-        Folder of the result.
+        Output folder.
     plan : TrainingPlan, optional
-        The study's by default.
+        Settings of the training; as in the study by default.
     """
     plan = plan or plan_tuned(base.spec.name, variant)
     spec = replace(base.spec, variant=variant, notes=_notes(source, target))
@@ -153,10 +153,10 @@ def train_tuned(
 
 
 def require_tuned(variant: str, base: object, target: object) -> None:
-    """Raise `ProbeError` for a variant that is tuned, without what it is tuned from and on."""
+    """Raise `ProbeError` if a fine-tuned variant lacks its base detector or target dataset."""
     if variant != VARIANTS[0] and (base is None or target is None):
         raise ProbeError(
-            f"Variant {variant!r} tunes a trained base on a second dataset. Give both: the "
+            f"Variant {variant!r} fine-tunes a trained base on a second dataset. Give both: the "
             "folder of the base and the target dataset (--base, --target)."
         )
 
@@ -173,33 +173,33 @@ def train_variant(
     device: str | torch.device = "cpu",
     **plan: int | None,
 ) -> Detector:
-    """Train any of the three variants; what `probe train` calls.
+    """Train any of the three variants; this is what `probe train` runs.
 
     Parameters
     ----------
     name : str
         Architecture, or ``timm:<model>``.
     variant : {"base", "shallow", "deep"}
-        How.
+        Variant to train: from random weights, or fine-tuned in the last layers or in all.
     source : Dataset
-        What the base is trained on.
+        Dataset that the base is trained on.
     out : pathlib.Path
-        Folder of the result.
+        Output folder.
     base : pathlib.Path, optional
-        Folder of the trained base; needed to tune.
+        Folder of the trained base; required for fine-tuning.
     target : Dataset, optional
-        Dataset mixed in; needed to tune.
+        Dataset mixed in; required for fine-tuning.
     input_size : int, optional
-        Side of the images in pixels, for `base`; tuning keeps the base's.
+        Side of the images in pixels, for `base`; fine-tuning keeps that of the base.
     device : str or torch.device, default "cpu"
-        Where; the result stays there.
+        Device to train on; the result stays on it.
     **plan : int, optional
-        ``epochs``, ``batch_size``, ``seed``; the study's where None.
+        ``epochs``, ``batch_size``, ``seed``; as in the study where None.
 
     Raises
     ------
     ProbeError
-        If tuning lacks its base or target, or the base is of another architecture.
+        If fine-tuning lacks its base or target, or the base is of another architecture.
     """
     given: dict[str, Any] = {key: value for key, value in plan.items() if value is not None}
     if variant == "base":
@@ -221,7 +221,7 @@ def _notes(*datasets: Dataset) -> dict[str, object]:
 
 
 def _note(data: Dataset) -> dict[str, object]:
-    """Say what a detector was trained on; by dataset, where those were cut by several rules."""
+    """Return the training data for the spec; crop rules by dataset where they differ."""
     crops = {name: part.card.get("crop") for name, part in data.by_dataset().items()}
     rules = list(crops.values())
     same = all(rule == rules[0] for rule in rules)

@@ -33,7 +33,7 @@ class Embeddings(Result):
         Attributes: ``detector, dataset, seed, neighbors, n_fitted, n_judged``.
     """
 
-    KIND: ClassVar[str] = "embedding"
+    KIND: ClassVar[str] = "an embedding"
     REQUIRED: ClassVar[str] = "position"
     COMMAND: ClassVar[str] = "probe embed"
 

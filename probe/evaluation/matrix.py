@@ -46,7 +46,7 @@ class ZeroShotMatrix(Result):
         cluster, label, logit``.
     """
 
-    KIND: ClassVar[str] = "zero-shot matrix"
+    KIND: ClassVar[str] = "a zero-shot matrix"
     REQUIRED: ClassVar[str] = "value"
     COMMAND: ClassVar[str] = "probe evaluate"
     scores: pd.DataFrame

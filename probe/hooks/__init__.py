@@ -1,4 +1,4 @@
-"""torch.fx as the instrument: tracing, taps, captures, and the do-operator."""
+"""Instrumentation by torch.fx: tracing, taps, activation capture and interventions do(h = v)."""
 
 from probe.hooks.capture import Recorder, capture
 from probe.hooks.suffix import (

@@ -1,4 +1,4 @@
-"""Affine suffixes: read from the graph as one map of units, and swept in closed form."""
+"""Affine suffixes: composed from the graph into one affine map, and swept in closed form."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ class Affine:
 
     @property
     def elementwise(self) -> bool:
-        """Whether every output depends on its own unit only."""
+        """Whether each output depends only on the unit of the same index."""
         return self.weight.ndim == 1
 
     def scaled(self, scale: Tensor, shift: Tensor) -> Affine:
-        """Multiply and shift each output."""
+        """Return the map followed by a scale and shift of each output."""
         weight = self.weight * (scale if self.elementwise else scale[:, None])
         return Affine(weight, scale * self.bias + shift)
 
     def linear(self, weight: Tensor, bias: Tensor) -> Affine:
-        """Apply a linear layer."""
+        """Return the map followed by a linear layer."""
         own = weight * self.weight if self.elementwise else weight @ self.weight
         return Affine(own, weight @ self.bias + bias)
 
     def row(self, index: int) -> Affine:
-        """Take one output, as shape (units,) and a scalar bias."""
+        """Return the map of one output: weight of shape (units,) and a scalar bias."""
         weight = torch.diag(self.weight) if self.elementwise else self.weight
         return Affine(weight[index], self.bias[index])
 
@@ -57,14 +57,14 @@ class Affine:
 def read_affine(
     graph: fx.Graph, tap: fx.Node, modules: dict[str, nn.Module], units: int
 ) -> tuple[Tensor, float, list[str]] | None:
-    """Compose everything between a dense tap and the logit, if all of it is affine.
+    """Compose all operations between a dense tap and the logit, if all of them are affine.
 
     Parameters
     ----------
     graph : torch.fx.Graph
-        The detector's graph.
+        Graph of the detector.
     tap : torch.fx.Node
-        Its value has shape (n, units).
+        Node of the tap; its value has shape (n, units).
     modules : dict
         Module path to module.
     units : int
@@ -73,13 +73,14 @@ def read_affine(
     Returns
     -------
     weight : Tensor
-        Shape (units,), double.
+        Shape (units,), double precision.
     bias : float
-        So that logit = weight · h + bias.
+        Bias, so that logit = weight · h + bias.
     steps : list of str
-        The operations that were composed.
+        Names of the composed operations.
 
-    None is returned where an operation is not affine, or mixes in another value of the image.
+    None is returned if an operation is not affine or takes another value that depends on the
+    image.
     """
     known: dict[fx.Node, Affine] = {
         tap: Affine(torch.ones(units, dtype=torch.double), torch.zeros(units, dtype=torch.double))
@@ -170,32 +171,32 @@ def _describe(node: fx.Node, modules: dict[str, nn.Module]) -> str:
     return str(getattr(node.target, "__name__", node.target))
 
 
-#: Values (float32) of a block that the closed form works on; some MB, to stay in the cache.
+#: Values (float32) per block of the closed form: small enough to stay in the processor's cache.
 BLOCK_VALUES = 1 << 17
 
-#: Changes of the logit, from their middle, up to which one sigmoid serves all values: results then
-#: differ by less than 1e-6.
+#: Largest change of the logit, from the center of a unit's changes, for which one sigmoid is
+#: computed for all values: results then differ by less than 1e-6.
 NEAR = 1.0
 
 
 @dataclass(frozen=True)
 class AffineProgram:
-    """Closed form: the logit is weight · h + bias, so do(h_u = v) adds weight_u (v − h_u).
+    """A closed form: the logit is weight · h + bias, so do(h_u = v) adds weight_u (v − h_u).
 
     Attributes
     ----------
     layer : str
-        The tap.
+        Name of the tap.
     input_size : int
-        Side in pixels of the images.
+        Side of the images in pixels.
     prefix : torch.fx.GraphModule
-        From images to the tap.
+        The part of the detector from images to the tap.
     weight : Tensor
-        Shape (units,), double.
+        Weights, shape (units,), double precision.
     bias : float
         Logit at h = 0.
     steps : list of str
-        What was composed.
+        Names of the composed operations.
     cost : Cost or None
         Multiply-adds.
     """
@@ -214,18 +215,18 @@ class AffineProgram:
         return len(self.weight)
 
     def state(self, images: Any) -> State:
-        """Run images up to the tap."""
+        """Run images, shape (n, 3, h, w), up to the tap."""
         return run_prefix(self.prefix, images)
 
     @property
     def positions(self) -> bool:
-        """Whether every scalar is a unit; behind a dense tap it is, either way."""
+        """Whether every scalar is a unit; False, since a dense tap has one scalar per unit."""
         return False
 
     def sweep(
         self, state: State, values: NDArray[np.float64], units: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """Set units to values, shape (units, v) or (n, units, v); give logits (n, units, v)."""
+        """Set units to values, shape (units, v) or (n, units, v); return logits (n, units, v)."""
         h, weight = self._asked(state, units)
         without = self._logit(state)[:, None] - h * weight
         given = check_values(values, len(weight), len(h))
@@ -239,7 +240,7 @@ class AffineProgram:
         probability: bool,
         units: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
-        """Sum over the batch of the logit or of P(fake) under each do(); shape (units, v)."""
+        """Return sums over the batch of the logit or P(fake) under each do(), shape (units, v)."""
         weight, own, logit = self.weight.cpu(), state.value.cpu(), self._logit(state)
         if units is not None:
             chosen = torch.from_numpy(asked_units(self.units, units))
@@ -256,7 +257,7 @@ class AffineProgram:
     def donate(
         self, state: State, donor: State, units: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """Give units the value of the donor's same row; logits (n, units)."""
+        """Set units to their values in the same row of `donor`; return logits (n, units)."""
         h, weight = self._asked(state, units)
         other, _ = self._asked(donor, units)
         return np.asarray((self._logit(state)[:, None] + (other - h) * weight).float().numpy())
@@ -264,7 +265,7 @@ class AffineProgram:
     def ablate_sets(
         self, state: State, sets: NDArray[np.bool_], values: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """Set all units of each set, shape (sets, units), at once; fake logits (n, sets)."""
+        """Set all units of each set, shape (sets, units), together; return logits (n, sets)."""
         h, weight = self._asked(state, None)
         change = (torch.from_numpy(np.asarray(values, dtype=np.float64)) - h) * weight
         member = torch.from_numpy(np.asarray(sets).T.astype(np.float64))
@@ -285,11 +286,11 @@ class AffineProgram:
         return state.value.cpu().double() @ self.weight.cpu() + self.bias
 
     def explain(self) -> str:
-        """Say what was composed."""
+        """Describe the composed operations and their cost."""
         chain = " → ".join(self.steps)
         return (
             f"{self.layer}: closed form over {self.units} units. Composed: {chain}. No rerun; one "
-            "multiply-add a sample, unit and value, and one sigmoid where P(fake) is asked for."
+            "multiply-add per sample, unit and value, and one sigmoid where P(fake) is needed."
             + (f"\n  {self.cost}" if self.cost else "")
         )
 
@@ -297,8 +298,8 @@ class AffineProgram:
 def _probability_sums(
     h: Tensor, weight: Tensor, logit: Tensor, change: Tensor
 ) -> NDArray[np.float64]:
-    # Blocks of samples stay in the cache while every value is tried on them; within a block
-    # float32 sums of at most some thousand terms in [0, 1], between blocks doubles.
+    # A block of samples stays in the processor's cache while all values are applied to it. Sums
+    # are float32 within a block (at most some thousand terms in [0, 1]), double between blocks.
     units = len(weight)
     rows = max(1, BLOCK_VALUES // units)
     out = torch.zeros(change.shape[1], units, dtype=torch.double)
@@ -315,18 +316,18 @@ def _probability_sums(
 
 
 def _add_any(out: Tensor, at: Tensor, steps: Tensor) -> None:
-    """Add the sums over samples of sigmoid(at + step), a step a row of `out`."""
+    """Add the sums over samples of sigmoid(at + step) to `out`, one row per step."""
     work, ones = torch.empty_like(at), torch.ones(1, len(at))
     for total, step in zip(out, steps, strict=True):
-        # A product with ones sums faster than a reduction over the outer axis.
+        # A matrix product with ones is faster than a reduction over the outer axis.
         total += (ones @ torch.add(at, step, out=work).sigmoid_())[0]
 
 
 def _add_near(out: Tensor, at: Tensor, steps: Tensor) -> None:
-    """Do the same with one sigmoid for all steps.
+    """Add the same sums as `_add_any`, with one sigmoid for all steps.
 
-    With r = 1/σ(x) = 1 + e^(−x) and f = e^(−c), σ(x + c) = 1 / ((1 − f) + f r). Rounding of r
-    grows by f where r is near 1, which is why steps have to be small.
+    With r = 1/σ(x) = 1 + e^(−x) and f = e^(−c), σ(x + c) = 1 / ((1 − f) + f r). The rounding error
+    of r is multiplied by f where r is near 1, so steps must be small.
     """
     inverse, work, ones = at.sigmoid_().reciprocal_(), torch.empty_like(at), torch.ones(1, len(at))
     for total, factor in zip(out, steps.neg().exp_(), strict=True):

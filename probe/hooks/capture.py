@@ -1,4 +1,4 @@
-"""Capturing the values of layers in one run that ends at the last of them."""
+"""Capture layer activations in one forward pass that ends at the last of the layers."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["Recorder", "capture"]
 
 @dataclass(frozen=True)
 class Recorder:
-    """A detector pruned to what some taps and the logit need.
+    """A detector compiled to return the values of taps together with the logit.
 
     Attributes
     ----------
     detector : Detector
-        Whom.
+        Detector to record.
     taps : tuple of Tap
-        What is taken.
+        Layers to record and their reducers.
     names : tuple of str
-        Their full names.
+        Full module paths of the taps.
     program : torch.fx.GraphModule
-        From images to the tapped values and, last, the logits.
+        Graph from images to the tapped values and, last, the logits.
     """
 
     detector: Detector
@@ -39,7 +39,7 @@ class Recorder:
 
     @classmethod
     def of(cls, detector: Detector | TracedDetector, taps: Sequence[Tap]) -> Recorder:
-        """Compile a recorder.
+        """Compile a recorder for a detector and its taps.
 
         Raises
         ------
@@ -57,12 +57,12 @@ class Recorder:
         )
 
     def __call__(self, images: Any) -> tuple[dict[str, Tensor], Tensor]:
-        """Run images; give reduced values, shape (n, unit) by layer name, and logits (n,).
+        """Run images; return reduced values, shape (n, unit) by layer name, and logits (n,).
 
         Raises
         ------
         TraceError
-            If the value of a layer has not one row an image, or no axis of units.
+            If a layer's value does not have one row per image, or has no unit axis.
         """
         with torch.inference_mode():
             *values, logits = self.program(torch.as_tensor(images).to(self.detector.device))
@@ -75,24 +75,24 @@ class Recorder:
 def capture(
     detector: Detector | TracedDetector, images: Any, layers: Sequence[str]
 ) -> dict[str, Tensor]:
-    """Take the values of layers, unreduced, as a forward hook on them would.
+    """Return the unreduced activations of layers, as forward hooks would.
 
-    The network is run no further than the last of them, and the module is not touched: no hooks
-    are attached to it. A value is taken before an in-place operation behind it can change it.
+    The network runs only as far as the last of these layers. No hooks are attached and the module
+    is not changed. Values are copied before a later in-place operation can change them.
 
     Parameters
     ----------
     detector : Detector or TracedDetector
-        Whom.
+        Detector to run.
     images : array_like
-        Shape (n, 3, h, w), in [0, 1].
+        Images of shape (n, 3, h, w), in [0, 1].
     layers : sequence of str
         Module paths; ``relu@2`` is the second call of a module that is called several times.
 
     Returns
     -------
     dict
-        Layer, as it was given, to value.
+        Layer name, as given, to its value.
 
     Raises
     ------
@@ -108,6 +108,6 @@ def capture(
 
 
 def _ends(traced: TracedDetector) -> tuple[fx.Node, Any]:
-    """Find the node of the images that come in, and that of the logits that go out."""
+    """Return the graph's input node (images) and the node of its output (logits)."""
     nodes = list(traced.graph.nodes)
     return nodes[0], nodes[-1].args[0]

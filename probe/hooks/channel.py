@@ -1,4 +1,4 @@
-"""One channel carried as far as it goes alone, one update, and a batched rest."""
+"""`LocalProgram`: carry one channel alone, update the first mixing operation, batch the rest."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Place:
-    """Where the units of a tap stand in a later value, known before anything runs.
+    """Location of a tap's units in a later value of the graph, known before anything runs.
 
     Attributes
     ----------
     axis : int
-        Axis of the units in the full value; −1 where every scalar is one (positions).
+        Axis of the units in the full value; −1 if every scalar is a unit (positions).
     shape : tuple of int
-        Shape of the full value for one image, samples included as 1.
+        Shape of the full value for one image, with 1 for the sample axis.
     first : int
-        Position of unit 0 on the axis; a concatenation moves it.
+        Index of unit 0 on the axis; a concatenation shifts it.
     features : int
-        Consecutive places that a unit takes on the axis; a flattened map gives each as many as it
-        has pixels.
+        Number of consecutive indices per unit on the axis; after a map is flattened, this is its
+        number of pixels.
     """
 
     axis: int
@@ -53,23 +53,23 @@ class Place:
 
     @property
     def width(self) -> int:
-        """Places on the axis."""
+        """Length of the unit axis."""
         return math.prod(self.shape[1:]) if self.axis < 0 else self.shape[self.axis]
 
     @property
     def extent(self) -> tuple[int, ...]:
-        """Shape of one unit's value: all axes but samples and units."""
+        """Shape of one unit's value: all axes except samples and units."""
         if self.axis < 0:
             return ()
         inner = (*self.shape[1 : self.axis], *self.shape[self.axis + 1 :])
         return (*inner, self.features) if self.features > 1 else inner
 
     def moved(self, shape: tuple[int, ...], **changes: int) -> Place:
-        """Return the place in another value."""
+        """Return the location in another value of the given shape."""
         return replace(self, shape=shape, **changes)
 
     def channel(self, units: Tensor) -> Tensor:
-        """Return the index of each unit's parameters in an operation with one set a channel."""
+        """Return each unit's index into the parameters of an operation with one set per channel."""
         if self.axis >= 0:
             return units + self.first
         return units // math.prod(self.shape[2:])
@@ -77,42 +77,42 @@ class Place:
 
 @dataclass(frozen=True)
 class Touched:
-    """Values of some units under some doses.
+    """Values of intervened units under their doses.
 
     Attributes
     ----------
     value : Tensor
-        Shape (unit, dose, sample, ...). The sample axis has length 1 as long as the values are the
-        same for all samples, and the rest are ones as long as a value is the same everywhere.
+        Shape (unit, dose, sample, ...). The sample axis has length 1 while the values are the same
+        for all samples. The remaining axes have length 1 while a value is the same everywhere.
     place : Place
-        Where these units stand in the full value.
+        Location of these units in the full value.
     """
 
     value: Tensor
     place: Place
 
     def spread(self) -> Tensor:
-        """Give the value with its whole extent."""
+        """Return the value expanded to its full extent."""
         shape = (*self.value.shape[:3], *self.place.extent)
         return self.value.expand(shape)
 
     @property
     def flat(self) -> bool:
-        """Whether the value is the same everywhere on the unit's extent."""
+        """Whether the value is constant over the unit's extent."""
         return all(size == 1 for size in self.value.shape[3:])
 
 
 def column(full: Tensor, place: Place, units: Tensor) -> Tensor:
-    """Take units out of a full value, as shape (unit, 1, sample, ...).
+    """Return the values of units from a full value, shape (unit, 1, sample, ...).
 
     Parameters
     ----------
     full : Tensor
-        Samples on axis 0; of length 1, without samples, for what does not depend on the image.
+        Full value with samples on axis 0; of length 1 if it does not depend on the image.
     place : Place
-        Where units stand in it.
+        Location of the units in it.
     units : Tensor
-        Which, shape (unit,).
+        Indices of the units, shape (unit,).
     """
     if place.axis < 0:
         return full.flatten(1)[:, units].T[:, None]
@@ -123,7 +123,7 @@ def column(full: Tensor, place: Place, units: Tensor) -> Tensor:
 
 
 def placed(full: Tensor, touched: Touched, units: Tensor) -> Tensor:
-    """Put units into copies of a full value, as shape (unit · dose · sample, ...)."""
+    """Return copies of a full value with units replaced, shape (unit · dose · sample, ...)."""
     place, value = touched.place, touched.spread()
     n, (some, doses) = len(full), value.shape[:2]
     out = full.expand(some, doses, *full.shape).clone(memory_format=torch.contiguous_format)
@@ -133,7 +133,7 @@ def placed(full: Tensor, touched: Touched, units: Tensor) -> Tensor:
         for i, unit in enumerate(units.tolist()):
             flat[i, :, :, unit] = value[i]
         return out.flatten(0, 2)
-    axis = place.axis + 1  # of what is left when the unit is chosen
+    axis = place.axis + 1  # axes of out[i]: dose first, then those of the full value
     for i, unit in enumerate(units.tolist()):
         here = out[i].narrow(axis, (unit + place.first) * place.features, place.features)
         here.copy_(value[i] if place.features > 1 else value[i].unsqueeze(axis))
@@ -142,20 +142,20 @@ def placed(full: Tensor, touched: Touched, units: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Reading:
-    """What is known of a graph before it runs.
+    """What is known about a graph before it runs.
 
     Attributes
     ----------
     shapes : mapping
         Node to the shape of its value for one image.
     modules : mapping
-        Path to module.
+        Module path to module.
     constants : mapping
         Node of a weight or constant to its value.
     seen : set
         Nodes that depend on the images.
     places : dict
-        Node to where units stand in its value; filled as steps are read.
+        Node to the location of the units in its value; filled as steps are read.
     """
 
     shapes: Mapping[fx.Node, tuple[int, ...]]
@@ -167,16 +167,16 @@ class Reading:
 
 @dataclass(frozen=True)
 class Run:
-    """One block of units on its way.
+    """The run of one block of units.
 
     Attributes
     ----------
     units : Tensor
-        Which units, shape (unit,).
+        Indices of the units, shape (unit,).
     touched : dict
-        Node to the touched value.
+        Node to its value under the intervention.
     base : mapping
-        Node to the untouched full value, samples on axis 0.
+        Node to its full value without intervention, samples on axis 0.
     """
 
     units: Tensor
@@ -184,25 +184,25 @@ class Run:
     base: Mapping[fx.Node, Tensor]
 
     def old(self, node: fx.Node) -> Tensor:
-        """Take the units' untouched values, shape (unit, 1, sample, ...)."""
+        """Return the units' values without intervention, shape (unit, 1, sample, ...)."""
         return column(self.base[node], self.touched[node].place, self.units)
 
 
 @dataclass(frozen=True)
 class Step:
-    """How one operation is done on a channel alone.
+    """One operation, applied to a channel alone.
 
     Attributes
     ----------
     node : torch.fx.Node
         The operation.
     place : Place or None
-        Where units stand in its result; None where it mixes them in, and `run` gives full rows of
-        shape (unit · dose · sample, ...).
+        Location of the units in its result; None if it mixes channels, and `run` then returns
+        full rows of shape (unit · dose · sample, ...).
     run : callable
-        From `Run` to the value.
+        Function from `Run` to the value.
     needs : tuple of torch.fx.Node
-        Untouched values that it reads.
+        Nodes whose values without intervention it reads.
     """
 
     node: fx.Node
@@ -213,46 +213,47 @@ class Step:
 
 Floats = NDArray[np.float64]
 
-#: Bytes that a batch of the rest may take, unless told otherwise. More than the caches hold only
-#: makes it slower.
+#: Default memory limit in bytes for a batch of the operations that are run again. Batches much
+#: larger than the processor's caches are only slower.
 MEMORY = 128 * 1024**2
 
 
 @dataclass(frozen=True)
 class LocalProgram:
-    """do(h_u = v) by carrying the touched channel alone, as far as operations allow.
+    """do(h_u = v) by propagating the intervened channel alone, as far as operations allow.
 
-    A dose is the same for all samples and all over the map, so that channel-local operations are
-    done once a dose and not once a sample; the first operation that mixes channels adds to its
-    cached result what the channel changes; only what follows is run again, for many units and
+    A dose is the same for all samples and over the whole map, so channel-local operations run once
+    per dose, not once per sample. The first operation that mixes channels adds the channel's
+    change to its cached result. Only the operations after it are run again, for many units and
     doses at once.
 
     Attributes
     ----------
     layer : str
-        The tap.
+        Name of the tap.
     input_size : int
-        Side in pixels of the images.
+        Side of the images in pixels.
     prefix, suffix, rest : torch.fx.GraphModule
-        Images to the tap and all cached values; the plain suffix; what is run again.
+        From images to the tapped and all cached values; the plain suffix; the operations that are
+        run again.
     tap : torch.fx.Node
-        The tap's node.
+        Node of the tap.
     place : Place
-        Where units stand in its value.
+        Location of the units in the tapped value.
     known : tuple of torch.fx.Node
-        What the prefix gives beside the tapped value, in order.
+        Outputs of the prefix after the tapped value, in order.
     fixed : frozenset of torch.fx.Node
-        Those of them that do not depend on the images and have no axis of samples.
+        Nodes of `known` that do not depend on the images and have no sample axis.
     steps : tuple of Step
         Channel-local operations and updates, in order.
     given : tuple of torch.fx.Node
-        What the rest takes: results of updates, touched values put into copies, others.
+        Inputs of `rest`: results of updates, copies with intervened values, and other values.
     plain : tuple of torch.fx.Node
-        What the plain suffix takes beside the tapped value.
+        Inputs of the plain suffix after the tapped value.
     cost : Cost
         Multiply-adds.
     rows, plain_rows : int
-        Rows that the program and the plain suffix take at once.
+        Largest batch, in rows, of `rest` and of the plain suffix.
     """
 
     layer: str
@@ -282,17 +283,17 @@ class LocalProgram:
         return self.place.axis < 0
 
     def state(self, images: Any) -> State:
-        """Run images up to the tap, and keep what later questions share."""
+        """Run images, shape (n, 3, h, w), up to the tap; keep the values that all sweeps share."""
         return run_prefix(self.prefix, images, self.suffix)
 
     def base(self, state: State) -> dict[fx.Node, Tensor]:
-        """Name the untouched values that a state holds."""
+        """Return the values of a state, without intervention, by node."""
         return {self.tap: state.value, **dict(zip(self.known, state.bypass, strict=True))}
 
     def sweep(
         self, state: State, values: Floats, units: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """Set units to values, shape (units, v) or (n, units, v); give logits (n, units, v)."""
+        """Set units to values, shape (units, v) or (n, units, v); return logits (n, units, v)."""
         asked = asked_units(self.units, units)
         given = check_values(values, len(asked), len(state.value), state.value)
         each = given.ndim == 3
@@ -311,7 +312,7 @@ class LocalProgram:
         probability: bool,
         units: NDArray[np.int64] | None = None,
     ) -> Floats:
-        """Sum over the batch of the logit or of P(fake) under each do(); shape (units, v)."""
+        """Return sums over the batch of the logit or P(fake) under each do(), shape (units, v)."""
         logits = torch.from_numpy(self.sweep(state, values, units)).double()
         score = logits.sigmoid() if probability else logits
         return np.asarray(score.sum(dim=0).numpy())
@@ -319,7 +320,10 @@ class LocalProgram:
     def donate(
         self, state: State, donor: State, units: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """Give units the value (a channel its map) of the donor's same row; logits (n, units)."""
+        """Set units to their values (channels: maps) in the same row of `donor`.
+
+        Returns logits, shape (n, units).
+        """
         asked = asked_units(self.units, units)
 
         def theirs(block: _Block) -> Tensor:
@@ -331,7 +335,7 @@ class LocalProgram:
     def ablate_sets(
         self, state: State, sets: NDArray[np.bool_], values: Floats
     ) -> NDArray[np.float32]:
-        """Set all units of each set, shape (sets, units), at once; fake logits (n, sets)."""
+        """Set all units of each set, shape (sets, units), together; return logits (n, sets)."""
         device, base = state.value.device, self.base(state)
         like = torch.as_tensor(values).to(state.value.dtype).to(device)
         spread = self._mask(like[None])
@@ -346,15 +350,15 @@ class LocalProgram:
         return out
 
     def explain(self) -> str:
-        """Say what was recognized, what is rerun and what it costs."""
+        """Describe the compiled operations, what is run again, and the cost."""
         local = [_named(step.node) for step in self.steps if step.place is not None]
         updates = [_named(step.node) for step in self.steps if step.place is None]
         again = [_named(n) for n in self.rest.graph.nodes if n.op.startswith("call")]
         kind = "positions" if self.positions else "units"
         lines = [
             f"{self.layer}: {self.units} {kind}.",
-            f"  on the touched one alone: {_listed(local) or 'nothing'}",
-            f"  updated by the touched one: {_listed(updates) or 'nothing'}",
+            f"  on the intervened unit alone: {_listed(local) or 'nothing'}",
+            f"  updated by its change: {_listed(updates) or 'nothing'}",
             f"  run again: {_listed([name for name in again if name != '_snapshot'])}",
             f"  {self.cost}",
         ]
@@ -367,18 +371,18 @@ class LocalProgram:
         new: Tensor,
         made: list[Tensor] | None = None,
     ) -> list[Tensor]:
-        """Give what the rest takes, one row a unit, dose and sample.
+        """Return the inputs of `rest`, with one row per unit, dose and sample.
 
         Parameters
         ----------
         base : dict
-            Untouched values.
+            Node to its value without intervention.
         units : Tensor
-            Which, shape (unit,).
+            Indices of the units, shape (unit,).
         new : Tensor
             Their values at the tap, shape (unit, dose, sample or 1, ...).
         made : list of Tensor, optional
-            Takes the values that were made on the way.
+            List to which all intermediate values are appended.
         """
         run = Run(units, {self.tap: Touched(new, self.place)}, base)
         full: dict[fx.Node, Tensor] = {}
@@ -418,7 +422,7 @@ class LocalProgram:
         return _repeated(run.base[node], len(run.units) * doses)
 
     def _mask(self, sets: Tensor) -> Tensor:
-        """Shape sets like values without samples, (sets, ...)."""
+        """Reshape sets to broadcast over values, shape (sets, ...) without a sample axis."""
         if self.positions:
             return sets.view(len(sets), *self.place.shape[1:])
         shape = [1] * (len(self.place.shape) - 1)
@@ -428,7 +432,7 @@ class LocalProgram:
 
 @dataclass(frozen=True)
 class _Block:
-    """What is answered at once."""
+    """A block of units, doses and samples that is computed together."""
 
     units: slice
     doses: slice
@@ -436,7 +440,7 @@ class _Block:
 
 
 def _blocks(units: int, doses: int, samples: int, rows: int) -> Iterator[_Block]:
-    """Cut the work into blocks of at most so many rows: samples last, for they share most."""
+    """Yield blocks of at most `rows` rows; samples are split last, since they share most work."""
     n = min(samples, rows)
     v = min(doses, rows // n)
     u = min(units, rows // (n * v))
@@ -457,5 +461,5 @@ def _listed(names: list[str], most: int = 8) -> str:
 
 
 def _repeated(value: Tensor, times: int) -> Tensor:
-    # Always a copy: the rest may work on it in place, and the next block needs it again.
+    # Always a copy: the rest may change it in place, and the next block needs it again.
     return value.repeat(times, *[1] * (value.ndim - 1))

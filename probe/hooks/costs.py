@@ -1,4 +1,4 @@
-"""What programs cost: multiply-adds, and bytes a row."""
+"""Cost of programs: multiply-adds, and bytes per row."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Cost:
     Attributes
     ----------
     program, suffix, network : int
-        A sample, unit and dose by the program; by the plain suffix; by the whole network.
+        Per sample, unit and dose: of the program, of the plain suffix, and of the whole network.
     """
 
     program: int
@@ -32,8 +32,8 @@ class Cost:
 
     def __str__(self) -> str:
         return (
-            f"{_short(self.program)} multiply-adds a sample, unit and dose; the plain suffix takes "
-            f"{_short(self.suffix)}, the whole network {_short(self.network)}."
+            f"{_short(self.program)} multiply-adds per sample, unit and dose; the plain suffix "
+            f"takes {_short(self.suffix)}, the whole network {_short(self.network)}."
         )
 
 
@@ -45,7 +45,7 @@ def _short(count: int) -> str:
 
 
 def _addcmul(*shapes: Any, out_shape: tuple[int, ...], **_: Any) -> int:
-    """Count an update by one column as the matrix product that it is; two FLOPs a place."""
+    """Count an update by one column like a matrix product, with two FLOPs per output element."""
     return 2 * math.prod(out_shape)
 
 
@@ -53,14 +53,14 @@ _FORMULAS = {torch.ops.aten.addcmul: _addcmul}
 
 
 def multiply_adds(work: Callable[[], Any]) -> int:
-    """Count the multiply-adds of some work by running it once."""
+    """Return the number of multiply-adds of `work`, counted by running it once."""
     with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
         work()
     return int(counter.get_total_flops()) // 2
 
 
 class _Watching(fx.Interpreter):
-    """Runs a graph and notes shapes, sizes, and what does not depend on the images."""
+    """Runs a graph and records all shapes, and the values that do not depend on the images."""
 
     def __init__(self, traced: TracedDetector, seen: set[fx.Node]) -> None:
         super().__init__(traced.detector.module, graph=traced.graph)
@@ -69,11 +69,11 @@ class _Watching(fx.Interpreter):
         self.constants: dict[fx.Node, Tensor] = {}
 
     def fetch_attr(self, target: str) -> Any:
-        """Find constants that tracing took off the module."""
+        """Return an attribute, also one of the constants that tracing removed from the module."""
         return self.extra[target] if target in self.extra else super().fetch_attr(target)
 
     def run_node(self, n: fx.Node) -> Any:
-        """Note what a node gives."""
+        """Run a node and record its result."""
         value = super().run_node(n)
         if isinstance(value, Tensor):
             self.shapes[n] = tuple(value.shape)
@@ -85,7 +85,7 @@ class _Watching(fx.Interpreter):
 def constants_and_shapes(
     traced: TracedDetector, seen: set[fx.Node]
 ) -> tuple[dict[fx.Node, Tensor], dict[fx.Node, tuple[int, ...]]]:
-    """Run one blank image; give values that do not depend on it, and the shapes of all."""
+    """Run one blank image; return the values that do not depend on it, and all shapes."""
     size = traced.detector.spec.input_size
     watching = _Watching(traced, seen)
     with torch.inference_mode():
@@ -94,7 +94,7 @@ def constants_and_shapes(
 
 
 def row_bytes(module: fx.GraphModule, rows: list[Tensor]) -> int:
-    """Estimate the bytes that one row takes: its inputs and the three largest values after them."""
+    """Estimate the bytes per row: its inputs and the three largest intermediate values."""
     sizes: list[int] = []
 
     class Sizes(fx.Interpreter):
@@ -109,5 +109,5 @@ def row_bytes(module: fx.GraphModule, rows: list[Tensor]) -> int:
 
 
 def value_bytes(value: Tensor) -> int:
-    """Bytes of a value."""
+    """Return the size of a tensor in bytes."""
     return value.element_size() * value.nelement()

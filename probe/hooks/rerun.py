@@ -1,7 +1,7 @@
-"""`Rerun`: the suffix as it is, again for every unit and value.
+"""`Rerun`: run the plain suffix again for every unit and value.
 
-Samples stay together and doses apart: a suffix that is only known to work on the batch as it came
-is given no other.
+The suffix always gets the whole original batch, with one intervention at a time. Its result may
+depend on the batch as a whole, so batches are never split or joined.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ __all__ = ["Rerun"]
 
 @dataclass(frozen=True)
 class Rerun:
-    """The suffix is run again for every unit and value, on the whole batch each time.
+    """A program that runs the suffix again for every unit and value, each time on the whole batch.
 
     Attributes
     ----------
     layer : str
-        The tap.
+        Name of the tap.
     input_size : int
-        Side in pixels of the images.
+        Side of the images in pixels.
     prefix, suffix : torch.fx.GraphModule
-        The two parts of the detector.
+        The parts of the detector before and after the tap.
     units : int
         Number of units.
     positions : bool
@@ -39,7 +39,7 @@ class Rerun:
     cost : Cost or None
         Multiply-adds.
     reason : str
-        Why no shorter form is used.
+        Reason why no cheaper program is used.
     """
 
     layer: str
@@ -49,16 +49,16 @@ class Rerun:
     units: int
     positions: bool = False
     cost: Cost | None = None
-    reason: str = "no shorter form is known for what follows"
+    reason: str = "no cheaper program is known for the suffix"
 
     def state(self, images: Any) -> State:
-        """Run images up to the tap."""
+        """Run images, shape (n, 3, h, w), up to the tap."""
         return run_prefix(self.prefix, images, self.suffix)
 
     def sweep(
         self, state: State, values: NDArray[np.float64], units: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """Set units to values, shape (units, v) or (n, units, v); give logits (n, units, v)."""
+        """Set units to values, shape (units, v) or (n, units, v); return logits (n, units, v)."""
         n, asked = len(state.value), asked_units(self.units, units)
         given = check_values(values, len(asked), n, state.value)
         out = np.empty((n, len(asked), given.shape[-1]), dtype=np.float32)
@@ -74,7 +74,7 @@ class Rerun:
         probability: bool,
         units: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
-        """Sum over the batch of the logit or of P(fake) under each do(); shape (units, v)."""
+        """Return sums over the batch of the logit or P(fake) under each do(), shape (units, v)."""
         logits = torch.from_numpy(self.sweep(state, values, units)).double()
         score = logits.sigmoid() if probability else logits
         return np.asarray(score.sum(dim=0).numpy())
@@ -82,7 +82,10 @@ class Rerun:
     def donate(
         self, state: State, donor: State, units: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """Give units the value (a channel its map) of the donor's same row; logits (n, units)."""
+        """Set units to their values (channels: maps) in the same row of `donor`.
+
+        Returns logits, shape (n, units).
+        """
         asked = asked_units(self.units, units)
         out = np.empty((len(state.value), len(asked)), dtype=np.float32)
         for i, unit in enumerate(asked.tolist()):
@@ -94,7 +97,7 @@ class Rerun:
     def ablate_sets(
         self, state: State, sets: NDArray[np.bool_], values: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """Set all units of each set, shape (sets, units), at once; fake logits (n, sets)."""
+        """Set all units of each set, shape (sets, units), together; return logits (n, sets)."""
         out = np.empty((len(state.value), len(sets)), dtype=np.float32)
         for i, chosen in enumerate(sets):
             value = state.value.clone(memory_format=torch.contiguous_format)
@@ -106,7 +109,7 @@ class Rerun:
         return out
 
     def explain(self) -> str:
-        """Say what is rerun."""
+        """Describe what is run again, why, and its cost."""
         nodes = [node for node in self.suffix.graph.nodes if node.op.startswith("call")]
         return (
             f"{self.layer}: {self.reason}, so its {len(nodes)} operations are run again for each "
@@ -114,7 +117,7 @@ class Rerun:
         )
 
     def _by_unit(self, value: Tensor) -> Tensor:
-        """View a contiguous value with units on axis 1."""
+        """Return a view of a contiguous value with the units on axis 1."""
         return value.view(len(value), -1) if self.positions else units_first(value)
 
     def _with(self, value: Tensor, unit: int, to: Tensor) -> Tensor:
@@ -125,7 +128,7 @@ class Rerun:
         return out
 
     def _run(self, state: State, value: Tensor) -> NDArray[np.float32]:
-        # Copies: the suffix may work on them in place, and the next unit needs them again.
+        # Copies, since the suffix may change them in place and the next unit needs them again.
         rest = [b.clone() if isinstance(b, Tensor) else b for b in state.bypass]
         with torch.inference_mode():
             logits: Tensor = self.suffix(value, *rest)[0]

@@ -1,4 +1,4 @@
-"""Rules: operations that keep a channel to itself, or take it in as one of many."""
+"""Rules for `LocalProgram`: channel-local operations, and updates of channel-mixing ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["convolved", "linear", "read_step"]
 def convolved(
     node: fx.Node, source: fx.Node, place: Place, shape: tuple[int, ...], module: nn.Conv2d
 ) -> Step | None:
-    """Read a convolution: depthwise it keeps channels apart, else it takes one's change in."""
+    """Return the step of a convolution: channel-local if depthwise, else an update."""
     if place.axis != 1 or module.padding_mode != "zeros" or len(place.shape) != 4:
         return None
     if module.groups == module.in_channels == module.out_channels:
@@ -62,7 +62,7 @@ def _convolution_update(run: Run, node: fx.Node, source: fx.Node, module: nn.Con
 
 
 def _grouped(value: Tensor, weight: Tensor, module: nn.Conv2d) -> Tensor:
-    """Convolve each unit's channel by its own kernels: (unit, dose, sample, out, y, x)."""
+    """Convolve each unit's channel with its kernels; shape (unit, dose, sample, out, y, x)."""
     units, outputs = weight.shape[:2]
     rows = value.movedim(0, 2).flatten(0, 1)
     out = F.conv2d(
@@ -78,7 +78,7 @@ def _grouped(value: Tensor, weight: Tensor, module: nn.Conv2d) -> Tensor:
 
 
 def _columns(module: nn.Conv2d, channels: Tensor) -> Tensor:
-    """Kernels of some input channels, shape (unit, out, y, x); zero outside their groups."""
+    """Return the kernels of input channels, shape (unit, out, y, x); zero outside their groups."""
     weight = module.weight.detach()
     if module.groups == 1:
         return weight[:, channels].transpose(0, 1)
@@ -92,7 +92,7 @@ def _columns(module: nn.Conv2d, channels: Tensor) -> Tensor:
 
 
 def linear(node: fx.Node, source: fx.Node, place: Place, module: nn.Linear) -> Step | None:
-    """Read a linear layer over the axis of the units; it takes a unit's change in."""
+    """Return the step of a linear layer over the unit axis: an update by a unit's change."""
     if place.axis != len(place.shape) - 1 and not (place.axis < 0 and len(place.shape) == 2):
         return None
     return Step(node, None, lambda run: _linear_update(run, node, source, module), (node, source))
@@ -115,7 +115,7 @@ def _linear_update(run: Run, node: fx.Node, source: fx.Node, module: nn.Linear) 
 
 
 def read_step(node: fx.Node, reading: Reading) -> Step | None:
-    """Read one operation."""
+    """Return the step of an operation, or None if it must be run again."""
     if node.op == "call_module":
         return _read_module(node, reading)
     if node.target is left_behind:
@@ -147,7 +147,7 @@ ELEMENTWISE = (
 PASSING = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.AlphaDropout)
 POOLS = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
 
-#: Functions and methods of one tensor, element by element, with plain further arguments.
+#: Elementwise functions and methods of one tensor; further arguments are no tensors.
 CALLS: dict[Any, Callable[..., Tensor]] = {
     F.relu: F.relu,
     torch.relu: F.relu,
@@ -188,7 +188,7 @@ CALLS: dict[Any, Callable[..., Tensor]] = {
     "contiguous": lambda x, **_: x,
     "clone": lambda x, **_: x,
 }
-#: Operations of two values, in any order of touched and untouched.
+#: Operations of two values, of which either or both may be intervened.
 BINARY: dict[Any, Callable[[Any, Any], Tensor]] = {
     operator.add: operator.add,
     operator.sub: operator.sub,
@@ -227,12 +227,12 @@ def _read_module(node: fx.Node, reading: Reading) -> Step | None:
         return None
     assert isinstance(source, fx.Node)
     shape = reading.shapes.get(node)
-    if shape is None:  # several results: indices of a pool, weights of attention
+    if shape is None:  # several results, such as pooling indices or attention weights
         return None
     if isinstance(module, PASSING):
         return Step(node, place, lambda run: run.touched[source].value)
     if isinstance(module, ELEMENTWISE):
-        # A copy first: the module may work in place, and what it reads may be needed again.
+        # Copied, since the module may change its input in place and others may read it.
         return Step(node, place, lambda run: module(run.touched[source].value.clone()))
     if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
         return _normalized(node, source, place, _scale_shift(module))
@@ -249,7 +249,7 @@ def _read_module(node: fx.Node, reading: Reading) -> Step | None:
 
 
 def _read_left_behind(node: fx.Node, reading: Reading) -> Step | None:
-    """Take what an in-place operation leaves for what it gives."""
+    """Return the step of `left_behind`: the value is the in-place operation's result."""
     change = node.args[1]
     if not isinstance(change, fx.Node) or change not in reading.places:
         return None
@@ -294,7 +294,7 @@ def _elementwise(node: fx.Node, source: fx.Node, place: Place, call: Callable[..
     kwargs = {key: value for key, value in node.kwargs.items() if key != "inplace"}
 
     def run(one: Run) -> Tensor:
-        # A copy first: `inplace` may stand among the arguments without its name.
+        # Copied, since `inplace` may be given as a positional argument.
         return call(one.touched[source].value.clone(), *node.args[1:], **kwargs)
 
     return Step(node, place, run)
@@ -344,7 +344,7 @@ def _normalized(
 
 
 def _by_unit(parameter: Tensor, place: Place, units: Tensor, ndim: int) -> Tensor:
-    """Take parameters of channels, shaped to multiply (unit, dose, sample, ...)."""
+    """Return the units' channel parameters, shaped to broadcast with (unit, dose, sample, ...)."""
     if place.features > 1:
         return parameter.view(-1, place.features)[units + place.first][:, None, None]
     return parameter[place.channel(units)].view(-1, *[1] * (ndim - 1))
@@ -373,7 +373,7 @@ def _pooled(
 
 
 def _keeps_flat(module: nn.Module) -> bool:
-    """Whether a pool of equal values gives that value: not where it counts padding in."""
+    """Whether pooling a constant map gives the constant; False if the average counts padding."""
     if isinstance(module, nn.AvgPool2d):
         return module.padding in (0, (0, 0)) and module.divisor_override is None
     return True
@@ -425,7 +425,7 @@ def _same(source: fx.Node) -> Callable[[Run], Tensor]:
 def _combined(
     node: fx.Node, reading: Reading, combine: Callable[[Any, Any], Tensor]
 ) -> Step | None:
-    """Combine a touched value with a number, an untouched value or another touched one."""
+    """Return the step that combines an intervened value with a number or another value."""
     sources = [a for a in node.args if isinstance(a, fx.Node)]
     places = [reading.places[a] for a in sources if a in reading.places]
     place = places[0]
@@ -451,7 +451,7 @@ def _combined(
 
 
 def _fits(shape: tuple[int, ...] | None, place: Place, seen: bool) -> bool:
-    """Whether an untouched value can be taken channel by channel."""
+    """Whether a value without intervention can be read channel by channel."""
     if shape is None or (seen and len(shape) != len(place.shape)) or place.features > 1:
         return False
     if len(shape) > len(place.shape):

@@ -1,4 +1,4 @@
-"""Suffix programs: do(h_u = v) for all units and values by the cheapest exact way."""
+"""Suffix programs: do(h_u = v) for all units and values by the cheapest exact program."""
 
 from __future__ import annotations
 
@@ -42,18 +42,24 @@ def read_local(
     positions: bool,
     memory: int,
 ) -> LocalProgram:
-    """Read the graph behind a tap.
+    """Compile a `LocalProgram` from the graph after a tap.
 
     Parameters
     ----------
-    traced, tap, layer, suffix
-        The detector, the tap's node and name, and the plain suffix.
+    traced : TracedDetector
+        Traced detector.
+    tap : torch.fx.Node
+        Node of the tap.
+    layer : str
+        Name of the tap.
+    suffix : torch.fx.GraphModule
+        The plain suffix.
     after, seen : set of torch.fx.Node
-        What depends on the tapped value, and on the images.
+        Nodes that depend on the tapped value, and nodes that depend on the images.
     positions : bool
         Whether every scalar is a unit.
     memory : int
-        Bytes that a batch may take.
+        Memory limit of a batch in bytes.
     """
     images, result = next(iter(traced.graph.nodes)), _result(traced)
     constants, shapes = constants_and_shapes(traced, seen)
@@ -91,7 +97,7 @@ def read_local(
 def _read(
     traced: TracedDetector, tap: fx.Node, result: fx.Node, after: set[fx.Node], reading: Reading
 ) -> tuple[list[Step], list[fx.Node]]:
-    """Tell channel-local operations and updates from what has to be run again."""
+    """Separate channel-local operations and updates from operations that must be run again."""
     steps: list[Step] = []
     rest: list[fx.Node] = []
     live = _ancestors(result)
@@ -99,7 +105,7 @@ def _read(
         if node not in after or node is tap or node not in live:
             continue
         inside = [s for s in node.all_input_nodes if s in after]
-        # What an in-place operation leaves in an input that the tap does not reach is its result.
+        # `left_behind` of a value that the tap does not reach is handled as the operation's result.
         step = read_step(node, reading) if all(s in reading.places for s in inside) else None
         if step is None:
             rest.append(node)
@@ -111,7 +117,7 @@ def _read(
 
 
 def _inputs(nodes: list[fx.Node], seen: set[fx.Node], traced: TracedDetector) -> list[fx.Node]:
-    """List what some nodes read from outside that depends on the images, in graph order."""
+    """Return the image-dependent inputs that nodes read from outside, in graph order."""
     inside = set(nodes)
     wanted = {
         source
@@ -123,7 +129,7 @@ def _inputs(nodes: list[fx.Node], seen: set[fx.Node], traced: TracedDetector) ->
 
 
 def _used(steps: list[Step], given: list[fx.Node]) -> list[Step]:
-    """Leave out steps whose values nobody reads."""
+    """Drop steps whose values are never read."""
     wanted = set(given)
     kept: list[Step] = []
     for step in reversed(steps):
@@ -134,7 +140,7 @@ def _used(steps: list[Step], given: list[fx.Node]) -> list[Step]:
 
 
 def _costed(program: LocalProgram, traced: TracedDetector, memory: int) -> LocalProgram:
-    """Measure the program and the plain suffix on one blank image."""
+    """Return the program with its cost and batch sizes, measured on one blank image."""
     one, size = traced.detector, traced.detector.spec.input_size
     blank = torch.zeros(1, 3, size, size, device=one.device)
     with torch.inference_mode():
@@ -144,7 +150,7 @@ def _costed(program: LocalProgram, traced: TracedDetector, memory: int) -> Local
         new, made = column(state.value, program.place, unit), list[Tensor]()
         rows: list[Tensor] = []
         update = multiply_adds(lambda: rows.extend(program.rows_of(base, unit, new, made)))
-        # Copies: the rest may work on them in place.
+        # Copies, since the rest may change them in place.
         rest = multiply_adds(lambda: program.rest(*(row.clone() for row in rows)))
         bypass = [base[node] for node in program.plain]
         plain = multiply_adds(lambda: program.suffix(state.value.clone(), *bypass))
@@ -180,7 +186,7 @@ def _modules(traced: TracedDetector) -> dict[str, Any]:
 
 
 class SuffixProgram(Protocol):
-    """What lies between a tap and the logit, ready to be asked what-if questions."""
+    """The part of a detector between a tap and the logit, compiled for interventions."""
 
     @property
     def layer(self) -> str:
@@ -188,7 +194,7 @@ class SuffixProgram(Protocol):
 
     @property
     def input_size(self) -> int:
-        """Side in pixels of the images."""
+        """Side of the images in pixels."""
 
     def state(self, images: Any) -> State:
         """Run images, shape (n, 3, h, w), up to the tap."""
@@ -208,7 +214,7 @@ class SuffixProgram(Protocol):
     def sweep(
         self, state: State, values: NDArray[np.float64], units: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """Set units to values, shape (units, v) or (n, units, v); give logits (n, units, v)."""
+        """Set units to values, shape (units, v) or (n, units, v); return logits (n, units, v)."""
 
     def sums(
         self,
@@ -217,44 +223,48 @@ class SuffixProgram(Protocol):
         probability: bool,
         units: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
-        """Sum over the batch of the logit or of P(fake) under each do(); shape (units, v)."""
+        """Return sums over the batch of the logit or P(fake) under each do(), shape (units, v)."""
 
     def donate(
         self, state: State, donor: State, units: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """Give units the value (a channel its map) of the donor's same row; logits (n, units)."""
+        """Set units to their values (channels: maps) in the same row of `donor`.
+
+        Returns logits, shape (n, units).
+        """
 
     def ablate_sets(
         self, state: State, sets: NDArray[np.bool_], values: NDArray[np.float64]
     ) -> NDArray[np.float32]:
-        """Set all units of each set, shape (sets, units), at once; fake logits (n, sets)."""
+        """Set all units of each set, shape (sets, units), together; return logits (n, sets)."""
 
     def explain(self) -> str:
-        """Say what was recognized, what is rerun and what it costs."""
+        """Describe the compiled operations, what is run again, and the cost."""
 
 
 def split(traced: TracedDetector, layer: str) -> tuple[fx.GraphModule, fx.GraphModule]:
-    """Cut a detector at a tap.
+    """Split a detector at a tap into prefix and suffix.
 
     Parameters
     ----------
     traced : TracedDetector
-        Whom.
+        Traced detector to split.
     layer : str
-        Where.
+        Name of the tap.
 
     Returns
     -------
     prefix : torch.fx.GraphModule
         From images to a tuple: the tapped value, then the values that bypass the tap.
     suffix : torch.fx.GraphModule
-        From that tuple's members to a tuple of the logits.
+        From the members of that tuple to a tuple that holds the logits.
     """
     tap = traced.node(layer)
     images = next(node for node in traced.graph.nodes if node.op == "placeholder")
     result = next(node for node in traced.graph.nodes if node.op == "output").args[0]
     after, seen = _dependants(traced.graph, tap), _dependants(traced.graph, images)
-    # What depends on weights alone is made again by the suffix: it has no axis of samples.
+    # Values of weights alone are not passed on: they have no sample axis, and the suffix computes
+    # them itself.
     bypass = [
         node
         for node in traced.graph.nodes
@@ -269,7 +279,7 @@ def split(traced: TracedDetector, layer: str) -> tuple[fx.GraphModule, fx.GraphM
 def _dependants(graph: fx.Graph, start: fx.Node) -> set[fx.Node]:
     found = {start}
     for node in graph.nodes:
-        # What the tap's own operation leaves in its input does not depend on the tapped value.
+        # The input that the tap's own in-place operation changed does not depend on the tap.
         aside = node.target is left_behind and node.args[1] is start
         sources = node.args[:1] if aside else node.all_input_nodes
         if any(source in found for source in sources):
@@ -284,39 +294,39 @@ def compile_suffix(
     positions: bool = False,
     memory: int = MEMORY,
 ) -> SuffixProgram:
-    """Read the graph behind a tap and choose the cheapest exact program.
+    """Compile the part of a detector after a tap into the cheapest exact program.
 
     Parameters
     ----------
     detector : Detector or TracedDetector
-        Whom.
+        Detector to compile.
     layer : str
-        The tap.
+        Name of the tap.
     positions : bool, default False
-        Whether every scalar of the value is a unit (as the study reads a layer), in the order of
-        ``value.flatten(1)``; else the units are channels, or the features of tokens.
+        Whether every scalar of the value is a unit (as in the study), in the order of
+        ``value.flatten(1)``; otherwise the units are channels, or the features of tokens.
     memory : int, default 128 MiB
-        Bytes that a batch of the rest may take.
+        Memory limit in bytes of a batch of the operations that are run again.
 
     Returns
     -------
     SuffixProgram
-        `AffineProgram` where everything behind a dense tap is affine; `LocalProgram` elsewhere;
-        `Rerun` behind a leaf that could not be traced, where a forward handles sizes of the batch,
-        or where BatchNorm has no running statistics.
+        `AffineProgram` if everything after a dense tap is affine. `Rerun` if a module after the
+        tap could not be traced, forward uses the batch size, a BatchNorm has no running
+        statistics, or samples of a batch depend on each other. `LocalProgram` otherwise.
 
     Raises
     ------
     UnknownNameError
         If there is no such layer.
     TraceError
-        If its value has not one row an image, or no axis of units.
+        If the layer's value does not have one row per image, or has no unit axis.
     """
     traced = trace(detector) if isinstance(detector, Detector) else detector
     prefix, suffix = split(traced, layer)
     name, one = traced.resolve(layer), traced.detector
     size = one.spec.input_size
-    # Noise, and not the same twice: whether rows are answered apart is tried on it.
+    # Two different noise images, to test whether rows of a batch are independent.
     draw = torch.Generator().manual_seed(0)
     images = torch.rand(2, 3, size, size, generator=draw).to(one.device)
     with torch.inference_mode():
@@ -343,7 +353,7 @@ def compile_suffix(
 def _costs(
     traced: TracedDetector, suffix: fx.GraphModule, images: Tensor, value: Tensor, bypass: list[Any]
 ) -> tuple[int, int]:
-    """Count multiply-adds of the plain suffix and of the network on one image."""
+    """Return the multiply-adds of the plain suffix and of the whole network on one image."""
     with torch.inference_mode():
         plain = multiply_adds(lambda: suffix(value, *bypass))
         return plain, multiply_adds(lambda: traced.detector.module(images))
@@ -352,22 +362,22 @@ def _costs(
 def _together(
     traced: TracedDetector, prefix: fx.GraphModule, suffix: fx.GraphModule, images: Tensor
 ) -> str | None:
-    """Say why the rows of a batch may not be answered apart from each other, if so."""
+    """Return the reason why the rows of a batch cannot be computed separately, or None."""
     leaves = {str(node.target) for node in suffix.graph.nodes} & set(traced.report.leaves)
     if leaves:
         return f"{min(leaves)} could not be traced"
     if any(_by_batch(part) for part in suffix.modules()):
-        return "a BatchNorm behind it has no running statistics"
+        return "a BatchNorm after it has no running statistics"
     with torch.inference_mode():
         both, *each = (prefix(images[rows]) for rows in (slice(2), slice(1), slice(1, 2)))
         if any(not isinstance(held, Tensor) or held.ndim == 0 for held in both):
-            return "sizes of the batch are used behind it"
+            return "the batch size is used after it"
         if any(len(held) != 1 for held in each[0]):
-            return "a value that it is joined with has not one row an image"
+            return "a value that it is joined with does not have one row per image"
         whole = suffix(*both)[0]
         apart = torch.cat([suffix(*one)[0] for one in each])
     close = torch.allclose(whole, apart, rtol=1e-3, atol=1e-5)
-    return None if close else "the rows of a batch depend on each other behind it"
+    return None if close else "the rows of a batch depend on each other after it"
 
 
 def _by_batch(part: nn.Module) -> bool:
@@ -377,23 +387,23 @@ def _by_batch(part: nn.Module) -> bool:
 def intervene(
     detector: Detector | TracedDetector, images: Any, layer: str, units: dict[int, float]
 ) -> NDArray[np.float32]:
-    """Score images under do(h_u = v) for some units at once.
+    """Score images under do(h_u = v), for one or more units set together.
 
     Parameters
     ----------
     detector : Detector or TracedDetector
-        Whom; left as it is.
+        Detector to run; it is not changed.
     images : array_like
-        Shape (n, 3, h, w), in [0, 1].
+        Images of shape (n, 3, h, w), in [0, 1].
     layer : str
-        The tap.
+        Name of the tap.
     units : dict
-        Unit to value; a channel is set over its whole map.
+        Unit index to value; a channel is set over its whole map.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n,), fake logits.
+        Fake logits, shape (n,).
     """
     traced = trace(detector) if isinstance(detector, Detector) else detector
     prefix, suffix = split(traced, layer)

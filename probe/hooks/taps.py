@@ -1,4 +1,4 @@
-"""Taps: which axis of a value holds the units, how the others are reduced; a batch held at one."""
+"""Taps: the unit axis of a layer's value, its reduction to one value per unit, and batch states."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ __all__ = [
     "units_first",
 ]
 
-#: From values with units on axis 1, shape (n, unit, ...), to (n, unit).
+#: Reducers from values with units on axis 1, shape (n, unit, ...), to shape (n, unit).
 REDUCERS: Registry[Callable[[Tensor], Tensor]] = Registry("reducer")
 
 
 @dataclass(frozen=True)
 class Tap:
-    """A named value in the graph and how it becomes (sample, unit).
+    """A layer to tap, and how its value is reduced to shape (sample, unit).
 
     Attributes
     ----------
     layer : str
-        Module path.
+        Module path of the layer.
     reducer : str
-        Name of a registered reducer, applied over all axes but sample and unit.
+        Name of a registered reducer, applied over all axes except samples and units.
     axis : int or None
-        Axis of the units; None finds it by `unit_axis`.
+        Axis of the units; None to find it by `unit_axis`.
     """
 
     layer: str
@@ -77,15 +77,16 @@ def _full(value: Tensor) -> Tensor:
 
 
 def unit_axis(value: Tensor) -> int:
-    """Find the axis of the units.
+    """Return the axis of a layer's value that holds the units.
 
-    Dense values (n, unit): 1. Tokens (n, token, unit): the last. Maps: 1, as (n, channel, y, x),
-    unless axes 1 and 2 are equal and 3 differs, which is a square map with channels last.
+    It is 1 for dense values (n, unit), and the last axis for tokens (n, token, unit). For maps
+    (n, channel, y, x) it is 1, unless axes 1 and 2 are equal and axis 3 differs: this is a square
+    map with channels last.
 
     Raises
     ------
     TraceError
-        If the value has another number of axes.
+        If the value does not have two, three or four axes.
     """
     if value.ndim == 4:
         _, a, b, c = value.shape
@@ -93,46 +94,46 @@ def unit_axis(value: Tensor) -> int:
     if value.ndim in (2, 3):
         return value.ndim - 1
     raise TraceError(
-        f"A value of shape {tuple(value.shape)} has no axis of units; dense values (n, unit), "
-        "tokens (n, token, unit) and maps (n, channel, y, x) have. Tap another layer."
+        f"A value of shape {tuple(value.shape)} has no unit axis; dense values (n, unit), tokens "
+        "(n, token, unit) and maps (n, channel, y, x) have one. Tap another layer."
     )
 
 
 def full(value: Any) -> Any:
-    """Give a tensor of 16-bit numbers as float32; anything else as it is."""
+    """Convert a 16-bit floating-point tensor to float32; return anything else unchanged."""
     half = isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
     return value.float() if half else value
 
 
 def check_rows(layer: str, value: Tensor, images: int) -> None:
-    """Raise `TraceError` unless a layer's value has one row an image.
+    """Raise `TraceError` unless a layer's value has one row per image.
 
-    Windows of attention, for instance, are folded into the first axis.
+    Windowed attention, for instance, folds its windows into the first axis.
     """
     if not isinstance(value, Tensor) or value.ndim < 2 or len(value) != images:
         rows = len(value) if isinstance(value, Tensor) and value.ndim else "no"
         raise TraceError(
             f"Layer {layer!r} gives {rows} rows for {images} image{'s' if images > 1 else ''}; "
-            "one row an image is needed to keep its units apart by sample. Tap a layer around it."
+            "one row per image is needed to assign activations to samples. Tap a layer around it."
         )
 
 
 def units_first(value: Tensor, axis: int | None = None) -> Tensor:
-    """Move the units to axis 1, as a view."""
+    """Return a view with the units on axis 1."""
     return value.movedim(unit_axis(value) if axis is None else axis, 1)
 
 
 def set_unit(value: Tensor, unit: int, to: float | Tensor, axis: int | None = None) -> Tensor:
-    """Return a copy in which one unit is set, a channel over its whole map.
+    """Return a copy in which one unit is set to a value, a channel over its whole map.
 
     Parameters
     ----------
     value : Tensor
-        A layer's value, samples on axis 0.
+        Value of a layer, samples on axis 0.
     unit : int
-        Position on the axis of units.
+        Index on the unit axis.
     to : float or Tensor
-        What it is set to; a tensor of shape (n,) sets one value a sample.
+        Value to set; a tensor of shape (n,) sets one value per sample.
     axis : int, optional
         Axis of the units; found by `unit_axis` by default.
     """
@@ -147,24 +148,24 @@ def set_unit(value: Tensor, unit: int, to: float | Tensor, axis: int | None = No
 
 
 def asked_units(count: int, units: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """Give the units that are asked for, all of them by default.
+    """Return the indices of the requested units, all of them by default.
 
     Raises
     ------
     ProbeError
-        If there is no such unit.
+        If an index is out of range or the array is not one-dimensional and of integers.
     """
     if units is None:
         return np.arange(count)
     asked = np.asarray(units)
     if asked.ndim != 1 or not np.issubdtype(asked.dtype, np.integer):
         raise ProbeError(
-            f"Units of shape {asked.shape} and type {asked.dtype} were given; a row of whole "
-            f"numbers from 0 to {count - 1} is allowed."
+            f"Units of shape {asked.shape} and type {asked.dtype} were given; give a "
+            f"one-dimensional array of integers from 0 to {count - 1}."
         )
     if asked.size and not 0 <= asked.min() <= asked.max() < count:
         raise ProbeError(
-            f"Units from {asked.min()} to {asked.max()} were given; the tap has 0 to {count - 1}."
+            f"Units from {asked.min()} to {asked.max()} were given; allowed are 0 to {count - 1}."
         )
     return asked.astype(np.int64)
 
@@ -172,7 +173,7 @@ def asked_units(count: int, units: NDArray[np.int64] | None) -> NDArray[np.int64
 def check_values(
     values: NDArray[np.float64], units: int, samples: int, like: Tensor | None = None
 ) -> Tensor:
-    """Give doses as a tensor of doubles, or of the kind and on the device of another.
+    """Return doses as a tensor: double, or with the dtype and device of `like`.
 
     Raises
     ------
@@ -182,17 +183,17 @@ def check_values(
     given = np.asarray(values, dtype=np.float64)
     if given.shape[:-1] not in ((units,), (samples, units)):
         raise ProbeError(
-            f"Values of shape {given.shape} were given; allowed are ({units}, v) and, a value a "
-            f"sample, ({samples}, {units}, v)."
+            f"Values of shape {given.shape} were given; allowed are ({units}, v) or, with one "
+            f"value per sample, ({samples}, {units}, v)."
         )
     doses = torch.from_numpy(given)
-    # The kind first: not every device has doubles.
+    # Convert the dtype first: not every device supports doubles.
     return doses if like is None else doses.to(like.dtype).to(like.device)
 
 
 @dataclass(frozen=True)
 class State:
-    """A batch on its way through a detector, held at the tap.
+    """The state of a batch at a tap: everything that the suffix needs.
 
     Attributes
     ----------
@@ -207,7 +208,7 @@ class State:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it holds."""
+        """Size of the held tensors in bytes."""
         held = [self.value, *(item for item in self.bypass if isinstance(item, Tensor))]
         return sum(item.element_size() * item.nelement() for item in held)
 
@@ -215,12 +216,12 @@ class State:
 def run_prefix(prefix: fx.GraphModule, images: Any, suffix: fx.GraphModule | None = None) -> State:
     """Run images, shape (n, 3, h, w), up to the tap, on the device of the weights.
 
-    A tap before all weights has a prefix without any; then the suffix says where they are.
+    If the prefix has no weights, the device is that of the suffix.
     """
     modules = [prefix] if suffix is None else [prefix, suffix]
     held = (t for one in modules for t in itertools.chain(one.parameters(), one.buffers()))
     device = next((tensor.device for tensor in held), torch.device("cpu"))
     with torch.inference_mode():
         value, *bypass = prefix(torch.as_tensor(images).to(device))
-    # What follows runs in float32, in whatever the prefix ran.
+    # The suffix runs in float32, whatever the precision of the prefix.
     return State(full(value), tuple(map(full, bypass)))

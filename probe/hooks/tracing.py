@@ -1,4 +1,4 @@
-"""torch.fx as the instrument: trace once, with the smallest leaves, and name every value."""
+"""Tracing by torch.fx: trace a detector once, with leaves as small as possible, and name values."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ __all__ = [
 
 
 def left_behind(value: Any, change: Any) -> Any:
-    """Give a value as an in-place operation has left it; in a graph, it comes after that one."""
+    """Return `value` as the in-place operation `change` has left it; it follows it in the graph."""
     return value
 
 
 def changed_since(node: fx.Node, root: nn.Module) -> fx.Node | None:
-    """Return the last operation so far that has changed a node's value in place, if any did.
+    """Return the last operation so far that changed a node's value in place, or None.
 
     Parameters
     ----------
     node : torch.fx.Node
-        Of a graph that may still be growing.
+        Node of a graph that may still be growing.
     root : torch.nn.Module
-        The module that is traced.
+        Module that is being traced.
     """
     changes = [user for user in node.users if _source(user, root) is node]
     return changes[-1] if changes else None
 
 
 def follow_changes(graph: fx.Graph, root: nn.Module) -> None:
-    """Give a name of its own to what an in-place operation leaves behind in its input.
+    """Insert a separate node for the input of each in-place operation as changed by it.
 
-    All that read the input after the operation read `left_behind` instead. Where the graph is
-    cut, a value from before the change is then never mistaken for the one from after it, and
-    do() on the operation's result leaves its input as a hook on the module would.
+    Nodes that read the input after the operation read a `left_behind` node instead. Where the
+    graph is split, the value before the change is then never confused with the value after it,
+    and do() on the operation's result does not change its input, as with a hook on the module.
     """
     order = {node: i for i, node in enumerate(graph.nodes)}
     for node in list(graph.nodes):
@@ -64,7 +64,7 @@ def follow_changes(graph: fx.Graph, root: nn.Module) -> None:
 
 
 def _source(node: fx.Node, root: nn.Module) -> fx.Node | None:
-    """Return the input that an operation changes, if it does."""
+    """Return the input that an operation changes in place, or None."""
     first: Any = node.args[0] if node.args else node.kwargs.get("input")
     return first if isinstance(first, fx.Node) and _is_in_place(node, root) else None
 
@@ -85,14 +85,14 @@ def _is_in_place(node: fx.Node, root: nn.Module) -> bool:
 
 @dataclass(frozen=True)
 class TraceReport:
-    """What was traced, and what could not be.
+    """What was traced, and which modules could not be traced.
 
     Attributes
     ----------
     nodes : int
-        Operations in the graph.
+        Number of operations in the graph.
     leaves : mapping
-        Module path to the reason why it could not be traced and became a leaf.
+        Path of each module that became a leaf to the reason why it could not be traced.
     """
 
     nodes: int
@@ -107,21 +107,21 @@ class TraceReport:
 
 @dataclass(frozen=True)
 class TracedDetector:
-    """A detector with its graph; the detector's own module is left as it was.
+    """A detector with its graph; the module itself is not changed.
 
     Attributes
     ----------
     detector : Detector
-        What was traced.
+        Detector that was traced.
     graph : torch.fx.Graph
-        From one placeholder, the images, to the fake logits.
+        Graph from one placeholder, the images, to the fake logits.
     layers : mapping
-        Name of every value that can be tapped to its node: module paths in order of execution;
-        ``relu@2`` is the second call of a module that is called several times.
+        Name of every layer that can be tapped to its node, in order of execution. Names are
+        module paths; ``relu@2`` is the second call of a module that is called several times.
     report : TraceReport
-        What stayed a leaf, and why.
+        Which modules stayed leaves, and why.
     constants : mapping
-        Tensors that forward made while it was traced, by the names the graph has for them.
+        Tensors created by forward during tracing, by their names in the graph.
     """
 
     detector: Detector
@@ -131,7 +131,7 @@ class TracedDetector:
     constants: Mapping[str, Any] = field(default_factory=dict)
 
     def resolve(self, layer: str) -> str:
-        """Return the full name of a layer; a wrapper's ``body.`` may be left out.
+        """Return the full name of a layer; the wrapper prefix ``body.`` may be omitted.
 
         Raises
         ------
@@ -156,7 +156,7 @@ class TracedDetector:
 
 
 class _Tracer(fx.Tracer):
-    """Traces through everything but given leaves, and notes which node each module gave."""
+    """Traces through everything except given leaves, and records each module's output node."""
 
     def __init__(self, leaves: Mapping[str, str]) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class _Tracer(fx.Tracer):
         self._calls: dict[str, int] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Keep PyTorch's own modules and the given ones whole."""
+        """Return True for PyTorch's own modules and the given leaves."""
         return module_qualified_name in self.leaves or super().is_leaf_module(
             m, module_qualified_name
         )
@@ -175,7 +175,7 @@ class _Tracer(fx.Tracer):
     def call_module(
         self, m: nn.Module, forward: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        """Trace a module's call; remember where tracing failed first."""
+        """Trace the call of a module, and record the innermost module in which tracing failed."""
         path = self.path_of_module(m)
         self.stack.append(path)
         try:
@@ -192,7 +192,7 @@ class _Tracer(fx.Tracer):
         return out
 
     def _as_it_is(self, out: fx.Proxy) -> fx.Proxy:
-        """Name what a module returns after it has changed it in place."""
+        """Insert a `left_behind` node if the returned value was changed in place."""
         change = changed_since(out.node, self.root)
         if change is None:
             return out
@@ -205,18 +205,18 @@ class _Tracer(fx.Tracer):
 def trace(detector: Detector) -> TracedDetector:
     """Trace a detector with torch.fx.
 
-    A module whose forward cannot be traced (control flow on values) becomes a leaf: the smallest
-    one around the place, found by trying again.
+    Where forward cannot be traced (control flow on values), the smallest enclosing module becomes
+    a leaf. It is found by tracing again after each failure.
 
     Parameters
     ----------
     detector : Detector
-        Its module is read, not changed.
+        Detector to trace; its module is not changed.
 
     Returns
     -------
     TracedDetector
-        Graph, names and report.
+        Graph, layer names and report.
 
     Raises
     ------
@@ -247,7 +247,7 @@ def trace(detector: Detector) -> TracedDetector:
 
 @contextmanager
 def _new_attributes(module: nn.Module) -> Iterator[dict[str, Any]]:
-    """Take off a module what tracing puts on it: fx keeps tensors it meets as attributes."""
+    """Remove the attributes that tracing adds to a module: fx stores tensor constants there."""
     before = set(vars(module))
     taken: dict[str, Any] = {}
     try:
@@ -260,22 +260,22 @@ def _new_attributes(module: nn.Module) -> Iterator[dict[str, Any]]:
 def extract(
     traced: TracedDetector, inputs: list[fx.Node], outputs: list[fx.Node]
 ) -> fx.GraphModule:
-    """Compile the part of the graph that leads from some values to others.
+    """Compile the part of a detector's graph from given inputs to given outputs.
 
     Parameters
     ----------
     traced : TracedDetector
-        Whose graph.
+        Traced detector.
     inputs : list of torch.fx.Node
-        Values that are given; the placeholders of the result, in this order.
+        Nodes whose values are given; they are the placeholders of the result, in this order.
     outputs : list of torch.fx.Node
-        Values that are asked for; the result returns them as a tuple. Each is taken before a
-        following in-place operation can change it.
+        Nodes whose values the result returns, as a tuple. Each value is copied before a later
+        in-place operation can change it.
 
     Returns
     -------
     torch.fx.GraphModule
-        Shares the detector's submodules.
+        The compiled part; it shares the detector's submodules.
     """
     graph = fx.Graph()
     seen: dict[fx.Node, fx.Node] = {}
@@ -293,7 +293,7 @@ def extract(
 
 
 def _parts(traced: TracedDetector, graph: fx.Graph) -> dict[str, Any]:
-    """Find what a graph calls and reads: constants, submodules, parameters and buffers."""
+    """Return what a graph calls and reads: constants, submodules, parameters and buffers."""
     parts = dict(traced.constants)
     for node in graph.nodes:
         if node.op in ("call_module", "get_attr") and node.target not in parts:
@@ -307,12 +307,12 @@ def _attribute(module: nn.Module, path: str) -> Any:
 
 
 def _snapshot(value: Any) -> Any:
-    """Copy a tensor; sizes and other plain values are what they are."""
+    """Copy a tensor; return sizes and other plain values unchanged."""
     return value.clone() if isinstance(value, Tensor) else value
 
 
 def _ancestors(outputs: list[fx.Node], stops: set[fx.Node]) -> set[fx.Node]:
-    """Nodes that the outputs need, given the stops."""
+    """Return the nodes that the outputs depend on, up to the stops."""
     found: set[fx.Node] = set()
     open_nodes = [node for node in outputs if node not in stops]
     while open_nodes:

@@ -64,7 +64,7 @@ class NeuronTable(Result):
         ``one_class``, from dataset to the reason why its images are of one class.
     """
 
-    KIND: ClassVar[str] = "neuron table"
+    KIND: ClassVar[str] = "a neuron table"
     VERSION: ClassVar[int] = 2
     REQUIRED: ClassVar[str] = "effect"
     COMMAND: ClassVar[str] = "probe neurons"
@@ -131,7 +131,7 @@ class Ablation(Result):
         chosen).
     """
 
-    KIND: ClassVar[str] = "ablation"
+    KIND: ClassVar[str] = "an ablation"
     REQUIRED: ClassVar[str] = "random_drop"
     COMMAND: ClassVar[str] = "probe ablate"
 

@@ -134,7 +134,7 @@ class Universality(Result):
         Attributes: ``top, kept, alpha, correction, combination`` and those of the neuron table.
     """
 
-    KIND: ClassVar[str] = "universality"
+    KIND: ClassVar[str] = "a universality"
     REQUIRED: ClassVar[str] = "excess"
     COMMAND: ClassVar[str] = "probe neurons"
     FRAMES: ClassVar[Mapping[str, str]] = {"units": "units", "nulls": "nulls"}

@@ -86,7 +86,7 @@ class ResponseReport(Result):
         ``smallest``, ``split``, ``frames``.
     """
 
-    KIND: ClassVar[str] = "response report"
+    KIND: ClassVar[str] = "a response report"
     REQUIRED: ClassVar[str] = "answer"
     COMMAND: ClassVar[str] = "probe responses"
     FRAMES: ClassVar[Mapping[str, str]] = {

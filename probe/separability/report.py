@@ -54,7 +54,7 @@ class SeparabilityReport(Result):
         n_controls, memory, layers`` and fingerprints.
     """
 
-    KIND: ClassVar[str] = "separability report"
+    KIND: ClassVar[str] = "a separability report"
     REQUIRED: ClassVar[str] = "transfer"
     COMMAND: ClassVar[str] = "probe separability"
     FRAMES: ClassVar[Mapping[str, str]] = {
@@ -124,7 +124,7 @@ class Similarity(Result):
         ``n_samples, n_clusters, ci, seed``.
     """
 
-    KIND: ClassVar[str] = "similarity of features"
+    KIND: ClassVar[str] = "a similarity of features"
     REQUIRED: ClassVar[str] = "cka"
 
     def _frame(self) -> pd.DataFrame:

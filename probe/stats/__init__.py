@@ -1,4 +1,4 @@
-"""Statistics on plain arrays: metrics, clustered intervals, permutation tests, multiplicity."""
+"""Statistics on plain arrays: metrics, cluster bootstrap, permutation tests, multiplicity."""
 
 from probe.stats.bootstrap import (
     MIN_CLUSTERS,

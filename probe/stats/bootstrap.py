@@ -1,4 +1,4 @@
-"""Intervals by the cluster bootstrap."""
+"""Confidence intervals by the cluster bootstrap."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ __all__ = [
     "percentile_bounds",
 ]
 
-#: With fewer clusters than this a bootstrap interval is not believable, and none is given.
+#: Minimum number of clusters for a bootstrap interval; with fewer, none is given.
 MIN_CLUSTERS = 5
 
-#: Weights of samples, doubles, that a metric which is not in `METRICS` is given at once.
+#: Sample weights (doubles) per call of a metric that is not in `METRICS`.
 ROWS = 1 << 22
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its interval.
+    """An estimate with its confidence interval.
 
     Attributes
     ----------
     estimate : float
-        The statistic on the sample; NaN where it is not defined.
+        The statistic on all samples; NaN if it is not defined.
     low, high : float
-        Bounds; NaN where there are fewer than `MIN_CLUSTERS` clusters.
+        Bounds of the interval; NaN if there are fewer than `MIN_CLUSTERS` clusters.
     n_samples, n_clusters : int
-        What it rests on.
+        Number of samples and clusters.
     """
 
     estimate: float
@@ -51,33 +51,33 @@ class Interval:
 
 
 def cluster_weights(clusters: ArrayLike, n_resamples: int, seed: int) -> Floats:
-    """Draw how often each sample counts when whole clusters are drawn with replacement.
+    """Draw bootstrap weights of samples, with whole clusters drawn with replacement.
 
     Parameters
     ----------
     clusters : array_like
-        Shape (n,), any labels.
+        Cluster of each sample, shape (n,), any labels.
     n_resamples : int
-        How many resamples.
+        Number of bootstrap resamples.
     seed : int
-        Seed of the draw.
+        Random seed.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n_resamples, n), whole numbers.
+        Number of times each sample is drawn, shape (n_resamples, n), whole numbers.
     """
     _, codes = np.unique(np.asarray(clusters), return_inverse=True)
     return cluster_counts(int(codes.max()) + 1, n_resamples, seed)[:, codes]
 
 
 def cluster_counts(n_clusters: int, n_resamples: int, seed: int) -> Floats:
-    """Draw how often each cluster counts; shape (n_resamples, n_clusters), whole numbers."""
+    """Draw the bootstrap count of each cluster, shape (n_resamples, n_clusters), whole numbers."""
     return np.concatenate([*_count_blocks(n_clusters, n_resamples, seed, n_resamples)])
 
 
 def _count_blocks(n_clusters: int, n_resamples: int, seed: int, step: int) -> Iterator[Floats]:
-    """Draw what `cluster_counts` draws, at most `step` resamples at a time."""
+    """Yield the draws of `cluster_counts`, at most `step` resamples at a time."""
     rng = np.random.default_rng(seed)
     share = np.full(n_clusters, 1.0 / n_clusters)
     for start in range(0, max(n_resamples, 1), max(step, 1)):
@@ -86,27 +86,29 @@ def _count_blocks(n_clusters: int, n_resamples: int, seed: int, step: int) -> It
 
 
 def percentile_bounds(draws: Floats, ci: float = 0.95) -> tuple[Floats, Floats]:
-    """Take the bounds of a percentile interval over axis 0; NaN draws do not count."""
+    """Return the bounds of a percentile interval over axis 0, ignoring NaN."""
     tail = 100 * (1 - ci) / 2
     with warnings.catch_warnings():
-        # A statistic that no resample defines has no interval: NaN, not a warning.
+        # A statistic that is NaN in all resamples has the bounds NaN, without a warning.
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
         low, high = np.nanpercentile(draws, [tail, 100 - tail], axis=0)
     return np.asarray(low), np.asarray(high)
 
 
 def inverted_level(draws: Floats) -> Floats:
-    """Give the two-sided p at which a percentile interval would just touch 0.
+    """Return two-sided p-values of differences by inverting the percentile interval.
+
+    The p-value is the level at which the interval just includes 0.
 
     Parameters
     ----------
     draws : numpy.ndarray
-        Of a difference, shape (..., resamples); NaN do not count.
+        Bootstrap draws of differences, shape (..., resamples); NaN are ignored.
 
     Returns
     -------
     numpy.ndarray
-        Shape (...), above 0 and at most 1: one draw is added on either side. NaN of no draws.
+        P-values, shape (...), in (0, 1], with one draw added on either side. NaN if all draws are.
 
     References
     ----------
@@ -129,11 +131,11 @@ def bootstrap_metrics(
     ci: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Estimate several metrics with percentile intervals over the same resampled clusters.
+    """Estimate several metrics with percentile intervals over the same cluster resamples.
 
-    Scores are sorted once, and weights of samples are held for some resamples at a time: memory
-    grows with the samples, not with samples × resamples. The bounds are those of
-    `cluster_bootstrap`, to the last bit.
+    Scores are sorted once, and resamples are processed in blocks, so that memory grows with the
+    number of samples, not with samples × resamples. The bounds equal those of
+    `cluster_bootstrap` to the last bit.
 
     Parameters
     ----------
@@ -147,11 +149,11 @@ def bootstrap_metrics(
     Returns
     -------
     dict of str to Interval
-        By metric; without bounds (NaN) if there are fewer than `MIN_CLUSTERS` clusters.
+        Interval by metric; its bounds are NaN if there are fewer than `MIN_CLUSTERS` clusters.
     """
     names, codes = np.unique(np.asarray(clusters), return_inverse=True)
     ranked = Ranked.of(labels, scores)
-    # Without weights each sample is a resample's only cluster.
+    # The estimate itself: one resample in which all samples have weight 1.
     values = ranked.measured(metrics, np.zeros_like(codes), np.ones((1, 1)))
     draws = np.empty((len(metrics), 0))
     if len(names) >= MIN_CLUSTERS:
@@ -173,31 +175,31 @@ def cluster_bootstrap(
     ci: float = 0.95,
     seed: int = 0,
 ) -> Interval:
-    """Estimate a metric with a percentile interval over resampled clusters.
+    """Estimate a metric with a percentile interval over cluster resamples.
 
-    Frames of one video, and videos of one identity, are not independent, so clusters are drawn,
-    not samples (Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x). Weights of samples
-    are held for some resamples at a time.
+    Frames of one video, and videos of one identity, are not independent, so clusters are resampled,
+    not samples (Field and Welsh 2007, doi:10.1111/j.1467-9868.2007.00593.x). Resamples are
+    processed in blocks to limit memory.
 
     Parameters
     ----------
     metric : callable
-        From (labels, scores, weights) to one value a row of weights.
+        Function from (labels, scores, weights) to one value per row of weights.
     labels, scores : array_like
-        Shape (n,).
+        Labels (0 real, 1 fake) and scores of the samples, shape (n,).
     clusters : array_like
-        Shape (n,), any labels.
+        Cluster of each sample, shape (n,), any labels.
     n_resamples : int, default 1000
-        How many resamples; those without both classes do not count.
+        Number of bootstrap resamples; those without both classes are ignored.
     ci : float, default 0.95
-        Coverage.
+        Confidence level of the interval, between 0 and 1.
     seed : int, default 0
-        Seed of the draw.
+        Random seed.
 
     Returns
     -------
     Interval
-        Without bounds (NaN) if there are fewer than `MIN_CLUSTERS` clusters.
+        Estimate and interval; the bounds are NaN if there are fewer than `MIN_CLUSTERS` clusters.
     """
     options: dict[str, Any] = {"n_resamples": n_resamples, "ci": ci, "seed": seed}
     for name, known in METRICS.items():

@@ -1,4 +1,4 @@
-"""Metrics of detection on plain arrays, vectorized over weights of samples."""
+"""Detection metrics on plain arrays, vectorized over sample weights."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ __all__ = [
 Floats = NDArray[np.float64]
 Metric = Callable[[ArrayLike, ArrayLike, ArrayLike | None], Floats]
 
-#: Weights of samples, doubles, that are held at once: some resamples of all samples. Smaller than
-#: what processors cache, since every weight is passed over several times.
+#: Sample weights (doubles) per block of resamples: small enough to stay in the processor's cache,
+#: since every weight is used several times.
 BLOCK = 1 << 18
 
 
 def accuracy(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> Floats:
-    """Share of samples on the right side of 0.5.
+    """Return the share of samples on the correct side of the threshold 0.5.
 
     Parameters
     ----------
     labels : array_like
-        Shape (n,), 0 real and 1 fake.
+        Labels, shape (n,): 0 for real, 1 for fake.
     scores : array_like
-        Shape (n,), P(fake) in [0, 1]; 0.5 and above counts as fake.
+        P(fake) in [0, 1], shape (n,); 0.5 and above counts as fake.
     weights : array_like, optional
-        Shape (n,) or (resamples, n), not negative.
+        Nonnegative sample weights, shape (n,) or (resamples, n).
 
     Returns
     -------
     numpy.ndarray
-        Shape (resamples,); one value without weights.
+        Accuracy, shape (resamples,); one value without weights.
     """
     y, s, w = _prepared(labels, scores, weights)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -54,10 +54,10 @@ def accuracy(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = N
 
 
 def auroc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> Floats:
-    """Area under the ROC curve: P(fake scores above real), ties counting one half.
+    """Return the area under the ROC curve: P(fake scores above real), with ties counting 1/2.
 
-    Parameters and result are those of `accuracy`; NaN where a class has no weight. Only the order
-    of the scores matters.
+    Parameters and result are those of `accuracy`; NaN if a class has no weight. Scores may be on
+    any scale, since only their order matters.
     """
     return _auroc(_weighed(labels, scores, weights))
 
@@ -65,9 +65,10 @@ def auroc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None
 def average_precision(
     labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None
 ) -> Floats:
-    """Average precision Σ (R_k − R_{k−1}) P_k over descending thresholds, without interpolation.
+    """Return the average precision Σ (R_k − R_{k−1}) P_k over descending thresholds.
 
-    Parameters and result are those of `accuracy`; NaN where no fake has weight.
+    There is no interpolation. Parameters and result are those of `accuracy`; NaN if a class has no
+    weight.
     """
     return _average_precision(_weighed(labels, scores, weights))
 
@@ -75,10 +76,10 @@ def average_precision(
 def equal_error_rate(
     labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None
 ) -> Floats:
-    """Error rate at which false positives and false negatives are equally frequent.
+    """Return the error rate at which the false positive and false negative rates are equal.
 
-    The ROC is joined by straight lines between thresholds. Parameters and result are those of
-    `accuracy`; NaN where a class has no weight.
+    The ROC curve is interpolated linearly between thresholds. Parameters and result are those of
+    `accuracy`; NaN if a class has no weight.
     """
     return _equal_error_rate(_weighed(labels, scores, weights))
 
@@ -93,7 +94,7 @@ METRICS: Mapping[str, Metric] = {
 
 
 def sigmoid(logits: ArrayLike) -> Floats:
-    """P(fake) of a fake logit, in double precision."""
+    """Return P(fake) for fake logits, in double precision."""
     out: Floats = special.expit(np.asarray(logits, dtype=np.float64))
     return out
 
@@ -106,8 +107,8 @@ def _prepared(
     w = np.ones((1, len(s))) if weights is None else np.atleast_2d(np.asarray(weights, float))
     if y.shape != s.shape or s.ndim != 1 or w.shape[1] != len(s):
         raise ValueError(
-            f"labels {y.shape}, scores {s.shape} and weights {w.shape} do not belong together; "
-            "they need shapes (n,), (n,) and (resamples, n)"
+            f"labels {y.shape}, scores {s.shape} and weights {w.shape} do not match; they need "
+            "shapes (n,), (n,) and (resamples, n)"
         )
     if not np.isfinite(s).all():
         raise ValueError(f"{int((~np.isfinite(s)).sum())} of {len(s)} scores are not finite")
@@ -115,7 +116,11 @@ def _prepared(
 
 
 class _Weighed(NamedTuple):
-    """Weight of fakes and of reals, by distinct score from the highest; shapes (resamples, g)."""
+    """Weights of fakes and reals by distinct score, from the highest; shape (resamples, g).
+
+    `positive` and `negative` are the weights at each score, `hits` and `alarms` their cumulative
+    sums.
+    """
 
     heights: Floats
     positive: Floats
@@ -126,18 +131,18 @@ class _Weighed(NamedTuple):
 
 @dataclass(frozen=True)
 class Ranked:
-    """Samples from the highest score to the lowest: sorted once, for any number of weightings.
+    """Samples sorted by score from the highest: sorted once, for any number of weightings.
 
     Attributes
     ----------
     order : numpy.ndarray
-        Shape (n,), positions of the samples.
+        Positions of the samples, shape (n,).
     fake : numpy.ndarray
-        Shape (n,), bool, in that order.
+        Whether each sample in that order is fake, shape (n,), bool.
     starts : numpy.ndarray
-        Shape (g,), where each distinct score begins.
+        Index at which each distinct score begins, shape (g,).
     heights : numpy.ndarray
-        Shape (g,), distinct scores.
+        Distinct scores, descending, shape (g,).
     """
 
     order: NDArray[np.int64]
@@ -147,7 +152,7 @@ class Ranked:
 
     @classmethod
     def of(cls, labels: ArrayLike, scores: ArrayLike) -> Ranked:
-        """Sort; `ValueError` if shapes do not belong together or a score is not finite."""
+        """Sort samples; raise `ValueError` if shapes do not match or a score is not finite."""
         y, s, _ = _prepared(labels, scores, None)
         order = np.argsort(-s, kind="stable")
         ordered = s[order]
@@ -155,22 +160,22 @@ class Ranked:
         return cls(order, y[order], starts, ordered[starts])
 
     def measured(self, metrics: Sequence[str], codes: NDArray[np.int64], counts: Floats) -> Floats:
-        """Measure with whole clusters counted so often, in blocks of bounded memory.
+        """Return metrics for given counts of clusters, computed in blocks to limit memory.
 
         Parameters
         ----------
         metrics : sequence of str
             Names in `METRICS`.
         codes : numpy.ndarray
-            Shape (n,), cluster of each sample, from 0.
+            Cluster of each sample, from 0, shape (n,).
         counts : numpy.ndarray
-            Shape (resamples, clusters), not negative.
+            Nonnegative weight of each cluster, shape (resamples, clusters).
 
         Returns
         -------
         numpy.ndarray
-            Shape (metric, resamples); for whole counts equal to the last bit to what the metrics
-            give for ``counts[:, codes]``.
+            Metrics, shape (metric, resamples). For whole counts they equal the metrics with weights
+            ``counts[:, codes]`` to the last bit.
         """
         ranked, step = codes[self.order], max(1, BLOCK // len(codes))
         out = np.empty((len(metrics), len(counts)))
@@ -180,7 +185,7 @@ class Ranked:
         return out
 
     def weighed(self, weights: Floats) -> _Weighed:
-        """Sum weights, shape (resamples, n) and in ranked order, by distinct score and class."""
+        """Sum weights, shape (resamples, n) in sorted order, by distinct score and class."""
         both = [weights * which for which in (self.fake, ~self.fake)]
         if len(self.starts) < len(self.order):
             both = [np.add.reduceat(one, self.starts, axis=1) for one in both]
@@ -216,7 +221,7 @@ def _average_precision(found: _Weighed) -> Floats:
 
 
 def _equal_error_rate(found: _Weighed) -> Floats:
-    """Find where misses, which fall, meet false alarms, which rise, by halving."""
+    """Find by bisection where the falling miss rate meets the rising false alarm rate."""
     fakes, reals = found.hits[:, -1], found.alarms[:, -1]
 
     def errors(called: NDArray[np.int64]) -> tuple[Floats, Floats]:
@@ -245,7 +250,7 @@ _WEIGHED: Mapping[str, Callable[[_Weighed], Floats]] = {
 
 
 def _before(sums: Floats, count: Any) -> Floats:
-    """Take running sums over the first `count` columns, one number or one a row."""
+    """Return cumulative sums over the first `count` columns, one count for all or one per row."""
     rows = np.arange(len(sums))
     return np.where(np.asarray(count) > 0, sums[rows, np.maximum(count, 1) - 1], 0.0)
 

@@ -1,4 +1,4 @@
-"""Many units and several datasets: partial conjunction, false discovery rates, lists by chance."""
+"""Multiple testing: partial conjunction, false discovery rates, and counts in random lists."""
 
 from __future__ import annotations
 
@@ -21,75 +21,76 @@ __all__ = [
     "simulate_counts",
 ]
 
-#: From the m largest p-values, ascending, shape (m, units), to one, shape (units,).
+#: Functions from the m largest p-values, ascending, shape (m, units), to one of shape (units,).
 COMBINERS: Registry[Callable[[Floats], Floats]] = Registry("combination")
 
 
 @COMBINERS.register("simes")
 def _simes(p: Floats) -> Floats:
-    """Simes (1986); valid where the p-values depend positively, as those of shared reals do."""
+    """Combine by Simes (1986); valid for positively dependent p-values, as with shared reals."""
     m = len(p)
     return np.asarray((p * (m / np.arange(1, m + 1))[:, None]).min(axis=0))
 
 
 @COMBINERS.register("bonferroni")
 def _bonferroni(p: Floats) -> Floats:
-    """Bonferroni; valid whatever the dependence."""
+    """Combine by Bonferroni; valid under any dependence."""
     return np.asarray(len(p) * p[0])
 
 
 @COMBINERS.register("fisher")
 def _fisher(p: Floats) -> Floats:
-    """Fisher (1932); valid for independent p-values only."""
+    """Combine by Fisher (1932); valid for independent p-values only."""
     return np.asarray(stats.chi2.sf(-2 * np.log(p).sum(axis=0), 2 * len(p)))
 
 
 def partial_conjunction(p: ArrayLike, r: int, method: str = "simes") -> Floats:
     """Test for each unit whether it has an effect in at least `r` of D datasets.
 
-    The null hypothesis is that at most r − 1 have one. The r − 1 smallest p-values are granted, and
-    the others combined (Friston, Penny and Glaser 2005, doi:10.1016/j.neuroimage.2005.01.013;
-    Benjamini and Heller 2008, doi:10.1111/j.1541-0420.2007.00984.x). At r = D this is the largest
-    p-value, whatever the combination and the dependence between datasets.
+    The null hypothesis is an effect in at most r − 1 datasets. The r − 1 smallest p-values are
+    left out, and the others are combined (Friston, Penny and Glaser 2005,
+    doi:10.1016/j.neuroimage.2005.01.013; Benjamini and Heller 2008,
+    doi:10.1111/j.1541-0420.2007.00984.x). For r = D the result is the largest p-value, for every
+    combination method and under any dependence between datasets.
 
     Parameters
     ----------
     p : array_like
-        Shape (datasets, units), in (0, 1].
+        P-values in (0, 1], shape (datasets, units).
     r : int
-        From 1 to the number of datasets.
+        Number of datasets, from 1 to D.
     method : {"simes", "bonferroni", "fisher"}
-        How the others are combined.
+        How the remaining p-values are combined.
 
     Returns
     -------
     numpy.ndarray
-        Shape (units,), p-values.
+        P-values, shape (units,).
 
     Raises
     ------
     ValueError
-        If `r` is out of range, or a p-value is.
+        If `r` or a p-value is out of range.
     """
     each = np.asarray(p, dtype=np.float64)
     if each.ndim != 2 or not 1 <= r <= len(each):
         raise ValueError(f"r={r} and p of shape {each.shape} were given; r is from 1 to datasets")
     if not ((each > 0) & (each <= 1)).all():
-        raise ValueError("p-values lie in (0, 1]; some given do not")
+        raise ValueError("p-values must be in (0, 1]; some are not")
     return np.minimum(COMBINERS[method](np.sort(each, axis=0)[r - 1 :]), 1.0)
 
 
 def benjamini_hochberg(p: ArrayLike) -> Floats:
-    """Adjust p-values, shape (..., units), to q (Benjamini and Hochberg 1995).
+    """Return q-values of p-values, shape (..., units) (Benjamini and Hochberg 1995).
 
-    Units with q ≤ α have a false discovery rate of at most α where p-values are independent or
-    depend positively.
+    Units with q ≤ α have a false discovery rate of at most α if the p-values are independent or
+    positively dependent.
     """
     return np.asarray(stats.false_discovery_control(p, axis=-1, method="bh"), dtype=np.float64)
 
 
 def adjust_together(p: ArrayLike) -> Floats:
-    """Adjust all p-values of an array as one family by Benjamini and Hochberg; NaN stays NaN."""
+    """Return q-values of all p-values as one family (Benjamini and Hochberg); NaN stays NaN."""
     each = np.asarray(p, dtype=np.float64)
     out, known = np.full(each.shape, np.nan), np.isfinite(each)
     if known.any():
@@ -98,24 +99,24 @@ def adjust_together(p: ArrayLike) -> Floats:
 
 
 def benjamini_yekutieli(p: ArrayLike) -> Floats:
-    """Adjust p-values, shape (..., units), to q that holds whatever the dependence (2001)."""
+    """Return q-values, shape (..., units), valid under any dependence (Benjamini and Yekutieli)."""
     return np.asarray(stats.false_discovery_control(p, axis=-1, method="by"), dtype=np.float64)
 
 
 def independence_counts(kept: Sequence[int], units: int) -> Floats:
-    """Expect this many units to stand in c of D lists drawn independently of each other.
+    """Return the expected number of units in exactly c of D independent random lists.
 
     Parameters
     ----------
     kept : sequence of int
         Length of each of the D lists.
     units : int
-        Number of units that each list was drawn from.
+        Number of units that each list is drawn from.
 
     Returns
     -------
     numpy.ndarray
-        Shape (D + 1,): expected units at count 0..D; sums to `units`.
+        Expected number of units for c = 0..D, shape (D + 1,); sums to `units`.
     """
     chances = np.ones(1)
     for k in kept:
@@ -125,12 +126,21 @@ def independence_counts(kept: Sequence[int], units: int) -> Floats:
 
 
 def simulate_counts(kept: Sequence[int], units: int, n_draws: int = 1000, seed: int = 0) -> Floats:
-    """Draw independent lists and count, for the spread around `independence_counts`.
+    """Simulate the counts of `independence_counts`, for their spread.
+
+    Parameters
+    ----------
+    kept, units
+        As in `independence_counts`.
+    n_draws : int, default 1000
+        Number of simulations.
+    seed : int, default 0
+        Random seed.
 
     Returns
     -------
     numpy.ndarray
-        Shape (n_draws, D + 1): units at count 0..D in each draw; rows sum to `units`.
+        Number of units in exactly c = 0..D lists, shape (n_draws, D + 1); rows sum to `units`.
     """
     rng = np.random.default_rng(seed)
     out = np.zeros((n_draws, len(kept) + 1))

@@ -1,4 +1,4 @@
-"""Permutation tests of many units at once, with labels exchanged over clusters."""
+"""Permutation tests of many units at once, with labels permuted over clusters."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from probe.stats.metrics import Floats
 
 __all__ = ["Permuted", "cluster_rows", "exchange_labels", "permutation_test"]
 
-#: Statistics (permutation × unit), and weights (permutation × row), that are held at once.
+#: Statistics (permutation × unit), and weights (permutation × row), per block.
 BLOCK = 1 << 20
 
 
 class Permuted(NamedTuple):
-    """What `permutation_test` gives, each of shape (units,).
+    """Result of `permutation_test`; each array has shape (units,).
 
     Attributes
     ----------
     difference : numpy.ndarray
-        Mean over fake rows − mean over real rows, in the unit of the values.
+        Mean over fakes − mean over reals, each over cluster means, in the unit of the values.
     statistic : numpy.ndarray
-        The difference in standard deviations of its permutation distribution; 0 for a constant.
+        The difference, centered and in standard deviations of its null distribution; 0 for a
+        constant unit.
     p : numpy.ndarray
         One-sided p-value, in (0, 1].
     p_max : numpy.ndarray
-        The same against the largest statistic of all units (maxT), which bounds the chance of any
-        false finding in the family (Westfall and Young 1993).
+        P-value against the largest statistic of all units (maxT), which controls the family-wise
+        error rate (Westfall and Young 1993).
     """
 
     difference: Floats
@@ -41,18 +42,18 @@ class Permuted(NamedTuple):
 
 @dataclass(frozen=True)
 class _Rows:
-    """Means by cluster and label: what may be exchanged.
+    """Means by cluster and label, which are the rows that the test permutes.
 
     Attributes
     ----------
     values : numpy.ndarray
-        Shape (rows, units).
+        Means, shape (rows, units).
     labels : numpy.ndarray
-        Shape (rows,).
+        Label of each row, shape (rows,).
     partner : numpy.ndarray
-        Shape (rows,): position of the same cluster's row of the other label, or −1.
+        Index of the same cluster's row with the other label, or −1, shape (rows,).
     where : numpy.ndarray
-        Shape (n,): the row of every sample.
+        Row of every sample, shape (n,).
     """
 
     values: Floats
@@ -62,7 +63,7 @@ class _Rows:
 
 
 def cluster_rows(values: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> _Rows:
-    """Average values, shape (n, units), by cluster and label; each row then counts once."""
+    """Return the means of values, shape (n, units), by cluster and label."""
     data = np.asarray(values, dtype=np.float64)
     y = np.asarray(labels).astype(np.int64)
     _, codes = np.unique(np.asarray(clusters), return_inverse=True)
@@ -78,21 +79,21 @@ def cluster_rows(values: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> _
 def exchange_labels(
     labels: ArrayLike, clusters: ArrayLike, n_permutations: int, seed: int
 ) -> NDArray[np.bool_]:
-    """Draw labels that the null hypothesis of `permutation_test` makes as likely as the given.
+    """Draw permuted labels under the null hypothesis of `permutation_test`.
 
     Parameters
     ----------
     labels, clusters : array_like
-        Shape (n,), 0 real and 1 fake; any cluster labels.
+        Labels (0 real, 1 fake) and clusters of the samples, shape (n,).
     n_permutations : int
-        How many draws; fewer come where swaps alone are fewer.
+        Number of draws; fewer if there are fewer distinct permutations by swaps alone.
     seed : int
-        Seed of the draws.
+        Random seed.
 
     Returns
     -------
     numpy.ndarray
-        Shape (draws, n), without the labels as given.
+        Permuted labels, shape (draws, n), without the observed labels.
     """
     y = np.asarray(labels)
     rows = cluster_rows(np.zeros((len(y), 1)), y, clusters)
@@ -107,35 +108,37 @@ def permutation_test(
     n_permutations: int = 9999,
     seed: int = 0,
 ) -> Permuted:
-    """Test, unit by unit, whether values are larger on fakes than on reals.
+    """Test for each unit whether its values are larger on fakes than on reals.
 
-    Values are averaged by cluster and label first, so that a cluster counts once however many
-    samples it has. Under the null hypothesis labels are exchangeable: within a cluster that holds
-    both, its two rows swap; clusters that hold one label exchange it among each other. All units
-    see the same permutations. Where swaps alone are fewer than `n_permutations`, all are taken.
+    Values are first averaged by cluster and label, so that every cluster has the same weight. Under
+    the null hypothesis labels are exchangeable: the two means of a cluster with both labels are
+    swapped, and clusters with one label exchange it with each other. All units use the same
+    permutations. If only swaps are possible, and there are at most `n_permutations` + 1 of them,
+    all are used.
 
     Parameters
     ----------
     values : array_like
-        Shape (n, units), finite.
+        Finite values, shape (n, units).
     labels : array_like
-        Shape (n,), 0 real and 1 fake.
+        Labels, shape (n,): 0 for real, 1 for fake.
     clusters : array_like
-        Shape (n,), any labels.
+        Cluster of each sample, shape (n,), any labels.
     n_permutations : int, default 9999
-        Draws beside the observed labels; the smallest p is 1 / (n_permutations + 1).
+        Number of random permutations in addition to the observed labels; the smallest possible p
+        is 1 / (n_permutations + 1).
     seed : int, default 0
-        Seed of the draws.
+        Random seed.
 
     Returns
     -------
     Permuted
-        Differences, statistics, p-values.
+        Differences, statistics and p-values.
 
     Raises
     ------
     ValueError
-        If shapes do not belong together, a value is not finite or there is one class only.
+        If shapes do not match, a value is not finite or there is only one class.
     """
     rows = _checked(values, labels, clusters)
     center, scale = _null_moments(rows)
@@ -143,7 +146,7 @@ def permutation_test(
     difference = _label_weights(rows, rows.labels[None])[0] @ rows.values
     observed = np.where(scale > 0, (difference - center) / safe, 0.0)
     above, above_max = np.zeros(len(observed)), np.zeros(len(observed))
-    # Sums of the same terms in another order differ in their last digits.
+    # Tolerance: sums of the same terms in another order differ in their last digits.
     bar = observed - 1e-9
     n, step = 0, max(1, BLOCK // max(rows.values.shape))
     for labelings in _relabeled(rows, n_permutations, seed, step):
@@ -152,7 +155,7 @@ def permutation_test(
         drawn = np.where(scale > 0, (block @ rows.values - center) / safe, 0.0)
         above += (drawn >= bar).sum(axis=0)
         above_max += len(drawn) - np.searchsorted(np.sort(drawn.max(axis=1)), bar)
-    # Labels as observed are the first draw and count among the others.
+    # The observed labels are the first draw and are included in the counts.
     return Permuted(difference, observed, above / n, above_max / n)
 
 
@@ -160,8 +163,8 @@ def _checked(values: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> _Rows
     data, y, groups = np.asarray(values), np.asarray(labels), np.asarray(clusters)
     if data.ndim != 2 or y.shape != (len(data),) or groups.shape != y.shape:
         raise ValueError(
-            f"values {data.shape}, labels {y.shape} and clusters {groups.shape} do not belong "
-            "together; they need shapes (n, units), (n,) and (n,)"
+            f"values {data.shape}, labels {y.shape} and clusters {groups.shape} do not match; "
+            "they need shapes (n, units), (n,) and (n,)"
         )
     if not np.isfinite(data).all():
         raise ValueError("some values are not finite")
@@ -171,7 +174,7 @@ def _checked(values: ArrayLike, labels: ArrayLike, clusters: ArrayLike) -> _Rows
 
 
 def _label_weights(rows: _Rows, labelings: NDArray[np.bool_]) -> Floats:
-    """Weight of every row under each relabeling, shape (draws, rows)."""
+    """Return the weight of every row in the difference of means, shape (draws, rows)."""
     fake, real = rows.labels.sum(), (~rows.labels).sum()
     return np.asarray(np.where(labelings, 1.0 / fake, -1.0 / real), dtype=np.float64)
 
@@ -179,7 +182,7 @@ def _label_weights(rows: _Rows, labelings: NDArray[np.bool_]) -> Floats:
 def _relabeled(
     rows: _Rows, n_permutations: int, seed: int, step: int
 ) -> Iterator[NDArray[np.bool_]]:
-    """Label of every row, shape (some, rows), under each relabeling; the first is as observed."""
+    """Yield blocks of row labels, shape (draws, rows); the first draw is the observed labels."""
     first = np.flatnonzero(rows.partner > np.arange(len(rows.labels)))
     alone = np.flatnonzero(rows.partner < 0)
     n_swaps, pure = len(first), rows.labels[alone]
@@ -187,7 +190,7 @@ def _relabeled(
     every = bool(fixed and 2**n_swaps <= n_permutations + 1)
     total = 2**n_swaps if every else n_permutations + 1
     rng, others = np.random.default_rng(seed), np.random.PCG64(seed)
-    # Exchanges are drawn after all swaps, each of which takes one step of the generator.
+    # Exchanges continue the random stream after all swaps, one step of the generator per swap.
     mixing = np.random.Generator(others.advance(total * n_swaps))
     for start in range(0, total, step):
         count = min(step, total - start)
@@ -207,7 +210,7 @@ def _relabeled(
 
 
 def _null_moments(rows: _Rows) -> tuple[Floats, Floats]:
-    """Mean and deviation of the difference over all relabelings, shape (units,)."""
+    """Return mean and standard deviation of the null distribution of the difference, (units,)."""
     x, y = rows.values, rows.labels
     a, b = 1.0 / y.sum(), 1.0 / (~y).sum()
     paired = (rows.partner >= 0) & y
@@ -221,5 +224,5 @@ def _null_moments(rows: _Rows) -> tuple[Floats, Floats]:
         spread = alone.var(axis=0, ddof=1) if len(alone) > 1 else np.zeros(x.shape[1])
         variance = variance + (a + b) ** 2 * len(alone) * share * (1 - share) * spread
     scale = np.sqrt(variance)
-    # Rounding leaves a trace of spread on constants.
+    # Rounding leaves a tiny deviation on constant units, which is set to 0.
     return center, np.where(scale > 1e-12 * (np.abs(x).max(axis=0) + 1e-300), scale, 0.0)

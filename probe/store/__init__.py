@@ -1,4 +1,4 @@
-"""Recorded activations on disk: one labeled array a tap, written in batches, read lazily."""
+"""Recorded activations on disk: one labeled array per tap, written in batches and read lazily."""
 
 from probe.store.reader import DTYPES, ActivationStore
 from probe.store.writer import StoreWriter

@@ -1,4 +1,4 @@
-"""`ActivationStore`: recorded activations, read lazily; extremes and moments of units."""
+"""`ActivationStore`: lazily read activations, with extremes and moments of units."""
 
 from __future__ import annotations
 
@@ -35,40 +35,40 @@ __all__ = [
     "read_attrs",
 ]
 
-#: Number formats that activations can be kept in.
+#: Data types in which activations can be stored.
 DTYPES = ("float16", "float32")
 
-#: What a store is recorded from; a recording goes on only where all of it is the same.
+#: Attributes that identify a recording; it is resumed only if all of them are the same.
 IDENTITY = ("detector", "dataset", "layers", "reducer", "dtype", "batch_size")
 
-#: Attribute of the root that tells an activation store from other Zarr groups.
+#: Value of the root attribute ``kind`` that distinguishes stores from other Zarr groups.
 KIND = "activations"
 
-#: Name of a tap's child group.
+#: Name of the child group with the moments of a tap.
 MOMENTS = "moments"
 
-#: Names at the root that no column of the sample table may have.
+#: Names that no column of the sample table may have.
 RESERVED = ("logit", "written", "unit")
 
-#: What libraries raise on files that are not what they should be.
+#: Exceptions that libraries raise for damaged files.
 BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 
 
 def plain(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    """Reduce attributes to what JSON gives back as it was."""
+    """Return attributes as plain data that JSON can represent."""
     out: dict[str, Any] = json.loads(json.dumps(dict(attrs), default=str))
     return out
 
 
 def read_attrs(path: Path) -> dict[str, Any]:
-    """Read the root's attributes and check that this is a store of our schema."""
+    """Return the attributes of a store's root; raise `StoreError` if it is not a valid store."""
     if not path.exists():
         raise StoreError(f"There is no activation store at {str(path)!r}. Run `probe record`.")
     file = path / "zarr.json"
     if not file.is_file():
         raise StoreError(
-            f"{str(path)!r} is no activation store: it holds no zarr.json. Give the folder that "
-            "`probe record` wrote, or an empty one to record into."
+            f"{str(path)!r} is not an activation store: it holds no zarr.json. Give a folder "
+            "written by `probe record`, or an empty one to record into."
         )
     try:
         attrs: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["attributes"]
@@ -82,32 +82,32 @@ def read_attrs(path: Path) -> dict[str, Any]:
         )
     if kind != KIND or not {"complete", *IDENTITY} <= set(attrs):
         raise StoreError(
-            f"{str(path)!r} is no activation store but a Zarr group of kind {kind!r}. Give the "
-            "folder that `probe record` wrote."
+            f"{str(path)!r} is not an activation store but a Zarr group of kind {kind!r}. Give a "
+            "folder written by `probe record`."
         )
     return attrs
 
 
 def check_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise `StoreError` unless both name the same detector, dataset, layers and format."""
+    """Raise `StoreError` unless both have the same detector, dataset, layers and settings."""
     pairs = ((key, _identity(key, found[key]), _identity(key, wanted[key])) for key in IDENTITY)
     differences = [f"{key} {there} (now {here})" for key, there, here in pairs if there != here]
     if differences:
         raise StoreError(
             f"The store {str(path)!r} is another recording: {'; '.join(differences)}. A store "
-            "holds one recording: choose another folder, or remove this one."
+            "holds only one recording: choose another folder, or remove this one."
         )
 
 
 def _identity(key: str, value: Any) -> str:
-    """Word what has to be the same."""
+    """Return an identifying attribute as text."""
     if key in ("detector", "dataset"):
         return f"{value['name']} [{value['fingerprint'][:12]}]"
     return ", ".join(sorted(value)) if isinstance(value, dict) else str(value)
 
 
 def damaged(path: Path, why: str) -> StoreError:
-    """Word the error about a store whose files are not what they should be."""
+    """Return the error for a store with damaged files."""
     return StoreError(
         f"The store {str(path)!r} is damaged ({why}). Remove it and run `probe record` again."
     )
@@ -118,16 +118,16 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Ends:
-    """Samples of one dataset at both ends of some values.
+    """Samples of one dataset with the highest and lowest values, such as a unit's activations.
 
     Attributes
     ----------
     dataset : str
-        Which.
+        Name of the dataset.
     most, least : numpy.ndarray
-        Rows of the sample table: the highest value first; the lowest first.
+        Rows of the sample table, from the highest value, and from the lowest value.
     n_videos : int
-        How many videos they were chosen from.
+        Number of videos they were selected from.
     """
 
     dataset: str
@@ -138,20 +138,20 @@ class Ends:
 
 @dataclass(frozen=True)
 class VideoGroups:
-    """Samples by dataset and video, so that one pass finds the extreme frame of every video.
+    """Samples grouped by dataset and video, to find the extreme frame of every video in one pass.
 
-    Neighboring frames look alike, so a video stands for itself by its extreme frame.
+    Neighboring frames look alike, so a video is represented by its extreme frame only.
 
     Attributes
     ----------
     order : numpy.ndarray
-        Samples sorted by dataset and video, shape (sample,).
+        Sample positions sorted by dataset and video, shape (sample,).
     group : numpy.ndarray
-        Video of each in that order, shape (sample,).
+        Video of each sample in that order, shape (sample,).
     starts : numpy.ndarray
-        Where each video begins in it, shape (video,).
+        Index at which each video begins in that order, shape (video,).
     datasets : tuple of (str, int, int)
-        Name, first video and the one after the last, in the order of the sample table.
+        Name, first video and end (exclusive) of each dataset, in the order of the sample table.
     """
 
     order: Integers
@@ -161,8 +161,8 @@ class VideoGroups:
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> VideoGroups:
-        """Sort a sample table with the columns ``dataset, method, video, label``."""
-        # A video key may hold both classes where a layout names them alike.
+        """Group a sample table with the columns ``dataset, method, video, label``."""
+        # The label is part of the key, since some layouts use one name in both classes.
         names = [table[name].astype(str) for name in ("dataset", "method", "video", "label")]
         codes = [pd.factorize(name)[0] for name in names]
         order = np.lexsort(codes[::-1])
@@ -183,14 +183,14 @@ class VideoGroups:
         )
 
     def ends(self, values: NDArray[np.floating], each: int) -> tuple[Ends, ...]:
-        """Find the samples at both ends of every dataset, at most one a video.
+        """Return the samples with the highest and lowest values per dataset, one per video.
 
         Parameters
         ----------
         values : numpy.ndarray
-            Shape (sample,), finite, in the order of the table.
+            Finite values in the order of the table, shape (sample,).
         each : int
-            Samples at each end.
+            Number of samples at each end.
         """
         ordered = values[self.order]
         highest, last = self._ends(ordered, np.maximum)
@@ -206,7 +206,10 @@ class VideoGroups:
     def _ends(
         self, ordered: NDArray[np.floating], end: np.ufunc
     ) -> tuple[NDArray[np.floating], Integers]:
-        """Return each video's extreme value and its sample: of equals the one at that end."""
+        """Return each video's extreme value and its sample.
+
+        Of equal values the last sample is returned for the maximum, the first for the minimum.
+        """
         value = end.reduceat(ordered, self.starts)
         outside = -1 if end is np.maximum else len(ordered)
         there = np.where(ordered == value[self.group], self.order, outside)
@@ -214,7 +217,7 @@ class VideoGroups:
 
 
 class _Tally:
-    """Running sums of one (dataset, label) over its samples, unit by unit."""
+    """Running moments of one (dataset, label), per unit."""
 
     def __init__(self, units: int) -> None:
         self.count = 0
@@ -222,7 +225,7 @@ class _Tally:
         self.low, self.high = np.full(units, np.inf), np.full(units, -np.inf)
 
     def add(self, rows: NDArray[np.float64]) -> None:
-        """Merge some samples, shape (n, unit), by Chan, Golub and LeVeque (1979)."""
+        """Add samples, shape (n, unit), by the method of Chan, Golub and LeVeque (1979)."""
         mean, total = rows.mean(axis=0), self.count + len(rows)
         shift = mean - self.mean
         self.squares += ((rows - mean) ** 2).sum(axis=0)
@@ -233,7 +236,7 @@ class _Tally:
         self.count = total
 
     def result(self) -> dict[str, NDArray[np.float64]]:
-        """Give mean, variance (over n), min and max; NaN where nothing was seen."""
+        """Return mean, variance (over n), min and max; NaN if there were no samples."""
         found = {
             "mean": self.mean,
             "variance": self.squares / max(self.count, 1),
@@ -249,12 +252,12 @@ def moments(
     blocks: Iterable[tuple[slice, NDArray[Any]]],
     units: int,
 ) -> xr.Dataset:
-    """Take moments by dataset and label, holding one block at a time.
+    """Compute moments by dataset and label, with one block in memory at a time.
 
     Parameters
     ----------
     datasets, labels : numpy.ndarray
-        Shape (n,), of every sample; labels are 0 (real) and 1 (fake).
+        Dataset and label (0 real, 1 fake) of every sample, shape (n,).
     blocks : iterable of (slice, numpy.ndarray)
         Positions and their activations, shape (block, unit); each position once.
     units : int
@@ -263,8 +266,9 @@ def moments(
     Returns
     -------
     xarray.Dataset
-        ``count(dataset, label)`` and ``mean, variance, min, max(dataset, label, unit)``, double;
-        variance is over n. A value that is not finite makes its unit's moments so.
+        ``count(dataset, label)`` and ``mean, variance, min, max(dataset, label, unit)``, double
+        precision; the variance divides by n. A nonfinite value makes the moments of its unit
+        nonfinite.
     """
     names, which = np.unique(datasets.astype(object), return_inverse=True)
     groups = 2 * which + labels
@@ -286,19 +290,19 @@ def moments(
 
 @dataclass(frozen=True)
 class ActivationStore:
-    """Activations of one detector on labeled samples; opened lazily, never held in memory.
+    """Recorded activations of one detector on labeled samples, read lazily.
 
-    On disk: a Zarr v3 group. Its root holds the coordinate ``sample``, the columns of the sample
-    table, ``logit(sample)`` (of "fake") and ``written(sample)``. Every tap is a group with
-    ``activation(sample, unit)`` in chunks of whole batches, and in its child ``moments`` the
-    count, mean, variance (over n), lowest and highest value by ``(dataset, label, unit)``.
+    On disk, the store is a Zarr v3 group. Its root holds the coordinate ``sample``, the columns of
+    the sample table, ``logit(sample)`` (of "fake") and ``written(sample)``. Every tap is a group
+    with ``activation(sample, unit)`` in chunks of whole batches. Its child group ``moments`` holds
+    count, mean, variance (over n), min and max by ``(dataset, label, unit)``.
 
     Attributes
     ----------
     path : pathlib.Path
-        The folder.
+        Folder of the store.
     tree : xarray.DataTree
-        Lazily read.
+        Content of the store, read lazily.
     """
 
     path: Path
@@ -311,22 +315,22 @@ class ActivationStore:
         Parameters
         ----------
         path : path
-            The folder.
+            Folder of the store.
         incomplete : bool, default False
-            Also open a store whose recording was interrupted; what is not written yet is NaN
-            and stands as False in ``written``.
+            Whether to open a store whose recording was interrupted. Samples that are not written
+            yet are NaN and False in ``written``.
 
         Raises
         ------
         StoreError
-            If it is missing, damaged, of another schema, or incomplete.
+            If the store is missing, damaged, of another schema version, or incomplete.
         """
         path = Path(path)
         attrs = read_attrs(path)
         if not attrs["complete"] and not incomplete:
             raise StoreError(
                 f"The store {str(path)!r} is incomplete: its recording was interrupted. Run the "
-                "same `probe record` again; it goes on where it stopped."
+                "same `probe record` again; it resumes where it stopped."
             )
         try:
             tree = xr.open_datatree(path, engine="zarr", consolidated=False)
@@ -345,17 +349,17 @@ class ActivationStore:
 
     @property
     def complete(self) -> bool:
-        """Whether every sample was recorded and the moments were taken."""
+        """Whether every sample was recorded and the moments were computed."""
         return bool(self.tree.attrs["complete"])
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Names of the taps, as they were given to the recording."""
+        """Names of the taps, as given to the recording."""
         return tuple(self.tree.attrs["layers"])
 
     @cached_property
     def samples(self) -> pd.DataFrame:
-        """The sample table and ``logit`` (of "fake"), ``written``; one row a sample."""
+        """Sample table with ``logit`` (of "fake") and ``written``, one row per sample."""
         columns = [*self.tree.attrs["columns"], "logit", "written"]
         try:
             root = self.tree.to_dataset().load()
@@ -364,7 +368,7 @@ class ActivationStore:
         return _with_text(root).to_dataframe().reset_index()[columns]
 
     def __getitem__(self, layer: str) -> xr.Dataset:
-        """Return ``activation(sample, unit)`` of a tap, lazily.
+        """Return the lazily read ``activation(sample, unit)`` of a tap.
 
         Raises
         ------
@@ -376,13 +380,13 @@ class ActivationStore:
     def moments(self, layer: str) -> xr.Dataset:
         """Return ``count(dataset, label)`` and ``mean, variance, min, max(dataset, label, unit)``.
 
-        Where a dataset has no sample of a label the count is 0 and the others are NaN.
+        If a dataset has no sample of a label, the count is 0 and the others are NaN.
         """
         node = self._node(layer)
         if MOMENTS not in node.children:
             raise StoreError(
                 f"The store {str(self.path)!r} is incomplete and has no moments yet. Run the same "
-                "`probe record` again; it goes on where it stopped."
+                "`probe record` again; it resumes where it stopped."
             )
         child = node[MOMENTS]
         assert isinstance(child, xr.DataTree)
@@ -403,13 +407,13 @@ class ActivationStore:
 
 
 def _with_text(data: xr.Dataset) -> xr.Dataset:
-    """Make text ordinary again: Zarr's comes back as NumPy's StringDType, which pandas lacks."""
+    """Convert text variables from NumPy's StringDType, which pandas does not support, to object."""
     text = [name for name, value in data.variables.items() if value.dtype.kind == "T"]
     return data.assign({name: data[name].astype(object) for name in text})
 
 
 def _missing_chunks(path: Path, attrs: Mapping[str, Any]) -> str:
-    """Name the first array that lacks chunks; Zarr itself would read them as NaN."""
+    """Return the first array with missing chunks, in words; Zarr would read them as NaN."""
     root = zarr.open_group(path, mode="r")
     for name in ("logit", "written", *(f"{layer}/activation" for layer in attrs["layers"])):
         array = root[name]

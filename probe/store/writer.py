@@ -1,4 +1,4 @@
-"""`StoreWriter`: fills a preallocated store batch by batch, and goes on after an interruption."""
+"""`StoreWriter`: fill a preallocated store batch by batch, and resume after an interruption."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ __all__ = ["StoreWriter"]
 
 @dataclass(frozen=True)
 class StoreWriter:
-    """Writes a store batch by batch, each once; begun again, it goes on after what is there.
+    """Writer of an activation store, batch by batch, that can resume an interrupted recording.
 
-    A batch is a chunk of every array, so that a write touches whole chunks only, and its mark in
-    ``written`` is the last of its writes: after a kill a batch counts wholly or not at all.
+    A batch is one chunk of every array, so that only whole chunks are written. Its mark in
+    ``written`` is written last: after an interruption, a batch is either complete or missing.
 
     Attributes
     ----------
     path : pathlib.Path
-        The folder.
+        Folder of the store.
     group : zarr.Group
-        Its root.
+        Root group of the store.
     """
 
     path: Path
@@ -58,24 +58,24 @@ class StoreWriter:
         units: Mapping[str, int],
         attrs: Mapping[str, Any],
     ) -> StoreWriter:
-        """Preallocate a store, or go on with an interrupted one of the same identity.
+        """Preallocate a store, or resume an interrupted recording of the same kind.
 
         Parameters
         ----------
         path : pathlib.Path
-            The folder.
+            Folder of the store.
         samples : pandas.DataFrame
-            One row a sample, with the columns of `Samples`.
+            One row per sample, with the columns of `Samples`.
         units : mapping
             Tap to its number of units.
         attrs : mapping
             ``detector`` and ``dataset`` (each with ``name`` and ``fingerprint``), ``layers``
-            (tap to module path), ``reducer``, ``dtype``, ``batch_size`` and any further ones.
+            (tap to module path), ``reducer``, ``dtype``, ``batch_size`` and any further attributes.
 
         Raises
         ------
         StoreError
-            If the folder holds something else or a store of another identity, or cannot be made.
+            If the folder holds something else or another recording, or cannot be created.
         """
         stored = {"schema_version": SCHEMA_VERSION, "kind": KIND, **plain(attrs)}
         if path.exists() and not (path.is_dir() and not any(path.iterdir())):
@@ -88,8 +88,8 @@ class StoreWriter:
                     _create(place, samples, units, {**stored, "complete": False})
             except OSError as error:
                 raise StoreError(
-                    f"No store can be made at {str(path)!r} ({error}). Choose a folder that can "
-                    "be written to."
+                    f"No store can be created at {str(path)!r} ({error}). Choose a folder that "
+                    "can be written to."
                 ) from error
         try:
             return cls(path, zarr.open_group(path, mode="r+"))
@@ -98,7 +98,7 @@ class StoreWriter:
 
     @property
     def complete(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether the recording is complete."""
         return bool(self.group.attrs["complete"])
 
     @property
@@ -109,7 +109,7 @@ class StoreWriter:
 
     @property
     def missing(self) -> list[slice]:
-        """Positions of the batches that are not written."""
+        """Positions of the batches that are not written yet."""
         try:
             written = np.asarray(self._array("written")[:])
         except BROKEN as error:
@@ -131,7 +131,7 @@ class StoreWriter:
         Raises
         ------
         StoreError
-            If a value does not fit the store's number format.
+            If a value exceeds the range of the store's data type.
         """
         for layer, value in values.items():
             array = self._array(f"{layer}/activation")
@@ -140,7 +140,7 @@ class StoreWriter:
         self._array("written")[where] = True
 
     def read(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Read rows that are written: activations by tap's layer, and the logit as "".
+        """Return written rows: activations by module path, and the logits under the key "".
 
         Parameters
         ----------
@@ -165,7 +165,7 @@ class StoreWriter:
         return out
 
     def finish(self) -> None:
-        """Take the moments in one pass over the chunks, and mark the store as complete."""
+        """Compute the moments in one pass over the chunks, and mark the store as complete."""
         root = xr.open_zarr(self.path, consolidated=False)
         datasets, labels = root["dataset"].values, root["label"].values
         for layer in self.group.attrs["layers"]:  # type: ignore[union-attr]
@@ -180,13 +180,13 @@ class StoreWriter:
     def _array(self, name: str) -> zarr.Array[Any]:
         found = self.group[name]
         assert isinstance(found, zarr.Array)
-        # Chunks that hold the fill value are written too: a chunk that is missing is damage.
+        # Chunks of fill values are written too, so that a missing chunk always means damage.
         return found.with_config({"write_empty_chunks": True})
 
 
 @contextmanager
 def _whole(target: Path, partial: Path) -> Iterator[Path]:
-    """Give a place to write a folder in, and move it to its target, so that no half one is seen."""
+    """Yield a temporary folder to write to, and move it to its target when it is complete."""
     shutil.rmtree(partial, ignore_errors=True)
     yield partial
     shutil.rmtree(target, ignore_errors=True)
@@ -196,7 +196,7 @@ def _whole(target: Path, partial: Path) -> Iterator[Path]:
 def _create(
     path: Path, samples: pd.DataFrame, units: Mapping[str, int], attrs: Mapping[str, Any]
 ) -> None:
-    """Write an empty store."""
+    """Create an empty store."""
     nested = [layer for layer in units if "/" in layer]
     if nested:
         raise StoreError(
@@ -220,7 +220,7 @@ def _create(
 def _allocate(
     group: zarr.Group, name: str, sizes: Mapping[str, int], rows: int, dtype: str, fill: float
 ) -> None:
-    """Make an array whose chunks are whole batches."""
+    """Create an array whose chunks are whole batches."""
     shape = tuple(sizes.values())
     group.create_array(
         name,
@@ -233,14 +233,14 @@ def _allocate(
 
 
 def _columns(samples: pd.DataFrame, layers: Iterable[str]) -> xr.Dataset:
-    """Turn the sample table into variables: numbers as they are, all else as text."""
+    """Convert the sample table to variables: numbers unchanged, everything else as text."""
     if not len(samples):
-        raise StoreError("The sample table has no row; a recording takes one sample or more.")
+        raise StoreError("The sample table has no row; a recording needs one sample or more.")
     taken = [name for name in samples.columns if name in {*RESERVED, *layers} or "/" in str(name)]
     if taken:
         raise StoreError(
-            f"The sample table has columns {', '.join(map(repr, taken))}, which the store keeps "
-            "for itself or for its layers, or cannot name. Rename them."
+            f"The sample table has columns {', '.join(map(repr, taken))}, which are reserved for "
+            "the store or its layers, or contain a slash. Rename them."
         )
     return xr.Dataset({str(name): ("sample", _plain(column)) for name, column in samples.items()})
 
@@ -260,6 +260,6 @@ def _fitted(value: NDArray[Any], dtype: np.dtype[Any], layer: str) -> NDArray[An
     if largest > limit:
         raise StoreError(
             f"Layer {layer!r} reaches {largest:g}; {dtype} holds at most {limit:g}. Record it "
-            "with dtype='float32' into another folder."
+            "with dtype='float32' in another folder."
         )
     return value.astype(dtype)

@@ -171,12 +171,12 @@ def test_an_image_of_the_same_folder_is_opened_only_if_it_is_the_one(
     Image.new("RGB", (8, 8), (200, 0, 0)).save(other)
     before = table_of(afield)["path"][1]
     forge(afield, 1, path=str(other))
-    with pytest.raises(NotShownError, match="another file lies where the image was"):
+    with pytest.raises(NotShownError, match="another file is in the place of the image"):
         run_data(afield).image(1)
     forge(afield, 1, path=before)
     assert run_data(afield).image(1).shape == (16, 16, 3)
     forge(afield, 1, digest="")
-    with pytest.raises(NotShownError, match="nothing says which file"):
+    with pytest.raises(NotShownError, match="no digest to identify"):
         run_data(afield).image(1)
 
 
@@ -224,7 +224,7 @@ def test_of_files_with_one_name_the_right_one_is_shown(afield: RunFolder, tmp_pa
     # The longer end is looked at first, and it is another image.
     data = run_data(afield, [tmp_path / "right" / "images", tmp_path])
     assert data.locate(1).read_bytes() == wanted
-    with pytest.raises(NotShownError, match="not there any more"):
+    with pytest.raises(NotShownError, match="does not exist any more"):
         run_data(afield, [tmp_path]).locate(1)
 
 
@@ -279,7 +279,7 @@ def test_every_card_says_what_it_does_not_show(
         (cache / KEY_FILE).unlink()
     client = client_of(folder.root)
     words = {
-        "gone": "not there any more",
+        "gone": "does not exist any more",
         "elsewhere": "made elsewhere, or by somebody else",
         "none": "keeps no images",
     }
@@ -305,7 +305,7 @@ def test_a_placeholder_says_the_reason_and_is_not_kept(afield: RunFolder, tmp_pa
     client = client_of(afield.root)
     drawn = client.get(f"/thumb/{token}", headers=AS_IMAGE)
     assert drawn.status_code == 200 and drawn.headers["Cache-Control"] == "no-store"
-    assert "is gone" in drawn.text and "not there any more" in drawn.text
+    assert "is gone" in drawn.text and "does not exist any more" in drawn.text
     # By itself, and to programs, it is an error in words.
     for headers in ({}, {"Accept": "text/html,*/*;q=0.8"}):
         assert client.get(f"/thumb/{token}", headers=headers).status_code == 404

@@ -442,7 +442,7 @@ MANIFESTS = {
     '{"schema_version": 1, "layers": []}': "damaged",
     "\x00\xff": "damaged",
     "": "damaged",
-    '{"schema_version": 2}': "Install the version that wrote it",
+    '{"schema_version": 3}': "Install the version that wrote it",
     '{"schema_version": 0}': "Run it again into another folder",
     '{"schema_version": "1"}': "Run it again into another folder",
     '{"schema_version": null}': "A run of another version",

@@ -200,9 +200,9 @@ def test_tables_are_what_they_were_after_a_round_trip(tmp_path: Path) -> None:
     xr.testing.assert_equal(opened.data.drop_encoding(), report.data.drop_encoding())
     from_disk = artifact_report(again, **options)  # type: ignore[arg-type]
     same(from_disk.to_dataframe(), report.to_dataframe(), check_dtype=False)
-    with pytest.raises(StoreError, match="holds no artifact report"):
+    with pytest.raises(StoreError, match="is not an artifact report"):
         ArtifactReport.open(tmp_path / "measurements.zarr")
-    with pytest.raises(StoreError, match="holds no artifact measurements"):
+    with pytest.raises(StoreError, match="is not a table of artifact measurements"):
         ArtifactMeasurements.open(tmp_path / "report.zarr")
 
 

@@ -37,6 +37,8 @@ def maps_of(
     attrs = {
         "method": method,
         "target": "fake logit",
+        "result": "AttributionMap",
+        "result_version": AttributionMap.VERSION,
         "signed": signed,
         "layer": "conv4",
         "sign": TOWARDS,

@@ -242,7 +242,7 @@ def test_the_layer_of_a_unit_lies_before_it(meso: Detector) -> None:
         ({"method": "occlusion", "window": -0.1}, ProbeError, "window=-0.1"),
         ({"method": "lime", "segments": "voronoi"}, ProbeError, "'slic' and 'grid'"),
         ({"target": "conv4"}, ProbeError, r"target='conv4' was given; allowed are 'logit'"),
-        ({"target": ("conv4", 16)}, ProbeError, "the tap has 0 to 15"),
+        ({"target": ("conv4", 16)}, ProbeError, "allowed are 0 to 15"),
         ({"target": ("conv4", [])}, ProbeError, "names no unit"),
         ({"target": ("konv4", 1)}, UnknownNameError, "Did you mean 'conv4'"),
         ({"memory": "lots"}, ProbeError, "memory='lots'"),

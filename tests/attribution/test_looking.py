@@ -228,7 +228,7 @@ def test_round_trip_and_companions(faces: None, tmp_path: Path) -> None:
     again.export(tmp_path / "looking.csv")
     assert (tmp_path / "looking-images.csv").is_file()
     assert "landmarks" in (tmp_path / "looking.csv.json").read_text(encoding="utf-8")
-    with pytest.raises(StoreError, match="no attention by region table"):
+    with pytest.raises(StoreError, match="is not a region attention"):
         maps_of(smooth(2)).save(tmp_path / "maps.zarr")
         RegionAttention.open(tmp_path / "maps.zarr")
 

@@ -201,7 +201,7 @@ def test_tables_count_and_say_what_is_missing(tmp_path: Path) -> None:
     assert again.images().equals(found.images())
     again.export(tmp_path / "s.csv")
     assert (tmp_path / "s-images.csv").is_file() and (tmp_path / "s.csv.json").is_file()
-    with pytest.raises(StoreError, match="no map similarity table"):
+    with pytest.raises(StoreError, match="is not a map similarity"):
         maps["a"].save(tmp_path / "m.zarr")
         MapSimilarity.open(tmp_path / "m.zarr")
 
@@ -277,7 +277,7 @@ def test_bad_input_says_what_to_do() -> None:
         map_similarity({"a": one, "b": maps_of(smooth(4), samples=["t0", "s1", "s2", "s3"])})
     with pytest.raises(ProbeError, match="3 and 4 maps"):
         map_similarity({"a": one, "b": maps_of(smooth(3))})
-    with pytest.raises(ProbeError, match="32 × 32 pixels and those of a of 24 × 24"):
+    with pytest.raises(ProbeError, match="32 × 32 pixels and those of a 24 × 24"):
         map_similarity({"a": one, "b": maps_of(smooth(4, 32))})
     with pytest.raises(ProbeError, match="one training"):
         map_similarity({"a": one, "b": one}, seeds=[one])

@@ -26,7 +26,7 @@ quantus = pytest.importorskip("quantus")
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-QUIET = {"disable_warnings": True, "normalize": False}
+QUIET = {"disable_warnings": True, "normalise": False}
 FAKE = np.ones(4, dtype=int)
 
 

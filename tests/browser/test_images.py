@@ -61,7 +61,7 @@ def test_every_page_shows_images_that_lie_elsewhere(browser: Browser, tmp_path: 
     made.root.rename(tmp_path / "moved")
     walk(browser, tmp_path / "moved")
     (tmp_path / "pictures").rename(tmp_path / "away")
-    walk(browser, tmp_path / "moved", "not there any more")
+    walk(browser, tmp_path / "moved", "does not exist any more")
     walk(browser, tmp_path / "moved", images=(tmp_path / "away",))
 
 

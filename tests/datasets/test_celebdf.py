@@ -56,7 +56,7 @@ def test_labels_people_and_splits(root: Path) -> None:
 def test_absent_listed_videos_are_one_note(root: Path) -> None:
     notes = CELEBDF_V2.inventory(root).notes
     assert notes == (
-        f"1 of the 4 videos of {TESTING_LIST} are not there, such as youtube-real/00009.",
+        f"1 of the 4 videos of {TESTING_LIST} are missing, such as youtube-real/00009.",
     )
 
 
@@ -74,7 +74,7 @@ def test_a_label_that_contradicts_the_folder(root: Path) -> None:
 )
 def test_a_damaged_list(root: Path, line: str) -> None:
     (root / TESTING_LIST).write_text(line + "\n")
-    with pytest.raises(DatasetError, match=r"Line 1 of .* it has to be a label and a path"):
+    with pytest.raises(DatasetError, match=r"Line 1 of .* it must be a label and a path"):
         CELEBDF_V2.inventory(root)
 
 
@@ -89,14 +89,14 @@ def test_without_a_list_no_split_is_known(root: Path) -> None:
     (root / TESTING_LIST).unlink()
     found = CELEBDF_V2.inventory(root)
     assert {one.split for one in found.videos} == {""}
-    assert f"{TESTING_LIST} is not there: no split is known." in found.notes
+    assert f"{TESTING_LIST} is missing: no split is known." in found.notes
 
 
 def test_one_name_in_two_places_is_taken_once(root: Path) -> None:
     touch(root, "Celeb-real/videos/id0_0000.mp4")
     found = CELEBDF_V2.inventory(root)
     assert found.left_out["Celeb-real/videos/id0_0000.mp4"] == (
-        "another file is the video celebdf/id0_0000 already"
+        "another file is already used as the video celebdf/id0_0000"
     )
 
 

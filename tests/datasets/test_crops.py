@@ -221,7 +221,7 @@ def test_a_broken_video_is_said_and_tried_again(
     (tree / FAKE).write_bytes(b"no video")
     opened(tree)
     assert "2 lack images" in (said := capsys.readouterr().err) and "ingest-report.json" in said
-    with pytest.raises(DatasetError, match="strict was asked for. Of 7 videos .* 2 lack images"):
+    with pytest.raises(DatasetError, match="strict was set. Of 7 videos .* 2 lack images"):
         opened(tree, strict=True)
     assert cut.count("deepfakes/000_003") == 2
     (tree / FAKE).write_bytes(whole)

@@ -135,10 +135,10 @@ def test_damage_gives_an_image_or_an_image_error(
 
 
 def test_messages_say_what_stands_in(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"is missing .*Nothing stands in for it"):
+    with pytest.raises(ImageError, match=r"is missing .*No other image is used instead"):
         read_image(tmp_path / "gone.png")
     (tmp_path / "empty.png").touch()
-    with pytest.raises(ImageError, match=r"zero bytes.*Nothing stands in for it"):
+    with pytest.raises(ImageError, match=r"zero bytes.*No other image is used instead"):
         read_image(tmp_path / "empty.png")
     with pytest.raises(ImageError, match="cannot be read"):
         read_image(tmp_path)

@@ -61,8 +61,8 @@ def test_what_is_left_out(root: Path) -> None:
     found = DEEPERFORENSICS.inventory(root)
     assert dict(found.left_out) == {
         "manipulated_videos/end_to_end/999_M001.mp4": "it is outside the official splits",
-        "manipulated_videos/end_to_end/x.mp4": "its name is not of the official form",
-        "source_videos/": "it is no part of what this layout takes",
+        "manipulated_videos/end_to_end/x.mp4": "its name does not have the official form",
+        "source_videos/": "it is not part of this layout",
     }
     assert found.notes == (SOURCES, NO_REALS)
 
@@ -85,12 +85,12 @@ def test_without_lists_no_split_is_known(root: Path) -> None:
         (root / f"lists/splits/{split}.txt").unlink()
     found = DEEPERFORENSICS.inventory(root)
     assert {one.split for one in found.videos} == {""} and len(found.videos) == 5
-    assert "lists/splits is not there: no split is known." in found.notes
+    assert "lists/splits is missing: no split is known." in found.notes
 
 
 def test_damaged_lists(root: Path) -> None:
     write_splits(root, train="000_M101.mp4\n", test="000_M101.mp4\n")
-    with pytest.raises(DatasetError, match=r"'000_M101' stands in the splits train and test"):
+    with pytest.raises(DatasetError, match=r"'000_M101' is in the splits train and test"):
         DEEPERFORENSICS.inventory(root)
     (root / "lists/splits/val.txt").unlink()
     with pytest.raises(DatasetError, match=r"val.txt' cannot be read"):

@@ -104,7 +104,7 @@ def test_a_video_in_several_splits_is_taken_once(tmp_path: Path) -> None:
         f"{place}/val/id1_0000": "also in test",
         f"{place}/train/id2_0000": "also in val",
     }
-    assert "2 of 3 videos are listed in several splits; each is taken once." in found.notes
+    assert "2 of 3 videos are listed in several splits; each is used once." in found.notes
 
 
 def test_val_that_holds_all_of_train_gives_way(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_compression(tmp_path: Path) -> None:
     for level in ("c23", "c40"):
         (one,) = read(root, compression=level).videos
         assert isinstance(one.media, ImageFiles) and one.media.files[0].parts[-3] == level
-    with pytest.raises(DatasetError, match=r"'raw' was asked for; .* holds c23, c40"):
+    with pytest.raises(DatasetError, match=r"'raw' was requested; .* holds c23, c40"):
         read(root, compression="raw")
 
 
@@ -165,7 +165,7 @@ def test_frames_that_are_not_on_disk(tmp_path: Path) -> None:
     assert dict(found.left_out) == {
         "id1_0000/7.png": "it is listed and not on disk",
         "id2_0000/0.png": "it is listed and not on disk",
-        "../id3_0000/0.png": "its path leads out of the folder that frames are in",
+        "../id3_0000/0.png": "its path leads out of the folder of the frames",
         f"{place}/id2_0000": "none of its frames is on disk",
         f"{place}/id3_0000": "none of its frames is on disk",
     }
@@ -274,7 +274,7 @@ def test_people_of_deepfakedetection(tmp_path: Path) -> None:
 
 def test_unknown_groups(tmp_path: Path) -> None:
     content = {"X": {"FF-real": {}, "Sora": {"test": {"v": video("Sora", "v")}}}}
-    with pytest.raises(DatasetError, match=r"the group 'Sora', of which it is not known .*FF-DF"):
+    with pytest.raises(DatasetError, match=r"the unknown group 'Sora'.*FF-DF"):
         read(write(tmp_path, content))
 
 
@@ -293,8 +293,8 @@ def test_odd_places_in_a_list(tmp_path: Path) -> None:
     assert [one.video for one in found.videos] == ["id1_0000"]
     reasons = {name.split("real/")[1]: why for name, why in found.left_out.items()}
     assert reasons == {
-        "val": "it is no split with videos by name",
-        "public": "it is no split with videos by name",
+        "val": "it is not a split with videos by name",
+        "public": "it is not a split with videos by name",
         "train/id2_0000": "its list of frames is empty",
         "train/id3_0000": "it has no list of frames",
         "train/id4_0000": "its frames or masks are not all paths",
@@ -305,7 +305,7 @@ def test_odd_places_in_a_list(tmp_path: Path) -> None:
 def test_other_json_is_not_a_list(tmp_path: Path, content: str) -> None:
     (tmp_path / "a.json").write_text(content)
     assert DEEPFAKEBENCH.recognize(tmp_path) is None
-    with pytest.raises(DatasetError, match=r"is no DeepfakeBench list, and none is in it"):
+    with pytest.raises(DatasetError, match=r"is not a DeepfakeBench list, and none is in it"):
         read(tmp_path)
 
 

@@ -48,7 +48,7 @@ def test_files_and_rows_that_do_not_meet(tmp_path: Path) -> None:
     assert dict(found.left_out) == {
         "dfdc_train_part_0/stranger.mp4": "it is not in metadata.json",
         "dfdc_train_part_0/gone.mp4": "it is in metadata.json and not on disk",
-        "dfdc_train_part_1/": "it is no part of what this layout takes",
+        "dfdc_train_part_1/": "it is not part of this layout",
     }
     assert any("dfdc_train_part_1 has no metadata.json" in note for note in found.notes)
 
@@ -103,7 +103,7 @@ def test_one_name_in_two_parts_is_taken_once(tmp_path: Path) -> None:
         write(tmp_path, part, {"a.mp4": {"label": "REAL"}}, "a.mp4")
     found = DFDC.inventory(tmp_path)
     assert len(found.videos) == 1
-    assert "is the video dfdc/a already" in found.left_out["dfdc_train_part_1/a.mp4"]
+    assert "is already used as the video dfdc/a" in found.left_out["dfdc_train_part_1/a.mp4"]
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_one_name_in_two_parts_is_taken_once(tmp_path: Path) -> None:
     [
         ({"a.mp4": {"label": "MAYBE"}}, r"the label 'maybe'; allowed are FAKE and REAL"),
         ({"a.mp4": {}}, r"the label ''; allowed"),
-        (["a.mp4"], r"has to map file names"),
-        ({"a.mp4": "FAKE"}, r"has to map file names"),
+        (["a.mp4"], r"must map file names"),
+        ({"a.mp4": "FAKE"}, r"must map file names"),
     ],
 )
 def test_damaged_metadata(tmp_path: Path, rows: object, words: str) -> None:

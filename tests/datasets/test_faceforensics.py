@@ -90,10 +90,10 @@ def test_what_is_left_out_is_said(root: Path) -> None:
     assert dict(found.left_out) == {
         f"{YOUTUBE}/999.mp4": "it is outside the official splits",
         f"{FAKES}/Deepfakes/c23/videos/000_010.mp4": "it is outside the official splits",
-        f"{FAKES}/FaceShifter/c23/videos/notes.txt": "its name is not of the official form",
+        f"{FAKES}/FaceShifter/c23/videos/notes.txt": "its name does not have the official form",
         f"{FAKES}/NeuralTextures/c40/": NO_PART,
     }
-    assert "manipulated_sequences/FaceSwap/c23/videos is not there." in found.notes
+    assert "manipulated_sequences/FaceSwap/c23/videos is missing." in found.notes
 
 
 def test_deepfakedetection_has_no_official_split(root: Path) -> None:
@@ -111,7 +111,7 @@ def test_without_splits_all_is_test_and_said(root: Path) -> None:
     found = read_faceforensics(root, "c23")
     assert {one.split for one in found.videos if one.dataset not in ("actors", "dfd")} == {"test"}
     assert "There is no splits folder: every video is test." in found.notes
-    assert "its name is not of the official form" in found.left_out.values()
+    assert "its name does not have the official form" in found.left_out.values()
     assert "it is outside the official splits" not in found.left_out.values()
 
 
@@ -120,13 +120,13 @@ def test_another_compression(root: Path) -> None:
 
 
 def test_errors_say_what_is_there(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"'raw' was asked for; .* holds c23, c40"):
+    with pytest.raises(DatasetError, match=r"'raw' was requested; .* holds c23, c40"):
         read_faceforensics(root, "raw")
     with pytest.raises(DatasetError, match=r"is missing. Give one with original_sequences"):
         read_faceforensics(tmp_path / "nowhere", "c23")
-    with pytest.raises(DatasetError, match=r"Its parent .* seems to be meant"):
+    with pytest.raises(DatasetError, match=r"Give its parent "):
         read_faceforensics(root / FAKES, "c23")
-    with pytest.raises(DatasetError, match=r"is no FaceForensics\+\+ tree.*download script"):
+    with pytest.raises(DatasetError, match=r"is not a FaceForensics\+\+ tree.*download script"):
         read_faceforensics(root / YOUTUBE, "c23")
 
 
@@ -140,10 +140,10 @@ def test_the_folder_above_gets_a_hint(tmp_path: Path) -> None:
     ("content", "words"),
     [
         ("{", "cannot be read"),
-        ('{"train": []}', r"holds None; it has to be a list of pairs"),
-        ('[["000"]]', r"holds \['000'\]; it has to be a list of pairs"),
+        ('{"train": []}', r"holds None; it must be a list of pairs"),
+        ('[["000"]]', r"holds \['000'\]; it must be a list of pairs"),
         ("[[0, 3]]", r"holds \[0, 3\]"),
-        ('[["000", "017"]]', r"Id '000' stands in the splits train and val"),
+        ('[["000", "017"]]', r"Id '000' is in the splits train and val"),
     ],
 )
 def test_damaged_splits(root: Path, content: str, words: str) -> None:
@@ -160,7 +160,7 @@ def test_a_missing_list_is_not_an_empty_one(root: Path) -> None:
 
 def test_nothing_that_can_be_taken(tmp_path: Path) -> None:
     touch(tmp_path, f"{YOUTUBE}/holiday.mp4")
-    with pytest.raises(DatasetError, match=r"nothing that can be taken \(1 left out: .*holiday"):
+    with pytest.raises(DatasetError, match=r"nothing that can be used \(1 left out: .*holiday"):
         read_faceforensics(tmp_path, "c23")
 
 

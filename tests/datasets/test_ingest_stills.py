@@ -49,7 +49,7 @@ def test_images_are_opened_where_they_lie(crops: Path) -> None:
         assert ("fake" in file.parts) == row["label"]
         with Image.open(file) as image:
             np.testing.assert_array_equal(data.image(int(str(i))), np.asarray(image))
-    assert data.card["layout"] == "folder" and "nothing was cut out" in data.card["crop"]["rule"]
+    assert data.card["layout"] == "folder" and "no face was cropped" in data.card["crop"]["rule"]
     assert len(open_dataset("auto", root=crops, split="test")) == 12
 
 
@@ -80,7 +80,7 @@ def test_a_mended_image_is_taken_by_the_next_run(crops: Path, tmp_path: Path) ->
     (broken,) = report.incomplete
     assert broken.not_decoded == (1,) and "train1_1.png" in broken.reasons["1"]
     assert report.written == 23 and "1 not decoded" in report.summary()
-    with pytest.raises(DatasetError, match="strict was asked for, and 1 videos are incomplete"):
+    with pytest.raises(DatasetError, match="strict was set, and 1 videos are incomplete"):
         ingest("folder", crops, tmp_path / "out", n_workers=1, strict=True)
     bad.write_bytes(whole)
     assert ingest("folder", crops, tmp_path / "out", n_workers=1, strict=True).written == 24
@@ -194,7 +194,7 @@ def test_a_trap_that_unpacks_without_end(tmp_path: Path) -> None:
     (root / "real_train").mkdir(parents=True)
     with tarfile.open(root / "real_train/1.tar.gz", "w:gz") as tar:
         add(tar, "1/real/0/1.png", bytes(40_000_000))
-    with pytest.raises(DatasetError, match="No image could be taken"):
+    with pytest.raises(DatasetError, match="No image was read from"):
         ingest("wilddeepfake", root, tmp_path / "out", n_workers=1)
     saved = json.loads((tmp_path / "out/ingest-report.json").read_text())
     assert "unpacks to more than 100 times its size" in saved["videos"][0]["error"]

@@ -101,7 +101,7 @@ def test_batches_shrink_where_memory_ends(
     torch.testing.assert_close(torch.cat([one for _, one in found]), whole.mean(dim=(1, 2, 3)))
     said = capsys.readouterr().err
     assert "batches of 8 images" in said and "batches of 4 images" in said
-    with pytest.raises(ProbeError, match="One image at a time is more than the memory of cpu"):
+    with pytest.raises(ProbeError, match="One image at a time exceeds the memory of cpu"):
         list(on_device(Images(noise, SIZE).batches(noise, 4), torch.device("cpu"), lambda _: no()))
 
 
@@ -114,7 +114,7 @@ def test_a_disk_without_room_is_said(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(DatasetError, match="cannot be had in .*No space left on device.*TMPDIR"):
+    with pytest.raises(DatasetError, match="cannot be allocated in .*No space left.*TMPDIR"):
         list(Images(noise, SIZE, n_workers=2).batches(noise, 16))
     disk = SimpleNamespace(free=1000)
     monkeypatch.setattr(loader.shutil, "disk_usage", lambda _: disk)

@@ -103,8 +103,8 @@ def test_another_convention_has_to_be_said(tmp_path: Path) -> None:
         ((0, None), None, r"holds '', '0'; .* See rows 2 below"),
         ((0, "fake"), None, r"See rows 2 below"),
         ((True, False), None, r"holds 'false', 'true'"),
-        (("a", "b", "c"), "a", r"allowed are 'a', which fake_label says is fake, and one other"),
-        (("a", "b"), "c", r"'c', which fake_label says is fake"),
+        (("a", "b", "c"), "a", r"allowed are 'a' .fake, by fake_label. and one other"),
+        (("a", "b"), "c", r"'c' .fake, by fake_label."),
         (("a", ""), "a", r"See rows 2 below"),
     ],
 )
@@ -126,7 +126,7 @@ def test_paths_that_are_not_taken(tmp_path: Path) -> None:
         "../secret.png": "its path leads out of the folder",
         "gone.png": "it is listed and not on disk",
         "notes.txt": "it is neither an image nor a video",
-        "a.png (row 6)": "the file stands in row 1 already",
+        "a.png (row 6)": "the file is already in row 1",
         "row 7": "its path is empty",
         # Not made by `write`, since ".." is in it.
         "sub/../a2.png": "it is listed and not on disk",

@@ -36,7 +36,7 @@ def test_two_side_by_side_are_an_error_that_names_both(
         recognize(tmp_path)
     for name in (one, other):
         assert f"{name}, since {LAYOUTS[name].recognize(tmp_path)}" in str(error.value)
-    assert "Name the one that is meant" in str(error.value)
+    assert "Give the name of the right one" in str(error.value)
 
 
 def test_generic_layouts_are_asked_last(tmp_path: Path) -> None:
@@ -78,12 +78,12 @@ def test_one_level_down_is_hinted_at(tmp_path: Path) -> None:
 def test_a_native_dataset_is_none_of_them(tmp_path: Path) -> None:
     for name in ("samples.parquet", "dataset.json"):
         (tmp_path / name).touch()
-    with pytest.raises(DatasetError, match=r"it is a dataset as `probe ingest` writes it"):
+    with pytest.raises(DatasetError, match=r"it is a dataset written by `probe ingest`"):
         recognize(tmp_path)
 
 
 def test_a_root_that_is_missing(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"is missing\. Give one that is there"):
+    with pytest.raises(DatasetError, match=r"is missing\. Give an existing one"):
         recognize(tmp_path / "nowhere")
 
 

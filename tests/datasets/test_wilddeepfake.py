@@ -68,9 +68,9 @@ def test_members_that_lead_elsewhere_are_never_followed(tmp_path: Path) -> None:
             ("a/link.png", "a/hard.png", "a/null.png", "a/pipe.png"),
             link + "these are not followed",
         ),
-        "a/notes.txt": "it is no image",
-        "a/bad\\udcff.png": "its name is no valid text",
-        "a/0.png": "its name stands twice; the last is taken",
+        "a/notes.txt": "it is not an image",
+        "a/bad\\udcff.png": "its name is not valid text",
+        "a/0.png": "its name occurs twice; the last is used",
     }
     assert {one.name for one in tmp_path.iterdir()} == {"fake_train", "real_test"}
 
@@ -116,7 +116,7 @@ def test_other_suffixes(tmp_path: Path, name: str, mode: str) -> None:
 
 def test_folders_that_are_not_there_are_noted(tmp_path: Path) -> None:
     notes = read(tmp_path).notes
-    assert "The folder fake_test is not there." in notes
+    assert "The folder fake_test is missing." in notes
 
 
 def test_unpacked_archives_are_not_it(tmp_path: Path) -> None:

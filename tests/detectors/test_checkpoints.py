@@ -130,11 +130,11 @@ def test_the_wrong_architecture_is_named(tmp_path: Path) -> None:
     keras = write_keras(tmp_path / "w.h5", keras_weights("mesoinception4", 9))
     with pytest.raises(CheckpointError, match=r"16 of kind conv2d, meso4 has 4.*fit mesoincep"):
         load_detector("meso4", weights=keras)
-    with pytest.raises(CheckpointError, match=r"given for xception; they are read for meso4"):
+    with pytest.raises(CheckpointError, match=r"given for xception; they can be read for meso4"):
         load_detector("xception", weights=keras)
     with pytest.raises(CheckpointError, match=r"does not fit meso4: missing .*not known"):
         load_detector("meso4", weights=save(tmp_path, meso_state("mesoinception4", 9)))
-    with pytest.raises(CheckpointError, match=r"given for shallownet; they are read for meso4"):
+    with pytest.raises(CheckpointError, match=r"given for shallownet; they can be read for meso4"):
         load_detector("shallownet", weights=save(tmp_path, meso_state("meso4", 9)))
 
 
@@ -175,7 +175,7 @@ def test_no_pickle_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     torch.save({"fc1.weight": Evil()}, "evil.pth")
     Path("old.pth").write_bytes(pickle.dumps({"fc1.weight": Evil()}))
     for name in ("evil.pth", "old.pth"):
-        with pytest.raises(CheckpointError, match=r"cannot be read as tensors alone"):
+        with pytest.raises(CheckpointError, match=r"cannot be read as tensors only"):
             load_detector("meso4", weights=name)
     assert not Path("touched-by-a-pickle").exists()
 
@@ -185,8 +185,8 @@ def test_no_pickle_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     [
         ("w.h5", b"not hdf5", "cannot be read as Keras weights"),
         ("w.h5", b"", "cannot be read as Keras weights"),
-        ("w.pth", b"", "cannot be read as tensors alone"),
-        ("w.pth", b"not a pickle", "cannot be read as tensors alone"),
+        ("w.pth", b"", "cannot be read as tensors only"),
+        ("w.pth", b"not a pickle", "cannot be read as tensors only"),
     ],
 )
 def test_files_of_another_kind(name: str, content: bytes, words: str, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_a_folder_whose_weights_were_exchanged_is_refused(tmp_path: Path) -> Non
     card = json.loads((tmp_path / CARD_FILE).read_text())
     card["weights_hash"] = "0" * 32
     (tmp_path / CARD_FILE).write_text(json.dumps(card))
-    with pytest.raises(CheckpointError, match="are not those that its card names"):
+    with pytest.raises(CheckpointError, match="are not those named in its card"):
         load_detector(tmp_path)
 
 

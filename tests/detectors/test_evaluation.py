@@ -95,7 +95,7 @@ def test_an_unreadable_image_is_named(noise: Dataset, detector: Detector, tmp_pa
     table.loc[3, "path"] = str(broken)
     from probe.datasets.dataset import Samples
 
-    with pytest.raises(ImageError, match=r"broken.png' cannot be decoded .* Nothing stands in"):
+    with pytest.raises(ImageError, match=r"broken.png' cannot be decoded .* No other image is"):
         predict(detector, Dataset("x", Samples(table), Path("/")))
 
 

@@ -255,7 +255,7 @@ def test_too_little_is_refused(units: int, effect: float) -> None:
 
 
 def test_an_effect_that_no_direction_has_is_refused() -> None:
-    with pytest.raises(ProbeError, match="cannot be planted.*Ask for less"):
+    with pytest.raises(ProbeError, match="cannot be planted.*Give a smaller"):
         plant(POPULATION, 16, 1e4)
 
 

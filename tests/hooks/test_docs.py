@@ -27,10 +27,10 @@ def test_the_guide_runs(
         "['relu', 'bn', 'dropout', 'fc2', 'logit']",
         "{'stage3.3': (4, 32, 20, 20), 'relu': (4, 1024)}",
         "relu: closed form over 1024 units. Composed: bn (BatchNorm1d)",
-        "  on the touched one alone: relu2, bn2, pool2",
-        "  updated by the touched one: conv3",
+        "  on the intervened unit alone: relu2, bn2, pool2",
+        "  updated by its change: conv3",
         "  run again: relu3, bn3, pool3, conv4, relu4, bn4, pool4, flatten, … (14 operations)",
-        "  513 k multiply-adds a sample, unit and dose; the plain suffix takes 1.23 M,",
+        "  513 k multiply-adds per sample, unit and dose; the plain suffix takes 1.23 M,",
     ):
         assert line in printed
         assert line in GUIDE.read_text(encoding="utf-8")

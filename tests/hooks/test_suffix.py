@@ -114,14 +114,14 @@ def test_a_split_joined_again_is_the_detector() -> None:
 def test_a_program_says_what_it_costs() -> None:
     program = compile_suffix(load_detector("meso4", input_size=64), "conv4")
     assert isinstance(program, LocalProgram)
-    assert "on the touched one alone: relu4, bn4, pool4, flatten, dropout1" in program.explain()
+    assert "on the intervened unit alone: relu4, bn4, pool4, flatten, dropout1" in program.explain()
     assert "144 multiply-adds" in program.explain()
 
 
 def test_a_token_feature_updates_the_layer_behind_it() -> None:
     program = compile_suffix(load_detector("timm:vit_tiny_patch16_224"), "blocks.10.mlp.fc1")
     assert isinstance(program, LocalProgram) and program.units == 768
-    assert "updated by the touched one: blocks.10.mlp.fc2" in program.explain()
+    assert "updated by its change: blocks.10.mlp.fc2" in program.explain()
     assert program.cost.program < program.cost.suffix
 
 
@@ -146,10 +146,10 @@ class Centered(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "layer", "reason"),
     [
-        (Centered, "conv", "the rows of a batch depend on each other behind it"),
+        (Centered, "conv", "the rows of a batch depend on each other after it"),
         (toys.Gated, "stage.before", "stage.gate could not be traced"),
-        (toys.Sized, "conv", "sizes of the batch are used behind it"),
-        (toys.Batched, "conv", "a BatchNorm behind it has no running statistics"),
+        (toys.Sized, "conv", "the batch size is used after it"),
+        (toys.Batched, "conv", "a BatchNorm after it has no running statistics"),
     ],
 )
 def test_a_rerun_says_why(kind: type[nn.Module], layer: str, reason: str) -> None:
@@ -188,7 +188,7 @@ def test_each_position_has_its_own_parameters(positions: bool) -> None:
     torch.manual_seed(0)
     detector, batch = toys.detector_of(Flattened()), images(8, 3)
     program = compile_suffix(detector, "conv", positions=positions)
-    assert "updated by the touched one: fc" in program.explain()
+    assert "updated by its change: fc" in program.explain()
     plain = Rerun("conv", 8, *split(trace(detector), "conv"), program.units, positions)
     values = np.random.default_rng(0).normal(size=(program.units, 2))
     one, two = (p.sweep(p.state(batch), values) for p in (program, plain))
@@ -214,11 +214,11 @@ def test_a_small_budget_gives_the_same() -> None:
 def test_questions_that_do_not_fit_are_refused(layer: str) -> None:
     program = compile_suffix(load_detector("shallownet", input_size=32), layer)
     state, n = program.state(images(32)), program.units
-    with pytest.raises(ProbeError, match=rf"Units from -1 to {n} were given; the tap has 0 to"):
+    with pytest.raises(ProbeError, match=rf"Units from -1 to {n} were given; allowed are 0 to"):
         program.sweep(state, np.zeros((2, 1)), np.array([-1, n]))
-    with pytest.raises(ProbeError, match="a row of whole numbers"):
+    with pytest.raises(ProbeError, match="one-dimensional array of integers"):
         program.donate(state, state, np.array([0.5]))
-    with pytest.raises(ProbeError, match=rf"allowed are \({n}, v\) and, a value a sample, \(2, "):
+    with pytest.raises(ProbeError, match=rf"are \({n}, v\) or, with one value per sample, \(2, "):
         program.sums(state, np.zeros((n - 1, 2)), True)
 
 

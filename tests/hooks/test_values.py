@@ -64,7 +64,7 @@ def test_an_axis_can_be_given_where_the_shape_is_ambiguous() -> None:
 
 
 def test_a_value_without_units_is_an_error() -> None:
-    with pytest.raises(TraceError, match=r"shape \(2,\) has no axis of units"):
+    with pytest.raises(TraceError, match=r"shape \(2,\) has no unit axis"):
         unit_axis(torch.zeros(2))
 
 

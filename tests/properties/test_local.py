@@ -258,8 +258,8 @@ def test_what_is_recognized_is_said() -> None:
     detector = detector_of(Net(["depthwise", "norm", "relu", "conv", "gelu"], "deep", True), SIZE)
     program = compile_suffix(detector, "tap")
     text = program.explain()
-    assert "on the touched one alone: blocks.0, blocks.1, blocks.2" in text
-    assert "updated by the touched one: blocks.3" in text
+    assert "on the intervened unit alone: blocks.0, blocks.1, blocks.2" in text
+    assert "updated by its change: blocks.3" in text
     assert "run again: blocks.4" in text
     assert program.cost.program < program.cost.suffix < program.cost.network
 
@@ -268,5 +268,5 @@ def test_a_channel_costs_less_than_the_suffix() -> None:
     """Without anything channel-local, nothing is claimed."""
     torch.manual_seed(0)
     program = compile_suffix(detector_of(Net(["last"], "pool", False), SIZE), "tap")
-    assert "on the touched one alone: nothing" in program.explain()
+    assert "on the intervened unit alone: nothing" in program.explain()
     assert program.cost.program == program.cost.suffix

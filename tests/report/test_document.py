@@ -296,7 +296,7 @@ def test_command(few: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert probe("report", str(few.root), "--out", str(tmp_path / "a.html")) == 0
     assert "a.html" in capsys.readouterr().out and (tmp_path / "a.html").stat().st_size > 10_000
     assert probe("report", str(tmp_path)) == 2
-    assert "is no run: it holds no run.json" in capsys.readouterr().err
+    assert "is not a run: it holds no run.json" in capsys.readouterr().err
     assert probe("report", str(few.root), "--out", str(tmp_path / "a.docx")) == 2
     assert "name it .html" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html"]

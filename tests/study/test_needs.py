@@ -170,7 +170,7 @@ CASES: dict[str, tuple[str, Kept, dict[tuple[str, str], str]]] = {
         ),
         {
             ("", "two"): "all fakes of split 'test' are of one video",
-            ("ablation", "two"): "one half of its people (else videos) would hold no fake",
+            ("ablation", "two"): "one half of its identities (else videos) would hold no fake",
             ("ablation", ""): "only 'one'",
         },
     ),

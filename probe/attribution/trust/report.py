@@ -52,7 +52,7 @@ class TrustReport(Result):
         seed, ci, n_resamples`` and the settings of the checks.
     """
 
-    KIND: ClassVar[str] = "trust report"
+    KIND: ClassVar[str] = "a trust report"
     REQUIRED: ClassVar[str] = "gain"
     COMMAND: ClassVar[str] = "probe attribute --check"
 

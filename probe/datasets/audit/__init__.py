@@ -1,6 +1,6 @@
-"""The audit: what is wrong with a dataset before a detector is believed on it."""
+"""The audit: checks of datasets for leaks, confounds and errors, before results are trusted."""
 
-# Imported for their effect: they register their checks.
+# Imported for their side effect: each module registers its checks.
 from probe.datasets.audit import confounds as _confounds
 from probe.datasets.audit import consistency as _consistency
 from probe.datasets.audit import duplicates as _duplicates

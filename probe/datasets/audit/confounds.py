@@ -1,4 +1,4 @@
-"""What tells real from fake without looking at the picture: size, codec, quality."""
+"""Check for confounds: metadata such as size, codec and quality that predict the label."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from probe.stats import MIN_CLUSTERS, Interval, auroc, cluster_bootstrap
 
 __all__ = ["CONTAINER", "metadata_scores"]
 
-#: What the file and its source video say, but the picture does not.
+#: Metadata of the file and of its source video, independent of the picture.
 OWN = ("width", "height", "format", "mode", "quality", "subsampling")
 CONTAINER = (
     *OWN,
@@ -27,11 +27,11 @@ CONTAINER = (
     "source_fps",
 )
 
-#: Labels told at this AUROC, with the lower bound above the other, are an error.
+#: Metadata confound the label from this AUROC on, if the lower bound is above `BOUND`.
 TOLD = 0.7
 BOUND = 0.6
 
-#: Images drawn for the measurement where there are more; the number stands with the result.
+#: Maximum number of images used for the measurement; the result states the number.
 MOST = 20_000
 RESAMPLES = 500
 FOLDS = 5
@@ -39,7 +39,7 @@ FOLDS = 5
 
 @CHECKS.register("confounds")
 def check_confounds(context: Context) -> Iterator[Finding | Measure]:
-    """Tell labels from metadata alone, each feature by itself and all together.
+    """Predict labels from metadata alone, from each feature and from all together.
 
     After Grommelt, Weiss, Pfreundt and Keuper (2024, arXiv:2403.17608), who found that detectors
     of generated images learn JPEG quality and size of the training set's files.
@@ -78,8 +78,8 @@ def _sizes(name: str, table: pd.DataFrame) -> Iterator[Finding]:
             WARNING,
             name,
             f"The images have {len(sizes)} sizes, most often {sizes.index[0]} "
-            f"({sizes.iloc[0] / len(table):.0%}): each is resized by another factor before a "
-            "detector sees it, which leaves traces of its own. Cut all to one size.",
+            f"({sizes.iloc[0] / len(table):.0%}): each size is resized by a different factor to "
+            "the detector's input size, which leaves different traces. Crop all to one size.",
             len(sizes),
             tuple(f"{size}: {count}" for size, count in sizes.head().items()),
         )
@@ -113,14 +113,14 @@ def _varies(values: pd.Series[Any]) -> bool:
 
 
 def _codes(values: pd.Series[Any]) -> NDArray[np.float64]:
-    """Give numbers as they are, words by their order; NaN stays unknown."""
+    """Return numbers unchanged and text as codes in alphabetical order; NaN stays NaN."""
     if pd.api.types.is_numeric_dtype(values):
         return values.to_numpy(dtype=float)
     return pd.factorize(values, sort=True)[0].astype(np.float64)
 
 
 def _alone(table: pd.DataFrame, feature: str) -> Interval:
-    """AUROC of one feature, in the direction in which it tells more than chance."""
+    """Return the AUROC of one feature, in the direction in which it is above chance."""
     values = _codes(table[feature])
     known = np.where(np.isnan(values), np.nanmin(values, initial=0.0) - 1, values)
     if float(auroc(table["label"], known)[0]) < 0.5:
@@ -135,20 +135,20 @@ def _interval(table: pd.DataFrame, scores: NDArray[np.float64]) -> Interval:
 
 
 def metadata_scores(table: pd.DataFrame, features: list[str]) -> NDArray[np.float64] | None:
-    """Predict labels from metadata, each image by a classifier that did not see its cluster.
+    """Predict labels from metadata in cross-validation grouped by cluster.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        With the features, ``label`` and ``cluster``.
+        Table with the features, ``label`` and ``cluster``.
     features : list of str
         Columns to predict from.
 
     Returns
     -------
     numpy.ndarray or None
-        Shape (n,), P(fake) by gradient-boosted trees in grouped cross-validation; None without
-        features, or with fewer clusters than folds in a class.
+        P(fake) from gradient-boosted trees, shape (n,). None without features, or if a class has
+        fewer than `MIN_CLUSTERS` clusters or a training fold has one class only.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import StratifiedGroupKFold
@@ -157,7 +157,7 @@ def metadata_scores(table: pd.DataFrame, features: list[str]) -> NDArray[np.floa
     least = min(len(np.unique(groups[labels == label])) for label in (0, 1))
     if not features or least < MIN_CLUSTERS:
         return None
-    # Below all values, so that what is unknown can tell a label too.
+    # Missing values are below all others, so that missingness can predict the label too.
     x = np.nan_to_num(np.column_stack([_codes(table[one]) for one in features]), nan=-1.0)
     scores = np.full(len(table), np.nan)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0)
@@ -180,9 +180,9 @@ def _said(found: Interval) -> str:
 
 
 def _of_few(name: str, table: pd.DataFrame, own: dict[str, Interval]) -> Iterator[Finding]:
-    """Say what the files themselves tell, where too few clusters make it uncertain.
+    """Yield a warning about the files' own metadata where there are too few clusters.
 
-    Not what their source videos were: of a few videos that differs by chance.
+    Metadata of the source videos are not used, since they differ by chance between few videos.
     """
     ranked = sorted((one for one in own if _is_told(own[one])), key=lambda one: -own[one].estimate)
     if ranked:
@@ -190,9 +190,9 @@ def _of_few(name: str, table: pd.DataFrame, own: dict[str, Interval]) -> Iterato
             "metadata-confound",
             WARNING,
             name,
-            f"Labels can be told from the files' {ranked[0]} at AUROC {_said(own[ranked[0]])}, "
-            f"which is {_typical(table, ranked[0])}; but one class has fewer than "
-            f"{MIN_CLUSTERS} identities (else videos), too few to tell a rule from chance. "
+            f"Labels can be predicted from the files' {ranked[0]} with AUROC "
+            f"{_said(own[ranked[0]])}, which is {_typical(table, ranked[0])}; but one class has "
+            f"fewer than {MIN_CLUSTERS} identities (else videos), too few to exclude chance. "
             "Encode and resize both classes alike.",
             len(table),
             tuple(ranked[:5]),
@@ -208,8 +208,8 @@ def _of_metadata(
         "metadata-confound",
         ERROR,
         name,
-        f"Labels can be told from file metadata at AUROC {_said(together)}, without looking at "
-        f"any pixel (each alone: {best}; {ranked[0]} is {_typical(table, ranked[0])}). A detector "
+        f"Labels can be predicted from file metadata with AUROC {_said(together)}, without any "
+        f"pixel (each alone: {best}; {ranked[0]} is {_typical(table, ranked[0])}). A detector "
         "can learn that instead of the forgery, and its score falls where the files are alike. "
         "Encode and resize both classes alike, or compare within equal metadata.",
         len(table),
@@ -218,16 +218,16 @@ def _of_metadata(
 
 
 def _typical(table: pd.DataFrame, feature: str) -> str:
-    """Say what the feature is like in both classes."""
+    """Describe the typical value of a feature in both classes."""
     words = []
     for label, name in ((0, "real"), (1, "fake")):
         values = table.loc[table["label"] == label, feature].dropna()
         if not len(values):
-            words.append(f"unknown of {name}")
+            words.append(f"unknown for {name}")
         elif pd.api.types.is_numeric_dtype(values):
-            words.append(f"{values.median():.4g} of {name}")
+            words.append(f"{values.median():.4g} for {name}")
         else:
-            words.append(f"mostly {values.mode().iloc[0]} of {name}")
+            words.append(f"mostly {values.mode().iloc[0]} for {name}")
     return " and ".join(words)
 
 
@@ -236,7 +236,7 @@ def _of_crop(name: str, side: Interval) -> Finding:
         "crop-size-confound",
         WARNING,
         name,
-        f"Labels can be told from the size of the square that was cut out at AUROC "
+        f"Labels can be predicted from the side of the cropped square with AUROC "
         f"{_said(side)}: faces of one class are larger in their videos, so that their crops are "
         "shrunk and the others' enlarged. Compare within equal sizes.",
         side.n_samples,

@@ -1,4 +1,4 @@
-"""What the tables contradict: classes, labels, files, and what stands on both sides of a split."""
+"""Checks of consistency: classes, labels and files, and leaks between splits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RATIO = 10.0
 
 @CHECKS.register("balance")
 def check_balance(context: Context) -> Iterator[Finding | Measure]:
-    """Find splits with one class, classes out of balance, and methods with few clusters."""
+    """Find splits with one class, imbalanced classes, and methods with few clusters."""
     for name, part in context.parts(context.table):
         for split, rows in part.groupby("split", sort=False):
             yield from _classes(name, str(split), rows, _not_given(context, name))
@@ -34,7 +34,7 @@ def check_balance(context: Context) -> Iterator[Finding | Measure]:
 
 
 def _not_given(context: Context, name: str) -> str:
-    """Return the dataset that, by the card, has this one's other class, if it was not given."""
+    """Return the dataset with the other class, by the card, if it was not given; else ""."""
     others = [context.reals[name]] if name in context.reals else []
     others += [fake for fake, real in context.reals.items() if real == name]
     there = set(context.table["dataset"])
@@ -59,8 +59,8 @@ def _classes(name: str, split: str, rows: pd.DataFrame, other: str) -> Iterator[
             ERROR,
             name,
             f"The split {split} holds {words} images: with one class nothing can be "
-            + ("measured. " if split == "test" else "learned or chosen. ")
-            + "Add the other class; real images of another dataset are joined with its fakes.",
+            + ("measured. " if split == "test" else "learned or selected. ")
+            + "Add the other class; real images of another dataset can be joined with its fakes.",
             sum(counts.values()),
         )
     elif max(counts.values()) > RATIO * min(counts.values()):
@@ -68,8 +68,8 @@ def _classes(name: str, split: str, rows: pd.DataFrame, other: str) -> Iterator[
             "class-balance",
             WARNING,
             name,
-            f"The split {split} holds {words} images: accuracy says little there, and a training "
-            "without weights leans to the larger class. Look at AUROC, or balance it.",
+            f"The split {split} holds {words} images: accuracy is misleading there, and training "
+            "without class weights favors the larger class. Use AUROC, or balance the classes.",
             sum(counts.values()),
         )
 
@@ -87,13 +87,13 @@ def _clusters(name: str, split: str, rows: pd.DataFrame) -> Iterator[Finding]:
             WARNING if split == "test" else NOTE,
             name,
             f"The split {split} has fewer than {MIN_CLUSTERS} identities (else videos) of "
-            f"{', '.join(few)}: no interval can be given there.",
+            f"{', '.join(few)}: no confidence interval can be given there.",
             len(few),
             tuple(few[:5]),
         )
 
 
-#: Words of a path that say what an image is.
+#: Words in a path that name the class of an image.
 REAL_WORDS = frozenset(
     {"real", "reals", "original", "originals", "pristine", "genuine", "authentic"}
 )
@@ -101,26 +101,26 @@ FAKE_WORDS = frozenset(
     {"fake", "fakes", "deepfake", "deepfakes", "manipulated", "synthesis", "synthesized", "forged"}
 )
 
-#: Labels look inverted if so many of the paths that say something say the opposite.
+#: Labels look inverted if at least `FEWEST` paths name a class, and this share the opposite one.
 MOST = 0.9
 FEWEST = 10
 
-#: Masks of real images that are opened to see whether they are empty, drawn over videos.
+#: Number of masks of real images that are opened to check that they are empty.
 MASKS = 100
 
 
 def said_by_path(path: str) -> int | None:
-    """Read a label off a path: the last word in it that says real or fake.
+    """Return the label named by a path: by the last word in it that means real or fake.
 
     Parameters
     ----------
     path : str
-        Such as "Celeb-real/id0_0000/12.png".
+        Path of an image, such as "Celeb-real/id0_0000/12.png".
 
     Returns
     -------
     int or None
-        0 real, 1 fake, None where no word says either.
+        0 for real, 1 for fake, None if no word names a class.
     """
     words = [word for word in re.split(r"[^a-z]+", path.lower()) if word in REAL_WORDS | FAKE_WORDS]
     return None if not words else FAKE if words[-1] in FAKE_WORDS else REAL
@@ -128,7 +128,7 @@ def said_by_path(path: str) -> int | None:
 
 @CHECKS.register("labels")
 def check_labels(context: Context) -> Iterator[Finding | Measure]:
-    """Find labels against the method, the path, the sources, the masks, and each other."""
+    """Find labels that contradict methods, paths, sources, masks, or each other."""
     inside = context.table.groupby("given")["path"].transform(_told_apart)
     for name, table in context.table.assign(inside=inside).groupby("dataset", sort=False):
         yield from _against_paths(str(name), table)
@@ -138,7 +138,7 @@ def check_labels(context: Context) -> Iterator[Finding | Measure]:
 
 
 def _told_apart(paths: pd.Series[str]) -> pd.Series[str]:
-    """Leave out the folders that all paths share, which tell no image from another."""
+    """Remove the folders that all paths share, since they do not distinguish images."""
     shared = len(os.path.commonprefix([PurePosixPath(path).parts[:-1] for path in paths]))
     return paths.map(lambda path: "/".join(PurePosixPath(path).parts[shared:]))
 
@@ -156,9 +156,9 @@ def _against_paths(name: str, table: pd.DataFrame) -> Iterator[Finding]:
             "inverted-labels",
             ERROR,
             name,
-            f"The labels look inverted: {wrong.sum()} of {telling.sum()} paths that say real or "
-            "fake say the opposite of the label. Here fake is 1; convert the source's convention "
-            "(in a manifest with fake_label).",
+            f"The labels look inverted: {wrong.sum()} of {telling.sum()} paths that contain real "
+            "or fake name the opposite of the label. Fake must be 1; convert the source's "
+            "convention (in a manifest with fake_label).",
             int(wrong.sum()),
             examples,
         )
@@ -167,8 +167,8 @@ def _against_paths(name: str, table: pd.DataFrame) -> Iterator[Finding]:
             "label-against-path",
             WARNING,
             name,
-            f"{wrong.sum()} of {telling.sum()} paths that say real or fake say the opposite of the "
-            "label. Look at them; here fake is 1.",
+            f"{wrong.sum()} of {telling.sum()} paths that contain real or fake name the opposite "
+            "of the label. Check them; fake must be 1.",
             int(wrong.sum()),
             examples,
         )
@@ -182,7 +182,7 @@ def _against_method(name: str, table: pd.DataFrame) -> Iterator[Finding]:
             ERROR,
             name,
             f"{len(wrong)} of {len(table)} images have a label that contradicts their method: "
-            'real images (0) have the method "real", fakes (1) that of their forgery. Correct '
+            'real images (0) must have the method "real", fakes (1) their forgery method. Correct '
             "the table.",
             len(wrong),
             named(wrong["sample"]),
@@ -197,8 +197,8 @@ def _reals_with_traces(name: str, table: pd.DataFrame) -> Iterator[Finding]:
             "real-with-source",
             ERROR,
             name,
-            f"{len(swapped)} images are labeled real and name whose face was put in or who "
-            "drove it. Correct their labels, or empty the column source.",
+            f"{len(swapped)} images are labeled real but name the source of a forgery. Correct "
+            "their labels, or clear the column source.",
             len(swapped),
             named(swapped["sample"]),
         )
@@ -210,15 +210,15 @@ def _reals_with_traces(name: str, table: pd.DataFrame) -> Iterator[Finding]:
             "real-with-mask",
             ERROR,
             name,
-            f"{len(shown)} of {len(chosen)} masks of real images that were opened are not empty: "
-            "they say that something was forged. Correct the labels or the masks.",
+            f"{len(shown)} of {len(chosen)} masks of real images that were opened are not empty, "
+            "which means that something was forged. Correct the labels or the masks.",
             len(shown),
             named(shown),
         )
 
 
 def _shows(file: str) -> bool:
-    """Say whether a mask shows something; one that cannot be read shows nothing."""
+    """Return whether a mask is not empty; a mask that cannot be read counts as empty."""
     try:
         return bool((decode(contents(Path(file)), file).pixels > 127).any())
     except (OSError, DatasetError):
@@ -234,7 +234,7 @@ def _both_labels(context: Context) -> Iterator[Finding]:
             "label-conflict",
             ERROR,
             ", ".join(named(torn["dataset"])),
-            f"{count} images stand, byte for byte, as real and as fake. Take out what is wrong.",
+            f"{count} images occur, byte for byte, as real and as fake. Remove the wrong ones.",
             count,
             named(torn["path"]),
         )
@@ -242,7 +242,7 @@ def _both_labels(context: Context) -> Iterator[Finding]:
 
 @CHECKS.register("files")
 def check_files(context: Context) -> Iterator[Finding | Measure]:
-    """Find missing, unreadable and changed files; other checks leave the first two out."""
+    """Find missing, unreadable and changed files; other checks skip missing and unreadable ones."""
     for name, table in context.table.groupby("dataset", sort=False):
         missing = table[table["problem"] == "missing"]
         broken = table[~table["problem"].isin(["", "missing"])]
@@ -251,9 +251,9 @@ def check_files(context: Context) -> Iterator[Finding | Measure]:
                 "missing-file",
                 ERROR,
                 str(name),
-                f"{len(missing)} of {len(table)} images are not on disk; nothing stands in for "
-                "them, so evaluation and training stop there. Restore them, or take their rows "
-                "out of the table.",
+                f"{len(missing)} of {len(table)} images are not on disk; no other image is used "
+                "instead, so evaluation and training stop there. Restore them, or remove their "
+                "rows from the table.",
                 len(missing),
                 named(missing["path"]),
             )
@@ -263,7 +263,7 @@ def check_files(context: Context) -> Iterator[Finding | Measure]:
                 ERROR,
                 str(name),
                 f"{len(broken)} of {len(table)} images cannot be decoded "
-                f"({broken['problem'].iloc[0]}). Restore them, or take their rows out of the "
+                f"({broken['problem'].iloc[0]}). Restore them, or remove their rows from the "
                 "table.",
                 len(broken),
                 named(broken["path"]),
@@ -281,15 +281,15 @@ def _changed(name: str, table: pd.DataFrame) -> Iterator[Finding]:
             "changed-file",
             WARNING,
             name,
-            f"{len(changed)} of {len(table)} images are no longer those that the table was made "
-            "of, so its fingerprint, and every result filed under it, is of other images. Make "
-            "the dataset again.",
+            f"{len(changed)} of {len(table)} images have changed since the table was made, so its "
+            "fingerprint, and every result stored with it, belongs to other images. Create the "
+            "dataset again.",
             len(changed),
             named(changed["path"]),
         )
 
 
-#: Two splits that share more of their content than this are said to be the same.
+#: Share of common content from which two splits are reported as equal.
 SAME = 0.8
 
 PEOPLE = ("identity", "source", "driver")
@@ -297,7 +297,7 @@ PEOPLE = ("identity", "source", "driver")
 
 @CHECKS.register("leaked-video")
 def check_videos(context: Context) -> Iterator[Finding | Measure]:
-    """Find videos of one name, dataset and method in several splits."""
+    """Find videos (by dataset, method and name) that are in several splits."""
     table = context.table
     keys = table["space"] + "|" + table["dataset"] + "|" + table["method"] + "|" + table["video"]
     for space, rows in table.assign(key=keys).groupby("space", sort=False):
@@ -307,7 +307,7 @@ def check_videos(context: Context) -> Iterator[Finding | Measure]:
                 "leaked-video",
                 ERROR,
                 str(space),
-                f"{torn['key'].nunique()} videos stand in several splits, {_between(torn)}: a "
+                f"{torn['key'].nunique()} videos are in several splits, {_between(torn)}: a "
                 "detector is tested on frames whose neighbors it was trained on. Put each video "
                 "into one split.",
                 torn["key"].nunique(),
@@ -316,7 +316,7 @@ def check_videos(context: Context) -> Iterator[Finding | Measure]:
 
 
 def _torn(rows: pd.DataFrame, key: str) -> pd.DataFrame:
-    """Keep the rows whose key stands in more than one split."""
+    """Return the rows whose key is in more than one split."""
     return rows[rows.groupby(key)["split"].transform("nunique") > 1]
 
 
@@ -327,7 +327,7 @@ def _between(torn: pd.DataFrame) -> str:
 
 @CHECKS.register("leaked-identity")
 def check_identities(context: Context) -> Iterator[Finding | Measure]:
-    """Find persons in several splits, as seen, as giver of the face, or as driver."""
+    """Find persons that are in several splits: as identity, as source or as driver."""
     table = context.table
     for space, rows in table.groupby("space", sort=False):
         columns = [name for name in PEOPLE if name in rows]
@@ -342,16 +342,16 @@ def check_identities(context: Context) -> Iterator[Finding | Measure]:
         seen = known[known["role"] == "identity"].drop_duplicates()
         both = _torn(seen, "person")["person"].nunique()
         pairs = people - both
-        how = f"{both} are seen in both" if both else "none is seen in both"
+        how = f"{both} are shown in both" if both else "none is shown in both"
         if pairs:
-            how += f"; {pairs} cross through a swap pair, whose face or movement is the other's"
+            how += f"; {pairs} cross only as the source or driver of a fake"
         yield Finding(
             "leaked-identity",
             ERROR,
             str(space),
-            f"{people} persons stand in several splits, {_between(torn)} ({how}): a detector can "
-            "know the face instead of the forgery. Divide by persons (`probe ingest --splits cut` "
-            "or `seeded` does), or say that the split is not identity-disjoint.",
+            f"{people} persons are in several splits, {_between(torn)} ({how}): a detector can "
+            "recognize the face instead of the forgery. Split by persons (`probe ingest --splits "
+            "cut` or `seeded`), or report that the split is not identity-disjoint.",
             people,
             named(torn["person"]),
         )
@@ -359,7 +359,7 @@ def check_identities(context: Context) -> Iterator[Finding | Measure]:
 
 @CHECKS.register("shared-file")
 def check_content(context: Context) -> Iterator[Finding | Measure]:
-    """Find the same bytes in several splits, or in datasets that are not meant to share any."""
+    """Find identical files in several splits, or in datasets that should not share any."""
     files = context.readable.drop_duplicates(["content", "split", "space"])
     torn = _torn(files, "content")
     if len(torn):
@@ -369,8 +369,8 @@ def check_content(context: Context) -> Iterator[Finding | Measure]:
             "shared-file",
             ERROR,
             ", ".join(named(torn["dataset"])),
-            f"{count} images stand, byte for byte, in several splits, {_between(torn)}: what is "
-            "tested on was trained on. Keep each image in one split.",
+            f"{count} images occur, byte for byte, in several splits, {_between(torn)}: test "
+            "images were used in training. Keep each image in one split.",
             count,
             named(torn["path"]),
         )
@@ -384,7 +384,7 @@ def check_content(context: Context) -> Iterator[Finding | Measure]:
             "shared-file",
             WARNING,
             ", ".join(names),
-            f"{count} images stand, byte for byte, in several datasets: results on {names[0]} and "
+            f"{count} images occur, byte for byte, in several datasets: results on {names[0]} and "
             f"{names[1] if len(names) > 1 else 'another'} are not independent of each other. "
             "Count them once where datasets are compared.",
             count,
@@ -407,8 +407,8 @@ def _same_splits(table: pd.DataFrame) -> Iterator[Finding]:
                     ERROR,
                     str(space),
                     f"{a} and {b} are the same images ({share:.0%} of the smaller): a checkpoint "
-                    f"chosen on {a} has been chosen on {b}. Make another {a}, for example out of "
-                    "train, by persons.",
+                    f"selected on {a} has been selected on {b}. Create another {a}, for example "
+                    "from train, by persons.",
                     len(both),
                 )
 
@@ -423,9 +423,9 @@ def _same_reals(table: pd.DataFrame) -> Iterator[Finding]:
                 "same-reals",
                 ERROR,
                 str(space),
-                f"{share:.0%} of the real images stand in several splits, {_between(torn)}: only "
-                "the fakes were divided, and a detector can know every real image by heart. "
-                "Divide real videos like fakes.",
+                f"{share:.0%} of the real images are in several splits, {_between(torn)}: only the "
+                "fakes were split, and a detector can memorize every real image. Split real videos "
+                "like fakes.",
                 torn["content"].nunique(),
                 named(torn["path"]),
             )

@@ -1,4 +1,4 @@
-"""Images that look the same on both sides of a split, whatever their bytes."""
+"""Check for near duplicates: images that look the same in several splits or datasets."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from probe.datasets.audit.report import ERROR, WARNING, Finding, Measure
 
 __all__ = ["CORRELATION", "RADIUS", "near_pairs"]
 
-#: Bits of 64 in which the hashes of two copies may differ: docs/audit.md has the measurements.
+#: Maximum Hamming distance (of 64 bits) between the hashes of two copies; see docs/audit.md.
 RADIUS = 6
 
-#: Correlation of gray thumbnails from which two images are the same.
+#: Minimum correlation between the gray thumbnails of two copies.
 CORRELATION = 0.98
 
-#: Pairs compared at a time, which bounds the memory; so many fit into a processor's cache.
+#: Pairs compared at a time, which limits memory; this many fit into a processor's cache.
 BLOCK = 100_000
 
 
 @CHECKS.register("near-duplicate")
 def check_near_duplicates(context: Context) -> Iterator[Finding | Measure]:
-    """Find copies that were encoded, resized or brightened anew, across splits and datasets."""
+    """Find re-encoded, resized or brightened copies, across splits and datasets."""
     table = context.readable.drop_duplicates(["content", "split", "space"])
     if not len(table):
         return
@@ -34,7 +34,7 @@ def check_near_duplicates(context: Context) -> Iterator[Finding | Measure]:
     codes = pd.factorize(sides)[0]
     pairs = near_pairs(context.facts.hashes[rows], codes, RADIUS)
     content = table["content"].to_numpy(dtype=object)
-    # The very same bytes are another check's.
+    # Identical files are reported by another check.
     pairs = pairs[content[pairs[:, 0]] != content[pairs[:, 1]]]
     same = _correlations(context.facts.thumbs[rows], pairs) >= CORRELATION
     pairs = pairs[same]
@@ -50,22 +50,22 @@ def _finding(table: pd.DataFrame, pairs: NDArray[np.int64], severity: str) -> It
     paths, names = table["path"].to_numpy(dtype=object), table["dataset"].to_numpy(dtype=object)
     images = len(np.unique(pairs))
     if severity == ERROR:
-        text = "in several splits: what is tested on was trained on. Keep each in one split."
+        text = "in several splits: test images were used in training. Keep each in one split."
     else:
         text = "in several datasets: results on them are not independent. Count them once."
     yield Finding(
         "near-duplicate",
         severity,
         ", ".join(named(names[pairs].ravel())),
-        f"{images} images, in {len(pairs)} pairs, are copies of each other, encoded or resized "
-        f"anew, {text}",
+        f"{images} images, in {len(pairs)} pairs, are re-encoded or resized copies of each other, "
+        f"{text}",
         len(pairs),
         named(f"{paths[a]} = {paths[b]}" for a, b in pairs[:5]),
     )
 
 
 def _correlations(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Correlate the thumbnails of each pair; 1 where both are flat."""
+    """Return the correlation between the thumbnails of each pair; 1 if both are constant."""
     out = np.empty(len(pairs))
     for start in range(0, len(pairs), BLOCK // 10):
         block = pairs[start : start + BLOCK // 10]
@@ -83,25 +83,25 @@ def _correlations(thumbs: NDArray[np.uint8], pairs: NDArray[np.int64]) -> NDArra
 def near_pairs(
     hashes: NDArray[np.uint64], sides: NDArray[np.int64], radius: int
 ) -> NDArray[np.int64]:
-    """Find all pairs of hashes on different sides within a Hamming distance.
+    """Return all pairs of hashes on different sides within a Hamming distance.
 
-    Exact, without comparing all with all: if two hashes differ in at most r bits, then of r + 1
-    bands of bits at least one is equal in both (Norouzi, Punjani and Fleet 2012,
-    arXiv:1307.2982). Candidates are those that share a band.
+    The search is exact without comparing all pairs: if two hashes differ in at most r bits, at
+    least one of r + 1 bands of bits is equal in both (Norouzi, Punjani and Fleet 2012,
+    arXiv:1307.2982). Candidates are pairs that share a band.
 
     Parameters
     ----------
     hashes : numpy.ndarray
-        Shape (n,), 64 bits each.
+        Hashes of 64 bits, shape (n,).
     sides : numpy.ndarray
-        Shape (n,); pairs of one side are not looked for.
+        Side of each hash, such as its split, shape (n,); pairs within a side are not returned.
     radius : int
-        Largest distance.
+        Maximum Hamming distance in bits.
 
     Returns
     -------
     numpy.ndarray
-        Shape (pairs, 2), positions, the smaller first, in ascending order.
+        Positions, shape (pairs, 2), the smaller first, in ascending order.
     """
     found = [np.empty((0, 2), np.int64)]
     for band in np.array_split(np.arange(64, dtype=np.uint64), radius + 1):
@@ -114,7 +114,7 @@ def near_pairs(
 
 
 def _sharing(keys: NDArray[np.uint64], sides: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    """Yield the positions that have one key, sorted by side, where there are several sides."""
+    """Yield groups of positions with equal keys on several sides, sorted by side."""
     order = np.lexsort((sides, keys))
     bounds = np.flatnonzero(np.diff(keys[order])) + 1
     for group in np.split(order, bounds):
@@ -125,10 +125,10 @@ def _sharing(keys: NDArray[np.uint64], sides: NDArray[np.int64]) -> Iterator[NDA
 def _within(
     hashes: NDArray[np.uint64], sides: NDArray[np.int64], group: NDArray[np.int64], radius: int
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield, in blocks, the near pairs across sides of one group, which is sorted by side."""
+    """Yield, in blocks, the near pairs across sides of a group that is sorted by side."""
     codes, step = hashes[group], max(1, BLOCK // len(group))
     for start in range(0, len(group), step):
-        # What stands before has been compared with these.
+        # Earlier positions have been compared with these already.
         distance = np.bitwise_count(codes[start : start + step, None] ^ codes[start:])
         a, b = (group[start:][at] for at in np.nonzero(distance <= radius))
         across = sides[a] < sides[b]

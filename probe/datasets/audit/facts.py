@@ -1,4 +1,4 @@
-"""What the checks look at: samples of all datasets, one look at every file, and the registry."""
+"""Input of the checks: samples of all datasets and facts about every file; registry of checks."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ __all__ = [
     "originals_of",
 ]
 
-#: Perceptual hashes have 8 × 8 bits: with more, noise decides those of smooth images.
+#: Perceptual hashes have 8 × 8 bits: with more bits, those of smooth images depend on noise.
 HASH_SIDE = 8
 
-#: Side of the gray thumbnails by which near duplicates are confirmed.
+#: Side in pixels of the gray thumbnails that confirm near duplicates.
 THUMB_SIDE = 16
 
-#: Images looked at in one job of a worker process.
+#: Images per job of a worker process.
 CHUNK = 256
 
-#: Luminance table of the JPEG standard (ITU-T T.81, table K.1), sorted: files differ in the order.
+#: Luminance table of the JPEG standard (ITU-T T.81, table K.1); sorted, as orders differ in files.
 _LUMINANCE = np.sort(
     [
         16,
@@ -124,7 +124,7 @@ _LUMINANCE = np.sort(
 
 
 def _tables() -> NDArray[np.int64]:
-    """Compute the tables of qualities 1 to 100, shape (100, 64), as the group's encoder does."""
+    """Return the tables of qualities 1 to 100 of the Independent JPEG Group, shape (100, 64)."""
     quality = np.arange(1, 101)
     factor = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
     tables: NDArray[np.int64] = np.clip((_LUMINANCE * factor[:, None] + 50) // 100, 1, 255)
@@ -136,20 +136,20 @@ _TABLES = _tables()
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What the header and the bytes of one image file say.
+    """Facts about one image file, from its bytes and its header.
 
     Attributes
     ----------
     problem : str
-        "missing", or why it cannot be decoded; empty if it can.
+        "missing", or why the file cannot be decoded; empty if it can.
     digest : str
         BLAKE2b hash of the file, 16 bytes in hexadecimal.
     bytes : int
-        Size of the file.
+        Size of the file in bytes.
     width, height : int
-        In pixels, as stored.
+        Size of the image in pixels, as stored.
     format, mode : str
-        Such as "JPEG" and "RGB".
+        Image format and mode, such as "JPEG" and "RGB".
     quality : float
         Estimated JPEG quality, 1 to 100; NaN for other formats.
     subsampling : str
@@ -169,16 +169,16 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """Facts of many files, row by row.
+    """Facts about many files.
 
     Attributes
     ----------
     table : pandas.DataFrame
-        The columns of `FileFacts`, one row a file.
+        One row per file, with the columns of `FileFacts`.
     hashes : numpy.ndarray
-        Shape (n,), perceptual hashes of 64 bits; zero where there is a problem.
+        Perceptual hashes of 64 bits, shape (n,); zero if there is a problem.
     thumbs : numpy.ndarray
-        Shape (n, 256), gray thumbnails, 0 to 255.
+        Gray thumbnails, 0 to 255, shape (n, 256).
     """
 
     table: pd.DataFrame
@@ -190,22 +190,22 @@ _Look = tuple[FileFacts, np.uint64, NDArray[np.uint8]]
 
 
 def look(file: Path) -> _Look:
-    """Read one file.
+    """Return the facts, perceptual hash and thumbnail of one image file.
 
     Parameters
     ----------
     file : pathlib.Path
-        An image.
+        Image file.
 
     Returns
     -------
     FileFacts
-        With the problem, where there is one; nothing is raised.
+        Facts about the file; problems are recorded in it, not raised.
     numpy.uint64
-        The perceptual hash (Zauner 2010: signs of the lowest DCT coefficients
-        against their median), by the package ImageHash.
+        Perceptual hash (Zauner 2010: signs of the lowest DCT coefficients relative to their
+        median), computed by the package ImageHash.
     numpy.ndarray
-        Shape (256,), the gray thumbnail.
+        Gray thumbnail, shape (256,).
     """
     nothing = np.uint64(0), np.zeros(THUMB_SIDE**2, np.uint8)
     try:
@@ -226,20 +226,20 @@ def look(file: Path) -> _Look:
 
 
 def contents(file: Path) -> bytes:
-    """Read a plain file.
+    """Return the content of a regular file.
 
     Raises
     ------
     OSError
-        Also of a path that no system accepts, and of what is no plain file: opening a pipe would
-        wait for ever.
+        If the file cannot be read, its path is invalid, or it is not a regular file: opening a
+        pipe would wait forever.
     """
     try:
         plain = stat.S_ISREG(os.stat(file).st_mode)
     except ValueError as error:
         raise OSError(errno.EINVAL, str(error)) from error
     if not plain:
-        raise OSError(errno.EINVAL, "it is no plain file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
     return file.read_bytes()
 
 
@@ -260,33 +260,33 @@ def _header(data: bytes, digest: str) -> FileFacts:
 
 
 def jpeg_quality(table: Sequence[int]) -> float:
-    """Estimate the quality that a JPEG was saved with from its luminance table.
+    """Estimate the quality of a JPEG from its luminance table.
 
     Parameters
     ----------
     table : sequence of int
-        64 divisors, in any order.
+        The 64 entries of the quantization table, in any order.
 
     Returns
     -------
     float
-        1 to 100 on the scale of the Independent JPEG Group; for other encoders' tables the
-        nearest of that scale.
+        Quality from 1 to 100 on the scale of the Independent JPEG Group; for tables of other
+        encoders, the nearest quality on that scale.
     """
     distance = np.abs(_TABLES - np.sort(table)).sum(axis=1)
-    # Several qualities may give one table; the middle of them is meant.
+    # Several qualities may have the same table; their mean is returned.
     return float(np.mean(1 + np.flatnonzero(distance == distance.min())))
 
 
 def look_at_all(files: Sequence[Path], n_workers: int = 1) -> Facts:
-    """Read many files, with a progress bar.
+    """Return the facts of many image files, with a progress bar.
 
     Parameters
     ----------
     files : sequence of pathlib.Path
-        Images.
+        Image files.
     n_workers : int, default 1
-        Processes.
+        Number of processes.
     """
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     rows: list[FileFacts] = []
@@ -316,19 +316,19 @@ def _look_at(files: Sequence[Path]) -> list[_Look]:
 
 @dataclass(frozen=True)
 class Context:
-    """Samples of all datasets in one table.
+    """The samples of all datasets in one table, with the facts about their files.
 
     Attributes
     ----------
     table : pandas.DataFrame
-        The columns of `Samples`, those that ingest added, and ``file`` (whole path), ``row``
-        (position of the file among the facts), ``space`` (whose names its persons have: the
-        dataset's own, or that of the originals it shares), ``given`` (which of the datasets
-        given it is of, by position), ``problem``, ``content`` (hash of the bytes as they are).
+        The columns of `Samples` and of the ingest, and: ``file`` (full path), ``mask_file``,
+        ``row`` (row of the file in `facts`), ``space`` (dataset whose identity names are used:
+        that of the shared originals, else the dataset itself), ``given`` (index of the dataset
+        among those given), ``problem`` and ``content`` (hash of the file on disk).
     facts : Facts
-        One row a file; a file that several samples use stands once.
+        One row per file; a file used by several samples has one row.
     reals : mapping
-        From datasets of fakes to the dataset of their originals.
+        Forgery dataset to the dataset of its originals.
     """
 
     table: pd.DataFrame
@@ -341,7 +341,7 @@ class Context:
         return self.table[self.table["problem"] == ""]
 
     def parts(self, table: pd.DataFrame) -> Iterable[tuple[str, pd.DataFrame]]:
-        """Iterate over the datasets in a table, fakes together with their originals."""
+        """Yield the datasets in a table with their names, fakes together with their originals."""
         names = list(dict.fromkeys(table["dataset"]))
         originals = {real for fake, real in self.reals.items() if fake in names}
         for name in names:
@@ -354,7 +354,7 @@ class Context:
 
 
 def gather(datasets: Sequence[Dataset], n_workers: int) -> Context:
-    """Look at all files of some datasets."""
+    """Read all files of the datasets and return the input of the checks."""
     tables, reals = [], dict[str, str]()
     for position, one in enumerate(datasets):
         shared = originals_of(one)
@@ -375,17 +375,17 @@ def gather(datasets: Sequence[Dataset], n_workers: int) -> Context:
 
 
 def originals_of(data: Dataset) -> dict[str, str]:
-    """Say of each dataset whose originals it shares, also where data were joined of sources.
+    """Return for each dataset the dataset of its shared originals, also for joined data.
 
-    A joined table holds a dataset's originals under the dataset's own name; the card of its source
-    still says where they are from, so that shared originals are not taken for copies.
+    In a joined table, the originals have the name of the forgery dataset. The card of the source
+    still names their dataset, so that shared originals are not reported as copies.
     """
     if "parts" not in data.card:
         return dict(data.card.get("reals") or {})
     out = {}
     for name, card in data.card["parts"].items():
         shared = dict(card.get("reals") or {})
-        # A dataset that the study renamed has the originals that all parts of its source share.
+        # A dataset renamed by the study has the originals shared by all parts of its source.
         common = set(shared.values())
         found = shared.get(name) or (common.pop() if len(common) == 1 else "")
         if found:
@@ -394,16 +394,16 @@ def originals_of(data: Dataset) -> dict[str, str]:
 
 
 def clusters(table: pd.DataFrame) -> NDArray[np.int64]:
-    """Return cluster codes of some samples: the identity where it is known, else the video."""
+    """Return the cluster codes of samples: by identity where it is known, else by video."""
     return Samples(table.assign(sample=np.arange(len(table)).astype(str))).clusters
 
 
 def named(values: Iterable[Any], most: int = 5) -> tuple[str, ...]:
-    """Return the first few different values as text."""
+    """Return the first few distinct values as text."""
     return tuple(dict.fromkeys(str(value) for value in values))[:most]
 
 
-#: From the context to findings and to the numbers behind them.
+#: Function from a context to findings and measures.
 Check = Callable[[Context], Iterator[Finding | Measure]]
 
 #: Checks by name, in the order in which they are run.

@@ -1,4 +1,4 @@
-"""`AuditReport`: what an audit found, with the numbers behind it."""
+"""`AuditReport`: findings of an audit, with the numbers behind them."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ __all__ = ["AuditReport", "ERROR", "Finding", "Measure", "NOTE", "SEVERITIES", "
 
 ERROR, WARNING, NOTE = "error", "warning", "note"
 
-#: Gravest first.
+#: Severities, the most severe first.
 SEVERITIES = (ERROR, WARNING, NOTE)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found.
+    """One finding of an audit.
 
     Attributes
     ----------
     check : str
-        What looked for it, such as "leaked-identity".
+        Name of the finding, such as "leaked-identity".
     severity : {"error", "warning", "note"}
-        An error makes results wrong; a warning may; a note is to be known.
+        An error makes results wrong; a warning may make them wrong; a note is information.
     dataset : str
-        Where; several names joined by ", ".
+        Dataset concerned; several names joined by ", ".
     message : str
         What was found, why it matters and what to do, in one paragraph.
     count : int
-        How many images, videos or persons, as the message says.
+        Number of images, videos or persons concerned, as stated in the message.
     examples : tuple of str
         The first few of them.
     """
@@ -51,18 +51,18 @@ class Finding:
 
 @dataclass(frozen=True)
 class Measure:
-    """One number, with its interval over clusters.
+    """One measured number, with its confidence interval.
 
     Attributes
     ----------
     name : str
-        What was measured, such as "metadata auroc".
+        Name of the measure, such as "metadata auroc".
     dataset : str
-        Where.
+        Dataset it was measured on.
     value, low, high : float or None
-        Estimate and 95 % bounds; None where there is none.
+        Estimate and bounds of the 95 % interval over clusters; None if there is none.
     n_samples, n_clusters : int
-        What it rests on.
+        Number of samples and clusters.
     """
 
     name: str
@@ -76,22 +76,22 @@ class Measure:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What an audit found.
+    """Report of an audit.
 
     Attributes
     ----------
     datasets : tuple of str
-        What was audited, as "dataset/split".
+        Audited datasets and splits, as "dataset/split".
     images : int
-        How many image files were looked at.
+        Number of image files that were checked.
     findings : tuple of Finding
-        The gravest first.
+        Findings, the most severe first.
     measures : tuple of Measure
-        The numbers behind them, also where they gave no reason for a finding.
+        Measured numbers, also those that gave no finding.
     fingerprint : str
-        Of the tables and the files' sizes and times: the same audit need not run twice.
+        Hash of the tables and the sizes and times of files, by which a report is cached.
     versions : mapping
-        Of the packages that decide the result.
+        Versions of the packages that determine the result.
     """
 
     datasets: tuple[str, ...]
@@ -107,22 +107,22 @@ class AuditReport:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        """What makes results wrong."""
+        """Findings that make results wrong."""
         return self.of(ERROR)
 
     @property
     def clean(self) -> bool:
-        """Whether nothing but notes was found."""
+        """Whether there are no errors and no warnings."""
         return not (self.of(ERROR) or self.of(WARNING))
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row a finding."""
+        """Return a table with one row per finding."""
         columns = ["check", "severity", "dataset", "message", "count", "examples"]
         rows = [{**asdict(one), "examples": "; ".join(one.examples)} for one in self.findings]
         return pd.DataFrame(rows, columns=columns)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON."""
+        """Return the report as plain data for JSON."""
         return {
             "clean": self.clean,
             "datasets": list(self.datasets),
@@ -135,7 +135,7 @@ class AuditReport:
 
     @classmethod
     def from_dict(cls, found: Mapping[str, Any]) -> AuditReport:
-        """Make one from plain data.
+        """Return a report from plain data.
 
         Raises
         ------
@@ -153,7 +153,7 @@ class AuditReport:
         )
 
     def save(self, file: str | Path) -> Path:
-        """Write it as JSON, whole or not at all.
+        """Write the report as JSON, completely or not at all, and return the path.
 
         Raises
         ------
@@ -170,12 +170,12 @@ class AuditReport:
         except OSError as error:
             raise DatasetError(
                 f"The audit cannot be written to {str(file)!r} ({error.strerror}). Give another "
-                "place."
+                "path."
             ) from error
         return file
 
     def summary(self) -> str:
-        """Say in a few lines what was found."""
+        """Return the findings as text, one per line."""
         counts = ", ".join(f"{len(self.of(one))} {one}s" for one in SEVERITIES)
         lines = [f"{self.images} images of {_several(self.datasets)}: {counts}"]
         lines += [

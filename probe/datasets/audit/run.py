@@ -1,4 +1,4 @@
-"""`audit`: all checks over some datasets, once for the same files."""
+"""`audit`: run all checks on datasets; reports are cached for unchanged files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from probe.errors import DatasetError
 
 __all__ = ["audit"]
 
-#: Raised when a check changes, so that older reports are not taken for its own.
+#: Version of the checks; to be increased with every change, so that older reports are not reused.
 VERSION = 3
 
 _COLUMNS = (
@@ -46,27 +46,27 @@ _COLUMNS = (
 def audit(
     datasets: Dataset | Iterable[Dataset], *, cache: bool = True, n_workers: int | None = None
 ) -> AuditReport:
-    """Look for what makes results on datasets wrong.
+    """Check datasets for leaks, duplicates, wrong labels, confounds and broken files.
 
     Parameters
     ----------
     datasets : Dataset or iterable of Dataset
-        What to audit, together: also what they share with each other is found. Give all splits
-        that are used; a split alone cannot leak.
+        Datasets to audit together: content that they share is reported too. Give all splits in
+        use, since leaks are found between splits.
     cache : bool, default True
-        Whether a report on the same tables and files is taken from the user's cache.
+        Whether to use a cached report on the same tables and files, and to cache the new one.
     n_workers : int, optional
-        Processes; one a core by default.
+        Number of processes; one per core by default.
 
     Returns
     -------
     AuditReport
-        Findings by gravity, and the numbers behind them.
+        Findings by severity, and the numbers behind them.
 
     Raises
     ------
     DatasetError
-        If no dataset was given. Missing and unreadable images are findings, not raised.
+        If no dataset was given. Missing and unreadable images are findings, not errors.
     """
     those = [datasets] if isinstance(datasets, Dataset) else list(datasets)
     if not those:
@@ -100,13 +100,13 @@ def audit(
 
 
 def _fingerprint(datasets: Sequence[Dataset]) -> str:
-    """Hash tables, and sizes and times of files and masks: much faster than their contents."""
+    """Return a hash of tables and of sizes and times of files: much faster than their contents."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{VERSION} {sorted(_versions().items())}".encode())
     for one in datasets:
         table = one.samples.table
         digest.update(f"{originals_of(one)}".encode())
-        # What is missing stays missing as text, which cannot be joined.
+        # Missing values may stay missing as text, which cannot be joined.
         columns = [table[name].astype(str).fillna("") for name in _COLUMNS if name in table]
         for row in zip(*columns, strict=True):
             digest.update("\x1f".join(row).encode() + b"\x1e")
@@ -129,19 +129,19 @@ def _versions() -> dict[str, str]:
 
 
 def _keep(report: AuditReport, file: Path) -> None:
-    """Keep a report; what was found stands even where nothing can be written."""
+    """Cache a report; warn if it cannot be written."""
     try:
         report.save(file)
     except DatasetError as error:
         warnings.warn(
-            f"{error} The variable PROBE_CACHE can name a folder; until then every audit looks at "
-            "all files again.",
+            f"{error} Set the variable PROBE_CACHE to a folder; until then every audit reads all "
+            "files again.",
             stacklevel=3,
         )
 
 
 def _kept(file: Path) -> AuditReport | None:
-    """Read a report back; None where there is none or it is damaged, to be made anew."""
+    """Return a cached report; None if there is none or it is damaged."""
     try:
         return AuditReport.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,7 +1,7 @@
-"""The lab: six simulated deepfake datasets of rendered heads, whose truth is known.
+"""The lab: six simulated deepfake datasets of rendered heads with known ground truth.
 
-They are simulations: they stand in for the study's six where no real data are at hand, and judge
-estimators by known doses, masks and pairs. No finding on them is a finding about real forgeries.
+They are simulations. They replace the study's six datasets if no real data are available, and test
+estimators by known doses, masks and pairs. No result on them is a result about real forgeries.
 """
 
 from probe.datasets.lab.clip import FRAMES, Clip, Frame

@@ -1,4 +1,4 @@
-"""`Clip`: one short video of the lab, real and forged, frame by frame."""
+"""`Clip`: one short video of the lab, as pairs of real and forged frames."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from probe.schema import DATASETS, SPLITS
 
 __all__ = ["FRAMES", "Clip", "Frame", "check_doses", "identity_name"]
 
-#: Frames a video.
+#: Frames per video.
 FRAMES = 4
 
-#: What random numbers are drawn for; part of their seeds, so that none depends on another.
+#: Purposes of random draws; part of their seeds, so that draws are independent of each other.
 PERSON, CLIP, MOTION, SCENE, DRIVER, FORGE, CAMERA = range(7)
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A pair of images.
+    """A pair of a real and a forged image, with the mask of the forgery.
 
     Attributes
     ----------
     real, fake : numpy.ndarray
-        Shape (size, size, 3), RGB, 0 to 255.
+        Images of shape (size, size, 3), RGB, 0 to 255.
     mask : numpy.ndarray
-        Shape (size, size), 255 where the forgery may have changed the real frame.
+        Mask of shape (size, size), 255 where the forgery may have changed the real frame.
     """
 
     real: NDArray[np.uint8]
@@ -45,20 +45,20 @@ class Frame:
 
 @dataclass(frozen=True)
 class Clip:
-    """One video of the lab; all of it follows from these numbers.
+    """One video of the lab, completely determined by its attributes.
 
     Attributes
     ----------
     dataset, split : str
-        Which.
+        Names of the dataset and the split.
     video : int
-        Number within the split.
+        Index of the video within the split, from 0.
     pool : int
-        How many identities the split has; the video shows number ``video % pool``.
+        Number of identities in the split, at least 2; the video shows identity ``video % pool``.
     size : int
         Side of the images in pixels.
     seed : int
-        Seed of the lab.
+        Random seed of the lab.
     """
 
     dataset: str
@@ -81,7 +81,7 @@ class Clip:
 
     @classmethod
     def of_plan(cls, plan: Mapping[str, Any], dataset: str, split: str, video: int) -> Clip:
-        """Give a video of a lab on disk, whose plan its card holds."""
+        """Return a video of a lab on disk, by the plan in its card."""
         videos = {name: -(-count // (2 * FRAMES)) for name, count in plan["counts"].items()}
         total = sum(videos.values()) * len(plan["datasets"])
         own = videos[split]
@@ -90,18 +90,18 @@ class Clip:
 
     @property
     def target(self) -> int:
-        """Number of the identity that is seen."""
+        """Index of the identity that is shown."""
         return self.video % self.pool
 
     @cached_property
     def other(self) -> int:
-        """Number of the identity that gives its face, or its expression."""
+        """Index of the identity that gives the face or the expression of the forgery."""
         step = int(self._rng(CLIP).integers(1, self.pool))
         return (self.target + step) % self.pool
 
     @cached_property
     def doses(self) -> dict[str, float]:
-        """Doses of this video: those of the method, up to a fifth lower."""
+        """Doses of this video by artifact: those of the method times 0.8 to 1."""
         rng = self._rng(CLIP, 1)
         given = FORGERIES[self.dataset].doses
         return {
@@ -117,14 +117,14 @@ class Clip:
         number : int
             0 to `FRAMES` − 1.
         doses : mapping, optional
-            Doses that replace the video's own; the scene, the motion and the camera's noise stay
-            the same, so that a dose-response shows the dose alone.
+            Doses by artifact that replace the video's own. Scene, motion and camera noise stay
+            the same, so that a dose response shows the effect of the dose alone.
 
         Raises
         ------
         UnknownNameError, DatasetError
-            If there is no such frame, or a dose is not in [0, 1] or of an artifact that is
-            unknown or that the method does not have.
+            If there is no such frame, a dose is not in [0, 1], or an artifact is unknown or not
+            part of the method.
         """
         used = self._used(number, doses)
         real = self._real(number)
@@ -138,7 +138,7 @@ class Clip:
     def before_camera(
         self, number: int, doses: Mapping[str, float] | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-        """Give the real and the forged frame in linear light, and the forgery's support."""
+        """Return the real and the forged frame in linear light, and the forgery's support."""
         used = self._used(number, doses)
         real = self._real(number)
         content = self._content(number, used, real)
@@ -148,24 +148,23 @@ class Clip:
     def regions(
         self, number: int, *, fake: bool = False, doses: Mapping[str, float] | None = None
     ) -> NDArray[np.int8]:
-        """Say which region of the face each pixel of a frame shows, exactly as it was drawn.
+        """Return the region of the face that each pixel of a frame shows, exactly as rendered.
 
         Parameters
         ----------
         number : int
             0 to `FRAMES` − 1.
         fake : bool, default False
-            Of the forged frame: the forged head's regions where its content weighs more than the
-            real frame's. Where a forgery warps its content (faceswap, by at most 1.4 % of the
-            side), the regions do not follow.
+            Whether to return the regions of the forged frame: those of the forged head where its
+            content has more weight than the real frame. Warping of the content (faceswap, by at
+            most 1.4 % of the side) is not applied to the regions.
         doses : mapping, optional
-            As in `frame`; of consequence with `fake` only.
+            As in `frame`; has an effect only with `fake`.
 
         Returns
         -------
         numpy.ndarray
-            Shape (size, size), index into `FACE_REGIONS`, −1 for the
-            background.
+            Index into `FACE_REGIONS`, shape (size, size); −1 for the background.
         """
         used = self._used(number, doses)
         real = self._real(number)
@@ -177,7 +176,7 @@ class Clip:
 
     def _used(self, number: int, doses: Mapping[str, float] | None) -> dict[str, float]:
         if not 0 <= number < FRAMES:
-            raise DatasetError(f"Frame {number} was asked for; there are 0 to {FRAMES - 1}.")
+            raise DatasetError(f"Frame {number} was given; allowed are 0 to {FRAMES - 1}.")
         check_doses(doses or {}, self.dataset)
         return {**self.doses, **(doses or {})}
 
@@ -190,7 +189,7 @@ class Clip:
         return self._forged(number, doses, real).image
 
     def _forged(self, number: int, doses: Mapping[str, float], real: Rendering) -> Rendering:
-        """Render the head again with the forged identity or expression."""
+        """Return the head rendered with the forged identity or expression."""
         person, motion = self._person, self._motions[number]
         if not (doses["identity"] or doses["expression"]):
             return real
@@ -235,14 +234,14 @@ class Clip:
 
 
 def identity_name(dataset: str, split: str, number: int) -> str:
-    """Name an identity, differently in every dataset and split."""
+    """Return the name of an identity, unique over datasets and splits."""
     return f"lab-{DATASETS.index(dataset)}{SPLITS.index(split)}{number:04d}"
 
 
 def check_doses(doses: Mapping[str, float], *datasets: str) -> None:
-    """Raise if a dose is out of [0, 1], or of an artifact that none of the datasets has.
+    """Raise if a dose is outside [0, 1], or its artifact is unknown or not in the datasets.
 
-    Dose 0 is allowed of every known artifact: there is none of it.
+    Dose 0 is allowed for every known artifact.
     """
     for name, dose in doses.items():
         if name not in ARTIFACTS:
@@ -252,6 +251,6 @@ def check_doses(doses: Mapping[str, float], *datasets: str) -> None:
         own = dict.fromkeys(artifact for one in datasets for artifact in FORGERIES[one].doses)
         if dose and name not in own:
             raise DatasetError(
-                f"Dose {name}={dose} was given for {', '.join(datasets)}, which cannot have it. "
-                f"Allowed are doses of {', '.join(own)}."
+                f"Dose {name}={dose} was given for {', '.join(datasets)}, which does not have this "
+                f"artifact. Allowed are doses of {', '.join(own)}."
             )

@@ -1,8 +1,8 @@
-"""The six forgeries as pipelines of named artifacts, each with a dose from 0 to 1.
+"""The six forgery methods as pipelines of named artifacts, each with a dose from 0 to 1.
 
-At dose 0 an artifact does nothing, and a forgery whose doses are all 0 is the real frame. One
-artifact, the resampling deficit of a decoder, is shared by all six: it is the truth that
-universal neurons are judged by.
+At dose 0 an artifact has no effect, and a forgery with all doses 0 is the real frame. One artifact,
+the resampling of a decoder, is shared by all six methods: it is the ground truth for universal
+neurons.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Forgery:
-    """How one method makes its fakes.
+    """A forgery method.
 
     Attributes
     ----------
     area : str
-        Which part of the face it replaces: "face" or "mouth".
+        Part of the face that is replaced: "face" or "mouth".
     edge : float
-        Width of the mask's edge, decimeters on the mean head; small is a hard seam.
+        Width of the mask's soft edge in decimeters on the mean head; small values give a hard
+        seam.
     doses : mapping
-        Artifact to dose, in the order in which they are applied.
+        Artifact to dose, in the order of application.
     decode : float
-        Factor by which its decoder's resolution is below the image's.
+        Ratio of the image's resolution to that of the decoder.
     """
 
     area: str
@@ -44,7 +45,8 @@ class Forgery:
     decode: float
 
 
-#: ``identity`` and ``expression`` are re-rendered; all others are image operations.
+#: Forgeries by dataset. ``identity`` and ``expression`` are rendered; all others are image
+#: operations.
 FORGERIES = {
     "celebdf": Forgery(
         "face", 0.16, {"identity": 1.0, "resampling": 0.75, "color": 0.25, "poisson": 1.0}, 1.7
@@ -72,16 +74,16 @@ FORGERIES = {
 
 @dataclass(frozen=True)
 class Masks:
-    """Where a forgery works, each of shape (size, size), in [0, 1].
+    """Weight maps of a forgery, each of shape (size, size), in [0, 1].
 
     Attributes
     ----------
     inside : numpy.ndarray
         Weight of the forged content.
     edge : numpy.ndarray
-        The rim of the replaced area.
+        Rim of the replaced area.
     lower : numpy.ndarray
-        The lower face within it.
+        Lower part of the face.
     """
 
     inside: Floats
@@ -90,22 +92,22 @@ class Masks:
 
     @property
     def support(self) -> NDArray[np.bool_]:
-        """Every pixel that the forgery may change."""
+        """Pixels that the forgery may change, shape (size, size), bool."""
         return np.asarray((self.inside > 0) | (self.edge > 0))
 
 
-#: From (content, masks, dose, decode factor, seed) to content.
+#: Function from (content, masks, dose, decode factor, random generator) to content.
 Artifact = Callable[[Floats, Masks, float, float, np.random.Generator], Floats]
 
 
 def masks_of(target: Rendering, forgery: Forgery) -> Masks:
-    """Lay the replaced area over a rendering, by where pixels lie on the mean head."""
+    """Return the masks of a forgery for a rendering, by the pixels' positions on the mean head."""
     x, y, z = np.nan_to_num(target.canonical, nan=9.0).transpose(2, 0, 1)
     if forgery.area == "mouth":
         distance = 0.30 * (1 - np.hypot(x / 0.40, (z + 0.74) / 0.25))
     else:
         distance = 0.55 * (1 - np.hypot(x / 0.62, (z + 0.34) / 0.74))
-    # The inside of the mouth lies deep in the head, and belongs to the face all the same.
+    # The inside of the mouth is deep in the head, but belongs to the face.
     front = (y < 0.45) | (target.region == load_basis().region("mouth"))
     distance = np.where(front, distance, -1.0)
     inside = np.clip(distance / forgery.edge, 0, 1)
@@ -120,27 +122,27 @@ def compose(
     doses: Mapping[str, float],
     rng: np.random.Generator,
 ) -> tuple[Floats, NDArray[np.bool_]]:
-    """Put forged content into a frame.
+    """Compose forged content into a real frame.
 
     Parameters
     ----------
     target : Rendering
         The real frame.
     content : numpy.ndarray
-        Shape (size, size, 3): the re-rendered head, with the forged identity or expression.
+        Rendered head with the forged identity or expression, shape (size, size, 3).
     forgery : Forgery
-        The method.
+        The forgery method.
     doses : mapping
         Artifact to dose.
     rng : numpy.random.Generator
-        Draws what differs between videos, such as the direction of a color mismatch.
+        Generator of the variation between videos, such as the direction of a color mismatch.
 
     Returns
     -------
     image : numpy.ndarray
-        Shape (size, size, 3), linear light.
+        The forged frame in linear light, shape (size, size, 3).
     support : numpy.ndarray
-        Shape (size, size), the pixels that may differ from the target.
+        Pixels that may differ from the target, shape (size, size), bool.
     """
     masks = masks_of(target, forgery)
     names = [name for name in forgery.doses if name in BEFORE]
@@ -159,7 +161,7 @@ def compose(
 def _resampling(
     c: Floats, m: Masks, dose: float, decode: float, rng: np.random.Generator
 ) -> Floats:
-    """Decode at a lower resolution: high frequencies are lost and partly folded back."""
+    """Decode at a lower resolution: high frequencies are lost and partly aliased."""
     size = c.shape[0]
     low = max(8, round(size / decode))
     small = cv2.resize(c, (low, low), interpolation=cv2.INTER_LINEAR)
@@ -168,7 +170,7 @@ def _resampling(
 
 
 def _color(c: Floats, m: Masks, dose: float, decode: float, rng: np.random.Generator) -> Floats:
-    """Miss the target's color, in one direction a video."""
+    """Shift colors away from the target's, in one direction per video."""
     level, tint = rng.choice([-1, 1]) * rng.uniform(0.10, 0.22), rng.uniform(-0.12, 0.12, 3)
     return np.asarray(np.clip(c * (1 + dose * (level + tint)), 0, 1))
 
@@ -181,7 +183,7 @@ def _transfer(c: Floats, m: Masks, dose: float, decode: float, rng: np.random.Ge
 
 
 def _warp(c: Floats, m: Masks, dose: float, decode: float, rng: np.random.Generator) -> Floats:
-    """Warp by landmarks that are a little off."""
+    """Warp as by slightly wrong landmarks."""
     size = c.shape[0]
     grid = np.arange(size, dtype=np.float64) / size
     x, y = np.meshgrid(grid, grid)
@@ -194,13 +196,13 @@ def _warp(c: Floats, m: Masks, dose: float, decode: float, rng: np.random.Genera
 
 
 def _smoothing(c: Floats, m: Masks, dose: float, decode: float, rng: np.random.Generator) -> Floats:
-    """Re-render the lower face without its fine texture."""
+    """Remove the fine texture of the lower face."""
     soft = cv2.GaussianBlur(c, (0, 0), 1.6 * c.shape[0] / 128)
     return np.asarray(c + dose * m.lower[..., None] * (soft - c))
 
 
 def _lowpass(c: Floats, m: Masks, dose: float, decode: float, rng: np.random.Generator) -> Floats:
-    """Lose high frequencies."""
+    """Attenuate high frequencies."""
     soft = cv2.GaussianBlur(c, (0, 0), 1.1 * c.shape[0] / 128)
     return np.asarray(c + dose * (soft - c))
 
@@ -208,7 +210,7 @@ def _lowpass(c: Floats, m: Masks, dose: float, decode: float, rng: np.random.Gen
 def _checkerboard(
     c: Floats, m: Masks, dose: float, decode: float, rng: np.random.Generator
 ) -> Floats:
-    """Leave the pattern of a transposed convolution, two pixels wide."""
+    """Add the checkerboard pattern of a transposed convolution, with squares of two pixels."""
     step = max(1, c.shape[0] // 128)
     rows, columns = np.indices(c.shape[:2]) // step
     board = (((rows // 2) % 2) ^ ((columns // 2) % 2)) * 2.0 - 1.0
@@ -219,18 +221,18 @@ def _poisson(mixed: Floats, content: Floats, target: Floats, m: Masks, dose: flo
     """Blend gradients instead of colors (Pérez et al. 2003, doi:10.1145/882262.882269)."""
     solid = (m.inside > 0.35).astype(np.uint8) * 255
     rows, columns = np.nonzero(solid)
-    # Near the frame's edge the library's solver has no room.
+    # OpenCV's solver needs a margin at the frame's edge.
     inner = np.zeros_like(solid)
     inner[2:-2, 2:-2] = solid[2:-2, 2:-2]
     rows, columns = np.nonzero(inner)
     if not dose or len(rows) < 64:
         return mixed
     box = (int(columns.min() + columns.max() + 1) // 2, int(rows.min() + rows.max() + 1) // 2)
-    # The solver takes 8 bits; the square root keeps their steps small in the shadows.
+    # The solver needs 8-bit images; the square root gives finer steps in the shadows.
     front, back = (
         np.rint(255 * np.sqrt(np.clip(i, 0, 1))).astype(np.uint8) for i in (content, target)
     )
-    # A copy: the library overwrites the mask that it is given.
+    # A copy, since OpenCV overwrites the given mask.
     cloned = cv2.seamlessClone(front, back, inner.copy(), box, cv2.NORMAL_CLONE)
     change = (cloned.astype(np.float64) ** 2 - back.astype(np.float64) ** 2) / 255**2
     blended = target + change * (inner > 0)[..., None]
@@ -238,29 +240,29 @@ def _poisson(mixed: Floats, content: Floats, target: Floats, m: Masks, dose: flo
 
 
 def _feather(i: Floats, m: Masks, dose: float, decode: float, rng: np.random.Generator) -> Floats:
-    """Blur across the rim, where two faces were averaged."""
+    """Blur the rim, as from averaging two faces."""
     soft = cv2.GaussianBlur(i, (0, 0), 1.4 * i.shape[0] / 128)
     return np.asarray(i + dose * m.edge[..., None] * (soft - i))
 
 
 def _seam(i: Floats, m: Masks, dose: float, decode: float, rng: np.random.Generator) -> Floats:
-    """Leave a dark or bright line along the rim."""
+    """Add a dark or bright line along the rim."""
     sign = rng.choice([-1.0, 1.0])
     return np.asarray(np.clip(i * (1 + 0.28 * dose * sign * m.edge[..., None]), 0, 1))
 
 
 def _halo(i: Floats, m: Masks, dose: float, decode: float, rng: np.random.Generator) -> Floats:
-    """Sharpen afterwards, which overshoots at edges.
+    """Sharpen the result, which overshoots at edges.
 
-    As sharpening filters do, it leaves alone what differs little from its surroundings: texture
-    that the decoder lost is not given back, or the artifact would undo the shared one.
+    Like sharpening filters with a threshold, it does not change pixels that differ little from
+    their surroundings. Otherwise it would restore texture and partly undo the shared artifact.
     """
     detail = i - cv2.GaussianBlur(i, (0, 0), 1.2 * i.shape[0] / 128)
     strong = detail - np.clip(detail, -0.04, 0.04)
     return np.asarray(np.clip(i + 1.1 * dose * m.inside[..., None] * strong, 0, 1))
 
 
-#: Applied to the content before it is put in.
+#: Artifacts applied to the content before it is composed into the frame.
 BEFORE: dict[str, Artifact] = {
     "warp": _warp,
     "resampling": _resampling,
@@ -270,7 +272,7 @@ BEFORE: dict[str, Artifact] = {
     "lowpass": _lowpass,
     "checkerboard": _checkerboard,
 }
-#: Applied to the frame after that.
+#: Artifacts applied to the frame after that.
 AFTER: dict[str, Artifact] = {"feather": _feather, "seam": _seam, "halo": _halo}
 
 #: All artifacts, in the order of the sample table's columns.

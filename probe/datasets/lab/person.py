@@ -1,4 +1,4 @@
-"""Who is seen, doing what: identity, expression and pose, each from its own seed."""
+"""Identity, expression and pose of the lab's heads, each from its own seed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Motion", "Person", "draw_motion", "draw_person", "interpolate"]
 
 Floats = NDArray[np.float64]
 
-#: Facial actions that a talking, looking face makes, and how strong they get.
+#: Facial actions of a talking face, with their maximum activations.
 ACTIONS = {
     "jawOpen": 0.35,
     "mouthSmileLeft": 0.6,
@@ -32,7 +32,7 @@ ACTIONS = {
     "cheekPuff": 0.25,
 }
 
-#: Share of the other's skin tone that a swap brings along.
+#: Share of the other identity's skin tone that a swap transfers.
 KEPT_TONE = 0.15
 
 SKINS = np.array(
@@ -59,20 +59,20 @@ IRISES = np.array([[0.25, 0.16, 0.09], [0.33, 0.24, 0.13], [0.30, 0.38, 0.42], [
 
 @dataclass(frozen=True)
 class Person:
-    """An identity.
+    """The appearance of an identity.
 
     Attributes
     ----------
     shape : numpy.ndarray
-        Weights of the identity components.
+        Weights of the identity components, in standard deviations.
     skin, lips, hair, iris : numpy.ndarray
-        Linear colors, shape (3,), in [0, 1].
+        Colors in linear light, shape (3,), in [0, 1].
     texture : numpy.ndarray
         Skin noise on a grid over the face, shape (64, 64), about unit variance.
     brow : float
-        Thickness of the brows, 1 on average.
+        Relative thickness of the brows, about 1.
     hairline, volume : float
-        Height of the hairline and thickness of the hair, decimeters.
+        Height of the hairline and thickness of the hair in decimeters.
     """
 
     shape: Floats
@@ -88,14 +88,14 @@ class Person:
 
 @dataclass(frozen=True)
 class Motion:
-    """What a head does in one frame.
+    """Expression and pose of a head in one frame.
 
     Attributes
     ----------
     expression : numpy.ndarray
-        Activation of the facial actions.
+        Activations of the facial actions.
     yaw, pitch, roll : float
-        Radians.
+        Pose angles in radians.
     """
 
     expression: Floats
@@ -105,7 +105,7 @@ class Motion:
 
 
 def draw_person(rng: np.random.Generator) -> Person:
-    """Draw an identity."""
+    """Draw a random identity."""
     basis = load_basis()
     shape = np.clip(rng.normal(0, 1, len(basis.identity)), -1.8, 1.8)
     one, two = rng.choice(len(SKINS), 2, replace=False)
@@ -113,7 +113,7 @@ def draw_person(rng: np.random.Generator) -> Person:
     lips = skin * np.array([0.93, 0.72, 0.73]) * rng.uniform(0.92, 1.04)
     hair = HAIRS[rng.integers(len(HAIRS))] * rng.uniform(0.8, 1.2)
     iris = IRISES[rng.integers(len(IRISES))] * rng.uniform(0.8, 1.2)
-    # Colors are given as they look on a screen, and kept as linear light.
+    # Colors are drawn with display gamma and stored in linear light.
     skin, lips, hair, iris = (np.clip(c, 0, 1) ** 2.2 for c in (skin, lips, hair, iris))
     return Person(
         shape,
@@ -129,7 +129,7 @@ def draw_person(rng: np.random.Generator) -> Person:
 
 
 def draw_motion(rng: np.random.Generator, frames: int) -> list[Motion]:
-    """Draw the motion of a short video: drifting pose, changing expression."""
+    """Draw the motion of a short video: drifting pose and changing expression, one per frame."""
     names = load_basis().expression_names
     pose = rng.normal(0, [0.20, 0.09, 0.06])
     drift = rng.normal(0, [0.05, 0.03, 0.02])
@@ -146,7 +146,7 @@ def _expression(rng: np.random.Generator, names: tuple[str, ...]) -> Floats:
     out = np.zeros(len(names))
     strength = rng.uniform(0, 1, len(ACTIONS)) * (rng.random(len(ACTIONS)) < 0.4)
     for (name, most), share in zip(ACTIONS.items(), strength, strict=True):
-        # Faces move alike on both sides, nearly.
+        # Faces move almost symmetrically.
         twin = names.index(name.replace("Left", "Right"))
         out[names.index(name)] = share * most
         out[twin] = max(out[twin], 0.85 * share * most)
@@ -154,9 +154,9 @@ def _expression(rng: np.random.Generator, names: tuple[str, ...]) -> Floats:
 
 
 def interpolate(one: Person, other: Person, dose: float) -> Person:
-    """Move from one identity to another: dose 0 is the first, dose 1 the second.
+    """Interpolate between two identities: dose 0 gives the first, dose 1 the second.
 
-    Hair is kept from the first: a swap replaces the face, not the head.
+    Hair is that of the first identity: a swap replaces the face, not the head.
     """
 
     def mixed(a: Floats, b: Floats) -> Floats:

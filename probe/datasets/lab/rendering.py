@@ -1,4 +1,4 @@
-"""Drawing a person in a scene: a z-buffer, procedural skin, eyes, brows, lips, hair, light."""
+"""Rendering of a person in a scene: z-buffer, procedural skin, eyes, brows, lips, hair, light."""
 
 from __future__ import annotations
 
@@ -29,32 +29,32 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 
-# Without fastmath: sums keep their order, so that machines agree.
+# Without fastmath, sums keep their order, so that results are equal on all machines.
 @njit(cache=True)
 def rasterize(
     screen: Any, depth: Any, triangles: Any, attributes: Any, size: int
 ) -> tuple[Any, Any]:
-    """Draw triangles into a z-buffer.
+    """Rasterize triangles with a z-buffer.
 
     Parameters
     ----------
     screen : numpy.ndarray
-        Shape (vertex, 2), x and y in pixels, y downwards.
+        Positions in pixels, x and y with y downwards, shape (vertex, 2).
     depth : numpy.ndarray
-        Shape (vertex,), distance from the camera; the nearest wins.
+        Distance from the camera, shape (vertex,); the nearest triangle is visible.
     triangles : numpy.ndarray
-        Shape (triangle, 3); those facing away are left out.
+        Vertex indices, shape (triangle, 3); triangles facing away are skipped.
     attributes : numpy.ndarray
-        Shape (vertex, k), interpolated over the triangles.
+        Attributes to interpolate over the triangles, shape (vertex, k).
     size : int
         Side of the image in pixels.
 
     Returns
     -------
     face : numpy.ndarray
-        Shape (size, size), index of the triangle seen, -1 for none.
+        Index of the visible triangle, shape (size, size); -1 for none.
     values : numpy.ndarray
-        Shape (size, size, k), interpolated attributes, 0 where nothing is seen.
+        Interpolated attributes, shape (size, size, k); 0 where no triangle is visible.
     """
     face = np.full((size, size), -1, dtype=np.int64)
     nearest = np.full((size, size), np.inf)
@@ -66,7 +66,7 @@ def rasterize(
         bx, by = screen[b, 0], screen[b, 1]
         cx, cy = screen[c, 0], screen[c, 1]
         area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
-        # y points down, so what turns clockwise on the screen faces the camera.
+        # y points downwards, so triangles that are clockwise on the screen face the camera.
         if area >= -1e-9:
             continue
         left = max(0, int(np.ceil(min(ax, bx, cx) - 0.5)))
@@ -95,19 +95,19 @@ def rasterize(
 
 @njit(cache=True)
 def vertex_normals(vertices: Any, triangles: Any) -> Any:
-    """Average the normals of the triangles around each vertex, weighted by area.
+    """Return the mean normal of the triangles around each vertex, weighted by area.
 
     Parameters
     ----------
     vertices : numpy.ndarray
-        Shape (vertex, 3).
+        Positions, shape (vertex, 3).
     triangles : numpy.ndarray
-        Shape (triangle, 3).
+        Vertex indices, shape (triangle, 3).
 
     Returns
     -------
     numpy.ndarray
-        Shape (vertex, 3), of unit length.
+        Normals of unit length, shape (vertex, 3).
     """
     out = np.zeros_like(vertices)
     for t in range(triangles.shape[0]):
@@ -129,19 +129,19 @@ def vertex_normals(vertices: Any, triangles: Any) -> Any:
 
 @njit(cache=True)
 def grain(grid: Any, u: Any, v: Any) -> Any:
-    """Read smooth noise of two scales from a periodic grid.
+    """Sample smooth noise of two scales from a periodic grid.
 
     Parameters
     ----------
     grid : numpy.ndarray
-        Shape (n, n), independent normal values.
+        Independent normal values, shape (n, n).
     u, v : numpy.ndarray
-        Shape (point,), coordinates.
+        Coordinates, shape (point,).
 
     Returns
     -------
     numpy.ndarray
-        Shape (point,), about unit variance.
+        Noise of about unit variance, shape (point,).
     """
     n = grid.shape[0]
     out = np.zeros(u.shape[0])
@@ -158,24 +158,25 @@ def grain(grid: Any, u: Any, v: Any) -> Any:
     return out
 
 
-#: Each pixel is the mean of this many by this many.
+#: Samples per pixel along each axis.
 SUPERSAMPLING = 2
-#: Distance of the camera, decimeters.
+#: Distance of the camera in decimeters.
 DISTANCE = 9.0
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """A drawn head.
+    """A rendered head.
 
     Attributes
     ----------
     image : numpy.ndarray
-        Shape (size, size, 3), linear light, in [0, 1].
+        Image in linear light, in [0, 1], shape (size, size, 3).
     canonical : numpy.ndarray
-        Shape (size, size, 3): where on the mean head each pixel lies, decimeters; NaN elsewhere.
+        Position of each pixel on the mean head in decimeters, shape (size, size, 3); NaN for the
+        background.
     region : numpy.ndarray
-        Shape (size, size), index of the region, -1 for the background.
+        Index of the region of each pixel, shape (size, size); -1 for the background.
     """
 
     image: Floats
@@ -186,16 +187,20 @@ class Rendering:
 def render(
     person: Person, motion: Motion, scene: Scene, size: int, behind: Floats | None = None
 ) -> Rendering:
-    """Draw a person in a scene.
+    """Render a person in a scene.
 
     Parameters
     ----------
-    person, motion, scene
-        Who, doing what, where.
+    person : Person
+        Appearance of the identity.
+    motion : Motion
+        Expression and pose.
+    scene : Scene
+        Light, background and placement.
     size : int
         Side of the image in pixels.
     behind : numpy.ndarray, optional
-        What `backdrop` gave for the same scene and size, so that a video draws it once.
+        Result of `backdrop` for the same scene and size, to compute it only once per video.
     """
     basis, fine = load_basis(), size * SUPERSAMPLING
     vertices = basis.shape(person.shape, motion.expression)
@@ -212,7 +217,7 @@ def render(
     where, normal = drawn[:, :3], drawn[:, 3:]
     albedo, gloss = _albedo(basis, person, where, region)
     image[seen] = _lit(albedo, gloss, normal, where, region, basis, scene)
-    # One of each pixel's samples stands for where it lies.
+    # The position and region of a pixel are those of one of its samples.
     coarse = (slice(None, None, SUPERSAMPLING),) * 2
     canonical = np.where(seen[coarse][..., None], values[coarse][..., :3], np.nan)
     regions = np.where(seen[coarse], basis.regions[face[coarse]], -1)
@@ -220,7 +225,7 @@ def render(
 
 
 def _averaged(fine: Floats) -> Floats:
-    """Average each pixel's samples; several times faster than a mean over two axes."""
+    """Return the mean of each pixel's samples; several times faster than a mean over two axes."""
     steps = [(i, j) for i in range(SUPERSAMPLING) for j in range(SUPERSAMPLING)]
     parts = [fine[i::SUPERSAMPLING, j::SUPERSAMPLING] for i, j in steps]
     return np.asarray(sum(parts[1:], parts[0]) / len(parts))
@@ -237,7 +242,7 @@ def _rotation(motion: Motion) -> Floats:
 
 
 def _project(vertices: Floats, scene: Scene, size: int) -> tuple[Floats, Floats]:
-    """Perspective, the face filling the frame as in a crop of margin 1.3."""
+    """Project in perspective, with the face filling the frame as in a crop of margin 1.3."""
     depth = DISTANCE + vertices[:, 1]
     scale = scene.zoom * size * DISTANCE / (depth * 2.75)
     x = size * (0.5 + scene.shift[0]) + scale * vertices[:, 0]
@@ -252,14 +257,14 @@ def _mean_normals() -> Floats:
 
 
 def _hair_thickness(basis: HeadBasis, person: Person) -> Floats:
-    """Lift the scalp along its normals, by nothing at the hairline."""
+    """Return the displacement of the scalp along its normals, zero at the hairline."""
     normals = _mean_normals()
     lift = person.volume * np.clip(_hair(basis.mean, person) * 2, 0, 1)
     return np.asarray(normals * lift[:, None])
 
 
 def _hair(where: Floats, person: Person) -> Floats:
-    """Depth into the hair, decimeters; positive behind the hairline."""
+    """Return the distance behind the hairline in decimeters; positive inside the hair."""
     x, y, z = where.T
     front = z - person.hairline - 0.10 * np.cos(3.2 * x)
     behind = 1.25 * (y - 0.55) + 0.9 * (z + 0.35)
@@ -270,7 +275,7 @@ def _hair(where: Floats, person: Person) -> Floats:
 def _albedo(
     basis: HeadBasis, person: Person, where: Floats, region: NDArray[np.int64]
 ) -> tuple[Floats, Floats]:
-    """Color, shape (pixel, 3), and gloss, shape (pixel,), of what is seen."""
+    """Return color, shape (pixel, 3), and gloss, shape (pixel,), of the visible surface."""
     x, y, z = where.T
     color = np.broadcast_to(person.skin, (len(where), 3)).copy()
     flush = np.exp(-(((np.abs(x) - 0.42) / 0.2) ** 2 + ((z + 0.42) / 0.22) ** 2))
@@ -302,7 +307,7 @@ def _paint_brows(
     region: NDArray[np.int64],
     basis: HeadBasis,
 ) -> None:
-    # Beyond these bounds the weight is below the precision of the colors.
+    # Outside these bounds the weight is below the precision of the colors.
     near = (np.abs(x) < 0.61) & (np.abs(z - 0.26) < 0.27) & (y < 0.3)
     near &= region != basis.region("eyes")
     x, y, z = x[near], y[near], z[near]
@@ -349,7 +354,7 @@ def _paint_hair(
 
 
 def _grain(texture: Floats, u: Floats, v: Floats) -> Floats:
-    """Smooth noise of two scales, read from the person's grid; about unit variance."""
+    """Sample smooth noise of two scales from the person's grid, of about unit variance."""
     return np.asarray(grain(texture, np.ascontiguousarray(u), np.ascontiguousarray(v)))
 
 
@@ -362,7 +367,7 @@ def _lit(
     basis: HeadBasis,
     scene: Scene,
 ) -> Floats:
-    """Lambert's law softened at the terminator, a highlight, and shade in hollows."""
+    """Shade by Lambert's law softened at the terminator, a highlight, and dark hollows."""
     # Camera space: x right, y away from the viewer, z up; the light's y points to the viewer.
     towards = scene.light * np.array([1.0, -1.0, 1.0])
     length = np.maximum(np.linalg.norm(normal, axis=1), 1e-9)
@@ -383,12 +388,12 @@ def _lit(
 
 
 def backdrop(scene: Scene, person: Person, size: int) -> Floats:
-    """Draw the background with a hint of neck and shoulders.
+    """Render the background with a simple neck and shoulders.
 
     Returns
     -------
     numpy.ndarray
-        Shape (2 size, 2 size, 3), linear light: at the resolution of the rasterizer.
+        Image in linear light at the rasterizer's resolution, shape (2 size, 2 size, 3).
     """
     fine = size * SUPERSAMPLING
     out = cv2.resize(scene.background, (fine, fine), interpolation=cv2.INTER_LINEAR)
@@ -405,7 +410,7 @@ def backdrop(scene: Scene, person: Person, size: int) -> Floats:
     return np.asarray(out + inside * (scene.cloth * fold * scene.color - out))
 
 
-#: What `face_regions` counts by; the background is −1.
+#: Names of the regions in `face_regions`; the background is −1.
 FACE_REGIONS = (
     "eyes",
     "brows",
@@ -419,7 +424,7 @@ FACE_REGIONS = (
     "neck",
 )
 
-#: Parts of the head's surface that are a region as they are; skin is divided.
+#: Parts of the head's surface and their regions; skin is divided by position.
 PARTS = {
     "eyes": "eyes",
     "eyelids": "eyes",
@@ -431,34 +436,34 @@ PARTS = {
     "neck": "neck",
 }
 
-#: Heights on the mean head, decimeters above the middle between the eyes: where the forehead
-#: begins, the line between the lips and the nose's base, and the lower edge of the jaw.
+#: Heights on the mean head in decimeters above the middle between the eyes: lower edge of the
+#: forehead, upper edge of the chin (between lips and base of the nose), lower edge of the jaw.
 FOREHEAD, CHIN, JAW = 0.25, -0.60, -1.00
-#: The nose: from its bridge to its base, this wide on either side at either end.
+#: The nose: heights of bridge and base, and half widths at bridge and base, in decimeters.
 NOSE_TOP, NOSE_BASE, NARROW, WIDE = 0.08, -0.47, 0.09, 0.20
 
 
 def face_regions(rendering: Rendering) -> NDArray[np.int8]:
-    """Say which region of the face each pixel shows.
+    """Return the region of the face that each pixel shows.
 
-    Eyes with their lids, brows, mouth (lips and what lies between), ears and scalp are labeled
-    on the head's surface. Skin is divided by where a pixel lies on the mean head: forehead above
-    the brows' lower edge, the nose a wedge from bridge to base, chin and jaw below the line
-    between nose and lips, neck below the jaw, and cheeks all else. Hair is the scalp; the strip
-    in which hair is painted on the forehead's edge counts as forehead.
+    Eyes with lids, brows, mouth (lips and inside), ears and scalp are labeled on the head's
+    surface. Skin is divided by the position on the mean head: forehead above the lower edge of the
+    brows, the nose as a wedge from bridge to base, chin and jaw below the line between nose and
+    lips, neck below the jaw, and cheeks elsewhere. Hair is the scalp; the strip of painted hair at
+    the edge of the forehead counts as forehead.
 
     Parameters
     ----------
     rendering : Rendering
-        A drawn head.
+        A rendered head.
 
     Returns
     -------
     numpy.ndarray
-        Shape (size, size), index into `FACE_REGIONS`, −1 for the background.
+        Index into `FACE_REGIONS`, shape (size, size); −1 for the background.
     """
     basis = load_basis()
-    # The last entry is what the background, −1, looks up.
+    # The last entry is for the background, whose index is −1.
     table = np.full(len(basis.region_names) + 1, -1, dtype=np.int8)
     for name, region in PARTS.items():
         table[basis.region(name)] = FACE_REGIONS.index(region)
@@ -469,7 +474,7 @@ def face_regions(rendering: Rendering) -> NDArray[np.int8]:
 
 
 def _divided(where: NDArray[np.float64]) -> NDArray[np.int8]:
-    """Divide skin, shape (pixel, 3) in decimeters on the mean head, into regions."""
+    """Return the regions of skin, by positions of shape (pixel, 3) in decimeters."""
     across, height = np.abs(where[:, 0]), where[:, 2]
     half = NARROW + (WIDE - NARROW) * (NOSE_TOP - height) / (NOSE_TOP - NOSE_BASE)
     nose = (height <= NOSE_TOP) & (height >= NOSE_BASE) & (across <= half)

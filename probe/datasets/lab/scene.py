@@ -1,4 +1,4 @@
-"""Where a video is taken: light, background and camera, drawn from a dataset's capture domain."""
+"""Light, background and camera of a video, drawn from the capture domain of its dataset."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Domain:
-    """How a dataset was filmed; the same for its real and its fake images.
+    """Capture conditions of a dataset; the same for its real and its fake images.
 
     Attributes
     ----------
     warmth : tuple of float
         Range of the light's color temperature, -1 (blue) to 1 (orange).
     ambient : tuple of float
-        Range of the share of light that has no direction.
+        Range of the strength of ambient light.
     side : float
-        How far the key light stands to the side, radians.
+        Maximum angle of the key light to either side, in radians.
     background : str
         "studio" (even), "room" (blobs and edges) or "street" (many blobs).
     noise : float
-        Deviation of the sensor noise, gray levels.
+        Standard deviation of the sensor noise in gray levels.
     blur : float
-        Deviation of the lens blur, pixels of a 128-pixel image.
+        Standard deviation of the lens blur in pixels of a 128-pixel image.
     quality : tuple of int
         Range of JPEG quality.
     """
@@ -56,23 +56,24 @@ DOMAINS = {
 
 @dataclass(frozen=True)
 class Scene:
-    """The setting of one video.
+    """The scene of one video.
 
     Attributes
     ----------
     light : numpy.ndarray
-        Direction towards the key light, unit length: x to the viewer's right, y to the viewer,
-        z up.
+        Unit vector towards the key light: x to the viewer's right, y to the viewer, z up.
     color : numpy.ndarray
         Color of the light, shape (3,).
     ambient, key : float
-        Strength of the undirected and of the directed light.
+        Strength of the ambient and of the key light.
     background : numpy.ndarray
-        Shape (size, size, 3), linear, in [0, 1].
+        Background in linear light, in [0, 1], shape (size, size, 3).
     cloth : numpy.ndarray
-        Color of what the shoulders wear.
-    zoom, shift : float, tuple of float
-        Scale of the head in the image and its offset, in shares of the image.
+        Color of the clothes, shape (3,).
+    zoom : float
+        Relative scale of the head in the image.
+    shift : tuple of float
+        Offset of the head, x and y, as fractions of the image side.
     """
 
     light: Floats
@@ -86,7 +87,7 @@ class Scene:
 
 
 def draw_scene(domain: Domain, rng: np.random.Generator, size: int) -> Scene:
-    """Draw the setting of a video."""
+    """Draw the random scene of a video."""
     side = rng.uniform(-domain.side, domain.side)
     up = rng.uniform(0.15, 0.7)
     light = np.array([np.sin(side) * np.cos(up), np.cos(side) * np.cos(up), np.sin(up)])
@@ -125,21 +126,21 @@ def _step(value: Floats, soft: float) -> Floats:
 
 
 def capture(image: Floats, domain: Domain, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Film an image: lens blur, gamma, sensor noise, 8 bits, JPEG.
+    """Simulate a camera: lens blur, gamma, sensor noise, 8 bits and JPEG.
 
     Parameters
     ----------
     image : numpy.ndarray
-        Shape (size, size, 3), linear light, in [0, 1].
+        Image in linear light, in [0, 1], shape (size, size, 3).
     domain : Domain
-        Whose camera.
+        Capture conditions.
     rng : numpy.random.Generator
-        Seeded alike for the real and the fake frame of a pair, so that only the forgery differs.
+        Generator with the same seed for both frames of a pair, so that only the forgery differs.
 
     Returns
     -------
     numpy.ndarray
-        Shape (size, size, 3), RGB, 0 to 255.
+        Image of shape (size, size, 3), RGB, 0 to 255.
     """
     size = image.shape[0]
     soft = cv2.GaussianBlur(image, (0, 0), domain.blur * size / 128)

@@ -1,4 +1,4 @@
-"""Writing the lab to disk: parallel over videos, resumable, the same bytes for any workers."""
+"""Writing of the lab to disk: parallel over videos, resumable, equal for any number of workers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from probe.schema import DATASETS, FAKE, REAL, SPLITS
 
 __all__ = ["COUNTS", "make", "open_lab"]
 
-#: Images a dataset, real and fake together.
+#: Images per dataset and split, real and fake together.
 COUNTS = {"train": 400, "val": 104, "test": 200}
 PARTS = "parts"
 PLAN_FILE = "making.json"
@@ -36,7 +36,7 @@ PLAN_FILE = "making.json"
 
 @dataclass(frozen=True)
 class _Job:
-    """One video to be made."""
+    """One video to render."""
 
     clip: Clip
     doses: Mapping[str, float]
@@ -62,34 +62,35 @@ def make(
     counts: Mapping[str, int] | None = None,
     n_workers: int | None = None,
 ) -> Dataset:
-    """Make lab datasets on disk.
+    """Render lab datasets to disk.
 
     Parameters
     ----------
     out : path
-        Folder; a finished one of the same plan is opened, an interrupted one completed.
+        Output folder. A finished one with the same plan is opened, an interrupted one completed.
     size : int, default 128
-        Side of the images in pixels, at least 32.
+        Side of the images in pixels, an even number from 32.
     identities : int, optional
-        Identities in all; by default one a video. At least 2 a dataset and split are drawn.
+        Total number of identities; by default one per video. Each dataset and split has at least
+        two.
     seed : int, default 0
-        Seed; the same seed and versions give the same bytes, another machine the same images
-        within one gray level.
+        Random seed. The same seed and versions give the same bytes on one machine, and the same
+        images within one gray level on others.
     datasets : sequence of str
-        Which of the six.
+        Datasets to render; all six by default.
     doses : mapping, optional
-        Artifact to dose in [0, 1], in place of every video's own; 0 switches it off. It counts
-        for the methods that have the artifact; the others have none of it.
+        Artifact to dose in [0, 1], replacing the videos' own doses; 0 switches the artifact off.
+        A dose applies to methods that have the artifact; it is always 0 for others.
     counts : mapping, optional
-        Split to number of images a dataset, rounded up to whole videos of 8 images (4 real, 4
-        fake); by default 400, 104 and 200.
+        Split to number of images per dataset, rounded up to whole videos of 8 images (4 real, 4
+        fake); 400, 104 and 200 for train, val and test by default.
     n_workers : int, optional
-        Processes; all cores by default.
+        Number of processes; one per core by default.
 
     Returns
     -------
     Dataset
-        In the native layout.
+        The lab datasets as one.
 
     Raises
     ------
@@ -125,14 +126,14 @@ def open_lab(
     size: int = 128,
     seed: int = 0,
 ) -> Dataset:
-    """Open the lab, and make it first where it is not there.
+    """Open the lab, and render it first if it does not exist.
 
     Parameters
     ----------
     name : str
-        "lab" for all six datasets, "lab:faceswap" for one.
+        "lab" for all six datasets, "lab:faceswap" for one of them.
     split : str, optional
-        Keep one split.
+        Split to keep; all splits by default.
     root : path, optional
         Folder to keep it in; the user's cache by default (or ``PROBE_CACHE``).
     size, seed : int
@@ -192,7 +193,7 @@ def _check_choice(datasets: Sequence[str], counts: Mapping[str, int]) -> None:
             raise UnknownNameError("lab dataset", name, DATASETS)
     if not datasets or len(set(datasets)) < len(datasets):
         raise DatasetError(
-            f"datasets={list(datasets)} was given; name at least one, and each once. There are "
+            f"datasets={list(datasets)} was given; give at least one, and each once. Allowed are "
             f"{', '.join(DATASETS)}."
         )
     for name in counts:
@@ -200,8 +201,8 @@ def _check_choice(datasets: Sequence[str], counts: Mapping[str, int]) -> None:
             raise UnknownNameError("split", name, SPLITS)
     if min(counts.values(), default=0) < 0 or not sum(counts.values()):
         raise DatasetError(
-            f"counts={dict(counts)} was given; allowed are 0 images and above a split, and at "
-            "least one image in all."
+            f"counts={dict(counts)} was given; allowed are 0 or more images per split, and at "
+            "least one image in total."
         )
 
 

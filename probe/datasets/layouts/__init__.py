@@ -1,4 +1,4 @@
-"""Layouts: from a folder as its authors distribute it to a list of labeled videos."""
+"""Layouts: readers of datasets as distributed by their authors, into lists of labeled videos."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
     "VideoFile",
 ]
 
-#: Suffixes by which files are taken for what they are, in lower case.
+#: File suffixes of images, videos and archives, in lower case.
 IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEOS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
@@ -32,12 +32,12 @@ ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 @dataclass(frozen=True)
 class VideoFile:
-    """A video.
+    """A video file.
 
     Attributes
     ----------
     file : pathlib.Path
-        Where it lies.
+        Path of the file.
     """
 
     file: Path
@@ -45,15 +45,15 @@ class VideoFile:
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Images, one a frame, used where they lie.
+    """Image files, one per frame, used in place.
 
     Attributes
     ----------
     files : tuple of pathlib.Path
-        In the order of display.
+        Paths in display order.
     frames : tuple of int
-        Their indices in the video they come from, ascending and of the same length; empty where
-        these are not known, and 0, 1, 2, … is meant.
+        Their indices in the original video, ascending, one per file; empty if unknown, which
+        stands for 0, 1, 2, …
     """
 
     files: tuple[Path, ...]
@@ -67,9 +67,9 @@ class TarImages:
     Attributes
     ----------
     archive : pathlib.Path
-        Where it lies.
+        Path of the archive.
     members : tuple of str
-        Names in it, in the order of display.
+        Names of its members, in display order.
     """
 
     archive: Path
@@ -81,24 +81,24 @@ Media = VideoFile | ImageFiles | TarImages
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """One video of a dataset, or one group of images that belong together, labeled.
+    """One labeled video of a dataset, or one group of images that belong together.
 
     Attributes
     ----------
     dataset, method, video, identity, source : str
-        As in `Samples`. ``video`` is unique over the dataset; it may hold any character.
+        As in `Samples`. ``video`` is unique within the dataset; it may contain any character.
     media : Media
-        Where its frames come from.
+        Source of its frames.
     label : int
-        0 real, 1 fake.
+        0 for real, 1 for fake.
     split : str
-        "train", "val" or "test"; empty where the layout has no official split for it.
+        "train", "val" or "test"; empty if the layout has no official split for it.
     driver : str
-        Who drives the face, where the method is a reenactment; else empty.
+        Identity that drives the face, for reenactments; else empty.
     original : str
-        Key of the real video it was made from, where that is known; else empty.
+        Key of the real video it was made from; empty if unknown.
     masks : Media or None
-        Its forgery masks, frame by frame, where there are any.
+        Its forgery masks, one per frame; None if there are none.
     """
 
     dataset: str
@@ -121,29 +121,27 @@ class VideoEntry:
 
 @dataclass(frozen=True)
 class Inventory:
-    """What a reader found.
+    """The videos found in a source folder, with what is known about them.
 
     Attributes
     ----------
     videos : tuple of VideoEntry
-        In a fixed order, by sorted names and never by the order of the file system.
+        Videos in a fixed order by name, independent of the file system.
     reals : mapping
-        From each dataset of fakes to the dataset of the originals that belong to it, where the
-        originals stand apart because several datasets share them; else empty.
+        Each forgery dataset to the dataset of its originals, if the originals are a dataset of
+        their own because several forgery datasets share them; else empty.
     left_out : mapping
-        From files that are not taken, relative to the root, to the reason.
+        Files that were left out, relative to the root, to the reason.
     notes : tuple of str
-        Whole sentences that a reader of the results should know, such as folders that are not
-        there.
+        Remarks to report with the results, in sentences, such as missing folders.
     label_convention : str
-        The source's convention and what became of it, for the dataset's card.
+        Label convention of the source and its conversion, for the dataset's card.
     split_rule, license : str
-        For the dataset's card.
+        Origin of the splits and license of the data, for the dataset's card.
     crop : str
-        For images that are face crops already: how they were cut, as far as is known. Empty for
-        videos of whole scenes.
+        For face crops: how they were cropped, as far as known. Empty for whole frames.
     without_val : bool
-        Whether the official division has train but no val, so that one is taken out of train.
+        Whether the official splits have train but no val, so that val is taken out of train.
     """
 
     videos: tuple[VideoEntry, ...]
@@ -159,21 +157,21 @@ class Inventory:
 
 @dataclass(frozen=True)
 class LayoutOptions:
-    """What a user may say about a folder beside where it is; None where nothing was said.
+    """Options of layouts; None for an option that was not given.
 
     Attributes
     ----------
     compression : str or None
-        Which copies of the videos, where the layout has several ("c23").
+        Compression level of the videos, for layouts with several ("c23").
     reals : pathlib.Path or None
-        Where the real videos are, for layouts that come without ("FaceForensics++ root").
+        Folder of the real videos, for layouts without them (the root of FaceForensics++).
     image_root : pathlib.Path or None
         Folder that the paths of a list are relative to.
     fake_label : str or None
-        The value that means fake in a table whose convention is not fake = 1.
+        Label value of fakes, in a table whose convention is not fake = 1.
     video_pattern : str or None
-        Regular expression over an image's path, with a group ``video`` and perhaps ``identity``,
-        ``source`` and ``frame``, for images whose layout does not say which belong together.
+        Regular expression over an image's path, with a group ``video`` and optionally
+        ``identity``, ``source`` and ``frame``, for layouts that do not group images by video.
     """
 
     compression: str | None = None
@@ -183,38 +181,37 @@ class LayoutOptions:
     video_pattern: str | None = None
 
     def given(self) -> dict[str, str]:
-        """Return what was said, as text."""
+        """Return the options that were given, as text."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
         return {name: str(value) for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which a dataset lies on disk.
+    """The folder structure of a dataset, and its reader.
 
     Attributes
     ----------
     name : str
-        Its name in `LAYOUTS`.
+        Name in `LAYOUTS`.
     title : str
-        What the dataset is called, with its paper.
+        Name of the dataset, with its paper.
     read : callable
-        From the root and options to an `Inventory`; raises `DatasetError`.
+        Function from the root and options to an `Inventory`; raises `DatasetError`.
     recognize : callable
-        From a root to the sentence that says why it is this layout ("it holds
-        original_sequences/youtube"), or None. Looks at names only, opens no image, and never
+        Function from a root to the reason why it has this layout ("it holds
+        original_sequences/youtube"), or None. It uses names only, opens no image, and never
         raises for a path that exists.
     shape : str
-        What the root has to hold, in a few words, for error messages.
+        Required content of the root, in a few words, for error messages.
     takes : frozenset of str
-        Names of the `LayoutOptions` it understands.
+        Names of the `LayoutOptions` that it accepts.
     generic : bool
-        Whether it claims a folder only where no other layout does.
+        Whether it is recognized only if no other layout is.
     takes_file : bool
-        Whether the root may be a file, a list of what there is, instead of a folder.
+        Whether the root may be a list file instead of a folder.
     may_lie : bool
-        Whether it may hold images on disk, which are used where they lie. Of others it is known
-        without listing them that they have to be ingested.
+        Whether it may hold images, which are used in place. Other layouts always need an ingest.
     """
 
     name: str
@@ -228,13 +225,13 @@ class Layout:
     may_lie: bool = False
 
     def inventory(self, root: Path, options: LayoutOptions | None = None) -> Inventory:
-        """List what lies under a root.
+        """Return the inventory of a source folder.
 
         Raises
         ------
         DatasetError
-            If the root is missing or of another form, an option is not understood by this
-            layout, or nothing can be taken.
+            If the root is missing or does not have this layout, an option does not apply to it,
+            or no video can be used.
         """
         options = options or LayoutOptions()
         for name, value in options.given().items():
@@ -246,13 +243,13 @@ class Layout:
                 )
         root = Path(root)
         if not root.is_dir() and not (self.takes_file and root.is_file()):
-            state = "is no folder" if root.is_file() else "is missing"
+            state = "is not a folder" if root.is_file() else "is missing"
             raise DatasetError(f"The folder {str(root)!r} {state}. Give one with {self.shape}.")
         found = self.read(root, options)
         if not found.videos:
             reasons = "; ".join(f"{name}: {why}" for name, why in list(found.left_out.items())[:3])
             raise DatasetError(
-                f"{str(root)!r} holds nothing that can be taken"
+                f"{str(root)!r} holds nothing that can be used"
                 + (f" ({len(found.left_out)} left out: {reasons})." if reasons else ".")
                 + f" Give a folder with {self.shape}."
             )

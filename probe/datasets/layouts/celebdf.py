@@ -1,4 +1,4 @@
-"""The official Celeb-DF trees, versions 1 and 2 (Li et al. 2020)."""
+"""Layout of Celeb-DF as distributed, versions 1 and 2 (Li et al. 2020)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FOLDERS = {"celeb-real": REAL, "youtube-real": REAL, "celeb-synthesis": FAKE}
 
 LABELS = (
     f"folders Celeb-real, YouTube-real (real) and Celeb-synthesis (fake) → 0 real, 1 fake; in "
-    f"{TESTING_LIST} 1 is real and 0 is fake, which was turned round and checked"
+    f"{TESTING_LIST} 1 is real and 0 is fake, which was inverted and checked"
 )
 SPLIT_RULE = (
     f"The official {TESTING_LIST} is test, all others are train; there is no official val. "
@@ -38,7 +38,7 @@ def _read(root: Path, version: str) -> Inventory:
     folders = _tops(root)
     if not folders:
         raise DatasetError(
-            f"{str(root)!r} is no Celeb-DF tree: none of Celeb-real, YouTube-real and "
+            f"{str(root)!r} is not a Celeb-DF tree: none of Celeb-real, YouTube-real and "
             "Celeb-synthesis is in it. Give the folder that holds them."
         )
     listed = _testing_list(root)
@@ -62,7 +62,7 @@ def _tops(root: Path) -> list[Path]:
 
 
 def _videos(root: Path, folder: Path, left_out: dict[str, str]) -> Iterator[Path]:
-    """List the videos that lie directly inside a folder or under its folder videos."""
+    """Yield the videos directly inside a folder or inside its subfolder videos."""
     for file in walk(root, left_out, folder):
         inside = file.relative_to(folder).parts[:-1]
         if file.suffix.lower() in VIDEOS and inside in ((), ("videos",)):
@@ -90,7 +90,7 @@ def _entry(folder: str, file: Path, listed: Mapping[_Key, int] | None) -> VideoE
 
 
 def _testing_list(root: Path) -> Mapping[_Key, int] | None:
-    """Read the labels, fake = 1, of the listed videos by folder and stem; None without a list."""
+    """Return the labels (fake = 1) of listed videos by folder and stem; None without a list."""
     file = root / TESTING_LIST
     if not file.is_file():
         return None
@@ -101,14 +101,14 @@ def _testing_list(root: Path) -> Mapping[_Key, int] | None:
         folder = path[0].lower() if path else ""
         if match is None or len(path) < 2 or folder not in _FOLDERS:
             raise DatasetError(
-                f"Line {number} of {str(file)!r} is {line!r}; it has to be a label and a path, "
+                f"Line {number} of {str(file)!r} is {line!r}; it must be a label and a path, "
                 'such as "1 Celeb-real/id0_0000.mp4". Restore the official list.'
             )
         label = FAKE if match[1] == "0" else REAL
         if label != _FOLDERS[folder]:
             raise DatasetError(
                 f"Line {number} of {str(file)!r}, {line!r}, contradicts the folder: the list says "
-                f"{('real', 'fake')[label]} (there 1 is real), the folder the other. Restore the "
+                f"{('real', 'fake')[label]} (where 1 is real), the folder the other. Restore the "
                 "official list, or move the video."
             )
         listed[folder, Path(path[-1]).stem] = label
@@ -127,14 +127,14 @@ def _lines(file: Path) -> list[str]:
 
 def _missing(folders: list[Path], listed: Mapping[_Key, int] | None, found: set[_Key]) -> list[str]:
     there = {one.name.lower() for one in folders}
-    notes = [f"The folder {name} is not there." for name in _FOLDERS if name not in there]
+    notes = [f"The folder {name} is missing." for name in _FOLDERS if name not in there]
     if listed is None:
-        return [*notes, f"{TESTING_LIST} is not there: no split is known."]
+        return [*notes, f"{TESTING_LIST} is missing: no split is known."]
     absent = sorted(listed.keys() - found)
     if absent:
         first = ", ".join("/".join(one) for one in absent[:3])
         notes.append(
-            f"{len(absent)} of the {len(listed)} videos of {TESTING_LIST} are not there, such as "
+            f"{len(absent)} of the {len(listed)} videos of {TESTING_LIST} are missing, such as "
             f"{first}."
         )
     return notes

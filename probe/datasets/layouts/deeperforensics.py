@@ -1,4 +1,4 @@
-"""The official DeeperForensics-1.0 tree (Jiang et al. 2020)."""
+"""Layout of DeeperForensics-1.0 as distributed (Jiang et al. 2020)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAME = re.compile(r"([0-9]{3})_([MW][0-9]{3})")
 
 LABELS = "all of manipulated_videos is fake → 1; the real class is FaceForensics++ youtube c23 → 0"
 SPLIT_RULE = (
-    "The official lists lists/splits/{train,val,test}.txt; what is in none is left out and "
+    "The official lists lists/splits/{train,val,test}.txt; videos in none of them are left out and "
     "reported. Real videos have the split of the fakes made from them. Without the lists no "
     "split is known."
 )
@@ -37,7 +37,7 @@ NO_REALS = (
     "that dataset's root as the option reals."
 )
 SOURCES = (
-    "source_videos is not taken: these are recordings of the actors whose faces were put in, not "
+    "source_videos is not used: these are recordings of the actors who gave the source faces, not "
     "the real class."
 )
 
@@ -47,8 +47,8 @@ _Splits = Mapping[str, str]
 def _read(root: Path, options: LayoutOptions) -> Inventory:
     if not (root / _TOP).is_dir():
         raise DatasetError(
-            f"{str(root)!r} is no DeeperForensics tree: {_TOP} is not in it. Give the folder that "
-            "holds it and lists."
+            f"{str(root)!r} is not a DeeperForensics tree: {_TOP} is not in it. Give the folder "
+            "that holds it and lists."
         )
     lists = [root / "lists" / "splits" / f"{split}.txt" for split in SPLITS]
     splits = _read_splits(lists)
@@ -60,7 +60,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
             fakes.append(entry)
         else:
             left_out[relative(file, root)] = entry
-    notes = [] if splits is not None else ["lists/splits is not there: no split is known."]
+    notes = [] if splits is not None else ["lists/splits is missing: no split is known."]
     if (root / "source_videos").is_dir():
         notes.append(SOURCES)
     reals: list[VideoEntry] = []
@@ -75,11 +75,11 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
 
 
 def _entry(root: Path, file: Path, splits: _Splits | None) -> VideoEntry | str:
-    """Label one file, or say why it is left out."""
+    """Return the labeled entry of a file, or the reason why it is left out."""
     parts = file.relative_to(root / _TOP).parts
     match = _NAME.fullmatch(file.stem)
     if len(parts) != 2 or match is None or file.suffix.lower() not in VIDEOS:
-        return "its name is not of the official form"
+        return "its name does not have the official form"
     variant = parts[0]
     split = "" if splits is None else splits.get(f"{variant}/{file.stem}", splits.get(file.stem))
     if split is None:
@@ -98,7 +98,7 @@ def _entry(root: Path, file: Path, splits: _Splits | None) -> VideoEntry | str:
 
 
 def _read_splits(lists: list[Path]) -> _Splits | None:
-    """Read the split of each listed video, by stem or by variant and stem; None without lists."""
+    """Return the split of each listed video, by stem or variant and stem; None without lists."""
     if not any(file.is_file() for file in lists):
         return None
     found: dict[str, str] = {}
@@ -112,11 +112,11 @@ def _read_splits(lists: list[Path]) -> _Splits | None:
             ) from error
         for line in filter(None, map(str.strip, lines)):
             path = Path(line.replace("\\", "/"))
-            # Some copies write the variant, or even manipulated_videos, before the name.
+            # Some copies have the variant, or even manipulated_videos, before the name.
             name = "/".join((*path.parts[-2:-1], path.stem))
             if found.setdefault(name, file.stem) != file.stem:
                 raise DatasetError(
-                    f"{name!r} stands in the splits {found[name]} and {file.stem} of "
+                    f"{name!r} is in the splits {found[name]} and {file.stem} of "
                     f"{str(file.parent)!r}. Splits must not share videos; restore the official "
                     "lists."
                 )
@@ -124,7 +124,7 @@ def _read_splits(lists: list[Path]) -> _Splits | None:
 
 
 def _reals(root: Path, fakes: list[VideoEntry]) -> tuple[list[VideoEntry], list[str]]:
-    """Take the originals of the fakes from a FaceForensics++ tree, each with its fakes' split."""
+    """Return the fakes' originals in a FaceForensics++ tree, with the fakes' split; and notes."""
     splits: dict[str, set[str]] = {}
     for fake in fakes:
         splits.setdefault(fake.identity, set()).add(fake.split)
@@ -143,7 +143,7 @@ def _reals(root: Path, fakes: list[VideoEntry]) -> tuple[list[VideoEntry], list[
     if torn:
         notes.append(
             f"{len(torn)} originals have fakes in several splits, such as {torn[0]}; they are not "
-            "taken."
+            "used."
         )
     return [
         VideoEntry(

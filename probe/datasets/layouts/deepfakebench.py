@@ -1,4 +1,4 @@
-"""DeepfakeBench's JSON lists; frames are used where they lie (Yan et al. 2023)."""
+"""Layout of DeepfakeBench's JSON lists, with frames used in place (Yan et al. 2023)."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ _DEEPER = re.compile(r"([0-9]{3})_([MW][0-9]{3})")
 
 @dataclass(frozen=True)
 class Group:
-    """One group.
+    """A group of videos in DeepfakeBench's lists, of one dataset, method and label.
 
     Attributes
     ----------
     name : str
-        As the lists spell it.
+        Name as spelled in the lists.
     dataset, method : str
-        As in `Samples`; the method of fakes.
+        As in `Samples`; `method` is that of fakes.
     label : int
-        0 real, 1 fake.
+        0 for real, 1 for fake.
     reals : str
         Name, in lower case, of the group of the originals.
     people : callable
-        From a video's name to who it shows; None where the name does not say.
+        Function from a video's name to its identities; None if the name does not tell.
     reenacts : bool
         Whether the source drives the face.
     prefix : str
-        Goes before the names of videos that another group has too.
+        Prefix for names of videos that another group has too.
     """
 
     name: str
@@ -109,14 +109,14 @@ GROUPS = {group.name.lower(): group for group in _ALL}
 
 
 def dataset_of(group: str, present: Collection[str]) -> str:
-    """Name the dataset of a group: "celebdf" where only one version of Celeb-DF is listed.
+    """Return the dataset of a group: "celebdf" if only one version of Celeb-DF is listed.
 
     Parameters
     ----------
     group : str
-        Its name in lower case.
+        Name of the group in lower case.
     present : collection of str
-        The groups that are listed, likewise.
+        Names of all listed groups in lower case.
     """
     dataset = GROUPS[group].dataset
     if not dataset.startswith("celebdf"):
@@ -125,22 +125,22 @@ def dataset_of(group: str, present: Collection[str]) -> str:
     return dataset if len(versions) > 1 else "celebdf"
 
 
-#: Where lists are looked for below the root.
+#: Folders below the root in which lists are searched.
 _FOLDERS = (".", "dataset_json", "preprocessing/dataset_json")
 
-#: Where the frames may start, below the folders from the list's own upwards.
+#: Folders that frame paths may be relative to, below the list's folder and its parents.
 _FRAMES = (".", "rgb", "datasets", "datasets/rgb")
 _UPWARDS = 4
 
 _LEVELS = ("raw", "c23", "c40")
 
-#: A list begins with the dataset and its first group.
+#: The beginning of a list: the dataset and its first group.
 _BEGINNING = re.compile(r'\s*\{\s*"[^"]*"\s*:\s*\{\s*"([^"]*)"\s*:\s*\{')
 
 LABELS = "DeepfakeBench's group names, …real and …fake or FF-<method> → 0 real, 1 fake (the same)"
 SPLIT_RULE = (
-    "The splits of the lists, each video once: what stands in test is test; of the rest, what "
-    "stands in val is val, unless that would leave no train: then train."
+    "The splits of the lists, each video once: videos listed in test are test; of the rest, those "
+    "listed in val are val, unless that would leave no train: then train."
 )
 LICENSE = "that of each dataset; the lists are of DeepfakeBench, CC BY-NC 4.0"
 CROP = "face crops as DeepfakeBench makes them: dlib, aligned, face box × 1.3, 256 × 256 PNG"
@@ -174,7 +174,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     files = _lists(root)
     if not files:
         raise DatasetError(
-            f"{str(root)!r} is no DeepfakeBench list, and none is in it, in dataset_json or in "
+            f"{str(root)!r} is not a DeepfakeBench list, and none is in it, in dataset_json or in "
             "preprocessing/dataset_json. Give the JSON file, or the folder that holds it."
         )
     folder = root if root.is_dir() else root.parent
@@ -205,7 +205,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
 
 
 def _lists(root: Path) -> list[Path]:
-    """Find the lists: the file itself, or those of the first folder that holds any."""
+    """Return the lists: the file itself, or those of the first folder that has any."""
     if root.is_file():
         return [root] if _is_list(root) else []
     for name in _FOLDERS:
@@ -216,7 +216,7 @@ def _lists(root: Path) -> list[Path]:
 
 
 def _is_list(file: Path) -> bool:
-    """Whether a file begins as a list does; lists are too long to be read for that."""
+    """Whether a file begins like a list; only its beginning is read, since lists are long."""
     if file.suffix.lower() != ".json" or not file.is_file():
         return False
     with file.open(encoding="utf-8", errors="replace") as stream:
@@ -231,7 +231,7 @@ def _known(group: str) -> bool:
 def _listed(
     file: Path, place: str, options: LayoutOptions, left_out: dict[str, str]
 ) -> Iterator[_Listed]:
-    """Read the videos of one list, group by group."""
+    """Yield the videos of one list, group by group."""
     content = _content(file)
     found: list[tuple[str, str, str, str, Any]] = []
     for dataset, groups in content.items():
@@ -240,7 +240,7 @@ def _listed(
             for split, videos in splits.items():
                 where = f"{place}::{dataset}/{group}/{split}"
                 if split not in SPLITS or not isinstance(videos, dict) or "frames" in videos:
-                    left_out[where] = "it is no split with videos by name"
+                    left_out[where] = "it is not a split with videos by name"
                     continue
                 level = _level(videos, options.compression or "c23", where)
                 found += [(where, group, split, *item) for item in sorted(level.items())]
@@ -265,13 +265,13 @@ def _content(file: Path) -> dict[str, dict[str, dict[str, Any]]]:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DatasetError(
-            f"The list {str(file)!r} cannot be read ({error}). Make or download it again."
+            f"The list {str(file)!r} cannot be read ({error}). Create or download it again."
         ) from error
     groups = content.values() if isinstance(content, dict) else [None]
     if not all(isinstance(one, dict) and all(map(_is_dict, one.values())) for one in groups):
         raise DatasetError(
-            f"The list {str(file)!r} is not of the form dataset → group → split → video. Make or "
-            "download it again."
+            f"The list {str(file)!r} does not have the form dataset → group → split → video. "
+            "Create or download it again."
         )
     return dict(content)
 
@@ -283,20 +283,20 @@ def _is_dict(value: object) -> bool:
 def _require_group(group: str, file: Path) -> None:
     if group.lower() not in GROUPS:
         raise DatasetError(
-            f"The list {str(file)!r} has the group {group!r}, of which it is not known whether it "
-            f"is real or fake; known are {', '.join(one.name for one in GROUPS.values())}. Rename "
-            "it, or list its images in a manifest."
+            f"The list {str(file)!r} has the unknown group {group!r}, which may be real or fake; "
+            f"known are {', '.join(one.name for one in GROUPS.values())}. Rename it, or list its "
+            "images in a manifest."
         )
 
 
 def _level(videos: Mapping[str, Any], level: str, where: str) -> Mapping[str, Any]:
-    """Choose the compression level where the list has any."""
+    """Return the videos of a compression level, if the list has levels."""
     if not videos or not set(videos) <= set(_LEVELS):
         return videos
     if level not in videos:
         raise DatasetError(
-            f"Compression {level!r} was asked for; {where} holds {', '.join(videos)}. Choose one "
-            "that is there."
+            f"Compression {level!r} was requested; {where} holds {', '.join(videos)}. Choose one "
+            "of these."
         )
     chosen: Mapping[str, Any] = videos[level]
     return chosen
@@ -317,7 +317,7 @@ def _is_video(video: object, place: str, left_out: dict[str, str]) -> bool:
 
 
 def _base(file: Path, images: Path | None, samples: list[str]) -> Path:
-    """Find the folder that frames are relative to: one under which some of the first exist."""
+    """Return the folder that frames are relative to: one in which some of the samples exist."""
     if images is not None:
         tried = [images]
     else:
@@ -334,14 +334,14 @@ def _base(file: Path, images: Path | None, samples: list[str]) -> Path:
 
 
 def _add(copies: _Copies, one: _Listed, left_out: dict[str, str]) -> None:
-    """Put a listing to its video; one that several lists give alike is the same."""
+    """Add a listing to its video; equal listings in several lists count once."""
     known = copies.setdefault(one.video, {}).setdefault(one.split, one)
     if set(known.frames) != set(one.frames):
-        left_out[one.place] = f"{known.place} lists the same video with other frames; that is taken"
+        left_out[one.place] = f"{known.place} lists the same video with other frames; that is used"
 
 
 def _once(copies: _Copies, left_out: dict[str, str]) -> Iterator[_Listed]:
-    """Choose one split for every video."""
+    """Yield every video once, in the split it is used in."""
     orders = _orders(copies)
     for (group, _), splits in copies.items():
         taken, *others = (one for one in orders[GROUPS[group].dataset] if one in splits)
@@ -351,11 +351,11 @@ def _once(copies: _Copies, left_out: dict[str, str]) -> Iterator[_Listed]:
 
 
 def _orders(copies: _Copies) -> dict[str, tuple[str, ...]]:
-    """Say for each dataset which split a video in several belongs to.
+    """Return for each dataset the order of splits by which a video in several is assigned.
 
-    Test goes before val and val before train, so that nothing that is tested on is trained on.
-    Where val holds all of train, as in the list of DFDC, that would leave no train; val can be
-    made anew.
+    Test precedes val and val precedes train, so that no test video is used in training. If val
+    contains all of train, as in the list of DFDC, this would leave no train, so that train
+    precedes val; a new val can be split off later.
     """
     rest: dict[str, list[bool]] = {}
     for (group, _), splits in copies.items():
@@ -372,13 +372,13 @@ def _copies_note(copies: _Copies) -> str:
     several = sum(len(splits) > 1 for splits in copies.values())
     if not several:
         return ""
-    return f"{several} of {len(copies)} videos are listed in several splits; each is taken once."
+    return f"{several} of {len(copies)} videos are listed in several splits; each is used once."
 
 
 def _entry(
     one: _Listed, groups: set[str], folder: Path, left_out: dict[str, str]
 ) -> VideoEntry | None:
-    """Make the entry of a video from those of its frames that are on disk; None without any."""
+    """Return the entry of a video with its frames that are on disk; None if there are none."""
     frames = _on_disk(one, one.frames, folder, left_out)
     masks = _on_disk(one, one.masks, folder, left_out)
     if not frames:
@@ -407,12 +407,12 @@ def _entry(
 def _on_disk(
     one: _Listed, given: tuple[str, ...], folder: Path, left_out: dict[str, str]
 ) -> list[Path]:
-    """Resolve listed paths, each once; those that are not there are left out."""
+    """Return the existing files of listed paths, each once; missing files are left out."""
     found = []
     for path in dict.fromkeys(given):
         file = inside(one.base, path)
         if file is None:
-            left_out[path] = "its path leads out of the folder that frames are in"
+            left_out[path] = "its path leads out of the folder of the frames"
         elif not file.is_file():
             left_out[relative(file, folder)] = "it is listed and not on disk"
         else:
@@ -421,7 +421,7 @@ def _on_disk(
 
 
 def _masks(media: ImageFiles, masks: list[Path]) -> ImageFiles | None:
-    """Pair masks with frames by name; by order where no name fits and there are as many."""
+    """Pair masks with frames by name, or by order if no name matches and the numbers are equal."""
     by_stem = {mask.stem: mask for mask in masks}
     pairs = {one: by_stem[one.stem] for one in media.files if one.stem in by_stem}
     if not pairs and len(masks) == len(media.files):
@@ -430,7 +430,7 @@ def _masks(media: ImageFiles, masks: list[Path]) -> ImageFiles | None:
 
 
 def _reals(videos: tuple[VideoEntry, ...]) -> dict[str, str]:
-    """Say for the methods of FaceForensics++ that they share the originals."""
+    """Return the originals' dataset for each method of FaceForensics++ that shares it."""
     there = {video.dataset for video in videos}
     apart = {one.dataset for one in GROUPS.values() if one.reals == "ff-real"} - {"youtube"}
     return {one: "youtube" for one in sorted(apart & there) if "youtube" in there}
@@ -441,7 +441,7 @@ def _recognize(root: Path) -> str | None:
     if not found:
         return None
     where = found[0].name if root.is_file() else os.path.relpath(found[0], root)
-    return f"{where} is a list as DeepfakeBench writes it"
+    return f"{where} is a list of DeepfakeBench"
 
 
 DEEPFAKEBENCH = LAYOUTS.register("deepfakebench")(

@@ -1,4 +1,4 @@
-"""The official DF40 tree: forty methods, each as folders of face crops (Yan et al. 2024)."""
+"""Layout of DF40 as distributed: forty methods with folders of face crops (Yan et al. 2024)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from probe.schema import FAKE, REAL
 __all__ = ["DF40", "METHODS"]
 
 #: Names of the methods' folders, in lower case and without punctuation; some of the paper's forty
-#: are spelled in two ways.
+#: methods have two spellings.
 METHODS = frozenset(
     """
     fsgan faceswap simswap inswap inswapper blendface uniface mobileswap e4s facedancer deepfacelab
@@ -50,14 +50,14 @@ _REENACTMENTS = frozenset(
     "sadtalker mcnet hyperreenact heygen".split()
 )
 
-#: Folders of a method: the ending of the dataset's name, and the label.
+#: Folders of a method: suffix of the dataset's name, and label.
 _PARTS = {"ff": ("-ff", FAKE), "cdf": ("-cdf", FAKE), "fake": ("", FAKE), "real": ("", REAL)}
 
-#: Folders beside the frames that hold no images of the dataset.
+#: Folders next to the frames that hold no images of the dataset.
 _BESIDE = frozenset({"landmarks", "masks"})
 
 LABELS = "folders ff, cdf and fake (fake) and real (real) → 0 real, 1 fake"
-SPLIT_RULE = "The folders hold no official split; the authors keep it in lists of their own."
+SPLIT_RULE = "The folders hold no official split; the authors distribute it in separate lists."
 LICENSE = "CC BY-NC 4.0"
 CROP = "face crops as distributed with DF40 (cut as DeepfakeBench does: face box × 1.3, 256 × 256)"
 NO_REALS = {
@@ -70,7 +70,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     folders = _folders(root)
     if not folders:
         raise DatasetError(
-            f"{str(root)!r} is no DF40 tree: no folder of one of its methods, such as simswap, "
+            f"{str(root)!r} is not a DF40 tree: no folder of one of its methods, such as simswap, "
             f"with {', '.join(_PARTS)} is in it. Give the folder that holds the methods."
         )
     left_out: dict[str, str] = {}
@@ -82,7 +82,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
 
 
 def _folders(root: Path) -> list[Path]:
-    """List the folders <method>/{ff,cdf,fake,real} of known methods."""
+    """Return the folders <method>/{ff,cdf,fake,real} of known methods."""
     return [
         part
         for method in folders_in(root)

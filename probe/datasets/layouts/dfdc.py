@@ -1,4 +1,4 @@
-"""The DeepFake Detection Challenge, whole (Dolhansky et al. 2020) and its preview (2019)."""
+"""Layouts of the DeepFake Detection Challenge: full (Dolhansky et al. 2020) and preview (2019)."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ SPLIT_RULE = "The training parts are train, the folder test is test; there is no
 PREVIEW_SPLIT_RULE = 'The official "set" of dataset.json, train or test; there is no official val.'
 LICENSE = "DFDC terms: research use"
 PERSONS = (
-    "Persons are not named in DFDC: the identity is the original video that a fake was made from, "
-    "so one person may stand under several."
+    "DFDC names no identities: the identity is the original video that a fake was made from, so "
+    "one person may have several."
 )
 
 _Rows = dict[str, Mapping[str, Any]]
@@ -42,7 +42,7 @@ _Rows = dict[str, Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class _Part:
-    """One folder of videos with its table: what is said of each, and in which split it is."""
+    """One folder of videos with its metadata table and its split."""
 
     table: Path
     videos: Path
@@ -53,7 +53,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     parts = [*_train_parts(root), *_test_part(root)]
     if not parts:
         raise DatasetError(
-            f"{str(root)!r} is no DFDC tree: neither a folder {_PART}N with metadata.json nor a "
+            f"{str(root)!r} is not a DFDC tree: neither a folder {_PART}N with metadata.json nor a "
             "folder test with labels.csv is in it. Give the folder that holds them."
         )
     left_out: dict[str, str] = {}
@@ -65,7 +65,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
 
 
 def _train_parts(folder: Path, depth: int = 2) -> Iterator[_Part]:
-    """Find folders with metadata.json: this one, or parts in it, also in a folder of one name."""
+    """Yield folders with metadata.json: this one, or parts in it, also in nested folders."""
     if (folder / "metadata.json").is_file() and not (folder / "labels.csv").is_file():
         yield _Part(folder / "metadata.json", folder, "train")
     elif depth:
@@ -127,7 +127,7 @@ def _entry(file: Path, row: Mapping[str, Any], label: int, split: str) -> VideoE
 
 
 def _rows(table: Path) -> _Rows:
-    """Read a table: file names to what is said of them."""
+    """Return the rows of a metadata table by file name."""
     try:
         if table.suffix == ".csv":
             with table.open(encoding="utf-8-sig", newline="") as lines:
@@ -141,7 +141,7 @@ def _rows(table: Path) -> _Rows:
         ) from error
     if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
         raise DatasetError(
-            f"{str(table)!r} has to map file names to what is said of them, such as "
+            f"{str(table)!r} must map file names to their metadata, such as "
             '{"x.mp4": {"label": "FAKE"}}. Restore the official file.'
         )
     return rows
@@ -161,7 +161,7 @@ def _read_preview(root: Path, options: LayoutOptions) -> Inventory:
     table = root / "dataset.json"
     if not table.is_file():
         raise DatasetError(
-            f"{str(root)!r} is no DFDC preview: dataset.json is not in it. Give the folder that "
+            f"{str(root)!r} is not a DFDC preview: dataset.json is not in it. Give the folder that "
             f"holds it and {', '.join(_PREVIEW_FOLDERS)}."
         )
     rows = _rows(table)
@@ -210,7 +210,7 @@ def _recognize(root: Path) -> str | None:
         if part.videos != root:
             return f"it holds {part.videos.relative_to(root).as_posix()}/metadata.json"
         if root.name.startswith(_PART) or _has_videos(root):
-            return "it holds metadata.json beside videos"
+            return "it holds metadata.json next to videos"
     for part in _test_part(root):
         return f"it holds {part.table.relative_to(root).as_posix()}"
     return None

@@ -1,4 +1,4 @@
-"""The official FaceForensics++ tree, DeepFakeDetection included (Rössler et al. 2019)."""
+"""Layout of FaceForensics++ as distributed, with DeepFakeDetection (Rössler et al. 2019)."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _TOPS = ("original_sequences", "manipulated_sequences")
 LABELS = "folders original_sequences (real) and manipulated_sequences (fake) → 0 real, 1 fake"
 SPLIT_RULE = (
     "The official lists splits/{train,val,test}.json: a video is in a split if all ids in its name "
-    "are; what is in none is left out and reported. Without a splits folder every video is test: "
-    "there is an official split, and another would be taken for it."
+    "are; videos in none are left out and reported. Without a splits folder every video is test: "
+    "there is an official split, and another could be mistaken for it."
 )
 LICENSE = "FaceForensics++ terms: research use"
 
 
 @dataclass(frozen=True)
 class _Folder:
-    """One folder of videos: where it lies, what it is called here, how its files are named."""
+    """One folder of videos: its path, its dataset name, and the pattern of its file names."""
 
     path: str
     dataset: str
@@ -68,7 +68,7 @@ _Splits = Mapping[str, str]
 
 
 def _read(root: Path, options: LayoutOptions, folders: tuple[_Folder, ...]) -> Inventory:
-    """List the videos of some folders of a tree at one compression level."""
+    """Return the inventory of some folders of a tree at one compression level."""
     _require_tree(root)
     compression = options.compression or "c23"
     _require_compression(root, compression, folders)
@@ -82,7 +82,7 @@ def _read(root: Path, options: LayoutOptions, folders: tuple[_Folder, ...]) -> I
     for folder in folders:
         here = root / folder.path / compression / "videos"
         if not here.is_dir():
-            notes.append(f"{folder.path}/{compression}/videos is not there.")
+            notes.append(f"{folder.path}/{compression}/videos is missing.")
             continue
         for file in sorted(here.iterdir()):
             entry = _entry(root, folder, file, splits)
@@ -100,10 +100,10 @@ def _read(root: Path, options: LayoutOptions, folders: tuple[_Folder, ...]) -> I
 
 
 def _entry(root: Path, folder: _Folder, file: Path, splits: _Splits | None) -> VideoEntry | str:
-    """Label one file, or say why it is left out."""
+    """Return the labeled entry of a file, or the reason why it is left out."""
     match = re.fullmatch(folder.pattern + r"\.mp4", file.name)
     if match is None:
-        return "its name is not of the official form"
+        return "its name does not have the official form"
     groups = match.groupdict()
     target, source = groups["target"], groups.get("source") or ""
     split = "test" if folder.official_split else ""
@@ -129,7 +129,7 @@ def _entry(root: Path, folder: _Folder, file: Path, splits: _Splits | None) -> V
 
 
 def _original(folder: _Folder, groups: Mapping[str, str]) -> str:
-    """Name of the original: the target's video, and of actors that of the same scene."""
+    """Return the name of the original: the target's video, for actors that of the same scene."""
     return groups["target"] + (f"__{groups['scene']}" if "scene" in groups else "")
 
 
@@ -141,12 +141,12 @@ def _require_tree(root: Path) -> None:
     ]
     hint = ""
     if root.name in _TOPS:
-        hint = f" Its parent {str(root.parent)!r} seems to be meant."
+        hint = f" Give its parent {str(root.parent)!r}."
     elif inside:
         hint = f" Its folder {inside[0]!r} has them: give that one."
     raise DatasetError(
-        f"{str(root)!r} is no FaceForensics++ tree: neither {_TOPS[0]} nor {_TOPS[1]} is in it."
-        + (hint or " Give the folder that the official download script wrote.")
+        f"{str(root)!r} is not a FaceForensics++ tree: neither {_TOPS[0]} nor {_TOPS[1]} is in it."
+        + (hint or " Give the folder written by the official download script.")
     )
 
 
@@ -162,9 +162,9 @@ def _require_compression(root: Path, compression: str, folders: tuple[_Folder, .
     )
     if compression not in there:
         raise DatasetError(
-            f"Compression {compression!r} was asked for; {str(root)!r} holds "
-            f"{', '.join(there) or 'none'} (known: {', '.join(COMPRESSIONS)}). Choose one that is "
-            "there, or download that level."
+            f"Compression {compression!r} was requested; {str(root)!r} holds "
+            f"{', '.join(there) or 'none'} (known: {', '.join(COMPRESSIONS)}). Choose one of "
+            "these, or download that level."
         )
 
 
@@ -177,7 +177,7 @@ def _read_splits(root: Path) -> _Splits | None:
         for one in _ids(folder / f"{split}.json"):
             if found.setdefault(one, split) != split:
                 raise DatasetError(
-                    f"Id {one!r} stands in the splits {found[one]} and {split} of {str(folder)!r}. "
+                    f"Id {one!r} is in the splits {found[one]} and {split} of {str(folder)!r}. "
                     "Splits must not share ids; restore the official lists."
                 )
     return found
@@ -197,8 +197,8 @@ def _ids(file: Path) -> Iterator[str]:
             isinstance(pair, list) and len(pair) == 2 and all(isinstance(i, str) for i in pair)
         ):
             raise DatasetError(
-                f"The split list {str(file)!r} holds {pair!r}; it has to be a list of pairs of "
-                'ids, such as [["071", "054"]]. Restore the official list.'
+                f"The split list {str(file)!r} holds {pair!r}; it must be a list of pairs of ids, "
+                'such as [["071", "054"]]. Restore the official list.'
             )
         yield from pair
 

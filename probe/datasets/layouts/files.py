@@ -1,4 +1,4 @@
-"""Files of a layout: walked, told apart by their names, and none of them missing in silence."""
+"""Files of layouts: walk folders, parse names, and account for every file."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ __all__ = [
 
 
 def walk(root: Path, left_out: dict[str, str], below: Path | None = None) -> Iterator[Path]:
-    """Iterate over the files under a folder, depth first, names sorted.
+    """Yield the files under a folder, depth first, sorted by name.
 
-    Linked folders are followed, since datasets are often spread over disks by links; a link
-    that leads back into a folder it lies in is not.
+    Links to folders are followed, since datasets are often spread over disks by links; a link to
+    a folder that contains it is not followed.
 
     Parameters
     ----------
     root : pathlib.Path
         Folder that the names in `left_out` are relative to.
     left_out : dict
-        Gets what could not be listed: relative name to reason.
+        Receives what could not be listed: relative name to reason.
     below : pathlib.Path, optional
-        Where to start, `root` by default.
+        Folder to start from; `root` by default.
 
     Yields
     ------
     pathlib.Path
         Regular files and links to them. Names that begin with a dot, and ``__MACOSX``, are
-        passed over: they are the file system's own.
+        skipped: they are files of the operating system.
     """
     below = below or root
     between = [one for one in below.parents if one.is_relative_to(root)]
@@ -70,7 +70,7 @@ def _walk(
         state = folder.stat()
         here = (state.st_dev, state.st_ino)
         if here in above:
-            leave_out(folder, "it is a link to a folder that it lies in")
+            leave_out(folder, "it is a link to a folder that contains it")
             return
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError as error:
@@ -80,7 +80,7 @@ def _walk(
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             continue
         if not is_text(entry.name):
-            leave_out(entry.path, "its name is no valid UTF-8, which tables cannot hold; rename it")
+            leave_out(entry.path, "its name is not valid UTF-8, which tables need; rename it")
             continue
         try:
             is_folder, is_file = entry.is_dir(), entry.is_file()
@@ -92,11 +92,11 @@ def _walk(
         elif is_file:
             yield Path(entry.path)
         else:
-            leave_out(entry.path, "it is a broken link or no regular file")
+            leave_out(entry.path, "it is a broken link or not a regular file")
 
 
 def is_text(name: str) -> bool:
-    """Whether a name is text: file systems also hold bytes that are none, and tables cannot."""
+    """Whether a file name is valid text; file systems allow other bytes, but tables do not."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -105,19 +105,19 @@ def is_text(name: str) -> bool:
 
 
 def printable(name: str) -> str:
-    """Write a name so that it can be printed: bytes that are no text as escapes."""
+    """Return a name that can be printed, with invalid bytes as escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """List the folders directly inside one, links included, by name; none if it is no folder."""
+    """Return the subfolders of a folder, with links, sorted by name; none if it is not a folder."""
     if not folder.is_dir():
         return []
     return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith("."))
 
 
 def natural(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Key that sorts "frame2" before "frame10".
+    """Return a sort key that puts "frame2" before "frame10".
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
     Returns
     -------
     tuple
-        Its runs of digits, compared as numbers, between its other runs.
+        The runs of digits, compared as numbers, and the runs of other characters.
     """
     return tuple(_run(run) for run in re.findall(r"[0-9]+|[^0-9]+", name))
 
@@ -135,17 +135,17 @@ def natural(name: str) -> tuple[tuple[int, int, str], ...]:
 def _run(run: str) -> tuple[int, int, str]:
     if run[0] not in "0123456789":
         return (1, 0, run)
-    # By length, then digit by digit: the order of numbers, for runs of any length.
+    # Comparing length, then digits, orders numbers of any length.
     digits = run.lstrip("0")
     return (0, len(digits), digits)
 
 
-NO_PART = "it is no part of what this layout takes"
+NO_PART = "it is not part of this layout"
 
 
 def relative(file: Path | str, root: Path) -> str:
-    """Name a file in a report: relative to the root, or whole where it lies elsewhere."""
-    # Text where that is enough: lists of a million images are common.
+    """Return a file's name for reports: relative to the root, or absolute if outside it."""
+    # String operations where possible, since lists of a million images are common.
     name, prefix = str(file), f"{root}/"
     if not name.startswith(prefix) and Path(file).is_relative_to(root):
         name, prefix = Path(file).relative_to(root).as_posix(), ""
@@ -153,19 +153,19 @@ def relative(file: Path | str, root: Path) -> str:
 
 
 def inside(base: Path, given: str) -> Path | None:
-    """Resolve a path that a list gives, whichever slashes it is written with.
+    """Resolve a path from a list, with forward or backward slashes.
 
     Parameters
     ----------
     base : pathlib.Path
         Folder that relative paths start from.
     given : str
-        The path. An absolute one is taken as it is.
+        Path as listed; an absolute path is not changed.
 
     Returns
     -------
     pathlib.Path or None
-        None for a relative path that leads out of `base` by "..", and for one with a null byte.
+        The path; None for a relative path that leads out of `base` by "..", or with a null byte.
     """
     path = given.replace("\\", "/")
     if "\0" in path:
@@ -183,32 +183,32 @@ def account(
     lists: Iterable[Path] = (),
     sweep: bool = True,
 ) -> tuple[VideoEntry, ...]:
-    """Make sure that every file under a root is accounted for, and every key stands once.
+    """Account for every file under a root, and keep one video per key.
 
     Parameters
     ----------
     root : pathlib.Path
         Folder that the names in `left_out` are relative to.
     videos : iterable of VideoEntry
-        What the reader found, in its order. Of two with one key the first is kept.
+        Videos that the reader found. Of two videos with one key, the first is kept.
     left_out : dict
-        Gets every file that is neither of a video nor a list, and is put in order. Of a folder
-        that holds nothing else, the folder alone stands there, with a slash at its end.
+        Receives every file that belongs neither to a video nor to `lists`, and is sorted. A folder
+        without any used file is listed as a whole, with a slash at its end.
     lists : iterable of pathlib.Path
-        Files that the reader read.
+        List files that the reader read.
     sweep : bool, default True
-        Whether the root is looked through; not where a list, not the folder, says what there is.
+        Whether to search the root for unused files; not if a list defines the content.
 
     Returns
     -------
     tuple of VideoEntry
-        Those kept. An ``original`` that is not among them is emptied.
+        The videos that were kept. An ``original`` that is not among them is set to "".
     """
     kept: dict[str, VideoEntry] = {}
     for video in videos:
         if kept.setdefault(video.key, video) is not video:
             for name in _names(video.media, root):
-                left_out[name] = f"another file is the video {video.key} already"
+                left_out[name] = f"another file is already used as the video {video.key}"
     claimed = {relative(file, root) for file in lists}
     for video in kept.values():
         for media in (video.media, video.masks):
@@ -272,7 +272,7 @@ def _entries(folder: Path, root: Path, left_out: dict[str, str]) -> list[os.DirE
         return []
 
 
-#: Longer runs of digits are dates or hashes, no frame numbers.
+#: Longer runs of digits are dates or hashes, not frame numbers.
 _MOST_DIGITS = 9
 
 _FF = re.compile(r"([0-9]{3})(?:_([0-9]{3}))?")
@@ -282,14 +282,14 @@ _DFD = re.compile(r"([0-9]{2})(?:_([0-9]{2}))?__(.+?)(?(2)__[0-9A-Za-z]{8}|)")
 
 @dataclass(frozen=True)
 class People:
-    """Who a video shows, by its name.
+    """The identities of a video, parsed from its name.
 
     Attributes
     ----------
     identity : str
-        Who is seen.
+        Person shown.
     source : str
-        Whose face was put in or who drives it; empty for real videos.
+        Person whose face or motion was used for the forgery; empty for real videos.
     original : str
         Name of the real video it was made from; empty for real videos.
     """
@@ -300,31 +300,31 @@ class People:
 
 
 def ff_people(name: str) -> People | None:
-    """Read a name of FaceForensics++, "000" or "000_003"; None if it is none."""
+    """Parse a name of FaceForensics++, "000" or "000_003"; return None for other names."""
     match = _FF.fullmatch(name)
     return match and People(match[1], match[2] or "", match[1] if match[2] else "")
 
 
 def celeb_people(name: str) -> People | None:
-    """Read a name of Celeb-DF, "id0_0000" or "id0_id1_0000"; None if it is none."""
+    """Parse a name of Celeb-DF, "id0_0000" or "id0_id1_0000"; return None for other names."""
     match = _CELEB.fullmatch(name)
     return match and People(match[1], match[2] or "", f"{match[1]}_{match[3]}" if match[2] else "")
 
 
 def dfd_people(name: str) -> People | None:
-    """Read a name of DeepFakeDetection, "01__scene" or "01_02__scene__ABCDEFGH"; None if none."""
+    """Parse a name of DeepFakeDetection, "01__scene" or "01_02__scene__ABCDEFGH", or give None."""
     match = _DFD.fullmatch(name)
     return match and People(match[1], match[2] or "", f"{match[1]}__{match[3]}" if match[2] else "")
 
 
 def frame_number(stem: str) -> int | None:
-    """Read the digits that a name ends with; None if it ends with none, or with too many."""
+    """Return the number at the end of a name; None if there is none, or it is too long."""
     digits = stem[len(stem.rstrip("0123456789")) :]
     return int(digits) if 0 < len(digits) <= _MOST_DIGITS else None
 
 
 def without_frame(stem: str) -> str:
-    """Take the frame number off a name, where what is left still names a video.
+    """Remove the frame number from a name, if the rest still identifies a video.
 
     Parameters
     ----------
@@ -334,8 +334,8 @@ def without_frame(stem: str) -> str:
     Returns
     -------
     str
-        "id0_0001" for "id0_0001_00023". The whole name where nothing with a digit in it is left,
-        as of "00023" and "img_7": such an image stands alone.
+        "id0_0001" for "id0_0001_00023". The whole name if the rest contains no digit, as for
+        "00023" and "img_7": such an image cannot be assigned to a video.
     """
     left = stem.rstrip("0123456789")
     if left == stem or len(stem) - len(left) > _MOST_DIGITS:
@@ -345,34 +345,34 @@ def without_frame(stem: str) -> str:
 
 
 def video_of(path: PurePosixPath) -> str:
-    """Name the video that an image belongs to.
+    """Return the name of the video that an image belongs to.
 
     Parameters
     ----------
     path : pathlib.PurePosixPath
-        Relative to the folder that videos lie in.
+        Path of the image, relative to the folder of the videos.
 
     Returns
     -------
     str
-        The folder it lies in; for an image in no folder its name `without_frame`.
+        The image's folder; for an image that is in no folder, its name `without_frame`.
     """
     folder = path.parent.as_posix()
     return without_frame(path.stem) if folder == "." else folder
 
 
 def image_files(files: Iterable[Path]) -> ImageFiles:
-    """Put the images of one video in order: by the numbers they end with, else by name.
+    """Sort the images of one video by the numbers at the end of their names, else by name.
 
     Parameters
     ----------
     files : iterable of pathlib.Path
-        In any order.
+        Images in any order.
 
     Returns
     -------
     ImageFiles
-        With the numbers as frames where every image has one of its own.
+        The sorted images, with the numbers as frame indices if every image has a different one.
     """
     ordered = sorted(files, key=lambda file: (natural(file.name), str(file)))
     numbers = {file: frame_number(file.stem) for file in ordered}
@@ -384,19 +384,19 @@ def image_files(files: Iterable[Path]) -> ImageFiles:
 
 
 def masks_of(images: ImageFiles, masks: Mapping[Path, Path]) -> ImageFiles | None:
-    """Put the masks of one video in the order of its images, under the same frames.
+    """Return the masks of one video in the order of its images, with the same frame indices.
 
     Parameters
     ----------
     images : ImageFiles
         The images of the video.
     masks : mapping
-        From images to their masks; those without one are not in it.
+        Image to its mask; images without a mask are not in it.
 
     Returns
     -------
     ImageFiles or None
-        None if no image has a mask.
+        The masks; None if no image has one.
     """
     numbers = images.frames or range(len(images.files))
     pairs = [(n, masks[one]) for n, one in zip(numbers, images.files, strict=True) if one in masks]

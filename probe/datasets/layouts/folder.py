@@ -1,4 +1,4 @@
-"""Any tree of real and fake folders, among them {train,val,test}/{real,fake} of the study."""
+"""Layout of any tree of real and fake folders, such as {train,val,test}/{real,fake}."""
 
 from __future__ import annotations
 
@@ -59,23 +59,23 @@ _SPLITS = {
     "testing": "test",
 }
 
-#: How deep class folders are looked for before a tree is believed to have none.
+#: Depth to which class folders are searched.
 _DEPTH = 4
 
 LABELS = (
-    "folders named real or fake (or a common word for it) → 0 real, 1 fake; a number that a "
-    "training library gave the folders by their order, such as fake = 0, does not matter"
+    "folders named real or fake (or a common word for it) → 0 real, 1 fake; numbers that a "
+    "training library assigns to folders by their order, such as fake = 0, do not matter"
 )
 SPLIT_RULE = "Folders named train, val or test are the splits; where there is none, none is known."
 SINGLES = (
-    "{} images stand alone: nothing in their names says which belong to one video. Intervals take "
-    "them for independent; say what belongs together with the option video_pattern."
+    "{} images have no known video: their names do not tell which belong together. Intervals treat "
+    "them as independent; group them with the option video_pattern."
 )
 
 
 @dataclass(frozen=True)
 class _Place:
-    """What the folders above a file say of it."""
+    """What the folders above a file say about it."""
 
     dataset: str
     split: str
@@ -127,7 +127,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
 
 
 def _place(path: PurePosixPath) -> _Place | str:
-    """Read the folders above a file, or say why they are not enough."""
+    """Return what the folders above a file say, or the reason why they are not sufficient."""
     folders = [one.lower() for one in path.parts[:-1]]
     at = _class(folders)
     if at is None:
@@ -148,14 +148,14 @@ def _place(path: PurePosixPath) -> _Place | str:
 
 
 def _class(folders: list[str]) -> int | None:
-    """Find the folder that names the class; None without one, -1 where two disagree."""
+    """Return the index of the folder that names the class; None without one, -1 on conflict."""
     found = [i for i, one in enumerate(folders) if one in _CLASSES]
     plain = [i for i in found if folders[i] in _PLAIN]
     if not plain:
         alike = {_CLASSES[folders[i]] for i in found}
         return None if not found else found[0] if len(alike) == 1 else -1
-    # A dataset may itself be called deepfakes: plain words below it decide, none below them may
-    # say otherwise.
+    # A dataset may itself be named deepfakes, so plain words take precedence; folders below them
+    # must agree.
     label = _PLAIN[folders[plain[0]]]
     below = [i for i in found if i > plain[0]]
     return plain[0] if all(_CLASSES[folders[i]] == label for i in below) else -1
@@ -164,7 +164,7 @@ def _class(folders: list[str]) -> int | None:
 def _add(
     groups: dict[_Key, _Group], place: _Place, file: Path, pattern: re.Pattern[str] | None
 ) -> bool:
-    """Put an image to its video; False if the pattern does not match."""
+    """Add an image to its video; return False if the pattern does not match."""
     name, said = video_of(place.inside), {}
     if pattern is not None:
         match = pattern.search(place.inside.as_posix())
@@ -179,7 +179,7 @@ def _add(
         raise DatasetError(
             f"video_pattern gives the video {name!r} two identities or sources: "
             f"{(group.identity, group.source)} and, at {place.inside.as_posix()!r}, {people}. "
-            "Put what tells them apart into the group video."
+            "Include what distinguishes them in the group video."
         )
     group.files.append(file)
     number = frame_number(said.get("frame", ""))
@@ -219,7 +219,7 @@ def _notes(groups: Mapping[_Key, _Group]) -> tuple[str, ...]:
     torn = [key for key, count in places.items() if count > 1]
     if torn:
         notes.append(
-            f"{len(torn)} names of videos stand in several splits, such as {torn[0][-1]!r}: see "
+            f"{len(torn)} names of videos occur in several splits, such as {torn[0][-1]!r}: check "
             "whether they are the same videos."
         )
     return tuple(notes)
@@ -237,19 +237,19 @@ def _pattern(given: str | None) -> re.Pattern[str] | None:
         pattern = re.compile(given)
     except re.error as error:
         raise DatasetError(
-            f"video_pattern={given!r} is no regular expression ({error}). Give one with a group "
+            f"video_pattern={given!r} is not a regular expression ({error}). Give one with a group "
             "named video, such as '(?P<video>.+)_(?P<frame>[0-9]+)'."
         ) from error
     if "video" not in pattern.groupindex:
         raise DatasetError(
             f"video_pattern={given!r} has no group named video. Give one, such as "
-            "'(?P<video>.+)_(?P<frame>[0-9]+)'; identity, source and frame may be there too."
+            "'(?P<video>.+)_(?P<frame>[0-9]+)'; groups identity, source and frame are optional."
         )
     return pattern
 
 
 def _recognize(root: Path) -> str | None:
-    """Claim a tree that has folders of both classes: one alone may mean anything."""
+    """Recognize a tree with folders of both classes; one class alone is not sufficient."""
     found: dict[int, str] = {}
     for folder in _class_folders(root, _DEPTH):
         found.setdefault(_CLASSES[folder.name.lower()], folder.relative_to(root).as_posix())
@@ -262,7 +262,7 @@ def _class_folders(folder: Path, depth: int) -> Iterator[Path]:
     for inner in folders_in(folder):
         if inner.name.lower() in _CLASSES:
             yield inner
-        # Not in real and fake, which hold the videos; but a dataset may be called deepfakes.
+        # Folders real and fake hold the videos; but a dataset may be named deepfakes.
         if depth > 1 and inner.name.lower() not in _PLAIN:
             yield from _class_folders(inner, depth - 1)
 

@@ -1,4 +1,4 @@
-"""A table that says for every image or video what it is: CSV or Parquet, columns of `Samples`."""
+"""Layout of a manifest: a CSV or Parquet table of images or videos with columns of `Samples`."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ _FILLED = {
     "dataset": 'dataset is "manifest"',
     "split": "no split is known",
     "method": 'method is "real" for real rows and the dataset for fake ones',
-    "video": "video is the path without the frame number it ends with",
+    "video": "video is the path without its final frame number",
     "identity": "identities are unknown",
     "source": "sources are unknown",
-    "frame": "frames are the numbers that names end with, else the order of names",
+    "frame": "frames are the final numbers of names, else the order of names",
     "mask": "there are no masks",
 }
 
@@ -58,7 +58,7 @@ SPLIT_RULE = "The column split of the table; where it is empty, none is known."
 
 @dataclass(frozen=True)
 class _Row:
-    """One row of the table: what it says, and the file it means."""
+    """One row of the table, with its file."""
 
     number: int
     dataset: str
@@ -110,7 +110,7 @@ def _tables(root: Path) -> list[Path]:
 
 
 def _table(file: Path) -> pd.DataFrame:
-    """Read a table; every cell becomes text, empty where there is nothing."""
+    """Read a table as text; missing cells become empty text."""
     try:
         if file.suffix.lower() == ".parquet":
             table = pd.read_parquet(file)
@@ -130,7 +130,7 @@ def _table(file: Path) -> pd.DataFrame:
     wanted = [name for name in table.columns if name in {"path", "label", *_FILLED}]
     cells = {name: [_cell(one) for one in table[name]] for name in wanted}
     for name in ("label", "frame"):
-        # A column that held a gap once is often written as 0.0 and 1.0.
+        # Integer columns with missing values are often written as 0.0 and 1.0.
         if name in cells:
             cells[name] = [re.sub(r"^([0-9]+)\.0+$", r"\1", one) for one in cells[name]]
     return pd.DataFrame(cells, dtype=object)
@@ -145,7 +145,7 @@ def _cell(value: Any) -> str:
 
 
 def _labels(table: pd.DataFrame, file: Path, fake_label: str | None) -> tuple[dict[str, int], str]:
-    """Say what each value of the column label means, and in words where that is from."""
+    """Return the meaning of each label value, and the label convention in words."""
     values = [one.lower() for one in table["label"]]
     there = sorted(set(values))
     if fake_label is None:
@@ -158,7 +158,7 @@ def _labels(table: pd.DataFrame, file: Path, fake_label: str | None) -> tuple[di
     fake = fake_label.strip().lower()
     others = [one for one in there if one != fake]
     if fake not in there or len(others) > 1 or "" in others:
-        allowed = f"{fake_label!r}, which fake_label says is fake, and one other value"
+        allowed = f"{fake_label!r} (fake, by fake_label) and one other value"
         most = Counter(one for one in values if one not in ("", fake)).most_common(1)
         raise _wrong_labels(file, values, {fake, *(one for one, _ in most)}, allowed)
     words = f"column label: {fake} is fake by the option fake_label"
@@ -172,15 +172,15 @@ def _wrong_labels(file: Path, values: list[str], known: set[str], allowed: str) 
     shown = ", ".join(map(repr, sorted(set(values))[:6]))
     return DatasetError(
         f"The column label of {str(file)!r} holds {shown}; allowed are {allowed}. "
-        f"{f'See {where} below the header. ' if rows else ''}Mend it, or say with the option "
-        "fake_label which of two values means fake."
+        f"{f'See {where} below the header. ' if rows else ''}Correct it, or give the value of "
+        "fakes as the option fake_label."
     )
 
 
 def _rows(
     table: pd.DataFrame, labels: Mapping[str, int], base: Path, left_out: dict[str, str]
 ) -> Iterator[_Row]:
-    """Read the rows whose files are there; the others are left out."""
+    """Yield the rows whose files exist; the others are left out."""
     for number, cells in enumerate(table.to_dict("records"), 1):
         given = cells["path"]
         file = inside(base, given) if given else None
@@ -220,7 +220,7 @@ def _why_not(given: str, file: Path | None) -> str:
 
 
 def _video(given: str) -> str:
-    """Name the video of a path: its folder where frames are only numbered, else by its name."""
+    """Return the video of a path: its folder if frames are only numbered, else by its name."""
     path = PurePosixPath(os.path.normpath(given.replace("\\", "/")))
     whole = path.with_suffix("").as_posix()
     if path.suffix.lower() in VIDEOS:
@@ -258,20 +258,20 @@ def _require_one_label(rows: Iterable[_Row]) -> None:
         if other.label != row.label:
             raise DatasetError(
                 f"Rows {other.number} and {row.number} below the header give one file, "
-                f"{row.file.name!r}, two labels. Take one of them out."
+                f"{row.file.name!r}, two labels. Remove one of them."
             )
 
 
 def _groups(
     rows: Iterable[_Row], folder: Path, left_out: dict[str, str]
 ) -> dict[tuple[str, str, str], list[_Row]]:
-    """Put rows to their videos; a file that stands twice is taken once."""
+    """Return the rows by video; a file that occurs twice is used once."""
     groups: dict[tuple[str, str, str], list[_Row]] = {}
     seen: dict[Path, int] = {}
     for row in rows:
         if seen.setdefault(row.file, row.number) != row.number:
             name = f"{relative(row.file, folder)} (row {row.number})"
-            left_out[name] = f"the file stands in row {seen[row.file]} already"
+            left_out[name] = f"the file is already in row {seen[row.file]}"
             continue
         group = groups.setdefault(row.key, [])
         group.append(row)
@@ -281,7 +281,7 @@ def _groups(
                     f"The video {row.video!r} of {row.dataset!r} has two values of {name}: "
                     f"{getattr(group[0], name)!r} in row {group[0].number} and "
                     f"{getattr(row, name)!r} in row {row.number} below the header. A video has "
-                    "one; mend the table, or give the videos names of their own."
+                    "one; correct the table, or give the videos different names."
                 )
     return groups
 
@@ -290,7 +290,7 @@ def _entries(groups: Mapping[tuple[str, str, str], list[_Row]]) -> Iterator[Vide
     shared = Counter((dataset, video) for dataset, _, video in groups)
     several = {dataset for (dataset, _), count in shared.items() if count > 1}
     for (dataset, method, video), rows in sorted(groups.items()):
-        # Videos of several methods may share a name; with the method before it none do.
+        # Videos of several methods may share a name; the method makes it unique.
         name = f"{method}/{video}" if dataset in several else video
         for media, masks in _media(rows):
             yield VideoEntry(
@@ -307,7 +307,7 @@ def _entries(groups: Mapping[tuple[str, str, str], list[_Row]]) -> Iterator[Vide
 
 
 def _media(rows: list[_Row]) -> Iterator[tuple[Media, Media | None]]:
-    """Give the images of a video together, and every video file alone."""
+    """Yield the images of a video together, and every video file separately."""
     images = [row for row in rows if row.file.suffix.lower() in IMAGES]
     if images:
         media = _images(images)

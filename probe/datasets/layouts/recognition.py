@@ -1,4 +1,4 @@
-"""Finding out in which layout a folder is, or saying why that cannot be told."""
+"""Recognition of the layout of a folder."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ from probe.errors import DatasetError
 
 __all__ = ["recognize"]
 
-#: Folders one level down that are looked into for a hint.
+#: Maximum number of subfolders that are searched for a hint.
 _MOST_FOLDERS = 200
 
 
 def recognize(root: str | Path) -> tuple[str, str]:
-    """Name the layout of a folder or a list.
+    """Return the layout of a folder or a list file.
 
-    Layouts that know their datasets by name are asked first, the generic ones only if none of
-    those knows the folder.
+    Layouts of specific datasets are tried first; generic layouts only if none of these matches.
 
     Parameters
     ----------
     root : path
-        Folder, or the file of a list.
+        Folder, or list file.
 
     Returns
     -------
     str
         Name in `LAYOUTS`.
     str
-        Why, such as "it holds original_sequences/youtube".
+        Reason, such as "it holds original_sequences/youtube".
 
     Raises
     ------
     DatasetError
-        If it is missing, no layout fits, or several do: these are named with their reasons.
+        If the folder is missing, or no layout or several layouts match; the message lists these
+        with their reasons.
     """
     root = Path(root)
     if not root.exists():
-        raise DatasetError(f"The folder {str(root)!r} is missing. Give one that is there.")
+        raise DatasetError(f"The folder {str(root)!r} is missing. Give an existing one.")
     if (root / SAMPLES_FILE).is_file() and (root / CARD_FILE).is_file():
         raise DatasetError(
-            f"{str(root)!r} holds {SAMPLES_FILE} and {CARD_FILE}: it is a dataset as "
-            "`probe ingest` writes it. Open it as it is."
+            f"{str(root)!r} holds {SAMPLES_FILE} and {CARD_FILE}: it is a dataset written by "
+            "`probe ingest`. Open it directly, without a layout."
         )
     try:
         found = _candidates(root, generic=False)
         inner = {} if found else _one_level_down(root)
-        # A folder that holds a known dataset holds more than a generic layout would see.
+        # If subfolders are known datasets, a generic layout would miss part of the data.
         if not found and not inner:
             found = _candidates(root, generic=True)
     except OSError as error:
         raise DatasetError(
-            f"{str(root)!r} cannot be looked into ({error}). Make it readable."
+            f"{str(root)!r} cannot be listed ({error}). Make it readable."
         ) from error
     if len(found) > 1:
         reasons = "; ".join(f"{name}, since {why}" for name, why in found.items())
         raise DatasetError(
-            f"{str(root)!r} could be in {len(found)} layouts: {reasons}. Name the one that is "
-            "meant, or give a folder with one dataset in it."
+            f"{str(root)!r} could be in {len(found)} layouts: {reasons}. Give the name of the "
+            "right one, or a folder with one dataset in it."
         )
     if not found:
         raise _unknown(root, inner)
@@ -69,17 +69,17 @@ def recognize(root: str | Path) -> tuple[str, str]:
 
 
 def _candidates(root: Path, generic: bool) -> dict[str, str]:
-    """Ask the layouts of one kind; returns the reasons of those that fit."""
+    """Return the matching layouts of one kind, generic or not, with their reasons."""
     layouts = [LAYOUTS[name] for name in LAYOUTS if LAYOUTS[name].generic is generic]
     reasons = {one.name: one.recognize(root) for one in layouts}
     return {name: why for name, why in reasons.items() if why}
 
 
 def _one_level_down(root: Path) -> dict[str, list[str]]:
-    """Look for known datasets in the folders of a folder: its name to their layouts."""
+    """Return the subfolders that are known datasets, with their layouts."""
     inner = {}
     for folder in folders_in(root)[:_MOST_FOLDERS]:
-        # What cannot be listed gives no hint.
+        # Folders that cannot be listed give no hint.
         with contextlib.suppress(OSError):
             inner[folder.name] = list(_candidates(folder, generic=False))
     return {name: found for name, found in inner.items() if found}

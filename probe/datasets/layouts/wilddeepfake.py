@@ -1,4 +1,4 @@
-"""WildDeepfake as distributed: archives of face sequences, read in place (Zi et al. 2020)."""
+"""Layout of WildDeepfake as distributed: archives of face sequences, in place (Zi et al. 2020)."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _FOLDERS = {
 }
 _DAMAGE = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError)
 
-_TWICE = "its name stands twice; the last is taken"
+_TWICE = "its name occurs twice; the last is used"
 
 LABELS = "folders real_* and fake_* → 0 real, 1 fake"
 SPLIT_RULE = "The folders *_train and *_test are the official splits; there is no official val."
 LICENSE = "WildDeepfake terms: research use"
 CROP = "face crops as distributed with WildDeepfake; how they were cut is not stated there"
 PERSONS = (
-    "WildDeepfake names no persons, and sequences of one archive may come from one video: "
-    "intervals take the sequences for independent."
+    "WildDeepfake names no identities, and sequences of one archive may come from one video: "
+    "intervals treat the sequences as independent."
 )
 
 
@@ -58,7 +58,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     ]
     if not archives:
         raise DatasetError(
-            f"{str(root)!r} is no WildDeepfake tree: none of {', '.join(_FOLDERS)} holds an "
+            f"{str(root)!r} is not a WildDeepfake tree: none of {', '.join(_FOLDERS)} holds an "
             "archive. Give the folder that holds them, as downloaded: archives are read in place."
         )
     videos: list[VideoEntry] = []
@@ -71,7 +71,7 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
             continue
         left_out.update({f"{name}::{member}": why for member, why in others.items()})
         videos += _entries(file, members)
-    notes = [f"The folder {one} is not there." for one in _FOLDERS if not (root / one).is_dir()]
+    notes = [f"The folder {one} is missing." for one in _FOLDERS if not (root / one).is_dir()]
     kept = account(root, videos, left_out)
     return Inventory(
         kept, {}, left_out, (PERSONS, *notes), LABELS, SPLIT_RULE, LICENSE, CROP, without_val=True
@@ -83,7 +83,7 @@ def _is_archive(file: Path) -> bool:
 
 
 def _entries(archive: Path, members: list[str]) -> Iterator[VideoEntry]:
-    """Make one video of each folder in an archive."""
+    """Yield one video for each folder in an archive."""
     label, split = _FOLDERS[archive.parent.name]
     folders: dict[str, list[str]] = {}
     for member in members:
@@ -103,16 +103,14 @@ def _entries(archive: Path, members: list[str]) -> Iterator[VideoEntry]:
 
 
 def _members(archive: Path) -> tuple[list[str], dict[str, str]]:
-    """List the images in an archive, and what else is in it with the reason; all or nothing."""
+    """Return the images in an archive, and its other members with the reason; all or nothing."""
     images: dict[str, None] = {}
     others: dict[str, str] = {}
     with _open(archive) as stream, tarfile.open(fileobj=stream, mode="r:") as tar:
         for member in tar:
             reason = _reason(member)
             if reason or member.name in images:
-                others[printable(member.name)] = (
-                    reason or "its name stands twice; the last is taken"
-                )
+                others[printable(member.name)] = reason or "its name occurs twice; the last is used"
             elif not member.isdir():
                 images[member.name] = None
         _require_end(stream, tar.offset)
@@ -126,7 +124,7 @@ def _open(archive: Path) -> IO[bytes]:
 
 
 def _reason(member: tarfile.TarInfo) -> str:
-    """Say why a member is not taken; empty for an image, and for a folder."""
+    """Return why a member is left out; empty for an image or a folder."""
     path = PurePosixPath(member.name.replace("\\", "/"))
     if member.isdir():
         return ""
@@ -135,14 +133,14 @@ def _reason(member: tarfile.TarInfo) -> str:
     if not member.isfile():
         return "it is a link or a device; these are not followed"
     if not is_text(member.name):
-        return "its name is no valid text"
+        return "its name is not valid text"
     if path.suffix.lower() not in IMAGES:
-        return "it is no image"
+        return "it is not an image"
     return ""
 
 
 def _require_end(stream: IO[bytes], offset: int) -> None:
-    """Raise unless the archive ends as it should: tarfile takes a broken header for the end."""
+    """Raise unless the archive ends properly: tarfile mistakes a broken header for the end."""
     stream.seek(offset)
     block = stream.read(tarfile.BLOCKSIZE)
     if len(block) < tarfile.BLOCKSIZE:
@@ -150,7 +148,7 @@ def _require_end(stream: IO[bytes], offset: int) -> None:
     if block.count(0) < tarfile.BLOCKSIZE:
         raise tarfile.ReadError(f"the header at byte {offset} is broken")
     while stream.read(1 << 20):
-        pass  # To the end, where gzip compares its checksum.
+        pass  # Read to the end, where gzip verifies its checksum.
 
 
 def _recognize(root: Path) -> str | None:

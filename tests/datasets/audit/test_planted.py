@@ -59,8 +59,8 @@ def test_an_identity_that_leaks_through_a_swap_pair(clean: Dataset) -> None:
     report = look(changed(clean, leak))
     assert set(checks(report)) == {"leaked-identity"}
     (found,) = report.errors
-    assert found.examples == ("train5",) and "none is seen in both" in found.message
-    assert "1 cross through a swap pair" in found.message
+    assert found.examples == ("train5",) and "none is shown in both" in found.message
+    assert "1 cross only as the source or driver" in found.message
 
 
 COPIES = {
@@ -197,8 +197,8 @@ def test_a_jpeg_quality_confound(clean: Dataset) -> None:
     report = look(encoded_anew(clean, ({"quality": 95}, {"quality": 60})))
     assert checks(report) == {"metadata-confound": "error"}
     (found,) = report.errors
-    assert "at AUROC 1.00 [1.00, 1.00]" in found.message
-    assert "quality is 95 of real and 60 of fake" in found.message
+    assert "with AUROC 1.00 [1.00, 1.00]" in found.message
+    assert "quality is 95 for real and 60 for fake" in found.message
     assert found.examples[0] == "quality"
     alone = {one.name: one for one in report.measures}
     assert alone["quality auroc"].value == 1 and alone["metadata auroc"].n_clusters == 20
@@ -211,7 +211,7 @@ def test_a_confound_of_few_videos_is_a_warning(clean: Dataset) -> None:
     found = {one.check: one for one in report.findings if one.check != "few-clusters"}
     assert set(found) == {"metadata-confound"} and not report.errors
     assert found["metadata-confound"].severity == "warning"
-    assert "quality at AUROC 1.00 (no interval: 4 clusters)" in found["metadata-confound"].message
+    assert "quality with AUROC 1.00 (no interval: 4 clusters)" in found["metadata-confound"].message
     assert {one.name: one.value for one in report.measures}["metadata auroc"] is None
 
 
@@ -263,7 +263,7 @@ def test_a_confound_of_the_source_videos(clean: Dataset) -> None:
 
     report = look(changed(clean, plant))
     assert checks(report) == {"metadata-confound": "error", "crop-size-confound": "warning"}
-    assert "mostly h264 of real and mostly mpeg4 of fake" in report.errors[0].message
+    assert "mostly h264 for real and mostly mpeg4 for fake" in report.errors[0].message
 
 
 def test_an_empty_class_and_few_clusters(clean: Dataset) -> None:

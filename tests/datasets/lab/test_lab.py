@@ -192,9 +192,9 @@ def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("frame", "doses", "wording"),
     [
-        (4, {}, "Frame 4 was asked for; there are 0 to 3"),
-        (-1, {}, "Frame -1 was asked for"),
-        (0, {"seam": 0.5}, "Dose seam=0.5 was given for dfd, which cannot have it"),
+        (4, {}, "Frame 4 was given; allowed are 0 to 3"),
+        (-1, {}, "Frame -1 was given"),
+        (0, {"seam": 0.5}, "Dose seam=0.5 was given for dfd, which does not have this"),
     ],
 )
 def test_a_frame_that_cannot_be_is_refused(
@@ -252,13 +252,13 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
         ({"size": 31}, "size=31 was given; allowed are even numbers from 32"),
         ({"seed": -1}, "seed=-1 was given"),
         ({"n_workers": 0}, "n_workers=0 was given; allowed are 1 and above"),
-        ({"datasets": []}, "name at least one, and each once"),
-        ({"datasets": ["dfd", "dfd"]}, "name at least one, and each once"),
-        ({"counts": {"test": -8}}, "allowed are 0 images and above"),
+        ({"datasets": []}, "give at least one, and each once"),
+        ({"datasets": ["dfd", "dfd"]}, "give at least one, and each once"),
+        ({"counts": {"test": -8}}, "allowed are 0 or more images"),
         ({"counts": {"exam": 8}}, "Split 'exam' is not known"),
         (
             {"datasets": ["dfd"], "doses": {"seam": 1.0}},
-            "Dose seam=1.0 was given for dfd, which cannot have it. Allowed are doses of identity",
+            "Dose seam=1.0 was given for dfd, which does not have this artifact. Allowed are",
         ),
         ({"identities": 3}, "identities=3 was given; at least 36 are needed"),
     ],
