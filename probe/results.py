@@ -163,12 +163,16 @@ class Result:
     def _checked(cls, data: xr.Dataset, path: str | Path) -> xr.Dataset:
         """Refuse another kind or version; undo what storing did to texts and attributes."""
         kind, version = data.attrs.get("result"), data.attrs.get("result_version")
-        if kind != cls.__name__ or version != cls.VERSION or cls.REQUIRED not in {*data, ""}:
-            held = f"{kind} of version {version}" if kind else "no result of this version"
+        why = ""
+        if kind != cls.__name__ or version != cls.VERSION:
+            why = f"it holds {kind} of version {version}" if kind else "it names no result"
+        elif cls.REQUIRED not in {*data, ""}:
+            why = f"it lacks {cls.REQUIRED!r}"
+        if why:
             again = f" with `{cls.COMMAND}`" if cls.COMMAND else ""
             raise StoreError(
-                f"{str(path)!r} is not {cls.KIND} of version {cls.VERSION}: it holds {held}. "
-                f"Compute it again{again}."
+                f"{str(path)!r} is not {cls.KIND} of version {cls.VERSION}: {why}. Compute it "
+                f"again{again}."
             )
         # Zarr's text comes back as a type of NumPy that pandas lacks.
         texts = [name for name, one in data.variables.items() if one.dtype.kind == "T"]

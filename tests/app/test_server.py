@@ -214,7 +214,7 @@ def damage(run: MadeRun, kind: str) -> None:
     [
         ("damaged manifest", "is damaged"),
         ("other version", "has schema version 99; this version reads 2"),
-        ("no manifest", "is no run: it holds no run.json"),
+        ("no manifest", "is not a run: it holds no run.json"),
         ("damaged table", "is not a neuron table"),
         ("no table", "no universality table of meso4/base yet"),
     ],

@@ -44,7 +44,7 @@ def walk(
                 page.wait_for_timeout(250)
                 page.wait_for_load_state("networkidle")
             if place in WITH_IMAGES:
-                page.wait_for_function("document.images.length > 0", timeout=15_000)
+                page.wait_for_function("() => document.images.length > 0", timeout=15_000)
                 page.wait_for_load_state("networkidle")
             shown, broken = page.evaluate(COUNT)
             assert not broken, place
