@@ -267,7 +267,7 @@ PLACE = click.Path(path_type=Path, file_okay=False)
     "--universal", "-u", type=int, multiple=True, help="Unit to mark as universal; repeatable."
 )
 @click.option(
-    "--permutations",
+    "--n-permutations",
     type=COUNT,
     default=1999,
     show_default=True,
@@ -302,7 +302,7 @@ def responses(
     others: str,
     videos: int,
     universal: tuple[int, ...],
-    permutations: int,
+    n_permutations: int,
     split: str,
     seed: int,
     figure: Path | None,
@@ -340,7 +340,13 @@ def responses(
         data = _measured(measurements, datasets, split)
         parts.append(
             relate(
-                recorded, layer, data, covariates, universal, n_permutations=permutations, seed=seed
+                recorded,
+                layer,
+                data,
+                covariates,
+                universal,
+                n_permutations=n_permutations,
+                seed=seed,
             )
         )
     if detector is not None:

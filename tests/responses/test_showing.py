@@ -117,7 +117,7 @@ def test_the_command_relates(place: Path, tmp_path: Path) -> None:
         place / "m.zarr",
         "-u",
         1,
-        "--permutations",
+        "--n-permutations",
         199,
         "--out",
         tmp_path / "x.csv",
