@@ -16,7 +16,7 @@ from app.exports import EXPORTS, Export
 from app.queries.reading import Run
 from app.selection import Selection
 from probe.errors import ProbeError
-from probe.figures import save_figure, versions
+from probe.plots import save_figure, versions
 from probe.tables import export_frame, parsed
 
 __all__ = ["LONGEST", "add_downloads", "add_report", "file_name"]

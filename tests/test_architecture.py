@@ -33,23 +33,23 @@ ALLOWED = {
     "hooks": BASE | RUNS | {"hooks", "detectors"},
     "attribution": BASE
     | RUNS
-    | {"attribution", "figures", "tables", "datasets", "detectors", "hooks"},
+    | {"attribution", "plots", "tables", "datasets", "detectors", "hooks"},
     "store": BASE | {"tables"},
-    "neurons": BASE
-    | RUNS
-    | {"figures", "tables", "store", "neurons", "hooks", "detectors", "datasets"},
-    "separability": BASE | {"figures", "tables", "store", "datasets"},
-    "embed": BASE | {"figures", "tables", "store", "separability", "datasets"},
-    "artifacts": BASE | {"figures", "tables", "datasets"},
+    "neurons": BASE | RUNS | {"tables", "store", "neurons", "hooks", "detectors", "datasets"},
+    "separability": BASE | {"tables", "store", "datasets"},
+    "embed": BASE | {"tables", "store", "separability", "datasets"},
+    "artifacts": BASE | {"tables", "datasets"},
     "responses": BASE
     | RUNS
-    | {"figures", "tables", "store", "neurons", "artifacts", "datasets", "hooks", "detectors"},
+    | {"tables", "store", "neurons", "artifacts", "datasets", "hooks", "detectors"},
     "recording": BASE | RUNS | {"store", "hooks", "detectors", "datasets"},
     "evaluation": BASE | RUNS | {"evaluation", "store", "detectors", "datasets", "tables"},
     "joint": BASE
     | {"tables", "run", "evaluation", "neurons", "separability", "attribution", "datasets"},
     "claims": BASE | {"run", "tables", "joint", "neurons"},
-    "figures": BASE | {"tables", "datasets"},
+    "plots": BASE
+    | {"plots", "tables", "datasets", "store", "artifacts", "attribution", "embed", "neurons"}
+    | {"responses", "separability"},
 }
 TOP = {"__init__", "__main__", "cli", "report", "demo", "doctor", "study", "jobs"}
 #: Modules of parts that the app reads with, which it does not import.
@@ -80,7 +80,7 @@ NO_TORCH = (
     "separability",
     "embed",
     "artifacts",
-    "figures",
+    "plots",
     "evaluation",
     "joint",
     "claims",

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from probe.detectors.planted import plant
 from probe.errors import ProbeError, UnknownNameError
-from probe.figures import save_figure
 from probe.neurons import RULES, Calibration, Draw, Verdict, calibrate
 from probe.neurons import calibration as calibrating
-from probe.neurons.drawing import calibration_figure
+from probe.plots import save_figure
+from probe.plots.calibration import calibration_figure
 from probe.registry import Registry
 from tests.detectors.test_planted import POPULATION
 

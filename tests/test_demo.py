@@ -88,7 +88,7 @@ def test_the_demo_makes_all_it_names_and_reuses_it(
 def test_figures_are_the_same_bytes_for_the_same_data(
     plan: demo.DemoPlan, outcome: demo.Outcome
 ) -> None:
-    from probe import figures
+    from probe import plots as figures
 
     for suffix in (".pdf", ".svg", ".png"):
         files = [

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from probe import ablate, load_detector, neuron_importance, open_dataset, universal_neurons
-from probe.figures import ablation_figure, save_figure
+from probe.plots import ablation_figure, save_figure
 
 
 def main() -> None:

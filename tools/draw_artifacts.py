@@ -23,12 +23,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from probe.artifacts import ArtifactReport, artifact_report, measure_artifacts
-from probe.artifacts.drawing import draw_report
 from probe.datasets import Dataset, Samples
 from probe.datasets.lab import FORGERIES, Clip, make
 from probe.datasets.lab.forgery import ARTIFACTS
-from probe.figures import STYLE, save_figure
-from probe.figures.colors import colors_of, text_on
+from probe.plots import STYLE, save_figure
+from probe.plots.artifacts import draw_report
+from probe.plots.style import colors_of, text_on
 from probe.schema import DATASETS
 
 SEED = 2

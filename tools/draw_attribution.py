@@ -17,7 +17,7 @@ from probe.datasets import open_dataset
 from probe.datasets.dataset import concatenate
 from probe.datasets.subset import original_positions
 from probe.detectors import load_detector
-from probe.figures import attribution_figure, save_figure
+from probe.plots import attribution_figure, save_figure
 
 SHOWN = ("gradcam", "integrated_gradients", "smoothgrad", "feature_ablation")
 DATASETS = ("deepfakes", "face2face", "neuraltextures", "dfd")

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probe.datasets.lab import FORGERIES, Clip, Frame
-from probe.figures import STYLE, save_figure
+from probe.plots import STYLE, save_figure
 from probe.schema import DATASETS
 
 VIDEOS = (0, 2, 3, 5)

@@ -18,7 +18,7 @@ from app.prefix import at
 from app.queries.attribution import Explained
 from app.queries.attribution_maps import Cell, Column, MapsView, Row
 from app.queries.attribution_trust import Badge
-from probe.figures.colors import colors_of, number, overlay
+from probe.plots.style import colors_of, number, overlay
 
 __all__ = ["maps_grid", "scale_bar", "trust_help"]
 

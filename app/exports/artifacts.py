@@ -26,11 +26,11 @@ from app.queries.responses import (
     responses_frame,
 )
 from app.selection import Selection
-from probe.artifacts.drawing import effects_figure, spectra_figure, tells_figure
 from probe.errors import ProbeError
-from probe.figures.units import unit_response_figure
+from probe.plots.artifacts import effects_figure, spectra_figure, tells_figure
+from probe.plots.neurons import unit_response_figure
+from probe.plots.responses import correlation_figure
 from probe.responses import ResponseReport
-from probe.responses.drawing import correlation_figure
 
 __all__ = ["EXPORTS"]
 
@@ -62,7 +62,7 @@ def _spectra_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "spectra",
-        [_REPORT, "from probe.artifacts.drawing import spectra_figure"],
+        [_REPORT, "from probe.plots.artifacts import spectra_figure"],
         [
             _OPEN,
             f"one = report.data.sel(dataset=[{name!r}])",
@@ -106,7 +106,7 @@ def _effects_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "artifact-effects",
-        [_REPORT, "from probe.artifacts.drawing import effects_figure"],
+        [_REPORT, "from probe.plots.artifacts import effects_figure"],
         [
             _OPEN,
             "table = report.to_dataframe()",
@@ -131,7 +131,7 @@ def _tells_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "tells",
-        [_REPORT, "from probe.artifacts.drawing import tells_figure"],
+        [_REPORT, "from probe.plots.artifacts import tells_figure"],
         [
             _OPEN,
             'names = ["tells", "tells_low", "tells_high"]',
@@ -166,7 +166,7 @@ def _responses_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "responses",
-        [_RESPONSES, "from probe.responses.drawing import correlation_figure"],
+        [_RESPONSES, "from probe.plots.responses import correlation_figure"],
         [_opened(run, chosen), "table = report.correlations()"],
         ["figure = correlation_figure(report)"],
     )
@@ -205,7 +205,7 @@ def _doses_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "doses",
-        [_RESPONSES, "from probe.figures.units import unit_response_figure"],
+        [_RESPONSES, "from probe.plots.neurons import unit_response_figure"],
         [
             _opened(run, chosen),
             "table = report.doses()",
@@ -236,7 +236,7 @@ def _unit_doses_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         f"unit-{unit}-responses",
-        [_RESPONSES, "from probe.figures.units import unit_response_figure"],
+        [_RESPONSES, "from probe.plots.neurons import unit_response_figure"],
         [
             _opened(run, chosen),
             f"one = report.data[{_UNIT!r}].sel(artifact={artifact!r}, unit={unit})",

@@ -17,10 +17,10 @@ from app.queries.attribution_findings import MODES, WHAT
 from app.queries.attribution_maps import MapsView, maps_view
 from app.queries.reading import MissingTableError, Run
 from app.selection import Selection
-from probe.attribution.drawing import regions_figure, similarity_figure
 from probe.attribution.findings import MapSimilarity, RegionAttention
 from probe.errors import ProbeError
-from probe.figures import Cell, grid_figure
+from probe.plots import Cell, grid_figure
+from probe.plots.attribution import regions_figure, similarity_figure
 from probe.schema import family_of
 
 __all__ = ["EXPORTS"]
@@ -107,7 +107,7 @@ def _maps_code(run: Run, chosen: Selection) -> str:
             "import pandas as pd",
             "import numpy as np",
             "from probe import AttributionMap",
-            "from probe.figures import Cell, grid_figure",
+            "from probe.plots import Cell, grid_figure",
             "from probe.images import run_data",
             *(["from probe.schema import family_of"] if several else []),
         ],
@@ -174,7 +174,7 @@ def _similarity_code(run: Run, chosen: Selection) -> str:
         "map-similarity",
         [
             "from probe import MapSimilarity",
-            "from probe.attribution.drawing import similarity_figure",
+            "from probe.plots.attribution import similarity_figure",
         ],
         [
             f"found = MapSimilarity.open(run.map_similarity({name!r}, {mode!r}))",
@@ -206,7 +206,7 @@ def _attention_code(run: Run, chosen: Selection) -> str:
         "attention-by-region",
         [
             "from probe import RegionAttention",
-            "from probe.attribution.drawing import regions_figure",
+            "from probe.plots.attribution import regions_figure",
         ],
         [f"found = RegionAttention.open(run.attention({label!r}))", "table = found.to_dataframe()"],
         [f"figure = regions_figure(found.data, {what!r}, {part!r})"],

@@ -31,7 +31,7 @@ from app.queries.compare_parts import (
 from app.queries.compare_scores import scores_frame, scores_view
 from app.queries.reading import Run
 from app.selection import LEVELS, METRICS, Selection
-from probe.figures.pairs import forest_figure, panels_figure, scatter_figure
+from probe.plots.compare import forest_figure, panels_figure, scatter_figure
 
 __all__ = ["EXPORTS"]
 

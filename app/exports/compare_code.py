@@ -47,7 +47,7 @@ def scores_code(pair: Pair, metric: str, level: str) -> str:
         [
             _PANDAS,
             "from probe.evaluation.paired import score_differences",
-            "from probe.figures.pairs import forest_figure",
+            "from probe.plots.compare import forest_figure",
         ],
         [
             *_both_scores(pair),
@@ -87,7 +87,7 @@ def images_code(pair: Pair, dataset: str) -> str:
             _PANDAS,
             "from probe.evaluation.paired import common_scores",
             "from probe.stats import sigmoid",
-            "from probe.figures.pairs import scatter_figure",
+            "from probe.plots.compare import scatter_figure",
         ],
         [
             *_both_scores(pair),
@@ -122,7 +122,7 @@ def units_code(pair: Pair) -> str:
             "import numpy as np",
             "from probe import NeuronTable, Universality",
             "from probe.neurons import compare_neurons",
-            "from probe.figures.pairs import scatter_figure",
+            "from probe.plots.compare import scatter_figure",
         ],
         [
             f"labels = {labels!r}",
@@ -156,7 +156,7 @@ def features_code(pair: Pair) -> str:
         [
             "import pandas as pd",
             "from probe.separability.report import Similarity",
-            "from probe.figures.pairs import forest_figure",
+            "from probe.plots.compare import forest_figure",
         ],
         [
             "data = Similarity.open(run.similarity).data",
@@ -194,7 +194,7 @@ def layers_code(pair: Pair) -> str:
             _PANDAS,
             "from probe import SeparabilityReport",
             *([] if view.unpaired else ["from probe.separability import probe_differences"]),
-            "from probe.figures.pairs import panels_figure",
+            "from probe.plots.compare import panels_figure",
         ],
         [
             *_second(pair),
@@ -255,7 +255,7 @@ def maps_code(pair: Pair) -> str:
             _PANDAS,
             "from probe import MapSimilarity",
             "from probe.evaluation.paired import mean_by_cluster",
-            "from probe.figures.pairs import forest_figure",
+            "from probe.plots.compare import forest_figure",
         ],
         [
             f"place = run.map_similarity({pair.one.architecture!r}, {MAP_MODES[0]!r})",

@@ -15,14 +15,14 @@ from app.queries.layers import known_detector
 from app.queries.reading import Run
 from app.selection import Selection
 from probe.errors import ProbeError
-from probe.figures import ablation_figure, counts_figure
-from probe.figures.units import (
+from probe.neurons import Ablation
+from probe.plots import ablation_figure, counts_figure
+from probe.plots.neurons import (
     strongest_units,
     unit_doses_figure,
     unit_effects_figure,
     units_heatmap,
 )
-from probe.neurons import Ablation
 
 __all__ = ["EXPORTS"]
 
@@ -49,7 +49,7 @@ def _counts_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "universal-counts",
-        [_COUNTS, "from probe.figures import counts_figure"],
+        [_COUNTS, "from probe.plots import counts_figure"],
         [
             f"found = Universality.open(run.universality({label!r}))",
             "print(found.sets())  # the units themselves",
@@ -82,7 +82,7 @@ def _units_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "units",
-        [_NEURONS, _COUNTS, "from probe.figures.units import strongest_units, units_heatmap"],
+        [_NEURONS, _COUNTS, "from probe.plots.neurons import strongest_units, units_heatmap"],
         [
             f"data = NeuronTable.open(run.neurons({label!r})).data",
             f"found = Universality.open(run.universality({label!r}))",
@@ -120,7 +120,7 @@ def _ablation_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "ablation",
-        ["from probe import Ablation", "from probe.figures import ablation_figure"],
+        ["from probe import Ablation", "from probe.plots import ablation_figure"],
         [f"found = Ablation.open(run.ablation({label!r}))", "table = found.to_dataframe()"],
         [f"figure = ablation_figure({{{label!r}: found.data}})"],
     )
@@ -150,7 +150,7 @@ def _unit_effects_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         f"unit-{unit}-effects",
-        [_NEURONS, _COUNTS, "from probe.figures.units import unit_effects_figure"],
+        [_NEURONS, _COUNTS, "from probe.plots.neurons import unit_effects_figure"],
         [
             f"neurons = NeuronTable.open(run.neurons({label!r}))",
             f'table = neurons.to_dataframe().query("unit == {unit}")',
@@ -178,7 +178,7 @@ def _doses_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         f"unit-{unit}-doses",
-        [_NEURONS, "from probe.figures.units import unit_doses_figure"],
+        [_NEURONS, "from probe.plots.neurons import unit_doses_figure"],
         [
             f"data = NeuronTable.open(run.neurons({label!r})).data",
             f'table = data[["value", "response"]].sel(unit={unit}).to_dataframe().reset_index()',

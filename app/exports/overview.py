@@ -18,8 +18,8 @@ from app.queries.reading import Run
 from app.queries.runs import run_rows
 from app.queries.summary import common_parts, dataset_rows, parts
 from app.selection import LEVELS, METRICS, Selection
-from probe.figures import matrix_figure
-from probe.figures.pairs import forest_figure
+from probe.plots import matrix_figure
+from probe.plots.compare import forest_figure
 
 __all__ = ["EXPORTS"]
 
@@ -42,7 +42,7 @@ def _matrix_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "zero-shot-matrix",
-        ["from probe.tables import open_table", "from probe.figures import matrix_figure"],
+        ["from probe.tables import open_table", "from probe.plots import matrix_figure"],
         [
             "data = open_table(run.evaluation)",
             'columns = ["detector", "dataset", "level", "metric", "value", "low", "high"]',
@@ -155,7 +155,7 @@ def _against_code(run: Run, chosen: Selection) -> str:
         [
             "import pandas as pd",
             "from probe.evaluation.paired import score_differences",
-            "from probe.figures.pairs import forest_figure",
+            "from probe.plots.compare import forest_figure",
         ],
         [
             'scores = pd.read_parquet(run.evaluation.with_suffix(".scores.parquet"))',

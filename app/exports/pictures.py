@@ -18,8 +18,8 @@ from app.queries.pictures import COLORS, kinds_of, units_of
 from app.queries.reading import Run
 from app.selection import Selection
 from probe.embed import Embeddings
-from probe.embed.drawing import embedding_figure
 from probe.errors import StoreError, UnknownNameError
+from probe.plots.embedding import embedding_figure
 
 __all__ = ["EXPORTS"]
 
@@ -118,7 +118,7 @@ def _picture_code(run: Run, chosen: Selection) -> str:
             "found, samples = Embeddings(found.data.isel(sample=some)), samples.iloc[some]",
             *figure,
         ]
-    imports.append("from probe.embed.drawing import embedding_figure")
+    imports.append("from probe.plots.embedding import embedding_figure")
     return script(run, f"embedding-{kind}", imports, table, figure)
 
 

@@ -22,7 +22,7 @@ from app.queries.sample_units import MOST_CHUNKS, DeviationsView, deviations_fra
 from app.queries.uploads import Dropped
 from app.selection import Selection
 from probe.errors import ProbeError
-from probe.figures.one_image import image_deviations_figure, image_scores_figure
+from probe.plots.compare import image_deviations_figure, image_scores_figure
 
 __all__ = ["EXPORTS"]
 
@@ -53,7 +53,7 @@ def _scores_code(run: Run, chosen: Selection) -> str:
         [
             "import pandas as pd",
             "from probe.evaluation.one_image import image_scores",
-            "from probe.figures.one_image import image_scores_figure",
+            "from probe.plots.compare import image_scores_figure",
         ],
         [
             "scores = pd.read_parquet(run.evaluation.with_suffix('.scores.parquet'))",
@@ -88,7 +88,7 @@ def _units_code(run: Run, chosen: Selection) -> str:
         [
             "from probe import ActivationStore",
             "from probe.evaluation.one_image import image_activations",
-            "from probe.figures.one_image import image_deviations_figure",
+            "from probe.plots.compare import image_deviations_figure",
         ],
         [
             f"store = ActivationStore.open(run.store({label!r}))",
@@ -122,7 +122,7 @@ def _measurements_code(run: Run, chosen: Selection) -> str:
         [
             "from probe.artifacts import ArtifactMeasurements",
             "from probe.evaluation.one_image import image_measurements",
-            "from probe.figures.one_image import image_deviations_figure",
+            "from probe.plots.compare import image_deviations_figure",
         ],
         [
             "data = ArtifactMeasurements.open(run.measurements).data",

@@ -42,7 +42,7 @@ def script(
     """
     drawn = list(figure)
     lines = [*imports, "from pathlib import Path", "from probe.run import RunFolder"]
-    lines += ["from probe.figures import save_figure"] if drawn else []
+    lines += ["from probe.plots import save_figure"] if drawn else []
     body = [
         f"run = RunFolder(Path({place_of_run(run.folder.root)!r}))",
         "",

@@ -17,9 +17,14 @@ from app.queries.separability import knowledge_frame, knowledge_view, measures_o
 from app.queries.similarity import similarity_frame, similarity_view
 from app.selection import MEASURES, Selection
 from probe.errors import UnknownNameError
-from probe.figures.layers import depth_figure, likeness_figure
+from probe.plots.separability import (
+    depth_figure,
+    likeness_figure,
+    probes_figure,
+    transfer_figure,
+    units_figure,
+)
 from probe.separability import SeparabilityReport
-from probe.separability.drawing import probes_figure, transfer_figure, units_figure
 
 __all__ = ["EXPORTS"]
 
@@ -81,7 +86,7 @@ def _probes_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "separability-probes",
-        [_REPORT, "import numpy as np", "from probe.separability.drawing import probes_figure"],
+        [_REPORT, "import numpy as np", "from probe.plots.separability import probes_figure"],
         [
             _opened(label),
             *_only(layer),
@@ -118,7 +123,7 @@ def _depth_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         f"depth-{measure}",
-        [_REPORT, "from probe.figures.layers import depth_figure"],
+        [_REPORT, "from probe.plots.separability import depth_figure"],
         [
             _opened(label),
             "table = report.to_dataframe()",
@@ -163,7 +168,7 @@ def _transfer_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "transfer",
-        [_REPORT, "from probe.separability.drawing import transfer_figure"],
+        [_REPORT, "from probe.plots.separability import transfer_figure"],
         [
             _opened(label),
             "table = report.transfer()",
@@ -194,7 +199,7 @@ def _knowledge_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "unit-knowledge",
-        [*imports, "import numpy as np", "from probe.separability.drawing import units_figure"],
+        [*imports, "import numpy as np", "from probe.plots.separability import units_figure"],
         [_opened(label), *_only(layer), "table = one.units()", *marked],
         ["figure = units_figure(one)"],
     )
@@ -229,7 +234,7 @@ def _similarity_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "similarity",
-        ["from probe import Similarity", "from probe.figures.layers import likeness_figure"],
+        ["from probe import Similarity", "from probe.plots.separability import likeness_figure"],
         ["found = Similarity.open(run.similarity)", "table = found.to_dataframe()"],
         [f"figure = likeness_figure(found.data, {_compared(run, chosen)!r})"],
     )

@@ -14,8 +14,8 @@ from app.jobs import ablation_of, jobs_of
 from app.queries.reading import Run
 from app.queries.taken import taken_task
 from app.selection import Selection
-from probe.figures import ablation_figure
 from probe.neurons import Ablation
+from probe.plots import ablation_figure
 
 __all__ = ["EXPORTS"]
 
@@ -41,7 +41,7 @@ def _code(run: Run, chosen: Selection) -> str:
         "taken-out",
         [
             "from probe import ablate",
-            "from probe.figures import ablation_figure",
+            "from probe.plots import ablation_figure",
             "from probe.jobs.opening import detector_of, measured_on",
         ],
         [

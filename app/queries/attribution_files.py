@@ -15,8 +15,8 @@ from app.queries.images import mask_of, picture
 from app.queries.reading import Run, from_disk, stamp_of, token_of
 from probe.attribution.maps import AttributionMap
 from probe.errors import ImageError, ProbeError, StoreError
-from probe.figures.attributions import LOGIT, target_of
-from probe.figures.colors import colors_of, limit_of, overlay
+from probe.plots.attribution_maps import LOGIT, target_of
+from probe.plots.style import colors_of, limit_of, overlay
 from probe.schema import family_of
 from probe.thumbnails import SIDE
 

@@ -23,7 +23,7 @@ from app.queries.reading import Run, token_of, typed
 from app.selection import Selection
 from probe.attribution.maps import AttributionMap
 from probe.errors import ProbeError, StoreError, UnknownNameError
-from probe.figures.attributions import LOGIT, ends_for, target_of
+from probe.plots.attribution_maps import LOGIT, ends_for, target_of
 from probe.schema import family_of
 
 __all__ = [

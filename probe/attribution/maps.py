@@ -109,7 +109,7 @@ class AttributionMap(Result):
         columns: int | None = None,
         max_samples: int = 6,
     ) -> Figure:
-        """Draw maps side by side, below their images; see `probe.figures.maps_figure`.
+        """Draw maps side by side, below their images; see `probe.plots.maps_figure`.
 
         Parameters
         ----------
@@ -125,7 +125,7 @@ class AttributionMap(Result):
         scale : {"figure", "row", "cell"}, default "figure"
             Which maps share a color scale; the color bar shows it.
         style : str, optional
-            Name in `probe.figures.STYLES`; by default an IEEE column or page, whichever fits.
+            Name in `probe.plots.STYLES`; by default an IEEE column or page, whichever fits.
         columns : int, optional
             Samples per row; up to 6 by default.
         max_samples : int, default 6
@@ -138,7 +138,7 @@ class AttributionMap(Result):
         UnknownNameError
             If the kind, scale or style is unknown.
         """
-        from probe.figures import maps_figure
+        from probe.plots import maps_figure
 
         return maps_figure(
             self,

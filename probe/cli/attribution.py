@@ -116,8 +116,8 @@ def figures(
     embedded in the files) and NAME.tex (figure environment with a draft of the caption).
     """
     from probe.attribution.maps import AttributionMap
-    from probe.figures import caption_draft, draw_attributions, provenance_of, write_figure
-    from probe.figures.drawing import scale_of, titles_of
+    from probe.plots import caption_draft, draw_attributions, provenance_of, write_figure
+    from probe.plots.map_summaries import scale_of, titles_of
 
     opened = [AttributionMap.open(place) for place in maps]
     chosen = _chosen(opened, kind, rows, samples)
@@ -155,7 +155,7 @@ def typed(context: click.Context) -> str:
 
 
 def _formats(out: Path, formats: str | None) -> list[str]:
-    from probe.figures import FORMATS
+    from probe.plots import FORMATS
 
     if formats is not None:
         return [f".{one.strip().lstrip('.')}" for one in formats.split(",") if one.strip()]
@@ -167,8 +167,8 @@ def _chosen(
 ) -> list[int]:
     """Return the positions of the samples to draw, which are the same in all maps."""
     from probe.errors import UnknownNameError
-    from probe.figures.attributions import drawn_samples, same_samples
-    from probe.figures.drawing import FIGURES
+    from probe.plots.attribution_maps import drawn_samples, same_samples
+    from probe.plots.map_summaries import FIGURES
 
     same_samples({str(i): one for i, one in enumerate(opened, start=1)})
     known = {str(name): i for i, name in enumerate(opened[0].data["sample"].values)}
@@ -371,7 +371,7 @@ def _require(options: Any) -> None:
     """Validate the options of later steps before the maps are computed."""
     from probe.attribution.trust.checks import chosen_checks
     from probe.budget import parse_memory
-    from probe.figures import STYLES
+    from probe.plots import STYLES
 
     if options["style"]:
         _ = STYLES[options["style"]]
@@ -420,9 +420,9 @@ def _draw(found: Any, data: Any, everything: Any, options: Any) -> None:
     if not options["figure"]:
         return
     from probe.datasets.subset import draw_rows, original_positions
-    from probe.figures import FORMATS, attribution_figure, caption_draft, provenance_of
-    from probe.figures import write_figure as write
-    from probe.figures.drawing import scale_of
+    from probe.plots import FORMATS, attribution_figure, caption_draft, provenance_of
+    from probe.plots import write_figure as write
+    from probe.plots.map_summaries import scale_of
 
     rows = draw_rows(data.samples.table, 6, options["seed"], turns=("dataset", "label")).tolist()
     maps = {title: one.take(rows) for title, one in found.titled.items()}

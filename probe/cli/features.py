@@ -90,8 +90,9 @@ def separability(
     STORES are written by `probe record`. Probes also classify forgery methods and datasets. For
     several stores of the same samples, the similarity (CKA) of layers is measured too.
     """
-    from probe.figures import save_figure
-    from probe.separability import compare_features, drawing, measure_separability
+    from probe.plots import save_figure
+    from probe.plots import separability as drawing
+    from probe.separability import compare_features, measure_separability
     from probe.store import ActivationStore
 
     opened = [ActivationStore.open(place) for place in stores]
@@ -147,8 +148,9 @@ def embed(
 
     Prints the trustworthiness and neighborhood preservation of each embedding.
     """
-    from probe.embed import drawing, embed_layers
-    from probe.figures import save_figure
+    from probe.embed import embed_layers
+    from probe.plots import embedding as drawing
+    from probe.plots import save_figure
     from probe.store import ActivationStore
 
     opened = ActivationStore.open(store)
@@ -211,8 +213,8 @@ def artifacts(
     NAME-images.csv.
     """
     from probe.artifacts import artifact_report, measure_artifacts
-    from probe.artifacts.drawing import draw_report
     from probe.datasets import open_dataset, parts_of
+    from probe.plots.artifacts import draw_report
 
     parts = [part for name in datasets for part in parts_of(open_dataset(name, split=split))]
     measured = measure_artifacts(parts, n_workers=n_workers)
@@ -389,8 +391,8 @@ def _measured(measurements: Path | None, datasets: tuple[str, ...], split: str) 
 
 def _draw(found: ResponseReport, path: Path) -> None:
     """Draw the available parts; the part's name is appended to the stem of the file name."""
-    from probe.figures import save_figure
-    from probe.responses import drawing
+    from probe.plots import responses as drawing
+    from probe.plots import save_figure
 
     figures: dict[str, Callable[[ResponseReport], Figure]] = {}
     if found.has_doses:

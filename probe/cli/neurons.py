@@ -374,10 +374,10 @@ def calibrate(
     Measures power and error rates of each rule on detectors whose universal units are known.
     """
     from probe.datasets import open_dataset
-    from probe.figures import save_figure
     from probe.neurons import calibrate as run
     from probe.neurons.calibration import SETTINGS
-    from probe.neurons.drawing import calibration_figure
+    from probe.plots import save_figure
+    from probe.plots.calibration import calibration_figure
 
     settings = [(u, e) for u in units or (256,) for e in effect or (1.0,)]
     found = run(

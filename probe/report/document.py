@@ -181,8 +181,8 @@ def spanned(value: Any, low: Any = np.nan, high: Any = np.nan, form: str = ".2f"
 
 def drawn(figure: Figure, alt: str, caption: str) -> Picture:
     """Return a figure as a picture: an SVG with embedded fonts."""
-    from probe.figures import save_figure
-    from probe.figures.layout import EXACT
+    from probe.plots import save_figure
+    from probe.plots.text import EXACT
 
     if figure.get_layout_engine() is not None:
         # A figure with a layout engine has no margins to trim; trimming would draw it twice.

@@ -342,7 +342,7 @@ def _capital(text: str) -> str:
 
 def _figure(run: Material, name: str, alt: str, caption: str) -> list[Block]:
     """Draw a figure of a joint table; nothing if the table has no values to show."""
-    from probe.figures.joint import FIGURES
+    from probe.plots.joint import FIGURES
 
     table, draw = FIGURES[name]
     figure = draw(run.tables[table])
@@ -399,7 +399,7 @@ def _p(value: Any) -> str:
 
 
 def _matrix(run: Material) -> list[Block]:
-    from probe.figures import matrix_figure
+    from probe.plots import matrix_figure
 
     frame = run.tables["evaluation"]
     if not run.folder.evaluation.is_dir():
@@ -634,8 +634,8 @@ def _neuron_table(run: Material, claim: Claim) -> Block:
 
 
 def _counts(run: Material) -> list[Block]:
-    from probe.figures import counts_grid_figure
     from probe.neurons import Universality
+    from probe.plots import counts_grid_figure
 
     found = {
         label: Universality.open(place).data
@@ -658,8 +658,8 @@ def _counts(run: Material) -> list[Block]:
 
 
 def _separability(run: Material) -> Section:
+    from probe.plots.separability import probes_grid_figure, transfer_grid_figure
     from probe.separability import SeparabilityReport
-    from probe.separability.drawing import probes_grid_figure, transfer_grid_figure
 
     found = {
         label: SeparabilityReport.open(place)
@@ -713,7 +713,7 @@ def _best_table(run: Material) -> Table:
 
 def _artifacts(run: Material) -> Section:
     from probe.artifacts import ArtifactReport
-    from probe.artifacts.drawing import effects_figure, spectra_figure
+    from probe.plots.artifacts import effects_figure, spectra_figure
     from probe.report.findings import artifacts_sentences
 
     place, title = run.folder.artifacts, "Artifacts of forgeries in images"

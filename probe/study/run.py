@@ -38,7 +38,7 @@ from probe.separability import SeparabilityReport
 from probe.study.analyses import Explanations, explain, measure, respond, separate
 from probe.study.changes import accept, prune
 from probe.study.data import dominating, open_data, sources_of
-from probe.study.drawing import draw_analyses, draw_explanations, draw_figures, draw_joint
+from probe.study.figures import draw_analyses, draw_explanations, draw_figures, draw_joint
 from probe.study.needs import LeftOut, check_needs, divisible, swept
 from probe.study.plan import Study, layer_of, variant_of
 from probe.study.provenance import Provenance, measured

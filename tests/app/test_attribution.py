@@ -30,7 +30,7 @@ from app.queries.reading import MissingTableError, Run, token_of
 from app.selection import Selection
 from probe.attribution.maps import AttributionMap
 from probe.errors import ProbeError, StoreError, UnknownNameError
-from probe.figures.colors import colors_of
+from probe.plots.style import colors_of
 from probe.run import RunFolder
 from tests.app.calling import call, said
 from tests.app.conftest import client_of

@@ -21,7 +21,7 @@ from app.queries.reading import token_of
 from app.selection import Selection
 from probe.attribution.maps import AttributionMap
 from probe.errors import ProbeError
-from probe.figures.colors import colors_of, limit_of
+from probe.plots.style import colors_of, limit_of
 from tests.app.calling import call
 from tests.app.conftest import client_of
 from tests.app.faking import fake_jobs, starts

@@ -10,9 +10,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from probe.artifacts import ArtifactReport, artifact_report
-from probe.artifacts.drawing import draw_report
 from probe.cli.features import artifacts
 from probe.datasets import Dataset
+from probe.plots.artifacts import draw_report
 from probe.report.findings import artifacts_sentences
 from tests.artifacts.making import measured
 

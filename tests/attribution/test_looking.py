@@ -13,7 +13,6 @@ from PIL import Image
 
 from probe.attribution import regions as looking
 from probe.attribution.contrasts import FLOOR, estimate_mean, estimate_ratio, exchanged, swapped
-from probe.attribution.drawing import regions_figure, similarity_figure
 from probe.attribution.findings import RegionAttention
 from probe.attribution.regions import (
     BY_LANDMARKS,
@@ -24,7 +23,8 @@ from probe.attribution.regions import (
 from probe.attribution.similarity import map_similarity
 from probe.datasets import Dataset, Samples
 from probe.errors import ProbeError, StoreError
-from probe.figures import save_figure
+from probe.plots import save_figure
+from probe.plots.attribution import regions_figure, similarity_figure
 from probe.report.attribution import (
     attention,
     attention_sentences,

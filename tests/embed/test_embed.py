@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from probe.embed import METHODS, Embeddings, embed_layers, preservation, projector
-from probe.embed.drawing import figures_of
 from probe.errors import ProbeError, StoreError, UnknownNameError
-from probe.figures import save_figure
+from probe.plots import save_figure
+from probe.plots.embedding import figures_of
 from tests.separability.making import write_store
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from probe.figures import (
+from probe.plots import (
     attribution_figure,
     difference_figure,
     maps_figure,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from probe.errors import ProbeError, UnknownNameError
-from probe.figures import (
+from probe.plots import (
     Cell,
     attribution_figure,
     difference_figure,
@@ -15,8 +15,7 @@ from probe.figures import (
     mean_attributions,
     mean_maps_figure,
 )
-from probe.figures.drawing import titles_of
-from probe.figures.summaries import groups_of
+from probe.plots.map_summaries import groups_of, titles_of
 from tests.figures.making import SIDE, images_of, many, maps_of, masks_of
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from probe.figures import Cell, colors_of, grid_figure, limit_of, maps_figure, save_figure
-from probe.figures.colors import PERCENTILE, luminance, number, overlay, to_oklab
+from probe.plots import Cell, colors_of, grid_figure, limit_of, maps_figure, save_figure
+from probe.plots.style import PERCENTILE, luminance, number, overlay, to_oklab
 from tests.figures.making import bump, images_of, maps_of
 
 

@@ -20,19 +20,19 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from probe.artifacts.drawing import effects_figure, spectra_figure, tells_figure
-from probe.attribution.drawing import regions_figure, similarity_figure
 from probe.embed import Embeddings
-from probe.embed.drawing import DATASETS, embedding_figure
-from probe.figures import ablation_figure, counts_figure, matrix_figure
-from probe.figures.colors import contrast, luminance, text_on
 from probe.neurons import Calibration
-from probe.neurons.drawing import LINES, calibration_figure
+from probe.plots import ablation_figure, counts_figure, matrix_figure
+from probe.plots.artifacts import effects_figure, spectra_figure, tells_figure
+from probe.plots.attribution import regions_figure, similarity_figure
+from probe.plots.calibration import LINES, calibration_figure
+from probe.plots.embedding import DATASETS, embedding_figure
+from probe.plots.responses import correlation_figure, dose_figure, unit_figure
+from probe.plots.separability import probes_figure, transfer_figure, units_figure
+from probe.plots.style import contrast, luminance, text_on
 from probe.responses import ResponseReport
-from probe.responses.drawing import correlation_figure, dose_figure, unit_figure
 from probe.schema import DATASETS as STUDIED
 from probe.separability import SeparabilityReport
-from probe.separability.drawing import probes_figure, transfer_figure, units_figure
 from tests.artifacts.test_showing import mixed_report
 
 #: From one end of the scale to the other, and a cell without a value.

@@ -11,7 +11,7 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 
 from probe.errors import ProbeError, UnknownNameError
-from probe.figures import (
+from probe.plots import (
     STYLES,
     Cell,
     attribution_figure,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from matplotlib.testing.compare import compare_images
 
-from probe.figures import maps_figure, save_figure
+from probe.plots import maps_figure, save_figure
 from tests.figures.drawn import DPI, DRAWN, REFERENCE
 from tests.figures.making import images_of, maps_of, masks_of
 

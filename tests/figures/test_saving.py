@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from probe.errors import ProbeError, UnknownNameError
-from probe.figures import (
+from probe.plots import (
     FORMATS,
     STYLES,
     caption_draft,

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from probe.errors import ProbeError
-from probe.figures import caption_draft, latex_snippet
-from probe.figures.snippets import escaped
+from probe.plots import caption_draft, latex_snippet
+from probe.plots.saving import escaped
 from tests.figures.making import many, maps_of
 
 

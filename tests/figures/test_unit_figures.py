@@ -9,15 +9,15 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from probe.figures.colors import luminance
-from probe.figures.layers import depth_figure, likeness_figure
-from probe.figures.units import (
+from probe.plots.neurons import (
     strongest_units,
     unit_doses_figure,
     unit_effects_figure,
     unit_response_figure,
     units_heatmap,
 )
+from probe.plots.separability import depth_figure, likeness_figure
+from probe.plots.style import luminance
 from probe.schema import DATASETS
 from tests.figures.test_grayscale_findings import (
     bounded,

@@ -213,6 +213,6 @@ def test_a_report_round_trips(made, tmp_path: Path) -> None:
 def test_reports_are_read_without_torch() -> None:
     code = (
         "import sys; from probe.responses import ResponseReport, relate; import "
-        "probe.responses.drawing; assert 'torch' not in sys.modules"
+        "probe.plots.responses; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from probe.cli.features import COMMANDS
 from probe.errors import ProbeError
-from probe.figures import save_figure
+from probe.plots import save_figure
+from probe.plots.responses import correlation_figure, dose_figure, unit_figure
 from probe.report.findings import responses_sentence
 from probe.responses import ResponseReport, dose_response, relate, render_doses
-from probe.responses.drawing import correlation_figure, dose_figure, unit_figure
 from tests.hooks.toys import detector_of
 from tests.responses.making import measured, store_of, table_of
 from tests.responses.test_dosing import SIZE, Known

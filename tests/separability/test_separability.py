@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.plots.separability import figures_of
 from probe.separability import MEASURES, SeparabilityReport, Similarity, measure_separability
-from probe.separability.drawing import figures_of
 from probe.store import ActivationStore
 from tests.separability.making import write_store
 
@@ -256,7 +256,7 @@ def test_files_round_trip(found: SeparabilityReport, tmp_path) -> None:
 
 
 def test_figures_are_drawn(found: SeparabilityReport, tmp_path) -> None:
-    from probe.figures import save_figure
+    from probe.plots import save_figure
 
     figures = figures_of(found)
     assert set(figures) == {"probes", "units", "transfer-fc", "transfer-conv"}

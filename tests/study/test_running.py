@@ -28,7 +28,7 @@ from probe.joint import JOINT
 from probe.run import RunFolder
 from probe.study import load_study, parse_study, run_study, stages_of
 from probe.study.data import open_data, within_budget
-from probe.study.drawing import heatmaps_on
+from probe.study.figures import heatmaps_on
 from probe.thumbnails import Thumbnails
 from tests.app.conftest import client_of
 from tests.conftest import make_images

@@ -1,6 +1,8 @@
-"""Figure of a calibration."""
+"""The figure of a calibration."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
@@ -8,8 +10,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from probe.figures import STYLE
-from probe.neurons.calibration import Calibration
+from probe.plots import STYLE
+
+if TYPE_CHECKING:
+    from probe.neurons.calibration import Calibration
 
 __all__ = ["calibration_figure"]
 

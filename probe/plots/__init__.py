@@ -1,26 +1,31 @@
 """Paper figures with matplotlib: grids of maps and figures of findings, of exact size."""
 
-from probe.figures.attributions import attribution_figure, maps_figure
-from probe.figures.cells import SCALES, Cell
-from probe.figures.colors import colors_of, limit_of
-from probe.figures.drawing import draw_attributions
-from probe.figures.findings import (
-    ablation_figure,
-    counts_figure,
-    counts_grid_figure,
-    matrix_figure,
-)
-from probe.figures.grids import grid_figure
-from probe.figures.saving import FORMATS, save_figure, versions
-from probe.figures.snippets import caption_draft, latex_snippet, provenance_of, write_figure
-from probe.figures.styles import STYLE, STYLES, Style
-from probe.figures.summaries import (
+from probe.plots.attribution_maps import attribution_figure, maps_figure
+from probe.plots.grid import SCALES, Cell, grid_figure
+from probe.plots.map_summaries import (
     difference_figure,
+    draw_attributions,
     mean_attributions,
     mean_maps_figure,
     single_attribution,
     single_figure,
 )
+from probe.plots.neurons import (
+    ablation_figure,
+    counts_figure,
+    counts_grid_figure,
+    matrix_figure,
+)
+from probe.plots.saving import (
+    FORMATS,
+    caption_draft,
+    latex_snippet,
+    provenance_of,
+    save_figure,
+    versions,
+    write_figure,
+)
+from probe.plots.style import STYLE, STYLES, Style, colors_of, limit_of
 
 __all__ = [
     "FORMATS",

@@ -1,4 +1,4 @@
-"""Figures of map similarity with its null, and of attention by region."""
+"""Figures of map similarity against its null, and of region attention."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from probe.figures import STYLE
+from probe.plots import STYLE
 
 __all__ = ["regions_figure", "similarity_figure"]
 

@@ -1,4 +1,4 @@
-"""Figures of attribution maps: samples × methods, detectors or variants."""
+"""Figures of attribution maps: samples by methods, detectors or variants."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from probe.datasets.subset import draw_rows
 from probe.errors import ProbeError, UnknownNameError
-from probe.figures.cells import ENDS, Cell
-from probe.figures.grids import grid_figure
+from probe.plots.grid import ENDS, Cell, grid_figure
 from probe.schema import family_of
 
 __all__ = [
+    "Images",
     "KINDS",
     "LOGIT",
-    "Images",
     "Maps",
     "Masks",
     "attribution_figure",
@@ -102,7 +101,7 @@ def maps_figure(
     scale : {"figure", "row", "cell"}, default "figure"
         Which maps share a color scale.
     style : str, optional
-        Name in `probe.figures.STYLES`; by default one that fits.
+        Name in `probe.plots.STYLES`; by default one that fits.
     columns : int, optional
         Samples per row; up to 6 by default.
     max_samples : int, default 6

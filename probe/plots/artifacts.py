@@ -1,4 +1,4 @@
-"""Figures of an artifact report: spectra, effects with their controls, and methods."""
+"""Figures of an artifact report: spectra, effects with their controls, methods."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from matplotlib.image import AxesImage
 from numpy.typing import NDArray
 
 from probe.artifacts.report import ArtifactReport
-from probe.figures import STYLE, colors_of, save_figure
-from probe.figures.colors import text_on
+from probe.plots import STYLE, colors_of, save_figure
+from probe.plots.style import text_on
 
 __all__ = ["draw_report", "effects_figure", "spectra_figure", "tells_figure"]
 

@@ -1,4 +1,4 @@
-"""Figures of responses: logit by dose, and units by artifact or measurement."""
+"""Figures of responses: the logit by dose, and units by artifact or measurement."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probe.errors import ProbeError
-from probe.figures import STYLE, colors_of
+from probe.plots import STYLE, colors_of
 from probe.responses.report import ResponseReport
 from probe.schema import DATASETS
 from probe.stats import Floats

@@ -1,4 +1,4 @@
-"""Paper figures of embeddings: points and density, colored by label and by dataset."""
+"""Figures of embeddings: samples of a layer in two dimensions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
 from probe.embed.table import Embeddings
-from probe.figures import STYLE
-from probe.figures.colors import colors_of
+from probe.plots import STYLE
+from probe.plots.style import colors_of
 
 __all__ = ["embedding_figure", "figures_of"]
 

@@ -1,33 +1,118 @@
-"""Colors of maps: diverging and sequential color maps with monotonic lightness.
-
-Common diverging color maps are dark, or bright, at both ends, so that plus and minus look the same
-in gray. Here lightness rises from the negative end through gray at zero to the positive end, in
-equal steps of OKLab lightness (Ottosson 2020), so that gray print keeps the sign.
-"""
+"""Styles of figures: widths, fonts, colors, and the look of each dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, ListedColormap, to_rgb
 from matplotlib.typing import ColorType
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from probe.registry import Registry
+from probe.schema import DATASETS
 
 __all__ = [
     "PERCENTILE",
+    "STYLE",
+    "STYLES",
+    "Style",
     "colors_of",
     "contrast",
+    "draw_series",
+    "fitting_style",
     "limit_of",
+    "look_of",
     "luminance",
     "number",
     "overlay",
     "text_on",
     "to_oklab",
 ]
+
+#: Editable, embedded text in PDF and SVG; deterministic ids in SVG.
+STYLE: dict[Any, Any] = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.linewidth": 0.6,
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "probe",
+}
+
+SANS, SERIF = "DejaVu Sans", "STIXGeneral"
+
+
+@dataclass(frozen=True)
+class Style:
+    """Sizes of a figure for one kind of page. Fonts are those shipped with matplotlib.
+
+    Attributes
+    ----------
+    name : str
+        Name in the registry.
+    width : float
+        Exact width of the figure, in inches.
+    height : float
+        Maximum height, in inches.
+    font : str
+        Font family of all text.
+    size, small : float
+        Size of text, and of text at color bars, in points.
+    line : float
+        Width of outlines, in points.
+    gap : float
+        Gap between neighboring images, in inches.
+    largest : float
+        Maximum width of an image, in inches.
+    """
+
+    name: str
+    width: float
+    height: float
+    font: str
+    size: float
+    small: float
+    line: float = 0.6
+    gap: float = 0.035
+    largest: float = 1.5
+
+    def context(self) -> AbstractContextManager[None]:
+        """Return a context manager that sets this style in matplotlib."""
+        own: dict[Any, Any] = {
+            "font.family": [self.font, SANS],
+            "font.size": self.size,
+            "text.parse_math": False,
+        }
+        context: AbstractContextManager[None] = mpl.rc_context({**STYLE, **own})
+        return context
+
+
+#: All styles, by name.
+STYLES: Registry[Style] = Registry("figure style")
+
+for _style in (
+    Style("ieee-column", 3.5, 9.0, SERIF, 8, 7),
+    Style("ieee-page", 7.16, 9.0, SERIF, 8, 7),
+    # One of the two columns of acmart's sigconf: 241 pt.
+    Style("acm", 3.33, 9.0, SERIF, 8, 7),
+    # One column of 89 mm; sans-serif text of at most 7 pt.
+    Style("nature", 89 / 25.4, 9.0, SANS, 7, 6, line=0.5),
+    Style("slides", 10.0, 5.6, SANS, 16, 13, line=1.5, gap=0.08, largest=3.2),
+):
+    STYLES.register(_style.name)(_style)
+
+
+def fitting_style(columns: int) -> Style:
+    """Return the IEEE style in which the given number of images per row is large enough."""
+    return STYLES["ieee-column" if columns <= 4 else "ieee-page"]
+
 
 #: A color as accepted by matplotlib, or as red, green and blue in [0, 1].
 Color = ColorType | NDArray[Any]
@@ -183,3 +268,58 @@ def overlay(
         gray = low + (high - low) * (np.asarray(image) @ np.array([0.299, 0.587, 0.114])) / 255
     opacity = _OPACITY * np.abs(share)[..., None]
     return np.asarray(opacity * colors + (1 - opacity) * gray[..., None]).clip(0, 1)
+
+
+#: Colors of Okabe and Ito 2008. Markers and line styles distinguish series in gray print.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+MARKS = ("o", "s", "^", "D", "v", "P")
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (6, 1)), (0, (3, 1, 1, 1, 1, 1)))
+
+
+def look_of(name: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return the matplotlib style of a dataset's series; every second marker is open.
+
+    Parameters
+    ----------
+    name : str
+        Dataset. Those of the study have the same style in every figure.
+    names : sequence of str
+        All datasets drawn.
+    """
+    place = DATASETS.index(name) if name in DATASETS else list(names).index(name)
+    color = COLORS[place % len(COLORS)]
+    return {
+        "color": color,
+        "marker": MARKS[place % len(MARKS)],
+        "ls": DASHES[place % len(DASHES)],
+        "mfc": "white" if place % 2 else color,
+    }
+
+
+def draw_series(
+    axes: Axes,
+    x: ArrayLike,
+    value: ArrayLike,
+    low: ArrayLike | None,
+    high: ArrayLike | None,
+    look: dict[str, Any],
+    label: str,
+) -> Any:
+    """Draw one series, with intervals where available; return its handle."""
+    values = np.asarray(value, dtype=float)
+    spread = None
+    if low is not None and high is not None and np.isfinite(np.asarray(low, dtype=float)).any():
+        ends = np.stack([values - np.asarray(low), np.asarray(high) - values])
+        spread = np.nan_to_num(ends).clip(0)
+    return axes.errorbar(
+        x,
+        values,
+        yerr=spread,
+        **look,
+        label=label,
+        ms=3,
+        mew=0.7,
+        lw=0.9,
+        elinewidth=0.7,
+        capsize=0,
+    )

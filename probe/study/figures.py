@@ -8,27 +8,27 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from probe import figures
+from probe import plots
 from probe.artifacts import ArtifactMeasurements, ArtifactReport
-from probe.artifacts.drawing import draw_report
 from probe.attribution import attribute
-from probe.attribution.drawing import regions_figure, similarity_figure
 from probe.datasets import Dataset
 from probe.datasets.subset import draw, original_positions
 from probe.detectors import Detector
 from probe.embed import Embeddings
-from probe.embed import drawing as embed_drawing
 from probe.errors import DatasetError
 from probe.evaluation.matrix import ZeroShotMatrix
-from probe.figures.joint import joint_figures
 from probe.joint import trained_on
 from probe.neurons import Universality
+from probe.plots import embedding as embedding_plots
+from probe.plots import responses as responses_plots
+from probe.plots import separability as separability_plots
+from probe.plots.artifacts import draw_report
+from probe.plots.attribution import regions_figure, similarity_figure
+from probe.plots.joint import joint_figures
 from probe.responses import ResponseReport
-from probe.responses import drawing as responses_drawing
 from probe.run import RunFolder, slug
 from probe.schema import FAKE, family_of
 from probe.separability import SeparabilityReport
-from probe.separability import drawing as separability_drawing
 from probe.store import ActivationStore
 from probe.study.analyses import Explanations
 from probe.study.plan import Study, heads_of, layer_of
@@ -64,10 +64,10 @@ def draw_figures(
             trained_on(specs.get("specs", {}), str(one)) for one in matrix.data["detector"].values
         ]
         seen = [[name in those for name in names] for those in home]
-        _save(folder, "zero-shot-matrix", figures.matrix_figure(matrix.data, seen=seen))
+        _save(folder, "zero-shot-matrix", plots.matrix_figure(matrix.data, seen=seen))
     if plan.counts and universality:
         found = {label: one.data for label, one in universality.items()}
-        _save(folder, "universal-neurons", figures.counts_grid_figure(found))
+        _save(folder, "universal-neurons", plots.counts_grid_figure(found))
     for name in dict.fromkeys(one.spec.name for one in detectors):
         those = [one for one in detectors if one.spec.name == name]
         if plan.heatmaps and (test.labels == FAKE).any():
@@ -76,7 +76,7 @@ def draw_figures(
             )
             _save(folder, f"heatmaps-{slug(name)}", drawn)
         if plan.counts and those[0].name in universality:
-            counts = figures.counts_figure(universality[those[0].name].data)
+            counts = plots.counts_figure(universality[those[0].name].data)
             _save(folder, f"universal-neurons-{slug(name)}", counts)
 
 
@@ -91,13 +91,13 @@ def draw_analyses(
     plan = study.figures
     if plan.separability and separability:
         layers = {one: layer_of(one.split("/")[0], study.neurons.layer) for one in separability}
-        _save(folder, "probes", separability_drawing.probes_grid_figure(separability))
-        transfer = separability_drawing.transfer_grid_figure(separability, layers)
+        _save(folder, "probes", separability_plots.probes_grid_figure(separability))
+        transfer = separability_plots.transfer_grid_figure(separability, layers)
         _save(folder, "transfer", transfer)
     for label in heads_of(study):
         end = slug(family_of(label))
         if plan.separability and label in separability:
-            _save_all(folder, separability_drawing.figures_of(separability[label]), end)
+            _save_all(folder, separability_plots.figures_of(separability[label]), end)
             _draw_pictures(folder, label, end)
         if plan.artifacts and label in responses:
             _draw_responses(folder, responses[label], end)
@@ -110,15 +110,15 @@ def _draw_pictures(folder: RunFolder, label: str, end: str) -> None:
     place = folder.embeddings(label)
     if place.is_dir():
         samples = ActivationStore.open(folder.store(label)).samples
-        _save_all(folder, embed_drawing.figures_of(Embeddings.open(place), samples), end)
+        _save_all(folder, embedding_plots.figures_of(Embeddings.open(place), samples), end)
 
 
 def _draw_responses(folder: RunFolder, one: ResponseReport, end: str) -> None:
     if one.has_doses:
-        _save(folder, f"responses-doses-{end}", responses_drawing.dose_figure(one))
-        _save(folder, f"responses-units-{end}", responses_drawing.unit_figure(one))
+        _save(folder, f"responses-doses-{end}", responses_plots.dose_figure(one))
+        _save(folder, f"responses-units-{end}", responses_plots.unit_figure(one))
     if one.has_correlations:
-        _save(folder, f"responses-correlations-{end}", responses_drawing.correlation_figure(one))
+        _save(folder, f"responses-correlations-{end}", responses_plots.correlation_figure(one))
 
 
 def draw_explanations(study: Study, folder: RunFolder, found: Explanations) -> None:
@@ -145,7 +145,7 @@ SUFFIXES = (".pdf", ".png")
 
 def _save(folder: RunFolder, name: str, figure: Figure) -> None:
     for suffix in SUFFIXES:
-        figures.save_figure(figure, folder.figures / f"{name}{suffix}")
+        plots.save_figure(figure, folder.figures / f"{name}{suffix}")
 
 
 def _save_all(folder: RunFolder, drawn: Mapping[str, Figure], end: str) -> None:
@@ -173,7 +173,7 @@ def heatmaps_on(
     masks = [fakes.mask(i) for i in range(len(fakes))]
     places = original_positions(fakes, test)
     originals = [test.image(int(i)) if i >= 0 else None for i in places]
-    return figures.attribution_figure(
+    return plots.attribution_figure(
         maps,
         images,
         masks,

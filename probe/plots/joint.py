@@ -1,4 +1,4 @@
-"""Figures of all detectors of a run, from its joint tables (`probe.joint`)."""
+"""Figures of joint tables: all detectors of a run in one figure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from probe.figures.colors import colors_of, text_on
-from probe.figures.lettering import cut
-from probe.figures.styles import STYLE
+from probe.plots.style import STYLE, colors_of, text_on
+from probe.plots.text import cut
 
 __all__ = [
     "FIGURES",
