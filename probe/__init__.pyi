@@ -1,4 +1,13 @@
-from .artifacts import ArtifactMeasurements, ArtifactReport, artifact_report, measure_artifacts
+from .artifacts import (
+    ArtifactMeasurements,
+    ArtifactReport,
+    ResponseReport,
+    artifact_report,
+    dose_response,
+    measure_artifacts,
+    relate,
+    render_doses,
+)
 from .attribution import AttributionMap, attribute
 from .attribution.findings import MapSimilarity, RegionAttention
 from .attribution.regions import attention_by_region
@@ -11,7 +20,6 @@ from .datasets.subset import shuffle_labels
 from .detectors import Detector, load_detector
 from .detectors.planted import planted_detector
 from .detectors.variants import plan_base, plan_tuned, train_base, train_tuned
-from .embed import Embeddings, embed_layers
 from .errors import ProbeError
 from .evaluation.matrix import ZeroShotMatrix, evaluate, predict
 from .hooks import capture, trace
@@ -35,9 +43,15 @@ from .neurons import (
 from .neurons.ablation import ablate, ablate_universal
 from .recording import record
 from .report.writing import write_report
-from .responses import ResponseReport, dose_response, relate, render_doses
 from .results import Result, open_result
-from .separability import SeparabilityReport, Similarity, compare_features, measure_separability
+from .separability import (
+    Embeddings,
+    SeparabilityReport,
+    Similarity,
+    compare_features,
+    embed_layers,
+    measure_separability,
+)
 from .store import ActivationStore
 
 __version__: str

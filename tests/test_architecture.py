@@ -37,19 +37,17 @@ ALLOWED = {
     "store": BASE | {"tables"},
     "neurons": BASE | RUNS | {"tables", "store", "neurons", "hooks", "detectors", "datasets"},
     "separability": BASE | {"tables", "store", "datasets"},
-    "embed": BASE | {"tables", "store", "separability", "datasets"},
-    "artifacts": BASE | {"tables", "datasets"},
-    "responses": BASE
+    "artifacts": BASE
     | RUNS
-    | {"tables", "store", "neurons", "artifacts", "datasets", "hooks", "detectors"},
+    | {"artifacts", "tables", "store", "neurons", "datasets", "hooks", "detectors"},
     "recording": BASE | RUNS | {"store", "hooks", "detectors", "datasets"},
     "evaluation": BASE | RUNS | {"evaluation", "store", "detectors", "datasets", "tables"},
     "joint": BASE
     | {"tables", "run", "evaluation", "neurons", "separability", "attribution", "datasets"},
     "claims": BASE | {"run", "tables", "joint", "neurons"},
     "plots": BASE
-    | {"plots", "tables", "datasets", "store", "artifacts", "attribution", "embed", "neurons"}
-    | {"responses", "separability"},
+    | {"plots", "tables", "datasets", "store", "artifacts", "attribution", "neurons"}
+    | {"separability"},
 }
 TOP = {"__init__", "__main__", "cli", "report", "demo", "doctor", "study", "jobs"}
 #: Modules of parts that the app reads with, which it does not import.
@@ -78,7 +76,6 @@ NO_TORCH = (
     "registry",
     "datasets",
     "separability",
-    "embed",
     "artifacts",
     "plots",
     "evaluation",

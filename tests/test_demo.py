@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from probe import demo
-from probe.embed import Embeddings
 from probe.errors import ProbeError, UnknownNameError
 from probe.neurons import NeuronTable, Universality
 from probe.run import RunFolder
 from probe.schema import DATASETS
+from probe.separability import Embeddings
 
 
 @pytest.fixture(scope="module")

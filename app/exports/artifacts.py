@@ -26,11 +26,11 @@ from app.queries.responses import (
     responses_frame,
 )
 from app.selection import Selection
+from probe.artifacts import ResponseReport
 from probe.errors import ProbeError
 from probe.plots.artifacts import effects_figure, spectra_figure, tells_figure
 from probe.plots.neurons import unit_response_figure
 from probe.plots.responses import correlation_figure
-from probe.responses import ResponseReport
 
 __all__ = ["EXPORTS"]
 

@@ -17,9 +17,9 @@ from app.queries.layers import known_detector, named_layer
 from app.queries.pictures import COLORS, kinds_of, units_of
 from app.queries.reading import Run
 from app.selection import Selection
-from probe.embed import Embeddings
 from probe.errors import StoreError, UnknownNameError
 from probe.plots.embedding import embedding_figure
+from probe.separability import Embeddings
 
 __all__ = ["EXPORTS"]
 

@@ -13,8 +13,8 @@ from app.queries.activations import column, stored_units
 from app.queries.deriving import derived
 from app.queries.images import Shown, shown_of
 from app.queries.reading import Run, token_of
-from probe.embed.table import Embeddings
 from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.separability.report import Embeddings
 from probe.stats import sigmoid
 from probe.store import ActivationStore
 
@@ -71,7 +71,7 @@ class PictureView:
         The store's sample table in the order of the table of embeddings, with ``logit`` and
         ``place``, a sample's row in the store.
     trustworthiness, preservation : float
-        How far the picture can be believed, see `probe.embed.table.Embeddings`.
+        How far the picture can be believed, see `probe.separability.report.Embeddings`.
     neighbors, n_fitted : int
         Neighbors that both are about; samples that the picture was fitted on.
     """

@@ -14,17 +14,16 @@ import xarray as xr
 
 from app.queries.deriving import derived, shared
 from probe.artifacts import ArtifactReport
+from probe.artifacts.responses import ResponseReport
 from probe.attribution.findings import MapSimilarity, RegionAttention
 from probe.attribution.maps import AttributionMap
 from probe.attribution.trust.report import TrustReport
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE, Dataset, read_native
-from probe.embed.table import Embeddings
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.images import Reach, RunData, careful, key_file, token_of
 from probe.neurons import Ablation, NeuronTable, Universality
-from probe.responses.report import ResponseReport
 from probe.run import MANIFEST_FILE, RunFolder
-from probe.separability.report import SeparabilityReport, Similarity
+from probe.separability.report import Embeddings, SeparabilityReport, Similarity
 from probe.store import ActivationStore
 from probe.tables import open_table
 from probe.thumbnails import Thumbnails

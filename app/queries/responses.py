@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from app.queries.deriving import derived
 from app.queries.reading import Run
 from app.selection import Selection
+from probe.artifacts.responses import ResponseReport
 from probe.errors import UnknownNameError
-from probe.responses.report import ResponseReport
 
 __all__ = [
     "AnswerRow",

@@ -49,7 +49,7 @@ class PlaceView:
     dataset : str
         Of the image.
     trustworthiness : float
-        Of the picture, see `probe.embed.table.Embeddings`.
+        Of the picture, see `probe.separability.report.Embeddings`.
     """
 
     layer: str

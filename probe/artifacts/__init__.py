@@ -7,13 +7,23 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 from probe.artifacts.report import CONTROLS, ArtifactMeasurements, ArtifactReport
+from probe.artifacts.responses import NOTHING, Answer, ResponseReport
 
 if TYPE_CHECKING:
+    from probe.artifacts.correlation import relate
+    from probe.artifacts.doses import DosedImages, dose_response, render_doses
     from probe.artifacts.effects import artifact_report
     from probe.artifacts.measure import measure_artifacts, measure_picture
     from probe.artifacts.measurements import MEASUREMENTS, Measurement, Picture
 
 __all__ = [
+    "NOTHING",
+    "Answer",
+    "DosedImages",
+    "ResponseReport",
+    "dose_response",
+    "relate",
+    "render_doses",
     "CONTROLS",
     "MEASUREMENTS",
     "ArtifactMeasurements",
@@ -30,6 +40,8 @@ __all__ = [
 __getattr__, *_ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "correlation": ["relate"],
+        "doses": ["DosedImages", "dose_response", "render_doses"],
         "effects": ["artifact_report"],
         "measure": ["MEASUREMENTS", "measure_artifacts", "measure_picture"],
         "measurements": ["Measurement", "Picture"],

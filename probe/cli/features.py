@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from matplotlib.figure import Figure
 
-    from probe.responses import ResponseReport
+    from probe.artifacts import ResponseReport
     from probe.store import ActivationStore
 
 __all__ = ["COMMANDS", "require_layers"]
@@ -148,9 +148,9 @@ def embed(
 
     Prints the trustworthiness and neighborhood preservation of each embedding.
     """
-    from probe.embed import embed_layers
     from probe.plots import embedding as drawing
     from probe.plots import save_figure
+    from probe.separability import embed_layers
     from probe.store import ActivationStore
 
     opened = ActivationStore.open(store)
@@ -316,10 +316,10 @@ def responses(
     Correlates recorded activations with image measurements; with --detector, also measures dose
     responses to artifacts rendered on lab images.
     """
+    from probe.artifacts import dose_response, relate, render_doses
     from probe.artifacts.controls import COVARIATES
+    from probe.artifacts.doses import check_videos
     from probe.hooks import trace
-    from probe.responses import dose_response, relate, render_doses
-    from probe.responses.doses import check_videos
     from probe.store import ActivationStore
 
     if bool(measurements) == bool(datasets) and (measurements or not name):

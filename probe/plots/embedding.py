@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import gaussian_kde
 
-from probe.embed.table import Embeddings
 from probe.plots import STYLE
 from probe.plots.style import colors_of
+from probe.separability.report import Embeddings
 
 __all__ = ["embedding_figure", "figures_of"]
 

@@ -10,9 +10,9 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from probe.artifacts.responses import ResponseReport
 from probe.errors import ProbeError
 from probe.plots import STYLE, colors_of
-from probe.responses.report import ResponseReport
 from probe.schema import DATASETS
 from probe.stats import Floats
 

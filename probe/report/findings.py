@@ -12,11 +12,9 @@ from probe.stats import benjamini_hochberg
 from probe.tables import parsed
 
 if TYPE_CHECKING:
-    from probe.artifacts import ArtifactReport
-    from probe.embed import Embeddings
+    from probe.artifacts import ArtifactReport, ResponseReport
     from probe.neurons import Ablation, Calibration, HeadTable, NeuronTable, Universality
-    from probe.responses import ResponseReport
-    from probe.separability import SeparabilityReport, Similarity
+    from probe.separability import Embeddings, SeparabilityReport, Similarity
 
 __all__ = [
     "ablation",

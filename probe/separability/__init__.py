@@ -7,14 +7,27 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 from probe.separability.probes import probe_differences
-from probe.separability.report import SeparabilityReport, Similarity
+from probe.separability.report import Embeddings, SeparabilityReport, Similarity
 
 if TYPE_CHECKING:
+    from probe.separability.embedding import (
+        METHODS,
+        Projector,
+        embed_layers,
+        preservation,
+        projector,
+    )
     from probe.separability.measure import measure_separability
     from probe.separability.realfake import MEASURES
     from probe.separability.similarity import compare_features
 
 __all__ = [
+    "METHODS",
+    "Embeddings",
+    "Projector",
+    "embed_layers",
+    "preservation",
+    "projector",
     "MEASURES",
     "SeparabilityReport",
     "Similarity",
@@ -27,6 +40,7 @@ __all__ = [
 __getattr__, *_ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "embedding": ["METHODS", "Projector", "embed_layers", "preservation", "projector"],
         "measure": ["measure_separability"],
         "realfake": ["MEASURES"],
         "similarity": ["compare_features"],

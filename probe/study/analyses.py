@@ -9,7 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from probe.artifacts import ArtifactMeasurements, ArtifactReport, artifact_report, measure_artifacts
+from probe.artifacts import (
+    ArtifactMeasurements,
+    ArtifactReport,
+    DosedImages,
+    ResponseReport,
+    artifact_report,
+    dose_response,
+    measure_artifacts,
+    relate,
+    render_doses,
+)
 from probe.attribution import AttributionMap, Refusal, attribute
 from probe.attribution.findings import MapSimilarity, RegionAttention
 from probe.attribution.regions import attention_by_region
@@ -19,20 +29,20 @@ from probe.budget import parse_memory
 from probe.datasets import Dataset
 from probe.datasets.subset import draw
 from probe.detectors import Detector
-from probe.embed import Embeddings, embed_layers
-from probe.embed.embedding import FEWEST
 from probe.errors import ProbeError, StoreError
 from probe.hooks import trace
 from probe.neurons import Universality
-from probe.responses import DosedImages, ResponseReport, dose_response, relate, render_doses
 from probe.run import RunFolder, slug
 from probe.schema import FAKE
 from probe.separability import (
+    Embeddings,
     SeparabilityReport,
     Similarity,
     compare_features,
+    embed_layers,
     measure_separability,
 )
+from probe.separability.embedding import FEWEST
 from probe.separability.features import OnePersonError
 from probe.store import ActivationStore
 from probe.study.plan import COMPARED, Study, heads_of, layer_of, other_seeds, seeded_bases

@@ -9,12 +9,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from probe import plots
-from probe.artifacts import ArtifactMeasurements, ArtifactReport
+from probe.artifacts import ArtifactMeasurements, ArtifactReport, ResponseReport
 from probe.attribution import attribute
 from probe.datasets import Dataset
 from probe.datasets.subset import draw, original_positions
 from probe.detectors import Detector
-from probe.embed import Embeddings
 from probe.errors import DatasetError
 from probe.evaluation.matrix import ZeroShotMatrix
 from probe.joint import trained_on
@@ -25,10 +24,9 @@ from probe.plots import separability as separability_plots
 from probe.plots.artifacts import draw_report
 from probe.plots.attribution import regions_figure, similarity_figure
 from probe.plots.joint import joint_figures
-from probe.responses import ResponseReport
 from probe.run import RunFolder, slug
 from probe.schema import FAKE, family_of
-from probe.separability import SeparabilityReport
+from probe.separability import Embeddings, SeparabilityReport
 from probe.store import ActivationStore
 from probe.study.analyses import Explanations
 from probe.study.plan import Study, heads_of, layer_of

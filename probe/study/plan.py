@@ -17,12 +17,12 @@ from probe.compute import AUTO, DEVICE_PATTERN, FLOAT32, PRECISIONS
 from probe.datasets.subset import ORDERS
 from probe.detectors import ARCHITECTURES, find_architecture
 from probe.detectors.architectures import TIMM_PREFIX
-from probe.embed import METHODS
 from probe.errors import ProbeError
 from probe.images import KEEPS
 from probe.neurons import MEASURES, MODES
 from probe.run import slug
 from probe.schema import SPLITS, VARIANTS
+from probe.separability import METHODS
 from probe.study.sources import DatasetEntry, Part, Positive, Seed, known
 
 __all__ = [

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from pandas import DataFrame
 
-from probe.artifacts import ArtifactReport
+from probe.artifacts import ArtifactReport, ResponseReport
 from probe.claims import Claim, write_claims
 from probe.compute import FLOAT32, check_precision, resolve_device
 from probe.datasets import Dataset
@@ -31,7 +31,6 @@ from probe.neurons.ablation import NoSetsError, ablate_universal
 from probe.progress import note
 from probe.recording import record
 from probe.report.writing import write_document
-from probe.responses import ResponseReport
 from probe.run import RunFolder
 from probe.schema import VARIANTS
 from probe.separability import SeparabilityReport

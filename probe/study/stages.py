@@ -8,20 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from probe.artifacts import ArtifactReport
+from probe.artifacts import ArtifactReport, ResponseReport
 from probe.attribution.explain import prepare
 from probe.attribution.findings import MapSimilarity, RegionAttention
 from probe.attribution.trust import TrustReport
 from probe.detectors import Detector, load_detector
-from probe.embed import Embeddings
 from probe.errors import StoreError, UnknownNameError
 from probe.evaluation.matrix import ZeroShotMatrix
 from probe.hooks import trace
 from probe.neurons import Ablation, NeuronTable, Universality
-from probe.responses import ResponseReport
 from probe.run import RunFolder, slug
 from probe.schema import family_of
-from probe.separability import SeparabilityReport, Similarity
+from probe.separability import Embeddings, SeparabilityReport, Similarity
 from probe.study.plan import COMPARED, NAMED_LAYERS, Study, heads_of
 from probe.tables import open_table, plain
 

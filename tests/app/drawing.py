@@ -8,10 +8,9 @@ import numpy as np
 import xarray as xr
 
 from probe.artifacts.report import CONTROLS, ArtifactReport
-from probe.embed.table import Embeddings
-from probe.responses.report import ResponseReport, answered
+from probe.artifacts.responses import ResponseReport, answered
 from probe.run import RunFolder
-from probe.separability.report import SeparabilityReport, Similarity
+from probe.separability.report import Embeddings, SeparabilityReport, Similarity
 
 MEASURES = (
     "probe_auroc",

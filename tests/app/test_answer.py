@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from flask.testing import FlaskClient
 
 from app import ids
-from probe.responses.report import ResponseReport
+from probe.artifacts.responses import ResponseReport
 from tests.app.calling import call
 from tests.app.conftest import client_of
 from tests.app.making import DETECTORS, MadeRun

@@ -40,8 +40,8 @@ from app.queries.responses import (
 )
 from app.selection import Selection
 from probe.artifacts.report import ArtifactReport
+from probe.artifacts.responses import ResponseReport, answered
 from probe.errors import UnknownNameError
-from probe.responses.report import ResponseReport, answered
 from probe.tables import open_table
 from tests.app.calling import call, exported, said
 from tests.app.conftest import client_of

@@ -26,8 +26,8 @@ from app.queries.pictures import (
 )
 from app.queries.reading import Run, token_of
 from app.selection import Selection
-from probe.embed.table import Embeddings
 from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.separability.report import Embeddings
 from tests.app.calling import call, exported, said
 from tests.app.drawing import KINDS, make_embeddings
 from tests.app.making import DATASETS, DETECTORS, LAYER, LAYERS, UNITS, MadeRun

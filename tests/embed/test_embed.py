@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from probe.embed import METHODS, Embeddings, embed_layers, preservation, projector
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.plots import save_figure
 from probe.plots.embedding import figures_of
+from probe.separability import METHODS, Embeddings, embed_layers, preservation, projector
 from tests.separability.making import write_store
 
 

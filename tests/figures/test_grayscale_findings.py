@@ -20,7 +20,7 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from probe.embed import Embeddings
+from probe.artifacts import ResponseReport
 from probe.neurons import Calibration
 from probe.plots import ablation_figure, counts_figure, matrix_figure
 from probe.plots.artifacts import effects_figure, spectra_figure, tells_figure
@@ -30,9 +30,8 @@ from probe.plots.embedding import DATASETS, embedding_figure
 from probe.plots.responses import correlation_figure, dose_figure, unit_figure
 from probe.plots.separability import probes_figure, transfer_figure, units_figure
 from probe.plots.style import contrast, luminance, text_on
-from probe.responses import ResponseReport
 from probe.schema import DATASETS as STUDIED
-from probe.separability import SeparabilityReport
+from probe.separability import Embeddings, SeparabilityReport
 from tests.artifacts.test_showing import mixed_report
 
 #: From one end of the scale to the other, and a cell without a value.

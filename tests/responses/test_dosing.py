@@ -12,11 +12,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from probe.datasets.lab import FORGERIES, Clip, make
-from probe.detectors import Detector, load_detector
-from probe.detectors.planted import measure_population, plant
-from probe.errors import ProbeError, UnknownNameError
-from probe.responses import (
+from probe.artifacts import (
     NOTHING,
     DosedImages,
     ResponseReport,
@@ -24,7 +20,11 @@ from probe.responses import (
     relate,
     render_doses,
 )
-from probe.responses.doses import sign_flip_test
+from probe.artifacts.doses import sign_flip_test
+from probe.datasets.lab import FORGERIES, Clip, make
+from probe.detectors import Detector, load_detector
+from probe.detectors.planted import measure_population, plant
+from probe.errors import ProbeError, UnknownNameError
 from probe.stats import cluster_counts
 from tests.hooks.toys import detector_of
 from tests.responses.making import measured, store_of, table_of

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from probe.responses.correlation import (
+from probe.artifacts.correlation import (
     exchange_blocks,
     partial_correlations,
     residual_ranks,

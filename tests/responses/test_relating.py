@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from probe.artifacts import NOTHING, ResponseReport, relate
+from probe.artifacts.correlation import cells_of, gather_rows
 from probe.errors import ProbeError, StoreError, UnknownNameError
-from probe.responses import NOTHING, ResponseReport, relate
-from probe.responses.correlation import cells_of, gather_rows
 from probe.tables import save_table
 from tests.responses.making import clustered, measured, store_of, table_of
 
@@ -212,7 +212,7 @@ def test_a_report_round_trips(made, tmp_path: Path) -> None:
 
 def test_reports_are_read_without_torch() -> None:
     code = (
-        "import sys; from probe.responses import ResponseReport, relate; import "
+        "import sys; from probe.artifacts import ResponseReport, relate; import "
         "probe.plots.responses; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

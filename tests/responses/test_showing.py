@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from probe.artifacts import ResponseReport, dose_response, relate, render_doses
 from probe.cli.features import COMMANDS
 from probe.errors import ProbeError
 from probe.plots import save_figure
 from probe.plots.responses import correlation_figure, dose_figure, unit_figure
 from probe.report.findings import responses_sentence
-from probe.responses import ResponseReport, dose_response, relate, render_doses
 from tests.hooks.toys import detector_of
 from tests.responses.making import measured, store_of, table_of
 from tests.responses.test_dosing import SIZE, Known
@@ -138,7 +138,7 @@ def test_the_command_turns_artifacts_up(
 ) -> None:
     asked = []
     monkeypatch.setattr(
-        "probe.responses.render_doses", lambda **o: asked.append(o) or images, raising=False
+        "probe.artifacts.render_doses", lambda **o: asked.append(o) or images, raising=False
     )
     monkeypatch.setattr(
         "probe.cli.features.detector_of", lambda name, device: detector_of(Known().eval(), SIZE)

@@ -1,4 +1,4 @@
-"""`embed_layers`: layers in two dimensions, with measures of how faithful each embedding is."""
+"""`embed_layers`: layers in two dimensions, with what an embedding preserves."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
 from probe.datasets.subset import spread
-from probe.embed.table import Embeddings
 from probe.errors import ProbeError, StoreError
 from probe.progress import progress_bar
 from probe.registry import Registry
 from probe.separability.features import people_of
+from probe.separability.report import Embeddings
 from probe.store import ActivationStore
 
 __all__ = [

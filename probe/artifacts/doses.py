@@ -1,4 +1,4 @@
-"""`dose_response`: response of the logit and of units to the dose of a synthetic artifact."""
+"""`dose_response`: how the logit and units change as one artifact of the lab is turned up."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
+from probe.artifacts.responses import ResponseReport, answered
 from probe.datasets.dataset import resize
 from probe.datasets.lab import ARTIFACTS, COUNTS, FORGERIES, FRAMES, Clip
 from probe.datasets.lab.clip import identity_name
@@ -22,7 +23,6 @@ from probe.detectors.detector import Detector
 from probe.errors import ProbeError, UnknownNameError
 from probe.hooks import Recorder, Tap, trace
 from probe.progress import progress_bar
-from probe.responses.report import ResponseReport, answered
 from probe.schema import DATASETS, SPLITS
 from probe.stats import MIN_CLUSTERS, Floats, adjust_together, cluster_counts, percentile_bounds
 

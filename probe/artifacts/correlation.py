@@ -1,4 +1,4 @@
-"""`relate`: partial rank correlations of units with measurements, tested by permutation."""
+"""`relate`: partial rank correlations of units with measurements, tested by exchanging people."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from probe.artifacts.controls import TEXT
+from probe.artifacts.responses import ResponseReport, answered
 from probe.errors import ProbeError, UnknownNameError
 from probe.progress import progress_bar
-from probe.responses.report import ResponseReport, answered
 from probe.stats import MIN_CLUSTERS, Floats, benjamini_hochberg
 from probe.store import ActivationStore
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from probe.errors import ProbeError
 from probe.results import Result
 
-__all__ = ["NOTHING", "Answer", "ResponseReport", "answered"]
+__all__ = ["Answer", "NOTHING", "ResponseReport", "answered"]
 
 #: Answer of a unit without a significant response.
 NOTHING = "nothing found"
