@@ -114,7 +114,7 @@ def create_app(
         require_token(app.server, token)
     bound(app.server, app.callback_map)
     if root_path != "/":
-        app.server.wsgi_app = Prefixed(app.server.wsgi_app, root_path)  # type: ignore[method-assign]
+        app.server.wsgi_app = Prefixed(app.server.wsgi_app, root_path)
     return app
 
 
