@@ -88,6 +88,10 @@ class Result:
     def _frame(self) -> pd.DataFrame:
         raise NotImplementedError
 
+    def summary(self) -> str:
+        """Summarize the finding in sentences, a line each."""
+        raise NotImplementedError
+
     def plot(self, kind: str = "") -> Figure:
         """Draw the finding for a paper.
 
@@ -189,7 +193,8 @@ class Result:
     def _repr_html_(self) -> str:
         frame = self.to_dataframe()
         more = f"<p>{len(frame) - ROWS} more rows</p>" if len(frame) > ROWS else ""
-        return f"<p>{escape(repr(self))}</p>{frame.head(ROWS).to_html(index=False)}{more}"
+        said = "".join(f"<p>{escape(line)}</p>" for line in self.summary().split("\n"))
+        return f"{said}{frame.head(ROWS).to_html(index=False)}{more}"
 
 
 def open_result(path: str | Path) -> Result:

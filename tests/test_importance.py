@@ -18,7 +18,6 @@ from probe.datasets.dataset import Dataset
 from probe.detectors import Detector, load_detector
 from probe.errors import ProbeError, UnknownNameError
 from probe.neurons import NeuronTable, Universality, neuron_importance, ranks, universal_neurons
-from probe.report.findings import test_sentence as sentence
 
 
 def hidden_of(detector: Detector, part: Dataset, layer: str) -> torch.Tensor:
@@ -341,7 +340,7 @@ def test_the_first_rows_are_an_option_that_says_what_they_lack(reals_first: Data
         f"two/0/{row // 32:03d}/{row % 32:02d}" for row in range(30 * 64)
     ]
     assert np.isfinite(table.data["effect"]).all() and np.isnan(table.data["p"]).all()
-    said = sentence(universal_neurons(table))
+    said = universal_neurons(table).test_sentence()
     for name in ("one", "two"):
         assert f"the first 1,920 rows of dataset '{name}', of 8,960, are all real" in said
     with pytest.raises(ProbeError) as caught:
@@ -358,5 +357,5 @@ def test_a_table_says_where_a_dataset_has_one_class(noise: Dataset) -> None:
     table = neuron_importance(detector, test.take(rows), n_untrained=0, n_random=0)
     assert table.data.attrs["one_class"] == {"two": "dataset 'two' holds no real image"}
     assert "sample" not in table.data
-    said = sentence(universal_neurons(table))
+    said = universal_neurons(table).test_sentence()
     assert "of 1 of 2 datasets" in said and "dataset 'two' holds no real image" in said

@@ -53,7 +53,7 @@ def test_each_is_saved_opened_and_exported_alike(made: MadeRun, tmp_path: Path) 
         full = {table for table in one.FRAMES if len(one.to_dataframe(table))}
         assert main.is_file() and beside == {f"{name}-{table}.csv" for table in full}
         assert len(repr(one)) < 300 and repr(one).startswith(f"<{name}")
-        assert "<table" in one._repr_html_()
+        assert "<table" in one._repr_html_() and one.summary().strip()
         with pytest.raises(UnknownNameError, match="nothing"):
             one.to_dataframe("nothing")
 

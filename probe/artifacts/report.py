@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -55,6 +55,12 @@ class ArtifactMeasurements(Result):
         controls = pd.DataFrame(_table(self.data["control"], "covariate_"))
         return pd.concat([about.reset_index(), values, controls], axis=1)
 
+    def summary(self) -> str:
+        """Summarize how much was measured."""
+        names = ", ".join(dict.fromkeys(map(str, self.data["dataset"].values)))
+        sizes = self.data.sizes
+        return f"{sizes['measurement']} measurements of {sizes['sample']} images of {names}."
+
 
 @dataclass(frozen=True, repr=False)
 class ArtifactReport(Result):
@@ -104,8 +110,62 @@ class ArtifactReport(Result):
                 columns[name + suffix] = part[name].to_series()
         return pd.DataFrame(columns).reset_index()
 
+    def summary(self) -> str:
+        """Summarize each dataset and method, a line each: effect, controls, gaps."""
+        data = self.data
+        return "\n".join(
+            [
+                *(_dataset_sentence(data.sel(dataset=name)) for name in data["dataset"].values),
+                *(_tell_sentence(data.sel({"method": name})) for name in data["method"].values),
+            ]
+        )
+
 
 def _table(values: xr.DataArray, prefix: str = "") -> dict[str, NDArray[np.float64]]:
     """Return the columns of an array by the names of its second dimension."""
     names = values[values.dims[1]].values
     return {f"{prefix}{name}": values.values[:, i] for i, name in enumerate(names)}
+
+
+def _dataset_sentence(at: Any) -> str:
+    name, reason = str(at["dataset"].values), str(at["reason"].values)
+    used = dict(zip(map(str, at["control"].values), map(int, at["n_used"].values), strict=True))
+    parts = [f"{int(at['n_samples'])} images, {int(at['n_clusters'])} clusters"]
+    parts.append(f"{used['matched']} matched")
+    parts.append(f"inner region: {at['region'].values}")
+    uneven = [
+        f"{covariate} {value:.2f}"
+        for covariate, value in zip(at["covariate"].values, at["imbalance"].values, strict=True)
+        if np.isfinite(value) and abs(value - 0.5) >= 0.05
+    ]
+    if uneven:
+        parts.append(f"covariates that predict the label (AUROC): {', '.join(uneven)}")
+    first = _first(at)
+    return f"{name}: {first}{'; '.join(parts)}. {reason}".strip()
+
+
+def _first(at: Any) -> str:
+    if not (at["rank"] == 1).any():
+        return ""
+    best = at.isel(measurement=int(np.argmax(at["rank"].values == 1)))
+    effects = ", ".join(
+        f"{control} {float(value):+.2f} (q = {float(q):.2g})"
+        for control, value, q in zip(
+            best["control"].values, best["effect"].values, best["q"].values, strict=True
+        )
+    )
+    return f"largest effect {best['measurement'].values}, {effects}; "
+
+
+def _tell_sentence(at: Any) -> str:
+    name, tells = str(at["method"].values), at["tells"].values
+    if not np.isfinite(tells).any():
+        return f"{name}: there is no other method to compare it with."
+    best = at.isel(measurement=int(np.nanargmax(np.abs(tells - 0.5))))
+    low, high = float(best["tells_low"]), float(best["tells_high"])
+    bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
+    way = "above" if float(best["tells"]) > 0.5 else "below"
+    return (
+        f"{name} is best separated by {best['measurement'].values}, {way} all other methods with "
+        f"AUROC {float(best['tells']):.2f}{bounds}."
+    )

@@ -200,6 +200,25 @@ class ResponseReport(Result):
         attrs = {**other.data.attrs, **self.data.attrs, "universal": marked}
         return ResponseReport(answered(both.assign_attrs(attrs)))
 
+    def summary(self) -> str:
+        """Summarize how many units respond to what."""
+        frame, parts = self.answers(), []
+        for kind, text in (
+            ("dose", "respond to an artifact dose"),
+            ("correlation", "correlate with a measurement"),
+        ):
+            names = frame.loc[frame["answer_kind"] == kind, "answer"].value_counts()
+            if len(names):
+                some = ", ".join(f"{name} {count}" for name, count in names.items())
+                parts.append(f"{int(names.sum())} {text} ({some})")
+        rest = int((frame["answer_kind"] == "").sum())
+        if rest:
+            parts.append(f"{rest} have no significant response")
+        return (
+            f"Of {len(frame)} units of {self.data.attrs['layer']}, {'; '.join(parts)} "
+            f"(q ≤ {self.data.attrs['alpha']:g})."
+        )
+
 
 _ANSWERS = ["answer", "answer_kind", "answer_effect", "answer_q"]
 

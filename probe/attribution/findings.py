@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from probe.results import Result
+from probe.tables import parsed
 
 __all__ = ["BINS", "MapSimilarity", "RegionAttention", "texts"]
 
@@ -110,6 +111,25 @@ class MapSimilarity(Result):
         about = about.rename(columns={"of": "dataset"})
         return about.assign(**means, retrained=self.data["retrained"].values)
 
+    def summary(self) -> str:
+        """Summarize the similarity, against its null and other seeds, and what is missing."""
+        data = self.data
+        whole = data.isel(dataset=-1)
+        said = [f"Compared: {data.attrs['rule']}."]
+        if np.isfinite(float(whole["over_null"])):
+            how = _words(whole, "over_null")
+            said.append(f"Maps of one image are {how} similar than maps of different images.")
+        if np.isfinite(float(whole["over_retrained"])):
+            how = _words(whole, "over_retrained")
+            said.append(
+                f"Maps of two variants are {how} similar than maps of two trainings that "
+                "differ only in the seed."
+            )
+        for name in data["dataset"].values:
+            reason = str(data["reason"].sel(dataset=name).values)
+            said += [f"{name}: {reason}"] if reason else []
+        return "\n".join(said)
+
 
 @dataclass(frozen=True, repr=False)
 class RegionAttention(Result):
@@ -164,7 +184,62 @@ class RegionAttention(Result):
         about = about[["sample", "of", "cluster"]]
         return about.rename(columns={"of": "group"}).merge(frame, on="sample")
 
+    def summary(self) -> str:
+        """Summarize each group: where its mass lies, how it changes, what is missing."""
+        data = self.data
+        part = str(data["part"].values[0])
+        said = [_group_sentence(data.sel(group=group, part=part)) for group in data["group"].values]
+        if data["n_faceless"].any():
+            names = list(np.asarray(parsed(data.attrs["faceless"])).ravel())
+            more = ", …; all are listed in attribute faceless" if len(names) > MOST_NAMES else ""
+            said.append(
+                f"No face was found in {len(names)} of {data.sizes['sample']} images, which are "
+                f"excluded: {', '.join(map(str, names[:MOST_NAMES]))}{more}."
+            )
+        return "\n".join(said)
+
 
 def texts(values: NDArray[Any]) -> NDArray[np.str_]:
     """Return texts as NumPy strings, which compare and join; stored text has another type."""
     return np.array([str(value) for value in values], dtype=np.str_)
+
+
+#: Maximum number of images without a face that are listed.
+MOST_NAMES = 5
+
+#: False discovery rate at which a change is reported.
+ALPHA = 0.05
+
+
+def _words(at: Any, column: str) -> str:
+    value, p = float(at[column]), float(at[f"{column}_p"])
+    known = f" (p = {p:.2g})" if np.isfinite(p) else ""
+    return f"by {abs(value):.2f}{known} {'more' if value > 0 else 'less'}"
+
+
+def _group_sentence(at: Any) -> str:
+    group, reason = str(at["group"].values), str(at["reason"].values)
+    counts = f"{int(at['n_samples'])} images, {int(at['n_clusters'])} clusters"
+    value = at["concentration"].values
+    if not np.isfinite(value).any():
+        return f"{group}: no result for {counts}. {reason}".strip()
+    best = at.isel(region=int(np.nanargmax(value)))
+    parts = [
+        f"most on {best['region'].values}, {2 ** float(best['concentration']):.1f} times uniform "
+        f"attention ({float(best['share']):.0%} of mass on {float(best['area']):.0%} of area)"
+    ]
+    parts += _changes(at, "change", "change_q", "changed from the paired reals on")
+    parts += _changes(at, "change", "other_q", "changed differently from the other datasets on")
+    return f"{group}: {'; '.join([*parts, counts])}. {reason}".strip()
+
+
+def _changes(at: Any, name: str, q: str, words: str) -> list[str]:
+    found = np.flatnonzero(at[q].values <= ALPHA)
+    if not len(found):
+        return []
+    each = [
+        f"{at['region'].values[k]} ({float(at[name].values[k]):+.1f}, "
+        f"q = {float(at[q].values[k]):.2g})"
+        for k in found
+    ]
+    return [f"{words} {', '.join(each)}"]

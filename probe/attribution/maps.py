@@ -249,6 +249,15 @@ class AttributionMap(Result):
                 variable.load()
         return cls(data)
 
+    def summary(self) -> str:
+        """Summarize how many maps there are, and of what."""
+        attrs = self.data.attrs
+        at = f" at {attrs['layer']}" if attrs.get("layer") else ""
+        return (
+            f"{self.data.sizes['sample']} maps by {attrs.get('title') or attrs['method']} of the "
+            f"{attrs.get('target', 'logit')} of {attrs.get('detector', 'a detector')}{at}."
+        )
+
 
 SUMS = ("total", "positive", "negative", "largest")
 

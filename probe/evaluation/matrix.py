@@ -79,6 +79,23 @@ class ZeroShotMatrix(Result):
         data = cls._checked(open_table(Path(path)), path)
         return cls(data, pd.read_parquet(Path(path).with_suffix(".scores.parquet")))
 
+    def summary(self) -> str:
+        """Summarize the frame AUROC of detectors, a line each: mean and lowest of datasets."""
+        part = self.data["value"].sel(metric="auroc", level="frame")
+        said = []
+        for name in map(str, part["detector"].values):
+            row = part.sel(detector=name).values
+            if not np.isfinite(row).any():
+                said.append(f"{name}: no dataset has both classes.")
+                continue
+            worst = int(np.nanargmin(row))
+            said.append(
+                f"{name}: mean frame AUROC {np.nanmean(row):.3f} over "
+                f"{int(np.isfinite(row).sum())} datasets, lowest {row[worst]:.3f} on "
+                f"{part['dataset'].values[worst]}."
+            )
+        return "\n".join(said)
+
 
 def predict(detector: Detector, dataset: Dataset, *, batch_size: int = 64) -> NDArray[np.float32]:
     """Return the fake logits of a detector on a dataset; shows a progress bar.

@@ -77,6 +77,18 @@ class NeuronTable(Result):
             frame[str(name)] = self.data["beside"].sel(measure=name).values.ravel()
         return frame
 
+    def summary(self) -> str:
+        """Summarize the size of the table and its strongest units."""
+        data = self.data
+        mean = np.nan_to_num(data["effect"].transpose("dataset", "unit").values.mean(axis=0))
+        best = data["unit"].values[np.argsort(-mean, kind="stable")[:3]]
+        names = ", ".join(map(str, data["dataset"].values))
+        return (
+            f"{data.sizes['unit']} units of {data.attrs.get('layer', 'a layer')} in {names} by "
+            f"{data.attrs.get('measure', 'effect')}. Largest on average: units "
+            f"{', '.join(map(str, best))}."
+        )
+
 
 def strength(
     effects: NDArray[np.float64], neutral: float = 0.0, one_sided: bool = True
@@ -153,3 +165,17 @@ class Ablation(Result):
         ]
         frame = self.data[columns].to_dataframe().reset_index()
         return frame[["set", "dataset", "metric", *columns]]
+
+    def summary(self) -> str:
+        """Summarize the mean AUROC drop over datasets, beyond matched random sets."""
+        data = self.data.sel(dataset=MEAN, metric="auroc")
+        parts = []
+        for name in [str(s) for s in data["set"].values if s in ("universal", "counted")]:
+            one = data.sel(set=name)
+            low, high = float(one["excess_low"]), float(one["excess_high"])
+            bounds = f" ({low:+.3f} to {high:+.3f})" if np.isfinite(low) else ""
+            parts.append(
+                f"{name} {float(one['drop']):+.3f}, beyond matched random sets "
+                f"{float(one['excess']):+.3f}{bounds}, p = {float(one['p']):.3f}"
+            )
+        return f"Mean AUROC drop by ablation: {'; '.join(parts) or 'neither set in both halves'}."

@@ -24,6 +24,7 @@ from probe.stats import (
     partial_conjunction,
     simulate_counts,
 )
+from probe.tables import parsed
 
 __all__ = [
     "CORRECTIONS",
@@ -248,6 +249,45 @@ class Universality(Result):
         for name in data["dataset"].values:
             frame[str(name)] = data["selected"].sel(dataset=name).values
         return frame
+
+    def summary(self) -> str:
+        """Summarize the test, and the study's count beside its nulls."""
+        return f"{self.test_sentence()} {self.count_sentence()}"
+
+    def test_sentence(self) -> str:
+        """Summarize how many units contribute to detection in every dataset."""
+        data, attrs = self.data, self.data.attrs
+        tested = len(self.tested)
+        if "q" not in data:
+            reasons = parsed(attrs.get("one_class", "{}"))
+            why = "; ".join(reasons.values()) if isinstance(reasons, dict) else ""
+            return (
+                f"No test: {tested} of {data.sizes['dataset']} datasets have both fakes and "
+                f"reals, and two are needed{f' ({why})' if why else ''}."
+            )
+        name = {"bh": "Benjamini-Hochberg", "by": "Benjamini-Yekutieli"}[str(attrs["correction"])]
+        each = ", ".join(
+            f"{n} {int(k)}"
+            for n, k in zip(
+                data["dataset"].values, data["significant"].values.sum(axis=1), strict=True
+            )
+        )
+        return (
+            f"{len(self.universal)} of {data.sizes['unit']} units contribute to detection in all "
+            f"{tested} datasets (partial conjunction, q ≤ {attrs['alpha']}, {name}). In single "
+            f"datasets: {each}."
+        )
+
+    def count_sentence(self) -> str:
+        """Summarize the study's count of universal units and what the nulls expect of it."""
+        data = self.data
+        last = data.isel(count=-1)
+        untrained = ", ".join(str(int(v)) for v in last["untrained"].values) or "not computed"
+        return (
+            f"The study's count: {int(last['observed'])} of {data.sizes['unit']} units are in all "
+            f"{data.sizes['dataset']} top lists; {float(last['independence']):.1f} are expected "
+            f"for independent lists; untrained networks: {untrained}."
+        )
 
 
 def universal_neurons(

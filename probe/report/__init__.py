@@ -16,15 +16,12 @@ from probe.report.findings import (
     ablation,
     ablation_sentence,
     calibration,
-    count_sentence,
     embeddings,
     heads,
     one_dataset,
     separability,
     similarity,
-    test_sentence,
     universality,
-    universality_sentence,
 )
 from probe.stats import MIN_CLUSTERS, sigmoid
 
@@ -47,7 +44,6 @@ __all__ = [
     "audited",
     "calibration",
     "claims",
-    "count_sentence",
     "dataset",
     "detectors",
     "doctor",
@@ -66,7 +62,6 @@ __all__ = [
     "separability",
     "similarity",
     "stages",
-    "test_sentence",
     "trained",
     "universality",
     "videos",
@@ -253,7 +248,7 @@ def outcome(found: Outcome) -> None:
     matrix(found.matrix)
     polarity(suspect_polarity(found.matrix))
     for label, counts in found.universality.items():
-        out().print(f"{label}: {plain(universality_sentence(counts))}", highlight=False)
+        out().print(f"{label}: {plain(counts.summary())}", highlight=False)
         out().print(plain(ablation_sentence(found.ablation.get(label))), highlight=False)
     claims(found.claims)
     for one in found.left_out:

@@ -8,7 +8,6 @@ import numpy as np
 from rich.table import Table
 
 from probe.report.console import out, plain
-from probe.tables import parsed
 
 if TYPE_CHECKING:
     from probe.attribution.findings import MapSimilarity, RegionAttention
@@ -17,13 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "attention",
-    "attention_sentences",
     "print_maps",
     "print_methods",
     "print_trust",
     "similarity",
-    "similarity_sentences",
-    "trust_sentences",
 ]
 
 
@@ -121,22 +117,8 @@ def print_trust(report: TrustReport, dataset: str = "all") -> None:
         part = data.isel(check=[str(one) == group for one in data["group"].values])
         if part.sizes["check"]:
             out().print(_table(part, f"{plain(str(data.attrs['detector']))}: {title}"))
-    for sentence in trust_sentences(report, dataset):
+    for sentence in report.summary(dataset).split("\n"):
         out().print(plain(sentence), highlight=False)
-
-
-def trust_sentences(report: TrustReport, dataset: str = "all") -> list[str]:
-    """Explain the marks, the sample sizes, and why values are missing."""
-    data = report.data.sel(dataset=dataset)
-    ci = round(100 * float(data.attrs["ci"]))
-    found = int(data["n_samples"].max()), int(data["n_clusters"].max())
-    return [
-        f"Better (q ≤ .05) than a random map *, than image edges +, than the shifted map °; "
-        f"{ci} % cluster bootstrap intervals in brackets; ↑ higher is better, ↓ lower is better.",
-        f"{dataset}: up to {found[0]} images, {found[1]} clusters.",
-        *_weights_sentence(data),
-        *_reasons(data),
-    ]
 
 
 def _table(part: Any, title: str) -> Table:
@@ -149,7 +131,7 @@ def _table(part: Any, title: str) -> Table:
     for method in map(str, part["method"].values):
         row = part.sel({"method": method})
         # References without a value here were not checked.
-        if np.isfinite(row["value"].values).any() or not _is_reference(part, method):
+        if np.isfinite(row["value"].values).any() or not is_reference(part, method):
             table.add_row(method, *(_cell(row.sel(check=name)) for name in part["check"].values))
         if np.isfinite(row["randomized"].values).any():
             cells = (_range(row.sel(check=name)) for name in part["check"].values)
@@ -160,7 +142,7 @@ def _table(part: Any, title: str) -> Table:
     return table
 
 
-def _is_reference(part: Any, method: str) -> bool:
+def is_reference(part: Any, method: str) -> bool:
     return method in map(str, part["reference"].values)
 
 
@@ -177,16 +159,6 @@ def _cell(at: Any) -> str:
     return f"{round(value, 3) + 0.0:.3f}{mark}{bounds}"
 
 
-def _weights_sentence(data: Any) -> list[str]:
-    if not np.isfinite(data["randomized"].values).any():
-        return []
-    return [
-        f"random weights: the method applied to {data.attrs['n_random']} copies of the detector "
-        "with reinitialized weights, mean (minimum to maximum); a value in that range is no "
-        "evidence of what was learned."
-    ]
-
-
 def _range(at: Any) -> str:
     mean, low, high = (float(at[f"randomized{end}"]) for end in ("", "_low", "_high"))
     return f"{mean:.3f} ({low:.2f} to {high:.2f})" if np.isfinite(mean) else ""
@@ -195,27 +167,6 @@ def _range(at: Any) -> str:
 def _chance(values: Any) -> str:
     finite = values.values[np.isfinite(values.values)]
     return f"{finite.mean():.3f}" if len(finite) else ""
-
-
-def _reasons(data: Any) -> list[str]:
-    """Return each reason once, with the methods and checks that it applies to."""
-    held: dict[str, dict[str, list[str]]] = {}
-    for method in map(str, data["method"].values):
-        for check in map(str, data["check"].values):
-            reason = str(data["reason"].sel({"method": method, "check": check}).values)
-            # References never have values of checks that query the detector.
-            if reason and not (_is_reference(data, method) and reason.startswith("a reference")):
-                held.setdefault(reason, {}).setdefault(method, []).append(check)
-    return [_sentence(reason, where, data) for reason, where in held.items()]
-
-
-def _sentence(reason: str, where: dict[str, list[str]], data: Any) -> str:
-    if reason.startswith("No interval"):
-        return reason
-    checks = list(dict.fromkeys(check for those in where.values() for check in those))
-    every = data.sizes["check"]
-    what = "all checks" if len(checks) == every else ", ".join(checks)
-    return f"{', '.join(where)} ({what}): {reason.rstrip('.')}."
 
 
 #: Maximum number of images without a face that are listed.
@@ -251,7 +202,7 @@ def similarity(found: MapSimilarity) -> None:
         table.add_row(plain(str(name)), *cells, *counts, n)
     out().print(table)
     out().print(plain(f"{ci:.0%} cluster bootstrap intervals in [brackets]."), highlight=False)
-    for sentence in similarity_sentences(found):
+    for sentence in found.summary().split("\n"):
         out().print(plain(sentence), highlight=False)
 
 
@@ -273,32 +224,6 @@ def _bounded(at: Any, column: str) -> str:
     sign = "+" if column in ("over_null", "over_retrained") else ""
     bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
     return plain(f"{value + 0.0:{sign}.2f}{bounds}")
-
-
-def similarity_sentences(found: MapSimilarity) -> list[str]:
-    """Describe the comparison, its result against the null and other seeds, and what is missing."""
-    data = found.data
-    whole = data.isel(dataset=-1)
-    said = [f"Compared: {data.attrs['rule']}."]
-    if np.isfinite(float(whole["over_null"])):
-        how = _words(whole, "over_null")
-        said.append(f"Maps of one image are {how} similar than maps of different images.")
-    if np.isfinite(float(whole["over_retrained"])):
-        how = _words(whole, "over_retrained")
-        said.append(
-            f"Maps of two variants are {how} similar than maps of two trainings that differ only "
-            "in the seed."
-        )
-    for name in data["dataset"].values:
-        reason = str(data["reason"].sel(dataset=name).values)
-        said += [f"{name}: {reason}"] if reason else []
-    return said
-
-
-def _words(at: Any, column: str) -> str:
-    value, p = float(at[column]), float(at[f"{column}_p"])
-    known = f" (p = {p:.2g})" if np.isfinite(p) else ""
-    return f"by {abs(value):.2f}{known} {'more' if value > 0 else 'less'}"
 
 
 def attention(found: RegionAttention) -> None:
@@ -323,7 +248,7 @@ def attention(found: RegionAttention) -> None:
         "real image to the fake, q ≤ .05.",
         highlight=False,
     )
-    for sentence in attention_sentences(found):
+    for sentence in found.summary().split("\n"):
         out().print(plain(sentence), highlight=False)
 
 
@@ -333,46 +258,3 @@ def _mark(at: Any) -> str:
         return "–"
     marks = ("*", "q"), ("°", "change_q")
     return f"{round(value, 1) + 0.0:+.1f}" + "".join(m for m, q in marks if float(at[q]) <= ALPHA)
-
-
-def attention_sentences(found: RegionAttention) -> list[str]:
-    """Summarize each group: where its mass lies, how it changes, what is missing."""
-    data = found.data
-    part = str(data["part"].values[0])
-    said = [_group_sentence(data.sel(group=group, part=part)) for group in data["group"].values]
-    if data["n_faceless"].any():
-        names = list(np.asarray(parsed(data.attrs["faceless"])).ravel())
-        more = ", …; all are listed in attribute faceless" if len(names) > MOST_NAMES else ""
-        said.append(
-            f"No face was found in {len(names)} of {data.sizes['sample']} images, which are "
-            f"excluded: {', '.join(map(str, names[:MOST_NAMES]))}{more}."
-        )
-    return said
-
-
-def _group_sentence(at: Any) -> str:
-    group, reason = str(at["group"].values), str(at["reason"].values)
-    counts = f"{int(at['n_samples'])} images, {int(at['n_clusters'])} clusters"
-    value = at["concentration"].values
-    if not np.isfinite(value).any():
-        return f"{group}: no result for {counts}. {reason}".strip()
-    best = at.isel(region=int(np.nanargmax(value)))
-    parts = [
-        f"most on {best['region'].values}, {2 ** float(best['concentration']):.1f} times uniform "
-        f"attention ({float(best['share']):.0%} of mass on {float(best['area']):.0%} of area)"
-    ]
-    parts += _changes(at, "change", "change_q", "changed from the paired reals on")
-    parts += _changes(at, "change", "other_q", "changed differently from the other datasets on")
-    return f"{group}: {'; '.join([*parts, counts])}. {reason}".strip()
-
-
-def _changes(at: Any, name: str, q: str, words: str) -> list[str]:
-    found = np.flatnonzero(at[q].values <= ALPHA)
-    if not len(found):
-        return []
-    each = [
-        f"{at['region'].values[k]} ({float(at[name].values[k]):+.1f}, "
-        f"q = {float(at[q].values[k]):.2g})"
-        for k in found
-    ]
-    return [f"{words} {', '.join(each)}"]

@@ -20,26 +20,21 @@ __all__ = [
     "ablation",
     "ablation_sentence",
     "artifacts",
-    "artifacts_sentences",
     "calibration",
-    "count_sentence",
     "embeddings",
     "heads",
     "one_dataset",
     "responses",
-    "responses_sentence",
     "separability",
     "similarity",
-    "test_sentence",
     "universality",
-    "universality_sentence",
 ]
 
 
 def universality(found: Universality) -> None:
     """Print the universality test, and the study's count beside its null distributions."""
     data = found.data
-    out().print(plain(test_sentence(found)), highlight=False)
+    out().print(plain(found.test_sentence()), highlight=False)
     title = f"units of {data.attrs['layer']} in the top {data.attrs['top']:.0%} of c datasets"
     table = Table("c", "observed", "independent (95 %)", "untrained", "random heads", title=title)
     for c in data["count"].values:
@@ -62,7 +57,7 @@ def universality(found: Universality) -> None:
             f"{row['excess_p']:.3f}",
         )
     out().print(nulls)
-    out().print(plain(count_sentence(found)), highlight=False)
+    out().print(plain(found.count_sentence()), highlight=False)
 
 
 def one_dataset(table: NeuronTable, alpha: float = 0.05) -> None:
@@ -88,46 +83,6 @@ def _spread(at: Any, name: str) -> str:
 
 def _bounds(low: float, high: float, form: str) -> str:
     return f" ({low:{form}} to {high:{form}})" if np.isfinite(low) else ""
-
-
-def test_sentence(found: Universality) -> str:
-    """Summarize how many units contribute to detection in every dataset."""
-    data, attrs = found.data, found.data.attrs
-    tested = len(found.tested)
-    if "q" not in data:
-        reasons = parsed(attrs.get("one_class", "{}"))
-        why = "; ".join(reasons.values()) if isinstance(reasons, dict) else ""
-        return (
-            f"No test: {tested} of {data.sizes['dataset']} datasets have both fakes and reals, and "
-            f"two are needed{f' ({why})' if why else ''}."
-        )
-    name = {"bh": "Benjamini-Hochberg", "by": "Benjamini-Yekutieli"}[str(attrs["correction"])]
-    each = ", ".join(
-        f"{n} {int(k)}"
-        for n, k in zip(data["dataset"].values, data["significant"].values.sum(axis=1), strict=True)
-    )
-    return (
-        f"{len(found.universal)} of {data.sizes['unit']} units contribute to detection in all "
-        f"{tested} datasets (partial conjunction, q ≤ {attrs['alpha']}, {name}). In single "
-        f"datasets: {each}."
-    )
-
-
-def count_sentence(found: Universality) -> str:
-    """Summarize the study's count of universal units and what the nulls expect of it."""
-    data = found.data
-    last = data.isel(count=-1)
-    untrained = ", ".join(str(int(v)) for v in last["untrained"].values) or "not computed"
-    return (
-        f"The study's count: {int(last['observed'])} of {data.sizes['unit']} units are in all "
-        f"{data.sizes['dataset']} top lists; {float(last['independence']):.1f} are expected for "
-        f"independent lists; untrained networks: {untrained}."
-    )
-
-
-def universality_sentence(found: Universality) -> str:
-    """Return the sentences of `test_sentence` and `count_sentence`."""
-    return f"{test_sentence(found)} {count_sentence(found)}"
 
 
 def ablation(found: Ablation) -> None:
@@ -162,16 +117,7 @@ def ablation_sentence(found: Ablation | None) -> str:
     """Summarize the effect of ablating the units found, beyond matched random sets."""
     if found is None:
         return "  No units were ablated (provenance.json gives the reason)."
-    data = found.data.sel(dataset="mean", metric="auroc")
-    parts = []
-    for name in [str(s) for s in data["set"].values if s in ("universal", "counted")]:
-        one = data.sel(set=name)
-        bounds = _bounds(float(one["excess_low"]), float(one["excess_high"]), "+.3f")
-        parts.append(
-            f"{name} {float(one['drop']):+.3f}, beyond matched random sets "
-            f"{float(one['excess']):+.3f}{bounds}, p = {float(one['p']):.3f}"
-        )
-    return f"  Mean AUROC drop by ablation: {'; '.join(parts) or 'neither set in both halves'}."
+    return f"  {found.summary()}"
 
 
 def heads(found: HeadTable) -> None:
@@ -378,7 +324,7 @@ def artifacts(found: ArtifactReport) -> None:
         "brackets).",
         highlight=False,
     )
-    for sentence in artifacts_sentences(found):
+    for sentence in found.summary().split("\n"):
         out().print(plain(sentence), highlight=False)
 
 
@@ -391,58 +337,6 @@ def _effect_cell(at: Any) -> str:
     mark = "*" if all(below) else "°" if any(below) else ""
     bounds = rf" \[{low:.1f}, {high:.1f}]" if np.isfinite(low) else ""
     return f"{round(effect, 2) + 0.0:+.2f}{mark}{bounds}"
-
-
-def artifacts_sentences(found: ArtifactReport) -> list[str]:
-    """Summarize each dataset: the largest effect, the controls, and what is missing."""
-    return [
-        *(_dataset_sentence(found.data.sel(dataset=name)) for name in found.data["dataset"].values),
-        *(_tell_sentence(found.data.sel({"method": name})) for name in found.data["method"].values),
-    ]
-
-
-def _dataset_sentence(at: Any) -> str:
-    name, reason = str(at["dataset"].values), str(at["reason"].values)
-    used = dict(zip(map(str, at["control"].values), map(int, at["n_used"].values), strict=True))
-    parts = [f"{int(at['n_samples'])} images, {int(at['n_clusters'])} clusters"]
-    parts.append(f"{used['matched']} matched")
-    parts.append(f"inner region: {at['region'].values}")
-    uneven = [
-        f"{covariate} {value:.2f}"
-        for covariate, value in zip(at["covariate"].values, at["imbalance"].values, strict=True)
-        if np.isfinite(value) and abs(value - 0.5) >= 0.05
-    ]
-    if uneven:
-        parts.append(f"covariates that predict the label (AUROC): {', '.join(uneven)}")
-    first = _first(at)
-    return f"{name}: {first}{'; '.join(parts)}. {reason}".strip()
-
-
-def _first(at: Any) -> str:
-    if not (at["rank"] == 1).any():
-        return ""
-    best = at.isel(measurement=int(np.argmax(at["rank"].values == 1)))
-    effects = ", ".join(
-        f"{control} {float(value):+.2f} (q = {float(q):.2g})"
-        for control, value, q in zip(
-            best["control"].values, best["effect"].values, best["q"].values, strict=True
-        )
-    )
-    return f"largest effect {best['measurement'].values}, {effects}; "
-
-
-def _tell_sentence(at: Any) -> str:
-    name, tells = str(at["method"].values), at["tells"].values
-    if not np.isfinite(tells).any():
-        return f"{name}: there is no other method to compare it with."
-    best = at.isel(measurement=int(np.nanargmax(np.abs(tells - 0.5))))
-    low, high = float(best["tells_low"]), float(best["tells_high"])
-    bounds = f" [{low:.2f}, {high:.2f}]" if np.isfinite(low) else ""
-    way = "above" if float(best["tells"]) > 0.5 else "below"
-    return (
-        f"{name} is best separated by {best['measurement'].values}, {way} all other methods with "
-        f"AUROC {float(best['tells']):.2f}{bounds}."
-    )
 
 
 #: Maximum number of printed units; exports hold all.
@@ -468,7 +362,7 @@ def responses(found: ResponseReport) -> None:
     out().print(table)
     if found.has_doses:
         _logits(found)
-    out().print(plain(responses_sentence(found)), highlight=False)
+    out().print(plain(found.summary()), highlight=False)
     for key in ("reason", "dose_reason"):
         for name, text in _reasons(found, key):
             out().print(f"{plain(name)}: {plain(text)}.", highlight=False)
@@ -497,23 +391,3 @@ def _reasons(found: ResponseReport, key: str) -> list[tuple[str, str]]:
         return []
     pairs = zip(found.data["dataset"].values, found.data[key].values, strict=True)
     return [(str(name), str(text)) for name, text in pairs if text]
-
-
-def responses_sentence(found: ResponseReport) -> str:
-    """Summarize how many units respond to what."""
-    frame, parts = found.answers(), []
-    for kind, text in (
-        ("dose", "respond to an artifact dose"),
-        ("correlation", "correlate with a measurement"),
-    ):
-        names = frame.loc[frame["answer_kind"] == kind, "answer"].value_counts()
-        if len(names):
-            some = ", ".join(f"{name} {count}" for name, count in names.items())
-            parts.append(f"{int(names.sum())} {text} ({some})")
-    rest = int((frame["answer_kind"] == "").sum())
-    if rest:
-        parts.append(f"{rest} have no significant response")
-    return (
-        f"Of {len(frame)} units of {found.data.attrs['layer']}, {'; '.join(parts)} "
-        f"(q ≤ {found.data.attrs['alpha']:g})."
-    )

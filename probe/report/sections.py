@@ -714,7 +714,6 @@ def _best_table(run: Material) -> Table:
 def _artifacts(run: Material) -> Section:
     from probe.artifacts import ArtifactReport
     from probe.plots.artifacts import effects_figure, spectra_figure
-    from probe.report.findings import artifacts_sentences
 
     place, title = run.folder.artifacts, "Artifacts of forgeries in images"
     if not place.is_dir():
@@ -735,7 +734,7 @@ def _artifacts(run: Material) -> Section:
             "Power spectra of real and fake images by dataset.",
             "Spectra of real and fake images.",
         ),
-        Items([("", sentence) for sentence in artifacts_sentences(found)]),
+        Items([("", sentence) for sentence in found.summary().split("\n")]),
     ]
     return Section("images", title, blocks)
 
@@ -791,7 +790,6 @@ def _checked(row: Any) -> str:
 
 def _attention(run: Material) -> list[Block]:
     from probe.attribution.findings import RegionAttention
-    from probe.report.attribution import attention_sentences
 
     blocks = _figure(
         run,
@@ -806,7 +804,7 @@ def _attention(run: Material) -> list[Block]:
     for label in run.detectors:
         place = run.folder.attention(label)
         if place.is_dir():
-            said = attention_sentences(RegionAttention.open(place))
+            said = RegionAttention.open(place).summary().split("\n")
             # The figure has the rest.
             rows += [(label, one) for one in said if "changed" in one or one.startswith("No face")]
     if not rows:

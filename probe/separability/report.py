@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import pandas as pd
 
 from probe.results import Result
@@ -110,6 +111,23 @@ class SeparabilityReport(Result):
         frame = self.data[["row_layer", "row_unit", *names]].to_dataframe()
         return frame.rename(columns={"row_layer": "layer", "row_unit": "unit"})
 
+    def summary(self) -> str:
+        """Summarize the best layer of each dataset, a line each, beside the detector's own head."""
+        found = self.data["value"].sel(measure="probe_auroc")
+        said = []
+        for name in map(str, found["dataset"].values):
+            values = found.sel(dataset=name)
+            if not np.isfinite(values.values).any():
+                said.append(f"{name}: {self.data['reason'].sel(dataset=name).item()}")
+                continue
+            best = int(np.nanargmax(values.values))
+            own = float(self.data["own"].sel(dataset=name))
+            said.append(
+                f"{name}: probe AUROC {float(values[best]):.2f} at "
+                f"{values['layer'].values[best]}, the detector's head {own:.2f}."
+            )
+        return "\n".join(said)
+
 
 @dataclass(frozen=True, repr=False)
 class Similarity(Result):
@@ -133,6 +151,12 @@ class Similarity(Result):
         names = list(self.data["detector"].values)
         first = frame["detector"].map(names.index)
         return frame[first < frame["other"].map(names.index)].dropna(subset="cka")
+
+    def summary(self) -> str:
+        """Summarize the mean similarity of two detectors by layer."""
+        means = self.to_dataframe().groupby("layer", sort=False)["cka"].mean()
+        each = ", ".join(f"{layer} {value:.2f}" for layer, value in means.items())
+        return f"Mean debiased linear CKA of two detectors: {each}."
 
 
 @dataclass(frozen=True, repr=False)
@@ -166,3 +190,13 @@ class Embeddings(Result):
         fitted = self.data["fitted"].to_series()
         frame = frame.reset_index()[["layer", "method", "sample", "x", "y"]]
         return frame.assign(fitted=fitted.reindex(frame["sample"]).to_numpy())
+
+    def summary(self) -> str:
+        """Summarize the embeddings, and what they preserve of neighborhoods."""
+        kept = self.data["preservation"].mean("layer").to_series()
+        each = ", ".join(f"{name} {value:.2f}" for name, value in kept.items())
+        sizes = self.data.sizes
+        return (
+            f"{sizes['sample']} samples in {sizes['layer']} layers; share of nearest neighbors "
+            f"kept: {each}."
+        )

@@ -118,7 +118,7 @@ def make_trust(rng: Rng, datasets: list[str]) -> TrustReport:
                 "reference": references,
                 **{k: ("check", v) for k, v in texts.items()},
             },
-            attrs={"ci": 0.95, "seed": 0},
+            attrs={"ci": 0.95, "seed": 0, "n_random": 5},
         )
     )
 

@@ -30,7 +30,9 @@ def write_measurements(folder: RunFolder, data: Dataset, seed: int) -> None:
             {
                 "value": (("sample", "measurement"), value),
                 "power": (("sample", "frequency"), np.zeros((len(table), 4))),
+                "control": (("sample", "covariate"), np.ones((len(table), 1))),
                 "label": ("sample", data.labels),
+                "cluster": ("sample", list(table["identity"])),
                 "region": ("sample", [ELLIPSE] * len(table)),
                 "measurement_needs": ("measurement", needs),
                 **names,
@@ -40,6 +42,7 @@ def write_measurements(folder: RunFolder, data: Dataset, seed: int) -> None:
                 "sample": list(table["sample"]),
                 "measurement": list(MEASUREMENTS),
                 "frequency": np.linspace(0, 0.5, 4),
+                "covariate": ["drawn"],
             },
         )
     ).save(folder.measurements)

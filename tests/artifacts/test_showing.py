@@ -13,7 +13,6 @@ from probe.artifacts import ArtifactReport, artifact_report
 from probe.cli.features import artifacts
 from probe.datasets import Dataset
 from probe.plots.artifacts import draw_report
-from probe.report.findings import artifacts_sentences
 from tests.artifacts.making import measured
 
 
@@ -48,7 +47,7 @@ def test_figures_are_the_same_bytes_for_the_same_report(tmp_path: Path) -> None:
 
 
 def test_sentences_say_why_something_is_missing() -> None:
-    whole, few, real, *tells = artifacts_sentences(mixed_report())
+    whole, few, real, *tells = mixed_report().summary().split("\n")
     assert whole.startswith("whole: largest effect ") and ", none +" in whole
     assert "No interval: 1 clusters" in few
     assert "all 10 images are real images" in real

@@ -27,9 +27,7 @@ from probe.plots import save_figure
 from probe.plots.attribution import regions_figure, similarity_figure
 from probe.report.attribution import (
     attention,
-    attention_sentences,
     similarity,
-    similarity_sentences,
 )
 from tests.attribution.mapping import maps_of, smooth, table_of
 
@@ -117,7 +115,7 @@ def planted(data: Dataset, seed: int = 1) -> np.ndarray:
 def test_attention_of_one_method_is_found_and_only_that(faces: None, tmp_path: Path) -> None:
     data = table_of(tmp_path, NAMES, PEOPLE)
     whole = looked(planted(data), data, n_permutations=4999)
-    said = next(one for one in attention_sentences(whole) if one.startswith("two: fake"))
+    said = next(one for one in whole.summary().split("\n") if one.startswith("two: fake"))
     assert (
         "changed from the paired reals on" in said
         and "differently from the other datasets on" in said
@@ -210,7 +208,7 @@ def test_what_is_missing_is_counted_and_named(
     assert found.data.attrs["faceless"] == ["none-0-0", "none-0-1"]
     used = found.data["n_used"].sel(group="one: fake")
     assert used.values.tolist() == [5, 6] and by_group.loc["one: fake", "n_pairs"] == 5
-    said = " ".join(attention_sentences(found))
+    said = found.summary().replace("\n", " ")
     assert "No face was found in 2 of 40 images" in said and "none-0-1" in said
     assert "two: fake: most on mouth" in said
     attention(found)
@@ -223,7 +221,7 @@ def test_round_trip_and_companions(faces: None, tmp_path: Path) -> None:
     again = RegionAttention.open(tmp_path / "looking.zarr")
     assert again.to_dataframe().equals(found.to_dataframe())
     assert again.images().equals(found.images())
-    assert attention_sentences(again) == attention_sentences(found)
+    assert again.summary() == found.summary()
     assert len(found.to_dataframe()) == 8 * 2 * len(BY_LANDMARKS)
     again.export(tmp_path / "looking.csv")
     assert (tmp_path / "looking-images.csv").is_file()
@@ -295,7 +293,7 @@ def test_similarity_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     maps = {"base": maps_of(core), "deep": maps_of(core + 0.3 * smooth(8, seed=1))}
     apart = [maps_of(smooth(8, seed=k)) for k in (2, 3)]
     found = map_similarity(maps, seeds=apart, **QUICK)
-    said = " ".join(similarity_sentences(found))
+    said = found.summary().replace("\n", " ")
     assert "more similar than maps of different images" in said and "Gaussian window" in said
     assert "more similar than maps of two trainings" in said
     similarity(found)

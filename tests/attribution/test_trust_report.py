@@ -23,7 +23,7 @@ from probe.datasets.subset import draw
 from probe.detectors import load_detector
 from probe.detectors.detector import weights_hash
 from probe.errors import DatasetError, ProbeError, StoreError, UnknownNameError
-from probe.report.attribution import print_trust, trust_sentences
+from probe.report.attribution import print_trust
 from tests.attribution.trusting import Small, detector, input_x_gradient, masked_dataset
 
 SIZE = 48
@@ -176,7 +176,7 @@ def test_what_refuses_has_its_reason_and_the_others_go_on(stubs: None, data: Dat
     assert "undefined values on 24 of 24" in str(at(found, "lrp", "emprt")["reason"].values)
     assert float(at(found, "gradcam", "pointing")["value"]) > 0.9
     assert "is not complete" in str(at(found, "gradcam", "completeness")["reason"].values)
-    text = " ".join(trust_sentences(found))
+    text = found.summary().replace("\n", " ")
     assert "occlusion (all checks): Occlusion cannot take this detector." in text
     assert "a reference" not in text
 
@@ -210,7 +210,7 @@ def test_images_without_masks_fakes_or_clusters(stubs: None, noise: Dataset, dat
     assert np.isfinite(deleted["value"]) and np.isnan(deleted["low"])
     assert np.isnan(deleted["p"]).all()
     assert "5 are needed" in str(deleted["reason"].values)
-    told = [one for one in trust_sentences(found) if "5 are needed" in one]
+    told = [one for one in found.summary().split("\n") if "5 are needed" in one]
     assert str(deleted["reason"].values) in told and len(told) <= 2
     reals = trust_report(one, data.select(label=0), ["gradcam"], **FAST)
     for check in ("mask_auroc", "insertion_blur"):

@@ -10,11 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from probe.artifacts import ResponseReport, dose_response, relate, render_doses
-from probe.cli.features import COMMANDS
+from probe.cli.features import responses
 from probe.errors import ProbeError
 from probe.plots import save_figure
 from probe.plots.responses import correlation_figure, dose_figure, unit_figure
-from probe.report.findings import responses_sentence
 from tests.hooks.toys import detector_of
 from tests.responses.making import measured, store_of, table_of
 from tests.responses.test_dosing import SIZE, Known
@@ -41,10 +40,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = measured(table, {"a": a, "other": rng.normal(size=len(table))})
     relate(store, "units", data, n_permutations=199).save(folder / "r.zarr")
     # In the form that `ArtifactMeasurements` reads.
-    from probe.tables import save_table
+    from probe.artifacts import ArtifactMeasurements
 
     power = (("sample", "frequency"), np.zeros((len(table), 2)))
-    save_table(data.assign(power=power), folder / "m.zarr")
+    ArtifactMeasurements(data.assign(power=power)).save(folder / "m.zarr")
     return folder
 
 
@@ -103,7 +102,7 @@ def test_figures_are_written(doses: ResponseReport, tmp_path: Path) -> None:
 
 
 def run(*arguments: object) -> str:
-    done = CliRunner().invoke(COMMANDS[0], list(map(str, arguments)), catch_exceptions=False)
+    done = CliRunner().invoke(responses, list(map(str, arguments)), catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.output
 
@@ -153,15 +152,15 @@ def test_the_command_turns_artifacts_up(
 def test_the_command_says_what_is_missing(place: Path) -> None:
     for extra in ((), ("-m", place / "m.zarr", "--datasets", "lab")):
         with pytest.raises(click.UsageError, match="--measurements or --datasets"):
-            COMMANDS[0].main(
+            responses.main(
                 [str(place / "s.zarr"), "-l", "units", *map(str, extra)], standalone_mode=False
             )
 
 
 def test_the_sentence_counts_answers(doses: ResponseReport) -> None:
-    text = responses_sentence(doses)
+    text = doses.summary()
     kinds = doses.answers()["answer_kind"].tolist()
     assert text.startswith(f"Of 3 units of units, {kinds.count('dose')} respond to an artifact")
     none = ResponseReport(doses.data.assign(answer_kind=("unit", ["", "", ""])))
     expected = "Of 3 units of units, 3 have no significant response (q ≤ 0.05)."
-    assert responses_sentence(none) == expected
+    assert none.summary() == expected

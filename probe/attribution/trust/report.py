@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 
 from probe.results import Result
@@ -68,3 +69,55 @@ class TrustReport(Result):
         about = self.data[["n_samples", "n_clusters", "reason"]].to_dataframe()
         frame = frame.join(about[["n_samples", "n_clusters", "reason"]]).reset_index()
         return frame
+
+    def summary(self, dataset: str = "all") -> str:
+        """Explain the marks, the sample sizes, and why values are missing."""
+        data = self.data.sel(dataset=dataset)
+        ci = round(100 * float(data.attrs["ci"]))
+        found = int(data["n_samples"].max()), int(data["n_clusters"].max())
+        return "\n".join(
+            [
+                f"Better (q ≤ .05) than a random map *, than image edges +, than the shifted "
+                f"map °; {ci} % cluster bootstrap intervals in brackets; ↑ higher is better, "
+                "↓ lower is better.",
+                f"{dataset}: up to {found[0]} images, {found[1]} clusters.",
+                *_weights_sentence(data),
+                *_reasons(data),
+            ]
+        )
+
+
+def _weights_sentence(data: Any) -> list[str]:
+    if not np.isfinite(data["randomized"].values).any():
+        return []
+    return [
+        f"random weights: the method applied to {data.attrs['n_random']} copies of the detector "
+        "with reinitialized weights, mean (minimum to maximum); a value in that range is no "
+        "evidence of what was learned."
+    ]
+
+
+def _reasons(data: Any) -> list[str]:
+    """Return each reason once, with the methods and checks that it applies to."""
+    held: dict[str, dict[str, list[str]]] = {}
+    for method in map(str, data["method"].values):
+        for check in map(str, data["check"].values):
+            reason = str(data["reason"].sel({"method": method, "check": check}).values)
+            # References never have values of checks that query the detector.
+            if reason and not (is_reference(data, method) and reason.startswith("a reference")):
+                held.setdefault(reason, {}).setdefault(method, []).append(check)
+    return [_sentence(reason, where, data) for reason, where in held.items()]
+
+
+def is_reference(part: Any, method: str) -> bool:
+    """Whether a row is a reference map, and not an attribution method."""
+    return method in map(str, part["reference"].values)
+
+
+def _sentence(reason: str, where: dict[str, list[str]], data: Any) -> str:
+    if reason.startswith("No interval"):
+        return reason
+    checks = list(dict.fromkeys(check for those in where.values() for check in those))
+    every = data.sizes["check"]
+    what = "all checks" if len(checks) == every else ", ".join(checks)
+    return f"{', '.join(where)} ({what}): {reason.rstrip('.')}."
