@@ -69,7 +69,7 @@ def test_the_short_study_has_the_papers_shape() -> None:
     assert [one.get("part", one.get("name")) for one in short["datasets"]] == [
         one.get("part", one.get("name")) for one in plain["datasets"]
     ]
-    for key in ("names", "variants", "input_size", "source", "target"):
+    for key in ("names", "variants", "source", "target"):
         assert short["detectors"][key] == plain["detectors"][key]
     assert short["neurons"]["mode"] == "authors"
     assert json.dumps(shortened(plain), sort_keys=True) == json.dumps(short, sort_keys=True)

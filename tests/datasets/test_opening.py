@@ -135,8 +135,8 @@ def test_joined_datasets_keep_their_own_cards(noise: Dataset) -> None:
     assert one.card == noise.card
     cut, lying = {"crop": {"margin": 1.3}}, {"crop": {"rule": "as they lie"}}
     pair = concatenate([replace(one, card=cut), replace(two, card=lying)], "pair")
-    third = replace(one.take([0]), name="third", card={"crop": "none"})
-    third.samples.table["dataset"] = "third"
+    row = noise.samples.table.iloc[:1].assign(dataset="third", sample="third-0")
+    third = Dataset("third", Samples(row), noise.root, {"crop": "none"})
     joined = concatenate([pair, third], "all")
     found = {name: part.card for name, part in joined.by_dataset().items()}
     assert found == {"one": cut, "two": lying, "third": {"crop": "none"}}
