@@ -323,10 +323,10 @@ def test_what_is_named_looks_unlike_all_else_without_color(name: str) -> None:
 
 def test_the_checks_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (
-        "figures.findings",
-        "separability.drawing",
-        "artifacts.drawing",
-        "responses.drawing",
+        "plots.neurons",
+        "plots.separability",
+        "plots.artifacts",
+        "plots.responses",
     ):
         usual = mpl.colormaps["PuOr_r"]
         monkeypatch.setattr(f"probe.{module}.colors_of", lambda signed, usual=usual: usual)

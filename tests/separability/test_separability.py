@@ -12,6 +12,7 @@ from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.plots.separability import figures_of
 from probe.separability import MEASURES, SeparabilityReport, Similarity, measure_separability
 from probe.store import ActivationStore
+from probe.tables import save_table
 from tests.separability.making import write_store
 
 FEW = {"n_controls": 39, "n_permutations": 99, "n_resamples": 200}
@@ -248,10 +249,11 @@ def test_files_round_trip(found: SeparabilityReport, tmp_path) -> None:
     assert len(pd.read_csv(tmp_path / "r-transfer.csv")) == 2 * 2 * 2
     assert list(pd.read_csv(tmp_path / "r-layers.csv")["layer"]) == ["fc", "conv"]
     assert len(pd.read_csv(tmp_path / "r-units.csv")) == 7
-    with pytest.raises(StoreError, match="no similarity table of version 1. Compute it again"):
+    with pytest.raises(StoreError, match="is not a similarity of features of version 1"):
         Similarity.open(tmp_path / "r.zarr")
-    SeparabilityReport(found.data.assign_attrs(table=0)).save(tmp_path / "old.zarr")
-    with pytest.raises(StoreError, match="no separability table of version 1"):
+    old = found.data.assign_attrs(result="SeparabilityReport", result_version=0)
+    save_table(old, tmp_path / "old.zarr")
+    with pytest.raises(StoreError, match="is not a separability report of version 1"):
         SeparabilityReport.open(tmp_path / "old.zarr")
 
 
