@@ -268,7 +268,7 @@ def test_the_count_is_judged_beside_and_does_not_decide(excess: float, verdict: 
     claim = judged(2, universality=counts(4, excess), ablation=taken((0.01, 0.05)))
     by_part = {one.part: one for one in claim.judgments}
     assert by_part["count"].verdict == verdict and claim.verdict == SUPPORTED
-    assert "8 of 16 units are in all 2 lists" in by_part["count"].sentence
+    assert "8 of 16 units are in all 2 top lists" in by_part["count"].sentence
     assert "untrained 3.0" in by_part["count"].sentence
 
 

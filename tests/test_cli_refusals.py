@@ -121,7 +121,7 @@ def test_work_would_have_been_noticed(
     ("kept", "said"),
     [
         (lambda t: t["dataset"] == "one", "universality: it needs at least two datasets"),
-        (lambda t: t["identity"] == "test-0", "all images are of one person"),
+        (lambda t: t["identity"] == "test-0", "fewer than two datasets can be split by identity"),
         (
             lambda t: (t["dataset"] == "one") | (t["label"] == 1),
             "dataset 'two' holds no real image",
