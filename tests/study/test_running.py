@@ -439,9 +439,7 @@ def test_a_figure_of_heatmaps_shows_no_image_where_the_study_keeps_none(done: Pa
     test = read_native(done / "out/data").select(split="test")
     one = load_detector(done / "out/detectors/meso4-base")
     words = {
-        seen: {
-            text.get_text() for text in heatmaps_on([one], test, "units", seen=seen).findobj(Text)
-        }
+        seen: {text.get_text() for text in heatmaps_on([one], test, seen=seen).findobj(Text)}
         for seen in (True, False)
     }
     assert {"image", "fake"} & words[True] and not {"image", "fake", "original"} & words[False]
