@@ -37,6 +37,8 @@ def outcome(plan: demo.DemoPlan) -> demo.Outcome:
     return demo.run_demo(plan)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_demo_makes_all_it_names_and_reuses_it(
     plan: demo.DemoPlan, outcome: demo.Outcome
 ) -> None:
@@ -85,6 +87,8 @@ def test_the_demo_makes_all_it_names_and_reuses_it(
     np.testing.assert_array_equal(again.matrix.data["value"], outcome.matrix.data["value"])
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_figures_are_the_same_bytes_for_the_same_data(
     plan: demo.DemoPlan, outcome: demo.Outcome
 ) -> None:

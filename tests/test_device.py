@@ -93,6 +93,7 @@ def there(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_stage_runs_where_it_is_asked_to(there: Path) -> None:
     said: dict[str, Any] = json.loads((there / "said.json").read_text())
     assert said["here"] == {}

@@ -358,4 +358,4 @@ def test_a_table_says_where_a_dataset_has_one_class(noise: Dataset) -> None:
     assert table.data.attrs["one_class"] == {"two": "dataset 'two' holds no real image"}
     assert "sample" not in table.data
     said = universal_neurons(table).test_sentence()
-    assert "of 1 of 2 datasets" in said and "dataset 'two' holds no real image" in said
+    assert "1 of 2 datasets have both" in said and "dataset 'two' holds no real image" in said

@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from sklearn.model_selection import StratifiedGroupKFold
 
 from probe.datasets.subset import quota, spread
 from probe.errors import ProbeError, StoreError
@@ -230,6 +229,9 @@ def _folds(strata: Integers, people: Integers, n_folds: int, seed: int) -> Integ
             "All samples show one person (or one video), so no probe can be fitted on some people "
             "and scored on others. Record a dataset with more people."
         )
+    # Imported where it is used: reports are read without it.
+    from sklearn.model_selection import StratifiedGroupKFold
+
     folds = StratifiedGroupKFold(min(n_folds, count), shuffle=True, random_state=seed)
     out = np.zeros(len(people), dtype=np.int64)
     with warnings.catch_warnings():

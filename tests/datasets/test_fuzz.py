@@ -171,6 +171,7 @@ def test_a_root_that_is_a_circle_or_a_file(tmp_path: Path, layout: str) -> None:
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_files(tmp_path: Path) -> None:
     """Hard links to a few images: listed and opened in place, and every one is there."""
     root = tmp_path / "tree"

@@ -186,6 +186,7 @@ def test_several_seeds_stand_beside_each_other(done: Path, tmp_path: Path) -> No
     )
 
 
+@pytest.mark.slow
 def test_detectors_may_be_brought(done: Path, tmp_path: Path) -> None:
     weights = RunFolder(done / "out").detector("meso4/base") / "model.safetensors"
     text = TEXT[: TEXT.index("[detectors]")] + (
@@ -254,6 +255,7 @@ def test_a_source_that_is_not_in_the_data(done: Path, tmp_path: Path) -> None:
         run_study(parse_study(text, done / "tiny.toml", tmp_path / "out"))
 
 
+@pytest.mark.slow
 def test_what_a_kill_between_table_and_csv_left_out_is_made(done: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(done / "out", out)
@@ -292,6 +294,7 @@ def test_sources_with_different_columns_are_joined(done: Path, tmp_path: Path) -
     assert changed == ["second"]
 
 
+@pytest.mark.slow
 def test_the_dashboard_shows_images_of_joined_sources(done: Path, tmp_path: Path) -> None:
     weights = RunFolder(done / "out").detector("meso4/base") / "model.safetensors"
     entry = (
@@ -389,6 +392,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_tables(done: Path, tmp_p
     assert not [file for file in out.rglob("*") if file.name.endswith((".part", ".partial"))]
 
 
+@pytest.mark.slow
 def test_images_that_lie_elsewhere_are_shown_and_kept_small(
     done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
