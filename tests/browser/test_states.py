@@ -116,7 +116,7 @@ def test_what_is_not_there_yet_appears_by_itself(own: MadeRun, browser: Browser)
 
 
 def test_the_token_opens_the_dashboard(drawn: MadeRun, browser: Browser) -> None:
-    with served(drawn.root, TOKEN) as address:
+    with served(drawn.root, token=TOKEN) as address:
         context = browser.new_context()
         page = context.new_page()
         page.goto(f"{address}/neurons?unit=3")
