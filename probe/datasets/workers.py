@@ -17,6 +17,9 @@ __all__ = ["worker_pool"]
 #: Seconds after which idle processes end; until then they are reused.
 IDLE = 60
 
+#: Variable of the growth in bytes that loky takes for a leak; rendering faces keeps more than 300 MB.
+GROWTH = "LOKY_MAX_MEMORY_LEAK_SIZE"
+
 
 @contextmanager
 def worker_pool(n_workers: int) -> Iterator[Executor]:
@@ -43,7 +46,9 @@ def worker_pool(n_workers: int) -> Iterator[Executor]:
     # Imported here, since most calls have few images and need no processes.
     from loky import get_reusable_executor
 
-    pool = get_reusable_executor(max_workers=n_workers, timeout=IDLE, initializer=_begin)
+    pool = get_reusable_executor(
+        max_workers=n_workers, timeout=IDLE, initializer=_begin, env={GROWTH: "4e9"}
+    )
     try:
         yield pool
     except BrokenExecutor as error:
