@@ -17,7 +17,7 @@ __all__ = ["worker_pool"]
 #: Seconds after which idle processes end; until then they are reused.
 IDLE = 60
 
-#: Variable of the growth in bytes that loky takes for a leak; rendering faces keeps 300 MB and more.
+#: Variable of the growth in bytes that loky takes for a leak; rendering faces keeps above 300 MB.
 GROWTH = "LOKY_MAX_MEMORY_LEAK_SIZE"
 
 
