@@ -29,6 +29,8 @@ class Watch:
     hosts: set[str] = field(default_factory=set)
 
     def over(self, page: Page) -> Page:
+        # Two browsers may share two busy cores.
+        page.set_default_timeout(90_000)
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self._request(request.url))

@@ -45,7 +45,7 @@ def walk(
                 page.wait_for_timeout(250)
                 page.wait_for_load_state("networkidle")
             if place in WITH_IMAGES:
-                page.wait_for_function("() => document.images.length > 0", timeout=15_000)
+                page.wait_for_function("() => document.images.length > 0", timeout=60_000)
                 page.wait_for_load_state("networkidle")
             shown, broken = page.evaluate(COUNT)
             assert not broken, place
@@ -55,6 +55,8 @@ def walk(
     assert not watch.complaints
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_page_shows_images_that_lie_elsewhere(browser: Browser, tmp_path: Path) -> None:
     made = make_run(tmp_path / "run")
     take_out_images(made, tmp_path / "pictures")
