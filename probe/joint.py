@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from probe.attribution.findings import MapSimilarity, RegionAttention
+from probe.attribution.findings import BINS, BY_DATASET, MapSimilarity, RegionAttention
 from probe.attribution.trust.report import TrustReport
 from probe.datasets.dataset import SAMPLES_FILE
-from probe.evaluation.paired import home_and_away
+from probe.evaluation.paired import AWAY, home_and_away
 from probe.neurons import Ablation, Universality
 from probe.neurons.table import BOTH_HALVES, MEAN
 from probe.run import RunFolder
@@ -233,24 +233,7 @@ _EVALUATION = (
     "n_clusters",
     "reason",
 )
-_GENERALIZATION = (
-    "trained_on",
-    "home",
-    "home_low",
-    "home_high",
-    "value",
-    "low",
-    "high",
-    "lost",
-    "lost_low",
-    "lost_high",
-    "all_low",
-    "all_high",
-    "p",
-    "n_samples",
-    "n_clusters",
-    "reason",
-)
+_GENERALIZATION = ("trained_on", *AWAY[1:])
 
 
 def _evaluation(run: _Source) -> pd.DataFrame:
@@ -587,29 +570,9 @@ def _methods(run: _Source, label: str) -> pd.DataFrame:
 
 _SIMILARITY = (
     "variants",
-    "mean",
-    "low",
-    "high",
-    "null_mean",
-    "null_low",
-    "null_high",
-    "over_null",
-    "over_null_low",
-    "over_null_high",
-    "over_null_p",
-    "retrained_mean",
-    "retrained_low",
-    "retrained_high",
-    "over_retrained",
-    "over_retrained_low",
-    "over_retrained_high",
-    "over_retrained_p",
-    "count_<.7",
-    "count_.7-.9",
-    "count_>=.9",
-    "n_samples",
-    "n_clusters",
-    "reason",
+    *BY_DATASET[:-3],
+    *(f"count_{name}" for name in BINS),
+    *BY_DATASET[-3:],
 )
 _ATTENTION = (
     "dataset",

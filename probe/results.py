@@ -7,16 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import ClassVar, Self
 
 import pandas as pd
 import xarray as xr
 
-from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.errors import StoreError, UnknownNameError
 from probe.tables import export_frame, open_table, parsed, save_table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 __all__ = ["HOMES", "Result", "open_result"]
 
@@ -62,8 +59,6 @@ class Result:
     COMMAND: ClassVar[str] = ""
     #: Further frame to the method that returns it.
     FRAMES: ClassVar[Mapping[str, str]] = {}
-    #: Kind of plot to "module:function"; the first is the default.
-    PLOTS: ClassVar[Mapping[str, str]] = {}
 
     def to_dataframe(self, table: str = "") -> pd.DataFrame:
         """Return a frame.
@@ -91,36 +86,6 @@ class Result:
     def summary(self) -> str:
         """Summarize the finding in sentences, a line each."""
         raise NotImplementedError
-
-    def plot(self, kind: str = "") -> Figure:
-        """Draw the finding for a paper.
-
-        Parameters
-        ----------
-        kind : str, default ""
-            Which plot; the first of `PLOTS` by default.
-
-        Returns
-        -------
-        matplotlib.figure.Figure
-
-        Raises
-        ------
-        UnknownNameError
-            If there is no such plot.
-        ProbeError
-            If this result has no plot.
-        """
-        if not self.PLOTS:
-            raise ProbeError(
-                f"{type(self).__name__} has no plot of its own. Plot columns of `to_dataframe`."
-            )
-        kind = kind or next(iter(self.PLOTS))
-        if kind not in self.PLOTS:
-            raise UnknownNameError("kind of plot", kind, self.PLOTS, where=type(self).__name__)
-        module, _, name = self.PLOTS[kind].partition(":")
-        figure: Figure = getattr(importlib.import_module(module), name)(self)
-        return figure
 
     def export(self, path: str | Path) -> Path:
         """Write the main frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.

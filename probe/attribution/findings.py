@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from probe.results import Result
 from probe.tables import parsed
 
-__all__ = ["BINS", "MapSimilarity", "RegionAttention", "texts"]
+__all__ = ["BINS", "BY_DATASET", "MapSimilarity", "RegionAttention", "texts"]
 
 
 #: Bins of the mean similarity, as in the study.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,9 +13,6 @@ from numpy.typing import NDArray
 from probe.datasets.dataset import Dataset, Samples
 from probe.errors import DatasetError, ProbeError, UnknownNameError
 from probe.schema import FAKE
-
-if TYPE_CHECKING:
-    from probe.datasets.dataset import Dataset
 
 __all__ = [
     "ORDERS",

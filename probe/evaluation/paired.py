@@ -25,6 +25,7 @@ from probe.stats import (
 )
 
 __all__ = [
+    "AWAY",
     "LEVELS",
     "MEAN",
     "at_level",
@@ -341,11 +342,11 @@ def _lost(at_home: Sequence[_Drawn], away: Mapping[str, _Drawn], ci: float) -> p
         row = _row(MEAN, home, _Drawn.mean(list(able.values())), ci, 1)
         said = [str(row["reason"]), f"without {', '.join(left)}" if left else ""]
         rows.append(row | {"reason": "; ".join(part for part in said if part)})
-    return pd.DataFrame(rows, columns=_AWAY)
+    return pd.DataFrame(rows, columns=AWAY)
 
 
 #: Columns of the table that `home_and_away` returns.
-_AWAY = [
+AWAY = [
     "dataset",
     "home",
     "home_low",

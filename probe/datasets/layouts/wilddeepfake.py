@@ -110,7 +110,7 @@ def _members(archive: Path) -> tuple[list[str], dict[str, str]]:
         for member in tar:
             reason = _reason(member)
             if reason or member.name in images:
-                others[printable(member.name)] = reason or "its name occurs twice; the last is used"
+                others[printable(member.name)] = reason or _TWICE
             elif not member.isdir():
                 images[member.name] = None
         _require_end(stream, tar.offset)
