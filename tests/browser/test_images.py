@@ -124,10 +124,10 @@ source = "stylegan1"
 epochs = 1
 
 [evaluation]
-resamples = 20
+resamples = 100
 
 [neurons]
-untrained = 0
+untrained = 1
 random = 2
 
 [separability]

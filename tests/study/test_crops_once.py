@@ -161,15 +161,15 @@ def test_a_larger_run_cuts_what_is_missing_and_nothing_twice(
 
 SMALL = """
 [evaluation]
-resamples = 20
+resamples = 100
 
 [neurons]
-untrained = 0
+untrained = 1
 random = 2
 
 [separability]
 controls = 1
-pictures = []
+pictures = ["pca"]
 
 [attribution]
 methods = ["gradcam"]
