@@ -167,10 +167,13 @@ def heatmaps_on(
     fakes = draw(test.select(label=FAKE), 1, seed)
     path = layer_of(detectors[0].spec.name, layer)
     maps = {one.name: attribute(one, fakes, layer=path, progress=False) for one in detectors}
-    images = [fakes.image(i) for i in range(len(fakes))] if seen else None
     masks = [fakes.mask(i) for i in range(len(fakes))]
-    places = original_positions(fakes, test)
-    originals = [test.image(int(i)) if i >= 0 else None for i in places]
+    images, originals = None, None
+    if seen:
+        images = [fakes.image(i) for i in range(len(fakes))]
+        places = original_positions(fakes, test)
+        if (places >= 0).any():
+            originals = [test.image(int(i)) if i >= 0 else None for i in places]
     return plots.attribution_figure(
         maps,
         images,
@@ -178,5 +181,5 @@ def heatmaps_on(
         style="ieee-page",
         scale="column",
         max_samples=len(fakes),
-        originals=originals if seen and (places >= 0).any() else None,
+        originals=originals,
     )
