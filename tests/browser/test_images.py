@@ -101,6 +101,7 @@ def test_a_run_that_names_files_of_others_shows_why_not(browser: Browser, tmp_pa
 
 STUDY = """
 title = "Real forgeries, in place"
+seeds = [0, 1]
 
 [[datasets]]
 name = "dfdc"
