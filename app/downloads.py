@@ -6,14 +6,17 @@ import json
 import re
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from flask import Flask, Response, request
 
+from app.card import At, Card, script
 from app.exports import EXPORTS, Export
-from app.queries.reading import Run
+from app.pages import CARDS
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
 from probe.plots import save_figure, versions
@@ -43,6 +46,8 @@ def add_downloads(server: Flask, run: Run) -> None:
     @server.get("/export/<path:asked>")
     def _export(asked: str) -> Response:
         name, dot, suffix = asked.rpartition(".")
+        if name in CARDS and dot + suffix in CARDS[name].suffixes:
+            return _of_card(run, CARDS[name], dot + suffix)
         export = EXPORTS.get(name)
         if export is None or dot + suffix not in export.suffixes:
             return _refused("There is no such download. Use the menu of a card.")
@@ -60,6 +65,44 @@ def add_downloads(server: Flask, run: Run) -> None:
             response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
         response.headers["Cache-Control"] = "no-store"
         return response
+
+
+def _of_card(run: Run, card: Card, suffix: str) -> Response:
+    try:
+        chosen = Selection.parse(request.query_string.decode("utf-8", "replace"))
+        content = card_content(run, card, At(run, chosen), suffix)
+    except ProbeError as error:
+        return _refused(str(error))
+    except KeyError as error:
+        # Pages need less of a table than figures do.
+        return _refused(f"A table of this run lacks what is shown here: {error}")
+    response = Response(content, mimetype=_KINDS[suffix])
+    if suffix != ".py":
+        file = named_by(card.id, card.about, chosen, suffix)
+        response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def card_content(run: Run, card: Card, at: At, suffix: str) -> bytes:
+    """Return a card's table, figure or script as a file's content.
+
+    Raises
+    ------
+    ProbeError
+        If there is none for what is selected.
+    """
+    if suffix == ".py":
+        return script(run, card, at).encode()
+    attrs = card.call(at).attrs if card.call else {}
+    known = _known(run, card.id, at.chosen, attrs)
+    if suffix in (".csv", ".tex"):
+        return _table(card.table(at), known, suffix)
+    assert card.call is not None
+    with _DRAWING, tempfile.TemporaryDirectory(prefix="probe-export-") as folder:
+        figure = card.call(at).print()
+        place = Path(folder) / f"{card.id}{suffix}"
+        return save_figure(figure, place, provenance=known).read_bytes()
 
 
 #: What the report may do: nothing but show itself. A run from elsewhere may hold any file by its
@@ -89,7 +132,12 @@ def add_report(server: Flask, run: Run) -> None:
 
 def file_name(name: str, export: Export, chosen: Selection, suffix: str) -> str:
     """Name the file by what was chosen, in letters that every file system takes."""
-    parts = [name, *(getattr(chosen, field) for field in export.about)]
+    return named_by(name, export.about, chosen, suffix)
+
+
+def named_by(name: str, about: tuple[str, ...], chosen: Selection, suffix: str) -> str:
+    """Return a file name of a card and of what was chosen."""
+    parts = [name, *(getattr(chosen, field) for field in about)]
     words = [re.sub(r"[^A-Za-z0-9_]+", "-", part).strip("-") for part in parts]
     return "-".join(word for word in words if word)[:120] + suffix
 
@@ -124,7 +172,10 @@ def _table(frame: pd.DataFrame, known: dict[str, Any], suffix: str) -> bytes:
 
 def _provenance(run: Run, chosen: Selection, name: str, export: Export) -> dict[str, Any]:
     """Return what the file says of itself: the run, the selection, the table's fingerprints."""
-    attrs = export.attrs(run, chosen) if export.attrs else {}
+    return _known(run, name, chosen, export.attrs(run, chosen) if export.attrs else {})
+
+
+def _known(run: Run, name: str, chosen: Selection, attrs: Mapping[Any, Any]) -> dict[str, Any]:
     manifest = run.manifest
     return {
         "title": name.replace("-", " "),

@@ -15,8 +15,8 @@ from app.downloads import add_downloads, add_report
 from app.heatmaps import add_map_route
 from app.login import require_token
 from app.prefix import Prefixed, checked_prefix, path_within
-from app.queries.reading import Run
 from app.queries.runs import open_others
+from app.run import Run
 from app.scripts import Page
 from app.security import guard
 from app.thumbs import add_routes
@@ -100,7 +100,7 @@ def create_app(
     )
     write_fast()
     app.index_string = _PAGE
-    app.layout = lambda: shell(_title(run))
+    app.layout = lambda: shell(_title(run), pages.scopes())
     _route(app, run)
     _follow_scheme(app)
     pages.register(app, run)
@@ -130,12 +130,27 @@ def _image_root(given: str | Path) -> Path:
 def _route(app: Dash, run: Run) -> None:
     @app.callback(
         Output(ids.PAGE, "children"),
-        Input(ids.URL, "pathname"),
+        Output(ids.DECLARED, "data"),
+        Input(ids.SCOPE, "data"),
         Input(ids.RENDERED, "data"),
+        State(ids.URL, "pathname"),
         State(ids.URL, "search"),
+        prevent_initial_call=True,
     )
-    def show_page(path: str, rendered: int, search: str) -> object:
-        return pages.layout(run, path_within(path), search or "")
+    def show_page(scope: str, rendered: int, path: str, search: str) -> object:
+        here = path_within(path)
+        shown = pages.layout(run, here, search or "")
+        return shown, pages.declared(run, here, search or "")
+
+    # The page is laid out anew when the path changes, or what all of its cards depend on.
+    app.clientside_callback(  # type: ignore[no-untyped-call]
+        ClientsideFunction("card", "scope"),
+        Output(ids.SCOPE, "data"),
+        Input(ids.URL, "pathname"),
+        Input(ids.URL, "search"),
+        State(ids.SCOPES, "data"),
+        State(ids.SCOPE, "data"),
+    )
 
     @app.callback(
         Output(ids.NAVIGATION, "children"), Input(ids.URL, "pathname"), Input(ids.URL, "search")

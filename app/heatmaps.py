@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask, Response, abort, request
 
 from app.queries.attribution_files import detector_of, map_image
-from app.queries.reading import Run
+from app.run import Run
 from app.thumbs import image_response, row_of
 from probe.errors import ProbeError
 

@@ -15,6 +15,11 @@ PAGE = "page"
 #: How often the page was laid out anew at the same address.
 RENDERED = "rendered"
 NAVIGATION = "navigation"
+#: What `app.card` declares of the page that is shown.
+DECLARED = "declared"
+#: Path and choices that the whole page depends on, and the names of these choices by path.
+SCOPE = "scope"
+SCOPES = "scopes"
 
 # How far a run is that is being written.
 PROGRESS = "progress"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flask import Flask, Response, abort
 
-from app.queries.reading import Run
 from app.queries.sample import large_image
 from app.queries.uploads import dropped_image
+from app.run import Run
 from app.thumbs import image_response, not_shown, row_of
 from probe.errors import ProbeError
 

@@ -9,7 +9,7 @@ from flask import Flask, Response, abort, request
 from PIL import Image
 
 from app.queries.images import outline, thumbnail
-from app.queries.reading import Run
+from app.run import Run
 from probe.errors import ProbeError
 from probe.images import NotShownError
 

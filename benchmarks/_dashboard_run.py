@@ -61,9 +61,9 @@ def write_run(root: Path, size: Size, seed: int = 0) -> None:
     _write_store(folder.store(DETECTORS[0]), data, logits[0], size, rng)
     for label in DETECTORS:
         table = _table(rng, label, size)
-        table.save(folder.neurons(label))
-        universal_neurons(table, n_draws=20).save(folder.universality(label))
-    _matrix(rng, data, logits, size).save(folder.evaluation)
+        table.save(folder.path("neurons", label))
+        universal_neurons(table, n_draws=20).save(folder.path("universality", label))
+    _matrix(rng, data, logits, size).save(folder.path("evaluation"))
     samples = data.samples.table["sample"].tolist()
     write_reports(folder, rng, DETECTORS, size.names, samples, LAYERS, size.units)
     folder.write_manifest(

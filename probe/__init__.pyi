@@ -44,6 +44,7 @@ from .neurons.ablation import ablate, ablate_universal
 from .recording import record
 from .report.writing import write_report
 from .results import Result, open_result
+from .run import Run, open_run
 from .separability import (
     Embeddings,
     SeparabilityReport,
@@ -75,6 +76,7 @@ __all__ = [
     "RegionAttention",
     "ResponseReport",
     "Result",
+    "Run",
     "Samples",
     "SeparabilityReport",
     "Similarity",
@@ -106,6 +108,7 @@ __all__ = [
     "neuron_importance",
     "open_dataset",
     "open_result",
+    "open_run",
     "plan_base",
     "plan_tuned",
     "planted_detector",

@@ -119,13 +119,13 @@ class _Source:
 
     @cached_property
     def evaluation(self) -> xr.Dataset | None:
-        if not self.folder.evaluation.is_dir():
+        if not self.folder.path("evaluation").is_dir():
             return None
-        return open_table(self.folder.evaluation)
+        return open_table(self.folder.path("evaluation"))
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        return pd.read_parquet(self.folder.evaluation.with_suffix(".scores.parquet"))
+        return pd.read_parquet(self.folder.path("evaluation").with_suffix(".scores.parquet"))
 
     @cached_property
     def specs(self) -> dict[str, Any]:
@@ -342,7 +342,7 @@ def _universality(run: _Source) -> pd.DataFrame:
 
 
 def _counts(run: _Source, label: str) -> pd.DataFrame:
-    found = run.table(run.folder.universality(label), Universality.open)
+    found = run.table(run.folder.path("universality", label), Universality.open)
     if found is None:
         return _missing(run.reason("no_neurons", label))
     data, frame = found.data, found.nulls().rename(columns={"excess_p": "p"})
@@ -386,7 +386,7 @@ def _units(run: _Source) -> pd.DataFrame:
 
 
 def _contributing(run: _Source, label: str) -> pd.DataFrame:
-    found = run.table(run.folder.universality(label), Universality.open)
+    found = run.table(run.folder.path("universality", label), Universality.open)
     if found is None:
         return _missing(run.reason("no_neurons", label))
     data, rows = found.data, []
@@ -415,7 +415,7 @@ def _ablation(run: _Source) -> pd.DataFrame:
 
 
 def _taken_out(run: _Source, label: str) -> pd.DataFrame:
-    found = run.table(run.folder.ablation(label), Ablation.open)
+    found = run.table(run.folder.path("ablation", label), Ablation.open)
     if found is None:
         return _missing(run.reason("no_ablation", label), set="universal")
     frame = found.to_dataframe()
@@ -494,7 +494,7 @@ def _separability(run: _Source) -> pd.DataFrame:
 
 
 def _probes(run: _Source, label: str) -> pd.DataFrame:
-    found = run.table(run.folder.separability(label), SeparabilityReport.open)
+    found = run.table(run.folder.path("separability", label), SeparabilityReport.open)
     if found is None:
         return _missing(run.reason("no_separability", label))
     data = found.data
@@ -554,7 +554,7 @@ def _layers(run: _Source) -> pd.DataFrame:
 
 
 def _methods(run: _Source, label: str) -> pd.DataFrame:
-    found = run.table(run.folder.separability(label), SeparabilityReport.open)
+    found = run.table(run.folder.path("separability", label), SeparabilityReport.open)
     if found is None:
         return _missing(run.reason("no_separability", label))
     data, frame = found.data, found.layers()
@@ -623,7 +623,7 @@ def _similarity(run: _Source) -> pd.DataFrame:
 def _alike(run: _Source) -> Iterator[pd.DataFrame]:
     for name in run.architectures:
         for mode in MODES:
-            found = run.table(run.folder.map_similarity(name, mode), MapSimilarity.open)
+            found = run.table(run.folder.path("map_similarity", name, mode), MapSimilarity.open)
             if found is None:
                 own = [label for label in run.detectors if label.startswith(f"{name}/")]
                 why = run.reason("no_attribution", f"{name} similarity ({mode})")
@@ -646,7 +646,7 @@ def _attention(run: _Source) -> pd.DataFrame:
 
 def _looked(run: _Source, label: str) -> pd.DataFrame | None:
     """Return region attention of a detector; None if it was not requested, as for variants."""
-    found = run.table(run.folder.attention(label), RegionAttention.open)
+    found = run.table(run.folder.path("attention", label), RegionAttention.open)
     if found is not None:
         return found.to_dataframe()
     why = run.noted("no_attribution", f"{label} regions")
@@ -656,7 +656,7 @@ def _looked(run: _Source, label: str) -> pd.DataFrame | None:
 def _trust(run: _Source) -> pd.DataFrame:
     frames = []
     for label in run.detectors:
-        found = run.table(run.folder.trust(label), TrustReport.open)
+        found = run.table(run.folder.path("trust", label), TrustReport.open)
         if found is not None:
             frame = found.to_dataframe()
             frame = frame[

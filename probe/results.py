@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from probe.errors import StoreError, UnknownNameError
-from probe.tables import export_frame, open_table, parsed, save_table
+from probe.tables import export_frame, from_disk, open_table, parsed, save_table
 
 __all__ = ["HOMES", "Result", "open_result"]
 
@@ -32,7 +32,7 @@ HOMES: Mapping[str, str] = {
     "Similarity": "probe.separability.report",
     "TrustReport": "probe.attribution.trust.report",
     "Universality": "probe.neurons.universality",
-    "ZeroShotMatrix": "probe.evaluation.matrix",
+    "ZeroShotMatrix": "probe.evaluation.table",
 }
 
 #: Rows of a frame that a notebook shows.
@@ -59,6 +59,8 @@ class Result:
     COMMAND: ClassVar[str] = ""
     #: Further frame to the method that returns it.
     FRAMES: ClassVar[Mapping[str, str]] = {}
+    #: Variables that are left on disk where a result is opened lazily.
+    LARGE: ClassVar[tuple[str, ...]] = ()
 
     def to_dataframe(self, table: str = "") -> pd.DataFrame:
         """Return a frame.
@@ -118,15 +120,31 @@ class Result:
         save_table(self.data.assign_attrs(marks), Path(path))
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
+    def open(cls, path: str | Path, *, lazy: bool = False) -> Self:
         """Read what `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+            Folder of the result.
+        lazy : bool, default False
+            Whether to leave the `LARGE` variables on disk until they are used.
 
         Raises
         ------
         StoreError
             If it is missing, damaged, of another kind or of another version.
         """
-        return cls(cls._checked(open_table(Path(path)), path))
+        return cls(cls._read(Path(path), lazy))
+
+    @classmethod
+    def _read(cls, path: Path, lazy: bool) -> xr.Dataset:
+        data = cls._checked(open_table(path, lazy=lazy), path)
+        with from_disk(path):
+            for name, variable in data.variables.items():
+                if name not in cls.LARGE:
+                    variable.load()
+        return data
 
     @classmethod
     def _checked(cls, data: xr.Dataset, path: str | Path) -> xr.Dataset:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,7 @@ import xarray as xr
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.schema import SCHEMA_VERSION
 
-__all__ = ["export_frame", "open_table", "parsed", "plain", "save_table"]
+__all__ = ["export_frame", "from_disk", "open_table", "parsed", "plain", "save_table"]
 
 #: Attribute with the order of the variables, which Zarr does not preserve.
 _ORDER = "variable_order"
@@ -78,6 +79,30 @@ def open_table(path: Path, *, lazy: bool = False) -> xr.Dataset:
             f"{SCHEMA_VERSION}. Compute it again, or install the version that wrote it."
         )
     return data
+
+
+@contextmanager
+def from_disk(path: Path) -> Iterator[None]:
+    """Say what is damaged where values of a table that was opened before are read only now.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The table or store.
+
+    Raises
+    ------
+    StoreError
+        In place of what libraries raise, such as of a chunk that is cut off.
+    """
+    try:
+        yield
+    except ProbeError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StoreError(
+            f"{str(path)!r} is damaged ({error}). Remove it and compute it again."
+        ) from error
 
 
 def _ordered(data: xr.Dataset) -> xr.Dataset:

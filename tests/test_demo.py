@@ -49,9 +49,9 @@ def test_the_demo_makes_all_it_names_and_reuses_it(
     assert all(Path(place).exists() for place in outcome.places.values())
     assert list(outcome.matrix.data["dataset"].values) == list(DATASETS)
     for label in manifest["detectors"]:
-        table = NeuronTable.open(folder.neurons(label))
+        table = NeuronTable.open(folder.path("neurons", label))
         assert table.data.sizes["draw"] == 3
-        found = Universality.open(folder.universality(label))
+        found = Universality.open(folder.path("universality", label))
         assert int(found.data["observed"].sum()) == 16
     provenance = json.loads((plan.out / "provenance.json").read_text())
     for label in manifest["detectors"]:
@@ -60,7 +60,7 @@ def test_the_demo_makes_all_it_names_and_reuses_it(
         # Two people a dataset: units are related to nothing, and the record says why.
         assert outcome.responses[label].has_doses and not outcome.responses[label].has_correlations
         assert "No dataset is left" in provenance["no_correlations"][label]
-        assert Embeddings.open(folder.embeddings(label)).data.sizes["method"] == 3
+        assert Embeddings.open(folder.path("embeddings", label)).data.sizes["method"] == 3
     assert outcome.artifacts is not None and outcome.artifacts.data.sizes["dataset"] == 6
     for name in (
         "heatmaps-meso4",
@@ -96,14 +96,12 @@ def test_figures_are_the_same_bytes_for_the_same_data(
 
     for suffix in (".pdf", ".svg", ".png"):
         files = [
-            figures.save_figure(
-                figures.matrix_figure(outcome.matrix.data), plan.out / f"{n}{suffix}"
-            )
+            figures.save_figure(figures.plot_matrix(outcome.matrix), plan.out / f"{n}{suffix}")
             for n in "ab"
         ]
         assert files[0].read_bytes() == files[1].read_bytes()
     with pytest.raises(UnknownNameError, match="Figure format '.jpg' is not known"):
-        figures.save_figure(figures.matrix_figure(outcome.matrix.data), plan.out / "a.jpg")
+        figures.save_figure(figures.plot_matrix(outcome.matrix), plan.out / "a.jpg")
 
 
 def test_detectors_are_named_or_all() -> None:

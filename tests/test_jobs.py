@@ -15,19 +15,20 @@ import pytest
 import xarray as xr
 
 from app.jobs import DONE, Jobs, Task, ablation_of, ablation_task, map_task, maps_of
-from app.queries.reading import MissingTableError, Run, token_of
+from app.run import Run
 from probe import ablate, attribute, load_detector
 from probe.datasets.dataset import Dataset, read_native
 from probe.detectors import Detector
 from probe.detectors.loading import save_detector
 from probe.errors import ProbeError, UnknownNameError
+from probe.images import token_of
 from probe.jobs import kinds
 from probe.jobs.folder import JobFolder, Progress
 from probe.jobs.opening import detector_of, measured_on
 from probe.jobs.working import work
 from probe.neurons import Ablation
 from probe.progress import listening, progress_bar, track
-from probe.run import RunFolder
+from probe.run import MissingTableError, RunFolder
 from tests.conftest import make_images
 
 LABEL, BROUGHT = "meso4/base", "meso4/theirs"

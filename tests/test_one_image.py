@@ -110,7 +110,7 @@ def test_what_is_not_there_is_named(store: ActivationStore, made: MadeRun) -> No
         image_activations(store, LAYER, "nobody")
     with pytest.raises(ProbeError, match="no real image of elsewhere"):
         spread_of_reals(store, LAYER, "elsewhere")
-    scores = pd.read_parquet(made.folder.evaluation.with_suffix(".scores.parquet"))
+    scores = pd.read_parquet(made.folder.path("evaluation").with_suffix(".scores.parquet"))
     with pytest.raises(ProbeError, match="No detector scored 'nobody' of 'alpha'"):
         image_scores(scores, "nobody", "alpha")
 
@@ -151,7 +151,7 @@ def test_measurements_of_an_image() -> None:
 
 
 def test_scores_of_an_image(made: MadeRun) -> None:
-    scores = pd.read_parquet(made.folder.evaluation.with_suffix(".scores.parquet"))
+    scores = pd.read_parquet(made.folder.path("evaluation").with_suffix(".scores.parquet"))
     about = scores.iloc[3]
     found = image_scores(scores, about["sample"], about["dataset"])
     assert list(found["detector"]) == list(dict.fromkeys(scores["detector"]))

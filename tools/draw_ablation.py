@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from probe import ablate, load_detector, neuron_importance, open_dataset, universal_neurons
-from probe.plots import ablation_figure, save_figure
+from probe.plots import plot_ablation, save_figure
 
 
 def main() -> None:
@@ -27,11 +27,11 @@ def main() -> None:
                 neuron_importance(detector, train, layer, n_untrained=0, n_random=0, n_resamples=0)
             )
             table = ablate(detector, chosen.sets(), test, layer)
-            found[f"{name}, {layer}"] = table.data
+            found[f"{name}, {layer}"] = table
             frame = table.to_dataframe()
             print(name, layer, f"{len(chosen.universal)} universal of {chosen.data.sizes['unit']}")
             print(frame[frame["dataset"] == "mean"].round(3).to_string(), flush=True)
-    save_figure(ablation_figure(found), target)
+    save_figure(plot_ablation(found), target)
 
 
 if __name__ == "__main__":

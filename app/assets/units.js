@@ -20,11 +20,13 @@
       return same ? window.dash_clientside.no_update : now;
     },
 
-    // A link may name a unit far down: the list is brought there once it has its first rows.
-    begin: function (response, row) {
-      const none = window.dash_clientside.no_update;
-      if (response || row === null || row === undefined) return [none, none];
-      return [row > 0 ? { rowIndex: row, rowPosition: "middle" } : none, null];
+    // A row that a visitor selects; the grid also reports the one that the page marks.
+    select: function (rows, marked) {
+      const row = Array.isArray(rows) && rows[0];
+      if (!row || row.unit === undefined || row.unit === marked) return;
+      // In sight already: the list is not to be scrolled to it.
+      window.dash_clientside.set_props("neurons-marked", { data: row.unit });
+      window.dash_clientside.card.select([["unit", String(row.unit)]]);
     },
   };
 })();

@@ -9,7 +9,6 @@ import numpy as np
 from dash import dcc, html
 
 from app.components.tables import figures_table, interval_text, level_text, number_text
-from app.figures.heat import short
 from app.prefix import at
 from app.queries.compare import Pair
 from app.queries.compare_images import Changed, ImagesView
@@ -18,6 +17,7 @@ from app.queries.compare_parts import ALPHA, FeaturesView, LayersView, UnitsView
 from app.queries.compare_scores import ScoresView
 from app.queries.runs import Line
 from app.selection import METRICS, Selection
+from probe.plots.theme import short
 
 __all__ = [
     "features_text",

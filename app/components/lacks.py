@@ -8,7 +8,7 @@ from typing import Any
 from dash import html
 
 from app.queries.images import Lack, lacks_of
-from app.queries.reading import Run
+from app.run import Run
 from probe.errors import ProbeError
 
 __all__ = ["lacks_note", "lacks_text"]

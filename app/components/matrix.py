@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 from dash import dcc, html
 
-from app.figures.heat import color_at, level, short, signed, text_at
-from app.figures.theme import DARK, LIGHT, Theme
 from app.prefix import at
 from app.queries.against import AgainstView
 from app.queries.matrix import MatrixView
 from app.selection import METRICS, Selection
+from probe.plots.theme import DARK, LIGHT, Theme, color_at, level, short, signed, text_at
 
 __all__ = ["against_table", "matrix_table"]
 

@@ -8,9 +8,8 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
-from app.queries.reading import MissingTableError
 from probe.errors import ProbeError, StoreError, UnknownNameError
-from probe.run import NoRunError, OtherVersionError
+from probe.run import MissingTableError, NoRunError, OtherVersionError
 
 __all__ = ["command_line", "problem"]
 

@@ -11,7 +11,6 @@ from app.components.message import command_line, problem
 from app.components.progress import stage_chip
 from app.components.tables import figures_table
 from app.prefix import at
-from app.queries.reading import Run
 from app.queries.summary import (
     Summary,
     common_parts,
@@ -19,6 +18,7 @@ from app.queries.summary import (
     dataset_rows,
     parts,
 )
+from app.run import Run
 from probe.errors import ProbeError
 
 __all__ = ["contents", "datasets_table", "facts", "notices", "provenance", "report_link"]

@@ -9,10 +9,10 @@ from dash import dcc, html
 
 from app.prefix import at
 from app.queries.pictures import KINDS
-from app.queries.reading import Run
 from app.queries.sample_place import PlaceView
 from app.queries.sample_scores import ScoresView
 from app.queries.sample_units import FAR, DeviationsView
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
 

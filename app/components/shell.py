@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dash_mantine_components as dmc
 from dash import dcc, html
 
 from app import ids
-from app.figures.theme import FONT
 from app.prefix import at
 from app.selection import Selection
 from probe.errors import ProbeError
+from probe.plots.theme import FONT
 
 __all__ = ["PAGES", "navigation", "shell"]
 
@@ -50,13 +51,25 @@ _THEME = {
 }
 
 
-def shell(title: str) -> Any:
-    """Lay out the frame; the page's own content comes by the address."""
+def shell(title: str, scopes: Mapping[str, Sequence[str]]) -> Any:
+    """Lay out the frame; the page's own content comes by the address.
+
+    Parameters
+    ----------
+    title : str
+        Of the run.
+    scopes : mapping
+        Path to the choices that the whole page depends on.
+    """
+    by_path = {at(path): list(fields) for path, fields in scopes.items()}
     return dmc.MantineProvider(
         [
             dcc.Location(id=ids.URL, refresh="callback-nav"),
             dcc.Store(id=ids.SCHEME),
             dcc.Store(id=ids.RENDERED, data=0),
+            dcc.Store(id=ids.DECLARED),
+            dcc.Store(id=ids.SCOPE),
+            dcc.Store(id=ids.SCOPES, data=by_path),
             dmc.AppShell(
                 [
                     dmc.AppShellHeader(_head(title), className="head"),

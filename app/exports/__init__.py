@@ -6,13 +6,11 @@ from app.exports import (
     artifacts,
     attribution,
     compare,
-    neurons,
     overview,
     pictures,
     sample,
     selected,
     separability,
-    taken,
 )
 from app.exports.export import Export
 
@@ -21,13 +19,11 @@ __all__ = ["EXPORTS", "Export"]
 #: Name, as in ``/export/<name>.pdf``, to what it is.
 EXPORTS: dict[str, Export] = {
     **overview.EXPORTS,
-    **neurons.EXPORTS,
     **separability.EXPORTS,
     **pictures.EXPORTS,
     **selected.EXPORTS,
     **artifacts.EXPORTS,
     **attribution.EXPORTS,
     **sample.EXPORTS,
-    **taken.EXPORTS,
     **compare.EXPORTS,
 }

@@ -18,35 +18,34 @@ from app.queries.artifacts import (
     tells_frame,
 )
 from app.queries.layers import known_detector
-from app.queries.reading import Run
 from app.queries.responses import (
     answers_frame,
     named_artifact,
     responding_units,
     responses_frame,
 )
+from app.run import Run
 from app.selection import Selection
 from probe.artifacts import ResponseReport
 from probe.errors import ProbeError
 from probe.plots.artifacts import effects_figure, spectra_figure, tells_figure
-from probe.plots.neurons import unit_response_figure
-from probe.plots.responses import correlation_figure
+from probe.plots.responses import correlation_figure, unit_response_figure
 
 __all__ = ["EXPORTS"]
 
 _REPORT, _RESPONSES = "from probe import ArtifactReport", "from probe import ResponseReport"
-_OPEN = "report = ArtifactReport.open(run.artifacts)"
+_OPEN = "report = ArtifactReport.open(run.path('artifacts'))"
 _BALANCE = ["imbalance", "imbalance_low", "imbalance_high"]
 _UNIT = ["unit_response", "unit_low", "unit_high"]
 
 
 def _attrs(run: Run, chosen: Selection) -> Mapping[Any, Any]:
-    return run.artifacts.attrs
+    return run.artifacts.data.attrs
 
 
 def _one(run: Run, chosen: Selection) -> xr.Dataset:
     """Return what the report says of the chosen dataset."""
-    return run.artifacts.sel(dataset=[named_dataset(run, chosen)])
+    return run.artifacts.data.sel(dataset=[named_dataset(run, chosen)])
 
 
 def _spectra(run: Run, chosen: Selection) -> pd.DataFrame:
@@ -124,7 +123,7 @@ def _tells(run: Run, chosen: Selection) -> pd.DataFrame:
 
 
 def _tells_figure(run: Run, chosen: Selection) -> Figure:
-    return tells_figure(run.artifacts)
+    return tells_figure(run.artifacts.data)
 
 
 def _tells_code(run: Run, chosen: Selection) -> str:
@@ -151,7 +150,7 @@ def _report(run: Run, chosen: Selection) -> ResponseReport:
 
 
 def _opened(run: Run, chosen: Selection) -> str:
-    return f"report = ResponseReport.open(run.responses({known_detector(run, chosen)!r}))"
+    return f"report = ResponseReport.open(run.path('responses', {known_detector(run, chosen)!r}))"
 
 
 def _responses(run: Run, chosen: Selection) -> pd.DataFrame:
@@ -205,7 +204,7 @@ def _doses_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         "doses",
-        [_RESPONSES, "from probe.plots.neurons import unit_response_figure"],
+        [_RESPONSES, "from probe.plots.responses import unit_response_figure"],
         [
             _opened(run, chosen),
             "table = report.doses()",
@@ -236,7 +235,7 @@ def _unit_doses_code(run: Run, chosen: Selection) -> str:
     return script(
         run,
         f"unit-{unit}-responses",
-        [_RESPONSES, "from probe.plots.neurons import unit_response_figure"],
+        [_RESPONSES, "from probe.plots.responses import unit_response_figure"],
         [
             _opened(run, chosen),
             f"one = report.data[{_UNIT!r}].sel(artifact={artifact!r}, unit={unit})",

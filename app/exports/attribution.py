@@ -15,12 +15,13 @@ from app.queries.attribution import chosen_image, known_mapped, listed_images, m
 from app.queries.attribution_files import image_under, map_values, mask_under
 from app.queries.attribution_findings import MODES, WHAT
 from app.queries.attribution_maps import MapsView, maps_view
-from app.queries.reading import MissingTableError, Run
+from app.run import Run
 from app.selection import Selection
 from probe.attribution.findings import MapSimilarity, RegionAttention
 from probe.errors import ProbeError
 from probe.plots import Cell, grid_figure
 from probe.plots.attribution import regions_figure, similarity_figure
+from probe.run import MissingTableError
 from probe.schema import family_of
 
 __all__ = ["EXPORTS"]
@@ -119,7 +120,7 @@ def _maps_code(run: Run, chosen: Selection) -> str:
             f"shown = {there!r}",
             "maps = {}",
             "for detector, method in shown:",
-            "    found = AttributionMap.open(run.maps(detector, method))",
+            "    found = AttributionMap.open(run.path('maps', detector, method))",
             '    names = [str(name) for name in found.data["sample"].values]',
             "    maps[detector, method] = found.take([names.index(sample)])",
             "table = pd.concat([one.to_dataframe() for one in maps.values()], keys=maps)",
@@ -177,7 +178,7 @@ def _similarity_code(run: Run, chosen: Selection) -> str:
             "from probe.plots.attribution import similarity_figure",
         ],
         [
-            f"found = MapSimilarity.open(run.map_similarity({name!r}, {mode!r}))",
+            f"found = MapSimilarity.open(run.path('map_similarity', {name!r}, {mode!r}))",
             "table = found.to_dataframe()",
         ],
         ["figure = similarity_figure(found.data)"],
@@ -208,7 +209,10 @@ def _attention_code(run: Run, chosen: Selection) -> str:
             "from probe import RegionAttention",
             "from probe.plots.attribution import regions_figure",
         ],
-        [f"found = RegionAttention.open(run.attention({label!r}))", "table = found.to_dataframe()"],
+        [
+            f"found = RegionAttention.open(run.path('attention', {label!r}))",
+            "table = found.to_dataframe()",
+        ],
         [f"figure = regions_figure(found.data, {what!r}, {part!r})"],
     )
 

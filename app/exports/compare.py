@@ -29,7 +29,7 @@ from app.queries.compare_parts import (
     units_view,
 )
 from app.queries.compare_scores import scores_frame, scores_view
-from app.queries.reading import Run
+from app.run import Run
 from app.selection import LEVELS, METRICS, Selection
 from probe.plots.compare import forest_figure, panels_figure, scatter_figure
 
@@ -69,7 +69,7 @@ def _images_code(run: Run, chosen: Selection) -> str:
 
 
 def _attrs(run: Run, chosen: Selection) -> Mapping[Any, Any]:
-    return run.evaluation.attrs
+    return run.evaluation.data.attrs
 
 
 def _images(run: Run, chosen: Selection) -> pd.DataFrame:

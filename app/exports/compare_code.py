@@ -9,8 +9,8 @@ from app.queries.compare import Pair, Side
 from app.queries.compare_maps import compared_pair
 from app.queries.compare_parts import ALPHA, PAIRED, LayersView, layers_view
 from app.queries.compare_scores import measured_with, paired_scores
-from app.queries.reading import MAP_MODES
 from app.selection import METRICS
+from probe.run import MAP_MODES
 
 __all__ = [
     "features_code",
@@ -126,8 +126,9 @@ def units_code(pair: Pair) -> str:
         ],
         [
             f"labels = {labels!r}",
-            "tables = {label: NeuronTable.open(run.neurons(label)) for label in labels}",
-            "found = {label: Universality.open(run.universality(label)) for label in labels}",
+            "tables = {label: NeuronTable.open(run.path('neurons', label)) for label in labels}",
+            "places = {label: run.path('universality', label) for label in labels}",
+            "found = {label: Universality.open(place) for label, place in places.items()}",
             "table = compare_neurons(found, tables)",
         ],
         [
@@ -159,7 +160,7 @@ def features_code(pair: Pair) -> str:
             "from probe.plots.compare import forest_figure",
         ],
         [
-            "data = Similarity.open(run.similarity).data",
+            "data = Similarity.open(run.path('similarity')).data",
             f"part = data.sel(detector={pair.one.label!r}, other={pair.other.label!r})",
             'part = part.isel(layer=part["cka"].notnull().values)',
             "table = pd.DataFrame(",
@@ -198,7 +199,7 @@ def layers_code(pair: Pair) -> str:
         ],
         [
             *_second(pair),
-            f"reports = [SeparabilityReport.open(run.separability({pair.one.label!r})),",
+            f"reports = [SeparabilityReport.open(run.path('separability', {pair.one.label!r})),",
             f"           SeparabilityReport.open({other}.separability({pair.other.label!r}))]",
             f"layers, datasets = {list(view.layers)!r}, {list(view.datasets)!r}",
             'where = {"measure": "probe_auroc", "layer": layers, "dataset": datasets}',

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from app.queries.reading import Run
+from app.run import Run
 from app.selection import Selection
 
 __all__ = ["Export"]

@@ -14,11 +14,11 @@ from app.queries.compare import Pair, Side
 from app.queries.compare_scores import measured_with
 from app.queries.lacking import gaps
 from app.queries.matrix import matrix_frame
-from app.queries.reading import Run
 from app.queries.runs import run_rows
 from app.queries.summary import common_parts, dataset_rows, parts
+from app.run import Run
 from app.selection import LEVELS, METRICS, Selection
-from probe.plots import matrix_figure
+from probe.plots import plot_matrix
 from probe.plots.compare import forest_figure
 
 __all__ = ["EXPORTS"]
@@ -33,23 +33,23 @@ def _matrix(run: Run, chosen: Selection) -> pd.DataFrame:
 
 
 def _matrix_figure(run: Run, chosen: Selection) -> Figure:
-    return matrix_figure(run.evaluation, *_shown(chosen))
+    return plot_matrix(run.evaluation, *_shown(chosen))
 
 
 def _matrix_code(run: Run, chosen: Selection) -> str:
     metric, level = _shown(chosen)
-    # `probe.ZeroShotMatrix` reads the same, but brings torch along, which takes its time.
     return script(
         run,
         "zero-shot-matrix",
-        ["from probe.tables import open_table", "from probe.plots import matrix_figure"],
         [
-            "data = open_table(run.evaluation)",
-            'columns = ["detector", "dataset", "level", "metric", "value", "low", "high"]',
-            'columns += ["n_samples", "n_clusters"]',
-            "table = data.to_dataframe().reset_index()[columns]",
+            "from probe.evaluation.table import ZeroShotMatrix",
+            "from probe.plots import plot_matrix",
         ],
-        [f"figure = matrix_figure(data, metric={metric!r}, level={level!r})"],
+        [
+            "found = ZeroShotMatrix.open(run.path('evaluation'))",
+            "table = found.to_dataframe()",
+        ],
+        [f"figure = plot_matrix(found, metric={metric!r}, level={level!r})"],
     )
 
 
@@ -158,7 +158,7 @@ def _against_code(run: Run, chosen: Selection) -> str:
             "from probe.plots.compare import forest_figure",
         ],
         [
-            'scores = pd.read_parquet(run.evaluation.with_suffix(".scores.parquet"))',
+            'scores = pd.read_parquet(run.path("evaluation").with_suffix(".scores.parquet"))',
             *second,
             f'others = pd.read_parquet({name}.evaluation.with_suffix(".scores.parquet"))',
             f'other = others[others["detector"] == {other.label!r}]',
@@ -206,14 +206,14 @@ EXPORTS = {
         _matrix,
         _matrix_figure,
         _matrix_code,
-        attrs=lambda run, chosen: run.evaluation.attrs,
+        attrs=lambda run, chosen: run.evaluation.data.attrs,
         about=("metric", "level"),
     ),
     "matrix-against": Export(
         _against,
         _against_figure,
         _against_code,
-        attrs=lambda run, chosen: run.evaluation.attrs,
+        attrs=lambda run, chosen: run.evaluation.data.attrs,
         about=("other", "metric", "level"),
     ),
     "runs": Export(_runs, about=()),

@@ -15,7 +15,7 @@ from app.exports.script import script
 from app.queries.activations import column
 from app.queries.layers import known_detector, named_layer
 from app.queries.pictures import COLORS, kinds_of, units_of
-from app.queries.reading import Run
+from app.run import Run
 from app.selection import Selection
 from probe.errors import StoreError, UnknownNameError
 from probe.plots.embedding import embedding_figure
@@ -87,7 +87,7 @@ def _picture_figure(run: Run, chosen: Selection) -> Figure:
 def _picture_code(run: Run, chosen: Selection) -> str:
     label, layer, kind, by, unit = _shown(run, chosen)
     table = [
-        f"found = Embeddings.open(run.embeddings({label!r}))",
+        f"found = Embeddings.open(run.path('embeddings', {label!r}))",
         f"store = ActivationStore.open(run.store({label!r}))",
         'samples = store.samples.assign(place=range(len(store.samples))).set_index("sample")',
         'samples = samples.loc[found.data["sample"].values].reset_index()',

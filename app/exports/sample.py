@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from app.exports.export import Export
 from app.exports.script import script
 from app.queries.layers import known_detector
-from app.queries.reading import Run
 from app.queries.sample_place import place_frame
 from app.queries.sample_scores import scores_frame
 from app.queries.sample_shown import (
@@ -20,6 +19,7 @@ from app.queries.sample_shown import (
 )
 from app.queries.sample_units import MOST_CHUNKS, DeviationsView, deviations_frame
 from app.queries.uploads import Dropped
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
 from probe.plots.compare import image_deviations_figure, image_scores_figure
@@ -56,7 +56,7 @@ def _scores_code(run: Run, chosen: Selection) -> str:
             "from probe.plots.compare import image_scores_figure",
         ],
         [
-            "scores = pd.read_parquet(run.evaluation.with_suffix('.scores.parquet'))",
+            "scores = pd.read_parquet(run.path('evaluation').with_suffix('.scores.parquet'))",
             f"scores = scores[scores['dataset'] == {dataset!r}]",
             f"table = image_scores(scores, {name!r}, {dataset!r})",
         ],
@@ -125,7 +125,7 @@ def _measurements_code(run: Run, chosen: Selection) -> str:
             "from probe.plots.compare import image_deviations_figure",
         ],
         [
-            "data = ArtifactMeasurements.open(run.measurements).data",
+            "data = ArtifactMeasurements.open(run.path('measurements')).data",
             f"table = image_measurements(data, {name!r}, dataset={dataset!r})",
         ],
         ["figure = image_deviations_figure(list(table['measurement']), table['deviations'])"],

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from app.queries.reading import Run
+from app.run import Run
 
 __all__ = ["given_roots", "place_of_run", "script"]
 

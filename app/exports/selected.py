@@ -12,8 +12,8 @@ from app.exports.script import script
 from app.queries.lasso import Lasso, read
 from app.queries.layers import known_detector, named_layer
 from app.queries.pictures import PictureView, kinds_of, picture_view
-from app.queries.reading import Run
 from app.queries.selected import telling_view
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
 
@@ -46,7 +46,7 @@ def _code(run: Run, chosen: Selection) -> str:
     label, view, lasso = _shown(run, chosen)
     picture = f'found.data["position"].sel({{"layer": {view.layer!r}, "method": {view.kind!r}}})'
     table = [
-        f"found = Embeddings.open(run.embeddings({label!r}))",
+        f"found = Embeddings.open(run.path('embeddings', {label!r}))",
         f"store = ActivationStore.open(run.store({label!r}))",
         'samples = store.samples.assign(place=range(len(store.samples))).set_index("sample")',
         'samples = samples.loc[found.data["sample"].values].reset_index()',

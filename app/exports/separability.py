@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from app.exports.export import Export
 from app.exports.script import script
 from app.queries.layers import known_detector, named_layer
-from app.queries.reading import Run
 from app.queries.separability import knowledge_frame, knowledge_view, measures_of, transfer_frame
 from app.queries.similarity import similarity_frame, similarity_view
+from app.run import Run
 from app.selection import MEASURES, Selection
 from probe.errors import UnknownNameError
 from probe.plots.separability import (
@@ -52,7 +52,7 @@ def _one_layer(report: SeparabilityReport, layer: str) -> SeparabilityReport:
 
 
 def _opened(label: str) -> str:
-    return f"report = SeparabilityReport.open(run.separability({label!r}))"
+    return f"report = SeparabilityReport.open(run.path('separability', {label!r}))"
 
 
 def _only(layer: str) -> list[str]:
@@ -193,7 +193,7 @@ def _knowledge_code(run: Run, chosen: Selection) -> str:
     if knowledge_view(run, label, layer).universal is not None:
         imports.append("from probe import Universality")
         marked = [
-            f"found = Universality.open(run.universality({label!r}))",
+            f"found = Universality.open(run.path('universality', {label!r}))",
             'table["universal"] = table["unit"].isin(found.universal)',
         ]
     return script(
@@ -235,7 +235,7 @@ def _similarity_code(run: Run, chosen: Selection) -> str:
         run,
         "similarity",
         ["from probe import Similarity", "from probe.plots.separability import likeness_figure"],
-        ["found = Similarity.open(run.similarity)", "table = found.to_dataframe()"],
+        ["found = Similarity.open(run.path('similarity'))", "table = found.to_dataframe()"],
         [f"figure = likeness_figure(found.data, {_compared(run, chosen)!r})"],
     )
 

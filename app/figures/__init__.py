@@ -1,6 +1,5 @@
 """From small arrays to plotly figures."""
 
-from app.figures.counts import counts_figure
 from app.figures.effects import artifact_effects_figure
 from app.figures.grids import responses_figure, tells_figure
 from app.figures.information import depth_figure, information_figure
@@ -10,15 +9,11 @@ from app.figures.responses import dose_figure
 from app.figures.similarity import similarity_figure
 from app.figures.spectra import spectra_figure
 from app.figures.transfer import transfer_figure
-from app.figures.unit import doses_figure, effects_figure
 
 __all__ = [
     "artifact_effects_figure",
-    "counts_figure",
     "depth_figure",
     "dose_figure",
-    "doses_figure",
-    "effects_figure",
     "information_figure",
     "knowledge_figure",
     "picture_figure",

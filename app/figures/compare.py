@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.figures import plot
-from app.figures.heat import level
-from app.figures.theme import Theme, clean, theme_of
 from app.queries.compare_images import ImagesView
 from app.queries.compare_scores import ScoresView
 from app.selection import METRICS
+from probe.plots.theme import Theme, clean, level, theme_of
 
 __all__ = ["forest_figure", "forest_height", "interval_bars", "points_figure", "row_names"]
 

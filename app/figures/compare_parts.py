@@ -8,10 +8,9 @@ import numpy as np
 
 from app.figures import plot
 from app.figures.compare import interval_bars, row_names
-from app.figures.heat import level
-from app.figures.theme import Theme, clean, theme_of
 from app.queries.compare_maps import MapsView
 from app.queries.compare_parts import FeaturesView, LayersView, UnitsView
+from probe.plots.theme import Theme, clean, level, theme_of
 
 __all__ = [
     "features_figure",

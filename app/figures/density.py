@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.figures import plot
-from app.figures.theme import Theme, clean
 from app.queries.density import Density
 from app.queries.pictures import Coloring
+from probe.plots.theme import Theme, clean
 
 __all__ = ["density_trace", "mixed"]
 

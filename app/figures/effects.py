@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 
 from app.figures import plot
-from app.figures.heat import level
 from app.figures.information import bars
-from app.figures.theme import Theme, clean, theme_of
 from app.queries.artifacts import EffectsView, Measurement
+from probe.plots.theme import Theme, clean, level, theme_of
 
 __all__ = ["about_lines", "artifact_effects_figure", "artifact_effects_height"]
 

@@ -8,10 +8,9 @@ import numpy as np
 
 from app.figures import plot
 from app.figures.effects import about_lines
-from app.figures.heat import cell, colorbar, heatmap, level, short
-from app.figures.theme import Theme, clean, theme_of
 from app.queries.artifacts import TellsView
 from app.queries.responses import ResponsesView
+from probe.plots.theme import Theme, cell, clean, colorbar, heatmap, level, short, theme_of
 
 __all__ = ["grid_height", "responses_figure", "tells_figure"]
 

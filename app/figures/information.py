@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.figures import plot
-from app.figures.heat import short, signed, span
-from app.figures.theme import SYMBOLS, Theme, clean, theme_of
 from app.queries.separability import DepthView, LayerView
 from app.selection import MEASURES
+from probe.plots.theme import SYMBOLS, Theme, clean, short, signed, span, theme_of
 
 __all__ = ["depth_figure", "information_figure", "information_height"]
 

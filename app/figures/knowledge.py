@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.figures import plot
-from app.figures.heat import level
-from app.figures.theme import Theme, theme_of
 from app.queries.separability import KnowledgeView
+from probe.plots.theme import Theme, level, theme_of
 
 __all__ = ["drawn_units", "knowledge_figure"]
 

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from app.figures import plot
-from app.figures.heat import level
 from app.figures.information import bars
-from app.figures.theme import Theme, clean, theme_of
 from app.queries.attribution_findings import Bounded, VariantsView
+from probe.plots.theme import Theme, clean, level, theme_of
 
 __all__ = ["variants_figure", "variants_height"]
 

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from app.figures import plot
 from app.figures.density import density_trace
-from app.figures.theme import SYMBOLS, Theme, clean, theme_of
 from app.queries.density import density_of
 from app.queries.lasso import Lasso, outline_of
 from app.queries.pictures import KINDS, Coloring, PictureView, Window, is_dense
+from probe.plots.theme import SYMBOLS, Theme, clean, theme_of
 
 __all__ = ["RING", "outlines", "picture_figure"]
 

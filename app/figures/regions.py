@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from app.figures import plot
-from app.figures.heat import cell, colorbar, heatmap, level
-from app.figures.theme import Theme, clean, theme_of
 from app.queries.attribution_findings import WHAT, RegionsView
+from probe.plots.theme import Theme, cell, clean, colorbar, heatmap, level, theme_of
 
 __all__ = ["regions_figure", "regions_height"]
 

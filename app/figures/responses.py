@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from app.figures import plot
-from app.figures.theme import SYMBOLS, Theme, clean, theme_of
 from app.queries.responses import DosesView
+from probe.plots.theme import SYMBOLS, Theme, clean, theme_of
 
 __all__ = ["dose_figure"]
 

@@ -7,8 +7,8 @@ import textwrap
 import numpy as np
 
 from app.figures import plot
-from app.figures.theme import Theme, clean, theme_of
 from app.queries.sample_units import FAR, Deviation, DeviationsView
+from probe.plots.theme import Theme, clean, theme_of
 
 __all__ = ["deviations_figure", "deviations_height"]
 

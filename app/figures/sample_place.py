@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from app.figures import plot
-from app.figures.theme import Theme, theme_of
 from app.queries.pictures import KINDS
 from app.queries.sample_place import PlaceView
+from probe.plots.theme import Theme, theme_of
 
 __all__ = ["place_figure"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from app.figures import plot
-from app.figures.theme import Theme, clean, theme_of
 from app.queries.sample_scores import Score, ScoresView
+from probe.plots.theme import Theme, clean, theme_of
 
 __all__ = ["scores_figure", "scores_height"]
 

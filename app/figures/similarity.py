@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from app.figures import plot
-from app.figures.heat import cell, colorbar, heatmap, short, span
-from app.figures.theme import clean, theme_of
 from app.queries.similarity import SimilarityView
+from probe.plots.theme import cell, clean, colorbar, heatmap, short, span, theme_of
 
 __all__ = ["similarity_figure", "similarity_height"]
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.figures import plot
-from app.figures.theme import Theme, theme_of
 from app.queries.artifacts import SpectraView
+from probe.plots.theme import Theme, theme_of
 
 __all__ = ["spectra_figure"]
 

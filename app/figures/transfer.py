@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.figures import plot
-from app.figures.heat import cell, colorbar, heatmap, short, span
-from app.figures.theme import Theme, clean, theme_of
 from app.queries.separability import TransferView
+from probe.plots.theme import Theme, cell, clean, colorbar, heatmap, short, span, theme_of
 
 __all__ = ["transfer_figure", "transfer_height"]
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from app.jobs.jobs import Jobs
 from app.jobs.task import Task
-from app.queries.reading import MissingTableError, Run
+from app.run import Run
 from probe.attribution.maps import AttributionMap
 from probe.datasets.cache import cache_folder
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE
 from probe.errors import ProbeError, UnknownNameError
 from probe.neurons import Ablation
+from probe.run import MissingTableError
 
 __all__ = ["ablation_of", "ablation_task", "jobs_of", "map_task", "maps_of", "reads_of"]
 

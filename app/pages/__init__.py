@@ -6,6 +6,8 @@ from typing import Any
 
 from dash import Dash, dcc, html
 
+from app import card
+from app.card import At, Page
 from app.components.message import problem
 from app.components.shell import PAGES
 from app.pages import (
@@ -19,14 +21,18 @@ from app.pages import (
     separability,
 )
 from app.prefix import at
-from app.queries.reading import Run
+from app.run import Run
+from app.selection import Selection
 from probe.errors import ProbeError
 
-__all__ = ["layout", "register"]
+__all__ = ["CARDS", "PAGES_OF_CARDS", "declared", "layout", "register", "scopes"]
+
+#: Pages by their paths, and all cards by their ids.
+PAGES_OF_CARDS: dict[str, Page] = {page.path: page for page in (neurons.PAGE,)}
+CARDS = {one.id: one for page in PAGES_OF_CARDS.values() for one in page.cards}
 
 _LAYOUTS = {
     "/": overview.layout,
-    "/neurons": neurons.layout,
     "/separability": separability.layout,
     "/artifacts": artifacts.layout,
     "/attribution": attribution.layout,
@@ -40,7 +46,26 @@ def layout(run: Run, path: str, search: str) -> Any:
     return progress.watched(run, path, _content(run, path, search))
 
 
+def declared(run: Run, path: str, search: str) -> Any:
+    """Return what the page at a path declares, see `app.card.declared`; None for other pages."""
+    page = PAGES_OF_CARDS.get(path)
+    try:
+        return card.declared(page, At(run, Selection.parse(search))) if page else None
+    except ProbeError:
+        return None
+
+
+def scopes() -> dict[str, tuple[str, ...]]:
+    """Return the choices that whole pages depend on, by path."""
+    return {path: page.fields for path, page in PAGES_OF_CARDS.items()}
+
+
 def _content(run: Run, path: str, search: str) -> Any:
+    if path in PAGES_OF_CARDS:
+        try:
+            return card.layout(PAGES_OF_CARDS[path], At(run, Selection.parse(search)))
+        except ProbeError as error:
+            return problem(error)
     if path not in _LAYOUTS:
         return _unknown_page(search)
     try:
@@ -53,7 +78,7 @@ def register(app: Dash, run: Run) -> None:
     """Add the callbacks of all pages."""
     overview.register(app, run)
     progress.register(app, run)
-    neurons.register(app, run)
+    card.register(app, run, tuple(PAGES_OF_CARDS.values()))
     separability.register(app, run)
     artifacts.register(app, run)
     attribution.register(app, run)

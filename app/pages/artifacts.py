@@ -22,7 +22,6 @@ from app.components.message import problem
 from app.figures import artifact_effects_figure, spectra_figure, tells_figure
 from app.figures.effects import artifact_effects_height
 from app.figures.grids import grid_height
-from app.figures.theme import empty_figure
 from app.pages import responses
 from app.queries.artifacts import (
     balance_view,
@@ -34,9 +33,10 @@ from app.queries.artifacts import (
     tells_view,
 )
 from app.queries.layers import known_detector
-from app.queries.reading import Run
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError, UnknownNameError
+from probe.plots.theme import empty_figure
 
 __all__ = ["layout", "register"]
 

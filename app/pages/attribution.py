@@ -23,7 +23,7 @@ from app.queries.attribution import (
     listed_detectors,
     mapped_detectors,
 )
-from app.queries.reading import Run
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
 

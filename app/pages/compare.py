@@ -15,16 +15,16 @@ from app.components.lacks import lacks_note
 from app.components.message import problem
 from app.figures.compare import forest_figure, points_figure
 from app.figures.compare_parts import features_figure, layers_figure, maps_figure, units_figure
-from app.figures.theme import empty_figure
 from app.pages.compare_cards import ALL, body, measured
 from app.queries.compare import NothingToCompareError, Pair, choices, pair_of
 from app.queries.compare_images import images_view
 from app.queries.compare_maps import maps_view
 from app.queries.compare_parts import features_view, layers_view, units_view
 from app.queries.compare_scores import scores_view
-from app.queries.reading import Run
+from app.run import Run
 from app.selection import LEVELS, METRICS, Selection
 from probe.errors import ProbeError
+from probe.plots.theme import empty_figure
 
 __all__ = ["layout", "register"]
 

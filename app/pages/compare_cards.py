@@ -23,7 +23,6 @@ from app.components.help import HELP
 from app.components.message import problem
 from app.figures.compare import forest_height
 from app.figures.compare_parts import features_height, layers_height, maps_height
-from app.figures.theme import empty_figure
 from app.queries.compare import NotComparableError, Pair, lines
 from app.queries.compare_images import images_view
 from app.queries.compare_maps import maps_view
@@ -35,6 +34,7 @@ from app.queries.compare_parts import (
 from app.queries.compare_scores import paired_scores, scores_view
 from app.selection import LEVELS, METRICS, Selection
 from probe.errors import ProbeError
+from probe.plots.theme import empty_figure
 
 __all__ = ["ALL", "body", "measured"]
 

@@ -18,7 +18,7 @@ from app.components.message import problem
 from app.queries.attribution import chosen_image
 from app.queries.attribution_maps import MOST_METHODS, maps_view, method_names, shown_methods
 from app.queries.attribution_trust import trust_view
-from app.queries.reading import Run
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
 

@@ -16,7 +16,7 @@ from app.components.message import problem
 from app.figures.maps import variants_figure, variants_height
 from app.figures.regions import regions_figure, regions_height
 from app.queries.attribution_findings import MODES, WHAT, regions_view, variants_view
-from app.queries.reading import Run
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
 

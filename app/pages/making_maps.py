@@ -14,7 +14,7 @@ from app.components.jobs import job_buttons, job_room, register_job
 from app.components.made_map import made_map_shown
 from app.jobs import Jobs, Task, jobs_of
 from app.queries.made_map import METHODS, made_map, made_task
-from app.queries.reading import Run
+from app.run import Run
 from app.selection import Selection
 
 __all__ = ["register", "section"]

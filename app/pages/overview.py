@@ -28,9 +28,9 @@ from app.queries.audit import audit_view, not_done
 from app.queries.compare import choices
 from app.queries.lacking import gaps
 from app.queries.matrix import MatrixView, matrix_view
-from app.queries.reading import Run
 from app.queries.runs import run_rows
 from app.queries.summary import summary
+from app.run import Run
 from app.selection import LEVELS, METRICS, Selection
 from probe.errors import ProbeError
 

@@ -30,7 +30,6 @@ from app.components.message import problem
 from app.components.picked import nothing_picked, picked_image
 from app.figures import picture_figure
 from app.figures.picture import RING
-from app.figures.theme import empty_figure
 from app.pages import selecting
 from app.queries.arranging import ArrangingError
 from app.queries.density import nearest
@@ -49,9 +48,10 @@ from app.queries.pictures import (
     token_at,
     units_of,
 )
-from app.queries.reading import Run
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
+from probe.plots.theme import empty_figure
 
 __all__ = ["register", "section"]
 

@@ -9,7 +9,7 @@ from dash import ClientsideFunction, Dash, Input, Output, State, html, no_update
 from app import ids
 from app.components.progress import NEWS, NO_NEWS, progress_text, waiting, watch
 from app.queries.progress import progress
-from app.queries.reading import Run
+from app.run import Run
 
 __all__ = ["register", "watched"]
 

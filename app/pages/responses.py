@@ -16,8 +16,6 @@ from app.components.help import HELP
 from app.components.message import problem
 from app.figures import dose_figure, responses_figure
 from app.figures.grids import grid_height
-from app.figures.theme import empty_figure
-from app.queries.reading import Run
 from app.queries.responses import (
     answers_view,
     artifacts_of,
@@ -26,8 +24,10 @@ from app.queries.responses import (
     responding_units,
     responses_view,
 )
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
+from probe.plots.theme import empty_figure
 
 __all__ = ["register", "sections"]
 

@@ -34,11 +34,9 @@ from app.components.sample_texts import (
 from app.figures.sample_deviations import deviations_figure, deviations_height
 from app.figures.sample_place import place_figure
 from app.figures.sample_scores import scores_figure, scores_height
-from app.figures.theme import empty_figure
 from app.large import add_large
 from app.pages import making_maps, upload
 from app.queries.layers import known_detector
-from app.queries.reading import Run
 from app.queries.sample import find_samples, links_of, worst_error
 from app.queries.sample_shown import (
     NotYetError,
@@ -51,8 +49,10 @@ from app.queries.sample_shown import (
     with_defaults,
 )
 from app.queries.uploads import Dropped
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError, UnknownNameError
+from probe.plots.theme import empty_figure
 
 __all__ = ["layout", "register"]
 
@@ -297,7 +297,7 @@ def _units_card() -> Any:
 
 def _measured_card(run: Run) -> Any:
     try:
-        rows = run.measurements.sizes["measurement"]
+        rows = run.measurements.data.sizes["measurement"]
     except ProbeError:
         rows = MEASUREMENTS
     return card(

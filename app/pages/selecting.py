@@ -24,8 +24,8 @@ from app.figures.picture import outlines
 from app.queries.arranging import ArrangingError
 from app.queries.lasso import Lasso, Rule, drawn, read, ruled
 from app.queries.pictures import PictureView, coloring, picture_view
-from app.queries.reading import Run
 from app.queries.selected import selected_view, telling_view
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
 

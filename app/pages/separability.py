@@ -22,11 +22,9 @@ from app.components.layers import (
 from app.components.message import problem
 from app.figures import depth_figure, information_figure, knowledge_figure, transfer_figure
 from app.figures.information import information_height
-from app.figures.theme import empty_figure
 from app.figures.transfer import transfer_height
 from app.pages import pictures, similarity
 from app.queries.layers import first_layer, known_detector, layer_names, named_layer
-from app.queries.reading import Run
 from app.queries.separability import (
     depth_view,
     knowledge_view,
@@ -35,8 +33,10 @@ from app.queries.separability import (
     specific_view,
     transfer_view,
 )
+from app.run import Run
 from app.selection import MEASURES, Selection
 from probe.errors import ProbeError, UnknownNameError
+from probe.plots.theme import empty_figure
 
 __all__ = ["layout", "register"]
 

@@ -13,10 +13,10 @@ from app.components.help import HELP
 from app.components.message import problem
 from app.figures import similarity_figure
 from app.figures.similarity import similarity_height
-from app.figures.theme import empty_figure
-from app.queries.reading import Run
 from app.queries.similarity import similarity_view
+from app.run import Run
 from probe.errors import ProbeError
+from probe.plots.theme import empty_figure
 
 __all__ = ["register", "section"]
 

@@ -13,7 +13,6 @@ from app.components.help import HELP
 from app.components.jobs import TICK, job_text
 from app.components.message import problem
 from app.jobs import ABSENT, CANCELLED, DONE
-from app.queries.reading import Run
 from app.queries.uploads import (
     MOST_BYTES,
     MOST_PIXELS,
@@ -23,6 +22,7 @@ from app.queries.uploads import (
     state_of,
     take_in,
 )
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
 

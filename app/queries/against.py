@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.queries.compare import Pair, Side, known_sides
 from app.queries.compare_scores import difference_of
-from app.queries.reading import Run
+from app.run import Run
 from probe.errors import ProbeError, UnknownNameError
 
 __all__ = ["AgainstView", "against_frame", "against_view", "reference_side"]
@@ -104,7 +104,7 @@ def against_view(run: Run, reference: str, metric: str, level: str) -> AgainstVi
         If a score table is missing.
     """
     other = reference_side(run, reference)
-    data = run.evaluation
+    data = run.evaluation.data
     detectors = tuple(map(str, data["detector"].values))
     datasets = tuple(map(str, data["dataset"].values))
     shape = len(detectors), len(datasets)

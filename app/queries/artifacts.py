@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from app.queries.reading import Run
+from app.run import Run
 from app.selection import Selection
 
 __all__ = [
@@ -183,7 +183,7 @@ class BalanceView:
 
 def measured_datasets(run: Run) -> list[str]:
     """List the datasets of the artifact report."""
-    return list(_texts(run.artifacts["dataset"]))
+    return list(_texts(run.artifacts.data["dataset"]))
 
 
 def named_dataset(run: Run, chosen: Selection) -> str:
@@ -199,7 +199,7 @@ def named_dataset(run: Run, chosen: Selection) -> str:
 
 def measurements_of(run: Run) -> dict[str, Measurement]:
     """Return what is measured by name."""
-    data = run.artifacts
+    data = run.artifacts.data
     names = ("measurement", "measurement_about", "measurement_unit", "measurement_source")
     columns = (_texts(data[name]) for name in names)
     return {row[0]: Measurement(*row) for row in zip(*columns, strict=True)}
@@ -207,7 +207,7 @@ def measurements_of(run: Run) -> dict[str, Measurement]:
 
 def spectra_view(run: Run, dataset: str) -> SpectraView:
     """Read the spectra of one dataset."""
-    data = run.artifacts
+    data = run.artifacts.data
     one = data.sel(dataset=dataset, label=[0, 1]).transpose("label", "frequency", ...)
     return SpectraView(
         dataset=dataset,
@@ -221,7 +221,7 @@ def spectra_view(run: Run, dataset: str) -> SpectraView:
 
 def effects_view(run: Run, dataset: str) -> EffectsView:
     """Read the effects of one dataset."""
-    data = run.artifacts
+    data = run.artifacts.data
     one = data.sel(dataset=dataset)
     rank = one["rank"].values.astype(float)
     # 0 stands for "no effect without control" and comes last.
@@ -241,7 +241,7 @@ def effects_view(run: Run, dataset: str) -> EffectsView:
 
 def tells_view(run: Run) -> TellsView:
     """Read how well each measurement tells each method from the others."""
-    data = run.artifacts
+    data = run.artifacts.data
     parts = {"value": "tells", "low": "tells_low", "high": "tells_high"}
     return TellsView(
         methods=_texts(data["method"]),
@@ -255,7 +255,7 @@ def tells_view(run: Run) -> TellsView:
 
 def balance_view(run: Run, dataset: str) -> BalanceView:
     """Read what beside forgery differs between reals and fakes of one dataset."""
-    one = run.artifacts.sel(dataset=dataset)
+    one = run.artifacts.data.sel(dataset=dataset)
     return BalanceView(
         dataset=dataset,
         covariates=_texts(one["covariate"]),
@@ -272,13 +272,13 @@ def balance_view(run: Run, dataset: str) -> BalanceView:
 def spectra_frame(run: Run, dataset: str) -> pd.DataFrame:
     """Return the spectra of one dataset, one row a label and frequency."""
     names = ["power", "power_low", "power_high"]
-    frame = run.artifacts[names].sel(dataset=dataset).to_dataframe().reset_index()
+    frame = run.artifacts.data[names].sel(dataset=dataset).to_dataframe().reset_index()
     return frame[["dataset", "label", "frequency", *names]]
 
 
 def effects_frame(run: Run, dataset: str) -> pd.DataFrame:
     """Return the effects of one dataset, one row a measurement, the largest first."""
-    one = run.artifacts.sel(dataset=dataset)
+    one = run.artifacts.data.sel(dataset=dataset)
     columns = {"dataset": dataset, "measurement": _texts(one["measurement"]), "rank": one["rank"]}
     for control in _texts(one["control"]):
         suffix = "" if control == "none" else f"_{control}"
@@ -291,7 +291,7 @@ def effects_frame(run: Run, dataset: str) -> pd.DataFrame:
 def tells_frame(run: Run) -> pd.DataFrame:
     """Return how well measurements tell methods, one row a method and measurement."""
     names = ["tells", "tells_low", "tells_high"]
-    frame = run.artifacts[names].to_dataframe().reset_index()
+    frame = run.artifacts.data[names].to_dataframe().reset_index()
     return frame[["method", "measurement", *names]]
 
 

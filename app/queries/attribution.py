@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from app.queries.reading import MissingTableError, Run, token_of
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.images import token_of
+from probe.run import MissingTableError
 from probe.schema import FAKE
 from probe.stats import sigmoid
 

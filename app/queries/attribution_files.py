@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from app.queries.images import mask_of, picture
-from app.queries.reading import Run, from_disk, stamp_of, token_of
+from app.run import Run
 from probe.attribution.maps import AttributionMap
 from probe.errors import ImageError, ProbeError, StoreError
+from probe.images import token_of
 from probe.plots.attribution_maps import LOGIT, target_of
 from probe.plots.style import colors_of, limit_of, overlay
+from probe.run import stamp_of
 from probe.schema import family_of
+from probe.tables import from_disk
 from probe.thumbnails import SIDE
 
 __all__ = [
@@ -235,7 +238,7 @@ def files_of(run: Run, method: str) -> list[MapFile]:
 
 def version_of(run: Run, method: str) -> str:
     """Name the state of all that a map's colors follow from, for caches of browsers."""
-    stamps = [stamp_of(run.folder.maps(one, method) / "zarr.json") for one in run.detectors]
+    stamps = [stamp_of(run.folder.path("maps", one, method) / "zarr.json") for one in run.detectors]
     return token_of(str(stamps))[:8]
 
 
@@ -249,7 +252,7 @@ def map_file(run: Run, label: str, method: str) -> MapFile:
     """
     # Asked for first, so that nothing but a name that the run has becomes part of a path.
     run.maps(label, method)
-    path = run.folder.maps(label, method)
+    path = run.folder.path("maps", label, method)
     return _opened(path, stamp_of(path / "zarr.json"))
 
 

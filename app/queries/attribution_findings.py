@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.queries.reading import MAP_MODES, Run
+from app.run import Run
 from app.selection import Selection
+from probe.run import MAP_MODES
 
 __all__ = [
     "MODES",

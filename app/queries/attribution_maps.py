@@ -19,11 +19,13 @@ from app.queries.attribution_files import (
     version_of,
 )
 from app.queries.attribution_trust import Badge, badge_of
-from app.queries.reading import Run, token_of, typed
+from app.run import Run
 from app.selection import Selection
 from probe.attribution.maps import AttributionMap
 from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.images import token_of
 from probe.plots.attribution_maps import LOGIT, ends_for, target_of
+from probe.run import from_here
 from probe.schema import family_of
 
 __all__ = [
@@ -253,9 +255,9 @@ def _absent(run: Run, label: str, method: str, refused: dict[str, str]) -> Cell:
     words = [
         "probe",
         "attribute",
-        typed(folder.data),
+        from_here(folder.data),
         "-d",
-        typed(folder.detector(label)),
+        from_here(folder.detector(label)),
         "-m",
         method,
         "--max-samples",
@@ -263,7 +265,7 @@ def _absent(run: Run, label: str, method: str, refused: dict[str, str]) -> Cell:
         "--seed",
         str(int(known.attrs.get("seed", 0))),
         "--out",
-        typed(folder.maps(label, method)),
+        from_here(folder.path("maps", label, method)),
     ]
     return Cell(reason="Not in this run.", command=shlex.join(words))
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.queries.reading import Run
+from app.run import Run
 from probe.attribution.trust.report import ALL
 from probe.errors import ProbeError, UnknownNameError
 

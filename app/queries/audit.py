@@ -7,9 +7,10 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from app.queries.reading import MissingTableError, Run, stamp_of, typed
 from app.queries.runs import provenance_of
+from app.run import Run
 from probe.errors import StoreError
+from probe.run import MissingTableError, from_here, stamp_of
 
 __all__ = ["AuditView", "Found", "NotDone", "audit_view", "not_done"]
 
@@ -77,7 +78,7 @@ def audit_view(run: Run) -> AuditView:
     """
     file = run.folder.root / AUDIT_FILE
     if not stamp_of(file):
-        words = ["probe", "audit", typed(run.folder.data), "--json", typed(file)]
+        words = ["probe", "audit", from_here(run.folder.data), "--json", from_here(file)]
         raise MissingTableError("audit of its data", shlex.join(words))
     try:
         found: Any = json.loads(file.read_text(encoding="utf-8"))

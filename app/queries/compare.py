@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from app.queries.reading import Run
 from app.queries.runs import Line, evaluation_notes, lines_between
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError, UnknownNameError
 

@@ -13,7 +13,7 @@ from app.queries.compare import Pair
 from app.queries.compare_scores import paired_scores
 from app.queries.deriving import derived
 from app.queries.images import Shown, shown_of
-from app.queries.reading import Run
+from app.run import Run
 from probe.datasets.dataset import Dataset
 from probe.errors import UnknownNameError
 from probe.stats import sigmoid

@@ -11,9 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from app.queries.compare import NotComparableError, Pair
-from app.queries.reading import MAP_MODES, Run, stamp_of
+from app.run import Run
 from probe.attribution.findings import MapSimilarity
 from probe.evaluation.paired import mean_by_cluster
+from probe.run import MAP_MODES, stamp_of
 
 __all__ = ["MapsView", "compared_pair", "maps_frame", "maps_view"]
 
@@ -69,7 +70,7 @@ def maps_view(pair: Pair) -> MapsView:
     """
     run, name = pair.one.run, pair.one.architecture
     found = compared_pair(pair)
-    stamp = stamp_of(run.folder.map_similarity(name, MAP_MODES[0]) / "zarr.json")
+    stamp = stamp_of(run.folder.path("map_similarity", name, MAP_MODES[0]) / "zarr.json")
     return _mapped(run, name, found, stamp)
 
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from app.queries.compare import NotComparableError, Pair
 from app.queries.runs import evaluation_notes
-from app.queries.units import OUTPUT_NAMES
 from probe.errors import ProbeError
 from probe.neurons import compare_neurons
+from probe.plots.neurons import OUTPUTS as OUTPUT_NAMES
 from probe.separability import SeparabilityReport, probe_differences
 
 __all__ = [

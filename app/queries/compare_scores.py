@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from app.queries.compare import NotComparableError, Pair, Side, siblings
 from app.queries.deriving import shared
-from app.queries.reading import Run, stamp_of
 from app.queries.runs import evaluation_notes
+from app.run import Run
 from probe.errors import ProbeError
 from probe.evaluation.paired import common_scores, differences, resample_scores
+from probe.run import stamp_of
 
 __all__ = [
     "ALPHA",
@@ -157,7 +158,7 @@ def difference_of(pair: Pair, metric: str, level: str) -> tuple[xr.Dataset, tupl
 
 def measured_with(pair: Pair) -> tuple[float, int]:
     """Return coverage of the intervals, and seed of the resamples, of the first's run."""
-    attrs = pair.one.run.evaluation.attrs
+    attrs = pair.one.run.evaluation.data.attrs
     return float(attrs.get("ci", 0.95)), int(attrs.get("seed", 0))
 
 
@@ -296,4 +297,4 @@ def _scores(side: Side, stamp: int) -> pd.DataFrame:
 
 
 def _stamp(run: Run) -> int:
-    return stamp_of(run.folder.evaluation.with_suffix(".scores.parquet"))
+    return stamp_of(run.folder.path("evaluation").with_suffix(".scores.parquet"))

@@ -14,9 +14,9 @@ from PIL import Image
 
 from app.queries.activations import column
 from app.queries.deriving import derived
-from app.queries.reading import Run, token_of
+from app.run import Run
 from probe.errors import StoreError
-from probe.images import REMEDIES, NotShownError
+from probe.images import REMEDIES, NotShownError, token_of
 from probe.stats import sigmoid
 from probe.store import ActivationStore
 from probe.store.reader import VideoGroups

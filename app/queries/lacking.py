@@ -13,9 +13,11 @@ import pandas as pd
 
 from app.queries.deriving import derived
 from app.queries.images import lacks_of
-from app.queries.reading import Run, token_of, typed
+from app.run import Run
 from probe.datasets.dataset import Dataset
 from probe.errors import ProbeError
+from probe.images import token_of
+from probe.run import RunFolder, from_here
 from probe.stats import MIN_CLUSTERS
 
 __all__ = ["Gap", "gaps"]
@@ -80,7 +82,7 @@ def _images(run: Run) -> Iterator[Gap]:
         for lack in lacks_of(run, tokens):
             lacks.setdefault((lack.why, lack.remedy), []).append(name)
     for (why, remedy), names in lacks.items():
-        place = typed(run.folder.root)
+        place = from_here(run.folder.root)
         shown = f" {len(run.thumbnails):,} thumbnails are shown in their place." if small else ""
         asked = f"probe dashboard {shlex.quote(place)} --images FOLDER"
         yield Gap(
@@ -121,7 +123,7 @@ def _datasets(run: Run) -> Iterator[Gap]:
 
 
 def _clusters(run: Run) -> Iterator[Gap]:
-    part = run.evaluation["n_clusters"].sel(level="frame").max("detector")
+    part = run.evaluation.data["n_clusters"].sel(level="frame").max("detector")
     few = {
         str(d): int(n)
         for d, n in zip(part["dataset"].values, part.values, strict=True)
@@ -207,7 +209,7 @@ def _tables(run: Run) -> Iterator[Gap]:
     folder = run.folder
     parts = (
         (
-            folder.ablation,
+            _of(folder, "ablation"),
             "Units were not taken out of {}, so that detection depends on them is not shown.",
             "[neurons]\nablate = true",
         ),
@@ -217,12 +219,12 @@ def _tables(run: Run) -> Iterator[Gap]:
             '[record]\nlayers = ["units", "last_conv"]',
         ),
         (
-            folder.separability,
+            _of(folder, "separability"),
             "Layers of {} were not probed, so whether the head uses what is there is not known.",
             "[separability]\nrun = true",
         ),
         (
-            folder.responses,
+            _of(folder, "responses"),
             "What the units of {} respond to was not asked.",
             "[artifacts]\nresponses = true",
         ),
@@ -239,18 +241,24 @@ def _tables(run: Run) -> Iterator[Gap]:
             '[attribution]\nmethods = ["gradcam"]',
         )
     # Of variants, maps are compared with each other and not tested one by one.
-    if len(bare) < len(run.detectors) and not any(map(_is_there(folder.trust), run.detectors)):
+    if len(bare) < len(run.detectors) and not any(
+        map(_is_there(_of(folder, "trust")), run.detectors)
+    ):
         yield Gap(
             "No maps were tested, so whether they show what decides is not known.",
             "Ask for tests in the study file.",
             '[attribution]\nchecks = ["pointing", "deletion_blur"]',
         )
-    if not folder.artifacts.is_dir():
+    if not folder.path("artifacts").is_dir():
         yield Gap(
             "Images were not measured, so what forgeries leave in them is not known.",
             "Ask for it in the study file.",
             "[artifacts]\nrun = true",
         )
+
+
+def _of(folder: RunFolder, table: str) -> Callable[[str], Path]:
+    return lambda label: folder.path(table, label)
 
 
 def _is_there(place: Callable[[str], Path]) -> Callable[[str], bool]:

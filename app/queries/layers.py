@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from app.queries.reading import MissingTableError, Run
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
+from probe.run import MissingTableError
 
 __all__ = ["first_layer", "known_detector", "layer_names", "named_layer"]
 

@@ -11,11 +11,12 @@ from app.jobs import Jobs, Task, map_task, maps_of
 from app.queries.attribution_files import draw_alone, image_under
 from app.queries.attribution_maps import Column, column_of
 from app.queries.layers import known_detector
-from app.queries.reading import Run, token_of
 from app.queries.sample import SampleView
 from app.queries.sample_shown import shown_image
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError, UnknownNameError
+from probe.images import token_of
 
 __all__ = ["METHODS", "MadeMap", "made_map", "made_task"]
 

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from app.queries.reading import Run
+from app.run import Run
 
 __all__ = ["MatrixView", "matrix_frame", "matrix_view"]
 
@@ -64,7 +64,7 @@ class MatrixView:
 
 def matrix_view(run: Run, metric: str, level: str) -> MatrixView:
     """Read one metric of the matrix at one level."""
-    data = run.evaluation
+    data = run.evaluation.data
     part = data.sel(metric=metric, level=level).transpose("detector", "dataset")
     detectors = tuple(map(str, part["detector"].values))
     datasets = tuple(map(str, part["dataset"].values))
@@ -87,7 +87,7 @@ def matrix_view(run: Run, metric: str, level: str) -> MatrixView:
 def matrix_frame(run: Run) -> pd.DataFrame:
     """Return the whole matrix, one row a detector, dataset, level and metric."""
     columns = ["detector", "dataset", "level", "metric", "value", "low", "high"]
-    frame = run.evaluation.to_dataframe().reset_index()
+    frame = run.evaluation.data.to_dataframe().reset_index()
     return frame[[*columns, "n_samples", "n_clusters"]]
 
 

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from app.queries.activations import column, stored_units
 from app.queries.deriving import derived
 from app.queries.images import Shown, shown_of
-from app.queries.reading import Run, token_of
+from app.run import Run
 from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.images import token_of
 from probe.separability.report import Embeddings
 from probe.stats import sigmoid
 from probe.store import ActivationStore

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import zarr
 
-from app.queries.reading import Run
 from app.queries.summary import Stage, summary
+from app.run import Run
 from probe.errors import ProbeError
 from probe.run import MANIFEST_FILE, RunFolder
 
@@ -23,11 +23,11 @@ __all__ = ["Progress", "progress"]
 _MADE: dict[str, Callable[[RunFolder, str], Path]] = {
     "detectors": lambda folder, label: folder.detector(label) / "card.json",
     "activations": RunFolder.store,
-    "neurons": RunFolder.universality,
-    "ablation": RunFolder.ablation,
-    "separability": RunFolder.separability,
-    "responses": RunFolder.responses,
-    "attribution": RunFolder.trust,
+    "neurons": lambda folder, label: folder.path("universality", label),
+    "ablation": lambda folder, label: folder.path("ablation", label),
+    "separability": lambda folder, label: folder.path("separability", label),
+    "responses": lambda folder, label: folder.path("responses", label),
+    "attribution": lambda folder, label: folder.path("trust", label),
 }
 
 #: Seconds without a write after which a run looks as if it had been stopped.

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from app.queries.deriving import derived
-from app.queries.reading import Run
+from app.run import Run
 from app.selection import Selection
 from probe.artifacts.responses import ResponseReport
 from probe.errors import UnknownNameError

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.queries.reading import Run, stamp_of
 from app.queries.summary import crop_rule
+from app.run import Run
 from probe.errors import ProbeError, StoreError
-from probe.run import RunFolder
+from probe.run import RunFolder, stamp_of
 from probe.tables import parsed
 
 __all__ = [
@@ -146,7 +146,7 @@ def lines_between(one: Run, other: Run) -> tuple[Line, ...]:
 
 def evaluation_notes(run: Run, key: str) -> dict[str, Any]:
     """Read a mapping that the zero-shot matrix notes: ``specs``, ``datasets``, ``detectors``."""
-    found = parsed(run.evaluation.attrs.get(key, {}))
+    found = parsed(run.evaluation.data.attrs.get(key, {}))
     return dict(found) if isinstance(found, Mapping) else {}
 
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from app.queries.deriving import derived
 from app.queries.images import thumbnail
-from app.queries.reading import Run, token_of
+from app.run import Run
 from app.selection import Selection
 from probe.datasets.dataset import Dataset
 from probe.datasets.subset import original_positions
 from probe.errors import ProbeError
+from probe.images import token_of
 
 __all__ = [
     "MOST_HITS",

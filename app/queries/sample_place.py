@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from app.queries.deriving import derived
 from app.queries.layers import unit_layer
-from app.queries.reading import Run, stamp_of, token_of
 from app.queries.sample import SampleView
+from app.run import Run
 from probe.datasets.dataset import Dataset
 from probe.errors import ProbeError, UnknownNameError
+from probe.images import token_of
+from probe.run import stamp_of
 
 __all__ = ["MOST_MAPS", "OneMap", "PlaceView", "maps_view", "place_frame", "place_view"]
 
@@ -167,7 +169,7 @@ def maps_view(run: Run, label: str, view: SampleView) -> list[OneMap]:
         if len(place):
             title = str(maps.data.attrs.get("title", method))
             # The stamp makes it another address when the maps were made again.
-            stamp = stamp_of(run.folder.maps(label, method) / "zarr.json")
+            stamp = stamp_of(run.folder.path("maps", label, method) / "zarr.json")
             source = f"/map/{view.token}/{token_of(label)}/{method}?v={stamp}"
             found.append(OneMap(method, title, source))
         if len(found) == MOST_MAPS:

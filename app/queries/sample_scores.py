@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from app.queries.deriving import derived
-from app.queries.reading import MissingTableError, Run
 from app.queries.sample import SampleView
+from app.run import Run
 from probe.errors import ProbeError
 from probe.evaluation.one_image import share_below
+from probe.run import MissingTableError
 from probe.stats import sigmoid
 
 __all__ = [

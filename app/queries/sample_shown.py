@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from app.jobs import ABSENT, CANCELLED, DONE, FAILED
 from app.queries.layers import known_detector
-from app.queries.reading import Run
 from app.queries.sample import SampleView, sample_view, worst_error
 from app.queries.sample_place import OneMap, PlaceView, maps_view, place_view
 from app.queries.sample_scores import ScoresView, scores_view
@@ -22,6 +21,7 @@ from app.queries.uploads import (
     dropped_units,
     state_of,
 )
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
 

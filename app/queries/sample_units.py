@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from app.queries.activations import stored_units
 from app.queries.deriving import shared
 from app.queries.layers import unit_layer
-from app.queries.reading import Run, from_disk, stamp_of
 from app.queries.sample import SampleView
+from app.run import Run
 from probe.errors import ProbeError
 from probe.evaluation.one_image import Spread, most_unusual, spread_of_reals
+from probe.run import stamp_of
+from probe.tables import from_disk
 
 __all__ = [
     "FAR",
@@ -181,10 +183,10 @@ def measurements_view(
     ProbeError
         If nothing was measured, or not this image.
     """
-    data = run.measurements
+    data = run.measurements.data
     names = [str(name) for name in data["measurement"].values]
     values = _given(names, given) if given is not None else _measured(run, data, sample)
-    spread = _measured_spread(run, dataset, stamp_of(run.folder.measurements / "zarr.json"))
+    spread = _measured_spread(run, dataset, stamp_of(run.folder.path("measurements") / "zarr.json"))
     about = _texts(data, "about", names), _texts(data, "unit", names)
     rows = _rows(names, values, spread, set(), *about)
     among = f"real images of {dataset}" if dataset else "real images of all datasets"
@@ -217,7 +219,7 @@ def _stored_spread(run: Run, label: str, layer: str, dataset: str, stamp: int) -
 
 @shared(maxsize=32)
 def _measured_spread(run: Run, dataset: str, stamp: int) -> Spread:
-    data = run.measurements
+    data = run.measurements.data
     real = data["label"].values == 0
     if dataset:
         real = real & (data["dataset"].values == dataset)
@@ -272,7 +274,7 @@ def _given(names: list[str], given: dict[str, float]) -> Floats:
 
 
 def _table(run: Run, data: xr.Dataset) -> Floats:
-    with from_disk(run.folder.measurements):
+    with from_disk(run.folder.path("measurements")):
         values = data["value"].transpose("sample", "measurement").values
     return np.asarray(values, dtype=np.float64)
 

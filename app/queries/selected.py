@@ -14,9 +14,10 @@ from app.queries.deriving import derived
 from app.queries.images import Shown, shown_of
 from app.queries.lasso import Lasso, read, selected_by
 from app.queries.pictures import PictureView, coloring
-from app.queries.reading import Run, token_of
+from app.run import Run
 from probe.datasets.dataset import Samples
 from probe.errors import ProbeError
+from probe.images import token_of
 from probe.separability.selection import screen, tell_apart
 
 __all__ = ["Group", "SelectedView", "TellingView", "selected_view", "telling_view"]

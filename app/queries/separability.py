@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from app.queries.reading import Run
+from app.run import Run
 from probe.errors import ProbeError, UnknownNameError
 from probe.separability.report import SeparabilityReport
 

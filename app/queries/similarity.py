@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from app.queries.reading import Run
+from app.run import Run
 from probe.errors import UnknownNameError
 
 __all__ = ["SimilarityView", "similarity_frame", "similarity_view"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.queries.deriving import derived
-from app.queries.reading import Run
+from app.run import Run
 from probe.datasets.dataset import Dataset
 
 __all__ = [
@@ -172,15 +172,15 @@ def parts(run: Run) -> tuple[Part, ...]:
     return tuple(
         Part(
             label,
-            folder.neurons(label).is_dir(),
-            folder.universality(label).is_dir(),
+            folder.path("neurons", label).is_dir(),
+            folder.path("universality", label).is_dir(),
             folder.store(label).is_dir(),
-            folder.separability(label).is_dir(),
-            folder.embeddings(label).is_dir(),
-            folder.responses(label).is_dir(),
+            folder.path("separability", label).is_dir(),
+            folder.path("embeddings", label).is_dir(),
+            folder.path("responses", label).is_dir(),
             bool(run.map_methods(label)),
-            folder.trust(label).is_dir(),
-            folder.attention(label).is_dir(),
+            folder.path("trust", label).is_dir(),
+            folder.path("attention", label).is_dir(),
         )
         for label in run.detectors
     )
@@ -190,10 +190,10 @@ def common_parts(run: Run) -> dict[str, bool]:
     """Say which tables of all detectors together the run holds."""
     folder = run.folder
     return {
-        "similarity": folder.similarity.is_dir(),
-        "artifact report": folder.artifacts.is_dir(),
-        "measurements": folder.measurements.is_dir(),
-        "map similarity": any(folder.map_similarity("", "").parent.glob("*.zarr")),
+        "similarity": folder.path("similarity").is_dir(),
+        "artifact report": folder.path("artifacts").is_dir(),
+        "measurements": folder.path("measurements").is_dir(),
+        "map similarity": any(folder.path("map_similarity", "", "").parent.glob("*.zarr")),
     }
 
 

@@ -17,9 +17,9 @@ from PIL import Image
 
 from app.jobs import ABSENT, JobState, Task, jobs_of, reads_of
 from app.queries.layers import unit_layer
-from app.queries.reading import Run
 from app.queries.sample_scores import ScoresView, among_all
 from app.queries.sample_units import DeviationsView, measurements_view, units_against
+from app.run import Run
 from probe.datasets.decoding import decode
 from probe.errors import ImageError, ProbeError, StoreError
 
@@ -241,7 +241,7 @@ def dropped_measurements(run: Run, found: Dropped) -> DeviationsView:
     Those of a region are left out unless the same region stood for it in the run: two rules would
     be told apart by any measurement.
     """
-    data = run.measurements
+    data = run.measurements.data
     given = dict(found.measurements)
     regions = set(map(str, data["region"].values)) if "region" in data else set()
     if regions != {found.region} and "measurement_needs" in data:

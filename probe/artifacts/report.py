@@ -45,6 +45,7 @@ class ArtifactMeasurements(Result):
     """
 
     KIND: ClassVar[str] = "a table of artifact measurements"
+    LARGE: ClassVar[tuple[str, ...]] = ("value",)
     REQUIRED: ClassVar[str] = "power"
     COMMAND: ClassVar[str] = "probe artifacts"
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from probe.errors import ProbeError, StoreError
 from probe.results import Result
 from probe.schema import SCHEMA_VERSION
-from probe.tables import export_frame, open_table, plain
+from probe.tables import export_frame, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +34,6 @@ MAGNITUDE = "not negative: how strongly, not which way"
 BLOCK = 16
 
 #: Variables with a value per pixel.
-_LARGE = ("attribution", "by_channel")
 
 #: Coordinates of a sample, besides its id, if the images are from a dataset.
 ABOUT = ("dataset", "label", "forgery", "video", "cluster")
@@ -66,6 +65,7 @@ class AttributionMap(Result):
     """
 
     KIND: ClassVar[str] = "a set of attribution maps"
+    LARGE: ClassVar[tuple[str, ...]] = ("attribution", "by_channel")
     REQUIRED: ClassVar[str] = "attribution"
     COMMAND: ClassVar[str] = "probe attribute"
 
@@ -233,7 +233,7 @@ class AttributionMap(Result):
         StoreError
             If there are no maps, or some are still missing.
         """
-        data = cls._checked(open_table(Path(path), lazy=lazy), path)
+        data = cls._read(Path(path), lazy)
         if "written" in data:
             missing = int((~data["written"].values).sum())
             if missing:
@@ -244,9 +244,6 @@ class AttributionMap(Result):
             data = data.drop_vars(["written", "promised"])
         if data.attrs.get("relative_gap") is None:
             data = data.assign_attrs(relative_gap=float("nan"))
-        for name, variable in data.variables.items():
-            if name not in _LARGE:
-                variable.load()
         return cls(data)
 
     def summary(self) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,82 +17,14 @@ from probe.datasets.subset import draw
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError
 from probe.evaluation.paired import LEVELS, at_level
+from probe.evaluation.table import ZeroShotMatrix
 from probe.progress import progress_bar
-from probe.results import Result
 from probe.stats import METRICS, Interval, bootstrap_metrics
-from probe.tables import export_frame, open_table
 
 __all__ = ["LEVELS", "ZeroShotMatrix", "evaluate", "predict", "suspect_polarity"]
 
 #: A frame AUROC below this is so far below chance that labels or scores may be reversed.
 SUSPECT = 0.35
-
-
-@dataclass(frozen=True, repr=False)
-class ZeroShotMatrix(Result):
-    """Metrics of detectors on datasets, and the scores they are computed from.
-
-    Attributes
-    ----------
-    data : xarray.Dataset
-        ``value``, ``low``, ``high`` over (detector, dataset, level, metric), with ``n_samples``
-        and ``n_clusters`` over (detector, dataset, level). Metrics are ``accuracy`` at P(fake)
-        0.5, ``auroc``, ``ap`` and ``eer``, all in [0, 1]. Levels are ``frame`` and ``video`` (mean
-        P(fake) of its frames). Bounds are NaN below five clusters; values are NaN for one class.
-    scores : pandas.DataFrame
-        One row per detector and image: ``detector, dataset, sample, method, video, frame,
-        cluster, label, logit``.
-    """
-
-    KIND: ClassVar[str] = "a zero-shot matrix"
-    REQUIRED: ClassVar[str] = "value"
-    COMMAND: ClassVar[str] = "probe evaluate"
-    scores: pd.DataFrame
-
-    def _frame(self) -> pd.DataFrame:
-        """Return one row per detector, dataset, level and metric."""
-        frame = self.data.to_dataframe().reset_index()
-        return frame[
-            [
-                "detector",
-                "dataset",
-                "level",
-                "metric",
-                "value",
-                "low",
-                "high",
-                "n_samples",
-                "n_clusters",
-            ]
-        ]
-
-    def save(self, path: str | Path) -> None:
-        """Write the labeled arrays as Zarr, and the scores beside them as Parquet."""
-        export_frame(self.scores, Path(path).with_suffix(".scores.parquet"))
-        super().save(path)
-
-    @classmethod
-    def open(cls, path: str | Path) -> ZeroShotMatrix:
-        """Read a matrix that `save` wrote."""
-        data = cls._checked(open_table(Path(path)), path)
-        return cls(data, pd.read_parquet(Path(path).with_suffix(".scores.parquet")))
-
-    def summary(self) -> str:
-        """Summarize the frame AUROC of detectors, a line each: mean and lowest of datasets."""
-        part = self.data["value"].sel(metric="auroc", level="frame")
-        said = []
-        for name in map(str, part["detector"].values):
-            row = part.sel(detector=name).values
-            if not np.isfinite(row).any():
-                said.append(f"{name}: no dataset has both classes.")
-                continue
-            worst = int(np.nanargmin(row))
-            said.append(
-                f"{name}: mean frame AUROC {np.nanmean(row):.3f} over "
-                f"{int(np.isfinite(row).sum())} datasets, lowest {row[worst]:.3f} on "
-                f"{part['dataset'].values[worst]}."
-            )
-        return "\n".join(said)
 
 
 def predict(detector: Detector, dataset: Dataset, *, batch_size: int = 64) -> NDArray[np.float32]:

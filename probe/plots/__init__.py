@@ -1,6 +1,7 @@
 """Paper figures with matplotlib: grids of maps and figures of findings, of exact size."""
 
 from probe.plots.attribution_maps import attribution_figure, maps_figure
+from probe.plots.evaluation import matrix, plot_matrix
 from probe.plots.grid import SCALES, Cell, grid_figure
 from probe.plots.map_summaries import (
     difference_figure,
@@ -11,10 +12,22 @@ from probe.plots.map_summaries import (
     single_figure,
 )
 from probe.plots.neurons import (
-    ablation_figure,
-    counts_figure,
-    counts_grid_figure,
-    matrix_figure,
+    ablation,
+    counts,
+    figure_ablation,
+    figure_counts,
+    figure_unit_doses,
+    figure_unit_effects,
+    figure_units,
+    mean_drops,
+    plot_ablation,
+    plot_counts,
+    plot_unit_doses,
+    plot_unit_effects,
+    plot_units,
+    unit_doses,
+    unit_effects,
+    units,
 )
 from probe.plots.saving import (
     FORMATS,
@@ -28,25 +41,39 @@ from probe.plots.saving import (
 from probe.plots.style import STYLE, STYLES, Style, colors_of, limit_of
 
 __all__ = [
+    "matrix",
+    "plot_matrix",
+    "ablation",
+    "counts",
+    "figure_ablation",
+    "figure_counts",
+    "figure_unit_doses",
+    "figure_unit_effects",
+    "figure_units",
+    "mean_drops",
+    "plot_ablation",
+    "plot_counts",
+    "plot_unit_doses",
+    "plot_unit_effects",
+    "plot_units",
+    "unit_doses",
+    "unit_effects",
+    "units",
     "FORMATS",
     "SCALES",
     "STYLE",
     "STYLES",
     "Cell",
     "Style",
-    "ablation_figure",
     "attribution_figure",
     "caption_draft",
     "colors_of",
-    "counts_figure",
-    "counts_grid_figure",
     "difference_figure",
     "draw_attributions",
     "grid_figure",
     "latex_snippet",
     "limit_of",
     "maps_figure",
-    "matrix_figure",
     "mean_attributions",
     "mean_maps_figure",
     "provenance_of",

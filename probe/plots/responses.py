@@ -12,11 +12,12 @@ from matplotlib.figure import Figure
 
 from probe.artifacts.responses import ResponseReport
 from probe.errors import ProbeError
-from probe.plots import STYLE, colors_of
+from probe.plots.neurons import finish_series
+from probe.plots.style import STYLE, colors_of, draw_series, look_of
 from probe.schema import DATASETS
 from probe.stats import Floats
 
-__all__ = ["correlation_figure", "dose_figure", "unit_figure"]
+__all__ = ["correlation_figure", "dose_figure", "unit_figure", "unit_response_figure"]
 
 #: One color (Okabe and Ito 2008), marker and line style per dataset, the same in every panel.
 #: Markers and lines differ too, for print in gray.
@@ -209,3 +210,42 @@ def _with_doses(report: ResponseReport) -> xr.Dataset:
     if not report.has_doses:
         raise ProbeError("The report holds no doses; compute them with `dose_response`.")
     return report.data
+
+
+def unit_response_figure(data: xr.Dataset, artifact: str, unit: int | None = None) -> Figure:
+    """Draw the response of a unit, or of the logit, to the dose of an artifact, by dataset.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        `ResponseReport.data`, with doses.
+    artifact : str
+        Artifact to draw.
+    unit : int, optional
+        Unit to draw; None for the fake logit.
+    """
+    one = data.sel({"artifact": artifact, **({} if unit is None else {"unit": unit})})
+    what = "logit" if unit is None else "unit"
+    names = [str(name) for name in data["dataset"].values]
+    shown = [n for n in names if np.isfinite(one[f"{what}_response"].sel(dataset=n).values).all()]
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.5, 2.5), layout="constrained")
+        axes = figure.subplots()
+        axes.axhline(0, color="0.75", lw=0.6, zorder=0)
+        for i, name in enumerate(shown):
+            part = one.sel(dataset=name)
+            shift = 0.012 * (i - (len(shown) - 1) / 2)
+            draw_series(
+                axes,
+                data["dose"].values + shift,
+                part[f"{what}_response"].values,
+                part[f"{what}_low"].values,
+                part[f"{what}_high"].values,
+                look_of(name, names),
+                name,
+            )
+        axes.set_xlabel(f"dose of {artifact}")
+        changes = "the fake logit" if unit is None else f"unit {unit} (SD)"
+        axes.set_ylabel(f"mean change of {changes}")
+        finish_series(figure, axes, len(shown))
+    return figure

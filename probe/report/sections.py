@@ -99,9 +99,9 @@ class Material:
     @cached_property
     def attrs(self) -> dict[str, Any]:
         """Attributes of the zero-shot matrix; empty where there is none."""
-        if not self.folder.evaluation.is_dir():
+        if not self.folder.path("evaluation").is_dir():
             return {}
-        found = open_table(self.folder.evaluation).attrs
+        found = open_table(self.folder.path("evaluation")).attrs
         return {str(key): parsed(value) for key, value in found.items()}
 
     @cached_property
@@ -399,19 +399,21 @@ def _p(value: Any) -> str:
 
 
 def _matrix(run: Material) -> list[Block]:
-    from probe.plots import matrix_figure
+    from probe.evaluation.table import ZeroShotMatrix
+    from probe.plots import plot_matrix
 
     frame = run.tables["evaluation"]
-    if not run.folder.evaluation.is_dir():
+    if not run.folder.path("evaluation").is_dir():
         return [_lacking("The zero-shot matrix is")]
-    data = open_table(run.folder.evaluation)
+    found = ZeroShotMatrix.open(run.folder.path("evaluation"))
+    data = found.data
     part = frame[(frame["level"] == "frame") & (frame["metric"] == "auroc")]
     seen = part.pivot(index="detector", columns="dataset", values="seen").reindex(
         index=data["detector"].values, columns=data["dataset"].values
     )
     return [
         drawn(
-            matrix_figure(data, seen=seen.fillna(False).to_numpy(bool)),
+            plot_matrix(found, seen=seen.fillna(False).to_numpy(bool)),
             f"Zero-shot matrix: AUROC of {data.sizes['detector']} detectors on "
             f"{data.sizes['dataset']} datasets, each with its interval.",
             "Zero-shot matrix. Framed: the detector was trained on that dataset. Small: 95 % "
@@ -635,18 +637,18 @@ def _neuron_table(run: Material, claim: Claim) -> Block:
 
 def _counts(run: Material) -> list[Block]:
     from probe.neurons import Universality
-    from probe.plots import counts_grid_figure
+    from probe.plots import plot_counts
 
     found = {
-        label: Universality.open(place).data
+        label: Universality.open(place)
         for label in run.detectors
-        if (place := run.folder.universality(label)).is_dir()
+        if (place := run.folder.path("universality", label)).is_dir()
     }
     if not found:
         return [_lacking("The counts of universal units are")]
     return [
         drawn(
-            counts_grid_figure(found),
+            plot_counts(found),
             "Number of units in the top lists of 0 to all datasets, beside independent lists and "
             "untrained networks, a panel for each detector.",
             "The study's count by detector, beside independent lists and untrained networks.",
@@ -664,7 +666,7 @@ def _separability(run: Material) -> Section:
     found = {
         label: SeparabilityReport.open(place)
         for label in run.detectors
-        if (place := run.folder.separability(label)).is_dir()
+        if (place := run.folder.path("separability", label)).is_dir()
     }
     if not found:
         return Section("separability", "Separability", [_lacking("Probes of layers are")])
@@ -715,7 +717,7 @@ def _artifacts(run: Material) -> Section:
     from probe.artifacts import ArtifactReport
     from probe.plots.artifacts import effects_figure, spectra_figure
 
-    place, title = run.folder.artifacts, "Artifacts of forgeries in images"
+    place, title = run.folder.path("artifacts"), "Artifacts of forgeries in images"
     if not place.is_dir():
         return Section("images", title, [_lacking("Measurements of images are")])
     found = ArtifactReport.open(place)
@@ -802,7 +804,7 @@ def _attention(run: Material) -> list[Block]:
         return [_lacking("Region attention is")]
     rows = []
     for label in run.detectors:
-        place = run.folder.attention(label)
+        place = run.folder.path("attention", label)
         if place.is_dir():
             said = RegionAttention.open(place).summary().split("\n")
             # The figure has the rest.

@@ -87,7 +87,7 @@ def separate(
             "ci": study.evaluation.ci,
             "seed": seed,
         }
-        place = folder.separability(one.name)
+        place = folder.path("separability", one.name)
         if holds(place, wanted):
             out[one.name] = exported(SeparabilityReport.open(place), place)
         else:
@@ -122,7 +122,7 @@ def _picture(
     layers = [name for name in layers if name in store.layers]
     if not plan.pictures or not layers:
         return
-    place, seed = folder.embeddings(one.name), study.seeds[0]
+    place, seed = folder.path("embeddings", one.name), study.seeds[0]
     if len(store.samples) < FEWEST:
         notes[f"{one.name} pictures"] = f"{len(store.samples)} images; {FEWEST} are needed"
         clear(place)
@@ -144,7 +144,7 @@ def _picture(
 def _compare_features(
     study: Study, folder: RunFolder, detectors: Sequence[Detector], fingerprint: str
 ) -> None:
-    place, ci = folder.similarity, study.evaluation.ci
+    place, ci = folder.path("similarity"), study.evaluation.ci
     wanted = {
         "result_version": Similarity.VERSION,
         "detectors": {one.name: one.fingerprint for one in detectors},
@@ -167,7 +167,7 @@ def measure(
     if not plan.run:
         return None
     data = {name: part.fingerprint for name, part in test.by_dataset().items()}
-    place, report = folder.measurements, folder.artifacts
+    place, report = folder.path("measurements"), folder.path("artifacts")
     if holds(place, {"dataset": data}):
         measured = ArtifactMeasurements.open(place)
     else:
@@ -214,7 +214,7 @@ def respond(
     covariates = _covariates(measured)
     for one in detectors:
         layer = layer_of(one.spec.name, study.neurons.layer)
-        place, path = folder.responses(one.name), trace(one).resolve(layer)
+        place, path = folder.path("responses", one.name), trace(one).resolve(layer)
         found_universal = universality.get(one.name)
         chosen = found_universal.universal.tolist() if found_universal else []
         wanted = {
@@ -385,7 +385,7 @@ def _maps(
     notes: dict[str, Any],
 ) -> AttributionMap | None:
     """Compute maps, or open existing ones; None, with a note, if the method is not applicable."""
-    place = folder.maps(one.name, method)
+    place = folder.path("maps", one.name, method)
     layer = _layer(study, one) if method == COMPARED else None
     try:
         try:
@@ -406,7 +406,7 @@ def _layer(study: Study, one: Detector) -> str | None:
 
 def _trust(study: Study, folder: RunFolder, one: Detector, data: Dataset) -> TrustReport:
     """Run reliability checks of maps of fakes with the settings of a study."""
-    plan, place, seed = study.attribution, folder.trust(one.name), study.seeds[0]
+    plan, place, seed = study.attribution, folder.path("trust", one.name), study.seeds[0]
     layer = _layer(study, one)
     wanted = {
         "detector_fingerprint": one.fingerprint,
@@ -461,7 +461,7 @@ def _compare_maps(
             "study_data": fakes.fingerprint,
             "ci": study.evaluation.ci,
         }
-        places = {mode: folder.map_similarity(name, mode) for mode in MODES}
+        places = {mode: folder.path("map_similarity", name, mode) for mode in MODES}
         there = {mode: place for mode, place in places.items() if holds(place, wanted)}
         for mode, place in there.items():
             found.similarity[name, mode] = exported(MapSimilarity.open(place), place)
@@ -526,7 +526,7 @@ def _look(
     found: Explanations,
     notes: dict[str, Any],
 ) -> None:
-    place, attrs = folder.attention(label), maps.data.attrs
+    place, attrs = folder.path("attention", label), maps.data.attrs
     wanted = {
         "study_detector": attrs["detector_fingerprint"],
         "study_data": attrs["data_fingerprint"],

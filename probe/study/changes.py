@@ -192,10 +192,10 @@ def prune(study: Study) -> None:
             if not mine:
                 _remove(path)
     if len(study.labels) < 2:
-        _remove(folder.similarity)
-        _remove(folder.similarity.with_suffix(".csv"))
+        _remove(folder.path("similarity"))
+        _remove(folder.path("similarity").with_suffix(".csv"))
     methods = study.attribution.methods
-    maps = {folder.maps(label, method) for label in study.labels for method in methods}
+    maps = {folder.path("maps", label, method) for label in study.labels for method in methods}
     for path in (folder.root / "maps").glob("*.zarr"):
         if path not in maps:
             _remove(path)

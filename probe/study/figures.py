@@ -62,10 +62,9 @@ def draw_figures(
             trained_on(specs.get("specs", {}), str(one)) for one in matrix.data["detector"].values
         ]
         seen = [[name in those for name in names] for those in home]
-        _save(folder, "zero-shot-matrix", plots.matrix_figure(matrix.data, seen=seen))
+        _save(folder, "zero-shot-matrix", plots.plot_matrix(matrix, seen=seen))
     if plan.counts and universality:
-        found = {label: one.data for label, one in universality.items()}
-        _save(folder, "universal-neurons", plots.counts_grid_figure(found))
+        _save(folder, "universal-neurons", plots.plot_counts(universality))
     for name in dict.fromkeys(one.spec.name for one in detectors):
         those = [one for one in detectors if one.spec.name == name]
         if plan.heatmaps and (test.labels == FAKE).any():
@@ -74,7 +73,7 @@ def draw_figures(
             )
             _save(folder, f"heatmaps-{slug(name)}", drawn)
         if plan.counts and those[0].name in universality:
-            counts = plots.counts_figure(universality[those[0].name].data)
+            counts = plots.plot_counts(universality[those[0].name])
             _save(folder, f"universal-neurons-{slug(name)}", counts)
 
 
@@ -105,7 +104,7 @@ def draw_analyses(
 
 
 def _draw_pictures(folder: RunFolder, label: str, end: str) -> None:
-    place = folder.embeddings(label)
+    place = folder.path("embeddings", label)
     if place.is_dir():
         samples = ActivationStore.open(folder.store(label)).samples
         _save_all(folder, embedding_plots.figures_of(Embeddings.open(place), samples), end)

@@ -315,7 +315,7 @@ class _Run:
         return _called(detector, variant_of(variant, seed, self.study.seeds))
 
     def evaluate(self, detectors: list[Detector], test: Dataset) -> ZeroShotMatrix:
-        plan, place = self.study.evaluation, self.folder.evaluation
+        plan, place = self.study.evaluation, self.folder.path("evaluation")
         wanted = {
             "detectors": {one.name: one.fingerprint for one in detectors},
             "datasets": {name: part.fingerprint for name, part in test.by_dataset().items()},
@@ -364,7 +364,7 @@ class _Run:
             table = self._neuron_table(one, parts, nulls.get(one.spec.name)) if parts else None
             if table is not None:
                 nulls[one.spec.name] = table
-            place = self.folder.universality(one.name)
+            place = self.folder.path("universality", one.name)
             if table is None or table.data.sizes["dataset"] < 2:
                 clear(place)
                 continue
@@ -383,7 +383,7 @@ class _Run:
         notes = self.provenance.content["no_ablation"] = dict[str, str]()
         parts = divisible(self.study, test) if plan.ablate else []
         for one in detectors if len(parts) > 1 else ():
-            place, layer = self.folder.ablation(one.name), _layer(one, plan.layer)
+            place, layer = self.folder.path("ablation", one.name), _layer(one, plan.layer)
             wanted = {
                 "detector": one.fingerprint,
                 "layer": trace(one).resolve(layer),
@@ -447,7 +447,7 @@ class _Run:
     def _neuron_table(
         self, detector: Detector, parts: list[Dataset], null_of: NeuronTable | None
     ) -> NeuronTable:
-        plan, place = self.study.neurons, self.folder.neurons(detector.name)
+        plan, place = self.study.neurons, self.folder.path("neurons", detector.name)
         wanted = {
             "detector": detector.fingerprint,
             "dataset": {part.name: part.fingerprint for part in parts},

@@ -163,33 +163,37 @@ def stages_of(study: Study) -> list[StageState]:
         ("data", datasets, [folder.data / "dataset.json"]),
         ("audit", "leaks, duplicates, labels, confounds", [folder.root / AUDIT_FILE]),
         ("detectors", ", ".join(labels), [folder.detector(o) / "card.json" for o in trained]),
-        ("evaluation", f"zero-shot matrix on {study.evaluation.split}", [folder.evaluation]),
+        (
+            "evaluation",
+            f"zero-shot matrix on {study.evaluation.split}",
+            [folder.path("evaluation")],
+        ),
         ("activations", ", ".join(study.record.layers) or "none", stores),
         (
             "neurons",
             f"{study.neurons.measure} at {study.neurons.layer}, universal units",
-            [folder.universality(one) for one in labels],
+            [folder.path("universality", one) for one in labels],
         ),
         (
             "ablation",
             "ablation of universal units",
-            [folder.ablation(one) for one in labels] if study.neurons.ablate else [],
+            [folder.path("ablation", one) for one in labels] if study.neurons.ablate else [],
         ),
         ("separability", _pictures(study), _judged(study, folder)),
         (
             "artifacts",
             "image measurements, real against fake",
-            [folder.artifacts] if study.artifacts.run else [],
+            [folder.path("artifacts")] if study.artifacts.run else [],
         ),
         (
             "responses",
             "unit responses",
-            [folder.responses(one) for one in labels] if asked else [],
+            [folder.path("responses", one) for one in labels] if asked else [],
         ),
         (
             "attribution",
             "heatmaps, reliability checks, region attention",
-            [folder.trust(one) for one in heads_of(study)] if study.attribution.run else [],
+            [folder.path("trust", one) for one in heads_of(study)] if study.attribution.run else [],
         ),
         ("figures", ", ".join(figure_names(study)) or "none", drawn),
     )
@@ -209,7 +213,7 @@ def _judged(study: Study, folder: RunFolder) -> list[Path]:
     plan = study.separability
     if not plan.run or not study.record.layers:
         return []
-    return [folder.separability(one) for one in study.labels]
+    return [folder.path("separability", one) for one in study.labels]
 
 
 def figure_names(study: Study) -> dict[str, list[str]]:
@@ -241,13 +245,13 @@ def places_of(folder: RunFolder) -> dict[str, Path]:
         "images and sample table": folder.data,
         "audit of the data": folder.root / AUDIT_FILE,
         "weights and cards": folder.root / "detectors",
-        "zero-shot matrix": folder.evaluation.with_suffix(".csv"),
+        "zero-shot matrix": folder.path("evaluation").with_suffix(".csv"),
         "activations": folder.root / "stores",
         "neuron tables": folder.root / "tables" / "neurons",
         "universality tables": folder.root / "tables" / "universality",
         "ablation tables": folder.root / "tables" / "ablation",
         "separability tables": folder.root / "tables" / "separability",
-        "artifact report": folder.artifacts.with_suffix(".csv"),
+        "artifact report": folder.path("artifacts").with_suffix(".csv"),
         "responses of units": folder.root / "tables" / "responses",
         "attribution maps": folder.root / "maps",
         "reliability of maps": folder.root / "tables" / "trust",

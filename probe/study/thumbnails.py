@@ -67,7 +67,7 @@ def needed(folder: RunFolder, labels: Sequence[str], test: Dataset, seed: int) -
     Samples with maps; some drawn from each dataset; the worst errors of each detector; samples on
     which two detectors differ most; and samples at both ends of the first units.
     """
-    scores = ZeroShotMatrix.open(folder.evaluation).scores
+    scores = ZeroShotMatrix.open(folder.path("evaluation")).scores
     groups: tuple[Iterable[Iterable[str]], ...] = (
         [_mapped(folder)],
         [map(str, draw(test, DRAWN, seed).samples.table["sample"])],
@@ -88,7 +88,7 @@ def _in_turn(several: Sequence[Iterator[list[str]]]) -> Iterator[list[str]]:
 
 
 def _mapped(folder: RunFolder) -> Iterator[str]:
-    for place in sorted(folder.maps("", "").parent.glob("*.zarr")):
+    for place in sorted(folder.path("maps", "", "").parent.glob("*.zarr")):
         maps = AttributionMap.open(place, lazy=True)
         yield from map(str, maps.data["sample"].values)
 
@@ -121,16 +121,16 @@ def _differing(scores: pd.DataFrame) -> list[str]:
 
 def _driving(folder: RunFolder, label: str) -> Iterator[list[str]]:
     """Iterate over the first units of a detector; yield the samples at both ends of each."""
-    if not folder.universality(label).is_dir():
+    if not folder.path("universality", label).is_dir():
         # Universality needs two datasets; without it, no unit is listed.
         return
-    neurons = NeuronTable.open(folder.neurons(label))
+    neurons = NeuronTable.open(folder.path("neurons", label))
     layer = str(neurons.data.attrs["layer"])
     store = ActivationStore.open(folder.store(label)) if folder.store(label).is_dir() else None
     if store is None or layer not in {*store.layers, *store.attrs["layers"].values()}:
         # The dashboard shows no such images either.
         return
-    units = Universality.open(folder.universality(label)).ranked(neurons)[:UNITS]
+    units = Universality.open(folder.path("universality", label)).ranked(neurons)[:UNITS]
     taken = store[layer]["activation"].sel(unit=neurons.data["unit"].values[units])
     values = taken.transpose("unit", "sample")
     groups, names = VideoGroups.of(store.samples), store.samples["sample"].astype(str).to_numpy()

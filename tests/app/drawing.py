@@ -45,11 +45,13 @@ def write_reports(
     """Write all reports of a run; only the first detector has responses to doses."""
     for i, label in enumerate(detectors):
         made = make_separability(rng, datasets, layers, units)
-        made.save(folder.separability(label))
-        make_embeddings(rng, samples, layers).save(folder.embeddings(label))
-        make_responses(rng, datasets, layers[-1], units, doses=i == 0).save(folder.responses(label))
-    make_similarity(rng, detectors, layers).save(folder.similarity)
-    make_artifacts(rng, datasets).save(folder.artifacts)
+        made.save(folder.path("separability", label))
+        make_embeddings(rng, samples, layers).save(folder.path("embeddings", label))
+        make_responses(rng, datasets, layers[-1], units, doses=i == 0).save(
+            folder.path("responses", label)
+        )
+    make_similarity(rng, detectors, layers).save(folder.path("similarity"))
+    make_artifacts(rng, datasets).save(folder.path("artifacts"))
 
 
 def make_separability(

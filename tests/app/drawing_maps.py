@@ -33,12 +33,14 @@ def write_maps(folder: RunFolder, rng: Rng, detectors: tuple[str, ...], data: Da
     for i, label in enumerate(detectors):
         for name, complete in METHODS.items():
             if i == 0 or not complete:
-                make_maps(rng, part, name, complete).save(folder.maps(label, name))
-    make_trust(rng, list(dict.fromkeys(table["dataset"]))).save(folder.trust(detectors[0]))
-    make_attention(rng, list(dict.fromkeys(table["dataset"]))).save(folder.attention(detectors[0]))
+                make_maps(rng, part, name, complete).save(folder.path("maps", label, name))
+    make_trust(rng, list(dict.fromkeys(table["dataset"]))).save(folder.path("trust", detectors[0]))
+    make_attention(rng, list(dict.fromkeys(table["dataset"]))).save(
+        folder.path("attention", detectors[0])
+    )
     for mode in ("corrected", "authors"):
         made = make_map_similarity(rng, part, detectors, mode)
-        made.save(folder.map_similarity(detectors[0].split("/")[0], mode))
+        made.save(folder.path("map_similarity", detectors[0].split("/")[0], mode))
 
 
 def make_maps(rng: Rng, data: Dataset, method: str, complete: bool) -> AttributionMap:

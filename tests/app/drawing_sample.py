@@ -45,4 +45,4 @@ def write_measurements(folder: RunFolder, data: Dataset, seed: int) -> None:
                 "covariate": ["drawn"],
             },
         )
-    ).save(folder.measurements)
+    ).save(folder.path("measurements"))

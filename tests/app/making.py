@@ -57,11 +57,11 @@ def make_run(root: Path, *, seed: int = 0, reports: bool = True, **manifest: Any
         logits[label] = rng.normal(size=len(data)).astype(np.float32)
         write_store(folder.store(label), data, activations[label], logits[label], label)
         tables[label] = make_table(rng, label)
-        tables[label].save(folder.neurons(label))
-        universal_neurons(tables[label], n_draws=50).save(folder.universality(label))
+        tables[label].save(folder.path("neurons", label))
+        universal_neurons(tables[label], n_draws=50).save(folder.path("universality", label))
         if label == DETECTORS[0]:
-            make_ablation(rng).save(folder.ablation(label))
-    make_matrix(rng, data, logits).save(folder.evaluation)
+            make_ablation(rng).save(folder.path("ablation", label))
+    make_matrix(rng, data, logits).save(folder.path("evaluation"))
     if reports:
         samples = [str(name) for name in data.samples.table["sample"]]
         write_reports(folder, rng, DETECTORS, DATASETS, samples, LAYERS, UNITS)

@@ -20,7 +20,6 @@ from app.figures import (
     spectra_figure,
     tells_figure,
 )
-from app.figures.theme import LIGHT
 from app.queries import responses as responding
 from app.queries.artifacts import (
     balance_view,
@@ -29,7 +28,6 @@ from app.queries.artifacts import (
     spectra_view,
     tells_view,
 )
-from app.queries.reading import Run
 from app.queries.responses import (
     answers_view,
     artifacts_of,
@@ -38,10 +36,12 @@ from app.queries.responses import (
     responding_units,
     responses_view,
 )
+from app.run import Run
 from app.selection import Selection
 from probe.artifacts.report import ArtifactReport
 from probe.artifacts.responses import ResponseReport, answered
 from probe.errors import UnknownNameError
+from probe.plots.theme import LIGHT
 from probe.tables import open_table
 from tests.app.calling import call, exported, said
 from tests.app.conftest import client_of
@@ -63,7 +63,7 @@ def run(made: MadeRun) -> Run:
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_effects_are_the_tables_the_largest_first(made: MadeRun, run: Run, dataset: str) -> None:
     view = effects_view(run, dataset)
-    table = open_table(made.folder.artifacts).sel(dataset=dataset)
+    table = open_table(made.folder.path("artifacts")).sel(dataset=dataset)
     assert sorted(one.name for one in view.measurements) == sorted(MEASUREMENTS)
     for c, control in enumerate(view.controls):
         for m, measurement in enumerate(view.measurements):
@@ -90,7 +90,7 @@ def test_kept_is_what_every_control_leaves(run: Run) -> None:
 
 
 def test_spectra_hold_reals_first(made: MadeRun, run: Run) -> None:
-    table = open_table(made.folder.artifacts)
+    table = open_table(made.folder.path("artifacts"))
     for dataset in DATASETS:
         view = spectra_view(run, dataset)
         for label in (0, 1):
@@ -102,7 +102,7 @@ def test_spectra_hold_reals_first(made: MadeRun, run: Run) -> None:
 
 def test_tells_has_measurements_in_rows_and_methods_in_columns(made: MadeRun, run: Run) -> None:
     view = tells_view(run)
-    table = open_table(made.folder.artifacts)["tells"]
+    table = open_table(made.folder.path("artifacts"))["tells"]
     for r, one in enumerate(view.measurements):
         for c, method in enumerate(view.methods):
             at = table.sel({"method": method, "measurement": one.name})
@@ -125,7 +125,7 @@ def test_units_come_universal_first_then_by_their_strongest_correlation(
 ) -> None:
     view = responses_view(run, LABEL)
     assert view is not None and view.layer == LAYER and view.total == UNITS
-    data = ResponseReport.open(made.folder.responses(LABEL)).data
+    data = ResponseReport.open(made.folder.path("responses", LABEL)).data
     strongest = {int(u): float(np.abs(data["rho"].sel(unit=u)).max()) for u in data["unit"].values}
     keys = [(int(u) not in UNIVERSAL, -strongest[int(u)]) for u in view.unit]
     assert keys == sorted(keys) and set(map(int, view.unit)) == set(range(UNITS))
@@ -145,7 +145,7 @@ def test_a_wide_layer_shows_as_many_units_as_there_is_room_for(
 
 
 def test_doses_are_those_of_datasets_that_have_the_artifact(made: MadeRun, run: Run) -> None:
-    data = ResponseReport.open(made.folder.responses(LABEL)).data
+    data = ResponseReport.open(made.folder.path("responses", LABEL)).data
     for artifact in ARTIFACTS:
         for unit in (None, 7):
             view = doses_view(run, LABEL, artifact, unit)
@@ -173,7 +173,7 @@ def test_without_the_lab_there_are_no_doses(run: Run) -> None:
 
 def test_each_universal_unit_has_its_answer(made: MadeRun, run: Run) -> None:
     view = answers_view(run, LABEL)
-    report = ResponseReport.open(made.folder.responses(LABEL))
+    report = ResponseReport.open(made.folder.path("responses", LABEL))
     assert [row.unit for row in view.rows if row.universal] == UNIVERSAL
     assert [row.unit for row in view.rows[:4]] == UNIVERSAL and view.n_universal == 4
     for row in view.rows:
@@ -186,7 +186,7 @@ def test_each_universal_unit_has_its_answer(made: MadeRun, run: Run) -> None:
 
 
 def test_what_the_first_unit_responds_to_is_shown_first(made: MadeRun, run: Run) -> None:
-    answer = ResponseReport.open(made.folder.responses(LABEL)).answer(UNIVERSAL[0])
+    answer = ResponseReport.open(made.folder.path("responses", LABEL)).answer(UNIVERSAL[0])
     wanted = answer.name if answer.kind == "dose" else ARTIFACTS[0]
     assert named_artifact(run, LABEL, Selection()) == wanted
     assert named_artifact(run, LABEL, Selection(artifact="blending")) == "blending"
@@ -206,7 +206,7 @@ def test_universal_units_are_listed_before_others_have_room(
 
 def changed(run: MadeRun, **attrs: Any) -> Run:
     """The run with other responses of its first detector."""
-    path = run.folder.responses(LABEL)
+    path = run.folder.path("responses", LABEL)
     data = ResponseReport.open(path).data
     drop = attrs.pop("drop", [])
     data = data.drop_vars(drop).assign_attrs(attrs)
@@ -445,7 +445,7 @@ def test_what_is_shown_can_be_had_as_files(client: FlaskClient, made: MadeRun) -
     assert len(spectra) == 2 * 24 and set(spectra["dataset"]) == {"alpha"}
     effects = exported(client, "artifact-effects")
     assert list(effects["rank"]) == list(range(1, len(MEASUREMENTS) + 1))
-    wanted = ArtifactReport.open(made.folder.artifacts).to_dataframe()
+    wanted = ArtifactReport.open(made.folder.path("artifacts")).to_dataframe()
     assert set(effects.columns) == set(wanted.columns)
     tells = exported(client, "tells")
     assert len(tells) == len(DATASETS) * len(MEASUREMENTS)

@@ -26,12 +26,13 @@ from app.queries.attribution_files import map_image
 from app.queries.attribution_findings import regions_view, variants_view
 from app.queries.attribution_maps import maps_view, shown_methods
 from app.queries.attribution_trust import badge_of, trust_view, why_not
-from app.queries.reading import MissingTableError, Run, token_of
+from app.run import Run
 from app.selection import Selection
 from probe.attribution.maps import AttributionMap
 from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.images import token_of
 from probe.plots.style import colors_of
-from probe.run import RunFolder
+from probe.run import MissingTableError, RunFolder
 from tests.app.calling import call, said
 from tests.app.conftest import client_of
 from tests.app.drawing_maps import CHECKED, METHODS
@@ -94,8 +95,10 @@ def test_parts_of_the_list_follow_each_other(made: MadeRun, run: Run) -> None:
 
 def test_maps_of_a_detector_do_not_hold_those_of_a_longer_name(own: MadeRun) -> None:
     """ "meso4-base" begins like "meso4-base-gradcam…", and a detector may be called "meso4"."""
-    shutil.copytree(own.folder.maps(BASE, GRADCAM), own.folder.maps("meso4", "saliency"))
-    shutil.copytree(own.folder.neurons(BASE), own.folder.neurons("meso4"))
+    shutil.copytree(
+        own.folder.path("maps", BASE, GRADCAM), own.folder.path("maps", "meso4", "saliency")
+    )
+    shutil.copytree(own.folder.path("neurons", BASE), own.folder.path("neurons", "meso4"))
     manifest = own.folder.read_manifest()
     own.folder.write_manifest({**manifest, "detectors": ["meso4", *DETECTORS]})
     run = Run(own.folder)
@@ -111,7 +114,7 @@ def test_maps_stay_on_disk_until_one_is_asked_for(made: MadeRun, run: Run) -> No
     data = run.maps(BASE, COMPLETE).data
     assert not data["attribution"].variable._in_memory
     assert data["gap"].variable._in_memory
-    whole = AttributionMap.open(made.folder.maps(BASE, COMPLETE))
+    whole = AttributionMap.open(made.folder.path("maps", BASE, COMPLETE))
     assert whole.data["attribution"].variable._in_memory
     assert np.array_equal(data["attribution"].isel(sample=3).values, whole.values[3])
     assert not data["attribution"].variable._in_memory
@@ -122,12 +125,16 @@ def decoded(content: bytes) -> np.ndarray:
 
 
 def test_maps_of_an_architecture_have_one_scale(made: MadeRun, run: Run) -> None:
-    files = [AttributionMap.open(made.folder.maps(label, GRADCAM)).values for label in DETECTORS]
+    files = [
+        AttributionMap.open(made.folder.path("maps", label, GRADCAM)).values for label in DETECTORS
+    ]
     limit = max(np.percentile(np.abs(maps), 99.5) for maps in files)
     image = chosen_image(run, Selection(), BASE)
     view = maps_view(run, Selection(), BASE, image)
     assert view.columns[0].limit == pytest.approx(limit, rel=1e-6)
-    names = list(AttributionMap.open(made.folder.maps(SHALLOW, GRADCAM)).data["sample"].values)
+    names = list(
+        AttributionMap.open(made.folder.path("maps", SHALLOW, GRADCAM)).data["sample"].values
+    )
     for label, maps in zip(DETECTORS, files, strict=True):
         content, kind = map_image(run, label, GRADCAM, image.token, laid=False)
         assert kind == "image/png"
@@ -148,7 +155,7 @@ def test_a_view_says_what_is_there_and_why_not(own: MadeRun) -> None:
     assert "Not in this run" in missing.reason and f"-m {COMPLETE}" in missing.command
     row = int(np.flatnonzero(own.data.samples.table["sample"] == image.sample)[0])
     assert view.rows[1].logit == pytest.approx(own.logits[SHALLOW][row])
-    maps = AttributionMap.open(own.folder.maps(BASE, COMPLETE))
+    maps = AttributionMap.open(own.folder.path("maps", BASE, COMPLETE))
     gap = maps.data["gap"].sel(sample=image.sample).item()
     assert view.rows[0].cells[1].gap == pytest.approx(gap)
     assert np.isnan(view.rows[0].cells[0].gap)
@@ -312,7 +319,7 @@ def test_a_run_without_maps_says_how_to_make_them(own: MadeRun) -> None:
 def test_maps_that_are_damaged_say_so(own: MadeRun) -> None:
     run = Run(RunFolder(own.root))
     image = chosen_image(run, Selection(), BASE)
-    for chunk in (own.folder.maps(BASE, COMPLETE) / "attribution" / "c").rglob("*"):
+    for chunk in (own.folder.path("maps", BASE, COMPLETE) / "attribution" / "c").rglob("*"):
         if chunk.is_file():
             chunk.write_bytes(b"no chunk")
     with pytest.raises(StoreError, match="damaged"):
@@ -321,12 +328,12 @@ def test_maps_that_are_damaged_say_so(own: MadeRun) -> None:
 
 def test_maps_that_are_half_written_lose_their_own_place_alone(own: MadeRun) -> None:
     """As while a run is being written: the list, the scale and other maps are there."""
-    (own.folder.maps(SHALLOW, GRADCAM) / "attribution" / "zarr.json").unlink()
+    (own.folder.path("maps", SHALLOW, GRADCAM) / "attribution" / "zarr.json").unlink()
     run = Run(own.folder)
     image = chosen_image(run, Selection(), BASE)
     view = maps_view(run, Selection(), BASE, image)
     assert view.rows[0].cells[0].source and "maps" in view.rows[1].cells[0].reason
-    maps = AttributionMap.open(own.folder.maps(BASE, GRADCAM)).values
+    maps = AttributionMap.open(own.folder.path("maps", BASE, GRADCAM)).values
     assert view.columns[0].limit == pytest.approx(np.percentile(np.abs(maps), 99.5), rel=1e-6)
     with pytest.raises(StoreError):
         explained(run, SHALLOW)
@@ -335,18 +342,18 @@ def test_maps_that_are_half_written_lose_their_own_place_alone(own: MadeRun) -> 
 @pytest.mark.parametrize(("label", "family"), [("other/base", "other"), ("meso4/df", "meso4/df")])
 def test_families_have_scales_of_their_own(label: str, family: str, own: MadeRun) -> None:
     """Maps a thousandth as large are as visible; the legend and the table say where colors end."""
-    maps = AttributionMap.open(own.folder.maps(BASE, GRADCAM))
+    maps = AttributionMap.open(own.folder.path("maps", BASE, GRADCAM))
     tiny = maps.data.assign(attribution=maps.data["attribution"] / 1000)
     tiny = tiny.assign_attrs(detector=label)
     write_manifest(own.folder, detectors=[*DETECTORS, label])
-    AttributionMap(tiny).save(own.folder.maps(label, GRADCAM))
+    AttributionMap(tiny).save(own.folder.path("maps", label, GRADCAM))
     run = Run(own.folder)
     image = chosen_image(run, Selection(), BASE)
     view = maps_view(run, Selection(), BASE, image)
     column = view.columns[0]
     (name, limit), *_ = column.others
     # The variants of one architecture keep the scale that they share.
-    kin = [AttributionMap.open(own.folder.maps(one, GRADCAM)).values for one in DETECTORS]
+    kin = [AttributionMap.open(own.folder.path("maps", one, GRADCAM)).values for one in DETECTORS]
     shared = max(np.percentile(np.abs(one), 99.5) for one in kin)
     alone = np.percentile(np.abs(tiny["attribution"].values), 99.5)
     assert column.limit == pytest.approx(shared, rel=1e-6)

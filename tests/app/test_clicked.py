@@ -13,7 +13,7 @@ from app.arguments import are_arguments, are_changes
 from app.components.clicked import coordinate_of, customdata_of, place_of
 from app.queries.lasso import drawn
 from app.queries.pictures import picture_view
-from app.queries.reading import Run
+from app.run import Run
 from tests.app.attacking import callbacks, outputs_of
 from tests.app.making import DETECTORS, LAYER, MadeRun
 

@@ -31,8 +31,8 @@ from app.queries.compare_images import images_frame, images_view
 from app.queries.compare_maps import maps_view
 from app.queries.compare_parts import features_view, layers_frame, layers_view, units_view
 from app.queries.compare_scores import scores_view
-from app.queries.reading import Run
 from app.queries.runs import open_others, run_rows
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError, UnknownNameError
 from probe.run import RunFolder
@@ -185,8 +185,10 @@ def test_probes_differ_beyond_noise_over_the_same_people(run: Run, pair: Pair) -
 
 def test_probes_of_earlier_reports_are_apart_where_intervals_do_not_overlap(own: MadeRun) -> None:
     for label in (ONE, OTHER):
-        report = SeparabilityReport.open(own.folder.separability(label))
-        SeparabilityReport(report.data.drop_vars("probe_draw")).save(own.folder.separability(label))
+        report = SeparabilityReport.open(own.folder.path("separability", label))
+        SeparabilityReport(report.data.drop_vars("probe_draw")).save(
+            own.folder.path("separability", label)
+        )
     run = Run(own.folder)
     pair = Pair(Side(run, ONE), Side(run, OTHER))
     view = layers_view(pair)
@@ -241,7 +243,7 @@ def test_the_same_images_of_two_runs_are_paired_and_others_are_not(
         shutil.copy(copy / "data" / "images" / "beta-0-0-0.png", file)
     scores = run.scores
     rows = (scores["dataset"] == "beta") & scores["sample"].str.contains("^beta-[01]-")
-    place = RunFolder(copy).evaluation.with_suffix(".scores.parquet")
+    place = RunFolder(copy).path("evaluation").with_suffix(".scores.parquet")
     scores[~rows].to_parquet(place)
     run = Run(run.folder, open_others([copy], own.root))
     view = scores_view(pair_of(run, chosen), "auroc", "frame")
@@ -285,7 +287,7 @@ def test_runs_are_named_apart(own: MadeRun, tmp_path: Path) -> None:
 def test_other_seeds_stand_beside(own: MadeRun) -> None:
     rng = np.random.default_rng(5)
     again = {f"{label}-seed1": rng.normal(size=len(own.data)) for label in DETECTORS}
-    place = own.folder.evaluation.with_suffix(".scores.parquet")
+    place = own.folder.path("evaluation").with_suffix(".scores.parquet")
     scores = pd.concat([pd.read_parquet(place), make_scores(own.data, again)])
     scores.to_parquet(place)
     write_manifest(own.folder, detectors=[*DETECTORS, *again])

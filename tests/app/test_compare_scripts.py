@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from flask.testing import FlaskClient
 
-from app.queries.reading import Run
+from app.run import Run
 from probe.run import RunFolder
 from tests.app.conftest import client_of
 from tests.app.making import DETECTORS, MadeRun
@@ -27,7 +27,7 @@ def two(own: MadeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FlaskC
         shutil.copy(copy / "data" / "images" / "beta-0-0-0.png", file)
     scores = Run(own.folder).scores
     rows = (scores["dataset"] == "beta") & scores["sample"].str.contains("^beta-0-")
-    scores[~rows].to_parquet(RunFolder(copy).evaluation.with_suffix(".scores.parquet"))
+    scores[~rows].to_parquet(RunFolder(copy).path("evaluation").with_suffix(".scores.parquet"))
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return client_of(own.root, others=[copy])

@@ -36,8 +36,8 @@ from app.exports import (
     separability,
 )
 from app.exports.script import script
-from app.queries.reading import Run
 from app.queries.taken import taken_task
+from app.run import Run
 from app.selection import Selection
 from probe.datasets.audit import AuditReport, Finding
 from probe.run import RunFolder
@@ -241,7 +241,7 @@ def test_units_are_in_the_order_of_the_page(client: FlaskClient, made: MadeRun) 
 
 
 def test_layer_measure_and_artifact_are_followed(client: FlaskClient, made: MadeRun) -> None:
-    report = SeparabilityReport.open(made.folder.separability(LABEL)).data
+    report = SeparabilityReport.open(made.folder.path("separability", LABEL)).data
     frame = exported(client, "separability-probes", "?layer=block1").pivot(
         index="dataset", columns="measure", values="value"
     )
@@ -344,7 +344,7 @@ def test_a_long_table_is_no_latex(client: FlaskClient, monkeypatch: pytest.Monke
 def test_an_older_run_says_what_it_lacks(own: MadeRun) -> None:
     import shutil
 
-    shutil.rmtree(own.folder.separability(LABEL))
+    shutil.rmtree(own.folder.path("separability", LABEL))
     answer = client_of(own.root).get("/export/transfer.pdf")
     assert answer.status_code == 404 and "holds no separability report" in answer.text
 

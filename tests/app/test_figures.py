@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 import pytest
 
 from app.figures import counts_figure, doses_figure, effects_figure
-from app.figures.theme import DARK, LIGHT, Theme
 from app.queries.neurons import counts_view, unit_view
-from app.queries.reading import Run
+from app.run import Run
+from probe.plots.theme import DARK, LIGHT, Theme
 from tests.app.making import DATASETS, DETECTORS, MadeRun
 
 SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark", None])

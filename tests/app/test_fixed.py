@@ -13,7 +13,7 @@ from dash._utils import to_json
 from app.components.fixed import Fixed, fixed
 from app.components.gallery import gallery
 from app.queries.images import extremes
-from app.queries.reading import Run
+from app.run import Run
 from tests.app.making import DETECTORS, LAYER, MadeRun
 
 

@@ -22,10 +22,10 @@ from PIL import Image
 
 from app import ids
 from app.queries.images import lacks_of
-from app.queries.reading import Run, token_of
+from app.run import Run
 from probe.datasets.loader import Images
 from probe.errors import ProbeError
-from probe.images import KEY_FILE, NotShownError, run_data
+from probe.images import KEY_FILE, NotShownError, run_data, token_of
 from probe.run import RunFolder
 from probe.thumbnails import Thumbnails, write_thumbnails
 from tests.app.calling import call, said

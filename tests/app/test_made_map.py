@@ -17,10 +17,10 @@ from app import ids
 from app.jobs import Jobs
 from app.pages import making_maps
 from app.queries.made_map import METHODS, made_map, made_task
-from app.queries.reading import token_of
 from app.selection import Selection
 from probe.attribution.maps import AttributionMap
 from probe.errors import ProbeError
+from probe.images import token_of
 from probe.plots.style import colors_of, limit_of
 from tests.app.calling import call
 from tests.app.conftest import client_of

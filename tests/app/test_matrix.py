@@ -14,11 +14,11 @@ from flask.testing import FlaskClient
 
 from app import ids
 from app.components.matrix import against_table, matrix_table
-from app.figures.theme import DARK, LIGHT
 from app.queries.against import against_view
 from app.queries.matrix import matrix_view
-from app.queries.reading import Run
+from app.run import Run
 from app.selection import Selection
+from probe.plots.theme import DARK, LIGHT
 from tests.app.calling import call
 from tests.app.making import DATASETS, DETECTORS, MadeRun
 from tests.app.test_figures import contrast

@@ -15,10 +15,11 @@ from app.exports import EXPORTS
 from app.queries.against import against_frame, against_view
 from app.queries.audit import audit_view, not_done
 from app.queries.lacking import gaps
-from app.queries.reading import MissingTableError, Run
+from app.run import Run
 from app.selection import Selection
 from probe.datasets.audit import AuditReport, Finding
 from probe.errors import StoreError, UnknownNameError
+from probe.run import MissingTableError
 from probe.stats import METRICS, cluster_weights, sigmoid
 from tests.app.calling import call, said
 from tests.app.conftest import client_of

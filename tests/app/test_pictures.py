@@ -12,7 +12,6 @@ from flask.testing import FlaskClient
 from app import ids
 from app.figures import picture_figure
 from app.figures.picture import RING
-from app.figures.theme import DARK, LIGHT, Theme
 from app.pages.pictures import window_of
 from app.queries.pictures import (
     COLORS,
@@ -24,9 +23,11 @@ from app.queries.pictures import (
     token_at,
     units_of,
 )
-from app.queries.reading import Run, token_of
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.images import token_of
+from probe.plots.theme import DARK, LIGHT, Theme
 from probe.separability.report import Embeddings
 from tests.app.calling import call, exported, said
 from tests.app.drawing import KINDS, make_embeddings
@@ -45,7 +46,7 @@ def run(made: MadeRun) -> Run:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_picture_is_its_part_of_the_table(made: MadeRun, run: Run, layer: str, kind: str) -> None:
     view = picture_view(run, LABEL, layer, kind)
-    table = Embeddings.open(made.folder.embeddings(LABEL)).data
+    table = Embeddings.open(made.folder.path("embeddings", LABEL)).data
     one = table.sel({"layer": layer, "method": kind})
     for i, sample in enumerate(view.samples["sample"]):
         assert list(view.position[i]) == list(one["position"].sel(sample=sample).values)
@@ -162,7 +163,7 @@ def test_a_forged_token_is_no_image(run: Run, token: str) -> None:
 def test_a_picture_of_other_recordings_is_refused(own: MadeRun) -> None:
     rng = np.random.default_rng(0)
     names = [f"other-{i}" for i in range(8)]
-    make_embeddings(rng, names, LAYERS).save(own.folder.embeddings(LABEL))
+    make_embeddings(rng, names, LAYERS).save(own.folder.path("embeddings", LABEL))
     with pytest.raises(StoreError, match="holds no sample 'other-0'"):
         picture_view(Run(own.folder), LABEL, LAYER, "pca")
 

@@ -17,10 +17,12 @@ from app.queries.ablation import ablation_view
 from app.queries.images import extremes, outline, thumbnail
 from app.queries.matrix import MatrixView, matrix_frame, matrix_view
 from app.queries.neurons import CountsView, counts_view, unit_view, units_view
-from app.queries.reading import MissingTableError, Run, token_of
 from app.queries.summary import common_parts, crop_rule, dataset_rows, parts, summary
+from app.run import Run
 from probe.errors import ImageError, StoreError, UnknownNameError
+from probe.images import token_of
 from probe.neurons import Ablation, universal_neurons
+from probe.run import MissingTableError
 from probe.tables import open_table
 from tests.app.making import DATASETS, DETECTORS, FRAMES, IDENTITIES, LAYER, UNITS, MadeRun
 
@@ -137,7 +139,7 @@ def test_the_matrix_is_the_table_at_metric_and_level(
     made: MadeRun, run: Run, metric: str, level: str
 ) -> None:
     view = matrix_view(run, metric, level)
-    table = open_table(made.folder.evaluation)
+    table = open_table(made.folder.path("evaluation"))
     for r, detector in enumerate(view.detectors):
         for c, dataset in enumerate(view.datasets):
             at = table.sel(detector=detector, dataset=dataset, level=level, metric=metric)
@@ -196,8 +198,8 @@ def test_the_summary_is_the_manifest(made: MadeRun, run: Run) -> None:
 
 
 def test_what_is_not_there_is_not_said_to_be(own: MadeRun) -> None:
-    shutil.rmtree(own.folder.responses(DETECTORS[1]))
-    shutil.rmtree(own.folder.similarity)
+    shutil.rmtree(own.folder.path("responses", DETECTORS[1]))
+    shutil.rmtree(own.folder.path("similarity"))
     run = Run(own.folder)
     assert [one.responses for one in parts(run)] == [True, False]
     assert not common_parts(run)["similarity"] and common_parts(run)["artifact report"]
@@ -232,13 +234,13 @@ def test_tables_are_read_again_when_they_change(own: MadeRun) -> None:
     before = unit_view(run, DETECTORS[0], 0).effect
     table = own.tables[DETECTORS[0]]
     changed = type(table)(table.data.assign(effect=table.data["effect"] * 2))
-    changed.save(own.folder.neurons(DETECTORS[0]))
+    changed.save(own.folder.path("neurons", DETECTORS[0]))
     assert list(unit_view(run, DETECTORS[0], 0).effect) == list(2 * before)
 
 
 def test_a_missing_table_is_named_with_the_command_that_makes_it(own: MadeRun) -> None:
     run = Run(own.folder)
-    shutil.rmtree(own.folder.neurons(DETECTORS[0]))
+    shutil.rmtree(own.folder.path("neurons", DETECTORS[0]))
     with pytest.raises(MissingTableError, match="no neuron table of meso4/base yet") as missing:
         units_view(run, DETECTORS[0])
     assert missing.value.command == "probe demo --out somewhere"
@@ -263,7 +265,7 @@ def test_tokens_are_hexadecimal_and_differ(name: str) -> None:
 def test_the_ablation_is_its_mean_row(run: Run) -> None:
     view = ablation_view(run, DETECTORS[0])
     assert view is not None
-    table = Ablation.open(run.folder.ablation(DETECTORS[0])).to_dataframe()
+    table = Ablation.open(run.folder.path("ablation", DETECTORS[0])).to_dataframe()
     mean = table[(table["dataset"] == "mean") & (table["metric"] == "auroc")]
     assert [row.name for row in view.rows] == list(mean["set"])
     for row, wanted in zip(view.rows, mean.to_dict("records"), strict=True):

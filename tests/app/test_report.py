@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.queries import reading
-from app.queries.reading import Run
+from app.run import Run
 from tests.app.calling import said
 from tests.app.conftest import client_of
 from tests.app.making import MadeRun

@@ -20,8 +20,8 @@ from PIL import Image
 from app import create_app, ids, login
 from app.bodies import LARGEST, USUAL
 from app.components.shell import PAGES
-from app.queries.reading import token_of
 from app.selection import Selection
+from probe.images import token_of
 from tests.app.attacking import TEXTS, callbacks, hostile_bodies, leaks, outputs_of
 from tests.app.calling import call, said
 from tests.app.conftest import client_of

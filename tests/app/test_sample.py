@@ -16,7 +16,6 @@ from PIL import Image
 
 from app import ids
 from app.queries import sample_units
-from app.queries.reading import Run, token_of
 from app.queries.sample import (
     MOST_HITS,
     find_samples,
@@ -28,9 +27,11 @@ from app.queries.sample import (
 from app.queries.sample_place import maps_view, place_view
 from app.queries.sample_scores import scores_view
 from app.queries.sample_units import measurements_view, units_of_sample
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
 from probe.evaluation.one_image import Spread
+from probe.images import token_of
 from tests.app.calling import call, exported, said
 from tests.app.conftest import client_of
 from tests.app.drawing import MEASUREMENTS
@@ -260,7 +261,7 @@ def test_each_part_says_what_it_lacks(own: MadeRun) -> None:
         shutil.rmtree(own.root / "tables" / path)
     for path in ("stores", "maps"):
         shutil.rmtree(own.root / path)
-    own.folder.evaluation.with_suffix(".scores.parquet").unlink()
+    own.folder.path("evaluation").with_suffix(".scores.parquet").unlink()
     client = client_of(own.root)
     search = f"?sample={token_of(SAMPLE)}"
     for output, lacking in (

@@ -22,10 +22,11 @@ from app.queries.arranging import ArrangingError
 from app.queries.density import density_of, nearest
 from app.queries.lasso import CORNERS, LONGEST, Rule, drawn, outline_of, read, ruled, selected_by
 from app.queries.pictures import COLORS, PictureView, coloring, picture_view
-from app.queries.reading import Run, token_of
 from app.queries.selected import selected_view, telling_view
+from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
+from probe.images import token_of
 from probe.stats import auroc
 from tests.app.calling import call
 from tests.app.making import DATASETS, DETECTORS, FRAMES, IDENTITIES, LAYER, LAYERS, UNITS, MadeRun

@@ -21,9 +21,7 @@ from app.figures import (
     similarity_figure,
     transfer_figure,
 )
-from app.figures.theme import DARK, LIGHT, Theme
 from app.queries.layers import first_layer, layer_names, named_layer
-from app.queries.reading import MissingTableError, Run
 from app.queries.separability import (
     LayerView,
     depth_view,
@@ -34,8 +32,11 @@ from app.queries.separability import (
     transfer_view,
 )
 from app.queries.similarity import similarity_view
+from app.run import Run
 from app.selection import Selection
 from probe.errors import StoreError, UnknownNameError
+from probe.plots.theme import DARK, LIGHT, Theme
+from probe.run import MissingTableError
 from probe.separability.report import SeparabilityReport, Similarity
 from probe.tables import open_table
 from tests.app.calling import call, exported, said
@@ -60,7 +61,7 @@ def same(one: float, other: float) -> bool:
 @pytest.mark.parametrize("layer", LAYERS)
 def test_a_layer_is_its_part_of_the_table(made: MadeRun, run: Run, layer: str) -> None:
     view = layer_view(run, LABEL, layer)
-    table = open_table(made.folder.separability(LABEL))
+    table = open_table(made.folder.path("separability", LABEL))
     assert view.datasets == DATASETS and view.measures == MEASURES
     for m, measure in enumerate(MEASURES):
         for d, dataset in enumerate(DATASETS):
@@ -77,7 +78,7 @@ def test_a_layer_is_its_part_of_the_table(made: MadeRun, run: Run, layer: str) -
 @pytest.mark.parametrize("measure", MEASURES)
 def test_a_measure_through_the_layers(made: MadeRun, run: Run, measure: str) -> None:
     view = depth_view(run, LABEL, measure)
-    table = open_table(made.folder.separability(LABEL))["value"].sel(measure=measure)
+    table = open_table(made.folder.path("separability", LABEL))["value"].sel(measure=measure)
     for i, layer in enumerate(view.layers):
         for d, dataset in enumerate(view.datasets):
             assert view.value[i, d] == float(table.sel(layer=layer, dataset=dataset))
@@ -86,7 +87,7 @@ def test_a_measure_through_the_layers(made: MadeRun, run: Run, measure: str) -> 
 
 def test_transfer_has_rows_fitted_on_and_columns_scored_on(made: MadeRun, run: Run) -> None:
     view = transfer_view(run, LABEL, LAYER)
-    table = open_table(made.folder.separability(LABEL)).sel(layer=LAYER)
+    table = open_table(made.folder.path("separability", LABEL)).sel(layer=LAYER)
     for r, fitted in enumerate(DATASETS):
         for c, scored in enumerate(DATASETS):
             at = table.sel(dataset=fitted, scored=scored)
@@ -106,7 +107,7 @@ def test_units_are_those_of_the_layer_and_universal_ones_are_marked(
 ) -> None:
     view = knowledge_view(run, LABEL, LAYER)
     assert list(view.unit) == list(range(UNITS))
-    rows = SeparabilityReport.open(made.folder.separability(LABEL)).units()
+    rows = SeparabilityReport.open(made.folder.path("separability", LABEL)).units()
     rows = rows[rows["layer"] == LAYER].set_index("unit")
     for i, unit in enumerate(view.unit):
         assert view.label[i] == rows.loc[unit, "label_information"]
@@ -119,14 +120,14 @@ def test_universal_units_are_not_marked_where_they_are_not_known(own: MadeRun) -
     run = Run(own.folder)
     # Units of another layer have other numbers.
     assert knowledge_view(run, LABEL, LAYERS[0]).universal is None
-    shutil.rmtree(own.folder.universality(LABEL))
+    shutil.rmtree(own.folder.path("universality", LABEL))
     assert knowledge_view(run, LABEL, LAYER).universal is None
 
 
 def test_detectors_that_lack_the_layer_are_left_out(made: MadeRun, run: Run) -> None:
     assert similarity_view(run, LAYERS[0]).detectors == DETECTORS[:-1]
     view = similarity_view(run, LAYER)
-    table = Similarity.open(made.folder.similarity).data.sel(layer=LAYER)
+    table = Similarity.open(made.folder.path("similarity")).data.sel(layer=LAYER)
     assert view.detectors == DETECTORS
     assert view.value[0, 1] == float(table["cka"].sel(detector=DETECTORS[0], other=DETECTORS[1]))
     with pytest.raises(UnknownNameError):
@@ -138,9 +139,9 @@ def test_layers_are_those_of_both_tables_and_the_units_layer_comes_first(own: Ma
     assert layer_names(run, LABEL) == list(LAYERS)
     assert first_layer(run, LABEL) == LAYER
     assert named_layer(run, LABEL, Selection(layer=LAYERS[0])) == LAYERS[0]
-    shutil.rmtree(own.folder.separability(LABEL))
+    shutil.rmtree(own.folder.path("separability", LABEL))
     assert layer_names(run, LABEL) == list(LAYERS)
-    shutil.rmtree(own.folder.embeddings(LABEL))
+    shutil.rmtree(own.folder.path("embeddings", LABEL))
     assert layer_names(run, LABEL) == [LAYER]
 
 
@@ -152,11 +153,11 @@ READ = {
     "similarity of detectors": lambda run: run.similarity,
 }
 PATHS = {
-    "separability report of meso4/base": lambda folder: folder.separability(LABEL),
-    "embeddings of meso4/base": lambda folder: folder.embeddings(LABEL),
-    "responses of meso4/base": lambda folder: folder.responses(LABEL),
-    "artifact report": lambda folder: folder.artifacts,
-    "similarity of detectors": lambda folder: folder.similarity,
+    "separability report of meso4/base": lambda folder: folder.path("separability", LABEL),
+    "embeddings of meso4/base": lambda folder: folder.path("embeddings", LABEL),
+    "responses of meso4/base": lambda folder: folder.path("responses", LABEL),
+    "artifact report": lambda folder: folder.path("artifacts"),
+    "similarity of detectors": lambda folder: folder.path("similarity"),
 }
 
 

@@ -18,8 +18,8 @@ from flask.testing import FlaskClient
 
 from app import create_app, ids, serve
 from app.bodies import LARGEST
-from app.queries.reading import token_of
 from probe.errors import ProbeError, StoreError
+from probe.images import token_of
 from tests.app.calling import call, said
 from tests.app.conftest import client_of
 from tests.app.making import DATASETS, DETECTORS, MadeRun, write_manifest
@@ -188,7 +188,7 @@ def test_a_run_that_is_under_way_says_how_far_it_is(own: MadeRun) -> None:
         {"name": "data", "done": True, "seconds": 1.0},
         {"name": "detectors", "done": False, "seconds": 0.0},
     ]
-    shutil.rmtree(own.folder.evaluation)
+    shutil.rmtree(own.folder.path("evaluation"))
     write_manifest(own.folder, complete=False, stages=stages)
     text = said(client_of(own.root), "/")
     assert "Incomplete run" in text and "detectors" in text
@@ -204,9 +204,9 @@ def damage(run: MadeRun, kind: str) -> None:
     elif kind == "no manifest":
         manifest.unlink()
     elif kind == "damaged table":
-        shutil.rmtree(run.folder.neurons(DETECTORS[0]) / "effect")
+        shutil.rmtree(run.folder.path("neurons", DETECTORS[0]) / "effect")
     elif kind == "no table":
-        shutil.rmtree(run.folder.universality(DETECTORS[0]))
+        shutil.rmtree(run.folder.path("universality", DETECTORS[0]))
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from flask.testing import FlaskClient
 from app import ids
 from app.jobs import Jobs
 from app.queries import uploads
-from app.queries.reading import Run
 from app.queries.uploads import dropped_of, dropped_scores, forget
+from app.run import Run
 from probe.datasets.dataset import Dataset
 from probe.errors import ImageError, ProbeError
 from probe.jobs.folder import JobFolder

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from app.figures.theme import DARK, LIGHT
+from probe.plots.theme import DARK, LIGHT
 from tests.app.making import DATASETS, DETECTORS
 from tests.browser.conftest import Watch
 

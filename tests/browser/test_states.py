@@ -50,7 +50,7 @@ def write(folder: RunFolder, done: int) -> None:
 
 
 def test_a_run_that_is_written_shows_how_far_it_is(own: MadeRun, browser: Browser) -> None:
-    table, away = own.folder.evaluation, own.root.parent / "away.zarr"
+    table, away = own.folder.path("evaluation"), own.root.parent / "away.zarr"
     table.rename(away)
     write(own.folder, 3)
     with served(own.root) as address:

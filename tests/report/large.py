@@ -35,27 +35,27 @@ def make_large(
     rng, folder = np.random.default_rng(seed), RunFolder(root)
     labels = tuple(f"{name}/{variant}" for name in architectures for variant in VARIANTS)
     data = make_data(folder.data, datasets)
-    make_matrix(rng, data, labels).save(folder.evaluation)
+    make_matrix(rng, data, labels).save(folder.path("evaluation"))
     layers = ("block1", "leaky")
     for label in labels:
         units = UNITS.get(label.partition("/")[0], 320)
         table = make_table(rng, label, datasets, units)
-        table.save(folder.neurons(label))
-        universal_neurons(table, n_draws=50).save(folder.universality(label))
+        table.save(folder.path("neurons", label))
+        universal_neurons(table, n_draws=50).save(folder.path("universality", label))
         if not label.startswith("xception"):
-            make_ablation(rng, datasets).save(folder.ablation(label))
+            make_ablation(rng, datasets).save(folder.path("ablation", label))
         made = make_separability(rng, datasets, layers, 4)
         made.data.attrs["label"] = label
-        made.save(folder.separability(label))
-    make_similarity(rng, labels, layers).save(folder.similarity)
-    make_artifacts(rng, datasets).save(folder.artifacts)
+        made.save(folder.path("separability", label))
+    make_similarity(rng, labels, layers).save(folder.path("similarity"))
+    make_artifacts(rng, datasets).save(folder.path("artifacts"))
     for name in architectures:
         first = f"{name}/base"
-        make_trust(rng, list(datasets)).save(folder.trust(first))
-        make_attention(rng, list(datasets)).save(folder.attention(first))
+        make_trust(rng, list(datasets)).save(folder.path("trust", first))
+        make_attention(rng, list(datasets)).save(folder.path("attention", first))
         for mode in ("corrected", "authors"):
             made = make_map_similarity(rng, data, tuple(f"{name}/{v}" for v in VARIANTS[:2]), mode)
-            made.save(folder.map_similarity(name, mode))
+            made.save(folder.path("map_similarity", name, mode))
     write_manifest(
         folder,
         title="Fifteen detectors",

@@ -343,7 +343,7 @@ def test_a_damaged_file_is_said_and_nothing_is_written(few: RunFolder, tmp_path:
     (folder.root / "audit.json").write_text('{"findings": [{}]}')
     with pytest.raises(StoreError, match="audit.json is damaged"):
         write_report(folder)
-    (folder.universality("meso4/base") / "zarr.json").write_text("{")
+    (folder.path("universality", "meso4/base") / "zarr.json").write_text("{")
     with pytest.raises(StoreError, match="is damaged"):
         write_report(folder)
     assert not folder.report.exists()

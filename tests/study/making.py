@@ -75,15 +75,15 @@ def tables_of(out: Path) -> dict[str, xr.Dataset]:
     """All tables of a run, by their place in it."""
     folder = RunFolder(out)
     labels = folder.read_manifest()["detectors"]
-    places = [folder.evaluation]
+    places = [folder.path("evaluation")]
     places += [make(label) for label in labels for make in (folder.neurons, folder.universality)]
     # Not every detector has units to take out.
-    places += [place for label in labels if (place := folder.ablation(label)).exists()]
-    places += [folder.artifacts, folder.similarity]
+    places += [place for label in labels if (place := folder.path("ablation", label)).exists()]
+    places += [folder.path("artifacts"), folder.path("similarity")]
     made = (folder.separability, folder.embeddings)
     places += [make(label) for label in labels for make in made]
     # Where nobody is seen often enough units are related to nothing.
-    places += [place for label in labels if (place := folder.responses(label)).exists()]
+    places += [place for label in labels if (place := folder.path("responses", label)).exists()]
     places += sorted(out.glob("tables/trust/*.zarr")) + sorted(out.glob("tables/attention/*.zarr"))
     places += sorted(out.glob("tables/map-similarity/*.zarr"))
     return {str(place.relative_to(out)): open_table(place) for place in places}

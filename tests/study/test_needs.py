@@ -243,10 +243,14 @@ def test_what_cannot_be_measured_is_left_out_and_the_rest_runs(
     own = {(s, d) for s, d, why in found if "No face was found" not in why and "one_" not in why}
     assert own - expected.keys() <= {("separability", ""), ("", "one"), ("", "two")}
     assert json.loads((tmp_path / "out/provenance.json").read_text())["left_out"]
-    assert manifest["complete"] and folder.evaluation.is_dir() and folder.artifacts.is_dir()
-    assert folder.neurons("meso4/meso4").is_dir()
+    assert (
+        manifest["complete"]
+        and folder.path("evaluation").is_dir()
+        and folder.path("artifacts").is_dir()
+    )
+    assert folder.path("neurons", "meso4/meso4").is_dir()
     several = ("neurons", "") not in expected
-    assert folder.universality("meso4/meso4").is_dir() == several
+    assert folder.path("universality", "meso4/meso4").is_dir() == several
     table = read_native(folder.data).samples.table
     measured = list(dict.fromkeys(table["dataset"][table["split"] == "test"]))
     assert manifest["datasets"] == measured

@@ -17,7 +17,6 @@ import torch
 from matplotlib.text import Text
 from PIL import Image
 
-from app.queries.reading import token_of
 from probe.attribution.findings import MapSimilarity
 from probe.attribution.maps import AttributionMap
 from probe.attribution.trust.report import TrustReport
@@ -25,6 +24,7 @@ from probe.datasets import read_native
 from probe.datasets.audit import audit
 from probe.detectors import load_detector
 from probe.errors import DatasetError, ProbeError, UnknownNameError
+from probe.images import token_of
 from probe.joint import JOINT
 from probe.run import RunFolder
 from probe.study import load_study, parse_study, run_study, stages_of
@@ -199,15 +199,17 @@ def test_detectors_may_be_brought(done: Path, tmp_path: Path) -> None:
 
 def test_variants_are_compared_on_images_of_their_own(done: Path) -> None:
     folder = RunFolder(done / "out")
-    chosen = set(AttributionMap.open(folder.maps("meso4/base", "gradcam")).data["sample"].values)
+    chosen = set(
+        AttributionMap.open(folder.path("maps", "meso4/base", "gradcam")).data["sample"].values
+    )
     for mode in ("corrected", "authors"):
-        found = MapSimilarity.open(folder.map_similarity("meso4", mode)).data
+        found = MapSimilarity.open(folder.path("map_similarity", "meso4", mode)).data
         assert found["n_samples"].to_series().to_dict() == {"one": 4, "second": 4, "all": 8}
         assert (found["label"] == 1).all()
         # Those that are explained are among them: a smaller draw is part of a larger one.
         fakes = {str(name) for name in chosen if "-1-" in str(name)}
         assert len(fakes) == 4 and fakes < {str(name) for name in found["sample"].values}
-    trust = TrustReport.open(folder.trust("meso4/base")).data
+    trust = TrustReport.open(folder.path("trust", "meso4/base")).data
     assert int(trust["n_samples"].max()) == 4
     assert not folder.compared_maps.exists()
 
