@@ -300,7 +300,8 @@ def _known(at: At, rows: pd.DataFrame) -> Iterator[tuple[dict[Any, Any], Shown]]
 
 
 def _by_sample(data: Dataset) -> pd.DataFrame:
-    return data.samples.table.set_index("sample", drop=False)
+    table: pd.DataFrame = data.samples.table
+    return table.set_index("sample", drop=False)
 
 
 def _changed(row: dict[Any, Any], shown: Shown, names: tuple[str, str]) -> Any:
@@ -387,7 +388,7 @@ def _units_text(at: At, frame: pd.DataFrame) -> Any:
     about = frame.attrs
     total = about["n_units"]
     more = f" The {MOST:,} strongest are drawn." if total > MOST else ""
-    sentence = [
+    sentence: list[Any] = [
         "The contributions of the same units have a rank correlation of ",
         html.B(number_text(frame["spearman"].iloc[0])),
         f" (mean over datasets; {total:,} units of {about['layer']}).{more}",
@@ -436,7 +437,7 @@ def _features_body(at: At) -> Any:
     except ProbeError as error:
         return [*said, problem(error)]
     least = frame.iloc[int(np.argmin(frame["cka"]))]
-    sentence = [
+    sentence: list[Any] = [
         f"The features are least alike at {least['layer']}: CKA ",
         html.B(number_text(least["cka"])),
         f" ({interval_text(least['low'], least['high'])}; {least['n_samples']:,} images in "

@@ -570,7 +570,7 @@ def figure_pair_images(frame: pd.DataFrame, theme: Theme = LIGHT) -> dict[str, A
         for label, name, color, symbol in kinds
         for part in (drawn[drawn["label"] == label],)
     ]
-    zero = {"layer": "below", "line": {"color": theme.line, "width": 1.5}}
+    zero: dict[str, Any] = {"layer": "below", "line": {"color": theme.line, "width": 1.5}}
     return figure_of(
         traces,
         theme,
