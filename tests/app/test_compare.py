@@ -173,7 +173,7 @@ def test_units_of_variants_share_their_numbers(made: MadeRun, run: Run, here: At
 def test_of_many_units_the_strongest_are_drawn(
     run: Run, here: At, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (compare, plots.compare):
+    for module in (compare, plots.compare_inside):
         monkeypatch.setattr(module, "MOST", 5)
     found = compare._units(here, "pair_effects").frame()
     strength = found[["effect", "other_effect"]].max(axis=1)
