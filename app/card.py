@@ -179,6 +179,9 @@ class Control:
         Pixels of a select.
     head : bool
         Whether it is in a page's head, with its label written over it.
+    twin : str
+        Field that never has the same value: where it would, it is given the value that this one
+        had. A change of one writes both into the address.
     """
 
     field: str
@@ -189,6 +192,7 @@ class Control:
     resets: tuple[str, ...] = ()
     width: int = 170
     head: bool = False
+    twin: str = ""
 
 
 @dataclass(frozen=True)
@@ -254,6 +258,8 @@ class Card:
         Fields of the selection in the names of its files.
     is_menu, is_framed : bool
         Whether it has a menu of exports; whether it has a frame and a heading.
+    when : callable, optional
+        Takes `At` and returns whether it is on the page at all; must not raise.
     """
 
     id: str
@@ -273,6 +279,7 @@ class Card:
     about: tuple[str, ...] = ("detector",)
     is_menu: bool = True
     is_framed: bool = True
+    when: Callable[[At], bool] | None = None
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -430,7 +437,11 @@ def layout(page: Page, at: At) -> Any:
         parts = [_item(one, at) for one in page.items]
     except ProbeError as error:
         if isinstance(error, UnknownNameError) and controls:
-            controls = [_control(one, at.but(**{one.field: ""})) for one in page.controls]
+            # Components of their own say themselves that a name is not known.
+            controls = [
+                made if one.make else _control(one, at.but(**{one.field: ""}))
+                for one, made in zip(page.controls, controls, strict=True)
+            ]
         parts: list[Any] = [problem(error)]
     head = [dmc.Title(page.title, order=1), html.Div(page.question, className="question")]
     right = dmc.Group(controls, gap="sm", align="flex-end") if page.controls else None
@@ -446,13 +457,20 @@ def declared(page: Page, at: At) -> dict[str, Any]:
             first = next(iter(one.options(at)), "")
         except ProbeError:
             first = ""
-        controls[one.field] = {"first": first, "resets": one.resets, "kind": one.kind}
+        controls[one.field] = {
+            "first": first,
+            "resets": one.resets,
+            "kind": one.kind,
+            "twin": one.twin,
+        }
     return {"cards": {card.id: card.fields for card in page.cards}, "controls": controls}
 
 
 def _item(one: Card | Group, at: At) -> Any:
     if isinstance(one, Group):
         return html.Div([_item(part, at) for part in one.items], className=one.style)
+    if one.when and not one.when(at):
+        return None
     body = html.Div(id=part("card", one.id), style={"minHeight": one.height}, className="card-body")
     key = dcc.Store(id=part("key", one.id))
     if not one.is_framed:
@@ -684,11 +702,12 @@ def script(run: Run, card: Card, at: At) -> str:
     assert card.call is not None
     call = card.call(at)
     given = call.arguments()
+    places = {"run": run.place, **dict(one.run for one in call.refs if one.run)}
     lines = [
         f"# The run was made by: {' '.join(run.command.split())}",
         "import probe",
         "",
-        f"run = probe.open_run({run.place!r})",
+        *(f"{name} = probe.open_run({place!r})" for name, place in places.items()),
         f"table = probe.plots.{call.plot}({given})",
         f"table.to_csv({f'{card.id}.csv'!r}, index=False)",
     ]

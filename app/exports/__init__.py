@@ -5,7 +5,6 @@ from __future__ import annotations
 from app.exports import (
     artifacts,
     attribution,
-    compare,
     overview,
     pictures,
     sample,
@@ -25,5 +24,4 @@ EXPORTS: dict[str, Export] = {
     **artifacts.EXPORTS,
     **attribution.EXPORTS,
     **sample.EXPORTS,
-    **compare.EXPORTS,
 }

@@ -28,7 +28,7 @@ from probe.errors import ProbeError
 __all__ = ["CARDS", "PAGES_OF_CARDS", "declared", "layout", "register", "scopes"]
 
 #: Pages by their paths, and all cards by their ids.
-PAGES_OF_CARDS: dict[str, Page] = {page.path: page for page in (neurons.PAGE,)}
+PAGES_OF_CARDS: dict[str, Page] = {page.path: page for page in (neurons.PAGE, compare.PAGE)}
 CARDS = {one.id: one for page in PAGES_OF_CARDS.values() for one in page.cards}
 
 _LAYOUTS = {
@@ -36,7 +36,6 @@ _LAYOUTS = {
     "/separability": separability.layout,
     "/artifacts": artifacts.layout,
     "/attribution": attribution.layout,
-    "/compare": compare.layout,
     "/sample": sample.layout,
 }
 
@@ -82,7 +81,6 @@ def register(app: Dash, run: Run) -> None:
     separability.register(app, run)
     artifacts.register(app, run)
     attribution.register(app, run)
-    compare.register(app, run)
     sample.register(app, run)
 
 

@@ -1,6 +1,29 @@
 """Paper figures with matplotlib: grids of maps and figures of findings, of exact size."""
 
 from probe.plots.attribution_maps import attribution_figure, maps_figure
+from probe.plots.compare import (
+    figure_pair_images,
+    figure_pair_scores,
+    pair_images,
+    pair_scores,
+    plot_pair_images,
+    plot_pair_scores,
+)
+from probe.plots.compare_inside import (
+    figure_pair_features,
+    figure_pair_layers,
+    figure_pair_maps,
+    figure_pair_units,
+    pair_effects,
+    pair_features,
+    pair_layers,
+    pair_maps,
+    pair_units,
+    plot_pair_features,
+    plot_pair_layers,
+    plot_pair_maps,
+    plot_pair_units,
+)
 from probe.plots.evaluation import matrix, plot_matrix
 from probe.plots.grid import SCALES, Cell, grid_figure
 from probe.plots.map_summaries import (
@@ -43,6 +66,25 @@ from probe.plots.style import STYLE, STYLES, Style, colors_of, limit_of
 __all__ = [
     "matrix",
     "plot_matrix",
+    "figure_pair_features",
+    "figure_pair_images",
+    "figure_pair_layers",
+    "figure_pair_maps",
+    "figure_pair_scores",
+    "figure_pair_units",
+    "pair_effects",
+    "pair_features",
+    "pair_images",
+    "pair_layers",
+    "pair_maps",
+    "pair_scores",
+    "pair_units",
+    "plot_pair_features",
+    "plot_pair_images",
+    "plot_pair_layers",
+    "plot_pair_maps",
+    "plot_pair_scores",
+    "plot_pair_units",
     "ablation",
     "counts",
     "figure_ablation",

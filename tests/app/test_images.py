@@ -247,13 +247,6 @@ def pages_of(client: FlaskClient, token: str) -> dict[str, str]:
             {f"{ids.ATTRIBUTION_MAPS_URL}.search": search[ids.ATTRIBUTION_MAPS_URL]},
         ),
         "sample": (ids.SAMPLE_IMAGE, {f"{ids.SAMPLE_URL}.search": search[ids.SAMPLE_URL]}),
-        "compare": (
-            ids.COMPARE_IMAGES,
-            {
-                f"{ids.COMPARE_DETECTOR}.value": DETECTORS[0],
-                f"{ids.COMPARE_OTHER}.value": DETECTORS[1],
-            },
-        ),
     }
     return {
         name: str(call(client, f"{one}.children", values))
