@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from app.exports import (
-    artifacts,
     attribution,
     compare,
     overview,
@@ -22,7 +21,6 @@ EXPORTS: dict[str, Export] = {
     **separability.EXPORTS,
     **pictures.EXPORTS,
     **selected.EXPORTS,
-    **artifacts.EXPORTS,
     **attribution.EXPORTS,
     **sample.EXPORTS,
     **compare.EXPORTS,
