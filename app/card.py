@@ -339,6 +339,8 @@ class Page:
         In the head. What they choose lays the page out anew.
     needs : callable, optional
         Takes `At` and raises where nothing of the page can be shown, with the reason.
+    shown : callable, optional
+        Takes `At` and returns those of the items that are laid out, where these are not all.
     register : callable, optional
         Takes the app and the run, and adds callbacks that are this page's own.
     """
@@ -349,6 +351,7 @@ class Page:
     items: tuple[Card | Group, ...]
     controls: tuple[Control, ...] = ()
     needs: Callable[[At], Any] | None = None
+    shown: Callable[[At], Sequence[Card | Group]] | None = None
     register: Callable[[Dash, Run], None] | None = None
     scope: tuple[str, ...] = field(default=(), kw_only=True)
 
@@ -434,7 +437,8 @@ def layout(page: Page, at: At) -> Any:
         controls = [_control(one, at) for one in page.controls]
         if page.needs:
             page.needs(at)
-        parts = [_item(one, at) for one in page.items]
+        shown = page.shown(at) if page.shown else page.items
+        parts = [_item(one, at) for one in shown]
     except ProbeError as error:
         if isinstance(error, UnknownNameError) and controls:
             # Components of their own say themselves that a name is not known.
@@ -474,7 +478,10 @@ def _item(one: Card | Group, at: At) -> Any:
     body = html.Div(id=part("card", one.id), style={"minHeight": one.height}, className="card-body")
     key = dcc.Store(id=part("key", one.id))
     if not one.is_framed:
-        return html.Div([body, key], className=f"bare {one.id}")
+        controls = [_control(control, at, one.id) for control in one.controls]
+        right = [dmc.Group(controls, wrap="nowrap", align="flex-end")] if controls else []
+        style = f"bare {one.id}" + (" page-head unit-head" if controls else "")
+        return html.Div([body, *right, key], className=style)
     left = [dmc.Title(one.title, order=2, className="card-title")]
     left += [help_mark(one.help)] if one.help else []
     head = [dmc.Group(left, gap=6, wrap="nowrap")]
@@ -508,7 +515,14 @@ def _control(one: Control, at: At, of: str = "page") -> Any:
         return dmc.MultiSelect(id=id, data=data, value=chosen, size="xs", w=one.width, **named)
     shown: dict[str, Any] = {"label": one.label} if one.head else {"size": "xs", **named}
     return dmc.Select(
-        id=id, data=data, value=value, allowDeselect=False, w=one.width, searchable=False, **shown
+        id=id,
+        data=data,
+        value=value,
+        allowDeselect=False,
+        disabled=not data,
+        w=one.width,
+        searchable=False,
+        **shown,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from app.exports import (
-    artifacts,
     attribution,
     overview,
     pictures,
@@ -21,7 +20,6 @@ EXPORTS: dict[str, Export] = {
     **separability.EXPORTS,
     **pictures.EXPORTS,
     **selected.EXPORTS,
-    **artifacts.EXPORTS,
     **attribution.EXPORTS,
     **sample.EXPORTS,
 }

@@ -1,5 +1,17 @@
 """Paper figures with matplotlib: grids of maps and figures of findings, of exact size."""
 
+from probe.plots.artifacts import (
+    artifact_effects,
+    balance,
+    figure_artifact_effects,
+    figure_spectra,
+    figure_tells,
+    plot_artifact_effects,
+    plot_spectra,
+    plot_tells,
+    spectra,
+    tells,
+)
 from probe.plots.attribution_maps import attribution_figure, maps_figure
 from probe.plots.compare import (
     figure_pair_images,
@@ -52,6 +64,17 @@ from probe.plots.neurons import (
     unit_effects,
     units,
 )
+from probe.plots.responses import (
+    answers,
+    correlations,
+    dose_effects,
+    doses,
+    figure_correlations,
+    figure_doses,
+    plot_correlations,
+    plot_dose_effects,
+    plot_doses,
+)
 from probe.plots.saving import (
     FORMATS,
     caption_draft,
@@ -64,6 +87,25 @@ from probe.plots.saving import (
 from probe.plots.style import STYLE, STYLES, Style, colors_of, limit_of
 
 __all__ = [
+    "answers",
+    "artifact_effects",
+    "balance",
+    "correlations",
+    "dose_effects",
+    "doses",
+    "figure_artifact_effects",
+    "figure_correlations",
+    "figure_doses",
+    "figure_spectra",
+    "figure_tells",
+    "plot_artifact_effects",
+    "plot_correlations",
+    "plot_dose_effects",
+    "plot_doses",
+    "plot_spectra",
+    "plot_tells",
+    "spectra",
+    "tells",
     "matrix",
     "plot_matrix",
     "figure_pair_features",

@@ -715,7 +715,7 @@ def _best_table(run: Material) -> Table:
 
 def _artifacts(run: Material) -> Section:
     from probe.artifacts import ArtifactReport
-    from probe.plots.artifacts import effects_figure, spectra_figure
+    from probe.plots import plot_artifact_effects, plot_spectra
 
     place, title = run.folder.path("artifacts"), "Artifacts of forgeries in images"
     if not place.is_dir():
@@ -727,12 +727,12 @@ def _artifacts(run: Material) -> Section:
             "real images: uncontrolled, with covariates partialled out, and matched."
         ),
         drawn(
-            effects_figure(found.data),
+            plot_artifact_effects(found),
             "Effects of forgeries on each measurement, by dataset, with and without controls.",
             "Effects: fake minus real, with each control.",
         ),
         drawn(
-            spectra_figure(found.data),
+            plot_spectra(found),
             "Power spectra of real and fake images by dataset.",
             "Spectra of real and fake images.",
         ),

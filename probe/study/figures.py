@@ -19,7 +19,6 @@ from probe.evaluation.matrix import ZeroShotMatrix
 from probe.joint import trained_on
 from probe.neurons import Universality
 from probe.plots import embedding as embedding_plots
-from probe.plots import responses as responses_plots
 from probe.plots import separability as separability_plots
 from probe.plots.artifacts import draw_report
 from probe.plots.attribution import regions_figure, similarity_figure
@@ -112,10 +111,10 @@ def _draw_pictures(folder: RunFolder, label: str, end: str) -> None:
 
 def _draw_responses(folder: RunFolder, one: ResponseReport, end: str) -> None:
     if one.has_doses:
-        _save(folder, f"responses-doses-{end}", responses_plots.dose_figure(one))
-        _save(folder, f"responses-units-{end}", responses_plots.unit_figure(one))
+        _save(folder, f"responses-doses-{end}", plots.plot_doses(one))
+        _save(folder, f"responses-units-{end}", plots.plot_dose_effects(one))
     if one.has_correlations:
-        _save(folder, f"responses-correlations-{end}", responses_plots.correlation_figure(one))
+        _save(folder, f"responses-correlations-{end}", plots.plot_correlations(one))
 
 
 def draw_explanations(study: Study, folder: RunFolder, found: Explanations) -> None:
