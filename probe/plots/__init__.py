@@ -1,5 +1,17 @@
 """Paper figures with matplotlib: grids of maps and figures of findings, of exact size."""
 
+from probe.plots.attribution import (
+    figure_map_similarity,
+    figure_region_attention,
+    image_maps,
+    map_similarity,
+    plot_image_maps,
+    plot_map_similarity,
+    plot_region_attention,
+    region_attention,
+    shown_regions,
+    trust_checks,
+)
 from probe.plots.attribution_maps import attribution_figure, maps_figure
 from probe.plots.evaluation import matrix, plot_matrix
 from probe.plots.grid import SCALES, Cell, grid_figure
@@ -41,6 +53,16 @@ from probe.plots.saving import (
 from probe.plots.style import STYLE, STYLES, Style, colors_of, limit_of
 
 __all__ = [
+    "figure_map_similarity",
+    "figure_region_attention",
+    "image_maps",
+    "map_similarity",
+    "plot_image_maps",
+    "plot_map_similarity",
+    "plot_region_attention",
+    "region_attention",
+    "shown_regions",
+    "trust_checks",
     "matrix",
     "plot_matrix",
     "ablation",
