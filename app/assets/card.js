@@ -22,8 +22,10 @@
   }
 
   // What a control shows, as the text that the address has for it, and back.
-  const text = (value) =>
-    value === true ? "1" : Array.isArray(value) ? value.join(",") : value || "";
+  const text = (value, spec) =>
+    value === true ? "1"
+    : value === false ? (spec.first === "1" ? "off" : "")
+    : Array.isArray(value) ? value.join(",") : value || "";
   const shown = (given, kind) =>
     kind === "switch" ? given === "1" : kind === "many" ? given.split(",").filter(Boolean) : given;
 
@@ -63,17 +65,21 @@
     if (!changed.has("url.search")) {
       const changes = [];
       for (const [i, item] of items.entries()) {
-        const given = text(values[i]);
+        const given = text(values[i], spec(item));
         const mine = isMine(item) && changed.has(named(item.id) + "." + item.property);
         if (!mine || given === wanted(item)) continue;
         changes.push(...spec(item).resets.map((name) => [name, ""]));
         changes.push([item.id.field, given === spec(item).first ? "" : given]);
       }
       if (changes.length) select(changes);
-      return items.map(() => dash.no_update);
+      // A list that was emptied shows again what is chosen where the address is silent.
+      return items.map(function (item, i) {
+        const isBare = spec(item).kind === "many" && isMine(item) && !text(values[i], spec(item));
+        return isBare && spec(item).first ? shown(spec(item).first, "many") : dash.no_update;
+      });
     }
     return items.map(function (item, i) {
-      const same = !isMine(item) || text(values[i]) === wanted(item);
+      const same = !isMine(item) || text(values[i], spec(item)) === wanted(item);
       return same ? dash.no_update : shown(wanted(item), spec(item).kind);
     });
   };

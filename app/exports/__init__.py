@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from app.exports import (
     artifacts,
-    attribution,
     compare,
     overview,
     pictures,
@@ -23,7 +22,6 @@ EXPORTS: dict[str, Export] = {
     **pictures.EXPORTS,
     **selected.EXPORTS,
     **artifacts.EXPORTS,
-    **attribution.EXPORTS,
     **sample.EXPORTS,
     **compare.EXPORTS,
 }

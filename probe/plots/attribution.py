@@ -219,7 +219,8 @@ def trust_checks(found: TrustReport, method: str, dataset: str = "all") -> pd.Da
             raise UnknownNameError(dim, name, allowed, where="the trust report")
     # By a mapping: "method" is also a keyword of its own.
     part = type(found)(data.sel({"method": [method], "dataset": [dataset]}))
-    texts = pd.DataFrame({name: data[name].values.astype(str) for name in ("check", *_CHECK_TEXTS)})
+    names = ("check", *_CHECK_TEXTS)
+    texts = pd.DataFrame({name: list(map(str, data[name].values)) for name in names})
     frame = texts.merge(part.to_dataframe().drop(columns=["method", "dataset"]), on="check")
     references = [str(name) for name in data["reference"].values]
     lost = [_lost_to(row, references) for row in frame.to_dict("records")]
