@@ -7,6 +7,7 @@ figure for print (matplotlib), and ``figure_x``, which draws that table for a we
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -32,6 +33,7 @@ from probe.plots.theme import (
     level,
 )
 from probe.schema import family_of
+from probe.tables import from_disk
 
 if TYPE_CHECKING:
     from probe.attribution.findings import MapSimilarity, RegionAttention
@@ -88,7 +90,7 @@ def image_maps(
     detectors: Sequence[str] = (),
     over: bool = False,
 ) -> pd.DataFrame:
-    """Return the maps of one image, a row per pixel.
+    """Return what is known of the maps of one image, a row per method and detector.
 
     Parameters
     ----------
@@ -103,6 +105,13 @@ def image_maps(
     -------
     pandas.DataFrame
         ``detector``, ``method``, and what `AttributionMap.to_dataframe` has of the image.
+
+    Raises
+    ------
+    ProbeError
+        If there are no maps.
+    StoreError
+        If a map on disk is damaged.
     """
     found = {
         (detector, method): _one(one, sample).to_dataframe()
@@ -185,7 +194,10 @@ def _one(maps: AttributionMap, sample: str) -> AttributionMap:
     names = [str(name) for name in maps.data["sample"].values]
     if sample not in names:
         raise UnknownNameError("sample", sample, names, where="the maps")
-    return maps.take([names.index(sample)])
+    one = maps.take([names.index(sample)])
+    with from_disk(Path(str(maps.data.encoding.get("source", "maps")))):
+        one.data.load()
+    return one
 
 
 # --- Whether they can be trusted ----------------------------------------------------------------
