@@ -169,7 +169,8 @@ class Control:
     options : callable
         Takes `At` and returns values to labels; the first is chosen where the address is silent.
     kind : str
-        "select", "segmented", "switch" (on is "1"), or "many" (values separated by commas).
+        "select", "segmented", "switch" (on is "1"; off is "off" where "1" is its first option), or
+        "many" (values separated by commas).
     make : callable, optional
         Takes the id and `At` and returns a component of its own, for which there is room under the
         heading; its ``value`` is as of `kind`.
@@ -182,6 +183,9 @@ class Control:
     twin : str
         Field that never has the same value: where it would, it is given the value that this one
         had. A change of one writes both into the address.
+    first : callable, optional
+        Takes `At` and returns what is chosen where the address is silent, if that is not the first
+        option.
     """
 
     field: str
@@ -193,6 +197,7 @@ class Control:
     width: int = 170
     head: bool = False
     twin: str = ""
+    first: Callable[[At], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -260,6 +265,8 @@ class Card:
         Whether it has a menu of exports; whether it has a frame and a heading.
     when : callable, optional
         Takes `At` and returns whether it is on the page at all; must not raise.
+    is_printed : bool
+        Whether its call draws a figure for print although the page has none of plotly.
     """
 
     id: str
@@ -280,6 +287,7 @@ class Card:
     is_menu: bool = True
     is_framed: bool = True
     when: Callable[[At], bool] | None = None
+    is_printed: bool = False
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -290,7 +298,8 @@ class Card:
     @property
     def suffixes(self) -> tuple[str, ...]:
         """What it can be exported as, in the order of the menu."""
-        drawn = (".pdf", ".png", ".svg") if self.call and self.figure else ()
+        is_drawn = self.call and (self.figure or self.is_printed)
+        drawn = (".pdf", ".png", ".svg") if is_drawn else ()
         tables = (".csv", ".tex") if self.call or self.frame else ()
         return (*drawn, *tables, *((".py",) if self.call else ()))
 
@@ -458,7 +467,7 @@ def declared(page: Page, at: At) -> dict[str, Any]:
     controls = {}
     for one in shown:
         try:
-            first = next(iter(one.options(at)), "")
+            first = one.first(at) if one.first else next(iter(one.options(at)), "")
         except ProbeError:
             first = ""
         controls[one.field] = {
@@ -509,9 +518,10 @@ def _control(one: Control, at: At, of: str = "page") -> Any:
     if one.kind == "segmented":
         return dmc.SegmentedControl(id=id, data=data, value=value, size="xs", **named)
     if one.kind == "switch":
-        return dmc.Switch(id=id, label=one.label, checked=given == "1", size="xs")
+        return dmc.Switch(id=id, label=one.label, checked=value == "1", size="xs")
     if one.kind == "many":
-        chosen = [name for name in given.split(",") if name in options]
+        listed = given or (one.first(at) if one.first else "")
+        chosen = [name for name in listed.split(",") if name in options]
         return dmc.MultiSelect(id=id, data=data, value=chosen, size="xs", w=one.width, **named)
     shown: dict[str, Any] = {"label": one.label} if one.head else {"size": "xs", **named}
     return dmc.Select(
@@ -717,12 +727,14 @@ def script(run: Run, card: Card, at: At) -> str:
     call = card.call(at)
     given = call.arguments()
     places = {"run": run.place, **dict(one.run for one in call.refs if one.run)}
+    made = f"table = probe.plots.{call.plot}({given})"
     lines = [
         f"# The run was made by: {' '.join(run.command.split())}",
         "import probe",
+        *(f"import {name}" for name in ("probe.images", "probe.plots") if f"{name}." in made),
         "",
         *(f"{name} = probe.open_run({place!r})" for name, place in places.items()),
-        f"table = probe.plots.{call.plot}({given})",
+        made,
         f"table.to_csv({f'{card.id}.csv'!r}, index=False)",
     ]
     if call.is_drawn:

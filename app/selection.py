@@ -70,6 +70,8 @@ class Selection:
         Of the images that are listed: by which method they were forged, and which part of the list.
     outline : str
         Whether masks are outlined on maps.
+    checks : str
+        Method and detector, as "METHOD:DETECTOR", whose checks of trust are opened.
     mode, part, what : str
         How maps of variants are compared; which mass of maps is looked for in regions, and what
         of it is shown.
@@ -98,6 +100,7 @@ class Selection:
     forgery: str = ""
     page: str = ""
     outline: str = ""
+    checks: str = ""
     mode: str = ""
     part: str = ""
     what: str = ""

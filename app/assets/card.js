@@ -22,8 +22,10 @@
   }
 
   // What a control shows, as the text that the address has for it, and back.
-  const text = (value) =>
-    value === true ? "1" : Array.isArray(value) ? value.join(",") : value || "";
+  const text = (value, spec) =>
+    value === true ? "1"
+    : value === false ? (spec.first === "1" ? "off" : "")
+    : Array.isArray(value) ? value.join(",") : value || "";
   const shown = (given, kind) =>
     kind === "switch" ? given === "1" : kind === "many" ? given.split(",").filter(Boolean) : given;
 
@@ -63,9 +65,9 @@
     const wanted = (item) => now(item.id.field);
     const isMine = (item) => (spec(item).kind === "switch") === (item.property === "checked");
     if (!changed.has("url.search")) {
-      const changes = [], emptied = new Set();
+      const changes = [];
       for (const [i, item] of items.entries()) {
-        const given = text(values[i]);
+        const given = text(values[i], spec(item));
         const mine = isMine(item) && changed.has(named(item.id) + "." + item.property);
         if (!mine || given === wanted(item)) continue;
         changes.push(...spec(item).resets.map((name) => [name, ""]));
@@ -75,15 +77,16 @@
           changes.push([twin, now(twin) === given ? wanted(item) : now(twin)]);
           changes.push([item.id.field, given]);
         } else changes.push([item.id.field, given === spec(item).first ? "" : given]);
-        // A list that was emptied is the first one again.
-        if (!given) emptied.add(i);
       }
       if (changes.length) select(changes);
-      return items.map((item, i) =>
-        emptied.has(i) ? shown(spec(item).first || "", spec(item).kind) : dash.no_update);
+      // A list that was emptied shows again what is chosen where the address is silent.
+      return items.map(function (item, i) {
+        const isBare = spec(item).kind === "many" && isMine(item) && !text(values[i], spec(item));
+        return isBare && spec(item).first ? shown(spec(item).first, "many") : dash.no_update;
+      });
     }
     return items.map(function (item, i) {
-      const same = !isMine(item) || text(values[i]) === wanted(item);
+      const same = !isMine(item) || text(values[i], spec(item)) === wanted(item);
       return same ? dash.no_update : shown(wanted(item), spec(item).kind);
     });
   };

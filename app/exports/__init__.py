@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from app.exports import (
-    attribution,
     overview,
     pictures,
     sample,
@@ -20,6 +19,5 @@ EXPORTS: dict[str, Export] = {
     **separability.EXPORTS,
     **pictures.EXPORTS,
     **selected.EXPORTS,
-    **attribution.EXPORTS,
     **sample.EXPORTS,
 }

@@ -21,7 +21,6 @@ from probe.neurons import Universality
 from probe.plots import embedding as embedding_plots
 from probe.plots import separability as separability_plots
 from probe.plots.artifacts import draw_report
-from probe.plots.attribution import regions_figure, similarity_figure
 from probe.plots.joint import joint_figures
 from probe.run import RunFolder, slug
 from probe.schema import FAKE, family_of
@@ -123,10 +122,10 @@ def draw_explanations(study: Study, folder: RunFolder, found: Explanations) -> N
         return
     for label, attention in found.attention.items():
         end = slug(family_of(label))
-        _save(folder, f"looking-{end}", regions_figure(attention.data))
+        _save(folder, f"looking-{end}", plots.plot_region_attention(attention))
     for (name, mode), similarity in found.similarity.items():
         if mode == "corrected":
-            _save(folder, f"map-similarity-{slug(name)}", similarity_figure(similarity.data))
+            _save(folder, f"map-similarity-{slug(name)}", plots.plot_map_similarity(similarity))
 
 
 def draw_joint(study: Study, folder: RunFolder, tables: Mapping[str, pd.DataFrame]) -> None:

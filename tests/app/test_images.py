@@ -28,7 +28,7 @@ from probe.errors import ProbeError
 from probe.images import KEY_FILE, NotShownError, run_data, token_of
 from probe.run import RunFolder
 from probe.thumbnails import Thumbnails, write_thumbnails
-from tests.app.calling import call, said
+from tests.app.calling import call, card_of, said
 from tests.app.conftest import client_of
 from tests.app.making import DETECTORS, MadeRun, take_out_images, write_manifest
 
@@ -238,20 +238,22 @@ def test_a_folder_that_is_not_there_cannot_be_allowed(afield: RunFolder, tmp_pat
 
 def pages_of(client: FlaskClient, token: str) -> dict[str, str]:
     """What every card with images says of those that it does not show."""
-    search = {name: f"?sample={token}" for name in (ids.SAMPLE_URL, ids.ATTRIBUTION_MAPS_URL)}
     outputs = {
         "gallery": (ids.GALLERY, {f"{ids.URL}.search": ""}),
-        "list": (ids.ATTRIBUTION_LIST, {f"{ids.ATTRIBUTION_LIST_URL}.search": ""}),
-        "maps": (
-            ids.ATTRIBUTION_MAPS,
-            {f"{ids.ATTRIBUTION_MAPS_URL}.search": search[ids.ATTRIBUTION_MAPS_URL]},
+        "sample": (ids.SAMPLE_IMAGE, {f"{ids.SAMPLE_URL}.search": f"?sample={token}"}),
+        "compare": (
+            ids.COMPARE_IMAGES,
+            {
+                f"{ids.COMPARE_DETECTOR}.value": DETECTORS[0],
+                f"{ids.COMPARE_OTHER}.value": DETECTORS[1],
+            },
         ),
-        "sample": (ids.SAMPLE_IMAGE, {f"{ids.SAMPLE_URL}.search": search[ids.SAMPLE_URL]}),
     }
+    cards = {"list": "explained-images", "maps": "attribution-maps"}
     return {
         name: str(call(client, f"{one}.children", values))
         for name, (one, values) in outputs.items()
-    }
+    } | {name: str(card_of(client, one, f"?sample={token}")) for name, one in cards.items()}
 
 
 def mapped_token(folder: RunFolder) -> str:

@@ -25,6 +25,17 @@ from probe.neurons import Calibration
 from probe.plots import ablation_figure, counts_figure, matrix_figure
 from probe.plots.artifacts import plot_artifact_effects, plot_spectra, plot_tells
 from probe.plots.attribution import regions_figure, similarity_figure
+from probe.artifacts import ResponseReport
+from probe.attribution.findings import MapSimilarity, RegionAttention
+from probe.neurons import Calibration
+from probe.plots import (
+    ablation_figure,
+    counts_figure,
+    matrix_figure,
+    plot_map_similarity,
+    plot_region_attention,
+)
+from probe.plots.artifacts import effects_figure, spectra_figure, tells_figure
 from probe.plots.calibration import LINES, calibration_figure
 from probe.plots.embedding import DATASETS, embedding_figure
 from probe.plots.responses import plot_correlations, plot_dose_effects, plot_doses
@@ -178,7 +189,7 @@ def regions() -> Figure:
         "dataset": ("group", ["a", "a"]),
         "label": ("group", [0, 1]),
     }
-    return regions_figure(xr.Dataset(data, coords))
+    return plot_region_attention(RegionAttention(xr.Dataset(data, coords)))
 
 
 def similarity() -> Figure:
@@ -190,7 +201,7 @@ def similarity() -> Figure:
         "count": (("dataset", "bin"), [[20, 10, 10]]),
     }
     coords = {"dataset": ["all"], "of": ("sample", ["a"] * 40)}
-    return similarity_figure(xr.Dataset(data, coords))
+    return plot_map_similarity(MapSimilarity(xr.Dataset(data, coords)))
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
