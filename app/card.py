@@ -49,7 +49,19 @@ from probe import plots
 from probe.errors import ProbeError, UnknownNameError
 from probe.plots.theme import Theme, theme_of
 
-__all__ = ["At", "Call", "Card", "Control", "Group", "Page", "Ref", "jump", "part", "register"]
+__all__ = [
+    "At",
+    "Call",
+    "Card",
+    "Control",
+    "Group",
+    "Page",
+    "QuietError",
+    "Ref",
+    "jump",
+    "part",
+    "register",
+]
 
 
 # --- What a card is drawn for -------------------------------------------------------------------
@@ -114,6 +126,20 @@ def _frame_of(call: Call) -> pd.DataFrame:
     return frame
 
 
+class QuietError(ProbeError):
+    """Why a card is empty where nothing is wrong: said in words alone.
+
+    Attributes
+    ----------
+    again : bool
+        Whether what is missing is on its way, so that it is asked for every second.
+    """
+
+    def __init__(self, text: str, *, again: bool = False) -> None:
+        super().__init__(text)
+        self.again = again
+
+
 @dataclass(frozen=True)
 class At:
     """A run, what the address selects of it, and the scheme that the page is shown in."""
@@ -169,7 +195,8 @@ class Control:
     options : callable
         Takes `At` and returns values to labels; the first is chosen where the address is silent.
     kind : str
-        "select", "segmented", "switch" (on is "1"), or "many" (values separated by commas).
+        "select", "segmented", "switch" (on is "1"; off is "off" where "1" is its first option), or
+        "many" (values separated by commas).
     make : callable, optional
         Takes the id and `At` and returns a component of its own, for which there is room under the
         heading; its ``value`` is as of `kind`.
@@ -484,7 +511,7 @@ def _control(one: Control, at: At, of: str = "page") -> Any:
     if one.kind == "segmented":
         return dmc.SegmentedControl(id=id, data=data, value=value, size="xs", **named)
     if one.kind == "switch":
-        return dmc.Switch(id=id, label=one.label, checked=given == "1", size="xs")
+        return dmc.Switch(id=id, label=one.label, checked=value == "1", size="xs")
     if one.kind == "many":
         chosen = [name for name in given.split(",") if name in options]
         return dmc.MultiSelect(id=id, data=data, value=chosen, size="xs", w=one.width, **named)
@@ -657,6 +684,9 @@ def render(card: Card, run: Run, key: Any) -> Any:
         return card.content(_at(run, given))
     except ArrangingError as error:
         return [arranging(error), dcc.Interval(id=part("tick", card.id), interval=1000)]
+    except QuietError as error:
+        tick = [dcc.Interval(id=part("tick", card.id), interval=1000)] if error.again else []
+        return [html.Div(str(error), className="muted waiting"), *tick]
     except ProbeError as error:
         return problem(error)
 

@@ -22,8 +22,10 @@
   }
 
   // What a control shows, as the text that the address has for it, and back.
-  const text = (value) =>
-    value === true ? "1" : Array.isArray(value) ? value.join(",") : value || "";
+  const text = (value, spec) =>
+    value === true ? "1"
+    : value === false ? (spec.first === "1" ? "off" : "")
+    : Array.isArray(value) ? value.join(",") : value || "";
   const shown = (given, kind) =>
     kind === "switch" ? given === "1" : kind === "many" ? given.split(",").filter(Boolean) : given;
 
@@ -63,7 +65,7 @@
     if (!changed.has("url.search")) {
       const changes = [];
       for (const [i, item] of items.entries()) {
-        const given = text(values[i]);
+        const given = text(values[i], spec(item));
         const mine = isMine(item) && changed.has(named(item.id) + "." + item.property);
         if (!mine || given === wanted(item)) continue;
         changes.push(...spec(item).resets.map((name) => [name, ""]));
@@ -73,7 +75,7 @@
       return items.map(() => dash.no_update);
     }
     return items.map(function (item, i) {
-      const same = !isMine(item) || text(values[i]) === wanted(item);
+      const same = !isMine(item) || text(values[i], spec(item)) === wanted(item);
       return same ? dash.no_update : shown(wanted(item), spec(item).kind);
     });
   };

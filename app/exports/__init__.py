@@ -8,7 +8,6 @@ from app.exports import (
     compare,
     overview,
     pictures,
-    sample,
     selected,
     separability,
 )
@@ -24,6 +23,5 @@ EXPORTS: dict[str, Export] = {
     **selected.EXPORTS,
     **artifacts.EXPORTS,
     **attribution.EXPORTS,
-    **sample.EXPORTS,
     **compare.EXPORTS,
 }

@@ -28,7 +28,7 @@ from probe.errors import ProbeError
 __all__ = ["CARDS", "PAGES_OF_CARDS", "declared", "layout", "register", "scopes"]
 
 #: Pages by their paths, and all cards by their ids.
-PAGES_OF_CARDS: dict[str, Page] = {page.path: page for page in (neurons.PAGE,)}
+PAGES_OF_CARDS: dict[str, Page] = {page.path: page for page in (neurons.PAGE, sample.PAGE)}
 CARDS = {one.id: one for page in PAGES_OF_CARDS.values() for one in page.cards}
 
 _LAYOUTS = {
@@ -37,7 +37,6 @@ _LAYOUTS = {
     "/artifacts": artifacts.layout,
     "/attribution": attribution.layout,
     "/compare": compare.layout,
-    "/sample": sample.layout,
 }
 
 
@@ -83,7 +82,6 @@ def register(app: Dash, run: Run) -> None:
     artifacts.register(app, run)
     attribution.register(app, run)
     compare.register(app, run)
-    sample.register(app, run)
 
 
 def _unknown_page(search: str) -> Any:
