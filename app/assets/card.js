@@ -63,16 +63,19 @@
     const wanted = (item) => params.get(item.id.field) || spec(item).first || "";
     const isMine = (item) => (spec(item).kind === "switch") === (item.property === "checked");
     if (!changed.has("url.search")) {
-      const changes = [];
+      const changes = [], emptied = new Set();
       for (const [i, item] of items.entries()) {
         const given = text(values[i], spec(item));
         const mine = isMine(item) && changed.has(named(item.id) + "." + item.property);
         if (!mine || given === wanted(item)) continue;
         changes.push(...spec(item).resets.map((name) => [name, ""]));
         changes.push([item.id.field, given === spec(item).first ? "" : given]);
+        // A list that was emptied is the first one again.
+        if (!given) emptied.add(i);
       }
       if (changes.length) select(changes);
-      return items.map(() => dash.no_update);
+      return items.map((item, i) =>
+        emptied.has(i) ? shown(spec(item).first || "", spec(item).kind) : dash.no_update);
     }
     return items.map(function (item, i) {
       const same = !isMine(item) || text(values[i], spec(item)) === wanted(item);

@@ -74,34 +74,35 @@ def _needs(at: At) -> None:
 # --- How many are universal ---------------------------------------------------------------------
 
 
-def _verdict(at: At, frame: pd.DataFrame) -> Any:
-    """State the test, and the study's count with what its nulls leave of it."""
-    found = at.run.universality(at.detector)
+def verdict_of(frame: pd.DataFrame) -> tuple[str, str]:
+    """Return what the nulls leave of the count of units in all lists: a class, and a sentence."""
     draws = [str(name) for name in frame if str(name).startswith("untrained_")]
     last = frame.iloc[-1]
     if last["observed"] <= last["independence_high"]:
-        kind = "chance"
-        said = "The count is no more than independent lists give: no evidence by itself."
-    elif any(last["observed"] <= last[name] for name in draws):
-        kind = "untrained"
-        said = (
+        return "chance", "The count is no more than independent lists give: no evidence by itself."
+    if any(last["observed"] <= last[name] for name in draws):
+        return "untrained", (
             "The count is beyond independent lists, but untrained networks reach it: the overlap "
             "comes with the architecture and the data, and is no evidence that training made it."
         )
-    elif not draws:
-        kind = "beyond"
-        said = "The count is beyond independent lists; whether training made it cannot be said."
-    else:
-        kind = "beyond"
-        said = (
-            f"The count is beyond independent lists and each of {len(draws)} untrained networks. "
-            "That few draws bound no error rate; the test does."
-        )
+    said = "The count is beyond independent lists"
+    if not draws:
+        return "beyond", f"{said}; whether training made it cannot be said."
+    return "beyond", (
+        f"{said} and each of {len(draws)} untrained networks. That few draws bound no error rate; "
+        "the test does."
+    )
+
+
+def _counted(at: At, frame: pd.DataFrame) -> Any:
+    """State the test, and the study's count with what its nulls leave of it."""
+    found = at.run.universality(at.detector)
+    kind, verdict = verdict_of(frame)
     return html.Div(
         [
             html.Div(found.test_sentence(), className="sentence"),
             html.Div(found.count_sentence(), className="sentence"),
-            html.Div(said, className=f"verdict {kind}"),
+            html.Div(verdict, className=f"verdict {kind}"),
         ]
     )
 
@@ -110,7 +111,7 @@ COUNTS = Card(
     id="universal-counts",
     title="How many are universal?",
     call=lambda at: Call("counts", at.table("universality")),
-    text=_verdict,
+    text=_counted,
     figure=lambda at, frame: plots.figure_counts(frame, at.theme),
     label="Units by number of lists, beside both nulls",
     height=330,
@@ -486,6 +487,11 @@ def _set(at: At) -> list[int]:
     return at.chosen.unit_set(frame["unit"].tolist()) or _proposed(frame)
 
 
+def _first_set(at: At) -> dict[str, str]:
+    """Return the set that is proposed, as the address would have it."""
+    return {",".join(map(str, _proposed(_units(at).frame()))): "proposed"}
+
+
 def _tags(id: dict[str, str], at: At) -> Any:
     """Place the field in which a set of units is written."""
     frame, error = _units(at).frame(), ""
@@ -607,7 +613,7 @@ TAKEN = Card(
     job=Job("Take them out", _task, _show_taken, _invitation),
     call=_taken_call,
     figure=lambda at, frame: plots.figure_ablation(frame, at.theme),
-    controls=(Control("units", "Set of units", lambda at: {}, "many", make=_tags),),
+    controls=(Control("units", "Set of units", _first_set, "many", make=_tags),),
     height=300,
     help=HELP["taken"],
 )

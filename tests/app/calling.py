@@ -52,3 +52,55 @@ def said(client: FlaskClient, path: str, search: str = "") -> str:
     """What the page at an address says, as text."""
     values = {f"{ids.URL}.pathname": path, f"{ids.URL}.search": search}
     return json.dumps(call(client, f"{ids.PAGE}.children", values), ensure_ascii=False)
+
+
+def card_of(client: FlaskClient, card: Any, key: Any) -> Any:
+    """Answer to the question for a card's content, as it came."""
+    outputs = [
+        {"id": {"of": card, "part": "card"}, "property": name} for name in ("children", "style")
+    ]
+    return _matched(client, "card", card, outputs, [("key", "data", key)], [])
+
+
+def pressed(client: FlaskClient, card: str, button: str, key: Any, clicks: Any = 1) -> Any:
+    """Key of a card after one of its job's buttons; None where nothing changes."""
+    given = [(one, "n_clicks", clicks if one == button else None) for one in ("start", "cancel")]
+    outputs = {"id": {"of": card, "part": "key"}, "property": "data"}
+    answer = _matched(client, "key", card, outputs, given, [("key", "data", key)])
+    if answer.status_code == 204:
+        return None
+    assert answer.status_code == 200, answer.text[:500]
+    return next(iter(answer.get_json()["response"].values()))["data"]
+
+
+def _matched(
+    client: FlaskClient, part: str, card: Any, outputs: Any, inputs: Any, state: Any
+) -> Any:
+    """Ask a callback that is one for all cards."""
+    found = client.get("/_dash-dependencies").get_json()
+    first = [f'"part":"{one[0]}"' for one in inputs]
+    one = next(
+        c
+        for c in found
+        if f'"part":"{part}"' in c["output"]
+        and len(c["inputs"]) == len(inputs)
+        and all(word in str(i["id"]) for word, i in zip(first, c["inputs"], strict=True))
+        and not c["clientside_function"]
+    )
+    name = one["output"].replace('"of":["MATCH"]', f'"of":{json.dumps(card)}')
+    body = {
+        "output": name,
+        "outputs": outputs,
+        "inputs": [_item(card, *given) for given in inputs],
+        "state": [_item(card, *given) for given in state],
+        "changedPropIds": [
+            f'{{"of":{json.dumps(card)},"part":"{part}"}}.{prop}'
+            for part, prop, value in inputs
+            if value is not None
+        ],
+    }
+    return client.post("/_dash-update-component", json=body)
+
+
+def _item(card: Any, part: str, prop: str, value: Any) -> dict[str, Any]:
+    return {"id": {"of": card, "part": part}, "property": prop, "value": value}
