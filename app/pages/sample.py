@@ -9,10 +9,9 @@ from typing import Any
 import dash_mantine_components as dmc
 import numpy as np
 import pandas as pd
-from dash import Dash, Input, Output, ctx, dcc, html, no_update, set_props
+from dash import Dash, Input, Output, dcc, html
 from numpy.typing import NDArray
 
-from app import ids
 from app.card import (
     DETECTOR,
     At,
@@ -30,30 +29,19 @@ from app.card import (
 from app.components.attribution_maps import scale_bar
 from app.components.fixed import fixed
 from app.components.help import HELP
-from app.components.jobs import TICK, job_text
 from app.components.lacks import lacks_note
 from app.components.message import problem
 from app.components.tables import figures_table, number_text
-from app.jobs import ABSENT, CANCELLED, DONE, Jobs, Task, map_task, maps_of
+from app.jobs import Jobs, Task, map_task, maps_of
+from app.pages import upload
+from app.pages.upload import Elsewhere, dropped_at, notice
 from app.prefix import at as address
 from app.queries.attribution_files import draw_alone, image_under
 from app.queries.attribution_maps import column_of
 from app.queries.deriving import derived
 from app.queries.layers import unit_layer
 from app.run import Run
-from app.selection import Selection
-from app.uploads import (
-    MOST_BYTES,
-    MOST_PIXELS,
-    Dropped,
-    Taken,
-    ask,
-    comparable,
-    dropped_of,
-    forget,
-    state_of,
-    take_in,
-)
+from app.uploads import Dropped, comparable
 from probe import plots
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE, Dataset
 from probe.datasets.subset import original_positions
@@ -79,17 +67,6 @@ METHODS = {
     "smoothgrad": "SmoothGrad",
     "integrated_gradients": "Integrated gradients",
 }
-
-
-class Elsewhere(Call):
-    """A call for an image that is in no run folder, so that no script can repeat it."""
-
-    def arguments(self) -> str:
-        """Raise: a script would find no image."""
-        raise ProbeError(
-            "An image from elsewhere is not in the run folder, so no code can find it there. Take "
-            "the table."
-        )
 
 
 # --- Which image --------------------------------------------------------------------------------
@@ -144,82 +121,28 @@ def _worst(scores: pd.DataFrame, label: str) -> str:
     return token_of(str(own["sample"].iloc[int(np.argmax(wrong))]))
 
 
-def _dropped(at: At) -> Dropped:
-    """Read what was found of the image from elsewhere that the address names."""
-    state = state_of(at.run, at.chosen.dropped)
-    if state.name == DONE:
-        return dropped_of(at.run, at.chosen.dropped)
-    if state.is_open:
-        raise QuietError(
-            "This image is being scored. What is found appears here in a moment.", again=True
-        )
-    if state.name in (ABSENT, CANCELLED):
-        raise QuietError("The image that the address names was removed. Choose it again.")
-    raise QuietError(state.error or "This image could not be scored.")
-
-
-def _notice(at: At) -> Any:
-    """Say what a score of an image from elsewhere is, and what it is not."""
-    if not at.chosen.dropped:
-        return None
-    try:
-        _dropped(at)
-    except QuietError as error:
-        return _again("sample-notice") if error.again else None
-    except ProbeError:
-        # The card of the image says what is wrong.
-        return None
-    text: list[Any] = [
-        html.B("Not from this run's datasets. "),
-        "A score on an image from elsewhere is what the detector says, not whether the image is "
-        "fake; these detectors generalize poorly (see ",
-        jump("Overview", "/"),
-        "). ",
-    ]
-    if at.run.manifest.get("simulated"):
-        text.append(
-            "This run's detectors were trained on simulated faces: on photographs their scores "
-            "are meaningless."
-        )
-    return html.Div(text, className="notice", role="note")
-
-
-def _again(card: str) -> Any:
-    """Have a card asked for again in a second."""
-    return dcc.Interval(id=part("tick", card), interval=1000)
-
-
-NOTICE = Card(
-    id="sample-notice",
-    uses=("detector", "dropped"),
-    body=_notice,
-    is_framed=False,
-    is_menu=False,
-    height=0,
-)
-
-
 # --- The image, and ways to others --------------------------------------------------------------
 
 
 def _image(at: At) -> Any:
     """Show the image large, what is known of it, and links to others."""
-    more: list[Any] = []
+    over: list[Any] = []
+    under: list[Any] = []
     try:
         shown, facts = _whole_dropped(at) if at.chosen.dropped else _whole(at)
-    except QuietError as error:
-        shown, facts = [], [problem(error)]
-        if error.again:
-            shown = _framed(f"/dropped/{at.chosen.dropped}/whole", "The chosen image")
-            facts, more = [html.Div(str(error), className="muted waiting")], [_again(IMAGE.id)]
+        over = [notice(at.run)] if at.chosen.dropped else []
     except ProbeError as error:
         shown, facts = [], [problem(error)]
+        if isinstance(error, QuietError) and error.again:
+            shown = _framed(f"/dropped/{at.chosen.dropped}/whole", "The chosen image")
+            facts = [html.Div(str(error), className="muted waiting")]
+            under = [dcc.Interval(id=part("tick", "sample-view"), interval=1000)]
     outlined = "" if at.chosen.outline == "off" else " outlined"
     columns = [
         html.Div(shown, className=f"sample-image{outlined}"),
         html.Div(facts, className="sample-facts"),
     ]
-    return [html.Div(columns, className="sample-columns"), *more]
+    return [*over, html.Div(columns, className="sample-columns"), *under]
 
 
 def _framed(source: str, about: str, *over: Any) -> list[Any]:
@@ -267,7 +190,7 @@ def _facts(at: At, image: Mapping[str, Any]) -> list[Any]:
 
 def _whole_dropped(at: At) -> tuple[list[Any], list[Any]]:
     """Show what the detectors saw of an image from elsewhere; say what was scored, and how."""
-    found = _dropped(at)
+    found = dropped_at(at)
     lines: list[tuple[str, Any]] = [
         ("Image", "chosen from elsewhere, not in this run"),
         ("Size", f"{found.size[0]:,} × {found.size[1]:,} pixels"),
@@ -355,7 +278,7 @@ def _token(table: pd.DataFrame, row: int) -> str:
 
 
 IMAGE = Card(
-    id="sample-image",
+    id="sample-view",
     title="The image",
     uses=("detector", "sample", "dropped"),
     body=_image,
@@ -455,123 +378,6 @@ def _register_search(app: Dash, run: Run) -> None:
             return problem(error)
 
 
-# --- An image of one's own ----------------------------------------------------------------------
-
-#: What ``assets/upload.js`` looks for, too.
-UPLOAD, REFUSED = "sample-upload", "sample-upload-refused"
-SAID, ROOM, REMOVE, LOOK = (f"sample-upload-{name}" for name in ("said", "room", "remove", "look"))
-
-
-def _upload(at: At) -> Any:
-    named: dict[str, Any] = {"aria-live": "polite"}
-    limits = (
-        f"PNG, JPEG or WebP, up to {MOST_BYTES // 2**20} MB and {MOST_PIXELS // 10**6} megapixels."
-    )
-    zone = [
-        dmc.Button("Choose a file", variant="default", size="xs"),
-        html.Span(" or drop one here", className="muted"),
-        html.Div(limits, className="muted small"),
-    ]
-    kept = (
-        "Its pixels stay on the machine that serves this page, in the dashboard's cache, until "
-        "you remove them or newer results need the room."
-    )
-    said = [html.Div(id=SAID), html.Div(id=ROOM)]
-    room = html.Div(said, className="upload-room", style={"flex": 1}, **named)
-    remove = dmc.Button("Remove", id=REMOVE, variant="default", size="xs", disabled=True, mt=10)
-    return [
-        dcc.Upload(
-            html.Div(zone),
-            id=UPLOAD,
-            accept="image/png,image/jpeg,image/webp",
-            max_size=MOST_BYTES,
-            multiple=False,
-            className="drop-zone",
-            className_active="drop-zone over",
-        ),
-        html.Div(
-            f"That file was not sent: it has to be {limits}",
-            id=REFUSED,
-            className="drop-refused",
-            hidden=True,
-            role="alert",
-        ),
-        html.Div(kept, className="muted small drop-note"),
-        dmc.Group([room, remove], justify="space-between", align="flex-start", wrap="nowrap"),
-        dcc.Interval(id=LOOK, interval=TICK, disabled=True),
-    ]
-
-
-OWN = Card(
-    id="sample-own",
-    title="An image of your own",
-    uses=(),
-    body=_upload,
-    help=HELP["sample_upload"],
-    is_menu=False,
-    height=220,
-)
-
-
-def _register_upload(app: Dash, run: Run) -> None:
-    """Take images in, and follow how far they are scored; the address names the one shown."""
-
-    @app.callback(
-        Output(UPLOAD, "contents"),
-        Output(SAID, "children"),
-        Input(UPLOAD, "contents"),
-        Input(REMOVE, "n_clicks"),
-        Input(ids.URL, "search"),
-        prevent_initial_call=True,
-    )
-    def act(contents: Any, clicks: Any, search: str) -> Any:
-        # What the browser sent is not kept there either; and the same file can be chosen again.
-        try:
-            chosen = Selection.parse(search)
-            if ctx.triggered_id == UPLOAD and contents is not None:
-                taken = take_in(contents)
-                set_props(ids.URL, {"search": chosen.but(dropped=ask(run, taken.png)).search})
-                return None, _said(taken)
-            if ctx.triggered_id == REMOVE and clicks:
-                if chosen.dropped:
-                    forget(run, chosen.dropped)
-                set_props(ids.URL, {"search": chosen.but(dropped="").search or "?"})
-                said = "Removed, with all that was made of it."
-                return None, html.Div(said, className="muted")
-        except ProbeError as error:
-            return None, problem(error)
-        return no_update, no_update
-
-    @app.callback(
-        Output(ROOM, "children"),
-        Output(REMOVE, "disabled"),
-        Output(LOOK, "disabled"),
-        Input(LOOK, "n_intervals"),
-        Input(ids.URL, "search"),
-    )
-    def look(ticks: Any, search: str) -> Any:
-        """Say how far it is."""
-        try:
-            chosen = Selection.parse(search)
-            if not chosen.dropped:
-                return None, True, True
-            state = state_of(run, chosen.dropped)
-        except ProbeError as error:
-            return problem(error), True, True
-        if state.name == DONE:
-            return html.Div("Scored; see the cards.", className="muted"), False, True
-        if state.name in (ABSENT, CANCELLED):
-            return None, True, True
-        return job_text(state), False, not state.is_open
-
-
-def _said(taken: Taken) -> Any:
-    parts = [f"{taken.format}, {taken.width:,} × {taken.height:,} pixels"]
-    if taken.conversions:
-        parts.append(f"({'; '.join(taken.conversions)})")
-    return html.Div(" ".join(parts), className="muted")
-
-
 # --- What every detector says -------------------------------------------------------------------
 
 ANY = ("detector", "sample", "dropped")
@@ -584,7 +390,7 @@ def _scores(at: At) -> Ref:
 
 def _scores_call(at: At) -> Call:
     if at.chosen.dropped:
-        found = _dropped(at)
+        found = dropped_at(at)
         try:
             others = _scores(at)
         except MissingTableError:
@@ -648,7 +454,7 @@ SCORES = Card(
 
 def _units_call(at: At) -> Call:
     if at.chosen.dropped:
-        return _dropped_units(at, _dropped(at))
+        return _dropped_units(at, dropped_at(at))
     image, store = image_of(at), _store(at)
     if image["sample"] not in derived(_ids_of, (store.value.samples,)):
         raise QuietError(
@@ -777,7 +583,7 @@ UNITS = Card(
 
 def _measurements_call(at: At) -> Call:
     if at.chosen.dropped:
-        found, table = _dropped(at), at.whole("measurements")
+        found, table = dropped_at(at), at.whole("measurements")
         given = comparable(found, table.value.data)
         return Elsewhere("sample_measurements", table, Ref("", given, at.chosen.dropped))
     image, table = image_of(at), at.whole("measurements")
@@ -821,7 +627,7 @@ MEASURED = Card(
 
 def _place_call(at: At) -> Call:
     if at.chosen.dropped:
-        _dropped(at)
+        dropped_at(at)
         raise QuietError(
             "The pictures are of this run's images. A point cannot be added to UMAP or t-SNE "
             "without moving what it means."
@@ -881,7 +687,7 @@ PLACE = Card(
 def _maps(at: At) -> Any:
     """Show an image's maps small, and link to the page of maps, which has their scales."""
     if at.chosen.dropped:
-        _dropped(at)
+        dropped_at(at)
         raise QuietError("Maps are made of this run's images only.")
     figures = [
         html.Figure(
@@ -1002,7 +808,7 @@ MADE = Card(
 
 def _register(app: Dash, run: Run) -> None:
     _register_search(app, run)
-    _register_upload(app, run)
+    upload.register(app, run)
 
 
 PAGE = Page(
@@ -1012,8 +818,7 @@ PAGE = Page(
     controls=(DETECTOR,),
     needs=lambda at: at.detector,
     items=(
-        NOTICE,
-        Group((IMAGE, Group((FIND, OWN), "stack")), "columns wide-columns"),
+        Group((IMAGE, Group((FIND, upload.OWN), "stack")), "columns wide-columns"),
         SCORES,
         Group((UNITS, MEASURED)),
         Group((PLACE, MAPS)),

@@ -28,7 +28,7 @@ from probe.errors import ProbeError
 from probe.images import KEY_FILE, NotShownError, run_data, token_of
 from probe.run import RunFolder
 from probe.thumbnails import Thumbnails, write_thumbnails
-from tests.app.calling import call, said
+from tests.app.calling import call, card_of, said
 from tests.app.conftest import client_of
 from tests.app.making import DETECTORS, MadeRun, take_out_images, write_manifest
 
@@ -157,8 +157,7 @@ def test_a_hostile_table_opens_nothing_else(
             answer = client.get(f"/map/{token}/{token_of(DETECTORS[0])}/gradcam{laid}")
             assert answer.status_code in (200, 404) and answer.mimetype != "image/svg+xml"
         if column == "path":
-            values = {f"{ids.SAMPLE_URL}.search": f"?sample={token}"}
-            shown = str(call(client, f"{ids.SAMPLE_IMAGE}.children", values))
+            shown = card_text(client, "sample-view", f"?sample={token}")
             assert "This image is not shown" in shown, kind
     assert "Images of alpha, beta are not shown" in said(client, "/")
 
@@ -238,15 +237,12 @@ def test_a_folder_that_is_not_there_cannot_be_allowed(afield: RunFolder, tmp_pat
 
 def pages_of(client: FlaskClient, token: str) -> dict[str, str]:
     """What every card with images says of those that it does not show."""
-    search = {name: f"?sample={token}" for name in (ids.SAMPLE_URL, ids.ATTRIBUTION_MAPS_URL)}
     outputs = {
-        "gallery": (ids.GALLERY, {f"{ids.URL}.search": ""}),
         "list": (ids.ATTRIBUTION_LIST, {f"{ids.ATTRIBUTION_LIST_URL}.search": ""}),
         "maps": (
             ids.ATTRIBUTION_MAPS,
-            {f"{ids.ATTRIBUTION_MAPS_URL}.search": search[ids.ATTRIBUTION_MAPS_URL]},
+            {f"{ids.ATTRIBUTION_MAPS_URL}.search": f"?sample={token}"},
         ),
-        "sample": (ids.SAMPLE_IMAGE, {f"{ids.SAMPLE_URL}.search": search[ids.SAMPLE_URL]}),
         "compare": (
             ids.COMPARE_IMAGES,
             {
@@ -255,10 +251,16 @@ def pages_of(client: FlaskClient, token: str) -> dict[str, str]:
             },
         ),
     }
-    return {
+    found = {
         name: str(call(client, f"{one}.children", values))
         for name, (one, values) in outputs.items()
     }
+    cards = {"unit-images": "", "sample-view": f"?sample={token}"}
+    return found | {name: card_text(client, name, search) for name, search in cards.items()}
+
+
+def card_text(client: FlaskClient, card: str, search: str) -> str:
+    return str(card_of(client, card, {"search": search, "scheme": "light"}).get_json())
 
 
 def mapped_token(folder: RunFolder) -> str:
@@ -350,11 +352,7 @@ def test_thumbnails_are_shown_where_images_are_gone(afield: RunFolder, tmp_path:
     assert client.get(f"/thumb/{other}").status_code == 404
     lacks = lacks_of(Run(afield), [token, other])
     assert [(lack.n, lack.small) for lack in lacks] == [(2, 1)]
-    text = str(
-        call(
-            client, f"{ids.SAMPLE_IMAGE}.children", {f"{ids.SAMPLE_URL}.search": f"?sample={token}"}
-        )
-    )
+    text = card_text(client, "sample-view", f"?sample={token}")
     assert "shown small, by the run's thumbnail" in text
     # A study that keeps none shows none, whatever lies in its folder.
     write_manifest(afield, images="none")
