@@ -8,8 +8,6 @@ from pathlib import Path
 from dash import ClientsideFunction, Dash, Input, Output, State
 
 from app import ids, pages
-from app.answers import write_fast
-from app.bodies import bound
 from app.components.shell import navigation, shell
 from app.downloads import add_downloads, add_report
 from app.heatmaps import add_map_route
@@ -99,7 +97,6 @@ def create_app(
         use_pages=False,
         add_log_handler=False,
     )
-    write_fast()
     app.index_string = _PAGE
     app.layout = lambda: shell(_title(run), pages.scopes())
     _route(app, run)
@@ -114,7 +111,6 @@ def create_app(
     guard(app.server, hosts, app.csp_hashes(), frames)
     if token is not None:
         require_token(app.server, token)
-    bound(app.server, app.callback_map)
     if root_path != "/":
         app.server.wsgi_app = Prefixed(app.server.wsgi_app, root_path)
     return app

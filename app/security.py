@@ -13,8 +13,11 @@ from werkzeug.exceptions import HTTPException, NotFound
 
 from probe.errors import ProbeError
 
-__all__ = ["guard", "is_loopback"]
+__all__ = ["LARGEST", "guard", "is_loopback"]
 
+
+#: Bytes of the largest request: an uploaded file of 16 MB in Base64, and some more.
+LARGEST = 24 * 2**20
 
 #: Scheme, host and port of a page that may show the dashboard in a frame.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
@@ -46,7 +49,9 @@ def guard(
     """
     allowed = {"localhost", *(_host_name(host) for host in hosts if host)}
     policy = _policy(script_hashes, frames)
+    server.config["MAX_CONTENT_LENGTH"] = LARGEST
 
+    # Flask's TRUSTED_HOSTS takes no IPv6 address.
     @server.before_request
     def _check_host() -> None:
         name = _host_name(request.host)

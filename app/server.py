@@ -12,11 +12,10 @@ from urllib.parse import urlencode
 
 import waitress
 
-from app.bodies import LARGEST
 from app.factory import create_app
 from app.login import checked_token, new_token
 from app.prefix import hub_prefix
-from app.security import is_loopback
+from app.security import LARGEST, is_loopback
 from probe.errors import ProbeError, StoreError
 from probe.run import RunFolder
 
@@ -27,7 +26,7 @@ THREADS = 8
 #: Arenas of the C library's memory, and how its `mallopt` names them.
 ARENAS, _ARENA_MAX = 2, -8
 
-#: How waitress is asked to bound what it takes, beside `app.bodies`.
+#: How waitress is asked to bound what it takes.
 BOUNDS = {
     # A page holds up to six; with waitress's hundred the seventeenth would wait.
     "connection_limit": 1000,

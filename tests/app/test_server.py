@@ -17,7 +17,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import create_app, ids, serve
-from app.bodies import LARGEST
+from app.security import LARGEST
 from probe.errors import ProbeError, StoreError
 from probe.images import token_of
 from tests.app.calling import call, said
