@@ -49,7 +49,19 @@ from probe import plots
 from probe.errors import ProbeError, UnknownNameError
 from probe.plots.theme import Theme, theme_of
 
-__all__ = ["At", "Call", "Card", "Control", "Group", "Page", "Ref", "jump", "part", "register"]
+__all__ = [
+    "At",
+    "Call",
+    "Card",
+    "Control",
+    "Group",
+    "Page",
+    "QuietError",
+    "Ref",
+    "jump",
+    "part",
+    "register",
+]
 
 
 # --- What a card is drawn for -------------------------------------------------------------------
@@ -112,6 +124,20 @@ class Call:
 def _frame_of(call: Call) -> pd.DataFrame:
     frame: pd.DataFrame = call.run(call.plot)
     return frame
+
+
+class QuietError(ProbeError):
+    """Why a card is empty where nothing is wrong: said in words alone.
+
+    Attributes
+    ----------
+    again : bool
+        Whether what is missing is on its way, so that it is asked for every second.
+    """
+
+    def __init__(self, text: str, *, again: bool = False) -> None:
+        super().__init__(text)
+        self.again = again
 
 
 @dataclass(frozen=True)
@@ -699,6 +725,9 @@ def render(card: Card, run: Run, key: Any) -> Any:
         return card.content(_at(run, given))
     except ArrangingError as error:
         return [arranging(error), dcc.Interval(id=part("tick", card.id), interval=1000)]
+    except QuietError as error:
+        tick = [dcc.Interval(id=part("tick", card.id), interval=1000)] if error.again else []
+        return [html.Div(str(error), className="muted waiting"), *tick]
     except ProbeError as error:
         return problem(error)
 

@@ -11,6 +11,7 @@ from app import ids, pages
 from app.components.shell import navigation, shell
 from app.downloads import add_downloads, add_report
 from app.heatmaps import add_map_route
+from app.large import add_large
 from app.login import require_token
 from app.prefix import Prefixed, checked_prefix, path_within
 from app.queries.runs import open_others
@@ -102,6 +103,7 @@ def create_app(
     _follow_scheme(app)
     pages.register(app, run)
     add_routes(app.server, run)
+    add_large(app.server, run)
     add_map_route(app.server, run)
     add_downloads(app.server, run)
     add_report(app.server, run)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Flask, Response, abort
 
-from app.queries.sample import large_image
-from app.queries.uploads import dropped_image
+from app.queries.images import thumbnail
 from app.run import Run
 from app.thumbs import image_response, not_shown, row_of
+from app.uploads import SIDE, dropped_image
 from probe.errors import ProbeError
 
 __all__ = ["add_large"]
@@ -24,7 +24,7 @@ def add_large(server: Flask, run: Run) -> None:
     def _large(token: str) -> Response:
         row = row_of(run, token)
         try:
-            return image_response(large_image(run, row), "image/webp")
+            return image_response(thumbnail(run, row, SIDE, quality=92), "image/webp")
         except ProbeError as error:
             return not_shown(error)
 

@@ -75,6 +75,8 @@ class Selection:
     mode, part, what : str
         How maps of variants are compared; which mass of maps is looked for in regions, and what
         of it is shown.
+    method : str
+        Attribution method of a map that is made on request.
     dropped : str
         Fingerprint of the job that scores an image from elsewhere, shown in place of `sample`.
     """
@@ -104,6 +106,7 @@ class Selection:
     mode: str = ""
     part: str = ""
     what: str = ""
+    method: str = ""
     dropped: str = ""
 
     @classmethod

@@ -5,14 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dash import dcc, html
+from dash import html
 
-from app.components.sample import sample_link
+from app.card import jump
 from app.prefix import at
 from app.queries.images import Extremes, Shown
 from app.selection import Selection
 
-__all__ = ["gallery"]
+__all__ = ["gallery", "sample_jump", "sample_link"]
+
+
+def sample_jump(children: Any, token: str, chosen: Selection | None = None) -> Any:
+    """Link an image to its page, where what is selected stays so.
+
+    Parameters
+    ----------
+    children : component
+        The image.
+    token : str
+        Its token.
+    chosen : Selection, optional
+        What is selected; its layer, and the unit of it, are shown there too.
+    """
+    own = chosen or Selection()
+    kept = {"layer": own.layer, "unit": own.unit} if own.layer else {}
+    kept = {name: value for name, value in kept.items() if value}
+    return jump(children, "/sample", className="frame-link", **kept, sample=token, dropped="")
+
+
+def sample_link(token: str, chosen: Selection | None = None) -> str:
+    """Return the address of an image's page, with what is selected kept; see `sample_jump`."""
+    return at(f"/sample{(chosen or Selection()).but(sample=token, dropped='').search}")
 
 
 def gallery(found: Sequence[Extremes], unit: int, chosen: Selection | None = None) -> Any:
@@ -52,11 +75,7 @@ def _image(shown: Shown, chosen: Selection | None) -> Any:
         layers.append(html.Img(src=at(f"/outline/{shown.token}"), alt="", className="outline"))
     return html.Figure(
         [
-            dcc.Link(
-                html.Div(layers, className="frame", title=about),
-                href=sample_link(shown.token, chosen),
-                className="frame-link",
-            ),
+            sample_jump(html.Div(layers, className="frame", title=about), shown.token, chosen),
             html.Figcaption(
                 [
                     html.Div(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from app.exports import (
     overview,
     pictures,
-    sample,
     selected,
     separability,
 )
@@ -19,5 +18,4 @@ EXPORTS: dict[str, Export] = {
     **separability.EXPORTS,
     **pictures.EXPORTS,
     **selected.EXPORTS,
-    **sample.EXPORTS,
 }

@@ -1,135 +1,189 @@
-"""An image from elsewhere, on the Sample page: taken in, scored in a job, and removed again."""
+"""Part of the Sample page: an image from elsewhere is taken in, scored by a job, and removed."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
+from dash import Dash, Input, Output, State, ctx, dcc, html, no_update, set_props
 
 from app import ids
-from app.components.card import card
+from app.card import At, Call, Card, QuietError, jump
 from app.components.help import HELP
 from app.components.jobs import TICK, job_text
 from app.components.message import problem
 from app.jobs import ABSENT, CANCELLED, DONE
-from app.queries.uploads import (
+from app.run import Run
+from app.selection import Selection
+from app.uploads import (
     MOST_BYTES,
     MOST_PIXELS,
+    Dropped,
     Taken,
     ask,
+    dropped_of,
     forget,
     state_of,
     take_in,
 )
-from app.run import Run
-from app.selection import Selection
 from probe.errors import ProbeError
 
-__all__ = ["register", "section"]
+__all__ = ["OWN", "Elsewhere", "dropped_at", "notice", "register"]
+
+#: What ``assets/upload.js`` looks for, too.
+UPLOAD, REFUSED = "sample-upload", "sample-upload-refused"
+SAID, ROOM, REMOVE, LOOK = (f"sample-upload-{name}" for name in ("said", "room", "remove", "look"))
 
 
-def section(run: Run) -> Any:
-    """Lay out the card."""
+class Elsewhere(Call):
+    """A call for an image that is in no run folder, so that no script can repeat it."""
+
+    def arguments(self) -> str:
+        """Raise: a script would find no image."""
+        raise ProbeError(
+            "An image from elsewhere is not in the run folder, so no code can find it there. Take "
+            "the table."
+        )
+
+
+def dropped_at(at: At) -> Dropped:
+    """Read what was found of the image from elsewhere that the address names.
+
+    Raises
+    ------
+    ProbeError
+        If it is being scored, or there is none.
+    """
+    state = state_of(at.run, at.chosen.dropped)
+    if state.name == DONE:
+        return dropped_of(at.run, at.chosen.dropped)
+    if state.is_open:
+        raise QuietError(
+            "This image is being scored. What is found appears here in a moment.", again=True
+        )
+    if state.name in (ABSENT, CANCELLED):
+        raise QuietError("The image that the address names was removed. Choose it again.")
+    raise QuietError(state.error or "This image could not be scored.")
+
+
+def notice(run: Run) -> Any:
+    """Say what a score of an image from elsewhere is, and what it is not."""
+    text: list[Any] = [
+        html.B("Not from this run's datasets. "),
+        "A score on an image from elsewhere is what the detector says, not whether the image is "
+        "fake; these detectors generalize poorly (see ",
+        jump("Overview", "/"),
+        "). ",
+    ]
+    if run.manifest.get("simulated"):
+        text.append(
+            "This run's detectors were trained on simulated faces: on photographs their scores "
+            "are meaningless."
+        )
+    return html.Div(text, className="notice", role="note")
+
+
+def _upload(at: At) -> Any:
     named: dict[str, Any] = {"aria-live": "polite"}
     limits = (
         f"PNG, JPEG or WebP, up to {MOST_BYTES // 2**20} MB and {MOST_PIXELS // 10**6} megapixels."
     )
-    zone = dcc.Upload(
-        html.Div(
-            [
-                dmc.Button("Choose a file", variant="default", size="xs"),
-                html.Span(" or drop one here", className="muted"),
-                html.Div(limits, className="muted small"),
-            ]
-        ),
-        id=ids.UPLOAD,
-        accept="image/png,image/jpeg,image/webp",
-        max_size=MOST_BYTES,
-        multiple=False,
-        className="drop-zone",
-        className_active="drop-zone over",
-    )
+    zone = [
+        dmc.Button("Choose a file", variant="default", size="xs"),
+        html.Span(" or drop one here", className="muted"),
+        html.Div(limits, className="muted small"),
+    ]
     kept = (
         "Its pixels stay on the machine that serves this page, in the dashboard's cache, until "
         "you remove them or newer results need the room."
     )
-    remove = dmc.Button("Remove", id=ids.UPLOAD_REMOVE, variant="default", size="xs", disabled=True)
-    return card(
-        "An image of your own",
-        dcc.Location(id=ids.UPLOAD_URL, refresh="callback-nav"),
-        dcc.Interval(id=ids.UPLOAD_TICK, interval=TICK, disabled=True),
-        zone,
+    said = [html.Div(id=SAID), html.Div(id=ROOM)]
+    room = html.Div(said, className="upload-room", style={"flex": 1}, **named)
+    remove = dmc.Button("Remove", id=REMOVE, variant="default", size="xs", disabled=True, mt=10)
+    return [
+        dcc.Upload(
+            html.Div(zone),
+            id=UPLOAD,
+            accept="image/png,image/jpeg,image/webp",
+            max_size=MOST_BYTES,
+            multiple=False,
+            className="drop-zone",
+            className_active="drop-zone over",
+        ),
         html.Div(
             f"That file was not sent: it has to be {limits}",
-            id="sample-upload-refused",
+            id=REFUSED,
             className="drop-refused",
             hidden=True,
             role="alert",
         ),
         html.Div(kept, className="muted small drop-note"),
-        html.Div(id=ids.UPLOAD_ROOM, className="upload-room", **named),
-        help=HELP["sample_upload"],
-        controls=[remove],
-    )
+        dmc.Group([room, remove], justify="space-between", align="flex-start", wrap="nowrap"),
+        dcc.Interval(id=LOOK, interval=TICK, disabled=True),
+    ]
+
+
+OWN = Card(
+    id="sample-own",
+    title="An image of your own",
+    uses=(),
+    body=_upload,
+    help=HELP["sample_upload"],
+    is_menu=False,
+    height=220,
+)
 
 
 def register(app: Dash, run: Run) -> None:
-    """Add the callbacks of the card."""
+    """Take images in, and follow how far they are scored; the address names the one shown."""
 
     @app.callback(
-        Output(ids.UPLOAD_URL, "search"),
-        Output(ids.UPLOAD, "contents"),
-        Output(ids.UPLOAD_ROOM, "children"),
-        Output(ids.UPLOAD_REMOVE, "disabled"),
-        Output(ids.UPLOAD_TICK, "disabled"),
-        Output(ids.UPLOAD_DONE, "data"),
-        Input(ids.UPLOAD, "contents"),
-        Input(ids.UPLOAD_REMOVE, "n_clicks"),
-        Input(ids.UPLOAD_TICK, "n_intervals"),
-        Input(ids.UPLOAD_URL, "search"),
-        State(ids.UPLOAD_DONE, "data"),
+        Output(UPLOAD, "contents"),
+        Output(SAID, "children"),
+        Input(UPLOAD, "contents"),
+        Input(REMOVE, "n_clicks"),
+        State(ids.URL, "search"),
+        prevent_initial_call=True,
     )
-    def follow(contents: Any, clicks: Any, ticks: Any, search: str, done: Any) -> Any:
+    def act(contents: Any, clicks: Any, search: str) -> Any:
+        # What the browser sent is not kept there either; and the same file can be chosen again.
         try:
             chosen = Selection.parse(search)
-            if ctx.triggered_id == ids.UPLOAD and contents is not None:
-                return _take(run, chosen, contents)
-            if ctx.triggered_id == ids.UPLOAD_REMOVE and clicks:
-                return _remove(run, chosen)
-            return no_update, no_update, *_look(run, chosen, done)
+            if ctx.triggered_id == UPLOAD and contents is not None:
+                taken = take_in(contents)
+                set_props(ids.URL, {"search": chosen.but(dropped=ask(run, taken.png)).search})
+                return None, _said(taken)
+            if ctx.triggered_id == REMOVE and clicks:
+                if chosen.dropped:
+                    forget(run, chosen.dropped)
+                set_props(ids.URL, {"search": chosen.but(dropped="").search or "?"})
+                said = "Removed, with all that was made of it."
+                return None, html.Div(said, className="muted")
         except ProbeError as error:
-            return no_update, None, problem(error), True, True, no_update
+            return None, problem(error)
+        return no_update, no_update
 
-
-def _take(run: Run, chosen: Selection, contents: Any) -> Any:
-    """Decode, ask for scores, and go to the address of the image."""
-    taken = take_in(contents)
-    found = chosen.but(dropped=ask(run, taken.png))
-    # What the browser sent is not kept there either; and the same file can be chosen again.
-    return found.search, None, _said(taken), False, False, no_update
-
-
-def _remove(run: Run, chosen: Selection) -> Any:
-    if chosen.dropped:
-        forget(run, chosen.dropped)
-    said = html.Div("Removed, with all that was made of it.", className="muted")
-    return chosen.but(dropped="").search or "?", None, said, True, True, None
-
-
-def _look(run: Run, chosen: Selection, done: Any) -> Any:
-    """Say how far it is; the cards are told once, when the scores have come."""
-    if not chosen.dropped:
-        return no_update, True, True, no_update
-    state = state_of(run, chosen.dropped)
-    if state.name == DONE:
-        arrived = no_update if done == chosen.dropped else chosen.dropped
-        return html.Div("Scored; see the cards.", className="muted"), False, True, arrived
-    if state.name in (ABSENT, CANCELLED):
-        return no_update, True, True, no_update
-    # A failure is told to the cards too, since they wait for the scores.
-    arrived = no_update if state.is_open or done == chosen.dropped else chosen.dropped
-    return job_text(state), False, not state.is_open, arrived
+    @app.callback(
+        Output(ROOM, "children"),
+        Output(REMOVE, "disabled"),
+        Output(LOOK, "disabled"),
+        Input(LOOK, "n_intervals"),
+        Input(ids.URL, "search"),
+    )
+    def look(ticks: Any, search: str) -> Any:
+        """Say how far it is."""
+        try:
+            chosen = Selection.parse(search)
+            if not chosen.dropped:
+                return None, True, True
+            state = state_of(run, chosen.dropped)
+        except ProbeError as error:
+            return problem(error), True, True
+        if state.name == DONE:
+            return html.Div("Scored; see the cards.", className="muted"), False, True
+        if state.name in (ABSENT, CANCELLED):
+            return None, True, True
+        return job_text(state), False, not state.is_open
 
 
 def _said(taken: Taken) -> Any:

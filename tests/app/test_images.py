@@ -157,8 +157,7 @@ def test_a_hostile_table_opens_nothing_else(
             answer = client.get(f"/map/{token}/{token_of(DETECTORS[0])}/gradcam{laid}")
             assert answer.status_code in (200, 404) and answer.mimetype != "image/svg+xml"
         if column == "path":
-            values = {f"{ids.SAMPLE_URL}.search": f"?sample={token}"}
-            shown = str(call(client, f"{ids.SAMPLE_IMAGE}.children", values))
+            shown = card_text(client, "sample-view", f"?sample={token}")
             assert "This image is not shown" in shown, kind
     assert "Images of alpha, beta are not shown" in said(client, "/")
 
@@ -238,22 +237,14 @@ def test_a_folder_that_is_not_there_cannot_be_allowed(afield: RunFolder, tmp_pat
 
 def pages_of(client: FlaskClient, token: str) -> dict[str, str]:
     """What every card with images says of those that it does not show."""
-    outputs = {
-        "gallery": (ids.GALLERY, {f"{ids.URL}.search": ""}),
-        "sample": (ids.SAMPLE_IMAGE, {f"{ids.SAMPLE_URL}.search": f"?sample={token}"}),
-        "compare": (
-            ids.COMPARE_IMAGES,
-            {
-                f"{ids.COMPARE_DETECTOR}.value": DETECTORS[0],
-                f"{ids.COMPARE_OTHER}.value": DETECTORS[1],
-            },
-        ),
+    cards = {
+        "unit-images": "",
+        "explained-images": f"?sample={token}",
+        "attribution-maps": f"?sample={token}",
+        "sample-view": f"?sample={token}",
+        "compare-images": f"?detector={DETECTORS[0]}&other={DETECTORS[1]}",
     }
-    cards = {"list": "explained-images", "maps": "attribution-maps"}
-    return {
-        name: str(call(client, f"{one}.children", values))
-        for name, (one, values) in outputs.items()
-    } | {name: str(card_of(client, one, f"?sample={token}")) for name, one in cards.items()}
+    return {name: str(card_of(client, name, search)) for name, search in cards.items()}
 
 
 def mapped_token(folder: RunFolder) -> str:
@@ -345,11 +336,7 @@ def test_thumbnails_are_shown_where_images_are_gone(afield: RunFolder, tmp_path:
     assert client.get(f"/thumb/{other}").status_code == 404
     lacks = lacks_of(Run(afield), [token, other])
     assert [(lack.n, lack.small) for lack in lacks] == [(2, 1)]
-    text = str(
-        call(
-            client, f"{ids.SAMPLE_IMAGE}.children", {f"{ids.SAMPLE_URL}.search": f"?sample={token}"}
-        )
-    )
+    text = card_text(client, "sample-view", f"?sample={token}")
     assert "shown small, by the run's thumbnail" in text
     # A study that keeps none shows none, whatever lies in its folder.
     write_manifest(afield, images="none")

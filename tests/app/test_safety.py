@@ -23,7 +23,7 @@ from app.security import LARGEST
 from app.selection import Selection
 from probe.images import token_of
 from tests.app.attacking import TEXTS, callbacks, hostile_bodies, leaks, outputs_of
-from tests.app.calling import call, said
+from tests.app.calling import call, card_of, said
 from tests.app.conftest import client_of
 from tests.app.making import DETECTORS, MadeRun
 
@@ -482,14 +482,13 @@ def test_chunks_that_are_read_late_take_away_their_own_cards(own: MadeRun) -> No
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     client = client_of(own.root)
     attack(client, every=12)
-    values = {f"{ids.URL}.search": "?unit=3", f"{ids.SAMPLE_URL}.search": ""}
-    for output, name in (
-        (ids.GALLERY, "stores"),
-        (ids.SAMPLE_UNITS, "stores"),
-        (ids.SAMPLE_MEASURED_TEXT, "tables"),
+    for card, name in (
+        ("unit-images", "stores"),
+        ("sample-units", "stores"),
+        ("sample-measurements", "tables"),
     ):
-        shown = json.dumps(call(client, f"{output}.children", values))
-        assert "is damaged" in shown and f"{own.root / name}" in shown, output
+        shown = card_of(client, card, {"search": "?unit=3", "scheme": "light"}).text
+        assert "is damaged" in shown and f"{own.root / name}" in shown, card
     for path in client.application.url_map.iter_rules():
         if path.rule.startswith("/map/"):
             token = token_of(own.data.samples.table["sample"][0])

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from app.queries import uploads
-from app.queries.uploads import MOST_BYTES, take_in
+from app.uploads import MOST_BYTES, take_in
 from probe.errors import ImageError
 from tests.app.dropping import PIXELS, REFUSED, encoded, frames, png_of, url
 

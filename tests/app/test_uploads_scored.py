@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from flask.testing import FlaskClient
 
-from app import ids
+from app import ids, uploads
+from app.card import At
 from app.jobs import Jobs
-from app.queries import uploads
-from app.queries.uploads import dropped_of, dropped_scores, forget
+from app.pages import CARDS, upload
 from app.run import Run
+from app.selection import Selection
+from app.uploads import comparable, dropped_of, forget
 from probe.datasets.dataset import Dataset
 from probe.errors import ImageError, ProbeError
 from probe.jobs.folder import JobFolder
 from probe.run import RunFolder
-from tests.app.calling import call
+from tests.app.calling import call, card_of
 from tests.app.conftest import client_of
 from tests.app.dropping import PIXELS, REFUSED, encoded, url
 from tests.app.making import DETECTORS, LAYER, MadeRun
@@ -54,21 +57,28 @@ def weighed_client(weighed: MadeRun) -> FlaskClient:
 
 
 def send(client: FlaskClient, contents: object, search: str = "") -> dict[str, Any]:
-    values = {f"{ids.UPLOAD}.contents": contents, f"{ids.UPLOAD_URL}.search": search}
-    found: dict[str, Any] = call(client, f"{ids.UPLOAD_ROOM}.children", values)["response"]
-    return found
+    """What the page does with a file: what it says, and where it goes."""
+    return _acted(client, {f"{upload.UPLOAD}.contents": contents}, search)
 
 
-def look(client: FlaskClient, search: str, changed: str = ids.UPLOAD_TICK) -> dict[str, Any]:
-    values = {
-        f"{ids.UPLOAD_URL}.search": search,
-        f"{ids.UPLOAD_TICK}.n_intervals": 1,
-        f"{ids.UPLOAD_REMOVE}.n_clicks": 1,
-    }
-    part = {ids.UPLOAD_TICK: "n_intervals", ids.UPLOAD_REMOVE: "n_clicks"}[changed]
-    found: dict[str, Any] = call(
-        client, f"{ids.UPLOAD_ROOM}.children", values, f"{changed}.{part}"
-    )["response"]
+def remove(client: FlaskClient, search: str) -> dict[str, Any]:
+    return _acted(client, {f"{upload.REMOVE}.n_clicks": 1}, search)
+
+
+def _acted(client: FlaskClient, values: dict[str, Any], search: str) -> dict[str, Any]:
+    (changed,) = values
+    given = values | {f"{ids.URL}.search": search}
+    answer = call(client, f"{upload.SAID}.children", given, changed)
+    # What the browser sent is not kept there.
+    assert answer["response"][upload.UPLOAD]["contents"] is None
+    said = json.dumps(answer["response"][upload.SAID]["children"], ensure_ascii=False)
+    return {"said": said, "search": answer.get("sideUpdate", {}).get(ids.URL, {}).get("search")}
+
+
+def look(client: FlaskClient, search: str) -> dict[str, Any]:
+    """How far the page says it is, and which of its parts are disabled."""
+    values = {f"{upload.LOOK}.n_intervals": 1, f"{ids.URL}.search": search}
+    found: dict[str, Any] = call(client, f"{upload.ROOM}.children", values)["response"]
     return found
 
 
@@ -79,9 +89,9 @@ def scored(client: FlaskClient, search: str) -> None:
         time.sleep(0.02)
 
 
-def card_of(client: FlaskClient, output: str, search: str) -> str:
-    values = {f"{ids.SAMPLE_URL}.search": search, f"{ids.SCHEME}.data": "light"}
-    return json.dumps(call(client, f"{output}.children", values), ensure_ascii=False)
+def shown(client: FlaskClient, card: str, search: str) -> str:
+    answer = card_of(client, card, {"search": search, "scheme": "light"})
+    return json.dumps(answer.get_json(), ensure_ascii=False)
 
 
 def test_an_image_is_scored_shown_and_removed(
@@ -90,31 +100,39 @@ def test_an_image_is_scored_shown_and_removed(
     client, before = weighed_client, sorted(weighed.root.rglob("*"))
     jobs.root.mkdir()
     (jobs.root / "hold").touch()
-    search = send(client, url(encoded()), "?detector=meso4%2Fbase")[ids.UPLOAD_URL]["search"]
+    search = send(client, url(encoded()), "?detector=meso4%2Fbase")["search"]
     fingerprint = search.partition("dropped=")[2]
     assert search == f"?detector=meso4%2Fbase&dropped={fingerprint}"
     folder = jobs.job(fingerprint)
     assert {file.name for file in folder.files.iterdir()} == {"image.png"}
-    assert "is being scored" in card_of(client, ids.SAMPLE_UNITS, search)
+    asked = look(client, search)
+    assert not asked[upload.REMOVE]["disabled"] and not asked[upload.LOOK]["disabled"]
+    for card in ("sample-view", "sample-units"):
+        text = shown(client, card, search)
+        # It asks again by itself.
+        assert "is being scored" in text and '"part": "tick"' in text
     assert client.get(f"/dropped/{fingerprint}/whole").status_code == 200
     assert client.get(f"/dropped/{fingerprint}/seen").status_code == 404
 
     (jobs.root / "hold").unlink()
     scored(client, search)
-    notice = card_of(client, ids.SAMPLE_NOTICE, search)
-    assert "Not from this run's datasets" in notice and "simulated faces" in notice
-    assert "the whole image" in card_of(client, ids.SAMPLE_FACTS, search)
-    assert "no label is known" in card_of(client, ids.SAMPLE_SCORES_TEXT, search)
-    assert "36 real images of all datasets" in card_of(client, ids.SAMPLE_UNITS, search)
-    assert "cannot be added" in card_of(client, ids.SAMPLE_PLACE_TEXT, search)
+    assert look(client, search)[upload.LOOK]["disabled"]
+    view = shown(client, "sample-view", search)
+    assert "Not from this run's datasets" in view and "simulated faces" in view
+    assert "the whole image" in view and '"part": "tick"' not in view
+    assert "no label is known" in shown(client, "sample-scores", search)
+    assert "36 real images of all datasets" in shown(client, "sample-units", search)
+    assert "cannot be added" in shown(client, "sample-place", search)
+    assert "of this run's images only" in shown(client, "sample-maps", search)
+    assert "images of the run" in shown(client, "sample-made", search)
     answered = client.get(f"/dropped/{fingerprint}/seen")
     assert answered.mimetype == "image/webp" and answered.headers["Cache-Control"] == "no-store"
 
-    gone = look(client, search, ids.UPLOAD_REMOVE)
-    assert gone[ids.UPLOAD_URL]["search"] == "?detector=meso4%2Fbase"
+    gone = remove(client, search)
+    assert gone["search"] == "?detector=meso4%2Fbase" and "Removed" in gone["said"]
     assert not folder.root.exists() and not list(jobs.root.glob("*.old"))
     assert client.get(f"/dropped/{fingerprint}/whole").status_code == 404
-    assert "was removed" in card_of(client, ids.SAMPLE_FACTS, search)
+    assert "was removed" in shown(client, "sample-view", search)
     assert sorted(weighed.root.rglob("*")) == before
 
 
@@ -122,25 +140,38 @@ def test_what_is_said_of_it_follows_from_the_numbers(
     weighed: MadeRun, weighed_client: FlaskClient, jobs: Jobs
 ) -> None:
     run = Run(weighed.folder)
-    search = send(weighed_client, url(encoded()))[ids.UPLOAD_URL]["search"]
+    search = send(weighed_client, url(encoded()))["search"]
     scored(weighed_client, search)
     found = dropped_of(run, search.partition("dropped=")[2])
-    one = dropped_scores(run, found).scores[1]
-    assert (one.detector, one.logit, one.right) == (DETECTORS[1], 0.5, None)
+    at = At(run, Selection.parse(search))
+
+    def frame_of(card: str) -> pd.DataFrame:
+        call = CARDS[card].call
+        assert call is not None
+        return call(at).frame()
+
+    one = frame_of("sample-scores").iloc[1]
+    assert (one["detector"], one["logit"], one["right"]) == (DETECTORS[1], 0.5, None)
     logits, labels = weighed.logits[DETECTORS[1]], weighed.data.labels
-    assert one.above_reals == pytest.approx((logits[labels == 0] < 0.5).mean())
-    units = uploads.dropped_units(run, DETECTORS[0], found)
+    assert one["above_reals"] == pytest.approx((logits[labels == 0] < 0.5).mean())
+    units = frame_of("sample-units")
     reals = weighed.activations[DETECTORS[0]][labels == 0].astype(float)
     center = np.median(reals, axis=0)
     expected = (np.arange(12) - center) / (1.4826 * np.median(abs(reals - center), axis=0))
-    assert units.layer == LAYER
-    for row in units.rows:
-        assert row.deviations == pytest.approx(expected[int(row.name)], rel=1e-4)
+    assert units.attrs["layer"] == LAYER and units["universal"].any()
+    assert list(units["deviations"]) == pytest.approx(list(expected[units["unit"]]), rel=1e-4)
     # The same region stood for the forged area everywhere, so what needs one is shown too.
-    measured = uploads.dropped_measurements(run, found)
-    assert {row.name for row in measured.rows} == {"slope", "seam_gradient"}
+    measured = frame_of("sample-measurements")
+    assert set(measured["measurement"]) == {"slope", "seam_gradient"}
     other = replace(found, region="another rule")
-    assert {r.name for r in uploads.dropped_measurements(run, other).rows} == {"slope"}
+    given = comparable(other, run.measurements.data)
+    assert "seam_gradient" not in given and "slope" in given
+    # Tables and figures can be taken away, and no script that would find nothing.
+    for card in ("sample-scores", "sample-units", "sample-measurements"):
+        assert weighed_client.get(f"/export/{card}.csv{search}").status_code == 200
+        assert weighed_client.get(f"/export/{card}.svg{search}").status_code == 200
+        code = weighed_client.get(f"/export/{card}.py{search}")
+        assert code.status_code == 404 and "Take the table" in code.text
 
 
 def test_removing_ends_a_running_job(
@@ -148,7 +179,7 @@ def test_removing_ends_a_running_job(
 ) -> None:
     jobs.root.mkdir()
     (jobs.root / "hold").touch()
-    search = send(weighed_client, url(encoded()))[ids.UPLOAD_URL]["search"]
+    search = send(weighed_client, url(encoded()))["search"]
     fingerprint = search.partition("dropped=")[2]
     pid = int(jobs.job(fingerprint).pid.read_text())
     forget(Run(weighed.folder), fingerprint)
@@ -165,14 +196,14 @@ def test_the_page_says_what_is_wrong_and_lives_on(
 ) -> None:
     data, why = REFUSED[name]
     found = send(weighed_client, url(data))
-    assert why in json.dumps(found) and ids.UPLOAD_URL not in found
+    assert why in found["said"] and found["search"] is None
     assert not list(jobs.root.glob("*"))
     assert weighed_client.get("/").status_code == 200
 
 
 def test_names_of_files_are_never_asked_for(weighed_client: FlaskClient) -> None:
     found = weighed_client.get("/_dash-dependencies").get_json()
-    named = [one for c in found for one in c["inputs"] + c["state"] if one["id"] == ids.UPLOAD]
+    named = [one for c in found for one in c["inputs"] + c["state"] if one["id"] == upload.UPLOAD]
     assert {one["property"] for one in named} == {"contents"}
 
 
@@ -187,10 +218,11 @@ def test_forged_names_serve_and_remove_nothing(
         # Addresses that no route has get Dash's empty page.
         assert answered.status_code == 404 or b"_dash-config" in answered.data
     before = sorted(weighed.root.iterdir())
-    look(weighed_client, f"?dropped={name}", ids.UPLOAD_REMOVE)
+    remove(weighed_client, f"?dropped={name}")
+    look(weighed_client, f"?dropped={name}")
     assert sorted(weighed.root.iterdir()) == before
-    shown = card_of(weighed_client, ids.SAMPLE_FACTS, f"?dropped={name}")
-    assert "was removed" in shown or "names no job" in shown
+    text = shown(weighed_client, "sample-view", f"?dropped={name}")
+    assert "was removed" in text or "names no job" in text
 
 
 def test_other_jobs_are_neither_shown_nor_removed(
@@ -207,8 +239,8 @@ def test_other_jobs_are_neither_shown_nor_removed(
 
 
 def test_without_weights_it_says_what_is_missing(client: FlaskClient, jobs: Jobs) -> None:
-    found = json.dumps(send(client, url(encoded())))
-    assert "This run holds no weights of meso4/base yet" in found and "probe demo" in found
+    said = send(client, url(encoded()))["said"]
+    assert "This run holds no weights of meso4/base yet" in said and "probe demo" in said
     assert not list(jobs.root.glob("*"))
 
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from app import uploads
 from app.jobs import Jobs
-from app.queries import uploads
 from tests.app.making import DETECTORS, make_run
 from tests.app.scoring import card_weights, fake_scoring
 from tests.browser.conftest import Watch, served
@@ -53,24 +53,31 @@ def test_from_a_gallery_through_a_video_to_a_unit(place: str, browser: Browser) 
     page = open_page(context, watch, f"{place}/neurons?unit=3")
     page.locator(".gallery .frame-link").first.click()
     page.wait_for_url(re.compile(r"/sample\?unit=3&sample=[0-9a-f]{24}"))
-    page.locator("#sample-facts").get_by_text("image 1 of 2", exact=False).or_(
-        page.locator("#sample-facts").get_by_text("image 2 of 2", exact=False)
+    page.locator(".sample-facts").get_by_text("image 1 of 2", exact=False).or_(
+        page.locator(".sample-facts").get_by_text("image 2 of 2", exact=False)
     ).wait_for()
-    image = page.locator("#sample-image img.whole-image")
+    image = page.locator("div.sample-image img.whole-image")
     assert image.evaluate("i => i.decode().then(() => i.naturalWidth)") == 16
     before = page.url
     other = page.locator("a.move", has_text=re.compile("Previous frame|Next frame"))
     other.focus()
     page.keyboard.press("Enter")
     page.wait_for_function("before => location.href !== before", arg=before)
-    page.locator("#sample-search").fill("beta fake v3")
-    page.locator("#sample-hits a").first.click()
-    page.locator("#sample-facts").get_by_text("beta-3-1-0").wait_for()
+    page.locator("#sample-search-text").fill("beta fake v3")
+    page.locator(".hits a").first.click()
+    page.locator(".sample-facts").get_by_text("beta-3-1-0").wait_for()
     page.get_by_text("median of 12 real images of beta", exact=False).first.wait_for()
-    page.locator("#sample-units a").first.click()
+    # The outline is kept in the address, and the rest of it stays.
+    page.get_by_label("Outline the forged region").click()
+    page.wait_for_url(re.compile("unit=3.*outline=off"))
+    page.locator("div.sample-image:not(.outlined)").wait_for()
+    page.go_back()
+    page.locator("div.sample-image.outlined").wait_for()
+    expect(page.get_by_label("Outline the forged region")).to_be_checked()
+    page.locator("section.sample-units a").first.click()
     page.wait_for_url(re.compile(r"/neurons\?.*unit=\d+.*sample="))
     page.go_back()
-    page.locator("#sample-facts").get_by_text("beta-3-1-0").wait_for()
+    page.locator(".sample-facts").get_by_text("beta-3-1-0").wait_for()
     assert not watch.complaints and watch.hosts == {"127.0.0.1"}
 
 
@@ -92,13 +99,14 @@ def test_an_image_of_ones_own_is_scored_and_removed(
         page.get_by_role("button", name="Choose a file").press("Enter")
     chooser.value.set_files(file)
     page.wait_for_url(re.compile("dropped=[0-9a-f]{32}"))
-    page.locator("#sample-upload-room [role=progressbar]").wait_for()
+    page.locator(".upload-room [role=progressbar]").wait_for()
+    page.get_by_text("JPEG, 80 × 60 pixels").wait_for()
     (jobs.root / "hold").unlink()
     page.get_by_text("Scored; see the cards").wait_for()
     page.get_by_text("Not from this run's datasets").wait_for()
     page.get_by_text("no label is known", exact=False).wait_for()
     page.get_by_text("real images of all datasets", exact=False).first.wait_for()
-    shown = page.locator("#sample-image img.whole-image")
+    shown = page.locator("div.sample-image img.whole-image")
     assert shown.evaluate("i => i.decode().then(() => i.naturalWidth)") == 80
     # The link shows the same, and Remove leaves nothing.
     page.reload()
@@ -106,7 +114,7 @@ def test_an_image_of_ones_own_is_scored_and_removed(
     page.locator("#sample-upload-remove").click()
     page.get_by_text("Removed, with all that was made of it").wait_for()
     expect(page).to_have_url(re.compile(r"/sample(?!.*dropped)"))
-    page.locator("#sample-facts").get_by_text("gets most wrong", exact=False).wait_for()
+    page.locator(".sample-facts").get_by_text("gets most wrong", exact=False).wait_for()
     assert not [path for path in jobs.root.iterdir() if path.is_dir()]
     assert not watch.complaints and watch.hosts == {"127.0.0.1"}
 

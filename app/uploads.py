@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import xarray as xr
 from PIL import Image
 
 from app.jobs import ABSENT, JobState, Task, jobs_of, reads_of
 from app.queries.layers import unit_layer
-from app.queries.sample_scores import ScoresView, among_all
-from app.queries.sample_units import DeviationsView, measurements_view, units_against
 from app.run import Run
 from probe.datasets.decoding import decode
 from probe.errors import ImageError, ProbeError, StoreError
@@ -30,11 +29,9 @@ __all__ = [
     "Dropped",
     "Taken",
     "ask",
+    "comparable",
     "dropped_image",
-    "dropped_measurements",
     "dropped_of",
-    "dropped_scores",
-    "dropped_units",
     "forget",
     "score_task",
     "state_of",
@@ -215,42 +212,20 @@ def dropped_of(run: Run, fingerprint: str) -> Dropped:
         ) from error
 
 
-def dropped_scores(run: Run, found: Dropped) -> ScoresView:
-    """Place the scores of an image from elsewhere among all test images of the run."""
-    return among_all(run, found.logits)
-
-
-def dropped_units(run: Run, label: str, found: Dropped) -> DeviationsView:
-    """Compare its activations with those of all real images of the run.
-
-    Raises
-    ------
-    ProbeError
-        If the detector's activations were not kept.
-    """
-    if label not in found.activations:
-        raise ProbeError(f"{label} did not score this image: its weights are not in the run.")
-    if not len(found.activations[label]):
-        raise ProbeError(f"The run holds no activations of {label} to compare these with.")
-    return units_against(run, label, found.layers[label], found.activations[label])
-
-
-def dropped_measurements(run: Run, found: Dropped) -> DeviationsView:
-    """Compare its measurements with those of all real images of the run.
+def comparable(found: Dropped, data: xr.Dataset) -> dict[str, float]:
+    """Return the measurements that mean the same as those of a run.
 
     Those of a region are left out unless the same region stood for it in the run: two rules would
     be told apart by any measurement.
     """
-    data = run.measurements.data
     given = dict(found.measurements)
     regions = set(map(str, data["region"].values)) if "region" in data else set()
     if regions != {found.region} and "measurement_needs" in data:
-        for name, needs in zip(
-            data["measurement"].values, data["measurement_needs"].values, strict=True
-        ):
-            if str(needs):
+        needs = data["measurement_needs"]
+        for name, needed in zip(data["measurement"].values, needs.values, strict=True):
+            if str(needed):
                 given.pop(str(name), None)
-    return measurements_view(run, "", given=given)
+    return given
 
 
 def dropped_image(run: Run, fingerprint: str, part: str) -> bytes:
