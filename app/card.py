@@ -254,6 +254,10 @@ class Card:
         Fields of the selection in the names of its files.
     is_menu, is_framed : bool
         Whether it has a menu of exports; whether it has a frame and a heading.
+    is_printed : bool
+        Whether its call is drawn for print although the page shows no figure.
+    shown : callable
+        Takes `At` and returns whether the page has it.
     """
 
     id: str
@@ -273,6 +277,8 @@ class Card:
     about: tuple[str, ...] = ("detector",)
     is_menu: bool = True
     is_framed: bool = True
+    is_printed: bool = False
+    shown: Callable[[At], bool] = lambda at: True
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -283,7 +289,7 @@ class Card:
     @property
     def suffixes(self) -> tuple[str, ...]:
         """What it can be exported as, in the order of the menu."""
-        drawn = (".pdf", ".png", ".svg") if self.call and self.figure else ()
+        drawn = (".pdf", ".png", ".svg") if self.call and (self.figure or self.is_printed) else ()
         tables = (".csv", ".tex") if self.call or self.frame else ()
         return (*drawn, *tables, *((".py",) if self.call else ()))
 
@@ -325,7 +331,7 @@ class Page:
     Attributes
     ----------
     path, title, question : str
-        Where it is, and its head.
+        Where it is, and its head; a title may be a callable that takes `At`.
     items : tuple
         Cards and groups of cards, from top to bottom.
     controls : tuple of Control
@@ -334,16 +340,19 @@ class Page:
         Takes `At` and raises where nothing of the page can be shown, with the reason.
     register : callable, optional
         Takes the app and the run, and adds callbacks that are this page's own.
+    aside : callable, optional
+        Takes `At` and returns what is at the right of the head, where there are no controls.
     """
 
     path: str
-    title: str
+    title: str | Callable[[At], str]
     question: str
     items: tuple[Card | Group, ...]
     controls: tuple[Control, ...] = ()
     needs: Callable[[At], Any] | None = None
     register: Callable[[Dash, Run], None] | None = None
     scope: tuple[str, ...] = field(default=(), kw_only=True)
+    aside: Callable[[At], Any] | None = None
 
     @property
     def cards(self) -> tuple[Card, ...]:
@@ -432,8 +441,10 @@ def layout(page: Page, at: At) -> Any:
         if isinstance(error, UnknownNameError) and controls:
             controls = [_control(one, at.but(**{one.field: ""})) for one in page.controls]
         parts: list[Any] = [problem(error)]
-    head = [dmc.Title(page.title, order=1), html.Div(page.question, className="question")]
-    right = dmc.Group(controls, gap="sm", align="flex-end") if page.controls else None
+    title = page.title if isinstance(page.title, str) else page.title(at)
+    head = [dmc.Title(title, order=1), html.Div(page.question, className="question")]
+    right = page.aside(at) if page.aside else None
+    right = dmc.Group(controls, gap="sm", align="flex-end") if page.controls else right
     return html.Div([html.Div([html.Div(head), right], className="page-head"), *parts])
 
 
@@ -453,6 +464,8 @@ def declared(page: Page, at: At) -> dict[str, Any]:
 def _item(one: Card | Group, at: At) -> Any:
     if isinstance(one, Group):
         return html.Div([_item(part, at) for part in one.items], className=one.style)
+    if not one.shown(at):
+        return None
     body = html.Div(id=part("card", one.id), style={"minHeight": one.height}, className="card-body")
     key = dcc.Store(id=part("key", one.id))
     if not one.is_framed:

@@ -6,7 +6,6 @@ from app.exports import (
     artifacts,
     attribution,
     compare,
-    overview,
     pictures,
     sample,
     selected,
@@ -18,7 +17,6 @@ __all__ = ["EXPORTS", "Export"]
 
 #: Name, as in ``/export/<name>.pdf``, to what it is.
 EXPORTS: dict[str, Export] = {
-    **overview.EXPORTS,
     **separability.EXPORTS,
     **pictures.EXPORTS,
     **selected.EXPORTS,

@@ -6,7 +6,7 @@ from typing import Any
 
 from dash import Dash, dcc, html
 
-from app import card
+from app import card, progress
 from app.card import At, Page
 from app.components.message import problem
 from app.components.shell import PAGES
@@ -16,7 +16,6 @@ from app.pages import (
     compare,
     neurons,
     overview,
-    progress,
     sample,
     separability,
 )
@@ -28,11 +27,10 @@ from probe.errors import ProbeError
 __all__ = ["CARDS", "PAGES_OF_CARDS", "declared", "layout", "register", "scopes"]
 
 #: Pages by their paths, and all cards by their ids.
-PAGES_OF_CARDS: dict[str, Page] = {page.path: page for page in (neurons.PAGE,)}
+PAGES_OF_CARDS: dict[str, Page] = {page.path: page for page in (overview.PAGE, neurons.PAGE)}
 CARDS = {one.id: one for page in PAGES_OF_CARDS.values() for one in page.cards}
 
 _LAYOUTS = {
-    "/": overview.layout,
     "/separability": separability.layout,
     "/artifacts": artifacts.layout,
     "/attribution": attribution.layout,
@@ -76,7 +74,6 @@ def _content(run: Run, path: str, search: str) -> Any:
 
 def register(app: Dash, run: Run) -> None:
     """Add the callbacks of all pages."""
-    overview.register(app, run)
     progress.register(app, run)
     card.register(app, run, tuple(PAGES_OF_CARDS.values()))
     separability.register(app, run)

@@ -1,7 +1,13 @@
 """Paper figures with matplotlib: grids of maps and figures of findings, of exact size."""
 
 from probe.plots.attribution_maps import attribution_figure, maps_figure
-from probe.plots.evaluation import matrix, plot_matrix
+from probe.plots.evaluation import (
+    dataset_counts,
+    matrix,
+    matrix_differences,
+    plot_matrix,
+    plot_matrix_differences,
+)
 from probe.plots.grid import SCALES, Cell, grid_figure
 from probe.plots.map_summaries import (
     difference_figure,
@@ -41,8 +47,11 @@ from probe.plots.saving import (
 from probe.plots.style import STYLE, STYLES, Style, colors_of, limit_of
 
 __all__ = [
+    "dataset_counts",
     "matrix",
+    "matrix_differences",
     "plot_matrix",
+    "plot_matrix_differences",
     "ablation",
     "counts",
     "figure_ablation",
