@@ -93,7 +93,7 @@ def _tile(name: str, value: str, detail: str) -> Any:
     )
 
 
-FACTS = Card(id="run-facts", uses=(), body=_facts, is_framed=False, is_menu=False, height=180)
+FACTS = Card(id="run-facts", uses=(), body=_facts, is_framed=False, is_menu=False, height=152)
 
 
 # --- The zero-shot matrix -----------------------------------------------------------------------
@@ -472,13 +472,15 @@ DATASETS = Card(
     about=(),
 )
 
-#: Tables of a detector that are listed, beside its store and its maps.
-OF_DETECTOR = (
+#: What a run may hold of a detector; the store and the maps are no single tables.
+_OF_DETECTOR = (
     "neurons",
     "universality",
+    "store",
     "separability",
     "embeddings",
     "responses",
+    "maps",
     "trust",
     "attention",
 )
@@ -511,14 +513,19 @@ def contents(at: At) -> pd.DataFrame:
     rows = [
         {
             "detector": label,
-            **{name: folder.path(name, label).is_dir() for name in OF_DETECTOR},
-            "store": folder.store(label).is_dir(),
-            "maps": bool(at.run.map_methods(label)),
+            **{name: _held(at.run, name, label) for name in _OF_DETECTOR},
             **dict(zip(_COMMON, common, strict=True)),
         }
         for label in at.run.detectors
     ]
-    return pd.DataFrame(rows, columns=["detector", *OF_DETECTOR, "store", "maps", *_COMMON])
+    return pd.DataFrame(rows, columns=["detector", *_OF_DETECTOR, *_COMMON])
+
+
+def _held(run: Run, table: str, label: str) -> bool:
+    if table == "maps":
+        return bool(run.map_methods(label))
+    place = run.folder.store(label) if table == "store" else run.folder.path(table, label)
+    return place.is_dir()
 
 
 def _contents(at: At) -> Any:

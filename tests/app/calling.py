@@ -49,9 +49,20 @@ def exported(client: FlaskClient, name: str, search: str = "") -> pd.DataFrame:
 
 
 def said(client: FlaskClient, path: str, search: str = "") -> str:
-    """What the page at an address says, as text."""
+    """What the page at an address and all of its cards say, as text."""
     values = {f"{ids.URL}.pathname": path, f"{ids.URL}.search": search}
-    return json.dumps(call(client, f"{ids.PAGE}.children", values), ensure_ascii=False)
+    answer = call(client, f"{ids.PAGE}.children", values)["response"]
+    declared = answer[ids.DECLARED]["data"] or {"cards": ()}
+    cards = [content_of(client, name, search) for name in declared["cards"]]
+    return json.dumps([answer, cards], ensure_ascii=False)
+
+
+def content_of(client: FlaskClient, card: str, search: str = "", scheme: str = "light") -> Any:
+    """What a card shows for an address."""
+    answer = card_of(client, card, {"search": search, "scheme": scheme})
+    assert answer.status_code == 200, answer.text[:500]
+    (shown,) = answer.get_json()["response"].values()
+    return shown["children"]
 
 
 def card_of(client: FlaskClient, card: Any, key: Any) -> Any:

@@ -30,7 +30,6 @@ from app.exports import (
     attribution,
     compare,
     neurons,
-    overview,
     pictures,
     sample,
     selected,
@@ -53,7 +52,6 @@ from tests.app.test_taken import drawn_ablation
 LABEL = DETECTORS[0]
 #: What has to be selected for what is not there at once.
 NEEDS = {
-    "matrix-against": f"?against={quote(DETECTORS[1], safe='')}",
     "selection-units": "?lasso=rlabel%3Dfake",
     "taken-out": "?units=1,3",
 }
@@ -66,7 +64,6 @@ PIXELS = "attribution-maps"
 
 #: Whose exports the cards of a page offer.
 MODULES = {
-    "/": [overview],
     "/neurons": [neurons],
     "/separability": [separability, pictures, selected],
     "/artifacts": [artifacts],
@@ -75,7 +72,7 @@ MODULES = {
     "/sample": [sample],
 }
 #: What is offered only where there are several runs, after a choice, or beside a result.
-LATER = {"runs", "matrix-against", "attribution-trust", "taken-out"}
+LATER = {"attribution-trust", "taken-out"}
 
 #: Runs every script in a folder of its own.
 DRIVER = """
