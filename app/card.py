@@ -367,7 +367,7 @@ class Page:
     Attributes
     ----------
     path, title, question : str
-        Where it is, and its head.
+        Where it is, and its head; a title may be a callable that takes `At`.
     items : tuple
         Cards and groups of cards, from top to bottom.
     controls : tuple of Control
@@ -378,10 +378,12 @@ class Page:
         Takes `At` and returns those of the items that are laid out, where these are not all.
     register : callable, optional
         Takes the app and the run, and adds callbacks that are this page's own.
+    aside : callable, optional
+        Takes `At` and returns what is at the right of the head, where there are no controls.
     """
 
     path: str
-    title: str
+    title: str | Callable[[At], str]
     question: str
     items: tuple[Card | Group, ...]
     controls: tuple[Control, ...] = ()
@@ -389,6 +391,7 @@ class Page:
     shown: Callable[[At], Sequence[Card | Group]] | None = None
     register: Callable[[Dash, Run], None] | None = None
     scope: tuple[str, ...] = field(default=(), kw_only=True)
+    aside: Callable[[At], Any] | None = None
 
     @property
     def cards(self) -> tuple[Card, ...]:
@@ -482,8 +485,10 @@ def layout(page: Page, at: At) -> Any:
                 for one, made in zip(page.controls, controls, strict=True)
             ]
         parts: list[Any] = [problem(error)]
-    head = [dmc.Title(page.title, order=1), html.Div(page.question, className="question")]
-    right = dmc.Group(controls, gap="sm", align="flex-end") if page.controls else None
+    title = page.title if isinstance(page.title, str) else page.title(at)
+    head = [dmc.Title(title, order=1), html.Div(page.question, className="question")]
+    right = page.aside(at) if page.aside else None
+    right = dmc.Group(controls, gap="sm", align="flex-end") if page.controls else right
     return html.Div([html.Div([html.Div(head), right], className="page-head"), *parts])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 URL = "url"
 #: Further views of the same address. A callback that both reads and writes it may name only
 #: components that are there together with it, so each part of a page brings its own.
-OVERVIEW_URL = "overview-url"
 NEURONS_URL = "neurons-url"
 LIST_URL = "neurons-list-url"
 #: The scheme that is shown, "light" or "dark", and the switch between the two.
@@ -28,12 +27,6 @@ PROGRESS_ASK = "progress-ask"
 PROGRESS_SEEN = "progress-seen"
 PROGRESS_NEWS = "progress-news"
 PROGRESS_SHOW = "progress-show"
-
-METRIC = "overview-metric"
-LEVEL = "overview-level"
-MATRIX = "overview-matrix"
-MATRIX_TEXT = "overview-matrix-text"
-MATRIX_DRAWN = "overview-matrix-drawn"
 
 DETECTOR = "neurons-detector"
 BODY = "neurons-body"
@@ -150,9 +143,6 @@ COMPARE_UNITS = "compare-units"
 COMPARE_FEATURES = "compare-features"
 COMPARE_LAYERS = "compare-layers"
 COMPARE_MAPS = "compare-maps"
-# The matrix of the Overview against a reference.
-REFERENCE = "overview-reference"
-MATRIX_MENU = "overview-matrix-menu"
 
 # Units that are taken out on request, on the Neurons page; the second names a job.
 TAKEN_URL = "neurons-taken-url"

@@ -8,11 +8,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from probe.errors import ProbeError, UnknownNameError
+from probe.plots.evaluation import METRIC_NAMES
 
 __all__ = ["LEVELS", "MEASURES", "METRICS", "Selection"]
 
 #: Names of metrics in tables, to how they are written for people.
-METRICS = {"auroc": "AUROC", "accuracy": "Accuracy", "ap": "AP", "eer": "EER"}
+METRICS = METRIC_NAMES
 LEVELS = {"frame": "Per frame", "video": "Per video"}
 
 #: The same for measures of separability; others are shown by their names in the table.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from app.exports import (
-    overview,
     pictures,
     selected,
     separability,
@@ -14,7 +13,6 @@ __all__ = ["EXPORTS", "Export"]
 
 #: Name, as in ``/export/<name>.pdf``, to what it is.
 EXPORTS: dict[str, Export] = {
-    **overview.EXPORTS,
     **separability.EXPORTS,
     **pictures.EXPORTS,
     **selected.EXPORTS,

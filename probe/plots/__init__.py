@@ -48,6 +48,13 @@ from probe.plots.compare_inside import (
     plot_pair_units,
 )
 from probe.plots.evaluation import matrix, plot_matrix
+from probe.plots.evaluation import (
+    dataset_counts,
+    matrix,
+    matrix_differences,
+    plot_matrix,
+    plot_matrix_differences,
+)
 from probe.plots.grid import SCALES, Cell, grid_figure
 from probe.plots.map_summaries import (
     difference_figure,
@@ -140,7 +147,9 @@ __all__ = [
     "region_attention",
     "shown_regions",
     "trust_checks",
+    "dataset_counts",
     "matrix",
+    "matrix_differences",
     "plot_matrix",
     "figure_pair_features",
     "figure_pair_images",
@@ -161,6 +170,7 @@ __all__ = [
     "plot_pair_maps",
     "plot_pair_scores",
     "plot_pair_units",
+    "plot_matrix_differences",
     "ablation",
     "counts",
     "figure_ablation",

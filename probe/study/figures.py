@@ -16,7 +16,6 @@ from probe.datasets.subset import draw, original_positions
 from probe.detectors import Detector
 from probe.errors import DatasetError
 from probe.evaluation.matrix import ZeroShotMatrix
-from probe.joint import trained_on
 from probe.neurons import Universality
 from probe.plots import embedding as embedding_plots
 from probe.plots import separability as separability_plots
@@ -55,12 +54,7 @@ def draw_figures(
     """
     plan = study.figures
     if plan.matrix:
-        names, specs = [str(name) for name in matrix.data["dataset"].values], matrix.data.attrs
-        home = [
-            trained_on(specs.get("specs", {}), str(one)) for one in matrix.data["detector"].values
-        ]
-        seen = [[name in those for name in names] for those in home]
-        _save(folder, "zero-shot-matrix", plots.plot_matrix(matrix, seen=seen))
+        _save(folder, "zero-shot-matrix", plots.plot_matrix(matrix))
     if plan.counts and universality:
         _save(folder, "universal-neurons", plots.plot_counts(universality))
     for name in dict.fromkeys(one.spec.name for one in detectors):

@@ -29,7 +29,6 @@ from app.exports import (
     artifacts,
     compare,
     neurons,
-    overview,
     pictures,
     sample,
     selected,
@@ -52,7 +51,6 @@ from tests.app.test_taken import drawn_ablation
 LABEL = DETECTORS[0]
 #: What has to be selected for what is not there at once.
 NEEDS = {
-    "matrix-against": f"?against={quote(DETECTORS[1], safe='')}",
     "selection-units": "?lasso=rlabel%3Dfake",
     "taken-out": "?units=1,3",
 }
@@ -62,7 +60,6 @@ CODES = [name for name, one in EXPORTS.items() if one.code]
 TOLD = [name for name in CODES if name != "taken-out"]
 #: Whose exports the cards of a page offer.
 MODULES = {
-    "/": [overview],
     "/neurons": [neurons],
     "/separability": [separability, pictures, selected],
     "/artifacts": [artifacts],
