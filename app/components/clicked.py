@@ -3,38 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeVar
+from typing import Any
 
-__all__ = ["coordinate_of", "customdata_of", "place_of"]
-
-T = TypeVar("T", str, int)
-
-
-def customdata_of(click: Any, position: int, kind: type[T]) -> T | None:
-    """Return a part of the data of the point that was clicked on.
-
-    Parameters
-    ----------
-    click : Any
-        What the figure reports as ``clickData``.
-    position : int
-        Place in the point's ``customdata``.
-    kind : type
-        What it has to be: `str`, or `int`, which plotly may send as a float.
-
-    Returns
-    -------
-    str or int or None
-        None where the click holds no such thing.
-    """
-    given = _point(click).get("customdata")
-    if not isinstance(given, list) or not 0 <= position < len(given):
-        return None
-    value = given[position]
-    if kind is str:
-        return kind(value) if isinstance(value, str) else None
-    number = _number(value)
-    return None if number is None else kind(number)
+__all__ = ["coordinate_of", "place_of"]
 
 
 def coordinate_of(click: Any, axis: str) -> float | None:

@@ -8,13 +8,13 @@ import numpy as np
 from dash import dcc, html
 
 from app.prefix import at
-from app.queries.pictures import KINDS
 from app.queries.sample_place import PlaceView
 from app.queries.sample_scores import ScoresView
 from app.queries.sample_units import FAR, DeviationsView
 from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
+from probe.plots.embedding import KINDS
 
 __all__ = [
     "dropped_notice",

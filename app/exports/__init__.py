@@ -7,10 +7,7 @@ from app.exports import (
     attribution,
     compare,
     overview,
-    pictures,
     sample,
-    selected,
-    separability,
 )
 from app.exports.export import Export
 
@@ -19,9 +16,6 @@ __all__ = ["EXPORTS", "Export"]
 #: Name, as in ``/export/<name>.pdf``, to what it is.
 EXPORTS: dict[str, Export] = {
     **overview.EXPORTS,
-    **separability.EXPORTS,
-    **pictures.EXPORTS,
-    **selected.EXPORTS,
     **artifacts.EXPORTS,
     **attribution.EXPORTS,
     **sample.EXPORTS,

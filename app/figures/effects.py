@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from app.figures import plot
-from app.figures.information import bars
 from app.queries.artifacts import EffectsView, Measurement
 from probe.plots.theme import Theme, clean, level, theme_of
 
@@ -94,7 +93,7 @@ def _marks(view: EffectsView, theme: Theme, i: int) -> plot.Trace:
         mode="markers",
         name=f"{name} ({int(view.n_used[i]):,} images)",
         marker={"symbol": symbols, "size": 8, "color": color, "line": {"width": 1.4}},
-        error_x=bars(view.effect[i], view.low[i], view.high[i], theme.faded(color, 0.6)),
+        error_x=theme.bars(view.effect[i], view.low[i], view.high[i], theme.faded(color, 0.6)),
         customdata=[_hover(view, i, row) for row in range(len(view.measurements))],
         hovertemplate="%{customdata}<extra></extra>",
     )

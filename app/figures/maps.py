@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from app.figures import plot
-from app.figures.information import bars
 from app.queries.attribution_findings import Bounded, VariantsView
 from probe.plots.theme import Theme, clean, level, theme_of
 
@@ -68,7 +67,7 @@ def _marks(
         mode="markers",
         name=name,
         marker={"symbol": symbol, "size": 9, "color": color, "line": {"width": 1.6}},
-        error_x=bars(of.value, of.low, of.high, theme.faded(color, 0.6)),
+        error_x=theme.bars(of.value, of.low, of.high, theme.faded(color, 0.6)),
         customdata=[_hover(view, of, name, i) for i in range(len(view.datasets))],
         hovertemplate="%{customdata}<extra></extra>",
     )

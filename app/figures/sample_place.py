@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from app.figures import plot
-from app.queries.pictures import KINDS
 from app.queries.sample_place import PlaceView
+from probe.plots.embedding import KINDS
 from probe.plots.theme import Theme, theme_of
 
 __all__ = ["place_figure"]

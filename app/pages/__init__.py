@@ -28,12 +28,11 @@ from probe.errors import ProbeError
 __all__ = ["CARDS", "PAGES_OF_CARDS", "declared", "layout", "register", "scopes"]
 
 #: Pages by their paths, and all cards by their ids.
-PAGES_OF_CARDS: dict[str, Page] = {page.path: page for page in (neurons.PAGE,)}
+PAGES_OF_CARDS: dict[str, Page] = {page.path: page for page in (neurons.PAGE, separability.PAGE)}
 CARDS = {one.id: one for page in PAGES_OF_CARDS.values() for one in page.cards}
 
 _LAYOUTS = {
     "/": overview.layout,
-    "/separability": separability.layout,
     "/artifacts": artifacts.layout,
     "/attribution": attribution.layout,
     "/compare": compare.layout,
@@ -79,7 +78,6 @@ def register(app: Dash, run: Run) -> None:
     overview.register(app, run)
     progress.register(app, run)
     card.register(app, run, tuple(PAGES_OF_CARDS.values()))
-    separability.register(app, run)
     artifacts.register(app, run)
     attribution.register(app, run)
     compare.register(app, run)

@@ -1,6 +1,12 @@
 """Paper figures with matplotlib: grids of maps and figures of findings, of exact size."""
 
 from probe.plots.attribution_maps import attribution_figure, maps_figure
+from probe.plots.embedding import (
+    figure_layer_embedding,
+    layer_embedding,
+    plot_layer_embedding,
+    selection_units,
+)
 from probe.plots.evaluation import matrix, plot_matrix
 from probe.plots.grid import SCALES, Cell, grid_figure
 from probe.plots.map_summaries import (
@@ -38,6 +44,33 @@ from probe.plots.saving import (
     versions,
     write_figure,
 )
+from probe.plots.separability import (
+    figure_layer_information,
+    figure_measure_by_layer,
+    layer_information,
+    layer_measures,
+    measure_by_layer,
+    method_specificity,
+    plot_layer_information,
+    plot_layer_information_grid,
+    plot_measure_by_layer,
+)
+from probe.plots.separability_transfer import (
+    figure_transfer,
+    plot_transfer,
+    plot_transfer_grid,
+    transfer,
+)
+from probe.plots.separability_units import (
+    figure_unit_information,
+    plot_unit_information,
+    unit_information,
+)
+from probe.plots.similarity import (
+    detector_similarity,
+    figure_detector_similarity,
+    plot_detector_similarity,
+)
 from probe.plots.style import STYLE, STYLES, Style, colors_of, limit_of
 
 __all__ = [
@@ -59,6 +92,29 @@ __all__ = [
     "unit_doses",
     "unit_effects",
     "units",
+    "figure_layer_embedding",
+    "layer_embedding",
+    "plot_layer_embedding",
+    "selection_units",
+    "figure_layer_information",
+    "figure_measure_by_layer",
+    "layer_information",
+    "layer_measures",
+    "measure_by_layer",
+    "method_specificity",
+    "plot_layer_information",
+    "plot_layer_information_grid",
+    "plot_measure_by_layer",
+    "figure_transfer",
+    "plot_transfer",
+    "plot_transfer_grid",
+    "transfer",
+    "figure_unit_information",
+    "plot_unit_information",
+    "unit_information",
+    "detector_similarity",
+    "figure_detector_similarity",
+    "plot_detector_similarity",
     "FORMATS",
     "SCALES",
     "STYLE",

@@ -47,7 +47,8 @@ from tests.app.calling import call, exported, said
 from tests.app.conftest import client_of
 from tests.app.drawing import ARTIFACTS, COVARIATES, FEW, MEASUREMENTS
 from tests.app.making import DATASETS, DETECTORS, LAYER, UNITS, MadeRun
-from tests.app.test_separability import words
+from tests.app.test_pictures import draw
+from tests.app.test_separability import shown, words
 
 SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark", None])
 LABEL, NO_DOSES = DETECTORS
@@ -391,9 +392,14 @@ def test_a_forged_selection_is_answered_with_a_message(
 @pytest.mark.parametrize("given", FORGED)
 @pytest.mark.parametrize("name", ["detector", "layer", "measure", "embedding", "color"])
 def test_a_forged_selection_of_the_other_page_too(
-    client: FlaskClient, name: str, given: str
+    made: MadeRun, client: FlaskClient, name: str, given: str
 ) -> None:
-    text = said(client, "/separability", f"?{name}={quote(given)}")
+    search = f"?{name}={quote(given)}"
+    text = said(client, "/separability", search)
+    if name == "measure":
+        text += shown(Run(made.folder), "depth", search)
+    elif name in ("embedding", "color"):
+        text += json.dumps(draw(client, search))
     assert "root:" not in text and "Traceback" not in text
     assert "is not known" in text or "characters" in text
 

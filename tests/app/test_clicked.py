@@ -10,12 +10,14 @@ from flask.testing import FlaskClient
 
 from app import ids
 from app.arguments import are_arguments, are_changes
-from app.components.clicked import coordinate_of, customdata_of, place_of
-from app.queries.lasso import drawn
-from app.queries.pictures import picture_view
+from app.card import At
+from app.components.clicked import coordinate_of, place_of
+from app.lasso import drawn
+from app.pages.picture import frame_of
 from app.run import Run
+from app.selection import Selection
 from tests.app.attacking import callbacks, outputs_of
-from tests.app.making import DETECTORS, LAYER, MadeRun
+from tests.app.making import DETECTORS, MadeRun
 
 ODD: list[Any] = [
     None,
@@ -38,17 +40,12 @@ ODD: list[Any] = [
 
 @pytest.mark.parametrize("click", ODD, ids=range(len(ODD)))
 def test_a_click_that_no_figure_sends_means_nothing(click: Any) -> None:
-    for kind in (str, int):
-        assert customdata_of(click, 0, kind) is None
     for axis in ("x", "y"):
         assert coordinate_of(click, axis) is None and place_of(click, axis, 5) is None
 
 
 def test_a_click_means_what_was_clicked_on() -> None:
     click = {"points": [{"customdata": ["block1", 3.0, "7"], "x": 2, "y": "1"}]}
-    assert customdata_of(click, 0, str) == "block1" and customdata_of(click, 1, int) == 3
-    assert customdata_of(click, 2, int) == 7 and customdata_of(click, 0, int) is None
-    assert customdata_of(click, 1, str) is None and customdata_of(click, 3, int) is None
     assert coordinate_of(click, "x") == 2.0 and place_of(click, "y", 2) == 1
     # A place behind the last or before the first is none; it is not counted from the end.
     assert place_of(click, "x", 2) is None
@@ -133,5 +130,5 @@ def test_a_button_that_no_page_has_is_refused(client: FlaskClient) -> None:
     ],
 )
 def test_an_outline_that_no_figure_draws_selects_nothing(made: MadeRun, event: Any) -> None:
-    view = picture_view(Run(made.folder), DETECTORS[0], LAYER, "pca")
-    assert drawn(DETECTORS[0], view, event) == ""
+    frame = frame_of(At(Run(made.folder), Selection()))
+    assert drawn(DETECTORS[0], frame, event) == ""

@@ -30,10 +30,7 @@ from app.exports import (
     compare,
     neurons,
     overview,
-    pictures,
     sample,
-    selected,
-    separability,
 )
 from app.exports.script import script
 from app.queries.taken import taken_task
@@ -41,12 +38,11 @@ from app.run import Run
 from app.selection import Selection
 from probe.datasets.audit import AuditReport, Finding
 from probe.run import RunFolder
-from probe.separability.report import SeparabilityReport
 from tests.app.calling import call, exported
 from tests.app.conftest import client_of
 from tests.app.drawing import ARTIFACTS
 from tests.app.faking import fake_jobs
-from tests.app.making import DATASETS, DETECTORS, LAYER, UNITS, MadeRun
+from tests.app.making import DATASETS, DETECTORS, UNITS, MadeRun
 from tests.app.scoring import card_weights
 from tests.app.test_taken import drawn_ablation
 
@@ -54,7 +50,6 @@ LABEL = DETECTORS[0]
 #: What has to be selected for what is not there at once.
 NEEDS = {
     "matrix-against": f"?against={quote(DETECTORS[1], safe='')}",
-    "selection-units": "?lasso=rlabel%3Dfake",
     "taken-out": "?units=1,3",
 }
 FIGURES = [name for name, one in EXPORTS.items() if one.figure]
@@ -68,7 +63,6 @@ PIXELS = "attribution-maps"
 MODULES = {
     "/": [overview],
     "/neurons": [neurons],
-    "/separability": [separability, pictures, selected],
     "/artifacts": [artifacts],
     "/attribution": [attribution],
     "/compare": [compare],
@@ -240,15 +234,7 @@ def test_units_are_in_the_order_of_the_page(client: FlaskClient, made: MadeRun) 
     assert np.allclose(found["effect_gamma"], effect[2][found["unit"]])
 
 
-def test_layer_measure_and_artifact_are_followed(client: FlaskClient, made: MadeRun) -> None:
-    report = SeparabilityReport.open(made.folder.path("separability", LABEL)).data
-    frame = exported(client, "separability-probes", "?layer=block1").pivot(
-        index="dataset", columns="measure", values="value"
-    )
-    wanted = report["value"].sel(layer="block1", measure="probe_auroc").to_series()
-    assert np.allclose(frame["probe_auroc"], wanted[frame.index])
-    depth = exported(client, "depth", "?measure=fisher")
-    assert set(depth["measure"]) == {"fisher"} and set(depth["layer"]) == {"block1", LAYER}
+def test_the_artifact_is_followed(client: FlaskClient) -> None:
     doses = exported(client, "doses", f"?artifact={ARTIFACTS[1]}")
     assert set(doses["artifact"]) == {ARTIFACTS[1]} and set(doses["dataset"]) == set(DATASETS)
 
