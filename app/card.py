@@ -490,8 +490,8 @@ def layout(page: Page, at: At) -> Any:
         controls = [_control(one, at) for one in page.controls]
         if page.needs:
             page.needs(at)
-        shown = page.shown(at) if page.shown else page.items
-        parts = [_item(one, at) for one in shown]
+        items = page.shown(at) if page.shown else page.items
+        content = [_item(one, at) for one in items]
     except ProbeError as error:
         if isinstance(error, UnknownNameError) and controls:
             # Components of their own say themselves that a name is not known.
@@ -499,12 +499,12 @@ def layout(page: Page, at: At) -> Any:
                 made if one.make else _control(one, at.but(**{one.field: ""}))
                 for one, made in zip(page.controls, controls, strict=True)
             ]
-        parts: list[Any] = [problem(error)]
+        content = [problem(error)]
     title = page.title if isinstance(page.title, str) else page.title(at)
     head = [dmc.Title(title, order=1), html.Div(page.question, className="question")]
     right = page.aside(at) if page.aside else None
     right = dmc.Group(controls, gap="sm", align="flex-end") if page.controls else right
-    return html.Div([html.Div([html.Div(head), right], className="page-head"), *parts])
+    return html.Div([html.Div([html.Div(head), right], className="page-head"), *content])
 
 
 def declared(page: Page, at: At) -> dict[str, Any]:

@@ -122,4 +122,3 @@ COMPARE_MAPS = "compare-maps"
 TAKEN_URL = "neurons-taken-url"
 TAKEN = "neurons-taken"
 TAKEN_UNITS = "neurons-taken-units"
-

@@ -287,7 +287,8 @@ def _strips(at: At, frame: pd.DataFrame) -> Any:
 def _end(frame: pd.DataFrame, sign: int) -> pd.DataFrame:
     """Return the images that the first calls more, or less, fake; at most one frame a video."""
     rows = frame[np.sign(frame["difference"]) == sign][::sign]
-    return rows.drop_duplicates(["dataset", "video", "label"]).head(EACH)
+    found: pd.DataFrame = rows.drop_duplicates(["dataset", "video", "label"]).head(EACH)
+    return found
 
 
 def _known(at: At, rows: pd.DataFrame) -> Iterator[tuple[dict[Any, Any], Shown]]:

@@ -22,7 +22,7 @@ from app.gaps import gaps
 from app.prefix import at as address
 from app.progress import stage_chip, stages_of
 from app.queries.compare import Pair, Side, known_sides
-from app.queries.compare_scores import paired_scores
+from app.queries.compare_scores import common_datasets
 from app.queries.runs import RunRow, crop_rule, provenance_of, run_rows
 from app.run import Ref, Run
 from app.selection import LEVELS, METRICS
@@ -42,7 +42,7 @@ def _report(at: At) -> Any:
         return None
     # In a page of its own, which has no script: the pages' router must not take the link.
     about = "The run told in one file: claims with verdicts, figures and tables"
-    given = {"href": address("/report"), "target": "_blank", "title": about}
+    given: dict[str, Any] = {"href": address("/report"), "target": "_blank", "title": about}
     return html.A("Report", className="report-link", **given)
 
 
@@ -147,7 +147,7 @@ def _left_out(run: Run, reference: Side) -> dict[str, str]:
     """Return the datasets whose images are not shown to be the same in both runs, and why."""
     datasets = [str(name) for name in run.evaluation.data["dataset"].values]
     try:
-        kept = paired_scores(Pair(Side(run, run.detectors[0]), reference))[2]
+        kept = common_datasets(Pair(Side(run, run.detectors[0]), reference))[0]
     except ProbeError as error:
         return dict.fromkeys(datasets, str(error))
     return {name: "no common images" for name in datasets if name not in kept}
@@ -346,7 +346,7 @@ def _place(cell: _Cell) -> Any:
     inside: list[Any] = [html.B(cell.value) if cell.strong else html.Span(cell.value)]
     if cell.small:
         inside.append(html.Span(cell.small, className="matrix-small"))
-    part = cell.to(inside) if cell.to else html.Div(inside)
+    part: Any = cell.to(inside) if cell.to else html.Div(inside)
     part.className = "matrix-cell seen" if cell.seen else "matrix-cell"
     part.title, part.style = cell.about, _colors(cell)
     return html.Td(part)

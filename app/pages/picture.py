@@ -113,7 +113,7 @@ def _placed(
     return frame
 
 
-def _grouped(samples: pd.DataFrame, name: str, datasets: tuple[str, ...]) -> pd.Categorical:
+def _grouped(samples: pd.DataFrame, name: str, datasets: tuple[str, ...]) -> Any:
     there = list(dict.fromkeys(samples[name].astype(str)))
     order = [n for n in datasets if n in there] + [n for n in there if n not in datasets]
     return pd.Categorical(samples[name].astype(str), order)

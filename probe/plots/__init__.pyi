@@ -60,7 +60,7 @@ from .evaluation import (
     plot_matrix,
     plot_matrix_differences,
 )
-from .grid import Cell, SCALES, grid_figure
+from .grid import SCALES, Cell, grid_figure
 from .joint import joint_figures
 from .map_summaries import (
     difference_figure,

@@ -7,7 +7,7 @@ Of each finding ``x`` there are ``x``, the table behind it, ``plot_x``, the figu
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ ROOM = 10
 
 def draw_report(found: ArtifactReport, folder: Path, suffix: str = ".pdf") -> list[Path]:
     """Draw all figures of a report into a folder, and return their paths."""
-    figures = {"spectra": plot_spectra, "effects": plot_artifact_effects}
+    figures: dict[str, Any] = {"spectra": plot_spectra, "effects": plot_artifact_effects}
     if found.data.sizes["method"]:
         figures["methods"] = plot_tells
     return [
@@ -114,7 +114,7 @@ def spectra(found: ArtifactReport, dataset: str = "") -> pd.DataFrame:
     keys = ["dataset", "label", "frequency"]
     data = found.data[names].sel(dataset=_datasets(found, dataset))
     frame = data.to_dataframe(dim_order=keys).reset_index()[[*keys, *names]]
-    frame.attrs = _about(found)
+    frame.attrs.update(_about(found))
     return frame
 
 
@@ -286,7 +286,7 @@ def balance(found: ArtifactReport, dataset: str = "") -> pd.DataFrame:
     frame = data.to_dataframe(dim_order=["dataset", "covariate"]).reset_index()
     frame = frame[["dataset", "covariate", *names]]
     frame["unbalanced"] = _leaves_half_out(frame["imbalance_low"], frame["imbalance_high"])
-    frame.attrs = _about(found)
+    frame.attrs.update(_about(found))
     return frame
 
 
@@ -313,13 +313,14 @@ def artifact_effects(found: ArtifactReport, dataset: str = "") -> pd.DataFrame:
     if dataset:
         frame = frame[frame["dataset"].isin(_datasets(found, dataset))]
         # Rank 0 stands for "no effect without control".
-        by = {"key": lambda rank: rank.where(rank > 0, np.inf), "kind": "stable"}
-        frame = frame.sort_values("rank", **by)
+        frame = frame.sort_values(
+            "rank", key=lambda rank: rank.where(rank > 0, np.inf), kind="stable"
+        )
     frame = frame.reset_index(drop=True)
     about = _about(found)
     levels = frame[[f"q{_suffix(control)}" for control in about["controls"]]]
     frame["kept"] = (levels <= ALPHA).all(axis=1)
-    frame.attrs = about | {"alpha": ALPHA}
+    frame.attrs.update(about, alpha=ALPHA)
     return frame
 
 
@@ -448,7 +449,7 @@ def _marks(frame: pd.DataFrame, theme: Theme, i: int) -> dict[str, Any]:
     }
 
 
-def _effect_hover(one: dict[Any, Any], control: str, about: dict[str, Any]) -> str:
+def _effect_hover(one: dict[Any, Any], control: str, about: Mapping[Any, Any]) -> str:
     end = _suffix(control)
     effect, low, high, p, q = (one[f"{name}{end}"] for name in ("effect", "low", "high", "p", "q"))
     bounds = (
@@ -512,7 +513,7 @@ def tells(found: ArtifactReport) -> pd.DataFrame:
     names, keys = ["tells", "tells_low", "tells_high"], ["method", "measurement"]
     frame = found.data[names].to_dataframe(dim_order=keys).reset_index()[[*keys, *names]]
     frame["clear"] = _leaves_half_out(frame["tells_low"], frame["tells_high"])
-    frame.attrs = _about(found)
+    frame.attrs.update(_about(found))
     return frame
 
 
@@ -592,7 +593,7 @@ def figure_tells(frame: pd.DataFrame, theme: Theme = LIGHT) -> dict[str, Any]:
     return figure
 
 
-def _tells_hover(one: dict[Any, Any], about: dict[str, Any]) -> str:
+def _tells_hover(one: dict[Any, Any], about: Mapping[Any, Any]) -> str:
     bounds = (
         f"{about['ci']:.0%} interval {one['tells_low']:.3f} to {one['tells_high']:.3f}"
         if np.isfinite(one["tells_low"])
@@ -652,7 +653,7 @@ def grid_of_measurements(
     )
 
 
-def about_lines(measurement: str, about: dict[str, Any]) -> list[str]:
+def about_lines(measurement: str, about: Mapping[Any, Any]) -> list[str]:
     """Return name, definition, unit and source of a measurement as lines of a hover text."""
     unit, definition, source = about["measurements"][measurement]
     lines = [f"<b>{clean(measurement)}</b>" + (f" ({clean(unit)})" if unit else "")]

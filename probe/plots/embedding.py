@@ -302,7 +302,9 @@ def coloring(frame: pd.DataFrame, by: str) -> Coloring:
     if by not in ("dataset", "method"):
         return Coloring(by, (), numberless, column.to_numpy(dtype=np.float64))
     if not isinstance(column.dtype, pd.CategoricalDtype):
-        column = pd.Series(pd.Categorical(column, dict.fromkeys(column)))
+        column = pd.Series(
+            pd.Categorical(column.astype(str), list(dict.fromkeys(map(str, column))))
+        )
     names = tuple(map(str, column.cat.categories))
     return Coloring(by, names, column.cat.codes.to_numpy().astype(np.int64), np.empty(0))
 
@@ -396,7 +398,7 @@ def _bare(theme: Theme, title: str, **more: Any) -> dict[str, Any]:
     """Return an axis without numbers, which mean nothing here, that can be zoomed."""
     shown = {"text": title, "standoff": 4, "font": {"size": 11, "color": theme.muted}}
     hidden = {"showticklabels": False, "showgrid": False, "fixedrange": False}
-    return {**theme.axis(**hidden, **more), "title": shown}
+    return {**theme.axis(), **hidden, **more, "title": shown}
 
 
 def _style(theme: Theme, color: Coloring, i: int) -> tuple[str, str]:

@@ -191,8 +191,9 @@ def matrix_differences(
     frame = frame.assign(compared_with=called or reference, **about)[[*named, *_PAIRED]]
     frame["excludes_0"] = (frame["low"] > 0) | (frame["high"] < 0)
     ci = float(found.data.attrs.get("ci", 0.95))
-    frame.attrs = {**about, "ci": ci, "reference": called or reference, "detectors": labels}
-    frame.attrs["datasets"] = datasets
+    frame.attrs.update(
+        about, ci=ci, reference=called or reference, detectors=labels, datasets=datasets
+    )
     return frame
 
 
@@ -225,7 +226,8 @@ def _paired(
         }
     else:
         part = found.sel(metric=metric, level=level).to_dataframe()[list(_PAIRED)]
-        rows |= {str(name): dict(row) for name, row in part.to_dict("index").items()}
+        for name, row in part.to_dict("index").items():
+            rows[str(name)] = {str(column): value for column, value in row.items()}
     return pd.DataFrame([{"dataset": name, **rows[name]} for name in datasets])
 
 

@@ -684,6 +684,9 @@ def figure_unit_doses(
 # --- Detection without sets of units ------------------------------------------------------------
 
 
+_ABLATED = ("set", "dataset", "metric")
+
+
 def ablation(found: Ablation) -> pd.DataFrame:
     """Return what detection loses without sets of units: `Ablation.to_dataframe`.
 
@@ -701,7 +704,9 @@ def ablation(found: Ablation) -> pd.DataFrame:
     frame = found.to_dataframe()
     spread = found.data["random_drop"].transpose("random", "set", "dataset", "metric")
     low, high = np.percentile(spread, MIDDLE, axis=0)
-    frame = frame.assign(random_low=low.ravel(), random_high=high.ravel())
+    ends = spread.isel(random=0, drop=True).to_dataset(name="random_low").copy()
+    ends = ends.assign(random_low=(_ABLATED, low), random_high=(_ABLATED, high))
+    frame = frame.merge(ends.to_dataframe().reset_index(), on=list(_ABLATED), how="left")
     attrs = found.data.attrs
     frame.attrs = {"n_random": int(attrs["n_random"]), "chosen_on": str(attrs["chosen_on"])}
     return frame

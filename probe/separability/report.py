@@ -220,7 +220,8 @@ class Embeddings(Result):
                 f"The sample table holds no sample {names[int(np.argmin(place))]!r}: the "
                 "embeddings were made from other recordings. Compute them again."
             )
-        return samples.iloc[place].assign(place=place).reset_index(drop=True)
+        frame: pd.DataFrame = samples.iloc[place].assign(place=place).reset_index(drop=True)
+        return frame
 
     def summary(self) -> str:
         """Summarize the embeddings, and what they preserve of neighborhoods."""

@@ -16,6 +16,15 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 import pytest
+from app.exports import (
+    EXPORTS,
+    Export,
+    artifacts,
+    compare,
+    neurons,
+    sample,
+)
+from app.exports.script import script
 from app.queries.taken import taken_task
 from flask.testing import FlaskClient
 from PIL import Image
@@ -23,17 +32,6 @@ from PIL import Image
 from app import ids
 from app.components.shell import PAGES
 from app.downloads import LONGEST, file_name
-from app.exports import (
-    EXPORTS,
-    Export,
-    artifacts,
-    compare,
-    neurons,
-    pictures,
-    overview,
-    sample,
-)
-from app.exports.script import script
 from app.run import Run
 from app.selection import Selection
 from probe.datasets.audit import AuditReport, Finding

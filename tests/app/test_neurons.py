@@ -253,8 +253,9 @@ def test_counts_are_drawn_beside_both_nulls(made: MadeRun, run: Run) -> None:
         low, high = data["independence_low"].values, data["independence_high"].values
         mean = data["independence"].values
         assert list(null.y) == mean.tolist()
-        np.testing.assert_allclose(null.y + null.error_y.array, np.maximum(high, mean))
-        np.testing.assert_allclose(null.y - null.error_y.arrayminus, np.minimum(low, mean))
+        up, down = null.error_y.array, null.error_y.arrayminus
+        np.testing.assert_allclose(np.add(null.y, up), np.maximum(high, mean))
+        np.testing.assert_allclose(np.subtract(null.y, down), np.minimum(low, mean))
         assert [list(one.y) for one in drawn] == data["untrained"].values.tolist()
         assert sum(bool(one.showlegend) for one in drawn) == 1
 

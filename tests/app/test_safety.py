@@ -23,7 +23,7 @@ from app.security import LARGEST
 from app.selection import Selection
 from probe.images import token_of
 from tests.app.attacking import TEXTS, callbacks, hostile_bodies, leaks, outputs_of
-from tests.app.calling import call, answer_of, said
+from tests.app.calling import answer_of, call, said
 from tests.app.conftest import client_of
 from tests.app.making import DETECTORS, MadeRun
 

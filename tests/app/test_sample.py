@@ -26,7 +26,7 @@ from probe.errors import ProbeError, UnknownNameError
 from probe.evaluation.one_image import Spread, spread_of_reals
 from probe.images import token_of
 from probe.plots.theme import DARK, LIGHT
-from tests.app.calling import call, answer_of, exported, said
+from tests.app.calling import answer_of, call, exported, said
 from tests.app.conftest import client_of
 from tests.app.drawing import MEASUREMENTS
 from tests.app.making import DETECTORS, FRAMES, LAYER, MadeRun

@@ -25,7 +25,7 @@ from probe.datasets.dataset import Dataset
 from probe.errors import ImageError, ProbeError
 from probe.jobs.folder import JobFolder
 from probe.run import RunFolder
-from tests.app.calling import call, answer_of
+from tests.app.calling import answer_of, call
 from tests.app.conftest import client_of
 from tests.app.dropping import PIXELS, REFUSED, encoded, url
 from tests.app.making import DETECTORS, LAYER, MadeRun

@@ -54,10 +54,8 @@ def control(page: Page, label: str) -> Locator:
 
 
 def pick(page: Page, label: str, option: str) -> None:
-    control(page, label).click()
-def pick(page: Page, label: str, option: str) -> None:
     """Choose an option of a control that is found by its label."""
-    page.get_by_label(label, exact=True).click()
+    page.get_by_role("textbox", name=label, exact=True).click()
     page.get_by_role("option", name=option, exact=True).click()
 
 

@@ -21,11 +21,6 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from probe.artifacts import ArtifactReport, ResponseReport
-from probe.neurons import Calibration
-from probe.plots import ablation_figure, counts_figure, matrix_figure
-from probe.plots.artifacts import plot_artifact_effects, plot_spectra, plot_tells
-from probe.plots.attribution import regions_figure, similarity_figure
-from probe.artifacts import ResponseReport
 from probe.attribution.findings import MapSimilarity, RegionAttention
 from probe.neurons import Calibration
 from probe.plots import (
@@ -35,13 +30,10 @@ from probe.plots import (
     plot_map_similarity,
     plot_region_attention,
 )
-from probe.plots.artifacts import effects_figure, spectra_figure, tells_figure
+from probe.plots.artifacts import plot_artifact_effects, plot_spectra, plot_tells
 from probe.plots.calibration import LINES, calibration_figure
-from probe.plots.embedding import DATASETS, embedding_figure
-from probe.plots.responses import plot_correlations, plot_dose_effects, plot_doses
-from probe.plots.separability import probes_figure, transfer_figure, units_figure
 from probe.plots.embedding import DATASETS, plot_layer_embedding
-from probe.plots.responses import correlation_figure, dose_figure, unit_figure
+from probe.plots.responses import plot_correlations, plot_dose_effects, plot_doses
 from probe.plots.separability import plot_layer_information
 from probe.plots.separability_transfer import plot_transfer
 from probe.plots.separability_units import plot_unit_information

@@ -17,7 +17,6 @@ from probe.plots.neurons import (
     units_heatmap,
 )
 from probe.plots.responses import plot_doses
-from probe.plots.separability import depth_figure, likeness_figure
 from probe.plots.separability import plot_measure_by_layer
 from probe.plots.similarity import plot_detector_similarity
 from probe.plots.style import luminance
