@@ -42,8 +42,8 @@ def _report(at: At) -> Any:
         return None
     # In a page of its own, which has no script: the pages' router must not take the link.
     about = "The run told in one file: claims with verdicts, figures and tables"
-    given: dict[str, Any] = {"href": address("/report"), "target": "_blank", "title": about}
-    return html.A("Report", className="report-link", **given)
+    where = address("/report")
+    return html.A("Report", href=where, target="_blank", className="report-link", title=about)
 
 
 def _facts(at: At) -> Any:
@@ -454,7 +454,7 @@ def _datasets(at: At, frame: pd.DataFrame) -> Any:
             f"{one['fake']:,}",
             f"{one['videos']:,}",
             f"{one['identities']:,}" if one["identities"] else "—",
-            " / ".join(f"{one[n]:,.0f}" if np.isfinite(one[n]) else "—" for n in names),
+            " / ".join(f"{one[name]:,}" for name in names),
         ]
         for one in frame.to_dict("records")
     ]

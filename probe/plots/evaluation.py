@@ -191,9 +191,8 @@ def matrix_differences(
     frame = frame.assign(compared_with=called or reference, **about)[[*named, *_PAIRED]]
     frame["excludes_0"] = (frame["low"] > 0) | (frame["high"] < 0)
     ci = float(found.data.attrs.get("ci", 0.95))
-    frame.attrs.update(
-        about, ci=ci, reference=called or reference, detectors=labels, datasets=datasets
-    )
+    names = {"reference": called or reference, "detectors": labels, "datasets": datasets}
+    frame.attrs.update(about, ci=ci, **names)
     return frame
 
 
@@ -213,7 +212,7 @@ def _paired(
     datasets = [str(name) for name in ours[0].data["dataset"].values]
     reasons = dict.fromkeys(datasets, "no common images") | dict(left_out)
     lacking = {"difference": np.nan, "low": np.nan, "high": np.nan, "p": np.nan}
-    rows = {
+    rows: dict[str, dict[Any, Any]] = {
         name: lacking | {"n_samples": 0, "n_clusters": 0, "reason": why}
         for name, why in reasons.items()
     }
@@ -226,8 +225,7 @@ def _paired(
         }
     else:
         part = found.sel(metric=metric, level=level).to_dataframe()[list(_PAIRED)]
-        for name, row in part.to_dict("index").items():
-            rows[str(name)] = {str(column): value for column, value in row.items()}
+        rows |= {str(name): row for name, row in part.to_dict("index").items()}
     return pd.DataFrame([{"dataset": name, **rows[name]} for name in datasets])
 
 
@@ -320,9 +318,10 @@ def dataset_counts(data: Dataset) -> pd.DataFrame:
         ``test_images``, for the splits that there are.
     """
     table = data.samples.table
+    there = [split for split in _SPLITS if (table["split"] == split).any()]
     rows = []
     for name, part in table.groupby("dataset", sort=False):
-        people, splits = part["identity"][part["identity"] != ""], part["split"].value_counts()
+        people = part["identity"][part["identity"] != ""]
         rows.append(
             {
                 "dataset": str(name),
@@ -330,7 +329,7 @@ def dataset_counts(data: Dataset) -> pd.DataFrame:
                 "fake": int((part["label"] == 1).sum()),
                 "videos": len(part[["method", "video", "label", "split"]].drop_duplicates()),
                 "identities": int(people.nunique()),
-                **{f"{split}_images": splits[split] for split in _SPLITS if split in splits},
+                **{f"{split}_images": int((part["split"] == split).sum()) for split in there},
             }
         )
     return pd.DataFrame(rows)

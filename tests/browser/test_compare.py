@@ -33,13 +33,14 @@ def test_from_the_matrix_to_the_images_that_differ(address: str, browser: Browse
     watch = Watch()
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = open_page(context, watch, f"{address}/")
-    page.locator("#overview-matrix .matrix-cell").first.wait_for()
-    choose(page, "overview-reference", f"Against {BASE}")
+    page.locator("section.zero-shot-matrix .matrix-cell").first.wait_for()
+    page.get_by_role("textbox", name="Values, or differences to a detector").click()
+    page.get_by_role("option", name=f"Against {BASE}", exact=True).click()
     page.wait_for_url(re.compile("against=meso4%2Fbase"))
-    page.locator("#overview-matrix .matrix-cell", has_text="reference").first.wait_for()
+    page.locator("section.zero-shot-matrix .matrix-cell", has_text="reference").first.wait_for()
     page.get_by_text("AUROC less that of meso4/base").wait_for()
 
-    page.locator("#overview-matrix a.matrix-cell").nth(1).click()
+    page.locator("section.zero-shot-matrix a.matrix-cell").nth(1).click()
     page.wait_for_url(re.compile("/compare.*detector=meso4%2Fshallow.*dataset=beta"))
     heading(page, "of 3 datasets")
     assert page.get_by_role("textbox", name="Dataset of the images").input_value() == "beta"

@@ -66,7 +66,7 @@ def test_from_a_poor_score_to_the_artifact_in_four_clicks(
     settled(page)
 
     # One: the cell of the worst AUROC, where the question begins.
-    cells = page.locator("#overview-matrix a.matrix-cell")
+    cells = page.locator("section.zero-shot-matrix a.matrix-cell")
     scores = [_first_number(text) for text in cells.all_text_contents()]
     worst = min((score, i) for i, score in enumerate(scores) if score is not None)[1]
     cells.nth(worst).click()
