@@ -8,7 +8,7 @@ from pathlib import Path
 
 from app.run import Run
 
-__all__ = ["given_roots", "place_of_run", "script"]
+__all__ = ["place_of_run", "script"]
 
 
 def script(
@@ -58,11 +58,6 @@ def place_of_run(root: Path) -> str:
     """Name the run as a person would who stands where the dashboard was started."""
     here = Path(os.getcwd())
     return str(root.relative_to(here)) if root.is_relative_to(here) else str(root)
-
-
-def given_roots(run: Run) -> str:
-    """Write the folders that images may be opened from as a further argument, where there are."""
-    return f", {list(map(str, run.roots))!r}" if run.roots else ""
 
 
 def _made(run: Run) -> str:

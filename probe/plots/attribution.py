@@ -168,7 +168,7 @@ def plot_image_maps(
             group = f"{method} {family_of(detector)}" if several else ""
             under = image if over else None
             one = own.get(detector)
-            line.append(one and _cell_of(one, sample, own, under, mask, group))
+            line.append(_cell_of(one, sample, own, under, mask, group) if one is not None else None)
         lines.append(line)
     if not any(one and one.values is not None for line in lines for one in line):
         raise ProbeError("There are no maps of this image. Choose another method.")
@@ -508,13 +508,14 @@ def shown_regions(frame: pd.DataFrame) -> pd.DataFrame:
     what = frame.attrs["what"]
     own = frame[frame["part"] == frame.attrs["part"]]
     own = own[own.groupby("group", sort=False)[what].transform("count") > 0]
-    return own.assign(
+    shown: pd.DataFrame = own.assign(
         value=own[what],
         value_low=own[f"{what}_low"],
         value_high=own[f"{what}_high"],
         value_q=own[QS[what]],
         n_rests_on=own["n_pairs" if what == "change" else "n_samples"],
     )
+    return shown
 
 
 def plot_region_attention(
