@@ -168,7 +168,7 @@ def plot_image_maps(
             group = f"{method} {family_of(detector)}" if several else ""
             under = image if over else None
             one = own.get(detector)
-            line.append(_cell_of(one, sample, own, under, mask, group) if one else None)
+            line.append(_cell_of(one, sample, own, under, mask, group) if one is not None else None)
         lines.append(line)
     if not any(one and one.values is not None for line in lines for one in line):
         raise ProbeError("There are no maps of this image. Choose another method.")
