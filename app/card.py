@@ -206,6 +206,12 @@ class Control:
         Pixels of a select.
     head : bool
         Whether it is in a page's head, with its label written over it.
+    twin : str
+        Field that never has the same value: where it would, it is given the value that this one
+        had. A change of one writes both into the address.
+    first : callable, optional
+        Takes `At` and returns what is chosen where the address is silent, if that is not the first
+        option.
     """
 
     field: str
@@ -216,6 +222,8 @@ class Control:
     resets: tuple[str, ...] = ()
     width: int = 170
     head: bool = False
+    twin: str = ""
+    first: Callable[[At], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -281,6 +289,10 @@ class Card:
         Fields of the selection in the names of its files.
     is_menu, is_framed : bool
         Whether it has a menu of exports; whether it has a frame and a heading.
+    when : callable, optional
+        Takes `At` and returns whether it is on the page at all; must not raise.
+    is_printed : bool
+        Whether its call draws a figure for print although the page has none of plotly.
     """
 
     id: str
@@ -300,6 +312,8 @@ class Card:
     about: tuple[str, ...] = ("detector",)
     is_menu: bool = True
     is_framed: bool = True
+    when: Callable[[At], bool] | None = None
+    is_printed: bool = False
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -310,7 +324,8 @@ class Card:
     @property
     def suffixes(self) -> tuple[str, ...]:
         """What it can be exported as, in the order of the menu."""
-        drawn = (".pdf", ".png", ".svg") if self.call and self.figure else ()
+        is_drawn = self.call and (self.figure or self.is_printed)
+        drawn = (".pdf", ".png", ".svg") if is_drawn else ()
         tables = (".csv", ".tex") if self.call or self.frame else ()
         return (*drawn, *tables, *((".py",) if self.call else ()))
 
@@ -352,25 +367,31 @@ class Page:
     Attributes
     ----------
     path, title, question : str
-        Where it is, and its head.
+        Where it is, and its head; a title may be a callable that takes `At`.
     items : tuple
         Cards and groups of cards, from top to bottom.
     controls : tuple of Control
         In the head. What they choose lays the page out anew.
     needs : callable, optional
         Takes `At` and raises where nothing of the page can be shown, with the reason.
+    shown : callable, optional
+        Takes `At` and returns those of the items that are laid out, where these are not all.
     register : callable, optional
         Takes the app and the run, and adds callbacks that are this page's own.
+    aside : callable, optional
+        Takes `At` and returns what is at the right of the head, where there are no controls.
     """
 
     path: str
-    title: str
+    title: str | Callable[[At], str]
     question: str
     items: tuple[Card | Group, ...]
     controls: tuple[Control, ...] = ()
     needs: Callable[[At], Any] | None = None
+    shown: Callable[[At], Sequence[Card | Group]] | None = None
     register: Callable[[Dash, Run], None] | None = None
     scope: tuple[str, ...] = field(default=(), kw_only=True)
+    aside: Callable[[At], Any] | None = None
 
     @property
     def cards(self) -> tuple[Card, ...]:
@@ -454,13 +475,20 @@ def layout(page: Page, at: At) -> Any:
         controls = [_control(one, at) for one in page.controls]
         if page.needs:
             page.needs(at)
-        parts = [_item(one, at) for one in page.items]
+        shown = page.shown(at) if page.shown else page.items
+        parts = [_item(one, at) for one in shown]
     except ProbeError as error:
         if isinstance(error, UnknownNameError) and controls:
-            controls = [_control(one, at.but(**{one.field: ""})) for one in page.controls]
+            # Components of their own say themselves that a name is not known.
+            controls = [
+                made if one.make else _control(one, at.but(**{one.field: ""}))
+                for one, made in zip(page.controls, controls, strict=True)
+            ]
         parts: list[Any] = [problem(error)]
-    head = [dmc.Title(page.title, order=1), html.Div(page.question, className="question")]
-    right = dmc.Group(controls, gap="sm", align="flex-end") if page.controls else None
+    title = page.title if isinstance(page.title, str) else page.title(at)
+    head = [dmc.Title(title, order=1), html.Div(page.question, className="question")]
+    right = page.aside(at) if page.aside else None
+    right = dmc.Group(controls, gap="sm", align="flex-end") if page.controls else right
     return html.Div([html.Div([html.Div(head), right], className="page-head"), *parts])
 
 
@@ -470,20 +498,30 @@ def declared(page: Page, at: At) -> dict[str, Any]:
     controls = {}
     for one in shown:
         try:
-            first = next(iter(one.options(at)), "")
+            first = one.first(at) if one.first else next(iter(one.options(at)), "")
         except ProbeError:
             first = ""
-        controls[one.field] = {"first": first, "resets": one.resets, "kind": one.kind}
+        controls[one.field] = {
+            "first": first,
+            "resets": one.resets,
+            "kind": one.kind,
+            "twin": one.twin,
+        }
     return {"cards": {card.id: card.fields for card in page.cards}, "controls": controls}
 
 
 def _item(one: Card | Group, at: At) -> Any:
     if isinstance(one, Group):
         return html.Div([_item(part, at) for part in one.items], className=one.style)
+    if one.when and not one.when(at):
+        return None
     body = html.Div(id=part("card", one.id), style={"minHeight": one.height}, className="card-body")
     key = dcc.Store(id=part("key", one.id))
     if not one.is_framed:
-        return html.Div([body, key], className=f"bare {one.id}")
+        controls = [_control(control, at, one.id) for control in one.controls]
+        right = [dmc.Group(controls, wrap="nowrap", align="flex-end")] if controls else []
+        style = f"bare {one.id}" + (" page-head unit-head" if controls else "")
+        return html.Div([body, *right, key], className=style)
     left = [dmc.Title(one.title, order=2, className="card-title")]
     left += [help_mark(one.help)] if one.help else []
     head = [dmc.Group(left, gap=6, wrap="nowrap")]
@@ -513,11 +551,19 @@ def _control(one: Control, at: At, of: str = "page") -> Any:
     if one.kind == "switch":
         return dmc.Switch(id=id, label=one.label, checked=value == "1", size="xs")
     if one.kind == "many":
-        chosen = [name for name in given.split(",") if name in options]
+        listed = given or (one.first(at) if one.first else "")
+        chosen = [name for name in listed.split(",") if name in options]
         return dmc.MultiSelect(id=id, data=data, value=chosen, size="xs", w=one.width, **named)
     shown: dict[str, Any] = {"label": one.label} if one.head else {"size": "xs", **named}
     return dmc.Select(
-        id=id, data=data, value=value, allowDeselect=False, w=one.width, searchable=False, **shown
+        id=id,
+        data=data,
+        value=value,
+        allowDeselect=False,
+        disabled=not data,
+        w=one.width,
+        searchable=False,
+        **shown,
     )
 
 
@@ -714,12 +760,15 @@ def script(run: Run, card: Card, at: At) -> str:
     assert card.call is not None
     call = card.call(at)
     given = call.arguments()
+    places = {"run": run.place, **dict(one.run for one in call.refs if one.run)}
+    made = f"table = probe.plots.{call.plot}({given})"
     lines = [
         f"# The run was made by: {' '.join(run.command.split())}",
         "import probe",
+        *(f"import {name}" for name in ("probe.images", "probe.plots") if f"{name}." in made),
         "",
-        f"run = probe.open_run({run.place!r})",
-        f"table = probe.plots.{call.plot}({given})",
+        *(f"{name} = probe.open_run({place!r})" for name, place in places.items()),
+        made,
         f"table.to_csv({f'{card.id}.csv'!r}, index=False)",
     ]
     if call.is_drawn:

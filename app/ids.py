@@ -5,7 +5,6 @@ from __future__ import annotations
 URL = "url"
 #: Further views of the same address. A callback that both reads and writes it may name only
 #: components that are there together with it, so each part of a page brings its own.
-OVERVIEW_URL = "overview-url"
 NEURONS_URL = "neurons-url"
 LIST_URL = "neurons-list-url"
 #: The scheme that is shown, "light" or "dark", and the switch between the two.
@@ -28,12 +27,6 @@ PROGRESS_ASK = "progress-ask"
 PROGRESS_SEEN = "progress-seen"
 PROGRESS_NEWS = "progress-news"
 PROGRESS_SHOW = "progress-show"
-
-METRIC = "overview-metric"
-LEVEL = "overview-level"
-MATRIX = "overview-matrix"
-MATRIX_TEXT = "overview-matrix-text"
-MATRIX_DRAWN = "overview-matrix-drawn"
 
 DETECTOR = "neurons-detector"
 BODY = "neurons-body"
@@ -83,26 +76,6 @@ PICKED_IMAGE = "separability-picked-image"
 SIMILARITY = "separability-similarity"
 SIMILARITY_TEXT = "separability-similarity-text"
 
-# Artifacts.
-ARTIFACTS_URL = "artifacts-url"
-ARTIFACTS_DETECTOR = "artifacts-detector"
-ARTIFACTS_DATASET = "artifacts-dataset"
-SPECTRA = "artifacts-spectra"
-SPECTRA_TEXT = "artifacts-spectra-text"
-BALANCE = "artifacts-balance"
-ARTIFACT_EFFECTS = "artifacts-effects"
-ARTIFACT_EFFECTS_TEXT = "artifacts-effects-text"
-TELLS = "artifacts-tells"
-ARTIFACTS_BODY = "artifacts-body"
-RESPONSES_URL = "artifacts-responses-url"
-RESPONSES = "artifacts-responses"
-ARTIFACT = "artifacts-artifact"
-RESPONDER = "artifacts-unit"
-RESPONDER_TEXT = "artifacts-unit-text"
-LOGIT_DOSES = "artifacts-logit-doses"
-UNIT_DOSES = "artifacts-unit-doses"
-UNIT_DOSES_TEXT = "artifacts-unit-doses-text"
-
 # Attribution.
 ATTRIBUTION_URL = "attribution-url"
 ATTRIBUTION_LIST_URL = "attribution-list-url"
@@ -131,6 +104,26 @@ REGIONS_FIGURE = "attribution-regions-figure"
 REGION_PART = "attribution-regions-part"
 REGION_WHAT = "attribution-regions-what"
 
+# Artifacts.
+ARTIFACTS_URL = "artifacts-url"
+ARTIFACTS_DETECTOR = "artifacts-detector"
+ARTIFACTS_DATASET = "artifacts-dataset"
+SPECTRA = "artifacts-spectra"
+SPECTRA_TEXT = "artifacts-spectra-text"
+BALANCE = "artifacts-balance"
+ARTIFACT_EFFECTS = "artifacts-effects"
+ARTIFACT_EFFECTS_TEXT = "artifacts-effects-text"
+TELLS = "artifacts-tells"
+ARTIFACTS_BODY = "artifacts-body"
+RESPONSES_URL = "artifacts-responses-url"
+RESPONSES = "artifacts-responses"
+ARTIFACT = "artifacts-artifact"
+RESPONDER = "artifacts-unit"
+RESPONDER_TEXT = "artifacts-unit-text"
+LOGIT_DOSES = "artifacts-logit-doses"
+UNIT_DOSES = "artifacts-unit-doses"
+UNIT_DOSES_TEXT = "artifacts-unit-doses-text"
+
 # Compare. Cards with controls of their own each bring their own view of the address.
 COMPARE_URL = "compare-url"
 COMPARE_DETECTOR = "compare-detector"
@@ -150,9 +143,6 @@ COMPARE_UNITS = "compare-units"
 COMPARE_FEATURES = "compare-features"
 COMPARE_LAYERS = "compare-layers"
 COMPARE_MAPS = "compare-maps"
-# The matrix of the Overview against a reference.
-REFERENCE = "overview-reference"
-MATRIX_MENU = "overview-matrix-menu"
 
 # Units that are taken out on request, on the Neurons page; the second names a job.
 TAKEN_URL = "neurons-taken-url"

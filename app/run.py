@@ -32,11 +32,14 @@ class Ref:
         The table.
     key : hashable
         Equal as long as the table's file stays as it is.
+    run : tuple of str, optional
+        What the expression calls the run, and where that is; None for the run of the page.
     """
 
     code: str
     value: Any
     key: Hashable
+    run: tuple[str, str] | None = None
 
 
 class Run(PublicRun):
@@ -61,12 +64,13 @@ class Run(PublicRun):
         super().__init__(folder)
         self.others, self.roots = others, roots
 
-    def ref(self, table: str, *by: str) -> Ref:
-        """Return a table with what a script has to write for it."""
+    def ref(self, table: str, *by: str, name: str = "run") -> Ref:
+        """Return a table with what a script, which calls the run `name`, has to write for it."""
         value = getattr(self, table)
         arguments = ", ".join(map(repr, by))
-        code = f"run.{table}({arguments})" if by else f"run.{table}"
-        return Ref(code, value(*by) if by else value, self.stamp(table, *by))
+        code = f"{name}.{table}({arguments})" if by else f"{name}.{table}"
+        found = value(*by) if by else value
+        return Ref(code, found, self.stamp(table, *by), (name, self.place))
 
     @property
     def place(self) -> str:

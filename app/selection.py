@@ -8,11 +8,12 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 from probe.errors import ProbeError, UnknownNameError
+from probe.plots.evaluation import METRIC_NAMES
 
 __all__ = ["LEVELS", "MEASURES", "METRICS", "Selection"]
 
 #: Names of metrics in tables, to how they are written for people.
-METRICS = {"auroc": "AUROC", "accuracy": "Accuracy", "ap": "AP", "eer": "EER"}
+METRICS = METRIC_NAMES
 LEVELS = {"frame": "Per frame", "video": "Per video"}
 
 #: The same for measures of separability; others are shown by their names in the table.
@@ -70,6 +71,8 @@ class Selection:
         Of the images that are listed: by which method they were forged, and which part of the list.
     outline : str
         Whether masks are outlined on maps.
+    checks : str
+        Method and detector, as "METHOD:DETECTOR", whose checks of trust are opened.
     mode, part, what : str
         How maps of variants are compared; which mass of maps is looked for in regions, and what
         of it is shown.
@@ -100,6 +103,7 @@ class Selection:
     forgery: str = ""
     page: str = ""
     outline: str = ""
+    checks: str = ""
     mode: str = ""
     part: str = ""
     what: str = ""

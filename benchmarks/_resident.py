@@ -16,12 +16,12 @@ def watched(work: Callable[[], Result]) -> tuple[Result, float]:
     that does nothing else.
     """
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts at what is held now
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     result = work()
-    return result, max(0.0, _resident("VmHWM") - before)
+    return result, max(0.0, resident("VmHWM") - before)
 
 
-def _resident(what: str) -> float:
+def resident(what: str) -> float:
     """Bytes that this process holds now (VmRSS), or held at most (VmHWM)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024.0 * next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from benchmarks._resident import watched
+from benchmarks._resident import resident, watched
 from probe.attribution.maps import AttributionMap
 from probe.attribution.similarity import map_similarity
 from probe.datasets import Dataset, Samples
@@ -46,10 +46,13 @@ class Measured:
         Median of the repeats.
     taken : float
         Bytes by which it raised resident memory above its input.
+    peak : float
+        Resident memory of its process at most, in bytes.
     """
 
     seconds: float
     taken: float
+    peak: float
 
 
 def run(tiny: bool) -> None:
@@ -59,7 +62,7 @@ def run(tiny: bool) -> None:
         "seconds",
         "MB above input",
         "time ratio",
-        "memory ratio",
+        "peak ratio",
         title="each size against the smaller",
     )
     for name, sizes in (TINY if tiny else SIZES).items():
@@ -71,7 +74,7 @@ def run(tiny: bool) -> None:
                 f"{one.seconds:.1f}",
                 f"{one.taken / 1e6:,.0f}",
                 f"{one.seconds / few.seconds:.2f}",
-                f"{one.taken / max(few.taken, 1):.2f}",
+                f"{one.peak / few.peak:.2f}",
             )
     Console(width=100).print(table)
 
@@ -81,7 +84,7 @@ def measure(
 ) -> list[Measured]:
     """Do some work at two sizes in turn, each time in a process of its own where asked."""
     seconds: dict[int, list[float]] = {size: [] for size in sizes}
-    taken = dict.fromkeys(sizes, 0.0)
+    taken, peak = dict.fromkeys(sizes, 0.0), dict.fromkeys(sizes, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         if name == "compare maps":
             for size in sizes:
@@ -91,7 +94,8 @@ def measure(
                 result = _run(WORKS[name], size, Path(folder), apart)
                 seconds[size].append(result.seconds)
                 taken[size] = max(taken[size], result.taken)
-    return [Measured(float(np.median(seconds[size])), taken[size]) for size in sizes]
+                peak[size] = max(peak[size], result.peak)
+    return [Measured(float(np.median(seconds[n])), taken[n], peak[n]) for n in sizes]
 
 
 def _run(work: Callable[[int, Path], object], size: int, folder: Path, apart: bool) -> Measured:
@@ -105,7 +109,7 @@ def _alone(work: Callable[[int, Path], Callable[[], object]], size: int, folder:
     go = work(size, folder)
     began = time.perf_counter()
     _, taken = watched(go)
-    return Measured(time.perf_counter() - began, taken)
+    return Measured(time.perf_counter() - began, taken, resident("VmHWM"))
 
 
 def bootstrap(rows: int, folder: Path) -> Callable[[], object]:

@@ -1,3 +1,4 @@
+from . import plots as plots
 from .artifacts import (
     ArtifactMeasurements,
     ArtifactReport,

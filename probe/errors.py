@@ -9,6 +9,7 @@ __all__ = [
     "CheckpointError",
     "DatasetError",
     "ImageError",
+    "NotComparableError",
     "ProbeError",
     "StoreError",
     "TraceError",
@@ -43,6 +44,13 @@ class UnknownNameError(ProbeError, KeyError):
     def __str__(self) -> str:
         """Return the message without the quotes that `KeyError` adds."""
         return str(self.args[0])
+
+
+class NotComparableError(ProbeError):
+    """Two results have nothing in common that a comparison could be based on."""
+
+    #: What a page writes over the message.
+    title = "Not compared"
 
 
 class DatasetError(ProbeError, ValueError):

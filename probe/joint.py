@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from probe.attribution.findings import BINS, BY_DATASET, MapSimilarity, RegionAt
 from probe.attribution.trust.report import TrustReport
 from probe.datasets.dataset import SAMPLES_FILE
 from probe.evaluation.paired import AWAY, home_and_away
+from probe.evaluation.table import trained_on
 from probe.neurons import Ablation, Universality
 from probe.neurons.table import BOTH_HALVES, MEAN
 from probe.run import RunFolder
@@ -24,7 +25,7 @@ from probe.separability.report import SeparabilityReport
 from probe.stats import MIN_CLUSTERS, percentile_bounds
 from probe.tables import export_frame, open_table, parsed
 
-__all__ = ["JOINT", "joint_tables", "trained_on", "write_joint"]
+__all__ = ["JOINT", "joint_tables", "write_joint"]
 
 T = TypeVar("T")
 
@@ -87,15 +88,6 @@ def write_joint(run: RunFolder) -> dict[str, pd.DataFrame]:
     for name, frame in tables.items():
         export_frame(frame, run.joint / f"{name}.csv")
     return tables
-
-
-def trained_on(specs: Mapping[str, Any], label: str) -> list[str]:
-    """Return the names of the datasets that a detector was trained on, as its spec lists them."""
-    notes = (specs.get(label) or {}).get("notes") or {}
-    names: list[str] = []
-    for part in notes.get("trained_on", []) if isinstance(notes, dict) else []:
-        names += [str(name) for name in part.get("datasets") or [part.get("name")]]
-    return list(dict.fromkeys(names))
 
 
 @dataclass(frozen=True)

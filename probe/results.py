@@ -117,7 +117,7 @@ class Result:
     def save(self, path: str | Path) -> None:
         """Write the labeled arrays as Zarr."""
         marks = {"result": type(self).__name__, "result_version": self.VERSION}
-        save_table(self.data.assign_attrs(marks), Path(path))
+        save_table(self.data.assign_attrs(marks), Path(path), self.LARGE)
 
     @classmethod
     def open(cls, path: str | Path, *, lazy: bool = False) -> Self:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import xarray as xr
 from cachetools import LRUCache, cached
 
-from probe.errors import StoreError, UnknownNameError
+from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.results import HOMES
 from probe.schema import SCHEMA_VERSION
 
@@ -420,6 +420,16 @@ class Run:
         """One row per detector and image, beside the zero-shot matrix."""
         path = self.folder.path("evaluation").with_suffix(".scores.parquet")
         return _kept(_read_scores, self._there(path, "score table"), stamp_of(path))
+
+    def scores_of(self, detector: str) -> pd.DataFrame:
+        """Rows of `scores` of a detector."""
+        scores = self.scores
+        rows = scores["detector"].to_numpy() == self._known(detector)
+        if not rows.any():
+            raise ProbeError(
+                f"The score table holds no rows of {detector}. Run the command of the run again."
+            )
+        return scores[rows].reset_index(drop=True)
 
     @property
     def artifacts(self) -> ArtifactReport:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,10 +21,23 @@ __all__ = ["export_frame", "from_disk", "open_table", "parsed", "plain", "save_t
 _ORDER = "variable_order"
 
 
-def save_table(data: xr.Dataset, path: Path) -> None:
+#: Bytes of a chunk of a large variable: a row is read fast, and rows in sequence too.
+_CHUNK = 2**20
+
+
+def save_table(data: xr.Dataset, path: Path, large: Collection[str] = ()) -> None:
     """Write a labeled table as Zarr; an interrupted write leaves no partial table.
 
     Attributes that are not plain numbers or text are stored as JSON.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        The table.
+    path : pathlib.Path
+        Where to write it.
+    large : collection of str
+        Variables that are read by rows: they are stored in chunks of some whole rows.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
@@ -37,7 +51,10 @@ def save_table(data: xr.Dataset, path: Path) -> None:
         # Variables read from another file would otherwise keep its chunks.
         variable.encoding.clear()
     attrs[_ORDER] = json.dumps([str(name) for name in data.variables])
-    data.assign_attrs(attrs).to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
+    encoding = {name: {"chunks": _by_row(data[name])} for name in large if name in data}
+    data.assign_attrs(attrs).to_zarr(
+        partial, mode="w", zarr_format=3, consolidated=False, encoding=encoding
+    )
     # Renamed in one step: a partly removed table would be read as one with missing values.
     old = path.with_name(path.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
@@ -45,6 +62,13 @@ def save_table(data: xr.Dataset, path: Path) -> None:
         path.rename(old)
     partial.rename(path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _by_row(array: xr.DataArray) -> tuple[int, ...]:
+    """Return chunks of whole rows, the first dimension."""
+    n, *rest = array.shape
+    row = array.dtype.itemsize * math.prod(rest)
+    return max(1, min(n, _CHUNK // max(row, 1))), *(max(one, 1) for one in rest)
 
 
 def open_table(path: Path, *, lazy: bool = False) -> xr.Dataset:

@@ -47,7 +47,7 @@ ALLOWED = {
     "claims": BASE | {"run", "tables", "joint", "neurons"},
     "plots": BASE
     | {"plots", "tables", "datasets", "store", "artifacts", "attribution", "neurons"}
-    | {"separability"},
+    | {"separability", "evaluation"},
 }
 TOP = {"__init__", "__main__", "cli", "report", "demo", "doctor", "study", "jobs"}
 #: Modules of parts that the app reads with, which it does not import.

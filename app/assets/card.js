@@ -60,22 +60,30 @@
     const changed = new Set(context.triggered.map((one) => one.prop_id));
     const params = query(search);
     const spec = (item) => (declared && declared.controls[item.id.field]) || {};
-    const wanted = (item) => params.get(item.id.field) || spec(item).first || "";
+    const now = (name) =>
+      params.get(name) || ((declared && declared.controls[name]) || {}).first || "";
+    const wanted = (item) => now(item.id.field);
     const isMine = (item) => (spec(item).kind === "switch") === (item.property === "checked");
     if (!changed.has("url.search")) {
-      const changes = [], emptied = new Set();
+      const changes = [];
       for (const [i, item] of items.entries()) {
         const given = text(values[i], spec(item));
         const mine = isMine(item) && changed.has(named(item.id) + "." + item.property);
         if (!mine || given === wanted(item)) continue;
         changes.push(...spec(item).resets.map((name) => [name, ""]));
-        changes.push([item.id.field, given === spec(item).first ? "" : given]);
-        // A list that was emptied is the first one again.
-        if (!given) emptied.add(i);
+        const twin = spec(item).twin;
+        if (twin) {
+          // Neither depends any more on what is first where the address is silent.
+          changes.push([twin, now(twin) === given ? wanted(item) : now(twin)]);
+          changes.push([item.id.field, given]);
+        } else changes.push([item.id.field, given === spec(item).first ? "" : given]);
       }
       if (changes.length) select(changes);
-      return items.map((item, i) =>
-        emptied.has(i) ? shown(spec(item).first || "", spec(item).kind) : dash.no_update);
+      // A list that was emptied shows again what is chosen where the address is silent.
+      return items.map(function (item, i) {
+        const isBare = spec(item).kind === "many" && isMine(item) && !text(values[i], spec(item));
+        return isBare && spec(item).first ? shown(spec(item).first, "many") : dash.no_update;
+      });
     }
     return items.map(function (item, i) {
       const same = !isMine(item) || text(values[i], spec(item)) === wanted(item);

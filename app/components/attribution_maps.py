@@ -8,19 +8,16 @@ import dash_mantine_components as dmc
 import numpy as np
 from dash import html
 
-from app import ids
-from app.components.attribution import frame_of
-from app.components.card import help_mark
+from app.card import help_mark, jump
 from app.components.help import HELP, Help
 from app.components.message import command_line
 from app.components.tables import number_text
 from app.prefix import at
 from app.queries.attribution import Explained
-from app.queries.attribution_maps import Cell, Column, MapsView, Row
-from app.queries.attribution_trust import Badge
+from app.queries.attribution_maps import Badge, Cell, Column, MapsView, Row
 from probe.plots.style import colors_of, number, overlay
 
-__all__ = ["maps_grid", "scale_bar", "trust_help"]
+__all__ = ["frame_of", "maps_grid", "scale_bar"]
 
 #: Rows by their kind, for people.
 _KINDS = {"chosen": "chosen detector", "variant": "variant", "other": "other detector"}
@@ -41,7 +38,7 @@ def maps_grid(view: MapsView, laid: bool, outline: bool) -> Any:
         Whether the forged region is outlined on maps.
     """
     outlined = outline and view.image.has_mask
-    cells: list[Any] = [html.Div(className="maps-corner"), *(_head(row) for row in view.rows)]
+    cells: list[Any] = [_trust_help(), *(_head(row) for row in view.rows)]
     for i, column in enumerate(view.columns):
         cells.append(scale_bar(column, laid))
         cells += [
@@ -171,16 +168,15 @@ def _badge(badge: Badge | None, detector: str, method: str) -> Any:
         return html.Div("not checked", className="trust unchecked")
     kind = "whole" if badge.passed == badge.tested else "part" if badge.passed else "zero"
     words = f"{badge.passed} of {badge.tested} checks"
-    named: dict[str, Any] = {"aria-label": f"{words} passed, {method} of {detector}. {badge.text}"}
-    button = html.Button(
+    opener = jump(
         [html.Span(className="trust-mark"), words],
-        id={"type": ids.ATTRIBUTION_BADGE, "detector": detector, "method": method},
         className=f"trust {kind}",
-        type="button",
-        **named,
+        checks=f"{method}:{detector}",
     )
+    setattr(opener, "aria-label", f"{words} passed, {method} of {detector}. {badge.text}")
+    setattr(opener, "aria-haspopup", "dialog")
     return dmc.Tooltip(
-        button,
+        opener,
         label=badge.text,
         multiline=True,
         w=300,
@@ -190,6 +186,17 @@ def _badge(badge: Badge | None, detector: str, method: str) -> Any:
     )
 
 
-def trust_help() -> Any:
+def _trust_help() -> Any:
     """Define the badge."""
-    return html.Span(["Badges", help_mark(HELP["trust_badge"])], className="with-help muted small")
+    return html.Div(
+        ["Badges", help_mark(HELP["trust_badge"])], className="maps-corner with-help muted small"
+    )
+
+
+def frame_of(one: Explained, thumb: bool = False) -> list[Any]:
+    """Show an image with the outline of its mask; as part of a link it needs no words."""
+    about = "" if thumb else f"{one.sample}, the image itself"
+    layers = [html.Img(src=at(f"/thumb/{one.token}"), alt=about, className="thumb")]
+    if one.has_mask and not thumb:
+        layers.append(html.Img(src=at(f"/outline/{one.token}"), alt="", className="outline"))
+    return layers

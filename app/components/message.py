@@ -18,12 +18,14 @@ def problem(error: ProbeError) -> Any:
     """Show an error as a message; a missing table with the command that makes it."""
     kind, title = _kind(error)
     parts: list[Any] = [
-        html.Div(className=f"message-mark {kind}"),
+        # What is only not comparable is no failure.
+        html.Div(className=f"message-mark {kind}") if kind else None,
         html.Div(title, className="message-title"),
         html.Div(str(error), className="message-text"),
     ]
-    if isinstance(error, MissingTableError):
-        parts.append(command_line(error.command))
+    command = getattr(error, "command", "")
+    if command:
+        parts.append(command_line(command))
     elif isinstance(error, NoRunError):
         parts.append(command_line(f"probe demo --out {shlex.quote(str(error.root))}"))
     elif kind == "unknown":
@@ -46,6 +48,8 @@ def command_line(command: str) -> Any:
 
 
 def _kind(error: ProbeError) -> tuple[str, str]:
+    if title := getattr(error, "title", ""):
+        return "missing" if hasattr(error, "command") else "", title
     if isinstance(error, MissingTableError):
         return "missing", "Not computed yet"
     if isinstance(error, UnknownNameError):

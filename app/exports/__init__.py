@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from app.exports import (
-    artifacts,
-    attribution,
-    compare,
-    overview,
     pictures,
     selected,
     separability,
@@ -17,11 +13,7 @@ __all__ = ["EXPORTS", "Export"]
 
 #: Name, as in ``/export/<name>.pdf``, to what it is.
 EXPORTS: dict[str, Export] = {
-    **overview.EXPORTS,
     **separability.EXPORTS,
     **pictures.EXPORTS,
     **selected.EXPORTS,
-    **artifacts.EXPORTS,
-    **attribution.EXPORTS,
-    **compare.EXPORTS,
 }

@@ -1,4 +1,4 @@
-"""The pages: layout, and thin callbacks from the address to queries and figures."""
+"""The pages, in the order of the head, and all cards."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ from typing import Any
 
 from dash import Dash, dcc, html
 
-from app import card
+from app import card, progress
 from app.card import At, Page
 from app.components.message import problem
-from app.components.shell import PAGES
 from app.pages import (
     artifacts,
     attribution,
     compare,
     neurons,
     overview,
-    progress,
     sample,
     separability,
 )
@@ -25,19 +23,14 @@ from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError
 
-__all__ = ["CARDS", "PAGES_OF_CARDS", "declared", "layout", "register", "scopes"]
+__all__ = ["CARDS", "PAGES", "declared", "layout", "register", "scopes"]
 
 #: Pages by their paths, and all cards by their ids.
-PAGES_OF_CARDS: dict[str, Page] = {page.path: page for page in (neurons.PAGE, sample.PAGE)}
-CARDS = {one.id: one for page in PAGES_OF_CARDS.values() for one in page.cards}
-
-_LAYOUTS = {
-    "/": overview.layout,
-    "/separability": separability.layout,
-    "/artifacts": artifacts.layout,
-    "/attribution": attribution.layout,
-    "/compare": compare.layout,
+PAGES: dict[str, Page] = {
+    module.PAGE.path: module.PAGE
+    for module in (overview, neurons, separability, artifacts, attribution, compare, sample)
 }
+CARDS = {one.id: one for page in PAGES.values() for one in page.cards}
 
 
 def layout(run: Run, path: str, search: str) -> Any:
@@ -46,8 +39,8 @@ def layout(run: Run, path: str, search: str) -> Any:
 
 
 def declared(run: Run, path: str, search: str) -> Any:
-    """Return what the page at a path declares, see `app.card.declared`; None for other pages."""
-    page = PAGES_OF_CARDS.get(path)
+    """Return what the page at a path declares, see `app.card.declared`; None for other paths."""
+    page = PAGES.get(path)
     try:
         return card.declared(page, At(run, Selection.parse(search))) if page else None
     except ProbeError:
@@ -56,36 +49,29 @@ def declared(run: Run, path: str, search: str) -> Any:
 
 def scopes() -> dict[str, tuple[str, ...]]:
     """Return the choices that whole pages depend on, by path."""
-    return {path: page.fields for path, page in PAGES_OF_CARDS.items()}
-
-
-def _content(run: Run, path: str, search: str) -> Any:
-    if path in PAGES_OF_CARDS:
-        try:
-            return card.layout(PAGES_OF_CARDS[path], At(run, Selection.parse(search)))
-        except ProbeError as error:
-            return problem(error)
-    if path not in _LAYOUTS:
-        return _unknown_page(search)
-    try:
-        return _LAYOUTS[path](run, search)
-    except ProbeError as error:
-        return problem(error)
+    return {path: page.fields for path, page in PAGES.items()}
 
 
 def register(app: Dash, run: Run) -> None:
     """Add the callbacks of all pages."""
-    overview.register(app, run)
     progress.register(app, run)
-    card.register(app, run, tuple(PAGES_OF_CARDS.values()))
-    separability.register(app, run)
-    artifacts.register(app, run)
-    attribution.register(app, run)
-    compare.register(app, run)
+    card.register(app, run, tuple(PAGES.values()))
+
+
+def _content(run: Run, path: str, search: str) -> Any:
+    if path not in PAGES:
+        return _unknown_page(search)
+    try:
+        return card.layout(PAGES[path], At(run, Selection.parse(search)))
+    except ProbeError as error:
+        return problem(error)
 
 
 def _unknown_page(search: str) -> Any:
-    links = [dcc.Link(title, href=at(f"{path}{search}")) for path, title in PAGES.items()]
+    links = [
+        dcc.Link(page.title if isinstance(page.title, str) else "Overview", href=at(path + search))
+        for path, page in PAGES.items()
+    ]
     between = [part for link in links[:-1] for part in (link, ", ")][:-1]
     return html.Div(
         [

@@ -5,277 +5,500 @@ from __future__ import annotations
 from typing import Any
 
 import dash_mantine_components as dmc
-from dash import Dash, Input, Output, ctx, dcc, html, no_update
+import pandas as pd
+from dash import html
 
-from app import ids
-from app.components.artifacts import (
-    balance_table,
-    effects_text,
-    elsewhere,
-    spectra_text,
-    tells_text,
-)
-from app.components.card import card, graph
-from app.components.download import export_menu
+from app.card import DETECTOR, At, Call, Card, Control, Group, Page, graph, jump
 from app.components.help import HELP
-from app.components.message import problem
-from app.figures import artifact_effects_figure, spectra_figure, tells_figure
-from app.figures.effects import artifact_effects_height
-from app.figures.grids import grid_height
-from app.pages import responses
-from app.queries.artifacts import (
-    balance_view,
-    effects_view,
-    measured_datasets,
-    measurements_of,
-    named_dataset,
-    spectra_view,
-    tells_view,
-)
-from app.queries.layers import known_detector
-from app.run import Run
-from app.selection import Selection
-from probe.errors import ProbeError, UnknownNameError
-from probe.plots.theme import empty_figure
+from app.components.tables import figures_table, interval_text, level_text, number_text
+from probe import plots
+from probe.errors import ProbeError
+from probe.plots.responses import MOST_COLUMNS
 
-__all__ = ["layout", "register"]
+__all__ = ["PAGE"]
 
-QUESTION = "What do the forgeries leave in the image, and which units respond to it?"
+#: Universal units that the table of answers lists at most, and units that it lists in all.
+MOST_UNIVERSAL, MOST_ANSWERS = 30, 16
 
-DATASET = Input(ids.ARTIFACTS_DATASET, "value")
-SCHEME = Input(ids.SCHEME, "data")
+#: Units that are proposed while typing.
+SUGGESTED = 200
 
 
-def layout(run: Run, search: str) -> Any:
-    """Lay out the page for what the address selects."""
-    chosen = Selection.parse(search)
+# --- What is shown ------------------------------------------------------------------------------
+
+
+def _measured(at: At) -> list[str]:
+    """List the datasets of the artifact report."""
+    return [str(name) for name in at.run.artifacts.data["dataset"].values]
+
+
+def _dataset(at: At) -> str:
+    """Return the chosen dataset, or the first."""
+    return at.chosen.named("dataset", _measured(at))
+
+
+def _options(at: At) -> dict[str, str]:
+    """Return the datasets to choose from; none where a card says why."""
     try:
-        detector: str | None = known_detector(run, chosen)
-        dataset = _dataset(run, chosen)
-        body: Any = _body(run, chosen, str(detector))
-    except UnknownNameError as error:
-        detector, dataset, body = _named(run, chosen), None, problem(error)
+        return {name: name for name in _measured(at)}
+    except ProbeError:
+        return {}
+
+
+DATASET = Control("dataset", "Dataset", _options, width=200, head=True)
+
+
+def _answers_call(at: At) -> Call:
+    return Call("answers", at.table("responses"))
+
+
+def _units(at: At) -> list[int]:
+    """List the units, universal ones first."""
+    return [int(unit) for unit in _answers_call(at).frame()["unit"]]
+
+
+def _unit(at: At) -> int:
+    """Return the chosen unit, or the first."""
+    return at.chosen.unit_number(_units(at))
+
+
+def _artifacts(at: At) -> list[str]:
+    """List the artifacts that were dosed: first what the first unit responds to, if it does."""
+    report = at.run.responses(at.detector)
+    if not report.has_doses:
+        return []
+    names = [str(name) for name in report.data["artifact"].values]
+    first = _answers_call(at).frame().iloc[0]
+    return sorted(names, key=lambda name: (first["answer_kind"], first["answer"]) != ("dose", name))
+
+
+def _artifact(at: At) -> str:
+    """Return the chosen artifact, or the first."""
+    names = _artifacts(at)
+    if not names:
+        raise ProbeError(f"No artifact was turned up for {at.detector}; the page says why.")
+    return at.chosen.named("artifact", names)
+
+
+def _needs(at: At) -> None:
+    """Raise where the address names a detector or a dataset that there is not."""
+    assert at.detector
+    if _options(at):
+        _dataset(at)
+
+
+# --- Images -------------------------------------------------------------------------------------
+
+
+def _of_dataset(plot: str) -> Any:
+    return lambda at: Call(plot, at.whole("artifacts"), dataset=_dataset(at))
+
+
+def _spectra_text(at: At, frame: pd.DataFrame) -> Any:
+    """Say what the bands are, or why there are none."""
+    said = "No bands: fewer than five clusters."
+    if frame["power_low"].notna().any():
+        said = f"Bands: {frame.attrs['ci']:.0%} intervals of the mean, clusters resampled."
+    return html.Div(f"{_dataset(at)}. {said}", className="reading")
+
+
+SPECTRA = Card(
+    id="spectra",
+    title="Spectra",
+    uses=("dataset",),
+    call=_of_dataset("spectra"),
+    figure=lambda at, frame: plots.figure_spectra(frame, at.theme),
+    below=_spectra_text,
+    label="Power spectra of real and fake images",
+    height=440,
+    about=("dataset",),
+    help=HELP["spectra"],
+)
+
+
+def _balance(at: At, frame: pd.DataFrame) -> Any:
+    """Show what beside forgery differs, what stood for the forged area, and what is missing."""
+    about = frame.attrs["datasets"][_dataset(at)]
+    known = frame[frame["imbalance"].notna()]
+    unknown = frame["covariate"][frame["imbalance"].isna()]
+    facts = [
+        ("Images", f"{about['n_samples']:,} in {about['n_clusters']:,} clusters"),
+        ("Region", about["region"] or "not stated"),
+        *([("Unknown", ", ".join(unknown))] if len(unknown) else []),
+        *([("Missing", about["reason"])] if about["reason"] else []),
+    ]
+    pairs = [part for name, value in facts for part in (html.Dt(name), html.Dd(value))]
+    body = [_covariate(one) for one in known.to_dict("records")]
     return html.Div(
         [
-            dcc.Location(id=ids.ARTIFACTS_URL, refresh="callback-nav", search=search),
-            _page_head(run, detector, dataset),
-            html.Div(body, id=ids.ARTIFACTS_BODY),
+            html.Div(_balance_sentence(frame), className="sentence"),
+            figures_table(["covariate", "AUROC", "interval"], body, numeric_from=1),
+            html.Dl(pairs, className="facts facts-below"),
         ]
     )
 
 
-def register(app: Dash, run: Run) -> None:
-    """Add the page's callbacks."""
-    _register_head(app, run)
-    _register_dataset(app, run)
-    _register_tells(app, run)
-    responses.register(app, run)
+def _covariate(one: dict[Any, Any]) -> list[Any]:
+    text = number_text(one["imbalance"])
+    value = html.B(text) if one["unbalanced"] else text
+    bounds = interval_text(one["imbalance_low"], one["imbalance_high"])
+    return [one["covariate"], value, html.Span(bounds, className="muted")]
 
 
-def _register_head(app: Dash, run: Run) -> None:
-    """Keep detector, dataset and address the same, whichever was changed."""
+def _balance_sentence(frame: pd.DataFrame) -> list[Any]:
+    names = list(frame["covariate"][frame["unbalanced"]])
+    if names:
+        alone = " alone tells" if len(names) == 1 else " each tell"
+        return [html.B(", ".join(names)), f"{alone} fake from real: look at effects with control."]
+    if frame["imbalance_low"].isna().all():
+        return ["Whether covariates are balanced cannot be said without intervals."]
+    return ["No covariate tells fake from real beyond its interval."]
 
-    @app.callback(
-        Output(ids.ARTIFACTS_BODY, "children"),
-        Output(ids.ARTIFACTS_DETECTOR, "value"),
-        Output(ids.ARTIFACTS_DATASET, "value"),
-        Output(ids.ARTIFACTS_URL, "search"),
-        Input(ids.ARTIFACTS_DETECTOR, "value"),
-        Input(ids.ARTIFACTS_DATASET, "value"),
-        Input(ids.ARTIFACTS_URL, "search"),
-        prevent_initial_call=True,
+
+BALANCE = Card(
+    id="balance",
+    title="What else differs?",
+    uses=("dataset",),
+    call=_of_dataset("balance"),
+    text=_balance,
+    about=("dataset",),
+    help=HELP["balance"],
+)
+
+
+def _effects_text(at: At, frame: pd.DataFrame) -> Any:
+    """Count what is significant, and what stays so under both controls."""
+    kept, alpha = int(frame["kept"].sum()), frame.attrs["alpha"]
+    if not frame.filter(regex="^q($|_)").notna().any(axis=None):
+        words: list[Any] = ["Nothing was tested: too few clusters."]
+    else:
+        words = [
+            html.B(f"{kept} of {len(frame)}"),
+            f" measurements differ between real and fake with every control (q ≤ {alpha:g}); ",
+            f"{int((frame['q'] <= alpha).sum())} without control.",
+        ]
+    return html.Div(html.Div(words, className="sentence"), className="line-room")
+
+
+_EFFECTS_NOTE = (
+    "Filled: q ≤ 0.05 within that control. Bold name: with every control. Largest without control "
+    "first. Point at a mark for the measurement's definition and source."
+)
+
+EFFECTS = Card(
+    id="artifact-effects",
+    title="Measurements, real against fake",
+    uses=("dataset",),
+    call=_of_dataset("artifact_effects"),
+    text=_effects_text,
+    figure=lambda at, frame: plots.figure_artifact_effects(frame, at.theme),
+    below=lambda at, frame: html.Div(_EFFECTS_NOTE, className="reading"),
+    label="Effect sizes; also in the CSV file",
+    about=("dataset",),
+    help=HELP["artifact_effects"],
+)
+
+
+def _tells_text(at: At, frame: pd.DataFrame) -> Any:
+    """Say how to read the cells."""
+    text = (
+        "Orange: larger on that method's fakes than on all others; purple: smaller. Bold: "
+        f"{frame.attrs['ci']:.0%} interval leaves 0.5 out. Point at a cell for the definition."
     )
-    def follow(detector: str | None, dataset: str | None, search: str) -> Any:
-        try:
-            chosen = Selection.parse(search)
-            if ctx.triggered_id == ids.ARTIFACTS_URL:
-                return _addressed(run, chosen, detector, dataset)
-            return _controlled(run, chosen, detector, dataset)
-        except ProbeError as error:
-            return problem(error), no_update, no_update, no_update
+    return html.Div(text, className="reading")
 
 
-def _addressed(run: Run, chosen: Selection, detector: str | None, dataset: str | None) -> Any:
-    """Follow the address; the body is laid out again for another detector only."""
-    named, wanted = known_detector(run, chosen), _dataset(run, chosen)
-    value = no_update if wanted == dataset else wanted
-    if named == detector and (dataset is not None or wanted is None):
-        return no_update, no_update, value, no_update
-    return _body(run, chosen, named), named, value, no_update
+TELLS = Card(
+    id="tells",
+    title="Which measurement tells which method?",
+    uses=(),
+    call=lambda at: Call("tells", at.whole("artifacts")),
+    figure=lambda at, frame: plots.figure_tells(frame, at.theme),
+    below=_tells_text,
+    label="Heatmap of measurements and methods",
+    about=(),
+    help=HELP["tells"],
+)
+
+NO_IMAGES = Card(
+    id="no-artifacts",
+    title="Real against fake",
+    uses=(),
+    body=_measured,
+    help=HELP["artifact_effects"],
+)
 
 
-def _controlled(run: Run, chosen: Selection, detector: str | None, dataset: str | None) -> Any:
-    """Follow the choices; the body is laid out again for another detector, or if there was none."""
-    before = _named(run, chosen), _dataset_or_none(run, chosen)
-    if (detector, dataset) == before:
-        return (no_update,) * 4
-    found = chosen
-    if dataset != before[1]:
-        found = found.but(dataset=dataset)
-    if detector != before[0]:
-        found = found.but(detector=detector, layer="", unit="")
-    again = detector != before[0] or before[1] is None
-    body = _body(run, found, str(detector)) if again and detector else no_update
-    return body, no_update, no_update, found.search
+# --- Units --------------------------------------------------------------------------------------
+
+_UNITS = "Which units go along with it?"
 
 
-def _register_dataset(app: Dash, run: Run) -> None:
-    @app.callback(
-        Output(ids.SPECTRA, "figure"), Output(ids.SPECTRA_TEXT, "children"), DATASET, SCHEME
+def _correlations_call(at: At) -> Call:
+    return Call("correlations", at.table("responses"))
+
+
+def _heatmap(at: At, frame: pd.DataFrame) -> dict[str, Any]:
+    unit = _unit(at) if not _wrong_unit(at) else None
+    return plots.figure_correlations(frame, at.theme, unit=unit)
+
+
+def _correlations(at: At) -> Any:
+    """Show units and measurements; or say that there is nothing to relate."""
+    frame = _correlations_call(at).frame()
+    if not len(frame):
+        said: Any = (
+            "No images were measured for this report, so units are not related to measurements; "
+            "only their responses to doses are known."
+        )
+        return html.Div(said, className="reading")
+    figure = graph(CORRELATIONS.id, _heatmap(at, frame), 320, "Units and measurements")
+    return [figure, html.Div(_correlations_text(frame), className="reading")]
+
+
+def _correlations_text(frame: pd.DataFrame) -> list[Any]:
+    """Say which units are shown and what was left out."""
+    about, total = frame.attrs, frame["unit"].nunique()
+    which = "all" if total <= MOST_COLUMNS else f"{MOST_COLUMNS} of"
+    first = (
+        f"Layer {about['layer']}: {which} {total} units, universal ones (bold) first, then by "
+        f"their strongest correlation. Dots: q ≤ {about['alpha']:g}. A click on a cell chooses "
+        "its unit below."
     )
-    def spectra(dataset: str, scheme: str) -> Any:
-        try:
-            view = spectra_view(run, _known(run, dataset))
-        except ProbeError as error:
-            return empty_figure(scheme), problem(error)
-        text = spectra_text(view.coverage, dataset, view.has_band)
-        return spectra_figure(view, scheme), text
-
-    @app.callback(Output(ids.BALANCE, "children"), DATASET)
-    def balance(dataset: str) -> Any:
-        try:
-            return balance_table(balance_view(run, _known(run, dataset)))
-        except ProbeError as error:
-            return problem(error)
-
-    @app.callback(
-        Output(ids.ARTIFACT_EFFECTS, "figure"),
-        Output(ids.ARTIFACT_EFFECTS_TEXT, "children"),
-        DATASET,
-        SCHEME,
-    )
-    def effects(dataset: str, scheme: str) -> Any:
-        try:
-            view = effects_view(run, _known(run, dataset))
-        except ProbeError as error:
-            return empty_figure(scheme), problem(error)
-        return artifact_effects_figure(view, scheme), effects_text(view)
+    left_out = (f"{dataset}: {reason}" for dataset, reason in about["reasons"].items())
+    return [html.Div(first), *map(html.Div, left_out)]
 
 
-def _register_tells(app: Dash, run: Run) -> None:
-    @app.callback(Output(ids.TELLS, "figure"), SCHEME)
-    def tells(scheme: str) -> Any:
-        try:
-            return tells_figure(tells_view(run), scheme)
-        except ProbeError:
-            # The card above says what is wrong.
-            return empty_figure(scheme)
+CORRELATIONS = Card(
+    id="responses",
+    title=_UNITS,
+    uses=("detector", "unit"),
+    call=_correlations_call,
+    figure=_heatmap,
+    body=_correlations,
+    help=HELP["responses"],
+)
+
+NO_RESPONSES = Card(
+    id="no-responses", title=_UNITS, body=lambda at: _units(at), help=HELP["responses"]
+)
 
 
-def _page_head(run: Run, detector: str | None, dataset: str | None) -> Any:
-    title = [dmc.Title("Artifacts", order=1), html.Div(QUESTION, className="question")]
-    datasets = _datasets(run)
-    selects = [
-        dmc.Select(
-            id=ids.ARTIFACTS_DETECTOR,
-            label="Detector",
-            data=run.detectors,
-            value=detector,
-            allowDeselect=False,
-            w=240,
-        ),
-        dmc.Select(
-            id=ids.ARTIFACTS_DATASET,
-            label="Dataset",
-            data=datasets,
-            value=dataset,
-            allowDeselect=False,
-            disabled=not datasets,
-            w=200,
-        ),
-    ]
-    return html.Div([html.Div(title), dmc.Group(selects, wrap="nowrap")], className="page-head")
+# --- Doses --------------------------------------------------------------------------------------
 
 
-def _body(run: Run, chosen: Selection, detector: str) -> list[Any]:
-    """Lay out all cards; those of the images and those of the detector may each be missing."""
-    correlations, rest = responses.sections(run, chosen, detector)
+def _wrong_unit(at: At) -> str:
+    """Return what is wrong with the unit in the address."""
     try:
-        measured_datasets(run)
+        _unit(at)
     except ProbeError as error:
-        missing = card("Real against fake", problem(error), help=HELP["artifact_effects"])
-        return [missing, correlations, *rest, elsewhere()]
+        return str(error)
+    return ""
+
+
+def _search(id: dict[str, str], at: At) -> Any:
+    """Place the choice of a unit, of which there may be thousands."""
+    units = [str(unit) for unit in _units(at)]
+    return dmc.Select(
+        id=id,
+        label="Unit",
+        data=units,
+        value=at.chosen.unit or units[0],
+        allowDeselect=False,
+        searchable=True,
+        limit=SUGGESTED,
+        w=120,
+    )
+
+
+ARTIFACT = Control(
+    "artifact", "Artifact", lambda at: {one: one for one in _artifacts(at)}, width=200, head=True
+)
+UNIT = Control(
+    "unit", "Unit", lambda at: {str(one): str(one) for one in _units(at)}, make=_search, head=True
+)
+
+
+def _doses_head(at: At) -> Any:
+    wrong = html.Span(_wrong_unit(at), className="title-note")
+    return dmc.Title(["Turning up an artifact", wrong], order=2)
+
+
+DOSES_HEAD = Card(
+    id="doses-head",
+    uses=("detector", "unit"),
+    body=_doses_head,
+    controls=(ARTIFACT, UNIT),
+    height=30,
+    is_framed=False,
+)
+
+DOSES = Card(
+    id="doses",
+    title="Dose and logit",
+    uses=("detector", "artifact"),
+    call=lambda at: Call("doses", at.table("responses"), artifact=_artifact(at)),
+    figure=lambda at, frame: plots.figure_doses(frame, at.theme),
+    label="Change of the fake logit by dose",
+    height=340,
+    about=("detector", "artifact"),
+    help=HELP["dose"],
+)
+
+
+def _unit_doses_call(at: At) -> Call:
+    return Call("doses", at.table("responses"), artifact=_artifact(at), unit=_unit(at))
+
+
+def _no_intervals(at: At, frame: pd.DataFrame) -> Any:
+    """Say why a dataset has no interval."""
+    reasons = frame.attrs["reasons"].items()
+    said = [html.Div(f"No interval for {dataset}: {reason}") for dataset, reason in reasons]
+    return html.Div(said, className="reading")
+
+
+UNIT_DOSES = Card(
+    id="unit-responses",
+    title="Dose and unit",
+    uses=("detector", "artifact", "unit"),
+    call=_unit_doses_call,
+    figure=lambda at, frame: plots.figure_doses(frame, at.theme),
+    below=_no_intervals,
+    label="Change of the unit by dose",
+    height=340,
+    about=("detector", "artifact", "unit"),
+    help=HELP["dose"],
+)
+
+
+def _no_doses(at: At) -> Any:
+    """Say why there is no dose-response, and what there is in its place."""
+    text = (
+        "Only the embedded lab can render the same face with more or less of an artifact, and "
+        "this report holds no such rendering. The correlations above are what is known of these "
+        "units; they do not show causes."
+    )
+    title = html.Div("No doses were turned", className="message-title")
+    return html.Div(
+        [title, html.Div(text, className="message-text")], className="message", role="status"
+    )
+
+
+NO_DOSES = Card(id="no-doses", title="Dose and response", body=_no_doses, help=HELP["dose"])
+
+
+# --- Answers ------------------------------------------------------------------------------------
+
+
+def _answers(at: At, frame: pd.DataFrame) -> Any:
+    """List what each universal unit responds to, and others as far as there is room."""
+    n_universal = int(frame["universal"].sum())
+    shown = frame.head(max(MOST_ANSWERS, min(n_universal, MOST_UNIVERSAL)))
+    head = ["unit", "responds to", "known by", "strength", "q", "correlates most with", "ρ", "q"]
+    body = [_answer_row(one) for one in shown.to_dict("records")]
+    return html.Div(
+        [
+            html.Div(_answers_sentence(frame), className="sentence"),
+            figures_table(head, body, numeric_from=3),
+            html.Div(_answers_note(frame, len(shown)), className="reading"),
+        ]
+    )
+
+
+def _answer_row(one: dict[Any, Any]) -> list[Any]:
+    kind, tag = one["answer_kind"], html.Span("universal", className="tag")
+    strength = f"{one['answer_effect']:+.2f}".replace("-", "\N{MINUS SIGN}")
+    scale = {"dose": " SD", "correlation": " ρ"}.get(kind, "")
     return [
-        *_image_cards(run),
-        html.Div([_tells_card(run), correlations], className="columns"),
-        *rest,
-        elsewhere(),
+        [str(one["unit"]), tag] if one["universal"] else one["unit"],
+        html.B(one["answer"]) if kind else html.Span(one["answer"], className="muted"),
+        {"dose": "dose (cause)", "correlation": "correlation"}.get(kind, "—"),
+        f"{strength}{scale}" if kind else "—",
+        level_text(one["answer_q"]) if kind else "—",
+        html.Span(one["strongest"] or "—", className="muted"),
+        number_text(one["strongest_rho"]),
+        level_text(one["strongest_q"]),
     ]
 
 
-def _image_cards(run: Run) -> list[Any]:
-    spectra = card(
-        "Spectra",
-        graph(ids.SPECTRA, 440, empty_figure(), "Power spectra of real and fake images"),
-        html.Div(id=ids.SPECTRA_TEXT, className="reading"),
-        help=HELP["spectra"],
-        controls=export_menu("spectra"),
-    )
-    balance = card(
-        "What else differs?",
-        html.Div(id=ids.BALANCE),
-        help=HELP["balance"],
-        controls=export_menu("balance"),
-    )
-    height = artifact_effects_height(len(measurements_of(run)))
-    effects = card(
-        "Measurements, real against fake",
-        html.Div(id=ids.ARTIFACT_EFFECTS_TEXT, className="line-room"),
-        graph(ids.ARTIFACT_EFFECTS, height, empty_figure(), "Effect sizes; also in the CSV file"),
-        html.Div(
-            "Filled: q ≤ 0.05 within that control. Bold name: with every control. Largest without "
-            "control first. Point at a mark for the measurement's definition and source.",
-            className="reading",
-        ),
-        help=HELP["artifact_effects"],
-        controls=export_menu("artifact-effects"),
-    )
-    return [html.Div([spectra, balance], className="columns wide-columns"), effects]
+def _answers_sentence(frame: pd.DataFrame) -> list[Any]:
+    universal = frame[frame["universal"]]
+    if not len(universal):
+        return ["No unit of this detector is universal by the test; these are its other units."]
+    found = int((universal["answer_kind"] != "").sum())
+    return [
+        html.B(f"{found} of {len(universal)}"),
+        f" universal units of layer {frame.attrs['layer']} respond to something that was measured "
+        "or dosed.",
+    ]
 
 
-def _tells_card(run: Run) -> Any:
-    height = grid_height(len(measurements_of(run)))
-    return card(
-        "Which measurement tells which method?",
-        graph(ids.TELLS, height, empty_figure(), "Heatmap of measurements and methods"),
-        html.Div(tells_text(tells_view(run)), className="reading"),
-        help=HELP["tells"],
-        controls=export_menu("tells"),
+def _answers_note(frame: pd.DataFrame, listed: int) -> str:
+    text = "Strength: response at full dose in standard deviations of the unit, or ρ."
+    if not frame.attrs["has_doses"]:
+        text += " No doses were turned, so every answer is a correlation."
+    if listed < len(frame):
+        text += f" {listed} units are listed; the CSV file holds all {len(frame)}."
+    return text
+
+
+ANSWERS = Card(
+    id="answers",
+    title="What does each universal unit respond to?",
+    call=_answers_call,
+    text=_answers,
+    help=HELP["answers"],
+)
+
+
+def _elsewhere(at: At) -> Any:
+    """Say where the study's own analysis of artifacts belongs."""
+    return html.Div(
+        [
+            html.B("Not here. "),
+            "The study's Grad-CAM heatmaps and their SSIM between variants are attributions, not "
+            "measurements of the image; they are on the page ",
+            jump("Attribution", "/attribution"),
+            ".",
+        ],
+        className="notice",
+        role="note",
     )
 
 
-def _datasets(run: Run) -> list[str]:
-    """List the datasets to choose from; none where the card says why."""
+ELSEWHERE = Card(id="elsewhere", uses=(), body=_elsewhere, height=46, is_framed=False)
+
+
+# --- The page -----------------------------------------------------------------------------------
+
+
+def _shown(at: At) -> list[Card | Group]:
+    """Say once what is missing: the images, or the units, or their doses."""
+    units, rest = _unit_cards(at)
+    if not _options(at):
+        return [NO_IMAGES, units, *rest, ELSEWHERE]
+    images = Group((SPECTRA, BALANCE), "columns wide-columns")
+    return [images, EFFECTS, Group((TELLS, units)), *rest, ELSEWHERE]
+
+
+def _unit_cards(at: At) -> tuple[Card, list[Card | Group]]:
     try:
-        return measured_datasets(run)
+        doses = Group((DOSES, UNIT_DOSES)) if _artifacts(at) else NO_DOSES
     except ProbeError:
-        return []
+        return NO_RESPONSES, []
+    return CORRELATIONS, [DOSES_HEAD, doses, ANSWERS]
 
 
-def _dataset(run: Run, chosen: Selection) -> str | None:
-    """Return the dataset that the address names, or the first; None without a report.
-
-    Raises
-    ------
-    UnknownNameError
-        If the report does not hold it.
-    """
-    return named_dataset(run, chosen) if _datasets(run) else None
-
-
-def _dataset_or_none(run: Run, chosen: Selection) -> str | None:
-    try:
-        return _dataset(run, chosen)
-    except UnknownNameError:
-        return None
-
-
-def _named(run: Run, chosen: Selection) -> str | None:
-    try:
-        return known_detector(run, chosen)
-    except UnknownNameError:
-        return None
-
-
-def _known(run: Run, dataset: str | None) -> str:
-    return Selection(dataset=dataset or "").named("dataset", measured_datasets(run))
+PAGE = Page(
+    path="/artifacts",
+    title="Artifacts",
+    question="What do the forgeries leave in the image, and which units respond to it?",
+    controls=(DETECTOR, DATASET),
+    needs=_needs,
+    shown=_shown,
+    items=(
+        *(SPECTRA, BALANCE, EFFECTS, TELLS, NO_IMAGES),
+        *(CORRELATIONS, NO_RESPONSES),
+        *(DOSES_HEAD, DOSES, UNIT_DOSES, NO_DOSES, ANSWERS, ELSEWHERE),
+    ),
+)

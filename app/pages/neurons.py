@@ -20,7 +20,6 @@ from app.components.tables import figures_table, level_text, number_text
 from app.jobs import Jobs, Task, ablation_of, ablation_task, jobs_of
 from app.queries.asking import Asked
 from app.queries.images import Shown, extremes
-from app.queries.responses import answer_of
 from app.run import Ref, Run
 from app.selection import Selection
 from probe import plots
@@ -642,25 +641,25 @@ def _unit_head(at: At) -> Any:
 def _answer(at: At, unit: int) -> Any:
     """Say what moves a unit, how that is known, and where to see it."""
     try:
-        row = answer_of(at.run, at.detector, unit)
+        found = at.run.responses(at.detector).answer(unit)
     except MissingTableError:
         return "What it responds to has not been computed in this run."
     except ProbeError as error:
         return str(error)
-    q = level_text(row.q)
+    q = level_text(found.q)
     q = f"q {q}" if q.startswith("<") else f"q = {q}"
-    strength = f"{row.effect:+.2f}".replace("-", "\N{MINUS SIGN}")
+    strength = f"{found.effect:+.2f}".replace("-", "\N{MINUS SIGN}")
     onward: dict[str, Any] = {"className": "onward", "unit": unit, "layer": ""}
-    if not row.kind:
+    if not found.kind:
         words: list[Any] = ["Nothing was found that it responds to. "]
         link = jump("See what was asked", "/artifacts", **onward)
-    elif row.kind == "dose":
+    elif found.kind == "dose":
         said = f" (by dose: {strength} SD at full dose, {q}). "
-        words = ["Moved most by ", html.B(row.answer), html.Span(said)]
-        link = jump("See this artifact", "/artifacts", **onward, artifact=row.answer)
+        words = ["Moved most by ", html.B(found.name), html.Span(said)]
+        link = jump("See this artifact", "/artifacts", **onward, artifact=found.name)
     else:
         said = f" (correlation {strength}, {q}; not shown to be a cause). "
-        words = ["Correlates most with ", html.B(row.answer), html.Span(said)]
+        words = ["Correlates most with ", html.B(found.name), html.Span(said)]
         link = jump("See this measurement", "/artifacts", **onward)
     return [*words, link]
 

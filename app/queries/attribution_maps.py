@@ -18,9 +18,10 @@ from app.queries.attribution_files import (
     map_file,
     version_of,
 )
-from app.queries.attribution_trust import Badge, badge_of
+from app.queries.deriving import derived
 from app.run import Run
 from app.selection import Selection
+from probe import plots
 from probe.attribution.maps import AttributionMap
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.images import token_of
@@ -29,12 +30,14 @@ from probe.run import from_here
 from probe.schema import family_of
 
 __all__ = [
+    "Badge",
     "Cell",
     "Column",
     "MOST_DETECTORS",
     "MOST_METHODS",
     "MapsView",
     "Row",
+    "badge_of",
     "column_of",
     "maps_view",
     "method_names",
@@ -45,6 +48,23 @@ __all__ = [
 MOST_DETECTORS, MOST_METHODS = 8, 6
 #: Methods that are shown where none are chosen.
 FIRST_METHODS = 4
+
+
+@dataclass(frozen=True)
+class Badge:
+    """The checks of a detector's maps by a method, counted.
+
+    Attributes
+    ----------
+    passed, tested : int
+        Checks passed, of those that have a test.
+    text : str
+        Which passed, which did not and why.
+    """
+
+    passed: int
+    tested: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -242,6 +262,19 @@ def _cell(
         relative_gap=float(data.attrs.get("relative_gap", np.nan)),
         badge=badge_of(run, label, method),
     )
+
+
+def badge_of(run: Run, label: str, method: str) -> Badge | None:
+    """Count the checks that maps pass; None where they were not checked."""
+    try:
+        frame = derived(plots.trust_checks, (run.trust(label),), method)
+    except ProbeError:
+        return None
+    tested = frame[frame["tested"]].to_dict("records")
+    passed = [str(row["check"]) for row in tested if row["passed"]]
+    words = [f"Passed: {', '.join(passed) or 'none'}."]
+    words += [f"{row['check']}: {row['why_not']}." for row in tested if not row["passed"]]
+    return Badge(len(passed), len(tested), " ".join(words))
 
 
 def _absent(run: Run, label: str, method: str, refused: dict[str, str]) -> Cell:

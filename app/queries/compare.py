@@ -1,4 +1,4 @@
-"""Who is compared with whom: two detectors, of one run or of two."""
+"""Two detectors that are compared, of one run or of two."""
 
 from __future__ import annotations
 
@@ -6,19 +6,24 @@ import re
 from dataclasses import dataclass
 
 from app.queries.runs import Line, evaluation_notes, lines_between
-from app.run import Run
+from app.run import Ref, Run
 from app.selection import Selection
-from probe.errors import ProbeError, UnknownNameError
+from probe.attribution.findings import MapSimilarity
+from probe.errors import NotComparableError, ProbeError, UnknownNameError
 
 __all__ = [
-    "NotComparableError",
     "NothingToCompareError",
     "Pair",
     "Side",
     "choices",
+    "default_detector",
+    "default_other",
     "known_sides",
     "lines",
+    "map_pair",
     "pair_of",
+    "require_one_run",
+    "require_related",
     "siblings",
 ]
 
@@ -28,9 +33,14 @@ _SEED = re.compile(r"-seed(\d+)$")
 class NothingToCompareError(ProbeError):
     """There is one detector only."""
 
+    title = "Nothing to compare with"
+    command = "probe dashboard RUN OTHER_RUN"
 
-class NotComparableError(ProbeError):
-    """The two have nothing in common that a comparison could be made on."""
+    def __init__(self, held: str) -> None:
+        super().__init__(
+            f"{held} Train a second variant or seed (`variants` or `seeds` in the study file), or "
+            "open a second run beside this one:"
+        )
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,15 @@ class Side:
         return f"{self.label} ({self.place})" if self.place else self.label
 
     @property
+    def name(self) -> str:
+        """What a script calls the run."""
+        return "other" if self.place else "run"
+
+    def ref(self, table: str, *by: str) -> Ref:
+        """Return a table of the run: of the detector, unless `by` says of what."""
+        return self.run.ref(table, *(by or (self.label,)), name=self.name)
+
+    @property
     def architecture(self) -> str:
         """Name without the variant."""
         return self.label.split("/")[0]
@@ -84,6 +103,16 @@ class Pair:
 
     one: Side
     other: Side
+
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        """Both."""
+        return self.one, self.other
+
+    @property
+    def titles(self) -> tuple[str, str]:
+        """Names of both for people."""
+        return self.one.title, self.other.title
 
     @property
     def same_run(self) -> bool:
@@ -137,13 +166,13 @@ def pair_of(run: Run, chosen: Selection) -> Pair:
             if sides
             else "This run holds no detector yet."
         )
-    label = chosen.detector or _first(detectors)
+    label = chosen.detector or default_detector(run)
     if label not in detectors:
         raise UnknownNameError(
             "detector", label, detectors, where="this run", remedy="Choose one on the page."
         )
     one = Side(run, label)
-    other = chosen.other or _default(sides, one).key
+    other = chosen.other or default_other(run, one.key)
     found = next((side for side in sides if side.key == other), None)
     if found is None:
         raise UnknownNameError(
@@ -178,15 +207,14 @@ def siblings(pair: Pair) -> tuple[Pair, ...]:
     """Find the same two variants as trained from other seeds, in the same runs."""
     out = []
     for seed in dict.fromkeys(_seed_of(label) for label in pair.one.run.detectors):
-        labels = [_seeded(side, seed) for side in (pair.one, pair.other)]
+        labels = [_seeded(side, seed) for side in pair.sides]
         there = all(
-            label in side.run.detectors
-            for label, side in zip(labels, (pair.one, pair.other), strict=True)
+            label in side.run.detectors for label, side in zip(labels, pair.sides, strict=True)
         )
         if there and labels[0] != pair.one.label and labels[1] != pair.other.label:
             one, other = (
                 Side(side.run, label, side.place)
-                for label, side in zip(labels, (pair.one, pair.other), strict=True)
+                for label, side in zip(labels, pair.sides, strict=True)
             )
             out.append(Pair(one, other))
     return tuple(out)
@@ -200,12 +228,12 @@ def lines(pair: Pair) -> tuple[Line, ...]:
     ProbeError
         If a manifest or the notes on a detector cannot be read.
     """
-    found = [Line("Run", *(s.place or s.run.folder.root.name for s in (pair.one, pair.other)))]
-    specs = [evaluation_notes(s.run, "specs").get(s.label) or {} for s in (pair.one, pair.other)]
-    marks = [evaluation_notes(s.run, "detectors").get(s.label, "") for s in (pair.one, pair.other)]
+    found = [Line("Run", *(s.place or s.run.folder.root.name for s in pair.sides))]
+    specs = [evaluation_notes(s.run, "specs").get(s.label) or {} for s in pair.sides]
+    marks = [evaluation_notes(s.run, "detectors").get(s.label, "") for s in pair.sides]
     found += [
-        Line("Architecture", *(s.architecture for s in (pair.one, pair.other))),
-        Line("Variant", *(s.variant or "as loaded" for s in (pair.one, pair.other))),
+        Line("Architecture", *(s.architecture for s in pair.sides)),
+        Line("Variant", *(s.variant or "as loaded" for s in pair.sides)),
         Line("Weights", *(str(mark)[:12] or "not stated" for mark in marks)),
         Line("Origin", *(str(spec.get("origin", "not stated")) for spec in specs)),
         Line("Seen in training", *map(_seen, specs)),
@@ -218,10 +246,7 @@ def lines(pair: Pair) -> tuple[Line, ...]:
         ),
         Line(
             "Layer of units",
-            *(
-                str(dict(s.run.manifest.get("layers") or {}).get(s.label, "—"))
-                for s in (pair.one, pair.other)
-            ),
+            *(str(dict(s.run.manifest.get("layers") or {}).get(s.label, "—")) for s in pair.sides),
         ),
     ]
     return (*found, *(() if pair.same_run else lines_between(pair.one.run, pair.other.run)))
@@ -239,18 +264,68 @@ def known_sides(run: Run) -> list[Side]:
     return out
 
 
-def _first(detectors: list[str]) -> str:
+def default_detector(run: Run) -> str:
     """Begin with a variant where there is one: it has a base to be compared with."""
+    detectors = run.detectors
     bases = {label.split("/")[0] for label in detectors if label.endswith("/base")}
     tuned = (d for d in detectors if d.split("/")[0] in bases and not d.endswith("/base"))
-    return next(tuned, detectors[0])
+    return next(tuned, next(iter(detectors), ""))
 
 
-def _default(sides: list[Side], one: Side) -> Side:
+def default_other(run: Run, detector: str) -> str:
     """Compare with the base of the same architecture, else with the next there is."""
-    rest = [side for side in sides if side.key != one.key]
-    base = f"{one.architecture}/base"
-    return next((side for side in rest if side.key == base), rest[0])
+    rest = [side.key for side in known_sides(run) if side.key != detector]
+    base = f"{detector.split('/')[0]}/base"
+    return base if base in rest else next(iter(rest), "")
+
+
+def require_one_run(pair: Pair) -> None:
+    """Raise unless one run holds both, so that it compared their features."""
+    if not pair.same_run:
+        raise NotComparableError(
+            "Similarity of features is computed within a run. For detectors of two runs, record "
+            "both on the same images and call `probe.compare_features` on the two stores."
+        )
+
+
+def require_related(pair: Pair) -> None:
+    """Raise unless the two are known to come from one training."""
+    why = pair.related
+    if not why:
+        specs = evaluation_notes(pair.one.run, "specs")
+        brought = [
+            side.label
+            for side in pair.sides
+            if str((specs.get(side.label) or {}).get("origin", "trained")) != "trained"
+        ]
+        if brought:
+            why = (
+                f"The weights of {' and '.join(brought)} were not trained in this run, so that "
+                "one comes from the other is not known."
+            )
+    if why:
+        raise NotComparableError(f"{why} How alike the features are is shown instead.")
+
+
+def map_pair(pair: Pair, found: MapSimilarity) -> str:
+    """Return what a table of similarity of maps calls the two.
+
+    Raises
+    ------
+    NotComparableError
+        If it does not hold them.
+    """
+    labels = pair.one.label, pair.other.label
+    variants = tuple(label.partition("/")[2] for label in labels)
+    known = [str(one) for one in found.data["pair"].values]
+    wanted = ["|".join(two) for way in (labels, variants) for two in (way, way[::-1])]
+    named = [one for one in wanted if one in known]
+    if not named:
+        raise NotComparableError(
+            f"The maps of {labels[0]} and {labels[1]} were not compared; "
+            f"{', '.join(one.replace('|', ' with ') for one in known)} were."
+        )
+    return named[0]
 
 
 def _seed_of(label: str) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.queries.summary import crop_rule
 from app.run import Run
 from probe.errors import ProbeError, StoreError
 from probe.run import RunFolder, stamp_of
@@ -17,6 +16,7 @@ from probe.tables import parsed
 __all__ = [
     "Line",
     "RunRow",
+    "crop_rule",
     "evaluation_notes",
     "lines_between",
     "open_others",
@@ -160,6 +160,27 @@ def provenance_of(run: Run) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def crop_rule(run: Run) -> str:
+    """Say by which rule faces were cut, as the dataset's card states it."""
+    card = run.data.card
+    if "crop" in card or not isinstance(card.get("parts"), dict):
+        return _crop_words(card)
+    # Of joined data every part states its own.
+    rules: dict[str, list[str]] = {}
+    for name, part in card["parts"].items():
+        rules.setdefault(_crop_words(part if isinstance(part, dict) else {}), []).append(str(name))
+    if len(rules) == 1:
+        return next(iter(rules))
+    return " | ".join(f"{', '.join(names)}: {rule}" for rule, names in rules.items())
+
+
+def _crop_words(card: Mapping[str, Any]) -> str:
+    rule = card.get("crop")
+    if isinstance(rule, dict):
+        return "; ".join(f"{key}: {value}" for key, value in rule.items())
+    return str(rule) if rule else "not stated in the dataset's card"
 
 
 def _row(name: str, one: Run, first: Run) -> RunRow:

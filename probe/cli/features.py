@@ -391,14 +391,13 @@ def _measured(measurements: Path | None, datasets: tuple[str, ...], split: str) 
 
 def _draw(found: ResponseReport, path: Path) -> None:
     """Draw the available parts; the part's name is appended to the stem of the file name."""
-    from probe.plots import responses as drawing
-    from probe.plots import save_figure
+    from probe import plots
 
     figures: dict[str, Callable[[ResponseReport], Figure]] = {}
     if found.has_doses:
-        figures |= {"doses": drawing.dose_figure, "units": drawing.unit_figure}
+        figures |= {"doses": plots.plot_doses, "units": plots.plot_dose_effects}
     if found.has_correlations:
-        figures |= {"correlations": drawing.correlation_figure}
+        figures |= {"correlations": plots.plot_correlations}
     for name, draw in figures.items():
         file = path.with_name(f"{path.stem}-{name}{path.suffix}")
-        report.written(save_figure(draw(found), file))
+        report.written(plots.save_figure(draw(found), file))

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
+import xarray as xr
+from numpy.typing import NDArray
 
+from probe.evaluation.paired import resample_scores
 from probe.results import Result
-from probe.tables import export_frame, from_disk
+from probe.tables import export_frame, from_disk, parsed
 
-__all__ = ["ZeroShotMatrix"]
+__all__ = ["ZeroShotMatrix", "trained_on"]
+
+
+def trained_on(specs: Mapping[str, Any], label: str) -> list[str]:
+    """Return the names of the datasets that a detector was trained on, as its spec lists them."""
+    notes = (specs.get(label) or {}).get("notes") or {}
+    names: list[str] = []
+    for part in notes.get("trained_on", []) if isinstance(notes, dict) else []:
+        names += [str(name) for name in part.get("datasets") or [part.get("name")]]
+    return list(dict.fromkeys(names))
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,6 +48,46 @@ class ZeroShotMatrix(Result):
     REQUIRED: ClassVar[str] = "value"
     COMMAND: ClassVar[str] = "probe evaluate"
     scores: pd.DataFrame
+    _resampled: dict[tuple[str, str, str], xr.Dataset] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """Whether a detector was trained on a dataset, by its spec: (detector, dataset)."""
+        found = parsed(self.data.attrs.get("specs", "{}"))
+        specs = found if isinstance(found, dict) else {}
+        names = [str(name) for name in self.data["dataset"].values]
+        home = [trained_on(specs, str(label)) for label in self.data["detector"].values]
+        return np.array([[name in those for name in names] for those in home], dtype=bool)
+
+    def scores_of(self, detector: str) -> pd.DataFrame:
+        """Return the rows of one detector in `scores`."""
+        of: pd.DataFrame = self.scores[self.scores["detector"].to_numpy() == detector]
+        return of.reset_index(drop=True)
+
+    def resampled(self, detector: str, metric: str, level: str) -> xr.Dataset:
+        """Resample the scores of a detector once, for all comparisons that it is in.
+
+        Parameters
+        ----------
+        detector, metric, level : str
+            Names in `data`.
+
+        Returns
+        -------
+        xarray.Dataset
+            See `probe.evaluation.paired.resample_scores`; the seed is that of the matrix.
+        """
+        key = detector, metric, level
+        if key not in self._resampled:
+            self._resampled[key] = resample_scores(
+                self.scores_of(detector),
+                metrics=[metric],
+                levels=[level],
+                seed=int(self.data.attrs.get("seed", 0)),
+            )
+        return self._resampled[key]
 
     def _frame(self) -> pd.DataFrame:
         """Return one row per detector, dataset, level and metric."""

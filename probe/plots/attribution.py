@@ -1,19 +1,60 @@
-"""Figures of map similarity against its null, and of region attention."""
+"""Maps: of one image, their checks, similarity of variants against its null, attention by region.
+
+Of each finding ``x`` there are ``x``, the table behind it, and where it is drawn ``plot_x``, the
+figure for print (matplotlib), and ``figure_x``, which draws that table for a web page (plotly).
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from probe.plots import STYLE
+from probe.errors import ProbeError, UnknownNameError
+from probe.plots.attribution_maps import ends_for, title_of
+from probe.plots.grid import Cell, grid_figure
+from probe.plots.style import STYLE
+from probe.plots.theme import (
+    LIGHT,
+    Theme,
+    cell,
+    cells,
+    clean,
+    colorbar,
+    figure_of,
+    level,
+)
+from probe.schema import family_of
+from probe.tables import from_disk
 
-__all__ = ["regions_figure", "similarity_figure"]
+if TYPE_CHECKING:
+    from probe.attribution.findings import MapSimilarity, RegionAttention
+    from probe.attribution.maps import AttributionMap
+    from probe.attribution.trust.report import TrustReport
+
+__all__ = [
+    "figure_map_similarity",
+    "figure_region_attention",
+    "image_maps",
+    "map_similarity",
+    "plot_image_maps",
+    "plot_map_similarity",
+    "plot_region_attention",
+    "region_attention",
+    "shown_regions",
+    "trust_checks",
+]
+
+#: False discovery rate at which a difference is marked, and a map is better than a reference.
+ALPHA = 0.05
 
 #: Color (Okabe and Ito), marker and label of fakes and reals; they differ in gray too.
 MARKS = {1: ("#d55e00", "o", "fake"), 0: ("#0072b2", "D", "real")}
@@ -25,16 +66,258 @@ BOUNDS = (0.7, 0.9)
 QS = {"concentration": "q", "change": "change_q"}
 LOWEST = -5.0
 
+#: Statistics of regions, for people.
+WHAT = {"concentration": "Concentration", "change": "Change from real"}
 
-def similarity_figure(data: xr.Dataset) -> Figure:
-    """Draw the similarity of maps of variants per image, with its null distribution.
+#: Doublings at which the colors of a page end, so that they mean the same for all detectors.
+DOUBLINGS = 4.0
+
+#: Pixels of a row, and over and under all rows, of figures of a page.
+_ROW, _CELL, _HEAD, _FOOT = 36, 44, 40, 48
+
+
+# --- Maps of one image --------------------------------------------------------------------------
+
+Maps = Mapping[str, "Mapping[str, AttributionMap]"]
+
+
+def image_maps(
+    maps: Maps,
+    image: NDArray[Any] | None = None,
+    mask: NDArray[Any] | None = None,
+    *,
+    sample: str,
+    detectors: Sequence[str] = (),
+    over: bool = False,
+) -> pd.DataFrame:
+    """Return what is known of the maps of one image, a row per method and detector.
 
     Parameters
     ----------
-    data : xarray.Dataset
-        `MapSimilarity.data`. Dotted lines are the bounds of the study's bins; the numbers above
-        count the images in each bin.
+    maps : mapping
+        Method to detector to maps.
+    image, mask, detectors, over
+        As in `plot_image_maps`; the table is the same for all.
+    sample : str
+        Which image.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``detector``, ``method``, and what `AttributionMap.to_dataframe` has of the image.
+
+    Raises
+    ------
+    ProbeError
+        If there are no maps.
+    StoreError
+        If a map on disk is damaged.
     """
+    found = {
+        (detector, method): _one(one, sample).to_dataframe()
+        for method, own in maps.items()
+        for detector, one in own.items()
+    }
+    if not found:
+        raise ProbeError("There are no maps of this image. Choose another method.")
+    frame = pd.concat(list(found.values()), keys=list(found))
+    return frame.reset_index(level=[0, 1], names=["detector", "method"]).reset_index(drop=True)
+
+
+def plot_image_maps(
+    maps: Maps,
+    image: NDArray[Any] | None = None,
+    mask: NDArray[Any] | None = None,
+    *,
+    sample: str,
+    detectors: Sequence[str] = (),
+    over: bool = False,
+) -> Figure:
+    """Draw an image and its maps: a row per method, a column per detector.
+
+    A row has one scale of colors; where detectors are of several families, one for each of them.
+
+    Parameters
+    ----------
+    maps : mapping
+        Method to detector to maps.
+    image : numpy.ndarray, optional
+        Shape (h, w, 3), 0 to 255; drawn beside the maps.
+    mask : numpy.ndarray, optional
+        Forgery mask, whose contour is drawn.
+    sample : str
+        Which image the maps are of.
+    detectors : sequence of str, optional
+        Columns; those that there are maps of by default.
+    over : bool, default False
+        Whether maps are drawn over the image.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    columns = list(detectors) or list(dict.fromkeys(name for own in maps.values() for name in own))
+    # With one family its scale is beside each row; of several each map names its end.
+    several = len(set(map(family_of, columns))) > 1
+    lines: list[list[Cell | None]] = []
+    for method, own in maps.items():
+        line: list[Cell | None] = []
+        if image is not None:
+            line.append(None if lines else Cell(image, mask=mask))
+        for detector in columns:
+            group = f"{method} {family_of(detector)}" if several else ""
+            under = image if over else None
+            one = own.get(detector)
+            line.append(one and _cell_of(one, sample, own, under, mask, group))
+        lines.append(line)
+    if not any(one and one.values is not None for line in lines for one in line):
+        raise ProbeError("There are no maps of this image. Choose another method.")
+    titles = [*([] if image is None else ["image"]), *columns]
+    names = [title_of(next(iter(own.values()))) if own else name for name, own in maps.items()]
+    return grid_figure(lines, titles, names, scale="cell" if several else "row")
+
+
+def _cell_of(
+    maps: AttributionMap,
+    sample: str,
+    own: Mapping[str, AttributionMap],
+    under: NDArray[Any] | None,
+    mask: NDArray[Any] | None,
+    group: str,
+) -> Cell:
+    first = next(iter(own.values()))
+    ends = ends_for(first) if first.signed else ("none", "strong")
+    return Cell(under, _one(maps, sample).values[0], mask, first.signed, ends, group)
+
+
+def _one(maps: AttributionMap, sample: str) -> AttributionMap:
+    names = [str(name) for name in maps.data["sample"].values]
+    if sample not in names:
+        raise UnknownNameError("sample", sample, names, where="the maps")
+    one = maps.take([names.index(sample)])
+    with from_disk(Path(str(maps.data.encoding.get("source", "maps")))):
+        one.data.load()
+    return one
+
+
+# --- Whether they can be trusted ----------------------------------------------------------------
+
+
+def trust_checks(found: TrustReport, method: str, dataset: str = "all") -> pd.DataFrame:
+    """Return the checks of a method's maps, and which of them were passed.
+
+    A check is passed if the map is better than every reference that it was tested against, and
+    better than all networks of random weights where some were tried.
+
+    Parameters
+    ----------
+    found : TrustReport
+        Trust report of a detector.
+    method : str
+        Name of the method.
+    dataset : str, default "all"
+        Dataset; all images together by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per check: its texts (``check, title, group, better, paper``), what
+        `TrustReport.to_dataframe` has of it, ``tested`` and ``passed``, and ``why_not`` in words.
+    """
+    data = found.data
+    for dim, name in (("method", method), ("dataset", dataset)):
+        allowed = [str(value) for value in data[dim].values]
+        if name not in allowed:
+            raise UnknownNameError(dim, name, allowed, where="the trust report")
+    # By a mapping: "method" is also a keyword of its own.
+    part = type(found)(data.sel({"method": [method], "dataset": [dataset]}))
+    names = ("check", *_CHECK_TEXTS)
+    texts = pd.DataFrame({name: list(map(str, data[name].values)) for name in names})
+    frame = texts.merge(part.to_dataframe().drop(columns=["method", "dataset"]), on="check")
+    references = [str(name) for name in data["reference"].values]
+    lost = [_lost_to(row, references) for row in frame.to_dict("records")]
+    reached = np.array([_is_reached(row) for row in frame.to_dict("records")], dtype=bool)
+    tested = frame[[f"q_{name}" for name in references]].notna().any(axis=1).to_numpy(bool)
+    frame["tested"] = tested
+    frame["passed"] = tested & ~reached & np.array([not names for names in lost], dtype=bool)
+    frame["why_not"] = [
+        _why_not(names, by) if is_tested else ""
+        for names, by, is_tested in zip(lost, reached, tested, strict=True)
+    ]
+    frame.attrs = {"references": references, "dataset": dataset}
+    return frame
+
+
+_CHECK_TEXTS = ("title", "group", "better", "paper")
+
+
+def _lost_to(row: Mapping[Any, Any], references: Sequence[str]) -> list[str]:
+    """Return the references that were tested and that the map is not better than."""
+    return [
+        name
+        for name in references
+        if np.isfinite(row[f"q_{name}"])
+        and not (row[f"q_{name}"] <= ALPHA and row[f"gain_{name}"] > 0)
+    ]
+
+
+def _is_reached(row: Mapping[Any, Any]) -> bool:
+    """Whether networks of random weights reach the value."""
+    if not np.isfinite(row["randomized_low"]):
+        return False
+    if row["better"] == "higher":
+        return bool(row["value"] <= row["randomized_high"])
+    return bool(row["value"] >= row["randomized_low"])
+
+
+def _why_not(lost: Sequence[str], is_reached: bool) -> str:
+    words = [f"not better than {', '.join(lost)}"] if lost else []
+    words += ["networks of random weights reach it"] if is_reached else []
+    return " and ".join(words)
+
+
+# --- Similarity of variants ---------------------------------------------------------------------
+
+
+def map_similarity(found: MapSimilarity) -> pd.DataFrame:
+    """Return the similarity of variants' maps, its null, differences and counts, by dataset.
+
+    Parameters
+    ----------
+    found : MapSimilarity
+        Similarity of the maps of an architecture's variants.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `MapSimilarity.to_dataframe`.
+    """
+    frame, data = found.to_dataframe(), found.data
+    pairs = [str(pair).split("|") for pair in data["pair"].values]
+    frame.attrs = {
+        "variants": list(dict.fromkeys(name for pair in pairs for name in pair)),
+        "bins": [str(name) for name in data["bin"].values],
+        "rule": str(data.attrs.get("rule", "")),
+        "ci": float(data.attrs.get("ci", 0.95)),
+    }
+    return frame
+
+
+def plot_map_similarity(found: MapSimilarity) -> Figure:
+    """Draw the similarity of maps of variants per image, with its null distribution.
+
+    Dotted lines are the bounds of the study's bins; the numbers above count the images in each.
+
+    Parameters
+    ----------
+    found : MapSimilarity
+        Similarity of the maps of an architecture's variants.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    data = found.data
     names = [str(name) for name in data["dataset"].values]
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
@@ -101,24 +384,165 @@ def _write_counts(axes: Axes, counts: NDArray[np.int64], y: float) -> None:
         axes.text(x, y, str(count), ha=side, va="top", fontsize=5.5)
 
 
-def regions_figure(
-    data: xr.Dataset, what: str = "concentration", part: str | None = None
-) -> Figure:
-    """Draw in which regions of the face maps are concentrated, per dataset.
+def figure_map_similarity(frame: pd.DataFrame, theme: Theme = LIGHT) -> dict[str, Any]:
+    """Draw `map_similarity` for a page: similarity, null and other seeds, a row per dataset."""
+    kinds = [
+        ("the same image", "mean", "", theme.accent, "circle", -0.16),
+        ("another person’s image (null)", "null_mean", "null_", theme.muted, "diamond-open", 0.16),
+    ]
+    if frame["retrained_mean"].notna().any():
+        seeds = ("other seeds, same image", "retrained_mean", "retrained_")
+        kinds.append((*seeds, theme.warm, "square-open", 0.3))
+    n = len(frame)
+    bands = [
+        {
+            "type": "rect",
+            "xref": "x domain",
+            "x0": 0,
+            "x1": 1,
+            "y0": row - 0.5,
+            "y1": row + 0.5,
+            "layer": "below",
+            "line": {"width": 0},
+            "fillcolor": theme.faded(theme.muted, 0.06),
+        }
+        for row in range(1, n, 2)
+    ]
+    return figure_of(
+        [_marks(frame, theme, *kind) for kind in kinds],
+        theme,
+        height=_ROW * n + _HEAD + _FOOT,
+        shapes=bands,
+        showlegend=True,
+        legend=theme.top_legend(),
+        margin={"l": 8, "r": 16, "t": _HEAD, "b": _FOOT},
+        xaxis=theme.axis("SSIM of maps of two variants, mean over pairs and images"),
+        yaxis=theme.rows([f"{clean(str(name))}  " for name in frame["dataset"]]),
+    )
+
+
+def _marks(
+    frame: pd.DataFrame,
+    theme: Theme,
+    name: str,
+    column: str,
+    start: str,
+    color: str,
+    symbol: str,
+    shift: float,
+) -> dict[str, Any]:
+    """Return the trace of one kind of similarity, beside those of others."""
+    value, low, high = (frame[part].to_numpy() for part in (column, f"{start}low", f"{start}high"))
+    return {
+        "type": "scatter",
+        "x": value,
+        "y": np.arange(len(frame)) + shift,
+        "mode": "markers",
+        "name": name,
+        "marker": {"symbol": symbol, "size": 9, "color": color, "line": {"width": 1.6}},
+        "error_x": theme.bars(value, low, high, theme.faded(color, 0.6)),
+        "hovertext": [
+            "<br>".join(
+                [
+                    f"<b>{clean(str(row['dataset']))}</b>",
+                    f"{name}: {row[column]:.3f}",
+                    _interval(row[f"{start}low"], row[f"{start}high"], frame.attrs["ci"], ".3f"),
+                    f"over the null {row['over_null']:+.3f}, p {level(row['over_null_p'])}",
+                ]
+            )
+            for row in frame.to_dict("records")
+        ],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+    }
+
+
+def _interval(low: float, high: float, ci: float, digits: str) -> str:
+    if not np.isfinite(low):
+        return "no interval: fewer than five clusters"
+    return f"{ci:.0%} interval {low:{digits}} to {high:{digits}}"
+
+
+# --- Attention by region ------------------------------------------------------------------------
+
+
+def region_attention(
+    found: RegionAttention, what: str = "concentration", part: str | None = None
+) -> pd.DataFrame:
+    """Return where in the face maps are concentrated: all groups, parts and regions.
 
     Parameters
     ----------
-    data : xarray.Dataset
-        `RegionAttention.data`. Lines are intervals over clusters, cut at the end of the axis.
-        Concentrations below −5 are drawn at −5.2.
+    found : RegionAttention
+        Attribution of a detector by region of the face.
+    what : {"concentration", "change"}
+        What is shown of it, see `shown_regions`.
+    part : str, optional
+        Part of the mass that is shown; the first by default, which is "positive" for signed maps.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `RegionAttention.to_dataframe`, with ``attrs`` of what is shown.
+    """
+    data, parts = found.data, [str(name) for name in found.data["part"].values]
+    for kind, name, allowed in (("what", what, list(WHAT)), ("part", part or parts[0], parts)):
+        if name not in allowed:
+            raise UnknownNameError(kind, name, allowed, where="the table")
+    frame = found.to_dataframe()
+    frame.attrs = {name: str(data.attrs.get(name, "")) for name in ("method", "layer", "source")}
+    frame.attrs |= {
+        "what": what,
+        "part": part or parts[0],
+        "n_faceless": int(data["n_faceless"].values.sum()),
+        "ci": float(data.attrs.get("ci", 0.95)),
+    }
+    return frame
+
+
+def shown_regions(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that are drawn of what `region_attention` returned.
+
+    Groups of which nothing is known are left out. ``value, value_low, value_high, value_q`` are
+    those of what is shown, and ``n_rests_on`` counts its images, or its pairs for a change.
+    """
+    what = frame.attrs["what"]
+    own = frame[frame["part"] == frame.attrs["part"]]
+    own = own[own.groupby("group", sort=False)[what].transform("count") > 0]
+    return own.assign(
+        value=own[what],
+        value_low=own[f"{what}_low"],
+        value_high=own[f"{what}_high"],
+        value_q=own[QS[what]],
+        n_rests_on=own["n_pairs" if what == "change" else "n_samples"],
+    )
+
+
+def plot_region_attention(
+    found: RegionAttention, what: str = "concentration", part: str | None = None
+) -> Figure:
+    """Draw in which regions of the face maps are concentrated, per dataset.
+
+    Lines are intervals over clusters, cut at the end of the axis. Concentrations below −5 are
+    drawn at −5.2.
+
+    Parameters
+    ----------
+    found : RegionAttention
+        Attribution of a detector by region of the face.
     what : {"concentration", "change"}
         Concentration of reals and fakes, filled where it differs from the other datasets with
         q ≤ .05; or its change from real to fake, filled where it differs from 0.
     part : str, optional
         Part of the mass; the first by default, which is "positive" for signed maps.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
-    part = part or str(data["part"].values[0])
-    data = data.sel(part=part)
+    part = part or str(found.data["part"].values[0])
+    data = found.data.sel(part=part)
+    if not np.isfinite(data[what].values).any():
+        raise ProbeError("There is nothing to draw: no group has a number. Choose another part.")
     data = data.isel(group=np.flatnonzero(np.isfinite(data[what].values).any(axis=1)))
     names = list(dict.fromkeys(map(str, data["dataset"].values)))
     regions = [str(name) for name in data["region"].values]
@@ -175,10 +599,106 @@ def _draw_regions(axes: Axes, data: xr.Dataset, what: str, seen: dict[str, Any])
         color, marker, name = MARKS[int(one["label"])]
         value, low, high = (one[f"{what}{end}"].values for end in ("", "_low", "_high"))
         axes.hlines(rows + shift, low, high, color=color, lw=0.9, zorder=2)
-        found = one[QS[what]].values <= 0.05
+        marked = one[QS[what]].values <= ALPHA
         style: dict[str, Any] = {"ls": "", "marker": marker, "ms": 3.2, "mew": 0.8, "color": color}
-        for mask, fill, label in ((~found, "white", name), (found, color, f"{name}, q ≤ .05")):
+        for mask, fill, label in ((~marked, "white", name), (marked, color, f"{name}, q ≤ .05")):
             at = np.maximum(value[mask], LOWEST - 0.2)
             (seen[label],) = axes.plot(at, rows[mask] + shift, mfc=fill, zorder=3, **style)
     axes.tick_params(labelsize=6.5, length=2)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def figure_region_attention(frame: pd.DataFrame, theme: Theme = LIGHT) -> dict[str, Any]:
+    """Draw `region_attention` for a page: groups × regions, in doublings; a dot where q ≤ 0.05."""
+    rows = shown_regions(frame)
+    groups, regions = (list(dict.fromkeys(map(str, rows[n]))) for n in ("group", "region"))
+    places = {name: i for i, name in enumerate(groups)}, {name: i for i, name in enumerate(regions)}
+    value = np.full((len(groups), len(regions)), np.nan)
+    hovers = [[""] * len(regions) for _ in groups]
+    notes = []
+    for one in rows.to_dict("records"):
+        r, c = places[0][str(one["group"])], places[1][str(one["region"])]
+        value[r, c], hovers[r][c] = one["value"], _region_hover(one, frame.attrs)
+        notes.append(_region_cell(theme, c, r, one))
+    heat = cells(
+        theme,
+        value / DOUBLINGS,
+        hovers,
+        x=list(range(len(regions))),
+        y=list(range(len(groups))),
+        colorbar=colorbar(theme, [f"−{DOUBLINGS:g}", "0", f"+{DOUBLINGS:g}"]),
+    )
+    return figure_of(
+        [heat],
+        theme,
+        height=_CELL * max(1, len(groups)) + _HEAD + _FOOT,
+        margin={"l": 8, "r": 8, "t": _HEAD, "b": _FOOT},
+        annotations=[*notes, _region_note(theme, frame.attrs["what"])],
+        xaxis=theme.axis(
+            showgrid=False,
+            side="top",
+            tickvals=list(range(len(regions))),
+            tickangle=0,
+            tickfont={"size": 12, "color": theme.ink},
+            ticktext=[clean(name) for name in regions],
+            range=[-0.5, len(regions) - 0.5],
+        ),
+        yaxis=theme.rows(_region_groups(rows, theme, frame.attrs["what"]), size=12),
+    )
+
+
+def _region_groups(rows: pd.DataFrame, theme: Theme, what: str) -> list[str]:
+    """Name the groups, with what each rests on."""
+    unit = "pairs" if what == "change" else "images"
+    out = []
+    for one in rows.drop_duplicates("group").to_dict("records"):
+        rests = f"{one['n_rests_on']} {unit} · {one['n_clusters']} clusters"
+        small = f"<span style='font-size:11px;color:{theme.muted}'>{rests}</span>"
+        out.append(f"{clean(str(one['group']))}  <br>{small}  ")
+    return out
+
+
+def _region_note(theme: Theme, what: str) -> dict[str, Any]:
+    is_change = what == "change"
+    of = "Fake less real, in doublings" if is_change else "Doublings over even attention"
+    return {
+        "x": 0,
+        "xref": "paper",
+        "xanchor": "left",
+        "y": 0,
+        "yref": "paper",
+        "yanchor": "top",
+        "yshift": -12,
+        "showarrow": False,
+        "font": {"size": 12, "color": theme.muted},
+        "text": f"{of}. ●: q ≤ 0.05. Small: interval.",
+    }
+
+
+def _region_cell(theme: Theme, c: int, r: int, one: Mapping[Any, Any]) -> dict[str, Any]:
+    value, low, high = one["value"], one["value_low"], one["value_high"]
+    if not np.isfinite(value):
+        return cell(theme, c, r, np.nan, "—", 12)
+    mark = "●\N{NO-BREAK SPACE}" if one["value_q"] <= ALPHA else ""
+    bounds = f"{_plain(low)} to {_plain(high)}" if np.isfinite(low) else "few clusters"
+    text = f"{mark}<b>{_plain(value)}</b><br><span style='font-size:10px'>{bounds}</span>"
+    return cell(theme, c, r, float(np.clip(value / DOUBLINGS, -1, 1)), text, 13)
+
+
+def _region_hover(one: Mapping[Any, Any], about: Mapping[Any, Any]) -> str:
+    value, what = one["value"], about["what"]
+    names = (clean(str(one[name])) for name in ("group", "region"))
+    lines = [", ".join([*(f"<b>{name}</b>" for name in names), f"{clean(about['part'])} mass"])]
+    if not np.isfinite(value):
+        return "<br>".join([*lines, "not seen"])
+    lines.append(f"{WHAT[what].lower()} {value:+.2f} doublings")
+    lines.append(_interval(one["value_low"], one["value_high"], about["ci"], "+.2f"))
+    asked = "differs from 0" if what == "change" else "other groups of its label differ"
+    lines.append(f"{asked}: q {level(one['value_q'])}")
+    return "<br>".join([*lines, f"the region is {one['area']:.1%} of the image"])
+
+
+def _plain(value: float) -> str:
+    """Write doublings with their sign and one decimal."""
+    text = f"{value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "\N{MINUS SIGN}")

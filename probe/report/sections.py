@@ -15,7 +15,8 @@ import pandas as pd
 from probe.claims import VERDICTS, Claim
 from probe.datasets.dataset import SAMPLES_FILE
 from probe.errors import StoreError
-from probe.joint import JOINT, trained_on
+from probe.evaluation.table import trained_on
+from probe.joint import JOINT
 from probe.neurons.table import MEAN
 from probe.report.document import (
     Block,
@@ -402,18 +403,13 @@ def _matrix(run: Material) -> list[Block]:
     from probe.evaluation.table import ZeroShotMatrix
     from probe.plots import plot_matrix
 
-    frame = run.tables["evaluation"]
     if not run.folder.path("evaluation").is_dir():
         return [_lacking("The zero-shot matrix is")]
     found = ZeroShotMatrix.open(run.folder.path("evaluation"))
     data = found.data
-    part = frame[(frame["level"] == "frame") & (frame["metric"] == "auroc")]
-    seen = part.pivot(index="detector", columns="dataset", values="seen").reindex(
-        index=data["detector"].values, columns=data["dataset"].values
-    )
     return [
         drawn(
-            plot_matrix(found, seen=seen.fillna(False).to_numpy(bool)),
+            plot_matrix(found),
             f"Zero-shot matrix: AUROC of {data.sizes['detector']} detectors on "
             f"{data.sizes['dataset']} datasets, each with its interval.",
             "Zero-shot matrix. Framed: the detector was trained on that dataset. Small: 95 % "
@@ -715,7 +711,7 @@ def _best_table(run: Material) -> Table:
 
 def _artifacts(run: Material) -> Section:
     from probe.artifacts import ArtifactReport
-    from probe.plots.artifacts import effects_figure, spectra_figure
+    from probe.plots import plot_artifact_effects, plot_spectra
 
     place, title = run.folder.path("artifacts"), "Artifacts of forgeries in images"
     if not place.is_dir():
@@ -727,12 +723,12 @@ def _artifacts(run: Material) -> Section:
             "real images: uncontrolled, with covariates partialled out, and matched."
         ),
         drawn(
-            effects_figure(found.data),
+            plot_artifact_effects(found),
             "Effects of forgeries on each measurement, by dataset, with and without controls.",
             "Effects: fake minus real, with each control.",
         ),
         drawn(
-            spectra_figure(found.data),
+            plot_spectra(found),
             "Power spectra of real and fake images by dataset.",
             "Spectra of real and fake images.",
         ),

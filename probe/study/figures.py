@@ -16,13 +16,10 @@ from probe.datasets.subset import draw, original_positions
 from probe.detectors import Detector
 from probe.errors import DatasetError
 from probe.evaluation.matrix import ZeroShotMatrix
-from probe.joint import trained_on
 from probe.neurons import Universality
 from probe.plots import embedding as embedding_plots
-from probe.plots import responses as responses_plots
 from probe.plots import separability as separability_plots
 from probe.plots.artifacts import draw_report
-from probe.plots.attribution import regions_figure, similarity_figure
 from probe.plots.joint import joint_figures
 from probe.run import RunFolder, slug
 from probe.schema import FAKE, family_of
@@ -57,12 +54,7 @@ def draw_figures(
     """
     plan = study.figures
     if plan.matrix:
-        names, specs = [str(name) for name in matrix.data["dataset"].values], matrix.data.attrs
-        home = [
-            trained_on(specs.get("specs", {}), str(one)) for one in matrix.data["detector"].values
-        ]
-        seen = [[name in those for name in names] for those in home]
-        _save(folder, "zero-shot-matrix", plots.plot_matrix(matrix, seen=seen))
+        _save(folder, "zero-shot-matrix", plots.plot_matrix(matrix))
     if plan.counts and universality:
         _save(folder, "universal-neurons", plots.plot_counts(universality))
     for name in dict.fromkeys(one.spec.name for one in detectors):
@@ -112,10 +104,10 @@ def _draw_pictures(folder: RunFolder, label: str, end: str) -> None:
 
 def _draw_responses(folder: RunFolder, one: ResponseReport, end: str) -> None:
     if one.has_doses:
-        _save(folder, f"responses-doses-{end}", responses_plots.dose_figure(one))
-        _save(folder, f"responses-units-{end}", responses_plots.unit_figure(one))
+        _save(folder, f"responses-doses-{end}", plots.plot_doses(one))
+        _save(folder, f"responses-units-{end}", plots.plot_dose_effects(one))
     if one.has_correlations:
-        _save(folder, f"responses-correlations-{end}", responses_plots.correlation_figure(one))
+        _save(folder, f"responses-correlations-{end}", plots.plot_correlations(one))
 
 
 def draw_explanations(study: Study, folder: RunFolder, found: Explanations) -> None:
@@ -124,10 +116,10 @@ def draw_explanations(study: Study, folder: RunFolder, found: Explanations) -> N
         return
     for label, attention in found.attention.items():
         end = slug(family_of(label))
-        _save(folder, f"looking-{end}", regions_figure(attention.data))
+        _save(folder, f"looking-{end}", plots.plot_region_attention(attention))
     for (name, mode), similarity in found.similarity.items():
         if mode == "corrected":
-            _save(folder, f"map-similarity-{slug(name)}", similarity_figure(similarity.data))
+            _save(folder, f"map-similarity-{slug(name)}", plots.plot_map_similarity(similarity))
 
 
 def draw_joint(study: Study, folder: RunFolder, tables: Mapping[str, pd.DataFrame]) -> None:

@@ -49,12 +49,33 @@ def exported(client: FlaskClient, name: str, search: str = "") -> pd.DataFrame:
 
 
 def said(client: FlaskClient, path: str, search: str = "") -> str:
-    """What the page at an address says, as text."""
+    """What the page at an address and all of its cards say, as text."""
     values = {f"{ids.URL}.pathname": path, f"{ids.URL}.search": search}
-    return json.dumps(call(client, f"{ids.PAGE}.children", values), ensure_ascii=False)
+    answer = call(client, f"{ids.PAGE}.children", values)["response"]
+    declared = answer[ids.DECLARED]["data"] or {"cards": []}
+    cards = [card_of(client, name, search) for name in declared["cards"]]
+    return json.dumps([answer, cards], ensure_ascii=False)
 
 
-def card_of(client: FlaskClient, card: Any, key: Any) -> Any:
+def card_of(client: FlaskClient, name: str, search: str = "", scheme: str = "light") -> Any:
+    """Content of a card for an address."""
+    of = {"of": name, "part": "card"}
+    key = {"id": {"of": name, "part": "key"}, "property": "data"}
+    found = client.get("/_dash-dependencies").get_json()
+    output = next(one["output"] for one in found if '"part":"card"}.children' in one["output"])
+    body = {
+        "output": output,
+        "outputs": [{"id": of, "property": name} for name in ("children", "style")],
+        "inputs": [{**key, "value": {"search": search, "scheme": scheme}}],
+        "changedPropIds": [f"{json.dumps(key['id'], separators=(',', ':'))}.data"],
+    }
+    answer = client.post("/_dash-update-component", json=body)
+    assert answer.status_code == 200, answer.text[:500]
+    (shown,) = answer.get_json()["response"].values()
+    return shown["children"]
+
+
+def answer_of(client: FlaskClient, card: Any, key: Any) -> Any:
     """Answer to the question for a card's content, as it came."""
     outputs = [
         {"id": {"of": card, "part": "card"}, "property": name} for name in ("children", "style")

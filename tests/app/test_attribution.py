@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from dataclasses import replace
+import subprocess
+import sys
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,26 +17,26 @@ import pandas as pd
 import pytest
 from flask.testing import FlaskClient
 from PIL import Image
-from plotly.utils import PlotlyJSONEncoder
+from plotly.graph_objects import Figure
 
-from app import ids
-from app.components.attribution_findings import checks_table
+from app.card import At, declared
 from app.components.attribution_maps import maps_grid
-from app.figures.maps import variants_figure
-from app.figures.regions import regions_figure
+from app.pages.attribution import PAGE
 from app.queries.attribution import EACH, chosen_image, explained, list_view
 from app.queries.attribution_files import map_image
-from app.queries.attribution_findings import regions_view, variants_view
-from app.queries.attribution_maps import maps_view, shown_methods
-from app.queries.attribution_trust import badge_of, trust_view, why_not
+from app.queries.attribution_maps import badge_of, maps_view, shown_methods
 from app.run import Run
 from app.selection import Selection
+from probe import plots
+from probe.attribution.findings import RegionAttention
 from probe.attribution.maps import AttributionMap
+from probe.attribution.trust.report import TrustReport
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.images import token_of
 from probe.plots.style import colors_of
+from probe.plots.theme import DARK, LIGHT
 from probe.run import MissingTableError, RunFolder
-from tests.app.calling import call, said
+from tests.app.calling import card_of, exported, said
 from tests.app.conftest import client_of
 from tests.app.drawing_maps import CHECKED, METHODS
 from tests.app.making import DETECTORS, MadeRun, write_manifest
@@ -45,6 +48,10 @@ GRADCAM, COMPLETE = METHODS
 @pytest.fixture
 def run(made: MadeRun) -> Run:
     return Run(made.folder)
+
+
+def shown(client: FlaskClient, card: str, search: str = "") -> str:
+    return json.dumps(card_of(client, card, search), ensure_ascii=False)
 
 
 def first_frames(made: MadeRun, label: str) -> Any:
@@ -172,23 +179,28 @@ def test_methods_of_the_address_are_checked(run: Run) -> None:
         shown_methods(run, Selection(methods="../x"), BASE)
 
 
-def test_a_badge_counts_entries_of_the_report(made: MadeRun, run: Run) -> None:
-    rows = {row.check: row for row in trust_view(run, BASE, GRADCAM).rows}
-    assert list(rows) == list(CHECKED)
-    assert rows["mask_auroc"].passed
-    assert rows["pointing"].lost_to == ("shifted",) and not rows["pointing"].passed
+def test_a_badge_counts_entries_of_the_report(run: Run) -> None:
+    report = run.trust(BASE)
+    rows = plots.trust_checks(report, GRADCAM).set_index("check")
+    assert list(rows.index) == list(CHECKED)
+    assert rows["passed"].to_dict() == {name: name == "mask_auroc" for name in CHECKED}
+    assert rows["why_not"]["pointing"] == "not better than shifted"
     # All references are beaten, but lower is better and random weights reach 0.
-    assert rows["deletion_blur"].lost_to == () and rows["deletion_blur"].within_random
-    assert "random weights" in why_not(rows["deletion_blur"])
-    assert not rows["mprt_spearman"].tested
+    assert rows["why_not"]["deletion_blur"] == "networks of random weights reach it"
+    assert not rows["tested"]["mprt_spearman"] and rows["tested"].sum() == 3
     badge = badge_of(run, BASE, GRADCAM)
     assert badge is not None and (badge.passed, badge.tested) == (1, 3)
+    assert "pointing: not better than shifted." in badge.text
     assert badge_of(run, SHALLOW, GRADCAM) is None
-    data = run.trust(BASE).data
+    data = report.data
     part = data.sel({"method": GRADCAM, "check": "pointing", "dataset": "beta"})
-    row = trust_view(run, BASE, GRADCAM, "beta").rows[1]
-    assert row.value == float(part["value"])
-    assert [gain.q for gain in row.gains] == list(part["q"].values)
+    row = plots.trust_checks(report, GRADCAM, "beta").set_index("check").loc["pointing"]
+    assert row["value"] == float(part["value"])
+    names = [str(name) for name in part["reference"].values]
+    assert [row[f"q_{name}"] for name in names] == list(part["q"].values)
+    for bad in ({"method": "none"}, {"method": GRADCAM, "dataset": "none"}):
+        with pytest.raises(UnknownNameError):
+            plots.trust_checks(report, **bad)
 
 
 @pytest.mark.parametrize(
@@ -197,57 +209,123 @@ def test_a_badge_counts_entries_of_the_report(made: MadeRun, run: Run) -> None:
 def test_random_weights_have_to_be_beaten_in_the_right_direction(
     run: Run, better: str, passed: tuple[bool, ...]
 ) -> None:
-    row = replace(trust_view(run, BASE, GRADCAM).rows[0], better=better)
-    found = (
-        replace(row, value=value, random_low=0.4, random_high=0.6).passed
-        for value in (0.3, 0.5, 0.7)
-    )
-    assert tuple(found) == passed
+    data = run.trust(BASE).data.isel(check=[0])
+    data = data.assign_coords(better=("check", [better]))
+    ends = {"randomized_low": 0.4, "randomized_high": 0.6}
+    data = data.assign({name: data["value"] * 0 + end for name, end in ends.items()})
+    found = (TrustReport(data.assign(value=data["value"] * 0 + value)) for value in (0.3, 0.5, 0.7))
+    assert tuple(plots.trust_checks(one, GRADCAM)["passed"][0] for one in found) == passed
 
 
-def test_the_table_of_checks_says_each_verdict(run: Run) -> None:
-    table = checks_table(trust_view(run, BASE, GRADCAM))
-    text = json.dumps(table, cls=PlotlyJSONEncoder, ensure_ascii=False)
+def test_the_window_of_checks_says_each_verdict(client: FlaskClient) -> None:
+    assert '"opened": false' in shown(client, "attribution-trust")
+    text = shown(client, "attribution-trust", f"?checks={GRADCAM}:{quote(BASE)}")
+    assert '"opened": true' in text and f"Can {GRADCAM} of {BASE} be trusted?" in text
     for words in ("✓ passed", "not better than shifted", "random weights reach it", "no test"):
         assert words in text
+    for bad in ("x", f"{GRADCAM}:none", f"none:{BASE}", f"{GRADCAM}:{SHALLOW}", ":", "<b>:<b>"):
+        text = shown(client, "attribution-trust", f"?checks={quote(bad)}")
+        assert '"opened": true' in text and "message-title" in text, bad
 
 
-def test_variants_stand_beside_their_null(run: Run) -> None:
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_variants_are_beside_their_null(run: Run, theme: Any) -> None:
     for mode in ("corrected", "authors"):
-        view = variants_view(run, Selection(mode=mode), BASE)
-        data = run.map_similarity("meso4", mode).data
-        assert np.array_equal(view.null.value, data["null_mean"].values)
-        assert np.array_equal(view.count, data["count"].values)
-        figure = variants_figure(view)
+        found = run.map_similarity("meso4", mode)
+        frame, data = plots.map_similarity(found), found.data
+        assert np.array_equal(frame["null_mean"], data["null_mean"].values)
+        counts = frame[[f"count_{name}" for name in frame.attrs["bins"]]].to_numpy()
+        assert np.array_equal(counts, data["count"].transpose("dataset", "bin").values)
+        assert frame.attrs["variants"] == ["base", "shallow"]
+        figure = Figure(plots.figure_map_similarity(frame, theme))
         # No training with another seed, so no third kind of mark.
         assert len(figure.data) == 2
         assert np.array_equal(figure.data[0].x, data["mean"].values)
-        assert "no interval" in figure.data[0].customdata[2]
-    with pytest.raises(UnknownNameError):
-        variants_view(run, Selection(mode="x"), BASE)
+        low = np.subtract(figure.data[1].x, figure.data[1].error_x.arrayminus)
+        there = np.isfinite(data["null_low"].values)
+        assert np.allclose(low[there], data["null_low"].values[there])
+        assert "no interval" in figure.data[0].hovertext[2]
+        assert figure.data[0].marker.color == theme.accent
+        # A click on it selects nothing.
+        assert all(one.customdata is None for one in figure.data)
 
 
+def test_other_seeds_are_drawn_where_there_are_some(run: Run) -> None:
+    frame = plots.map_similarity(run.map_similarity("meso4"))
+    frame["retrained_mean"] = 0.9
+    figure = plots.figure_map_similarity(frame)
+    assert [one["name"] for one in figure["data"]][2] == "other seeds, same image"
+
+
+def test_the_sentence_on_variants_follows_the_interval(client: FlaskClient, own: MadeRun) -> None:
+    found = Run(own.folder).map_similarity("meso4")
+    last = found.to_dataframe().iloc[-1]
+    text = shown(client, "map-similarity")
+    assert f"{last['mean']:.2f}" in text and f"{last['null_mean']:.2f}" in text
+    assert "They agree on the image" in text and "Compared: drawn, corrected." in text
+    for low, words in ((-0.1, "no more than any two maps have"), (np.nan, "cannot be said")):
+        data = found.data.assign(over_null_low=found.data["over_null_low"] * 0 + low)
+        type(found)(data).save(own.folder.path("map_similarity", "meso4", "corrected"))
+        assert words in shown(client_of(own.root), "map-similarity")
+
+
+@pytest.mark.parametrize("part", ["positive", "negative"])
 @pytest.mark.parametrize(("what", "q"), [("concentration", "q"), ("change", "change_q")])
-def test_regions_are_marked_by_their_own_q(run: Run, what: str, q: str) -> None:
-    view = regions_view(run, Selection(part="negative", what=what), BASE)
-    data = run.attention(BASE).data.sel(part="negative")
+def test_regions_are_marked_by_their_own_q(
+    client: FlaskClient, run: Run, what: str, q: str, part: str
+) -> None:
+    frame = plots.region_attention(run.attention(BASE), what, part)
+    whole = run.attention(BASE).to_dataframe()
+    pd.testing.assert_frame_equal(frame, whole)
+    data = run.attention(BASE).data.sel(part=part)
     there = np.isfinite(data[what]).any("region").values
-    assert view.groups == tuple(data["group"].values[there])
-    assert (what == "change") == (len(view.groups) == 3)
-    figure = regions_figure(view)
+    shown_rows = plots.shown_regions(frame)
+    assert list(dict.fromkeys(shown_rows["group"])) == list(data["group"].values[there])
+    assert (what == "change") == (shown_rows["group"].nunique() == 3)
+    figure = Figure(plots.figure_region_attention(frame))
     texts = [note.text for note in figure.layout.annotations]
     marked = int((data[q].values[there] <= 0.05).sum())
     assert sum(text.startswith("●") for text in texts) == marked > 0
-    assert np.allclose(figure.data[0].z * 4, data[what].values[there], equal_nan=True)
+    assert np.allclose(
+        np.asarray(figure.data[0].z, float) * 4, data[what].values[there], equal_nan=True
+    )
+    assert list(figure.layout.xaxis.ticktext) == list(data["region"].values)
+    text = shown(client, "attention-by-region", f"?what={what}&part={part}")
+    assert f'"{marked} of {int(np.isfinite(data[q].values[there]).sum())}"' in text
+    assert f"{part} mass" in text
 
 
 def test_the_smallest_concentration_is_written_in_full(run: Run) -> None:
-    view = regions_view(run, Selection(), BASE)
-    texts = [
-        note.text
-        for note in regions_figure(replace(view, value=view.value * 0 - 10)).layout.annotations
-    ]
-    assert sum("<b>−10.0</b>" in text for text in texts) == view.value.size - 1
+    found = run.attention(BASE)
+    low = found.data.assign(concentration=found.data["concentration"] * 0 - 10)
+    frame = plots.region_attention(RegionAttention(low))
+    figure = plots.figure_region_attention(frame)
+    texts = [note["text"] for note in figure["layout"]["annotations"]]
+    n = len(plots.shown_regions(frame))
+    assert sum("<b>−10.0</b>" in text for text in texts) == n - 1
+
+
+def test_where_no_group_has_a_number_nothing_is_drawn_for_print(run: Run) -> None:
+    found = run.attention(BASE)
+    none = RegionAttention(found.data.assign(change=found.data["change"] * np.nan))
+    with pytest.raises(ProbeError, match="nothing to draw"):
+        plots.plot_region_attention(none, "change")
+    frame = plots.region_attention(none, "change")
+    assert plots.figure_region_attention(frame)["layout"]["annotations"]
+    for bad in (("none", None), ("change", "none")):
+        with pytest.raises(UnknownNameError):
+            plots.region_attention(found, *bad)
+
+
+def test_names_are_no_markup(run: Run) -> None:
+    name = "<b>x</b>: fake"
+    data = run.attention(BASE).data
+    groups = [name, *map(str, data["group"].values[1:])]
+    frame = plots.region_attention(RegionAttention(data.assign_coords(group=groups)))
+    alike = plots.map_similarity(run.map_similarity("meso4"))
+    alike.loc[0, "dataset"] = name
+    for figure in (plots.figure_region_attention(frame), plots.figure_map_similarity(alike)):
+        assert name not in str(figure) and "&lt;b&gt;x&lt;/b&gt;" in str(figure)
 
 
 def test_routes_serve_maps_by_token(made: MadeRun, client: FlaskClient, run: Run) -> None:
@@ -282,30 +360,121 @@ def test_the_page_is_laid_out(client: FlaskClient) -> None:
     assert "Not in this run" in said(client, "/attribution", "?detector=none")
 
 
-def state(search: str) -> dict[str, Any]:
-    urls = (ids.ATTRIBUTION_LIST_URL, ids.ATTRIBUTION_MAPS_URL, ids.LOOKING_URL)
-    return {f"{url}.search": search for url in urls} | {
-        f"{ids.ATTRIBUTION_DETECTOR}.data": list(DETECTORS)
-    }
+CARDS = ("explained-images", "attribution-maps", "map-similarity", "attention-by-region")
 
 
-@pytest.mark.parametrize(
-    "output", [ids.ATTRIBUTION_LIST, ids.ATTRIBUTION_MAPS, ids.MAP_SIMILARITY, ids.REGIONS]
-)
-def test_each_card_answers_and_says_what_is_wrong(client: FlaskClient, output: str) -> None:
-    good = json.dumps(call(client, f"{output}.children", state("")), ensure_ascii=False)
-    assert "message-title" not in good
+@pytest.mark.parametrize("card", CARDS)
+def test_each_card_answers_and_says_what_is_wrong(client: FlaskClient, card: str) -> None:
+    assert "message-title" not in shown(client, card)
     search = f"?detector={quote(SHALLOW)}&sample=none&images=none&mode=none&part=none"
-    bad = json.dumps(call(client, f"{output}.children", state(search)), ensure_ascii=False)
-    assert "message-title" in bad
+    assert "message-title" in shown(client, card, search)
 
 
 def test_a_detector_that_was_not_looked_at_loses_one_card_alone(client: FlaskClient) -> None:
-    values = state(f"?detector={quote(SHALLOW)}")
-    regions = json.dumps(call(client, f"{ids.REGIONS}.children", values))
+    search = f"?detector={quote(SHALLOW)}"
+    regions = shown(client, "attention-by-region", search)
     assert "Not computed yet" in regions and "probe demo" in regions
-    maps = json.dumps(call(client, f"{ids.ATTRIBUTION_MAPS}.children", values))
+    maps = shown(client, "attribution-maps", search)
     assert "not checked" in maps and "3 checks" in maps
+
+
+def test_images_and_badges_are_links_that_select(client: FlaskClient, run: Run) -> None:
+    listed = list_view(run, Selection(page="2"), BASE).images
+    text = shown(client, "explained-images", f"?page=2&sample={listed[3].token}")
+    found = re.findall(r'"href": "\?sample=([0-9a-f]{24})"', text)
+    assert found == [one.token for one in listed]
+    assert text.count('"aria-current": "true"') == 2 and "explained-one chosen" in text
+    # The first part needs no place in the address.
+    assert '"href": "?page="' in text and '"href": "?page=3"' in text
+    badge = f'"href": "?checks={GRADCAM}%3A{quote(BASE, safe="")}"'
+    assert badge in shown(client, "attribution-maps")
+    assert "No image is left" in shown(client, "explained-images", "?images=alarms&forgery=alpha")
+
+
+def test_many_parts_are_told_in_few_links(
+    client: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.queries.attribution.EACH", 2)
+    text = shown(client, "explained-images", "?page=9")
+    assert re.findall(r'"Part (\d+)"', text) == ["1", "7", "8", "9", "10", "11", "18"]
+    assert text.count('"…"') == 2
+
+
+@pytest.mark.parametrize("search", ["", f"?methods={COMPLETE}&detector={quote(SHALLOW)}"])
+def test_controls_show_what_the_cards_show(run: Run, search: str) -> None:
+    given = Selection.parse(search)
+    at = At(run, given)
+    known = declared(PAGE, at)["controls"]
+    assert known["methods"]["first"].split(",") == list(METHODS)
+    # Masks are outlined unless the address says that they are not.
+    assert known["outline"]["first"] == "1"
+    assert known["images"] == {"first": "all", "resets": ("page",), "kind": "segmented"}
+    assert set(known["detector"]["resets"]) == {"layer", "unit", "page"}
+
+
+def test_masks_are_outlined_unless_the_address_says_no(client: FlaskClient, run: Run) -> None:
+    fake = next(one for one in list_view(run, Selection(), BASE).images if one.has_mask)
+    search = f"?sample={fake.token}&methods={GRADCAM}"
+    # The image itself is always outlined.
+    outline = f"/outline/{fake.token}"
+    assert shown(client, "attribution-maps", search).count(outline) == 3
+    assert shown(client, "attribution-maps", f"{search}&outline=off").count(outline) == 1
+
+
+def test_too_many_methods_are_refused(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.queries.attribution_maps.MOST_METHODS", 1)
+    text = shown(client, "attribution-maps", f"?methods={','.join(METHODS)}")
+    assert "at most 1 are shown side by side" in text
+
+
+def test_what_is_selected_is_exported(client: FlaskClient, made: MadeRun, run: Run) -> None:
+    images = exported(client, "explained-images", "?images=errors&dataset=beta")
+    wanted = first_frames(made, BASE)
+    wanted = wanted[(wanted["dataset"] == "beta") & (wanted["wrong"] > 0)]
+    assert list(images["sample"]) == list(wanted["sample"]) and "token" not in images
+    maps = exported(client, "attribution-maps")
+    assert list(maps["method"]) == [GRADCAM, COMPLETE] * 2
+    assert maps["checks_passed"].tolist()[:2] == [1, 1] and maps["checks_tested"].isna()[2]
+    assert "Not in this run" in maps["reason"][3]
+    trust = exported(client, "attribution-trust")
+    assert len(trust) == len(run.trust(BASE).to_dataframe()) and set(trust["detector"]) == {BASE}
+    alike = exported(client, "map-similarity", "?mode=authors")
+    assert np.allclose(alike["mean"], run.map_similarity("meso4", "authors").data["mean"])
+    regions = exported(client, "attention-by-region", "?part=negative&what=change")
+    assert len(regions) == len(run.attention(BASE).to_dataframe())
+
+
+@pytest.mark.parametrize("name", ["attribution-maps", "map-similarity", "attention-by-region"])
+def test_scripts_draw_what_is_exported(client: FlaskClient, tmp_path: Path, name: str) -> None:
+    search = "?images=missed&overlay=overlay&mode=authors&part=negative&what=change"
+    code = client.get(f"/export/{name}.py{search}").text
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(Path(__file__).parents[2]), "PATH": ""},
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    pdf = client.get(f"/export/{name}.pdf{search}").data
+    assert streams(pdf) == streams((tmp_path / f"{name}.pdf").read_bytes())
+    table = pd.read_csv(tmp_path / f"{name}.csv")
+    if name != "attribution-maps":
+        pd.testing.assert_frame_equal(table, exported(client, name, search), check_dtype=False)
+    else:
+        assert set(zip(table["detector"], table["method"], strict=True)) == {
+            (BASE, GRADCAM),
+            (BASE, COMPLETE),
+            (SHALLOW, GRADCAM),
+        }
+
+
+def streams(pdf: bytes) -> list[bytes]:
+    """What is drawn on the page, and its fonts: all but what the file says of itself."""
+    found = re.findall(rb"stream\r?\n(.*?)\nendstream", pdf, re.DOTALL)
+    assert len(found) > 2
+    return found
 
 
 def test_a_run_without_maps_says_how_to_make_them(own: MadeRun) -> None:
@@ -324,6 +493,11 @@ def test_maps_that_are_damaged_say_so(own: MadeRun) -> None:
             chunk.write_bytes(b"no chunk")
     with pytest.raises(StoreError, match="damaged"):
         map_image(run, BASE, COMPLETE, image.token, laid=False)
+    # The table needs none of it, and the figure says what is wrong.
+    client = client_of(own.root)
+    assert client.get("/export/attribution-maps.csv").status_code == 200
+    refused = client.get("/export/attribution-maps.pdf")
+    assert refused.status_code == 404 and "is damaged" in refused.text
 
 
 def test_maps_that_are_half_written_lose_their_own_place_alone(own: MadeRun) -> None:

@@ -25,7 +25,7 @@ from app.pages import CARDS, PAGES_OF_CARDS
 from app.run import Run
 from app.selection import Selection
 from probe.run import TABLES, RunFolder
-from tests.app.calling import card_of
+from tests.app.calling import answer_of
 from tests.app.conftest import client_of
 from tests.app.making import DETECTORS, MadeRun
 from tests.app.needing import needed
@@ -240,9 +240,9 @@ def test_a_page_is_laid_out(path: str, whole: Any) -> None:
 
 def test_the_server_draws_cards_that_there_are_and_no_others(client: FlaskClient) -> None:
     name = next(iter(CARDS))
-    found = card_of(client, name, {"search": "", "scheme": "dark"})
+    found = answer_of(client, name, {"search": "", "scheme": "dark"})
     assert found.status_code == 200 and len(found.data) > 300
     for forged in ("nope", "../x", 3, None, {"a": 1}):
-        answer = card_of(client, forged, {"search": "", "scheme": "dark"})
+        answer = answer_of(client, forged, {"search": "", "scheme": "dark"})
         assert answer.status_code in (200, 204, 400) and b"Traceback" not in answer.data
-    assert card_of(client, name, {"search": {"a": []}, "scheme": 4}).status_code == 200
+    assert answer_of(client, name, {"search": {"a": []}, "scheme": 4}).status_code == 200

@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from app import ids
 from app.arguments import are_arguments, are_changes
 from app.components.clicked import coordinate_of, customdata_of, place_of
 from app.queries.lasso import drawn
 from app.queries.pictures import picture_view
 from app.run import Run
-from tests.app.attacking import callbacks, outputs_of
+from tests.app.attacking import callbacks
 from tests.app.making import DETECTORS, LAYER, MadeRun
 
 ODD: list[Any] = [
@@ -102,16 +101,18 @@ def test_what_has_changed_is_named_as_components_are() -> None:
         assert not are_changes([bad], wanted), bad
 
 
-def test_a_button_that_no_page_has_is_refused(client: FlaskClient) -> None:
-    one = next(c for c in callbacks(client) if f"{ids.ATTRIBUTION_CHECKS}.opened" in c["output"])
-    (item,) = one["inputs"]
-    for named in ({"type": ids.ATTRIBUTION_BADGE}, {"detector": [], "method": {}, "type": "x"}):
+def test_a_part_that_no_page_has_is_refused(client: FlaskClient) -> None:
+    one = next(c for c in callbacks(client) if '"part":"card"}.children' in c["output"])
+    for named in ({"part": "key"}, {"of": [], "part": {}}):
         body = {
             "output": one["output"],
-            "outputs": outputs_of(one),
+            "outputs": [
+                {"id": {"of": "explained-images", "part": "card"}, "property": name}
+                for name in ("children", "style")
+            ],
             "state": [],
-            "inputs": [[{"id": named, "property": item["property"], "value": 1}]],
-            "changedPropIds": [f"{json.dumps(named, separators=(',', ':'))}.n_clicks"],
+            "inputs": [{"id": named, "property": "data", "value": {}}],
+            "changedPropIds": [f"{json.dumps(named, separators=(',', ':'))}.data"],
         }
         assert client.post("/_dash-update-component", json=body).status_code == 400
 

@@ -2,46 +2,53 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from dash._utils import to_json
 from flask.testing import FlaskClient
-from scipy import stats
 
-from app import create_app, ids
-from app.components.compare import layers_text
-from app.exports import EXPORTS
-from app.exports.compare_code import layers_code
+from app import create_app
+from app.card import At, Card, declared, layout, render, script
+from app.pages import compare
+from app.pages.compare import FEATURES, IMAGES, LAYERS, MAPS, PAGE, SCORES, UNITS
 from app.queries.compare import (
-    NotComparableError,
     NothingToCompareError,
     Pair,
     Side,
     choices,
     lines,
     pair_of,
+    require_related,
     siblings,
 )
-from app.queries.compare_images import images_frame, images_view
-from app.queries.compare_maps import maps_view
-from app.queries.compare_parts import features_view, layers_frame, layers_view, units_view
-from app.queries.compare_scores import scores_view
 from app.queries.runs import open_others, run_rows
 from app.run import Run
 from app.selection import Selection
-from probe.errors import ProbeError, UnknownNameError
+from probe import plots
+from probe.errors import NotComparableError, ProbeError, UnknownNameError
+from probe.plots.theme import DARK, LIGHT, Theme
 from probe.run import RunFolder
 from probe.separability import SeparabilityReport, probe_differences
 from probe.stats import METRICS, adjust_together, cluster_weights, sigmoid
-from tests.app.calling import call, said
-from tests.app.making import DATASETS, DETECTORS, MadeRun, make_scores, write_manifest
+from tests.app.calling import said
+from tests.app.making import (
+    DATASETS,
+    DETECTORS,
+    MadeRun,
+    make_scores,
+    take_out_images,
+    write_manifest,
+)
 
 ONE, OTHER = DETECTORS[1], DETECTORS[0]
+SEARCH = f"?detector={ONE}&other={OTHER}"
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +57,27 @@ def run(made: MadeRun) -> Run:
 
 
 @pytest.fixture(scope="module")
-def pair(run: Run) -> Pair:
-    return pair_of(run, Selection(detector=ONE, other=OTHER))
+def here(run: Run) -> At:
+    return at_of(run)
+
+
+def at_of(run: Run, **chosen: str) -> At:
+    """What an address means that names both."""
+    return At(run, Selection(**{"detector": ONE, "other": OTHER, **chosen}))
+
+
+def frame_of(card: Card, at: At) -> pd.DataFrame:
+    assert card.call is not None
+    return card.call(at).frame()
+
+
+def shown(card: Card, run: Run, search: str = SEARCH) -> str:
+    """What a card shows."""
+    return text_of(render(card, run, {"search": search, "scheme": "dark"}))
+
+
+def text_of(part: Any) -> str:
+    return json.dumps(json.loads(str(to_json(part))), ensure_ascii=False)
 
 
 def beside(own: MadeRun, tmp_path: Path) -> tuple[Run, Path]:
@@ -76,9 +102,9 @@ def test_a_variant_is_compared_with_its_base_unless_the_address_says_else(run: R
 
 @pytest.mark.parametrize("metric", list(METRICS))
 def test_differences_are_those_of_resampling_people_for_both(
-    made: MadeRun, pair: Pair, metric: str
+    made: MadeRun, run: Run, metric: str
 ) -> None:
-    view = scores_view(pair, metric, "frame")
+    found = frame_of(SCORES, at_of(run, metric=metric))
     table, clusters = made.data.samples.table, made.data.samples.clusters
     p = []
     for i, dataset in enumerate(DATASETS):
@@ -86,62 +112,75 @@ def test_differences_are_those_of_resampling_people_for_both(
         label = table["label"].to_numpy()[rows]
         scores = [sigmoid(made.logits[name][rows]) for name in (ONE, OTHER)]
         exact = [METRICS[metric](label, score, None)[0] for score in scores]
-        assert view.difference[i] == pytest.approx(exact[0] - exact[1])
+        assert found["difference"][i] == pytest.approx(exact[0] - exact[1])
         weights = cluster_weights(clusters[rows], 1000, 0)
         draws = np.subtract(*(METRICS[metric](label, score, weights) for score in scores))
         draws = draws[np.isfinite(draws)]
         bounds = np.percentile(draws, [2.5, 97.5])
-        assert [view.low[i], view.high[i]] == pytest.approx(list(bounds))
+        assert [found["low"][i], found["high"][i]] == pytest.approx(list(bounds))
         tail = min((draws <= 0).sum(), (draws >= 0).sum())
         p.append(min(1, 2 * (tail + 1) / (len(draws) + 1)))
-    np.testing.assert_allclose(view.p, p)
-    np.testing.assert_allclose(view.q, adjust_together(p))
+    np.testing.assert_allclose(found["p"], p)
+    np.testing.assert_allclose(found["q"], adjust_together(p))
+    assert found["more_than_noise"].tolist() == (np.array(adjust_together(p)) <= 0.05).tolist()
 
 
-def test_exchanging_the_two_turns_the_sign(run: Run, pair: Pair) -> None:
-    back = scores_view(Pair(pair.other, pair.one), "auroc", "video")
-    view = scores_view(pair, "auroc", "video")
-    np.testing.assert_allclose(view.difference, -back.difference)
-    np.testing.assert_allclose(view.low, -back.high)
-    np.testing.assert_allclose(view.p, back.p)
+def test_exchanging_the_two_turns_the_sign(run: Run) -> None:
+    back = frame_of(SCORES, at_of(run, detector=OTHER, other=ONE, level="video"))
+    found = frame_of(SCORES, at_of(run, level="video"))
+    np.testing.assert_allclose(found["difference"], -back["difference"])
+    np.testing.assert_allclose(found["low"], -back["high"])
+    np.testing.assert_allclose(found["p"], back["p"])
 
 
-def test_images_at_the_ends_differ_most_one_frame_a_video(made: MadeRun, pair: Pair) -> None:
-    view = images_view(pair, "beta", each=3)
+def test_images_at_the_ends_differ_most_one_frame_a_video(
+    made: MadeRun, run: Run, here: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "EACH", 3)
+    found = frame_of(IMAGES, at_of(run, dataset="beta"))
     table = made.data.samples.table
     gap = sigmoid(made.logits[ONE]) - sigmoid(made.logits[OTHER])
     rows = table.assign(gap=gap)[table["dataset"] == "beta"]
     best = rows.groupby("video")["gap"].max().sort_values(ascending=False)[:3]
-    assert [one.one - one.other for one in view.more] == pytest.approx(best.tolist())
+    assert compare._end(found, 1)["difference"].tolist() == pytest.approx(best.tolist())
     worst = rows.groupby("video")["gap"].min().sort_values()[:3]
-    assert [one.one - one.other for one in view.less] == pytest.approx(worst.tolist())
-    kept = (table["dataset"] == "beta").to_numpy()
-    wanted = stats.spearmanr(made.logits[ONE][kept], made.logits[OTHER][kept]).statistic
-    assert view.correlation == pytest.approx(wanted)
-    assert view.total == kept.sum() == len(view.one)
+    assert compare._end(found, -1)["difference"].tolist() == pytest.approx(worst.tolist())
+    assert len(found) == (table["dataset"] == "beta").sum()
     with pytest.raises(UnknownNameError, match="Did you mean 'alpha'"):
-        images_view(pair, "alpa")
-    frame = images_frame(pair)
-    assert len(frame) == len(table) and frame["difference"].is_monotonic_decreasing
+        frame_of(IMAGES, at_of(run, dataset="alpa"))
+    whole = frame_of(IMAGES, here)
+    assert len(whole) == len(table) and whole["difference"].is_monotonic_decreasing
 
 
-def test_many_images_are_thinned(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.queries.compare_images.MOST", 10)
-    # Another test may have left the view of all images.
-    monkeypatch.setattr("app.queries.deriving._FOUND", OrderedDict())
-    view = images_view(pair, "")
-    assert len(view.one) == len(view.label) == 10 and view.total == 72
+def test_many_images_are_thinned(here: At, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (compare, plots.compare):
+        monkeypatch.setattr(module, "MOST", 10)
+    figure = plots.figure_pair_images(frame_of(IMAGES, here))
+    assert sum(len(trace["x"]) for trace in figure["data"]) == 10
+    assert "10 of 72 images, drawn at random" in shown(IMAGES, run)
 
 
-def test_units_of_variants_share_their_numbers(made: MadeRun, run: Run, pair: Pair) -> None:
-    view = units_view(pair)
-    for effect, label in ((view.one, ONE), (view.other, OTHER)):
+def test_units_of_variants_share_their_numbers(made: MadeRun, run: Run, here: At) -> None:
+    found = compare._units(here, "pair_effects").frame()
+    for name, label in (("effect", ONE), ("other_effect", OTHER)):
         wanted = made.tables[label].data["effect"].mean("dataset").values
-        np.testing.assert_allclose(effect, wanted)
+        np.testing.assert_allclose(found[name], wanted)
     lists = [set(run.universality(label).universal.tolist()) for label in (ONE, OTHER)]
-    assert (
-        view.sets["both"].iloc[0] == len(lists[0] & lists[1]) == (view.in_one & view.in_other).sum()
-    )
+    both = (found["universal"] & found["other_universal"]).sum()
+    assert frame_of(UNITS, here)["both"].iloc[0] == len(lists[0] & lists[1]) == both
+
+
+def test_of_many_units_the_strongest_are_drawn(
+    run: Run, here: At, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (compare, plots.compare_inside):
+        monkeypatch.setattr(module, "MOST", 5)
+    found = compare._units(here, "pair_effects").frame()
+    strength = found[["effect", "other_effect"]].max(axis=1)
+    figure = plots.figure_pair_units(found)
+    drawn = [unit for trace in figure["data"] for unit in trace["hovertext"]]
+    assert set(drawn) == set(found["unit"][strength.sort_values().index[-5:]])
+    assert "The 5 strongest are drawn." in shown(UNITS, run)
 
 
 @pytest.mark.parametrize(
@@ -157,29 +196,41 @@ def test_units_of_variants_share_their_numbers(made: MadeRun, run: Run, pair: Pa
 def test_units_of_separate_trainings_have_no_common_numbers(
     run: Run, labels: tuple[str, str], said: str
 ) -> None:
-    found = Pair(*(Side(run, label) for label in labels)).related
-    assert said in found and bool(found) == bool(said)
+    pair = Pair(*(Side(run, label) for label in labels))
+    assert said in pair.related and bool(pair.related) == bool(said)
+    if said:
+        with pytest.raises(NotComparableError, match=said):
+            require_related(pair)
 
 
-def test_features_are_the_row_of_the_similarity_table(run: Run, pair: Pair) -> None:
-    view = features_view(pair)
+def test_units_of_two_layers_are_not_compared(run: Run) -> None:
+    tables = [run.neurons(label) for label in (ONE, OTHER)]
+    found = [run.universality(label) for label in (ONE, OTHER)]
+    tables[1] = type(tables[1])(tables[1].data.assign_attrs(layer="block1"))
+    with pytest.raises(NotComparableError, match="within one layer"):
+        plots.pair_units(*tables, *found)
+
+
+def test_features_are_the_row_of_the_similarity_table(run: Run, here: At) -> None:
+    found = frame_of(FEATURES, here)
     part = run.similarity.data.sel(detector=ONE, other=OTHER)
-    np.testing.assert_array_equal(view.value, part["cka"].sel(layer=list(view.layers)).values)
+    wanted = part["cka"].sel(layer=list(found["layer"])).values
+    np.testing.assert_array_equal(found["cka"], wanted)
+    with pytest.raises(NotComparableError, match="does not hold xception/base"):
+        plots.pair_features(run.similarity, ONE, "xception/base")
 
 
-def test_probes_differ_beyond_noise_over_the_same_people(run: Run, pair: Pair) -> None:
-    view = layers_view(pair)
-    one, other = (run.separability(label) for label in (ONE, OTHER))
-    found = probe_differences(one, other)
-    assert view.unpaired == "" and (view.apart != 0).any() and (view.apart == 0).any()
-    for r, layer in enumerate(view.layers):
-        for c, dataset in enumerate(view.datasets):
-            cell = found.sel(layer=layer, dataset=dataset)
-            assert view.difference[r, c] == float(cell["difference"])
-            assert view.apart[r, c] == np.sign(view.difference[r, c]) * (float(cell["q"]) <= 0.05)
-    said = to_json(layers_text(view))
-    assert f"at {(view.apart != 0).sum()} of {np.isfinite(view.q).sum()}" in said
-    frame = layers_frame(pair)
+def test_probes_differ_beyond_noise_over_the_same_people(run: Run, here: At) -> None:
+    frame = frame_of(LAYERS, here)
+    found = probe_differences(*(run.separability(label) for label in (ONE, OTHER)))
+    assert frame.attrs["unpaired"] == "" and set(frame["more_than_noise"]) > {0}
+    for row in frame.to_dict("records"):
+        cell = found.sel(layer=row["layer"], dataset=row["dataset"])
+        assert row["difference"] == pytest.approx(float(cell["difference"]), nan_ok=True)
+        sure = float(cell["q"]) <= 0.05
+        assert row["more_than_noise"] == (np.sign(row["difference"]) if sure else 0)
+    n, tested = (frame["more_than_noise"] != 0).sum(), np.isfinite(frame["q"]).sum()
+    assert f"at {n} of {tested}" in shown(LAYERS, run)
     assert list(frame["q"]) == pytest.approx(list(found["q"].values.ravel()), nan_ok=True)
 
 
@@ -190,48 +241,106 @@ def test_probes_of_earlier_reports_are_apart_where_intervals_do_not_overlap(own:
             own.folder.path("separability", label)
         )
     run = Run(own.folder)
-    pair = Pair(Side(run, ONE), Side(run, OTHER))
-    view = layers_view(pair)
-    assert "holds no resamples" in view.unpaired and np.isnan(view.difference).all()
-    for r, layer in enumerate(view.layers):
-        for c, dataset in enumerate(view.datasets):
-            at = {"measure": "probe_auroc", "layer": layer, "dataset": dataset}
-            a, b = (run.separability(label).data.sel(at) for label in (ONE, OTHER))
-            wanted = int(float(a["low"]) > float(b["high"])) - int(
-                float(a["high"]) < float(b["low"])
-            )
-            assert view.apart[r, c] == wanted
-    assert (view.apart != 0).any() and (view.apart == 0).any()
-    said = to_json(layers_text(view))
-    assert "No paired interval" in said and "do not overlap at" in said
-    assert "difference" not in layers_frame(pair) and "more_than_noise" in layers_frame(pair)
-    code = layers_code(pair)
-    assert "probe_differences(" not in code and "lies wholly above" in code
-    compile(code, "layers", "exec")
+    frame = frame_of(LAYERS, at_of(run))
+    assert "holds no resamples" in frame.attrs["unpaired"] and "difference" not in frame
+    for row in frame.to_dict("records"):
+        at = {"measure": "probe_auroc", "layer": row["layer"], "dataset": row["dataset"]}
+        a, b = (run.separability(label).data.sel(at) for label in (ONE, OTHER))
+        wanted = int(float(a["low"]) > float(b["high"])) - int(float(a["high"]) < float(b["low"]))
+        assert row["more_than_noise"] == wanted
+    assert set(frame["more_than_noise"]) > {0}
+    text = shown(LAYERS, run)
+    assert "No paired interval" in text and "do not overlap at" in text and " by ." not in text
+    assert not any(note["text"] == "◆" for note in figure_of(LAYERS, at_of(run)).layout.annotations)
 
 
-def test_maps_are_compared_image_by_image(run: Run, pair: Pair) -> None:
-    view = maps_view(pair)
-    data = run.map_similarity("meso4", "corrected").data
-    one = data.isel(pair=0)
-    for i, dataset in enumerate(view.datasets):
-        rows = (one["of"] == dataset).values
+def figure_of(card: Card, at: At, theme: Theme = LIGHT) -> go.Figure:
+    """A card's figure, as plotly checks it."""
+    assert card.figure is not None
+    given = At(at.run, at.chosen, "dark" if theme is DARK else "light")
+    return go.Figure(card.figure(given, frame_of(card, given)))
+
+
+def test_maps_are_compared_image_by_image(run: Run, here: At) -> None:
+    found = frame_of(MAPS, here)
+    one = run.map_similarity("meso4", "corrected").data.isel(pair=0)
+    for row in found.to_dict("records"):
+        rows = (one["of"] == row["dataset"]).values
         own, null = one["similarity"].values[rows], one["null"].values[rows]
-        assert view.value[i] == pytest.approx(np.nanmean(own))
-        assert view.over[i] == pytest.approx(np.nanmean(own - null), nan_ok=True)
+        assert row["value"] == pytest.approx(np.nanmean(own))
+        assert row["over"] == pytest.approx(np.nanmean(own - null), nan_ok=True)
+        assert row["more_than_noise"] == (row["over_low"] > 0)
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+@pytest.mark.parametrize("card", [SCORES, IMAGES, UNITS, FEATURES, LAYERS, MAPS])
+def test_figures_hold_the_numbers_of_their_tables(here: At, card: Card, theme: Theme) -> None:
+    figure, frame = figure_of(card, here, theme), frame_of(card, here)
+    drawn = sorted(float(x) for trace in figure.data for x in trace.x)
+    columns = {
+        SCORES: ["value", "reference", "difference"],
+        IMAGES: ["other_logit"],
+        FEATURES: ["cka"],
+        MAPS: ["value", "null"],
+    }
+    if card in columns:
+        assert drawn == pytest.approx(sorted(frame[columns[card]].to_numpy().ravel()))
+    if card is LAYERS:
+        drawn = sorted(float(y) for trace in figure.data for y in trace.y)
+        wanted = frame[["one_value", "other_value"]].to_numpy().ravel()
+        assert drawn == pytest.approx(sorted(wanted))
+        marks = [note for note in figure.layout.annotations if note.text == "◆"]
+        assert len(marks) == (frame["more_than_noise"] != 0).sum()
+
+
+def test_bars_end_at_the_interval(here: At) -> None:
+    frame = frame_of(SCORES, here)
+    for trace in figure_of(SCORES, here).data[2:]:
+        rows = frame.iloc[list(trace.y)]
+        assert np.allclose(np.add(trace.x, trace.error_x.array), rows["high"])
+        assert np.allclose(np.subtract(trace.x, trace.error_x.arrayminus), rows["low"])
+
+
+def test_names_are_no_markup(run: Run) -> None:
+    hostile = "<b>x</b>", "<a href='javascript:1'>y</a>"
+    rows = [run.scores_of(label) for label in (ONE, OTHER)]
+    reports = [run.separability(label) for label in (ONE, OTHER)]
+    figures = [
+        plots.figure_pair_scores(plots.pair_scores(*rows, names=hostile)),
+        plots.figure_pair_images(plots.pair_images(*rows, names=hostile)),
+        plots.figure_pair_layers(plots.pair_layers(*reports, names=hostile)),
+    ]
+    for figure in figures:
+        text = text_of(go.Figure(figure))
+        assert "&lt;b&gt;x" in text and "<b>x" not in text and "<a" not in text
+
+
+def test_datasets_of_one_class_have_no_difference(own: MadeRun) -> None:
+    place = own.folder.path("evaluation").with_suffix(".scores.parquet")
+    scores = pd.read_parquet(place)
+    scores.loc[scores["dataset"] == "beta", "label"] = 1
+    few = (scores["dataset"] == "gamma") & ~scores["sample"].str.contains("^gamma-[01]-")
+    scores[~few].to_parquet(place)
+    run = Run(own.folder)
+    frame = frame_of(SCORES, at_of(run))
+    assert frame["reason"].astype(bool).tolist() == [False, True, True]
+    assert np.isnan(frame["difference"][1]) and np.isnan(frame["low"][2])
+    figure = figure_of(SCORES, at_of(run))
+    assert {note.text for note in figure.layout.annotations} == set(frame["reason"][1:])
+    assert "of 1 datasets" in shown(SCORES, run)
 
 
 def test_the_same_images_of_two_runs_are_paired_and_others_are_not(
     own: MadeRun, tmp_path: Path
 ) -> None:
     run, copy = beside(own, tmp_path)
-    chosen = Selection(detector=ONE, other=f"again:{OTHER}")
-    pair = pair_of(run, chosen)
-    here = scores_view(pair_of(run, Selection(detector=ONE, other=OTHER)), "auroc", "frame")
-    np.testing.assert_allclose(scores_view(pair, "auroc", "frame").low, here.low)
-    for view in (units_view, features_view, maps_view):
+    there = at_of(run, other=f"again:{OTHER}")
+    same = frame_of(SCORES, at_of(run))
+    np.testing.assert_allclose(frame_of(SCORES, there)["low"], same["low"])
+    for card in (UNITS, FEATURES, MAPS):
         with pytest.raises(NotComparableError):
-            view(pair)
+            frame_of(card, there)
+    pair = pair_of(run, there.chosen)
     assert {line.what for line in lines(pair) if not line.same} == {
         "Run",
         "Variant",
@@ -246,12 +355,12 @@ def test_the_same_images_of_two_runs_are_paired_and_others_are_not(
     place = RunFolder(copy).path("evaluation").with_suffix(".scores.parquet")
     scores[~rows].to_parquet(place)
     run = Run(run.folder, open_others([copy], own.root))
-    view = scores_view(pair_of(run, chosen), "auroc", "frame")
-    assert view.datasets == ("beta", "gamma")
-    assert "alpha is left out: 24 of 24" in view.left_out[0]
+    found = frame_of(SCORES, At(run, there.chosen))
+    assert found["dataset"].tolist() == ["beta", "gamma"]
     beta = set(scores["sample"][scores["dataset"] == "beta"])
-    assert view.n_samples[0] == len(beta) - len(beta & set(scores["sample"][rows]))
-    assert "only these are compared" in view.left_out[1].replace("\n", " ")
+    assert found["n_samples"][0] == len(beta) - len(beta & set(scores["sample"][rows]))
+    text = shown(SCORES, run, there.chosen.search)
+    assert "alpha is left out: 24 of 24" in text and "only these are compared" in text
 
 
 def test_runs_of_other_images_are_refused(own: MadeRun, tmp_path: Path) -> None:
@@ -260,12 +369,16 @@ def test_runs_of_other_images_are_refused(own: MadeRun, tmp_path: Path) -> None:
     for file in images.glob("*.png"):
         file.write_bytes((own.root / "data" / "masks" / "alpha-0-1-0.png").read_bytes())
     run = Run(own.folder, open_others([tmp_path / "another"], own.root))
-    pair = pair_of(run, Selection(detector=ONE, other=f"another:{OTHER}"))
+    there = at_of(run, other=f"another:{OTHER}")
     with pytest.raises(NotComparableError, match="no common images"):
-        scores_view(pair, "auroc", "frame")
+        frame_of(SCORES, there)
+    text = shown(SCORES, run, there.chosen.search)
+    assert "Not compared" in text and "show different pixels" in text
+    assert "message-mark" not in text
     client = create_app(own.root, others=[tmp_path / "another"]).server.test_client()
     client.environ_base["HTTP_HOST"] = "127.0.0.1:8050"
-    text = said(client, "/compare", f"?detector={ONE}&other=another:{OTHER}")
+    # The choice of datasets is asked for as the page is laid out.
+    text = said(client, "/compare", there.chosen.search)
     assert "Not compared" in text and "show different pixels" in text
 
 
@@ -294,13 +407,18 @@ def test_other_seeds_stand_beside(own: MadeRun) -> None:
     run = Run(own.folder)
     pair = pair_of(run, Selection(detector=ONE, other=OTHER))
     assert [two.one.label for two in siblings(pair)] == [f"{ONE}-seed1"]
-    view = scores_view(pair, "auroc", "frame")
+    found = frame_of(SCORES, at_of(run))
     rows = (own.data.samples.table["dataset"] == "beta").to_numpy()
     values = [
         METRICS["auroc"](own.data.labels[rows], again[f"{label}-seed1"][rows], None)[0]
         for label in (ONE, OTHER)
     ]
-    assert view.seeds[0, 1] == pytest.approx(values[0] - values[1])
+    assert found["again_1"][1] == pytest.approx(values[0] - values[1])
+    text = shown(SCORES, run)
+    assert "Crosses: 1 further training from other seeds" in text and "Over 2 trainings" in text
+    crosses = figure_of(SCORES, at_of(run)).data[-1]
+    assert crosses.name == "trained from other seeds"
+    assert list(crosses.x) == found["again_1"].tolist()
 
 
 def test_one_detector_has_nothing_to_be_compared_with(own: MadeRun) -> None:
@@ -313,60 +431,122 @@ def test_one_detector_has_nothing_to_be_compared_with(own: MadeRun) -> None:
     assert "Nothing to compare with" in text and "probe dashboard RUN OTHER_RUN" in text
 
 
-def test_the_page_answers_for_the_pair_of_the_address(client: FlaskClient, pair: Pair) -> None:
-    text = said(client, "/compare", f"?detector={ONE}&other={OTHER}")
+def test_the_page_answers_for_the_pair_of_the_address(client: FlaskClient, run: Run) -> None:
+    text = said(client, "/compare", SEARCH)
     for title in ("better or worse", "same units", "come apart", "same places", "made of"):
         assert title in text
-    assert "nothing says that another seed" in text
-    chosen = {f"{ids.COMPARE_DETECTOR}.value": ONE, f"{ids.COMPARE_OTHER}.value": OTHER}
-    view = scores_view(pair, "ap", "video")
-    found = call(
-        client,
-        f"{ids.COMPARE_SCORES}.figure",
-        {**chosen, f"{ids.COMPARE_METRIC}.value": "ap", f"{ids.COMPARE_LEVEL}.value": "video"},
-    )["response"]
-    drawn = [t for t in found[ids.COMPARE_SCORES]["figure"]["data"] if t.get("xaxis") == "x2"]
-    assert sum(len(t["hovertext"]) for t in drawn) == np.isfinite(view.difference).sum()
-    for name in (ids.COMPARE_UNITS, ids.COMPARE_FEATURES, ids.COMPARE_LAYERS, ids.COMPARE_MAPS):
-        assert call(client, f"{name}.figure", chosen)["response"][name]["figure"]["data"]
-    found = call(
-        client, f"{ids.COMPARE_POINTS}.figure", {**chosen, f"{ids.COMPARE_DATASET}.value": "*"}
-    )["response"]
-    assert str(found[ids.COMPARE_IMAGES]).count("/thumb/") == 8
+    assert "nothing says that another seed" in shown(SCORES, run)
+    found = frame_of(SCORES, at_of(run, metric="ap", level="video"))
+    figure = figure_of(SCORES, at_of(run, metric="ap", level="video"))
+    drawn = [trace for trace in figure.data if trace.xaxis == "x2"]
+    assert sum(len(trace.hovertext) for trace in drawn) == np.isfinite(found["difference"]).sum()
+    assert "12 videos" in str(figure.layout.yaxis.ticktext)
+    for card in PAGE.cards:
+        text = shown(card, run)
+        assert '"Graph"' in text or card is compare.MADE_OF
+        assert "message" not in text
+    assert shown(IMAGES, run).count("/thumb/") == 8
 
 
-def test_choosing_the_other_one_exchanges_them(client: FlaskClient) -> None:
-    search = f"?detector={ONE}&other={OTHER}".replace("/", "%2F")
-    swap, url = f"{ids.COMPARE_SWAP}.n_clicks", f"{ids.COMPARE_URL}.search"
-    first, second = f"{ids.COMPARE_DETECTOR}.value", f"{ids.COMPARE_OTHER}.value"
-    values = {first: ONE, second: OTHER, swap: 1, url: search}
-    for changed, given in ((swap, values), (first, {**values, first: OTHER})):
-        found = call(client, f"{ids.COMPARE_BODY}.children", given, changed)["response"]
-        assert found[ids.COMPARE_DETECTOR]["value"] == OTHER
-        assert found[ids.COMPARE_OTHER]["value"] == ONE
-        assert "detector=meso4%2Fbase&other=meso4%2Fshallow" in found[ids.COMPARE_URL]["search"]
+def test_units_without_common_numbers_give_way_to_features(own: MadeRun) -> None:
+    again = {"xception/base": own.logits[OTHER]}
+    place = own.folder.path("evaluation").with_suffix(".scores.parquet")
+    pd.concat([pd.read_parquet(place), make_scores(own.data, again)]).to_parquet(place)
+    write_manifest(own.folder, detectors=[*DETECTORS, *again])
+    client = create_app(own.root).server.test_client()
+    client.environ_base["HTTP_HOST"] = "127.0.0.1:8050"
+    search = f"?detector={ONE}&other=xception/base"
+    text = said(client, "/compare", search)
+    assert "same units" not in text and "How alike" in text
+    text = shown(FEATURES, Run(own.folder), search)
+    assert "two architectures" in text and "does not hold xception/base" in text
+    text = shown(LAYERS, Run(own.folder), search)
+    assert "Not computed yet" in text and "separability report of xception/base" in text
 
 
-@pytest.mark.parametrize("name", [name for name in EXPORTS if name.startswith("compare-")])
-def test_cards_can_be_taken_away(run: Run, name: str) -> None:
-    chosen, export = Selection(detector=ONE, other=OTHER), EXPORTS[name]
-    assert len(export.frame(run, chosen)) > 0
-    if export.figure:
-        assert export.figure(run, chosen).axes
-    if export.code:
-        compile(export.code(run, chosen), name, "exec")
+def test_a_missing_table_is_said_where_it_would_be(own: MadeRun) -> None:
+    for table, by in (
+        ("neurons", (ONE,)),
+        ("similarity", ()),
+        ("map_similarity", ("meso4", "corrected")),
+    ):
+        shutil.rmtree(own.folder.path(table, *by))
+    run = Run(own.folder)
+    for card in (UNITS, FEATURES, MAPS):
+        assert "Not computed yet" in shown(card, run)
+    assert UNITS.when is not None and UNITS.when(at_of(run))
+    assert "Graph" in shown(LAYERS, run)
+    own.folder.path("evaluation").with_suffix(".scores.parquet").write_bytes(b"nothing")
+    assert "Cannot be read" in shown(SCORES, Run(own.folder))
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [("gone", "does not exist any more"), ("none", "keeps no images")]
+)
+def test_images_that_are_not_shown_are_said(
+    own: MadeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, words: str
+) -> None:
+    monkeypatch.setenv("PROBE_CACHE", str(tmp_path / "cache"))
+    images = "none" if state == "none" else "link"
+    folder = take_out_images(own, tmp_path / "pictures", images=images)
+    assert words not in shown(IMAGES, Run(folder)) or state == "none"
+    if state == "gone":
+        shutil.rmtree(tmp_path / "pictures")
+    assert words in shown(IMAGES, Run(folder))
+
+
+def component(part: Any, wanted: str) -> Any:
+    """Find the control of a field in what a page lays out."""
+    if isinstance(part, list | tuple):
+        return next((one for p in part if (one := component(p, wanted)) is not None), None)
+    id = getattr(part, "id", None)
+    if isinstance(id, dict) and id.get("field") == wanted:
+        return part
+    children = getattr(part, "children", None)
+    return component(children, wanted) if children is not None else None
+
+
+def test_both_controls_say_what_is_chosen(run: Run) -> None:
+    for search, values in {
+        "": (ONE, OTHER),
+        f"?detector={OTHER}": (OTHER, ONE),
+        "?other=meso4/bas": (ONE, None),
+        "?detector=meso5/base": (None, OTHER),
+    }.items():
+        at = At(run, Selection.parse(search))
+        made = layout(PAGE, at)
+        assert tuple(component(made, name).value for name in ("detector", "other")) == values
+        known = declared(PAGE, at)["controls"]
+        # What a silent address means is what the controls show.
+        assert known["detector"]["first"] == ONE
+        assert search or known["other"]["first"] == OTHER
+        assert known["detector"]["twin"] == "other" and known["other"]["twin"] == "detector"
+
+
+def test_a_link_exchanges_the_two(run: Run, own: MadeRun, tmp_path: Path) -> None:
+    link = text_of(compare._swap(at_of(run, layer="leaky", unit="3")))
+    assert "detector=meso4%2Fbase" in link and "other=meso4%2Fshallow" in link
+    assert "layer=" in link and "unit=" in link and "Exchange the two" in link
+    two, _ = beside(own, tmp_path)
+    for other in (f"again:{OTHER}", "nobody"):
+        assert "href" not in text_of(compare._swap(at_of(two, other=other)))
+
+
+@pytest.mark.parametrize("card", PAGE.cards, ids=lambda card: card.id)
+def test_cards_can_be_exported(here: At, card: Card) -> None:
+    assert len(card.table(here)) > 0
+    if card.call:
+        assert card.call(here).print().axes
+        compile(script(here.run, card, here), card.id, "exec")
 
 
 def test_the_python_of_the_differences_makes_the_table(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    here: At, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chosen = Selection(detector=ONE, other=OTHER)
     monkeypatch.chdir(tmp_path)
     made: dict[str, object] = {}
-    exec(EXPORTS["compare-scores"].code(run, chosen), made)  # type: ignore[misc]
+    exec(script(here.run, SCORES, here), made)
     table = made["table"]
     assert isinstance(table, pd.DataFrame)
-    wanted = EXPORTS["compare-scores"].frame(run, chosen)
-    for name in ("difference", "low", "high", "q"):
-        np.testing.assert_allclose(table[name], wanted[name])
+    pd.testing.assert_frame_equal(table, frame_of(SCORES, here))
     assert (tmp_path / "compare-scores.pdf").is_file()

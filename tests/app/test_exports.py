@@ -27,10 +27,8 @@ from app.exports import (
     EXPORTS,
     Export,
     artifacts,
-    attribution,
     compare,
     neurons,
-    overview,
     pictures,
     sample,
     selected,
@@ -53,7 +51,6 @@ from tests.app.test_taken import drawn_ablation
 LABEL = DETECTORS[0]
 #: What has to be selected for what is not there at once.
 NEEDS = {
-    "matrix-against": f"?against={quote(DETECTORS[1], safe='')}",
     "selection-units": "?lasso=rlabel%3Dfake",
     "taken-out": "?units=1,3",
 }
@@ -61,21 +58,16 @@ FIGURES = [name for name, one in EXPORTS.items() if one.figure]
 CODES = [name for name, one in EXPORTS.items() if one.code]
 #: Its code computes anew what a job found, which takes a detector's weights.
 TOLD = [name for name in CODES if name != "taken-out"]
-#: Its script leaves the maps themselves, and the page's table what is known of them.
-PIXELS = "attribution-maps"
-
 #: Whose exports the cards of a page offer.
 MODULES = {
-    "/": [overview],
     "/neurons": [neurons],
     "/separability": [separability, pictures, selected],
     "/artifacts": [artifacts],
-    "/attribution": [attribution],
     "/compare": [compare],
     "/sample": [sample],
 }
 #: What is offered only where there are several runs, after a choice, or beside a result.
-LATER = {"runs", "matrix-against", "attribution-trust", "taken-out"}
+LATER = {"runs", "matrix-against", "taken-out"}
 
 #: Runs every script in a folder of its own.
 DRIVER = """
@@ -189,7 +181,7 @@ def drawn(client: FlaskClient, tmp_path_factory: pytest.TempPathFactory) -> Path
     return execute(client, tmp_path_factory.mktemp("drawn"), draw=True)
 
 
-@pytest.mark.parametrize("name", [name for name in TOLD if name != PIXELS])
+@pytest.mark.parametrize("name", TOLD)
 def test_the_code_gives_the_same_table(client: FlaskClient, executed: Path, name: str) -> None:
     (table,) = (executed / name).glob("*.csv")
     found, wanted = pd.read_csv(table), exported(client, name, NEEDS.get(name, ""))

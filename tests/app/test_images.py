@@ -237,30 +237,14 @@ def test_a_folder_that_is_not_there_cannot_be_allowed(afield: RunFolder, tmp_pat
 
 def pages_of(client: FlaskClient, token: str) -> dict[str, str]:
     """What every card with images says of those that it does not show."""
-    outputs = {
-        "list": (ids.ATTRIBUTION_LIST, {f"{ids.ATTRIBUTION_LIST_URL}.search": ""}),
-        "maps": (
-            ids.ATTRIBUTION_MAPS,
-            {f"{ids.ATTRIBUTION_MAPS_URL}.search": f"?sample={token}"},
-        ),
-        "compare": (
-            ids.COMPARE_IMAGES,
-            {
-                f"{ids.COMPARE_DETECTOR}.value": DETECTORS[0],
-                f"{ids.COMPARE_OTHER}.value": DETECTORS[1],
-            },
-        ),
+    cards = {
+        "unit-images": "",
+        "explained-images": f"?sample={token}",
+        "attribution-maps": f"?sample={token}",
+        "sample-view": f"?sample={token}",
+        "compare-images": f"?detector={DETECTORS[0]}&other={DETECTORS[1]}",
     }
-    found = {
-        name: str(call(client, f"{one}.children", values))
-        for name, (one, values) in outputs.items()
-    }
-    cards = {"unit-images": "", "sample-view": f"?sample={token}"}
-    return found | {name: card_text(client, name, search) for name, search in cards.items()}
-
-
-def card_text(client: FlaskClient, card: str, search: str) -> str:
-    return str(card_of(client, card, {"search": search, "scheme": "light"}).get_json())
+    return {name: str(card_of(client, name, search)) for name, search in cards.items()}
 
 
 def mapped_token(folder: RunFolder) -> str:

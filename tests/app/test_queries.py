@@ -16,15 +16,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from app.queries.images import extremes, outline, thumbnail
-from app.queries.matrix import MatrixView, matrix_frame, matrix_view
-from app.queries.summary import common_parts, crop_rule, dataset_rows, parts, summary
 from app.run import Run
 from probe.errors import ImageError, StoreError, UnknownNameError
 from probe.images import token_of
 from probe.neurons import Ablation, universal_neurons
 from probe.run import MissingTableError
-from probe.tables import open_table
-from tests.app.making import DATASETS, DETECTORS, FRAMES, IDENTITIES, LAYER, UNITS, MadeRun
+from tests.app.making import DATASETS, DETECTORS, IDENTITIES, LAYER, UNITS, MadeRun
 
 
 @pytest.fixture
@@ -133,78 +130,6 @@ def test_a_unit_that_was_not_recorded_is_refused(run: Run) -> None:
         extremes(run, DETECTORS[0], LAYER, UNITS, each=2)
 
 
-@pytest.mark.parametrize("level", ["frame", "video"])
-@pytest.mark.parametrize("metric", ["auroc", "accuracy", "ap", "eer"])
-def test_the_matrix_is_the_table_at_metric_and_level(
-    made: MadeRun, run: Run, metric: str, level: str
-) -> None:
-    view = matrix_view(run, metric, level)
-    table = open_table(made.folder.path("evaluation"))
-    for r, detector in enumerate(view.detectors):
-        for c, dataset in enumerate(view.datasets):
-            at = table.sel(detector=detector, dataset=dataset, level=level, metric=metric)
-            assert view.value[r, c] == at["value"] or np.isnan(at["value"])
-            assert view.n_clusters[r, c] == IDENTITIES
-    assert view.seen.tolist() == [[True, False, False], [True, True, False]]
-    assert list(view.chance) == [0.5, 0.5, 0.5]
-
-
-def view_of(metric: str, value: float, chance: float) -> MatrixView:
-    one = np.array([[value]])
-    flags, counts = np.zeros((1, 1), bool), np.ones((1, 1), np.int64)
-    return MatrixView(
-        metric,
-        "frame",
-        ("d",),
-        ("s",),
-        one,
-        one,
-        one,
-        counts,
-        counts,
-        flags,
-        np.array([chance]),
-        0.95,
-    )
-
-
-@given(st.floats(0.05, 0.95), st.sampled_from(["auroc", "accuracy", "ap", "eer"]))
-def test_skill_is_0_at_chance_1_at_best_and_minus_1_at_worst(chance: float, metric: str) -> None:
-    best, worst = (0.0, 1.0) if metric == "eer" else (1.0, 0.0)
-    for value, skill in ((best, 1.0), (worst, -1.0), (chance, 0.0)):
-        assert view_of(metric, value, chance).skill[0, 0] == pytest.approx(skill, abs=1e-9)
-
-
-def test_the_frame_holds_every_cell_once(run: Run) -> None:
-    frame = matrix_frame(run)
-    assert len(frame) == len(DETECTORS) * len(DATASETS) * 2 * 4
-    assert not frame.duplicated(["detector", "dataset", "level", "metric"]).any()
-
-
-def test_datasets_are_counted(run: Run) -> None:
-    for row, name in zip(dataset_rows(run), DATASETS, strict=True):
-        assert (row.name, row.real, row.fake) == (name, IDENTITIES * FRAMES, IDENTITIES * FRAMES)
-        assert (row.videos, row.identities) == (2 * IDENTITIES, IDENTITIES)
-        assert row.splits == (("test", 2 * IDENTITIES * FRAMES),)
-
-
-def test_the_summary_is_the_manifest(made: MadeRun, run: Run) -> None:
-    about = summary(run)
-    assert (about.source, about.complete, about.simulated) == ("alpha", True, True)
-    assert about.architectures == ("meso4",) and about.variants == ("base", "shallow")
-    assert all(one.neurons and one.universality and one.store for one in parts(run))
-    assert all(one.separability and one.embeddings and one.responses for one in parts(run))
-    assert all(common_parts(run).values())
-
-
-def test_what_is_not_there_is_not_said_to_be(own: MadeRun) -> None:
-    shutil.rmtree(own.folder.path("responses", DETECTORS[1]))
-    shutil.rmtree(own.folder.path("similarity"))
-    run = Run(own.folder)
-    assert [one.responses for one in parts(run)] == [True, False]
-    assert not common_parts(run)["similarity"] and common_parts(run)["artifact report"]
-
-
 def test_a_thumbnail_is_the_image_and_the_outline_its_masks_edge(made: MadeRun) -> None:
     table = made.data.samples.table
     fake = int(table.index[table["label"] == 1][0])
@@ -281,22 +206,3 @@ def test_units_come_by_their_q(run: Run) -> None:
     first = set(view.order[: counts.contributing])
     assert first == set(found.universal.tolist())
     assert all(row["q"] <= 0.05 for row in view.records(slice(counts.contributing)))
-
-
-def test_of_joined_data_the_parts_state_their_crops(own: MadeRun) -> None:
-    """The card of a joined table has no rule of its own; those of its parts are told, each once."""
-    cut, lying = {"crop": {"rule": "square", "margin": 1.3}}, {"crop": {"rule": "as they lie"}}
-    file = own.data.root / "dataset.json"
-    for joined, wanted in (
-        ({"alpha": cut, "beta": cut}, "rule: square; margin: 1.3"),
-        (
-            {"alpha": cut, "beta": lying, "gamma": lying},
-            "alpha: rule: square; margin: 1.3 | beta, gamma: rule: as they lie",
-        ),
-        (
-            {"alpha": {}, "beta": cut},
-            "alpha: not stated in the dataset's card | beta: rule: square; margin: 1.3",
-        ),
-    ):
-        file.write_text(json.dumps({"name": "study", "parts": joined}))
-        assert crop_rule(Run(own.folder)) == wanted

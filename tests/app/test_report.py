@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from app.queries import reading
 from app.run import Run
 from tests.app.calling import said
 from tests.app.conftest import client_of
@@ -49,5 +48,5 @@ def test_no_other_file_is_served_in_its_place(
     assert Run(own.folder).report is None
     own.folder.report.rmdir()
     own.folder.report.write_text("too large")
-    monkeypatch.setattr(reading, "LARGEST", 3)
+    monkeypatch.setattr("app.run.LARGEST", 3)
     assert Run(own.folder).report is None

@@ -23,8 +23,7 @@ from probe.attribution.regions import (
 from probe.attribution.similarity import map_similarity
 from probe.datasets import Dataset, Samples
 from probe.errors import ProbeError, StoreError
-from probe.plots import save_figure
-from probe.plots.attribution import regions_figure, similarity_figure
+from probe.plots import plot_map_similarity, plot_region_attention, save_figure
 from probe.report.attribution import (
     attention,
     similarity,
@@ -236,7 +235,7 @@ def test_unsigned_maps_have_one_mass(faces: None, tmp_path: Path) -> None:
     maps = maps_of(np.abs(noise(data, 0)), samples=data.samples.table["sample"], signed=False)
     found = attention_by_region(maps, data, **QUICK)
     assert found.data["part"].values.tolist() == ["magnitude"]
-    assert "share of mass over" in regions_figure(found.data).get_supxlabel()
+    assert "share of mass over" in plot_region_attention(found).get_supxlabel()
 
 
 def test_some_samples_in_any_order(faces: None, tmp_path: Path) -> None:
@@ -269,16 +268,16 @@ def test_bad_input_says_what_to_do(faces: None, tmp_path: Path) -> None:
 
 def test_figures_show_what_there_is(faces: None, tmp_path: Path) -> None:
     data, values = mixed(tmp_path)
-    found = looked(values, data).data
+    found = looked(values, data)
     ids = data.samples.table["sample"]
     of = data.samples.table["dataset"]
     about = {"dataset": of, "label": data.labels, "cluster": data.samples.clusters.astype(str)}
     maps = {str(k): maps_of(smooth(40, SIZE, k), samples=ids, **about) for k in range(2)}
-    alike = map_similarity(maps, seeds=list(maps.values()), **QUICK).data
+    alike = map_similarity(maps, seeds=list(maps.values()), **QUICK)
     figures = {
-        "regions": lambda: regions_figure(found),
-        "change": lambda: regions_figure(found, "change", "negative"),
-        "similarity": lambda: similarity_figure(alike),
+        "regions": lambda: plot_region_attention(found),
+        "change": lambda: plot_region_attention(found, "change", "negative"),
+        "similarity": lambda: plot_map_similarity(alike),
     }
     for name, draw in figures.items():
         first = save_figure(draw(), tmp_path / f"{name}.png", dpi=100)

@@ -84,11 +84,11 @@ def test_from_a_poor_score_to_the_artifact_in_four_clicks(
     # Three: the artifact that it looks at.
     onward.click()
     page.wait_for_url(re.compile("/artifacts"))
-    page.locator("#artifacts-unit-doses .main-svg").first.wait_for()
+    page.locator("section.unit-responses .main-svg").first.wait_for()
     assert "unit=" in page.url and "detector=" in page.url
 
     # Four: the figure as a PDF. The menu also has the Python that made it.
-    card = page.locator("section.card", has=page.locator("#artifacts-unit-doses"))
+    card = page.locator("section.unit-responses")
     card.get_by_role("button", name=re.compile("Export")).click()
     with page.expect_download() as download:
         page.get_by_role("menuitem", name="PDF").click()

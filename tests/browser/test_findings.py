@@ -53,6 +53,15 @@ def choose(page: Page, select: str, option: str) -> None:
     page.get_by_role("option", name=option, exact=True).click()
 
 
+def control(page: Page, label: str) -> Locator:
+    return page.get_by_role("textbox", name=label, exact=True)
+
+
+def pick(page: Page, label: str, option: str) -> None:
+    control(page, label).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
 def saved(page: Page, name: str, out: Path) -> str:
     page.locator(f"[data-menu='{name}']").click()
     with page.expect_download() as download:
@@ -143,32 +152,32 @@ def test_artifacts_from_a_dataset_to_the_dose_of_a_unit(
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = open_page(context, watch, f"{address}/artifacts")
     page.get_by_text("alone tells fake from real").wait_for()
-    choose(page, "artifacts-dataset", "beta")
+    pick(page, "Dataset", "beta")
     page.wait_for_url(re.compile("dataset=beta"))
     page.get_by_text("No covariate tells fake from real").wait_for()
     page.wait_for_load_state("networkidle")
 
-    click_on(page, page.locator("#artifacts-responses .heatmaplayer image").first)
+    click_on(page, page.locator("section.responses .heatmaplayer image").first)
     page.wait_for_url(re.compile(r"unit=\d+"))
     unit = re.findall(r"unit=(\d+)", page.url)[0]
-    choose(page, "artifacts-artifact", "blending")
+    pick(page, "Artifact", "blending")
     page.wait_for_url(re.compile("artifact=blending"))
-    page.locator("#artifacts-unit-doses").get_by_text(f"change of unit {unit}").wait_for()
+    page.locator("section.unit-responses").get_by_text(f"change of unit {unit}").wait_for()
 
     other = open_page(browser.new_context(), watch, page.url)
-    other.locator("#artifacts-unit-doses").get_by_text(f"change of unit {unit}").wait_for()
-    other.locator("#artifacts-unit-doses").get_by_text("dose of blending").wait_for()
-    assert other.locator("#artifacts-dataset").input_value() == "beta"
-    assert other.locator("#artifacts-artifact").input_value() == "blending"
-    assert other.locator("#artifacts-unit").input_value() == unit
+    other.locator("section.unit-responses").get_by_text(f"change of unit {unit}").wait_for()
+    other.locator("section.unit-responses").get_by_text("dose of blending").wait_for()
+    assert control(other, "Dataset").input_value() == "beta"
+    assert control(other, "Artifact").input_value() == "blending"
+    assert control(other, "Unit").input_value() == unit
 
     text = saved(page, "artifact-effects", tmp_path / "effects.csv")
     assert set(re.findall(r"^\w+", text, re.M)[1:]) == {"beta"}
 
     # A detector that was not dosed says so, in place of empty figures.
-    choose(page, "artifacts-detector", DETECTORS[1])
+    pick(page, "Detector", DETECTORS[1])
     page.get_by_text("No doses were turned", exact=True).wait_for()
-    assert page.locator("#artifacts-artifact").is_disabled()
+    assert control(page, "Artifact").is_disabled()
     assert watch.complaints == [] and watch.hosts == {"127.0.0.1"}
 
 
@@ -213,7 +222,7 @@ def test_a_wrong_link_is_mended_by_a_choice(address: str, browser: Browser) -> N
     page.get_by_text("Through the layers").wait_for()
     page.goto(f"{address}/artifacts?dataset=alpa")
     page.get_by_text("Did you mean 'alpha'").first.wait_for()
-    choose(page, "artifacts-dataset", "beta")
+    pick(page, "Dataset", "beta")
     page.wait_for_url(re.compile("dataset=beta"))
     page.get_by_text("What else differs?").wait_for()
     assert watch.complaints == []

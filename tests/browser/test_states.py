@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from app.components import progress
+from app import progress
 from app.components.shell import PAGES
 from probe.run import RunFolder
 from tests.app import making

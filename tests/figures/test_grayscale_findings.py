@@ -20,14 +20,25 @@ from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from probe.artifacts import ResponseReport
+from probe.artifacts import ArtifactReport, ResponseReport
 from probe.neurons import Calibration
 from probe.plots import ablation_figure, counts_figure, matrix_figure
-from probe.plots.artifacts import effects_figure, spectra_figure, tells_figure
+from probe.plots.artifacts import plot_artifact_effects, plot_spectra, plot_tells
 from probe.plots.attribution import regions_figure, similarity_figure
+from probe.artifacts import ResponseReport
+from probe.attribution.findings import MapSimilarity, RegionAttention
+from probe.neurons import Calibration
+from probe.plots import (
+    ablation_figure,
+    counts_figure,
+    matrix_figure,
+    plot_map_similarity,
+    plot_region_attention,
+)
+from probe.plots.artifacts import effects_figure, spectra_figure, tells_figure
 from probe.plots.calibration import LINES, calibration_figure
 from probe.plots.embedding import DATASETS, embedding_figure
-from probe.plots.responses import correlation_figure, dose_figure, unit_figure
+from probe.plots.responses import plot_correlations, plot_dose_effects, plot_doses
 from probe.plots.separability import probes_figure, transfer_figure, units_figure
 from probe.plots.style import contrast, luminance, text_on
 from probe.schema import DATASETS as STUDIED
@@ -110,12 +121,12 @@ def embedding() -> Figure:
     return embedding_figure(found, samples, "fc", "pca")
 
 
-def artifacts() -> xr.Dataset:
+def artifacts() -> ArtifactReport:
     data = mixed_report().data
     values = np.linspace(0, 1, data["tells"].size).reshape(data["tells"].shape)
     dims = data["tells"].dims
     values.flat[3] = np.nan
-    return data.assign(bounded("tells", dims, values))
+    return ArtifactReport(data.assign(bounded("tells", dims, values)))
 
 
 def responses() -> ResponseReport:
@@ -178,7 +189,7 @@ def regions() -> Figure:
         "dataset": ("group", ["a", "a"]),
         "label": ("group", [0, 1]),
     }
-    return regions_figure(xr.Dataset(data, coords))
+    return plot_region_attention(RegionAttention(xr.Dataset(data, coords)))
 
 
 def similarity() -> Figure:
@@ -190,7 +201,7 @@ def similarity() -> Figure:
         "count": (("dataset", "bin"), [[20, 10, 10]]),
     }
     coords = {"dataset": ["all"], "of": ("sample", ["a"] * 40)}
-    return similarity_figure(xr.Dataset(data, coords))
+    return plot_map_similarity(MapSimilarity(xr.Dataset(data, coords)))
 
 
 FIGURES: dict[str, Callable[[], Figure]] = {
@@ -201,12 +212,12 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "probes": lambda: probes_figure(separability()),
     "units": lambda: units_figure(separability()),
     "embedding": embedding,
-    "spectra": lambda: spectra_figure(artifacts()),
-    "effects": lambda: effects_figure(artifacts()),
-    "tells": lambda: tells_figure(artifacts()),
-    "doses": lambda: dose_figure(responses()),
-    "responses": lambda: unit_figure(responses()),
-    "correlations": lambda: correlation_figure(responses()),
+    "spectra": lambda: plot_spectra(artifacts()),
+    "effects": lambda: plot_artifact_effects(artifacts()),
+    "tells": lambda: plot_tells(artifacts()),
+    "doses": lambda: plot_doses(responses()),
+    "responses": lambda: plot_dose_effects(responses()),
+    "correlations": lambda: plot_correlations(responses()),
     "calibration": calibration,
     "regions": regions,
     "similarity": similarity,
@@ -353,15 +364,15 @@ def test_fakes_are_hollow_and_their_density_dashed() -> None:
 
 
 def test_every_dataset_has_a_dash_and_every_other_mark_is_hollow() -> None:
-    looks = [look_of(one)[0] for one in dose_figure(responses()).axes[0].containers]
+    looks = [look_of(one)[0] for one in plot_doses(responses()).axes[0].containers]
     assert len({dash for _, _, dash, _, _ in looks}) == len(STUDIED)
     assert [hollow for *_, hollow in looks] == [False, True] * 3
 
 
 def test_values_that_tell_nothing_stand_in_brackets() -> None:
-    data = artifacts()
-    texts = [text.get_text() for text in tells_figure(data).axes[0].texts]
-    tells = data["tells"].transpose("measurement", "method").values
+    report = artifacts()
+    texts = [text.get_text() for text in plot_tells(report).axes[0].texts]
+    tells = report.data["tells"].transpose("measurement", "method").values
     for text, value in zip(texts, tells.ravel(), strict=True):
         unsure = abs(value - 0.5) <= 0.1
         expected = f"({value:.2f})" if unsure else f"{value:.2f}"
@@ -369,7 +380,7 @@ def test_values_that_tell_nothing_stand_in_brackets() -> None:
 
 
 def test_blank_cells_are_unlike_the_lightest_in_gray() -> None:
-    figure = unit_figure(responses())
+    figure = plot_dose_effects(responses())
     pixels, axes = gray(figure), figure.axes[0]
     shown = axes.images[0].get_array()
     (row, column), blank = np.unravel_index(shown.argmax(), shown.shape), np.ma.getmaskarray(shown)

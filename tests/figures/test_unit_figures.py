@@ -9,13 +9,14 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
+from probe.artifacts import ResponseReport
 from probe.plots.neurons import (
     strongest_units,
     unit_doses_figure,
     unit_effects_figure,
-    unit_response_figure,
     units_heatmap,
 )
+from probe.plots.responses import plot_doses
 from probe.plots.separability import depth_figure, likeness_figure
 from probe.plots.style import luminance
 from probe.schema import DATASETS
@@ -88,7 +89,7 @@ def response() -> Figure:
     values[0, :, 0] = np.nan
     found = {"unit_response": (dims, values)}
     found |= {"unit_low": (dims, values - 0.1), "unit_high": (dims, values + 0.1)}
-    return unit_response_figure(data.assign(found), "warp", 1)
+    return plot_doses(ResponseReport(data.assign(found)), "warp", 1)
 
 
 LINES: dict[str, Callable[[], Figure]] = {
@@ -96,7 +97,7 @@ LINES: dict[str, Callable[[], Figure]] = {
     "doses": lambda: unit_doses_figure(table(), 1),
     "depth": depth,
     "response": response,
-    "logit": lambda: unit_response_figure(responses().data, "halo"),
+    "logit": lambda: plot_doses(responses(), "halo"),
 }
 CELLS: dict[str, Callable[[], Figure]] = {
     "units": lambda: units_heatmap(table(), universality()),
@@ -158,7 +159,7 @@ def test_an_artifact_that_a_dataset_lacks_has_no_line_there() -> None:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     assert labels == NAMES[1:]
     # A dataset keeps its look where another is missing.
-    whole = unit_response_figure(responses().data, "halo").axes[0].get_legend_handles_labels()[0]
+    whole = plot_doses(responses(), "halo").axes[0].get_legend_handles_labels()[0]
     assert [look_of(one) for one in handles] == [look_of(one) for one in whole[1:]]
 
 

@@ -12,8 +12,7 @@ from click.testing import CliRunner
 from probe.artifacts import ResponseReport, dose_response, relate, render_doses
 from probe.cli.features import responses
 from probe.errors import ProbeError
-from probe.plots import save_figure
-from probe.plots.responses import correlation_figure, dose_figure, unit_figure
+from probe.plots import plot_correlations, plot_dose_effects, plot_doses, save_figure
 from tests.hooks.toys import detector_of
 from tests.responses.making import measured, store_of, table_of
 from tests.responses.test_dosing import SIZE, Known
@@ -48,7 +47,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_panel_an_artifact_and_a_line_a_dataset_that_has_it(doses: ResponseReport) -> None:
-    figure = dose_figure(doses)
+    figure = plot_doses(doses)
     panels = {axes.get_title(): axes for axes in figure.axes if axes.get_visible()}
     assert list(panels) == ["warp", "resampling", "color"] or set(panels) == {
         "resampling",
@@ -63,7 +62,7 @@ def test_a_panel_an_artifact_and_a_line_a_dataset_that_has_it(doses: ResponseRep
 
 
 def test_cells_that_are_no_finding_are_blank(doses: ResponseReport, place: Path) -> None:
-    axes = unit_figure(doses).axes[0]
+    axes = plot_dose_effects(doses).axes[0]
     shown = np.ma.getmaskarray(axes.images[0].get_array())
     clear = (doses.data["effect_q"] <= 0.05) & (np.abs(doses.data["effect"]) >= 0.1)
     np.testing.assert_array_equal(~shown, clear.transpose("unit", "artifact"))
@@ -71,7 +70,7 @@ def test_cells_that_are_no_finding_are_blank(doses: ResponseReport, place: Path)
     assert [text.get_text() for text in axes.get_yticklabels()] == ["★ 0", "1", "2"]
     labels = [text.get_text() for text in axes.get_xticklabels()]
     assert "resampling (2)" in labels and "warp (1)" in labels
-    links = correlation_figure(ResponseReport.open(place / "r.zarr")).axes[0]
+    links = plot_correlations(ResponseReport.open(place / "r.zarr")).axes[0]
     assert [text.get_text() for text in links.get_xticklabels()] == ["a", "other"]
 
 
@@ -79,7 +78,7 @@ def test_many_units_are_cut_to_the_strongest(doses: ResponseReport) -> None:
     data = doses.data
     many = data.isel(unit=np.r_[np.full(60, 1), 0, np.full(9, 1)])
     many = many.assign_coords(unit=np.arange(70))
-    axes = unit_figure(ResponseReport(many)).axes[0]
+    axes = plot_dose_effects(ResponseReport(many)).axes[0]
     shown = [text.get_text() for text in axes.get_yticklabels()]
     assert len(shown) == 48 and "60" in shown
     assert axes.get_ylabel().startswith("48 of 70 units of units")
@@ -88,9 +87,9 @@ def test_many_units_are_cut_to_the_strongest(doses: ResponseReport) -> None:
 def test_a_part_that_is_missing_is_not_drawn(doses: ResponseReport, place: Path) -> None:
     links = ResponseReport.open(place / "r.zarr")
     for draw, report in (
-        (dose_figure, links),
-        (unit_figure, links),
-        (correlation_figure, doses),
+        (plot_doses, links),
+        (plot_dose_effects, links),
+        (plot_correlations, doses),
     ):
         with pytest.raises(ProbeError, match="compute them with"):
             draw(report)
@@ -98,7 +97,7 @@ def test_a_part_that_is_missing_is_not_drawn(doses: ResponseReport, place: Path)
 
 def test_figures_are_written(doses: ResponseReport, tmp_path: Path) -> None:
     for suffix in ("pdf", "svg", "png"):
-        assert save_figure(dose_figure(doses), tmp_path / f"x.{suffix}", dpi=50).stat().st_size
+        assert save_figure(plot_doses(doses), tmp_path / f"x.{suffix}", dpi=50).stat().st_size
 
 
 def run(*arguments: object) -> str:
