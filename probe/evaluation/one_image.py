@@ -425,7 +425,7 @@ def _scored(
             attrs[f"n_{name}"] = len(others)
         rows.append(row)
     frame = pd.DataFrame(rows)
-    frame.attrs = attrs
+    frame.attrs.update(attrs)
     return frame
 
 

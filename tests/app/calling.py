@@ -108,9 +108,8 @@ def _matched(
         and all(word in str(i["id"]) for word, i in zip(first, c["inputs"], strict=True))
         and not c["clientside_function"]
     )
-    name = one["output"].replace('"of":["MATCH"]', f'"of":{json.dumps(card)}')
     body = {
-        "output": name,
+        "output": one["output"],
         "outputs": outputs,
         "inputs": [_item(card, *given) for given in inputs],
         "state": [_item(card, *given) for given in state],

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from app.arguments import are_arguments, are_changes
 from flask.testing import FlaskClient
 
-from app.arguments import are_arguments, are_changes
 from app.components.clicked import coordinate_of, customdata_of, place_of
 from app.queries.lasso import drawn
 from app.queries.pictures import picture_view

@@ -20,7 +20,6 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from app import ids
 from app.queries.images import lacks_of
 from app.run import Run
 from probe.datasets.loader import Images
@@ -28,7 +27,7 @@ from probe.errors import ProbeError
 from probe.images import KEY_FILE, NotShownError, run_data, token_of
 from probe.run import RunFolder
 from probe.thumbnails import Thumbnails, write_thumbnails
-from tests.app.calling import call, card_of, said
+from tests.app.calling import card_of, said
 from tests.app.conftest import client_of
 from tests.app.making import DETECTORS, MadeRun, take_out_images, write_manifest
 
@@ -157,7 +156,7 @@ def test_a_hostile_table_opens_nothing_else(
             answer = client.get(f"/map/{token}/{token_of(DETECTORS[0])}/gradcam{laid}")
             assert answer.status_code in (200, 404) and answer.mimetype != "image/svg+xml"
         if column == "path":
-            shown = card_text(client, "sample-view", f"?sample={token}")
+            shown = str(card_of(client, "sample-view", f"?sample={token}"))
             assert "This image is not shown" in shown, kind
     assert "Images of alpha, beta are not shown" in said(client, "/")
 
@@ -336,7 +335,7 @@ def test_thumbnails_are_shown_where_images_are_gone(afield: RunFolder, tmp_path:
     assert client.get(f"/thumb/{other}").status_code == 404
     lacks = lacks_of(Run(afield), [token, other])
     assert [(lack.n, lack.small) for lack in lacks] == [(2, 1)]
-    text = card_text(client, "sample-view", f"?sample={token}")
+    text = str(card_of(client, "sample-view", f"?sample={token}"))
     assert "shown small, by the run's thumbnail" in text
     # A study that keeps none shows none, whatever lies in its folder.
     write_manifest(afield, images="none")
