@@ -202,6 +202,8 @@ class Control:
         heading; its ``value`` is as of `kind`.
     resets : tuple of str
         Fields that lose their values when this one changes.
+    sets : tuple of (str, str)
+        Fields that get a value when this one changes.
     width : int
         Pixels of a select.
     head : bool
@@ -220,6 +222,7 @@ class Control:
     kind: str = "select"
     make: Callable[[dict[str, str], At], Any] | None = None
     resets: tuple[str, ...] = ()
+    sets: tuple[tuple[str, str], ...] = ()
     width: int = 170
     head: bool = False
     twin: str = ""
@@ -354,10 +357,22 @@ class Card:
 
 @dataclass(frozen=True)
 class Group:
-    """Cards, or groups of them, in a frame of a class such as "columns"."""
+    """Cards, or groups of them, in a frame of a class such as "columns".
+
+    Attributes
+    ----------
+    items : tuple
+        Cards and groups.
+    style : str
+        Class of the frame.
+    needs : callable, optional
+        Takes `At` and raises where nothing of it can be shown: the reason is said once, under the
+        title of the first card.
+    """
 
     items: tuple[Card | Group, ...]
     style: str = "columns"
+    needs: Callable[[At], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -504,14 +519,24 @@ def declared(page: Page, at: At) -> dict[str, Any]:
         controls[one.field] = {
             "first": first,
             "resets": one.resets,
+            "sets": one.sets,
             "kind": one.kind,
             "twin": one.twin,
         }
-    return {"cards": {card.id: card.fields for card in page.cards}, "controls": controls}
+    cards = {card.id: card.fields for card in page.cards}
+    scope = {name: getattr(at.chosen, name) for name in page.fields}
+    return {"cards": cards, "controls": controls, "scope": scope}
 
 
 def _item(one: Card | Group, at: At) -> Any:
     if isinstance(one, Group):
+        try:
+            if one.needs:
+                one.needs(at)
+        except ProbeError as error:
+            first = next(_cards(one.items))
+            head = dmc.Group(_heading(first), justify="space-between", className="card-head")
+            return html.Section([head, problem(error)], className="card")
         return html.Div([_item(part, at) for part in one.items], className=one.style)
     if one.when and not one.when(at):
         return None
@@ -522,9 +547,7 @@ def _item(one: Card | Group, at: At) -> Any:
         right = [dmc.Group(controls, wrap="nowrap", align="flex-end")] if controls else []
         style = f"bare {one.id}" + (" page-head unit-head" if controls else "")
         return html.Div([body, *right, key], className=style)
-    left = [dmc.Title(one.title, order=2, className="card-title")]
-    left += [help_mark(one.help)] if one.help else []
-    head = [dmc.Group(left, gap=6, wrap="nowrap")]
+    head = _heading(one)
     try:
         right = [_control(control, at, one.id) for control in one.controls if not control.make]
         below = [_control(control, at, one.id) for control in one.controls if control.make]
@@ -535,6 +558,12 @@ def _item(one: Card | Group, at: At) -> Any:
         head.append(dmc.Group(right, gap="sm"))
     group = dmc.Group(head, justify="space-between", className="card-head")
     return html.Section([group, *below, body, key], className=f"card {one.id}")
+
+
+def _heading(one: Card) -> list[Any]:
+    left = [dmc.Title(one.title, order=2, className="card-title")]
+    left += [help_mark(one.help)] if one.help else []
+    return [dmc.Group(left, gap=6, wrap="nowrap")]
 
 
 def _control(one: Control, at: At, of: str = "page") -> Any:

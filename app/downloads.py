@@ -14,7 +14,6 @@ import pandas as pd
 from flask import Flask, Response, request
 
 from app.card import At, Card, script
-from app.exports import EXPORTS, Export
 from app.pages import CARDS
 from app.run import Run
 from app.selection import Selection
@@ -46,25 +45,10 @@ def add_downloads(server: Flask, run: Run) -> None:
     @server.get("/export/<path:asked>")
     def _export(asked: str) -> Response:
         name, dot, suffix = asked.rpartition(".")
-        if name in CARDS and dot + suffix in CARDS[name].suffixes:
-            return _of_card(run, CARDS[name], dot + suffix)
-        export = EXPORTS.get(name)
-        if export is None or dot + suffix not in export.suffixes:
+        card = CARDS.get(name)
+        if card is None or dot + suffix not in card.suffixes:
             return _refused("There is no such download. Use the menu of a card.")
-        try:
-            chosen = Selection.parse(request.query_string.decode("utf-8", "replace"))
-            content = _content(run, chosen, name, export, dot + suffix)
-        except ProbeError as error:
-            return _refused(str(error))
-        except KeyError as error:
-            # Pages need less of a table than figures do.
-            return _refused(f"A table of this run lacks what is shown here: {error}")
-        response = Response(content, mimetype=_KINDS[dot + suffix])
-        if suffix != "py":
-            file = file_name(name, export, chosen, dot + suffix)
-            response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
-        response.headers["Cache-Control"] = "no-store"
-        return response
+        return _of_card(run, card, dot + suffix)
 
 
 def _of_card(run: Run, card: Card, suffix: str) -> Response:
@@ -78,7 +62,7 @@ def _of_card(run: Run, card: Card, suffix: str) -> Response:
         return _refused(f"A table of this run lacks what is shown here: {error}")
     response = Response(content, mimetype=_KINDS[suffix])
     if suffix != ".py":
-        file = named_by(card.id, card.about, chosen, suffix)
+        file = file_name(card.id, card.about, chosen, suffix)
         response.headers["Content-Disposition"] = f'attachment; filename="{file}"'
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -130,29 +114,11 @@ def add_report(server: Flask, run: Run) -> None:
         return response
 
 
-def file_name(name: str, export: Export, chosen: Selection, suffix: str) -> str:
-    """Name the file by what was chosen, in letters that every file system takes."""
-    return named_by(name, export.about, chosen, suffix)
-
-
-def named_by(name: str, about: tuple[str, ...], chosen: Selection, suffix: str) -> str:
+def file_name(name: str, about: tuple[str, ...], chosen: Selection, suffix: str) -> str:
     """Return a file name of a card and of what was chosen."""
     parts = [name, *(getattr(chosen, field) for field in about)]
     words = [re.sub(r"[^A-Za-z0-9_]+", "-", part).strip("-") for part in parts]
     return "-".join(word for word in words if word)[:120] + suffix
-
-
-def _content(run: Run, chosen: Selection, name: str, export: Export, suffix: str) -> bytes:
-    if suffix == ".py":
-        assert export.code is not None
-        return export.code(run, chosen).encode()
-    known = _provenance(run, chosen, name, export)
-    if suffix in (".csv", ".tex"):
-        return _table(export.frame(run, chosen), known, suffix)
-    assert export.figure is not None
-    with _DRAWING, tempfile.TemporaryDirectory(prefix="probe-export-") as folder:
-        figure = export.figure(run, chosen)
-        return save_figure(figure, Path(folder) / f"{name}{suffix}", provenance=known).read_bytes()
 
 
 def _table(frame: pd.DataFrame, known: dict[str, Any], suffix: str) -> bytes:
@@ -168,11 +134,6 @@ def _table(frame: pd.DataFrame, known: dict[str, Any], suffix: str) -> bytes:
         return text
     note = json.dumps(known | {"versions": versions()}, sort_keys=True, default=str)
     return f"% {note}\n".encode() + text
-
-
-def _provenance(run: Run, chosen: Selection, name: str, export: Export) -> dict[str, Any]:
-    """Return what the file says of itself: the run, the selection, the table's fingerprints."""
-    return _known(run, name, chosen, export.attrs(run, chosen) if export.attrs else {})
 
 
 def _known(run: Run, name: str, chosen: Selection, attrs: Mapping[Any, Any]) -> dict[str, Any]:

@@ -10,24 +10,11 @@ from urllib.parse import parse_qs, urlencode
 from probe.errors import ProbeError, UnknownNameError
 from probe.plots.evaluation import METRIC_NAMES
 
-__all__ = ["LEVELS", "MEASURES", "METRICS", "Selection"]
+__all__ = ["LEVELS", "METRICS", "Selection"]
 
 #: Names of metrics in tables, to how they are written for people.
 METRICS = METRIC_NAMES
 LEVELS = {"frame": "Per frame", "video": "Per video"}
-
-#: The same for measures of separability; others are shown by their names in the table.
-MEASURES = {
-    "probe_auroc": "Probe AUROC",
-    "control_auroc": "Control task",
-    "selectivity": "Selectivity",
-    "c2st_accuracy": "C2ST accuracy",
-    "fisher": "Fisher ratio",
-    "dprime": "d′",
-    "silhouette": "Silhouette",
-    "knn_purity": "k-NN purity",
-    "mmd2": "MMD²",
-}
 
 #: Longer values name nothing; they are refused before anything looks at them.
 _LONGEST = 200
@@ -66,7 +53,7 @@ class Selection:
     against : str
         What the zero-shot matrix is shown less of.
     lasso : str
-        What is selected in the picture of a layer, see `app.queries.lasso`.
+        What is selected in the picture of a layer, see `app.lasso`.
     forgery, page : str
         Of the images that are listed: by which method they were forged, and which part of the list.
     outline : str

@@ -34,7 +34,11 @@
   // The fields that each card uses, as they are now; unchanged ones ask for nothing.
   card.keys = function (search, scheme, declared, held) {
     const params = query(search);
+    // What the whole page depends on has changed: it is about to be laid out anew.
+    const scope = Object.entries((declared && declared.scope) || {});
+    const isOld = scope.some(([name, value]) => (params.get(name) || "") !== value);
     return dash.callback_context.outputs_list.map(function (output, i) {
+      if (isOld) return dash.no_update;
       const fields = (declared && declared.cards[output.id.of]) || [];
       const used = new URLSearchParams();
       for (const field of fields) if (params.get(field)) used.set(field, params.get(field));
@@ -70,7 +74,7 @@
         const given = text(values[i], spec(item));
         const mine = isMine(item) && changed.has(named(item.id) + "." + item.property);
         if (!mine || given === wanted(item)) continue;
-        changes.push(...spec(item).resets.map((name) => [name, ""]));
+        changes.push(...spec(item).resets.map((name) => [name, ""]), ...spec(item).sets);
         const twin = spec(item).twin;
         if (twin) {
           // Neither depends any more on what is first where the address is silent.

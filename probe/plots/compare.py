@@ -49,12 +49,6 @@ _SCORE, _VALUE, _ROOM = 0.34, 0.155, 0.62
 END = 8.0
 
 
-
-
-
-
-
-
 # --- Scores of two detectors --------------------------------------------------------------------
 
 #: False discovery rate at which a difference is called more than noise.

@@ -1,191 +1,111 @@
-"""Figures of separability: transfer, probes, layers, units between two questions."""
+"""Separability of a layer: probes beside the detector, all measures, what is specific to methods.
+
+Of each finding ``x`` there are ``x``, the table behind it, ``plot_x``, the figure for print
+(matplotlib), and ``figure_x``, which draws that table for a web page (plotly). Findings without
+figures are tables alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlencode
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from probe.plots.style import STYLE, colors_of, draw_series, look_of, text_on
+from probe.plots.separability_layer import LAYERS, about, known_layer, rows_of
+from probe.plots.separability_transfer import plot_transfer
+from probe.plots.separability_units import plot_unit_information
+from probe.plots.style import STYLE, draw_series, look_of
 from probe.plots.text import cut
+from probe.plots.theme import LIGHT, SYMBOLS, Theme, clean, figure_of, short, signed, span
 from probe.separability.report import SeparabilityReport
 
 __all__ = [
-    "depth_figure",
+    "MEASURES",
+    "figure_layer_information",
+    "figure_measure_by_layer",
     "figures_of",
-    "likeness_figure",
-    "probes_figure",
-    "probes_grid_figure",
-    "transfer_figure",
-    "transfer_grid_figure",
-    "units_figure",
+    "layer_information",
+    "layer_measures",
+    "measure_by_layer",
+    "method_specificity",
+    "plot_layer_information",
+    "plot_layer_information_grid",
+    "plot_measure_by_layer",
 ]
+
+#: Names of measures in tables, to how they are written for people.
+MEASURES = {
+    "probe_auroc": "Probe AUROC",
+    "control_auroc": "Control task",
+    "selectivity": "Selectivity",
+    "c2st_accuracy": "C2ST accuracy",
+    "fisher": "Fisher ratio",
+    "dprime": "d′",
+    "silhouette": "Silhouette",
+    "knn_purity": "k-NN purity",
+    "mmd2": "MMD²",
+}
 
 #: Chance level of measures that have one.
 CHANCE = {"probe_auroc": 0.5, "control_auroc": 0.5, "c2st_accuracy": 0.5, "selectivity": 0.0}
 
 
-def depth_figure(data: xr.Dataset, measure: str, title: str = "") -> Figure:
-    """Draw one measure of separability by layer, one line per dataset.
+# --- The probe, the detector and the control task of a layer -------------------------------------
+
+
+def layer_information(found: SeparabilityReport, layer: str) -> pd.DataFrame:
+    """Return what a probe of a layer, its control task and the detector itself reach.
 
     Parameters
     ----------
-    data : xarray.Dataset
-        `SeparabilityReport.data`.
-    measure : str
-        Name of the measure.
-    title : str, optional
-        Axis label; the name of the measure by default.
-    """
-    one = data.sel(measure=measure)
-    layers = [str(name) for name in data["layer"].values]
-    names = [str(name) for name in data["dataset"].values]
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.5, 2.6), layout="constrained")
-        axes = figure.subplots()
-        if measure in CHANCE:
-            axes.axhline(CHANCE[measure], color="0.6", lw=0.7, zorder=0)
-        steps = np.linspace(-0.12, 0.12, len(names)) if len(names) > 1 else np.zeros(1)
-        for step, name in zip(steps, names, strict=True):
-            part = one.sel(dataset=name)
-            draw_series(
-                axes,
-                np.arange(len(layers)) + step,
-                part["value"].values,
-                part["low"].values,
-                part["high"].values,
-                look_of(name, names),
-                name,
-            )
-        turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-        axes.set_xticks(range(len(layers)), layers, **(turned if len(layers) > 4 else {}))
-        axes.set_xlim(-0.4, len(layers) - 0.6)
-        axes.set_ylabel(f"{title or measure}, {float(data.attrs.get('ci', 0.95)):.0%} interval")
-        axes.spines[["top", "right"]].set_visible(False)
-        figure.legend(
-            loc="outside upper center",
-            ncols=min(len(names), 4),
-            frameon=False,
-            fontsize=6.5,
-            columnspacing=1.2,
-            handletextpad=0.4,
-        )
-    return figure
-
-
-def likeness_figure(data: xr.Dataset, layer: str) -> Figure:
-    """Draw the debiased CKA between all detectors that have a layer, with intervals in the cells.
-
-    Parameters
-    ----------
-    data : xarray.Dataset
-        `Similarity.data`.
+    found : SeparabilityReport
+        Report of a detector.
     layer : str
         Name of the layer.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of ``probe_auroc`` and ``control_auroc`` of `layer_measures`, a dataset each, with
+        ``own``, the AUROC of the detector's own logit, and ``blind``, that of the probe less that
+        of the detector; each with its interval.
+
+    Raises
+    ------
+    UnknownNameError
+        If the report does not hold the layer.
     """
-    part = data.sel(layer=layer).transpose("detector", "other")
-    there = np.isfinite(part["cka"].values).any(axis=1)
-    part = part.isel(detector=there, other=there)
-    names = [str(name) for name in part["detector"].values]
-    n = len(names)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(0.6 * n + 2.1, 0.42 * n + 1.1), layout="constrained")
-        axes = figure.subplots()
-        values = part["cka"].values
-        drawn = axes.imshow(values, cmap=colors_of(False), vmin=0, vmax=1, aspect="auto")
-        for r, c in np.ndindex(values.shape):
-            _write(axes, drawn, part, r, c)
-        turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-        axes.set_xticks(range(n), names, **turned)
-        axes.set_yticks(range(n), names)
-        axes.tick_params(length=0)
-        bar = figure.colorbar(drawn, ax=axes, aspect=25)
-        bar.set_label(f"debiased CKA at {layer}", fontsize=7)
-        bar.outline.set_linewidth(0.5)
-    return figure
+    frame = layer_measures(found, layer)
+    attrs = frame.attrs
+    frame = frame[frame["measure"].isin(["probe_auroc", "control_auroc"])]
+    names = [f"{name}{end}" for name in ("own", "blind") for end in ("", "_low", "_high")]
+    beside = found.data[names].sel(layer=layer).drop_vars("layer").to_dataframe().reset_index()
+    frame = frame.merge(beside, on="dataset")
+    frame.attrs = attrs
+    return frame
 
 
-def _write(axes: Any, drawn: Any, part: xr.Dataset, r: int, c: int) -> None:
-    value, low, high = (float(part[name].values[r, c]) for name in ("cka", "cka_low", "cka_high"))
-    if not np.isfinite(value):
-        axes.text(c, r, "–", ha="center", va="center")
-        return
-    color = text_on(drawn.to_rgba(value))
-    # The diagonal is the similarity of a detector with itself, so no interval is shown.
-    shown = r != c and np.isfinite(low)
-    axes.text(c, r - (0.13 if shown else 0), f"{value:.2f}", ha="center", va="center", color=color)
-    if shown:
-        axes.text(
-            c, r + 0.25, f"{low:.2f}–{high:.2f}", ha="center", va="center", color=color, fontsize=5
-        )
+def plot_layer_information(found: SeparabilityReport, layer: str = "") -> Figure:
+    """Draw the AUROC of probes per layer, with control tasks and the detector's own head.
 
+    Parameters
+    ----------
+    found : SeparabilityReport
+        Report of a detector.
+    layer : str, optional
+        Name of a layer; all by default.
 
-#: Color (Okabe and Ito) and marker per layer.
-LAYERS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "D"), ("#cc79a7", "^"), ("#b8860b", "v"))
-
-
-def figures_of(found: SeparabilityReport) -> dict[str, Figure]:
-    """Draw all figures of a report; returns file name to figure."""
-    out = {"probes": probes_figure(found), "units": units_figure(found)}
-    for layer in found.data["layer"].values:
-        if found.data.sizes["dataset"] > 1:
-            out[f"transfer-{layer}".replace("/", "-")] = transfer_figure(found, str(layer))
-    return out
-
-
-def transfer_figure(found: SeparabilityReport, layer: str) -> Figure:
-    """Draw the transfer matrix of a layer above the detector's own AUROC, on one color scale."""
-    part = found.data.sel(layer=layer)
-    names = [str(name) for name in part["scored"].values]
-    n = len(names)
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(0.56 * n + 1.9, 0.42 * (n + 1) + 1.15), layout="constrained")
-        top, bottom = figure.subplots(2, 1, height_ratios=[n, 1], sharex=True)
-        drawn = _cells(top, part, "transfer")
-        _cells(bottom, part, "own")
-        top.set_yticks(range(n), names)
-        top.set_ylabel("probe fitted on")
-        bottom.set_yticks([0], ["the detector"])
-        bottom.set_xticks(range(n), names, rotation=30, ha="right", rotation_mode="anchor")
-        bottom.set_xlabel("scored on (people not fitted on)")
-        top.tick_params(bottom=False)
-        bar = figure.colorbar(drawn, ax=[top, bottom], label="AUROC", aspect=25)
-        bar.outline.set_linewidth(0.5)
-        top.set_title(f"{found.data.attrs['label']}, {layer}")
-    return figure
-
-
-def _cells(axes: Any, part: xr.Dataset, name: str) -> Any:
-    values = np.atleast_2d(part[name].values)
-    low, high = (np.atleast_2d(part[f"{name}_{end}"].values) for end in ("low", "high"))
-    drawn = axes.imshow(values, cmap=colors_of(True), vmin=0, vmax=1, aspect="auto")
-    for r, c in np.ndindex(values.shape):
-        if not np.isfinite(values[r, c]):
-            axes.text(c, r, "–", ha="center", va="center")
-            continue
-        color = text_on(drawn.to_rgba(values[r, c]))
-        raised = 0.14 if np.isfinite(low[r, c]) else 0.0
-        axes.text(c, r - raised, f"{values[r, c]:.2f}", ha="center", va="center", color=color)
-        if raised:
-            axes.text(
-                c,
-                r + 0.24,
-                f"{low[r, c]:.2f}–{high[r, c]:.2f}",
-                ha="center",
-                va="center",
-                color=color,
-                fontsize=4.6,
-            )
-    axes.set_xlim(-0.5, values.shape[1] - 0.5)
-    return drawn
-
-
-def probes_figure(found: SeparabilityReport) -> Figure:
-    """Draw the AUROC of probes per layer, with control tasks and the detector's own head."""
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    found = _one_layer(found, layer) if layer else found
     names = list(found.data["dataset"].values)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.5, 0.42 * len(names) + 1.0), layout="constrained")
@@ -196,7 +116,9 @@ def probes_figure(found: SeparabilityReport) -> Figure:
     return figure
 
 
-def probes_grid_figure(found: Mapping[str, SeparabilityReport], columns: int = 3) -> Figure:
+def plot_layer_information_grid(
+    found: Mapping[str, SeparabilityReport], columns: int = 3
+) -> Figure:
     """Draw the AUROC of probes, control tasks and the detector's own head, one panel per detector.
 
     Parameters
@@ -205,6 +127,10 @@ def probes_grid_figure(found: Mapping[str, SeparabilityReport], columns: int = 3
         Detector to its report.
     columns : int, default 3
         Panels per row.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
     """
     columns = min(columns, len(found))
     lines, most = -(-len(found) // columns), max(r.data.sizes["dataset"] for r in found.values())
@@ -279,62 +205,6 @@ def _draw_probes(axes: Any, data: xr.Dataset, small: bool = False) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def transfer_grid_figure(
-    found: Mapping[str, SeparabilityReport],
-    layers: Mapping[str, str] | None = None,
-    columns: int = 3,
-) -> Figure:
-    """Draw the transfer matrix of one layer per detector, above the detector's own AUROC.
-
-    Parameters
-    ----------
-    found : mapping
-        Detector to its report.
-    layers : mapping, optional
-        Detector to layer; the last recorded one by default.
-    columns : int, default 3
-        Panels per row.
-    """
-    columns = min(columns, len(found))
-    lines = -(-len(found) // columns)
-    with mpl.rc_context(STYLE):
-        n = max(report.data.sizes["dataset"] for report in found.values())
-        size = (0.27 * n * columns + 1.5, (0.21 * (n + 1) + 0.25) * lines + 1.0)
-        figure = Figure(figsize=size, layout="constrained")
-        panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
-        for axes in panels.flat[len(found) :]:
-            axes.set_visible(False)
-        drawn: Any = None
-        for axes, (label, report) in zip(panels.flat, found.items(), strict=False):
-            layer = (layers or {}).get(label, "")
-            if layer not in report.data["layer"].values:
-                layer = str(report.data["layer"].values[-1])
-            drawn = _draw_transfer(axes, report.data.sel(layer=layer))
-            axes.set_title(f"{cut(label, 20)}, {cut(layer, 12)}", fontsize=6.5, pad=3)
-        bar = figure.colorbar(drawn, ax=panels, label="AUROC", aspect=30, shrink=0.6)
-        bar.outline.set_linewidth(0.5)
-        figure.supxlabel("scored on (people not fitted on)", fontsize=7.5)
-        figure.supylabel("probe fitted on (last row: the detector's own head)", fontsize=7.5)
-    return figure
-
-
-def _draw_transfer(axes: Any, part: xr.Dataset) -> Any:
-    names = [cut(str(name), 18) for name in part["scored"].values]
-    values = np.concatenate([part["transfer"].values, part["own"].values[None]])
-    drawn = axes.imshow(values, cmap=colors_of(True), vmin=0, vmax=1, aspect="auto")
-    for r, c in np.ndindex(values.shape):
-        text = f"{values[r, c]:.2f}".lstrip("0") if np.isfinite(values[r, c]) else "–"
-        color = text_on(drawn.to_rgba(values[r, c])) if text != "–" else "black"
-        axes.text(c, r, text, ha="center", va="center", fontsize=5.2, color=color)
-    axes.axhline(len(names) - 0.5, color="white", lw=2)
-    axes.set_yticks(range(len(names) + 1), [*names, "its head"], fontsize=6)
-    axes.set_xticks(
-        range(len(names)), names, fontsize=6, rotation=40, ha="right", rotation_mode="anchor"
-    )
-    axes.tick_params(length=2)
-    return drawn
-
-
 def _points(
     axes: Any,
     value: Any,
@@ -360,41 +230,303 @@ def _points(
     )
 
 
-def units_figure(found: SeparabilityReport, alpha: float = 0.05) -> Figure:
-    """Draw the information of each unit on the label against that on the method."""
-    units = found.units()
+#: Pixels of a row, and of what is above and below the rows, on a page.
+_ROW, _ABOVE, _BELOW = 50, 56, 46
+
+
+def figure_layer_information(frame: pd.DataFrame, theme: Theme = LIGHT) -> dict[str, Any]:
+    """Draw `layer_information` for a page; the right column is what the head misses."""
+    probe, control = (_of_measure(frame, name) for name in ("probe_auroc", "control_auroc"))
+    own = probe[["own", "own_low", "own_high"]].set_axis(["value", "low", "high"], axis=1)
+    series = (
+        (-0.2, "probe on the layer", probe, {"symbol": "circle", "color": theme.accent}),
+        (0.0, "the detector itself", own, {"symbol": "diamond", "color": theme.warm}),
+        (
+            0.2,
+            "control task: random labels",
+            control,
+            {"symbol": "square-open", "color": theme.muted},
+        ),
+    )
+    ends = [one[["value", "low"]].to_numpy(dtype=float).ravel() for _, _, one, _ in series]
+    lowest = float(np.nanmin([0.45, *np.concatenate(ends)]))
+    return figure_of(
+        [_marks(frame, theme, *one) for one in series],
+        theme,
+        height=_ROW * len(probe) + _ABOVE + _BELOW,
+        shapes=[theme.line_at(x=0.5, line={"color": theme.muted, "width": 1, "dash": "dot"})],
+        showlegend=True,
+        legend=theme.top_legend(),
+        margin={"l": 8, "r": 118, "t": _ABOVE, "b": _BELOW},
+        xaxis=theme.axis("AUROC, real against fake", range=[lowest - 0.03, 1.02]),
+        yaxis=theme.rows(_counted(probe, theme)),
+        annotations=_missed(probe, theme),
+    )
+
+
+def _one_layer(found: SeparabilityReport, layer: str) -> SeparabilityReport:
+    return SeparabilityReport(found.data.sel(layer=[known_layer(found, layer)]))
+
+
+def _of_measure(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Return the rows of a measure in the order of datasets; NaN where it is not there."""
+    rows = frame[frame["measure"] == name].set_index("dataset")
+    return rows.reindex(frame.attrs["datasets"])
+
+
+def _marks(
+    frame: pd.DataFrame,
+    theme: Theme,
+    shift: float,
+    name: str,
+    one: pd.DataFrame,
+    mark: dict[str, Any],
+) -> dict[str, Any]:
+    value, low, high = (one[part].to_numpy(dtype=float) for part in ("value", "low", "high"))
+    ci = frame.attrs["ci"]
+    spans = [
+        f"{ci:.0%} interval {a:.3f} to {b:.3f}" if np.isfinite(a) else "no interval"
+        for a, b in zip(low, high, strict=True)
+    ]
+    is_open = mark["symbol"].endswith("open")
+    return {
+        "type": "scatter",
+        "x": value,
+        "y": np.arange(len(value)) + shift,
+        "mode": "markers",
+        "name": name,
+        "marker": {**mark, "size": 9, "line": {"width": 1.6}} if is_open else {**mark, "size": 10},
+        "error_x": theme.bars(value, low, high, mark["color"]),
+        "hovertext": spans,
+        "hovertemplate": f"{name}: AUROC %{{x:.3f}}<br>%{{hovertext}}<extra></extra>",
+    }
+
+
+def _counted(probe: pd.DataFrame, theme: Theme) -> list[str]:
+    """Name datasets, with the numbers of images and clusters."""
+    small = f"<span style='font-size:11px;color:{theme.muted}'>"
+    return [
+        f"{clean(str(name))}  <br>{small}{int(n)} images · {int(c)} clusters  </span>"
+        for name, n, c in zip(probe.index, probe["sampled"], probe["n_clusters"], strict=True)
+    ]
+
+
+def _missed(probe: pd.DataFrame, theme: Theme) -> list[dict[str, Any]]:
+    """Write what the head misses beside each row, and name the column."""
+    shared = {
+        "xref": "paper",
+        "x": 1,
+        "xanchor": "left",
+        "xshift": 12,
+        "showarrow": False,
+        "align": "left",
+    }
+    title = {"yref": "paper", "y": 1, "yanchor": "bottom", "text": "probe − detector"}
+    out = [{**shared, **title, "font": {"size": 12, "color": theme.muted}}]
+    for row, one in enumerate(probe.to_dict("records")):
+        value, low, high = (float(one[name]) for name in ("blind", "blind_low", "blind_high"))
+        bounds = f"{signed(low)} to {signed(high)}" if np.isfinite(low) else span(low, high)
+        small = f"<span style='font-size:11px;color:{theme.muted}'>{bounds}</span>"
+        number = f"<b>{signed(value)}</b>" if low > 0 else signed(value)
+        font = {"size": 13, "color": theme.ink}
+        out.append({**shared, "y": row, "text": f"{number}<br>{small}", "font": font})
+    return out
+
+
+# --- Measures ------------------------------------------------------------------------------------
+
+
+def layer_measures(found: SeparabilityReport, layer: str) -> pd.DataFrame:
+    """Return all measures of a layer.
+
+    Parameters
+    ----------
+    found, layer : SeparabilityReport, str
+        As in `layer_information`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per ``measure`` and ``dataset``, as of `SeparabilityReport.to_dataframe`.
+
+    Raises
+    ------
+    UnknownNameError
+        If the report does not hold the layer.
+    """
+    return rows_of(found, found.to_dataframe(), known_layer(found, layer))
+
+
+def measure_by_layer(found: SeparabilityReport, measure: str) -> pd.DataFrame:
+    """Return one measure of all layers.
+
+    Parameters
+    ----------
+    found : SeparabilityReport
+        Report of a detector.
+    measure : str
+        Name of the measure.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per ``layer`` and ``dataset``, as of `SeparabilityReport.to_dataframe`.
+    """
+    frame = found.to_dataframe()
+    frame = frame[frame["measure"] == measure].reset_index(drop=True)
+    frame.attrs = {
+        **about(found),
+        "measure": measure,
+        "title": MEASURES.get(measure, measure),
+        "layers": list(map(str, found.data["layer"].values)),
+    }
+    return frame
+
+
+def plot_measure_by_layer(found: SeparabilityReport, measure: str) -> Figure:
+    """Draw one measure of separability by layer, one line per dataset.
+
+    Parameters
+    ----------
+    found, measure : SeparabilityReport, str
+        As in `measure_by_layer`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    data, title = found.data, MEASURES.get(measure, measure)
+    one = data.sel(measure=measure)
+    layers = [str(name) for name in data["layer"].values]
+    names = [str(name) for name in data["dataset"].values]
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.3, 2.9), layout="constrained")
+        figure = Figure(figsize=(3.5, 2.6), layout="constrained")
         axes = figure.subplots()
-        for i, (layer, rows) in enumerate(units.groupby("layer", sort=False)):
-            color, marker = LAYERS[i % len(LAYERS)]
-            sure = (rows["label_q"] <= alpha).to_numpy()
-            for chosen, face in ((sure, color), (~sure, "none")):
-                part = rows[chosen]
-                axes.scatter(
-                    part["method_information"],
-                    part["label_information"],
-                    s=16,
-                    marker=marker,
-                    facecolor=face,
-                    edgecolor=color,
-                    lw=0.8,
-                    clip_on=False,
-                    zorder=3,
-                    label=f"{layer}" if face != "none" else None,
-                )
-        top = max(axes.get_xlim()[1], axes.get_ylim()[1])
-        axes.plot([0, top], [0, top], color="0.7", lw=0.7, zorder=0)
-        axes.set(xlim=(0, top), ylim=(0, top), aspect="equal")
-        axes.set_xlabel("information on the method (share of its entropy)")
-        axes.set_ylabel("information on the label (share of its entropy)")
+        if measure in CHANCE:
+            axes.axhline(CHANCE[measure], color="0.6", lw=0.7, zorder=0)
+        steps = np.linspace(-0.12, 0.12, len(names)) if len(names) > 1 else np.zeros(1)
+        for step, name in zip(steps, names, strict=True):
+            part = one.sel(dataset=name)
+            draw_series(
+                axes,
+                np.arange(len(layers)) + step,
+                part["value"].values,
+                part["low"].values,
+                part["high"].values,
+                look_of(name, names),
+                name,
+            )
+        turned: dict[str, Any] = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(range(len(layers)), layers, **(turned if len(layers) > 4 else {}))
+        axes.set_xlim(-0.4, len(layers) - 0.6)
+        axes.set_ylabel(f"{title}, {float(data.attrs.get('ci', 0.95)):.0%} interval")
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(
             loc="outside upper center",
-            ncols=3,
+            ncols=min(len(names), 4),
             frameon=False,
             fontsize=6.5,
-            title="filled: q ≤ .05 for real or fake",
-            title_fontsize=6.5,
+            columnspacing=1.2,
+            handletextpad=0.4,
         )
     return figure
+
+
+def figure_measure_by_layer(
+    frame: pd.DataFrame, theme: Theme = LIGHT, *, layer: str = ""
+) -> dict[str, Any]:
+    """Draw `measure_by_layer` for a page, a line a dataset; the chosen layer is shaded."""
+    layers, names = frame.attrs["layers"], frame.attrs["datasets"]
+    shapes = [_shaded(layers.index(layer), theme)] if layer in layers else []
+    if CHANCE.get(frame.attrs["measure"]):
+        dotted = {"color": theme.muted, "width": 1, "dash": "dot"}
+        shapes.append(theme.line_at(y=CHANCE[frame.attrs["measure"]], line=dotted))
+    return figure_of(
+        [_line(frame, theme, i, layer) for i in range(len(names))],
+        theme,
+        shapes=shapes,
+        showlegend=True,
+        legend=theme.top_legend(),
+        margin={"l": 56, "r": 12, "t": 62, "b": 58},
+        xaxis=theme.axis(
+            "layer, as recorded",
+            tickvals=list(range(len(layers))),
+            ticktext=list(map(clean, layers)),
+            range=[-0.5, len(layers) - 0.5],
+            showgrid=False,
+        ),
+        yaxis=theme.axis(clean(frame.attrs["title"])),
+    )
+
+
+def _shaded(at: int, theme: Theme) -> dict[str, Any]:
+    return {
+        "type": "rect",
+        "x0": at - 0.45,
+        "x1": at + 0.45,
+        "xref": "x",
+        "y0": 0,
+        "y1": 1,
+        "yref": "y domain",
+        "layer": "below",
+        "line": {"width": 0},
+        "fillcolor": theme.faded(theme.accent, 0.09),
+    }
+
+
+def _line(frame: pd.DataFrame, theme: Theme, i: int, layer: str) -> dict[str, Any]:
+    layers, names = frame.attrs["layers"], frame.attrs["datasets"]
+    part = frame[frame["dataset"] == names[i]].set_index("layer").reindex(layers)
+    value, low, high = (part[name].to_numpy(dtype=float) for name in ("value", "low", "high"))
+    color = theme.series[i % len(theme.series)]
+    # Side by side, so that intervals of datasets do not hide each other.
+    shift = 0.06 * (i - (len(names) - 1) / 2)
+    hovers = [
+        f"{clean(n)}: {v:.3f} ({f'{short(a)} to {short(b)}' if a == a else 'no interval'})"
+        for n, v, a, b in zip(layers, value, low, high, strict=True)
+    ]
+    return {
+        "type": "scatter",
+        "x": np.arange(len(layers)) + shift,
+        "y": value,
+        "mode": "lines+markers",
+        "name": clean(names[i]),
+        "line": {"color": color, "width": 1.5},
+        "marker": {"symbol": SYMBOLS[i % len(SYMBOLS)], "size": 8, "color": color},
+        "error_y": theme.bars(value, low, high, theme.faded(color, 0.55)),
+        "hovertext": hovers,
+        "hovertemplate": f"%{{hovertext}}<extra>{clean(names[i])}</extra>",
+        # Units are numbers of one layer, so none stays chosen.
+        "customdata": ["" if n == layer else urlencode({"layer": n, "unit": ""}) for n in layers],
+    }
+
+
+# --- What is specific to methods -----------------------------------------------------------------
+
+
+def method_specificity(found: SeparabilityReport) -> pd.DataFrame:
+    """Return what of each layer is specific to methods: `SeparabilityReport.layers`.
+
+    Parameters
+    ----------
+    found : SeparabilityReport
+        Report of a detector.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per ``layer``.
+    """
+    return found.layers()
+
+
+# --- All of a report -----------------------------------------------------------------------------
+
+
+def figures_of(found: SeparabilityReport) -> dict[str, Figure]:
+    """Draw all figures of a report; returns file name to figure."""
+    out = {"probes": plot_layer_information(found), "units": plot_unit_information(found)}
+    for layer in found.data["layer"].values:
+        if found.data.sizes["dataset"] > 1:
+            out[f"transfer-{layer}".replace("/", "-")] = plot_transfer(found, str(layer))
+    return out

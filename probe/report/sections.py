@@ -656,7 +656,7 @@ def _counts(run: Material) -> list[Block]:
 
 
 def _separability(run: Material) -> Section:
-    from probe.plots.separability import probes_grid_figure, transfer_grid_figure
+    from probe.plots import plot_layer_information_grid, plot_transfer_grid
     from probe.separability import SeparabilityReport
 
     found = {
@@ -672,14 +672,14 @@ def _separability(run: Material) -> Section:
             "identities; control tasks do the same with labels permuted over identities."
         ),
         drawn(
-            probes_grid_figure(found),
+            plot_layer_information_grid(found),
             "AUROC of probes of each layer beside control tasks and the detector's own head, by "
             "dataset, a panel for each detector.",
             "Probes of recorded layers, beside control tasks (gray) and the detector's own head.",
         ),
         _best_table(run),
         drawn(
-            transfer_grid_figure(found, run.manifest.get("layers", {})),
+            plot_transfer_grid(found, run.manifest.get("layers", {})),
             "AUROC of probes fitted on one dataset and scored on another, a panel for each "
             "detector.",
             "Transfer: probes fitted on one dataset (rows) and scored on another (columns); the "

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from probe.separability.measure import measure_separability
     from probe.separability.realfake import MEASURES
+    from probe.separability.selection import compare_selection
     from probe.separability.similarity import compare_features
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "SeparabilityReport",
     "Similarity",
     "compare_features",
+    "compare_selection",
     "measure_separability",
     "probe_differences",
 ]
@@ -43,6 +45,7 @@ __getattr__, *_ = lazy_loader.attach(
         "embedding": ["METHODS", "Projector", "embed_layers", "preservation", "projector"],
         "measure": ["measure_separability"],
         "realfake": ["MEASURES"],
+        "selection": ["compare_selection"],
         "similarity": ["compare_features"],
     },
 )

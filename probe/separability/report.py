@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
+from probe.errors import StoreError
 from probe.results import Result
 
 __all__ = ["Embeddings", "SeparabilityReport", "Similarity"]
@@ -190,6 +191,36 @@ class Embeddings(Result):
         fitted = self.data["fitted"].to_series()
         frame = frame.reset_index()[["layer", "method", "sample", "x", "y"]]
         return frame.assign(fitted=fitted.reindex(frame["sample"]).to_numpy())
+
+    def align(self, samples: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a store's sample table in the order of the embeddings.
+
+        Parameters
+        ----------
+        samples : pandas.DataFrame
+            Sample table of the store, in any order; one that is in order is returned as it is.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With ``place``, the position of a sample in `samples`.
+
+        Raises
+        ------
+        StoreError
+            If the table lacks a sample.
+        """
+        names = self.data["sample"].values.astype(str)
+        given = samples["sample"].to_numpy(dtype=object)
+        if "place" in samples and np.array_equal(given, names.astype(object)):
+            return samples
+        place = pd.Index(given).get_indexer(pd.Index(names, dtype=object))
+        if (place < 0).any():
+            raise StoreError(
+                f"The sample table holds no sample {names[int(np.argmin(place))]!r}: the "
+                "embeddings were made from other recordings. Compute them again."
+            )
+        return samples.iloc[place].assign(place=place).reset_index(drop=True)
 
     def summary(self) -> str:
         """Summarize the embeddings, and what they preserve of neighborhoods."""

@@ -2,18 +2,212 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from probe.stats import MIN_CLUSTERS, Floats
+from probe.datasets.dataset import Samples
+from probe.errors import ProbeError
+from probe.stats import MIN_CLUSTERS, Floats, sigmoid
 
-__all__ = ["screen", "tell_apart"]
+if TYPE_CHECKING:
+    from probe.separability.report import Embeddings
+    from probe.store import ActivationStore
+
+__all__ = [
+    "codes_of",
+    "compare_selection",
+    "screen",
+    "select",
+    "strongest_units",
+    "tell_apart",
+]
+
+#: Samples of each side that units are compared on, and that the first look at all units takes.
+MOST, FIRST = 10_000, 1_500
+#: Units that are measured after the first look, and that are listed.
+CANDIDATES, LISTED = 40, 12
+
+#: Takes positions of samples in a store, and of units or None for all, and gives their activations
+#: in blocks of units.
+Reader = Callable[[NDArray[np.int64], NDArray[np.int64] | None], Iterable[NDArray[Any]]]
+
+
+def select(
+    frame: pd.DataFrame,
+    corners: ArrayLike = (),
+    *,
+    dataset: str = "",
+    label: str = "",
+    method: str = "",
+    low: float = 0.0,
+    high: float = 1.0,
+) -> NDArray[np.bool_]:
+    """Select samples in a polygon, or by a rule.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        Samples with ``x, y, dataset, label, method`` and ``p_fake``.
+    corners : array_like
+        Of a polygon, shape (corner, 2); without one, all of the rule has to hold.
+    dataset, method : str
+        Values of columns; empty texts always hold.
+    label : str
+        "real" or "fake"; empty for both.
+    low, high : float
+        Bounds of P(fake), inclusive.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (sample,), bool.
+    """
+    loop = np.asarray(corners, dtype=np.float64).reshape(-1, 2)
+    if len(loop):
+        return _inside(frame[["x", "y"]].to_numpy(), loop)
+    found = np.ones(len(frame), dtype=bool)
+    for name, value in (("dataset", dataset), ("method", method)):
+        if value:
+            found &= (frame[name] == value).to_numpy(dtype=bool)
+    if label:
+        found &= frame["label"].to_numpy() == int(label == "fake")
+    if (low, high) != (0, 1):
+        score = frame["p_fake"].to_numpy()
+        found &= (score >= low) & (score <= high)
+    return found
+
+
+def _inside(points: Floats, corners: Floats) -> NDArray[np.bool_]:
+    """Whether points are in a polygon, by the number of its edges that a ray crosses."""
+    near = ((points >= corners.min(axis=0)) & (points <= corners.max(axis=0))).all(axis=1)
+    rows = np.flatnonzero(near)
+    x, y = points[rows].T
+    odd = np.zeros(len(rows), dtype=bool)
+    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
+        if y0 != y1:
+            crossed = ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+            odd ^= crossed
+    out = np.zeros(len(points), dtype=bool)
+    out[rows[odd]] = True
+    return out
+
+
+def compare_selection(
+    found: Embeddings,
+    store: ActivationStore,
+    layer: str,
+    *,
+    method: str = "pca",
+    corners: ArrayLike = (),
+    rule: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Find the units that separate selected samples of an embedding from the rest.
+
+    Parameters
+    ----------
+    found : Embeddings
+        Embeddings of a detector.
+    store : ActivationStore
+        Activations of the same detector.
+    layer : str
+        Layer of the units, and of the embedding.
+    method : str, default "pca"
+        Method of the embedding.
+    corners, rule : array_like, mapping
+        What is selected, see `select`: a polygon in the embedding, or the arguments of a rule.
+
+    Returns
+    -------
+    xarray.Dataset
+        See `strongest_units`.
+    """
+    samples = found.align(store.samples)
+    one = found.data["position"].sel({"layer": layer, "method": method})
+    x, y = one.transpose("axis", "sample").values.astype(np.float64)
+    score = sigmoid(samples["logit"].to_numpy(dtype=np.float64))
+    selected = select(samples.assign(x=x, y=y, p_fake=score), corners, **(rule or {}))
+    taps = store[layer]["activation"]
+
+    def read(rows: NDArray[np.int64], places: NDArray[np.int64] | None) -> Iterable[NDArray[Any]]:
+        here = taps.isel(sample=rows)
+        yield (here if places is None else here.isel(unit=places)).values
+
+    place = samples["place"].to_numpy()
+    return strongest_units(selected, place, *codes_of(samples), taps["unit"].values, read)
+
+
+def strongest_units(
+    selected: NDArray[np.bool_],
+    place: NDArray[np.int64],
+    clusters: NDArray[np.int64],
+    strata: NDArray[np.int64],
+    units: NDArray[np.int64],
+    read: Reader,
+) -> xr.Dataset:
+    """Compare all units on few samples, and measure the strongest of them on more.
+
+    Parameters
+    ----------
+    selected : numpy.ndarray
+        Shape (sample,), bool.
+    place : numpy.ndarray
+        Positions of these samples in the store, shape (sample,).
+    clusters, strata : numpy.ndarray
+        As in `tell_apart`.
+    units : numpy.ndarray
+        Numbers of the units of the store.
+    read : callable
+        Takes positions of samples in the store, and of units or None for all, and gives their
+        activations in blocks of units.
+
+    Returns
+    -------
+    xarray.Dataset
+        See `tell_apart`; the strongest units first. Further attributes: ``n_units``, from how many
+        they were chosen; ``drawn``, 1 if a part of the samples was compared, drawn at random, else
+        0; ``screened``, samples of a first look that left a part of the units to be measured, 0 if
+        it had all samples.
+
+    Raises
+    ------
+    ProbeError
+        If nothing or everything is selected.
+    """
+    if selected.all() or not selected.any():
+        raise ProbeError("There is nothing to compare: select some of the samples, not all.")
+    rng = np.random.default_rng(0)
+    sides = [rng.permutation(np.flatnonzero(side))[:MOST] for side in (selected, ~selected)]
+    first = np.concatenate([side[:FIRST] for side in sides])
+    rough = np.concatenate([screen(block, selected[first]) for block in read(place[first], None)])
+    best = np.sort(_strongest(rough)[:CANDIDATES])
+    rows = np.sort(np.concatenate(sides))
+    values = np.concatenate(list(read(place[rows], best)), axis=1)
+    numbers = np.asarray(units)[best].tolist()
+    table = tell_apart(values, selected[rows], clusters[rows], strata[rows], numbers)
+    fewer = len(first) if len(first) < len(rows) else 0
+    about = {"n_units": len(rough), "drawn": int(len(rows) < len(selected)), "screened": fewer}
+    return table.isel(unit=_strongest(table["auroc"].values)[:LISTED]).assign_attrs(about)
+
+
+def _strongest(auroc: Floats) -> NDArray[np.int64]:
+    """Order units by their distance from 0.5, without those that have none."""
+    strength = np.abs(auroc - 0.5)
+    order = np.argsort(-strength, kind="stable")
+    return order[np.isfinite(strength[order])]
+
+
+def codes_of(samples: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return codes of people, and of dataset and label together."""
+    columns = samples.drop(columns=["logit", "written", "place"], errors="ignore")
+    strata = 2 * pd.factorize(samples["dataset"])[0] + samples["label"].to_numpy()
+    return Samples(columns).clusters, strata.astype(np.int64)
 
 
 def screen(values: NDArray[Any], selected: NDArray[np.bool_]) -> Floats:

@@ -80,8 +80,8 @@ def draw_analyses(
     plan = study.figures
     if plan.separability and separability:
         layers = {one: layer_of(one.split("/")[0], study.neurons.layer) for one in separability}
-        _save(folder, "probes", separability_plots.probes_grid_figure(separability))
-        transfer = separability_plots.transfer_grid_figure(separability, layers)
+        _save(folder, "probes", plots.plot_layer_information_grid(separability))
+        transfer = plots.plot_transfer_grid(separability, layers)
         _save(folder, "transfer", transfer)
     for label in heads_of(study):
         end = slug(family_of(label))

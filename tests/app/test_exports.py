@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -29,21 +30,19 @@ from app.exports import (
     compare,
     neurons,
     pictures,
+    overview,
     sample,
-    selected,
-    separability,
 )
 from app.exports.script import script
 from app.run import Run
 from app.selection import Selection
 from probe.datasets.audit import AuditReport, Finding
 from probe.run import RunFolder
-from probe.separability.report import SeparabilityReport
 from tests.app.calling import call, exported
 from tests.app.conftest import client_of
 from tests.app.drawing import ARTIFACTS
 from tests.app.faking import fake_jobs
-from tests.app.making import DATASETS, DETECTORS, LAYER, UNITS, MadeRun
+from tests.app.making import DATASETS, DETECTORS, UNITS, MadeRun
 from tests.app.scoring import card_weights
 from tests.app.test_taken import drawn_ablation
 
@@ -51,6 +50,7 @@ LABEL = DETECTORS[0]
 #: What has to be selected for what is not there at once.
 NEEDS = {
     "selection-units": "?lasso=rlabel%3Dfake",
+    "matrix-against": f"?against={quote(DETECTORS[1], safe='')}",
     "taken-out": "?units=1,3",
 }
 FIGURES = [name for name, one in EXPORTS.items() if one.figure]
@@ -60,7 +60,6 @@ TOLD = [name for name in CODES if name != "taken-out"]
 #: Whose exports the cards of a page offer.
 MODULES = {
     "/neurons": [neurons],
-    "/separability": [separability, pictures, selected],
     "/artifacts": [artifacts],
     "/compare": [compare],
     "/sample": [sample],
@@ -231,15 +230,7 @@ def test_units_are_in_the_order_of_the_page(client: FlaskClient, made: MadeRun) 
     assert np.allclose(found["effect_gamma"], effect[2][found["unit"]])
 
 
-def test_layer_measure_and_artifact_are_followed(client: FlaskClient, made: MadeRun) -> None:
-    report = SeparabilityReport.open(made.folder.path("separability", LABEL)).data
-    frame = exported(client, "separability-probes", "?layer=block1").pivot(
-        index="dataset", columns="measure", values="value"
-    )
-    wanted = report["value"].sel(layer="block1", measure="probe_auroc").to_series()
-    assert np.allclose(frame["probe_auroc"], wanted[frame.index])
-    depth = exported(client, "depth", "?measure=fisher")
-    assert set(depth["measure"]) == {"fisher"} and set(depth["layer"]) == {"block1", LAYER}
+def test_the_artifact_is_followed(client: FlaskClient) -> None:
     doses = exported(client, "doses", f"?artifact={ARTIFACTS[1]}")
     assert set(doses["artifact"]) == {ARTIFACTS[1]} and set(doses["dataset"]) == set(DATASETS)
 

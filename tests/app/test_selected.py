@@ -10,29 +10,38 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import pytest
 from flask.testing import FlaskClient
 
 from app import ids
-from app.figures import picture_figure
-from app.figures.density import LEVELS, MOST_COLORS
-from app.queries import activations, density, pictures
+from app.card import At
+from app.lasso import CORNERS, LONGEST, Rule, drawn, read, ruled
+from app.pages.picture import _compared, colored, frame_of, groups_of, images_of, nearest
+from app.queries import activations
 from app.queries.activations import rows_by_unit
 from app.queries.arranging import ArrangingError
-from app.queries.density import density_of, nearest
-from app.queries.lasso import CORNERS, LONGEST, Rule, drawn, outline_of, read, ruled, selected_by
-from app.queries.pictures import COLORS, PictureView, coloring, picture_view
-from app.queries.selected import selected_view, telling_view
 from app.run import Run
 from app.selection import Selection
+from probe import plots
 from probe.errors import ProbeError
 from probe.images import token_of
+from probe.plots import density
+from probe.plots import embedding as pictures
+from probe.plots.density import LEVELS, MOST_COLORS, density_of, extent_of
+from probe.plots.embedding import coloring, seen_in
+from probe.plots.theme import DARK, LIGHT, Theme
+from probe.separability import compare_selection, selection
 from probe.stats import auroc
 from tests.app.calling import call
 from tests.app.making import DATASETS, DETECTORS, FRAMES, IDENTITIES, LAYER, LAYERS, UNITS, MadeRun
+from tests.app.test_pictures import FIGURE, draw
+from tests.app.test_pictures import at as here
+from tests.app.test_separability import shown
 
 LABEL = DETECTORS[0]
 HALF = len(DATASETS) * IDENTITIES * FRAMES
+COLORS = ["label", "dataset", "method", "score", "unit"]
 
 
 @pytest.fixture
@@ -40,89 +49,95 @@ def run(made: MadeRun) -> Run:
     return Run(made.folder)
 
 
+def at(run: Run, **chosen: Any) -> At:
+    return here(run, **{"embedding": "tsne", **chosen})
+
+
 @pytest.fixture
-def view(run: Run) -> PictureView:
-    return picture_view(run, LABEL, LAYER, "tsne")
+def frame(run: Run) -> pd.DataFrame:
+    return frame_of(at(run))
 
 
-def loop(view: PictureView, corners: int = 200, size: float = 0.35) -> dict[str, Any]:
+def loop(frame: pd.DataFrame, corners: int = 200, size: float = 0.35) -> dict[str, Any]:
     """What plotly reports of a lasso drawn as a circle."""
-    x0, x1, y0, y1 = view.extent
+    x0, x1, y0, y1 = extent_of(frame)
     turn = np.linspace(0, 2 * np.pi, corners, endpoint=False)
     x = (x0 + x1) / 2 + size * (x1 - x0) * np.cos(turn)
     y = (y0 + y1) / 2 + size * (y1 - y0) * np.sin(turn)
     return {"points": [], "lassoPoints": {"x": list(x), "y": list(y)}}
 
 
-def box(view: PictureView) -> dict[str, Any]:
+def box(frame: pd.DataFrame) -> dict[str, Any]:
     """What plotly reports of a box over the left half, drawn from the right."""
-    x0, x1, y0, y1 = view.extent
+    x0, x1, y0, y1 = extent_of(frame)
     return {"points": [], "range": {"x": [(x0 + x1) / 2, x0 - 0.01], "y": [y1 + 0.01, y0 - 0.01]}}
 
 
-def test_a_lasso_fits_into_an_address_and_holds_what_it_went_round(view: PictureView) -> None:
-    text = drawn(LABEL, view, loop(view))
+def test_a_lasso_fits_into_an_address_and_holds_what_it_went_round(frame: pd.DataFrame) -> None:
+    text = drawn(LABEL, frame, loop(frame))
     assert len(text) == 5 + 6 * CORNERS <= LONGEST and text.isalnum()
-    lasso = read(LABEL, view, text)
+    lasso = read(LABEL, frame, text)
     assert lasso is not None and len(lasso.corners) == CORNERS
-    x0, x1, y0, y1 = view.extent
-    away = (view.position - ((x0 + x1) / 2, (y0 + y1) / 2)) / (x1 - x0, y1 - y0)
-    distance, inside = np.hypot(*away.T), selected_by(view, lasso)
+    x0, x1, y0, y1 = extent_of(frame)
+    position = frame[["x", "y"]].to_numpy()
+    away = (position - ((x0 + x1) / 2, (y0 + y1) / 2)) / (x1 - x0, y1 - y0)
+    distance, inside = np.hypot(*away.T), lasso.inside(frame)
     # 24 corners of a circle miss 1.2 % of its area at the rim.
     assert inside[distance < 0.34].all() and not inside[distance > 0.36].any()
-    assert 0 < inside.sum() < view.total
+    assert 0 < inside.sum() < len(frame)
 
 
-def test_what_was_read_is_written_as_it_was(view: PictureView) -> None:
-    for event in (loop(view), loop(view, 5), box(view)):
-        text = drawn(LABEL, view, event)
-        lasso = read(LABEL, view, text)
+def test_what_was_read_is_written_as_it_was(frame: pd.DataFrame) -> None:
+    for event in (loop(frame), loop(frame, 5), box(frame)):
+        text = drawn(LABEL, frame, event)
+        lasso = read(LABEL, frame, text)
         assert lasso is not None
         x, y = lasso.corners.T
         again: dict[str, Any] = {"lassoPoints": {"x": list(x), "y": list(y)}}
         if lasso.box:
             again = {"range": {"x": [x.min(), x.max()], "y": [y.min(), y.max()]}}
-        assert drawn(LABEL, view, again) == text
-        (shape,) = outline_of(lasso)
+        assert drawn(LABEL, frame, again) == text
+        (shape,) = lasso.outline
         assert shape["type"] == ("rect" if lasso.box else "path")
 
 
-def test_a_box_holds_what_lies_in_it(view: PictureView) -> None:
-    lasso = read(LABEL, view, drawn(LABEL, view, box(view)))
+def test_a_box_holds_what_lies_in_it(frame: pd.DataFrame) -> None:
+    lasso = read(LABEL, frame, drawn(LABEL, frame, box(frame)))
     assert lasso is not None
-    x0, x1 = view.extent[:2]
-    assert list(selected_by(view, lasso)) == list(view.position[:, 0] < (x0 + x1) / 2)
+    x0, x1 = extent_of(frame)[:2]
+    assert list(lasso.inside(frame)) == list(frame["x"] < (x0 + x1) / 2)
 
 
-def test_a_polygon_with_a_notch_leaves_the_notch_out(view: PictureView) -> None:
-    x0, x1, y0, y1 = view.extent
+def test_a_polygon_with_a_notch_leaves_the_notch_out(frame: pd.DataFrame) -> None:
+    x0, x1, y0, y1 = extent_of(frame)
     middle = (x0 + x1) / 2, (y0 + y1) / 2
     x = [x0 - 0.1, x1 + 0.1, middle[0], x1 + 0.1, x0 - 0.1]
     y = [y0 - 0.1, y0 - 0.1, middle[1], y1 + 0.1, y1 + 0.1]
-    lasso = read(LABEL, view, drawn(LABEL, view, {"lassoPoints": {"x": x, "y": y}}))
+    lasso = read(LABEL, frame, drawn(LABEL, frame, {"lassoPoints": {"x": x, "y": y}}))
     assert lasso is not None
-    right = (view.position - middle) / (x1 + 0.1 - middle[0], y1 + 0.1 - middle[1])
+    position = frame[["x", "y"]].to_numpy()
+    right = (position - middle) / (x1 + 0.1 - middle[0], y1 + 0.1 - middle[1])
     notch = right[:, 0] > np.abs(right[:, 1])
     sure = np.abs(right[:, 0] - np.abs(right[:, 1])) > 0.01
-    assert list(selected_by(view, lasso)[sure]) == list(~notch[sure])
+    assert list(lasso.inside(frame)[sure]) == list(~notch[sure])
 
 
-def test_a_polygon_belongs_to_one_picture(run: Run, view: PictureView) -> None:
-    text = drawn(LABEL, view, loop(view))
-    assert read(LABEL, picture_view(run, LABEL, LAYER, "pca"), text) is None
-    assert read(DETECTORS[1], view, text) is None
-    rule = ruled(Rule(label="fake"))
-    assert read(LABEL, picture_view(run, LABEL, LAYER, "pca"), rule) is not None
+def test_a_polygon_belongs_to_one_picture(run: Run, frame: pd.DataFrame) -> None:
+    text = drawn(LABEL, frame, loop(frame))
+    other = frame_of(at(run, embedding="pca"))
+    assert read(LABEL, other, text) is None
+    assert read(DETECTORS[1], frame, text) is None
+    assert read(LABEL, other, ruled(Rule(label="fake"))) is not None
 
 
-def test_a_rule_is_what_its_fields_say(made: MadeRun, view: PictureView) -> None:
+def test_a_rule_is_what_its_fields_say(made: MadeRun, frame: pd.DataFrame) -> None:
     table = made.data.samples.table
     score = 1 / (1 + np.exp(-made.logits[LABEL].astype(np.float64)))
     rule = Rule("beta", "fake", "", 0.25, 0.75)
-    lasso = read(LABEL, view, ruled(rule))
-    assert lasso is not None and lasso.rule == rule and outline_of(lasso) == []
+    lasso = read(LABEL, frame, ruled(rule))
+    assert lasso is not None and lasso.rule == rule and lasso.outline == []
     wanted = (table["dataset"] == "beta") & (table["label"] == 1) & (abs(score - 0.5) <= 0.25)
-    assert list(selected_by(view, lasso)) == list(wanted) and 0 < wanted.sum() < 12
+    assert list(lasso.inside(frame)) == list(wanted) and 0 < wanted.sum() < 12
     assert ruled(Rule()) == ""
     with pytest.raises(ProbeError, match="too long"):
         ruled(Rule(method="m" * 300))
@@ -143,52 +158,57 @@ def test_a_rule_is_what_its_fields_say(made: MadeRun, view: PictureView) -> None
         "r" + "&".join(f"a{i}=1" for i in range(9)),
     ],
 )
-def test_a_forged_selection_is_refused(view: PictureView, text: str) -> None:
+def test_a_forged_selection_is_refused(frame: pd.DataFrame, text: str) -> None:
     with pytest.raises(ProbeError, match="address"):
-        read(LABEL, view, text)
+        read(LABEL, frame, text)
 
 
-def test_what_plotly_reports_without_an_outline_selects_nothing(view: PictureView) -> None:
+def test_what_plotly_reports_without_an_outline_selects_nothing(frame: pd.DataFrame) -> None:
     for event in (None, {}, {"points": []}, {"lassoPoints": {"x": [1], "y": [1]}}):
-        assert drawn(LABEL, view, event) == ""
+        assert drawn(LABEL, frame, event) == ""
 
 
 def test_a_selection_is_counted_and_its_images_are_near_its_middle(
-    made: MadeRun, run: Run, view: PictureView
+    made: MadeRun, run: Run, frame: pd.DataFrame
 ) -> None:
-    lasso = read(LABEL, view, drawn(LABEL, view, loop(view)))
+    text = drawn(LABEL, frame, loop(frame))
+    lasso = read(LABEL, frame, text)
     assert lasso is not None
-    inside, table = selected_by(view, lasso), made.data.samples.table
-    found = selected_view(run, LABEL, view, lasso)
-    assert (found.selected, found.total) == (inside.sum(), len(table))
+    inside, table = lasso.inside(frame), made.data.samples.table
+    said = shown(run, "selection", Selection(embedding="tsne", lasso=text).search)
+    assert f'"{inside.sum()}"' in said and f" of {len(table)} samples are selected" in said
     for by in ("dataset", "method"):
         counts = table[by][inside].value_counts()
-        assert {g.name: g.selected for g in found.groups[by]} == counts.to_dict()
-        assert {g.total for g in found.groups[by]} <= set(table[by].value_counts())
+        found = groups_of(frame, inside, by)
+        assert {name: here for name, here, _ in found} == counts.to_dict()
+        assert {total for _, _, total in found} <= set(table[by].value_counts())
     score = 1 / (1 + np.exp(-made.logits[LABEL].astype(np.float64)))
-    assert found.p_fake == pytest.approx(score[inside].mean(), abs=1e-6)
-    assert found.rest_p_fake == pytest.approx(score[~inside].mean(), abs=1e-6)
+    assert (
+        f'"{score[inside].mean():.2f}"' in said and f"elsewhere {score[~inside].mean():.2f}" in said
+    )
+    images, n_videos = images_of(at(run), np.flatnonzero(inside))
     videos = table[inside].groupby(["dataset", "video", "label"]).ngroups
-    assert found.n_videos == videos and len(found.images) == min(24, videos)
-    chosen = table.set_index("sample").loc[[image.sample for image in found.images]]
+    assert n_videos == videos and len(images) == min(24, videos)
+    assert said.count("/thumb/") == len(images)
+    chosen = table.set_index("sample").loc[[image.sample for image in images]]
     assert not chosen[["dataset", "method", "video", "label"]].duplicated().any()
-    assert {i.sample for i in found.images} <= set(table["sample"][inside])
-    at = {s: p for s, p in zip(view.samples["sample"], view.position, strict=True)}
-    x0, x1, y0, y1 = view.extent
-    middle = np.median(view.position[inside], axis=0)
-    away = [np.hypot(*((at[i.sample] - middle) / (x1 - x0, y1 - y0))) for i in found.images]
+    assert {i.sample for i in images} <= set(table["sample"][inside])
+    position = frame[["x", "y"]].to_numpy()
+    places = dict(zip(frame["sample"], position, strict=True))
+    x0, x1, y0, y1 = extent_of(frame)
+    middle = np.median(position[inside], axis=0)
+    away = [np.hypot(*((places[i.sample] - middle) / (x1 - x0, y1 - y0))) for i in images]
     assert away == sorted(away)
 
 
-def test_units_are_compared_over_all_samples(made: MadeRun, run: Run, view: PictureView) -> None:
+def test_units_are_compared_over_all_samples(made: MadeRun, run: Run, frame: pd.DataFrame) -> None:
     text = ruled(Rule(dataset="alpha"))
-    lasso = read(LABEL, view, text)
+    lasso = read(LABEL, frame, text)
     assert lasso is not None
-    inside = selected_by(view, lasso)
-    found = telling_view(run, LABEL, view, text)
+    inside = lasso.inside(frame)
+    table = _compared(at(run, lasso=text))
     wanted = {u: float(auroc(inside, made.activations[LABEL][:, u])[0]) for u in range(UNITS)}
-    table = found.table
-    assert found.n_units == UNITS and not found.drawn
+    assert table.attrs["n_units"] == UNITS and not table.attrs["drawn"]
     for unit, value in zip(table["unit"].values, table["auroc"].values, strict=True):
         assert value == pytest.approx(wanted[int(unit)])
     strength = np.abs(table["auroc"].values - 0.5)
@@ -197,37 +217,50 @@ def test_units_are_compared_over_all_samples(made: MadeRun, run: Run, view: Pict
     assert np.isnan(table["within"]).all() and table.attrs["n_clusters"] == IDENTITIES
 
 
-def test_only_some_of_many_samples_are_looked_at(
-    run: Run, view: PictureView, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from app.queries import selected
+def test_a_script_compares_what_the_page_does(run: Run, frame: pd.DataFrame) -> None:
+    for text in (drawn(LABEL, frame, loop(frame)), ruled(Rule("", "fake", "", 0.3))):
+        lasso = read(LABEL, frame, text)
+        assert lasso is not None
+        found = compare_selection(
+            run.embeddings(LABEL),
+            run.store(LABEL),
+            LAYER,
+            method="tsne",
+            corners=lasso.corners,
+            rule=lasso.rule and lasso.rule.given,
+        )
+        assert found.identical(_compared(at(run, lasso=text)))
 
+
+def test_only_some_of_many_samples_are_looked_at(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("MOST", 20), ("FIRST", 10), ("CANDIDATES", 5), ("LISTED", 3)):
-        monkeypatch.setattr(selected, name, value)
-    found = telling_view(run, LABEL, view, ruled(Rule(label="real")))
-    assert found.drawn and found.table.sizes["unit"] == 3 and found.n_units == UNITS
-    assert found.table.attrs["n_selected"] == found.table.attrs["n_rest"] == 20
+        monkeypatch.setattr(selection, name, value)
+    table = _compared(at(run, lasso=ruled(Rule(label="real"))))
+    assert table.attrs["drawn"] and table.sizes["unit"] == 3 and table.attrs["n_units"] == UNITS
+    assert table.attrs["n_selected"] == table.attrs["n_rest"] == 20
+    assert table.attrs["screened"] == 20
 
 
-def test_what_cannot_be_compared_says_so(run: Run, view: PictureView) -> None:
+def test_what_cannot_be_compared_says_so(run: Run) -> None:
     with pytest.raises(ProbeError, match="nothing to compare"):
-        telling_view(run, LABEL, view, ruled(Rule(dataset="nowhere")))
-    first = picture_view(run, LABEL, LAYERS[0], "pca")
+        _compared(at(run, lasso=ruled(Rule(dataset="nowhere"))))
     with pytest.raises(ProbeError, match="were not kept"):
-        telling_view(run, LABEL, first, ruled(Rule(label="fake")))
+        _compared(at(run, layer=LAYERS[0], lasso=ruled(Rule(label="fake"))))
+    assert "No sample lies" in shown(run, "selection", "?lasso=rdataset%3Dnowhere")
 
 
-@pytest.mark.parametrize("by", list(COLORS))
-def test_density_counts_every_sample_once(run: Run, view: PictureView, by: str) -> None:
-    color = coloring(run, LABEL, view, by, 3)
-    x0, x1, y0, y1 = view.extent
+@pytest.mark.parametrize("by", COLORS)
+def test_density_counts_every_sample_once(run: Run, by: str) -> None:
+    given, column = colored(at(run, color=by, unit="3"))
+    color = coloring(given, column)
+    x0, x1, y0, y1 = extent_of(given)
     window = (x0, (x0 + x1) / 2, y0, y1)
-    rows = view.seen(window)
-    found = density_of(view, color, rows, window)
-    assert found.count.sum() == len(rows) < view.total
+    rows = seen_in(given, window)
+    found = density_of(given, color, rows, window)
+    assert found.count.sum() == len(rows) < len(given)
     up, across = found.count.shape
     for row in rows:
-        x, y = view.position[row]
+        x, y = given[["x", "y"]].to_numpy()[row]
         i = min(int((y - y0) / (y1 - y0) * up), up - 1)
         j = min(int((x - x0) / (window[1] - x0) * across), across - 1)
         assert found.count[i, j] >= 1
@@ -239,147 +272,150 @@ def test_density_counts_every_sample_once(run: Run, view: PictureView, by: str) 
     assert np.array_equal(empty, found.count == 0)
 
 
-def test_majority_and_lone_samples(
-    run: Run, view: PictureView, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_majority_and_lone_samples(frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(density, "GRID", (2, 1))
     monkeypatch.setattr(density, "FEW", 30)
     monkeypatch.setattr(density, "MARKED", 5)
-    color = coloring(run, LABEL, view, "label", None)
-    x0, x1 = view.extent[:2]
-    right = view.position[:, 0] >= (x0 + x1) / 2
-    found = density_of(view, color, view.seen(None), None)
+    color, rows = coloring(frame, "label"), np.arange(len(frame))
+    x0, x1 = extent_of(frame)[:2]
+    right = frame["x"].to_numpy() >= (x0 + x1) / 2
+    found = density_of(frame, color, rows, None)
     for cell, part in enumerate((~right, right)):
         fakes = color.code[part].mean()
         assert found.count[0, cell] == part.sum()
         assert found.share[0, cell] == pytest.approx(max(fakes, 1 - fakes))
         if fakes != 0.5:
             assert found.group[0, cell] == int(fakes > 0.5)
-    sparse = [r for r in range(view.total) if found.count[0, int(right[r])] < 30]
+    sparse = [r for r in rows if found.count[0, int(right[r])] < 30]
     assert list(found.lone[: len(found.lone) - found.marked]) == sparse
     # Where too many lie alone, none is drawn so.
     monkeypatch.setattr(density, "MOST_LONE", 0)
     monkeypatch.setattr(density, "FEW", 80)
-    assert (
-        density_of(view, coloring(run, LABEL, view, "score", None), view.seen(None), None).few < 80
-    )
+    assert density_of(frame, coloring(frame, "p_fake"), rows, None).few < 80
 
 
-@pytest.mark.parametrize("by", list(COLORS))
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("by", COLORS)
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
 def test_density_is_one_map_of_colors_and_is_small(
-    run: Run, view: PictureView, by: str, scheme: str, monkeypatch: pytest.MonkeyPatch
+    run: Run, by: str, theme: Theme, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "MOST", 20)
-    color = coloring(run, LABEL, view, by, 3)
-    figure = picture_figure(view, color, None, scheme)
-    (heat,) = [trace for trace in figure.data if trace.type == "heatmap"]
-    cells, found = np.asarray(heat.z), density_of(view, color, view.seen(None), None)
+    monkeypatch.setattr(pictures, "MOST_POINTS", 20)
+    given, column = colored(at(run, color=by, unit="3"))
+    color = coloring(given, column)
+    figure = plots.figure_layer_embedding(
+        given, theme, by=column, link=lambda sample: f"sample={token_of(sample)}"
+    )
+    (heat,) = [trace for trace in go.Figure(figure).data if trace.type == "heatmap"]
+    found = density_of(given, color, np.arange(len(given)), None)
+    cells = np.asarray(heat.z)
     assert np.array_equal(cells > 0, found.count > 0) and cells.max() < MOST_COLORS
     assert len(heat.colorscale) == 2 * (heat.zmax + 0.5) and heat.zmax >= cells.max()
     if color.names:
         levels = min(LEVELS, (MOST_COLORS - 1) // len(color.names))
         assert np.array_equal(((cells - 1) // levels)[cells > 0], found.group[cells > 0])
-    words = np.asarray(heat.text)
-    assert (words[found.count == 0] == "").all() and (words[found.count > 0] != "").all()
-    assert len(figure.to_json()) < 120_000
+    texts = np.asarray(heat.text)
+    assert (texts[found.count == 0] == "").all() and (texts[found.count > 0] != "").all()
+    assert len(json.dumps(figure)) < 120_000
+
+
+def choose(client: FlaskClient, search: str = "?embedding=tsne", **given: Any) -> Any:
+    """What a report of the picture chooses; None where it chooses nothing."""
+    (name,) = given
+    values = {f"picture-{name}.data": given[name], f"{ids.URL}.search": search}
+    answer = call(client, "picture-chosen.data", values, f"picture-{name}.data")
+    return answer and answer["response"]["picture-chosen"]["data"]
 
 
 def test_a_click_on_a_cell_picks_the_nearest_sample(
-    client: FlaskClient, made: MadeRun, view: PictureView
+    client: FlaskClient, made: MadeRun, frame: pd.DataFrame
 ) -> None:
+    names = made.data.samples.table["sample"]
     for row in (3, 50):
-        x, y = view.position[row]
-        assert nearest(view, float(x), float(y)) == row
-        values = picture() | {f"{ids.PICTURE}.clickData": {"points": [{"x": x, "y": y}]}}
-        changed = f"{ids.PICTURE}.clickData"
-        found = call(client, f"{ids.PICTURE_URL}.search", values, changed)["response"]
-        assert found[ids.PICKED]["data"] == token_of(made.data.samples.table["sample"][row])
-
-
-def picture(**more: Any) -> dict[str, Any]:
-    return {
-        f"{ids.LAYER}.value": LAYER,
-        f"{ids.SEPARABILITY_DETECTOR}.value": LABEL,
-        f"{ids.EMBEDDING}.value": "tsne",
-        f"{ids.COLOR}.value": "label",
-        f"{ids.SELECTING_URL}.search": "?embedding=tsne",
-        f"{ids.SELECTED}.data": "",
-        f"{ids.PICTURE_URL}.search": "?embedding=tsne",
-        f"{ids.DRAG}.value": "zoom",
-    } | more
+        x, y = map(float, frame[["x", "y"]].to_numpy()[row])
+        assert nearest(frame, x, y) == names[row]
+        assert choose(client, click={"x": x, "y": y}) == [["sample", token_of(names[row])]]
+    for forged in (None, 3, {}, {"x": "a", "y": 1}, {"x": 1}, {"x": 10**400, "y": 0}):
+        assert choose(client, click=forged) is None
 
 
 def test_zooming_asks_again_only_where_there_is_more_to_see(
-    client: FlaskClient, view: PictureView, monkeypatch: pytest.MonkeyPatch
+    client: FlaskClient, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x0, x1, y0, y1 = view.extent
-    changed = f"{ids.PICTURE_WINDOW}.data"
+    x0, x1, y0, y1 = extent_of(frame)
     held = {"key": f"{LAYER} tsne", "range": [x0, x0 + (x1 - x0) / 4, y0, y1]}
-    values = picture() | {changed: held}
-    seen = len(view.seen(tuple(held["range"])))
-    found = call(client, f"{ids.PICTURE}.figure", values, changed)["response"]
-    assert ids.PICTURE not in found
-    assert f"{seen} of {view.total} samples are in view" in json.dumps(found)
-    monkeypatch.setattr(pictures, "MOST", max(seen, 1))
-    found = call(client, f"{ids.PICTURE}.figure", values, changed)["response"]
-    figure = found[ids.PICTURE]["figure"]
+    seen = len(seen_in(frame, tuple(held["range"])))
+    search, changed = "?embedding=tsne", "picture-window.data"
+    found = draw(client, search, changed, picture_window__data=held)
+    assert FIGURE not in found
+    assert f"{seen} of {len(frame)} samples are in view" in json.dumps(found)
+    monkeypatch.setattr(pictures, "MOST_POINTS", max(seen, 1))
+    figure = draw(client, search, changed, picture_window__data=held)[FIGURE]["figure"]
     assert all(trace["type"] == "scatter" for trace in figure["data"])
-    assert sum(len(trace.get("customdata", ())) for trace in figure["data"]) in (seen, 5 * seen)
+    assert sum(len(trace.get("customdata", ())) for trace in figure["data"]) == seen
     assert figure["layout"]["xaxis"]["range"] == held["range"][:2]
-    whole = call(client, f"{ids.PICTURE}.figure", picture())["response"]
-    assert "heatmap" in {trace["type"] for trace in whole[ids.PICTURE]["figure"]["data"]}
-    assert "range" not in whole[ids.PICTURE]["figure"]["layout"]["xaxis"]
+    whole = draw(client, search)
+    assert "heatmap" in {trace["type"] for trace in whole[FIGURE]["figure"]["data"]}
+    assert "range" not in whole[FIGURE]["figure"]["layout"]["xaxis"]
     assert "drawn as density" in json.dumps(whole)
 
 
 def test_a_lasso_is_put_into_the_address_and_its_parts_are_shown(
-    client: FlaskClient, view: PictureView
+    client: FlaskClient, run: Run, frame: pd.DataFrame
 ) -> None:
-    changed = f"{ids.PICTURE}.selectedData"
-    values = picture() | {changed: loop(view)}
-    found = call(client, f"{ids.SELECTED}.data", values, changed)["response"]
-    text = found[ids.SELECTED]["data"]
-    assert text == drawn(LABEL, view, loop(view))
-    chosen = Selection.parse(found[ids.SELECTING_URL]["search"])
-    assert chosen == Selection(embedding="tsne", lasso=text)
-    values = picture() | {f"{ids.SELECTED}.data": text}
-    shown = json.dumps(call(client, f"{ids.SELECTED_TEXT}.children", values))
-    assert "samples are selected" in shown and "/thumb/" in shown
-    table = json.dumps(call(client, f"{ids.TELLING}.children", values))
-    assert table.count(ids.TELLING_UNIT) == 12 and "no p-value" in table
-    patch = json.dumps(call(client, f"{ids.SELECTED_CLEAR}.disabled", values))
-    assert "selectionrevision" in patch and "path" in patch
-    # The picture reports the outline that it was given: nothing changes.
-    values |= {changed: loop(view), f"{ids.SELECTING_URL}.search": chosen.search}
-    body = call(client, f"{ids.SELECTED}.data", values, changed)
-    assert body is None or not body.get("response")
+    event = {name: value for name, value in loop(frame).items() if name != "points"}
+    text = drawn(LABEL, frame, event)
+    assert choose(client, drawn=event) == [["lasso", text]]
+    assert choose(client, drawn={"lassoPoints": {"x": [1]}}) is None
+    search = Selection(embedding="tsne", lasso=text).search
+    said = shown(run, "selection", search)
+    assert "samples are selected" in said and "/thumb/" in said and "Clear" in said
+    table = shown(run, "selection-units", search)
+    assert table.count("unit-button") == 12 and "no p-value" in table
+    assert "unit=3&color=unit" in table
+    chosen = shown(run, "selection-units", f"{search}&unit=3")
+    assert chosen.count('"aria-current": "true"') == 1
+    layout = draw(client, search)[FIGURE]["figure"]["layout"]
+    assert layout["selections"][0]["type"] == "path" and layout["selectionrevision"] == text
 
 
-def test_a_forged_selection_in_an_address_is_answered_with_a_message(client: FlaskClient) -> None:
-    values = picture() | {f"{ids.SELECTED}.data": "p<script>"}
-    for output in (f"{ids.SELECTED_TEXT}.children", f"{ids.TELLING}.children"):
-        assert "no selection that can be read" in json.dumps(call(client, output, values))
-    assert call(client, f"{ids.PICTURE}.figure", values)["response"][ids.PICTURE]["figure"]["data"]
+def test_a_rule_is_put_into_the_address(client: FlaskClient) -> None:
+    values = {
+        "rule-select.n_clicks": 1,
+        "rule-label.value": "fake",
+        "rule-low.value": 0.8,
+        "rule-high.value": 0.3,
+    }
+    found = call(client, "rule-chosen.data", values)["response"]["rule-chosen"]["data"]
+    assert found == [["lasso", ruled(Rule("", "fake", "", 0.3, 0.8))]]
+    # A form that is laid out anew reports itself, and nobody clicked on it.
+    assert call(client, "rule-chosen.data", values | {"rule-select.n_clicks": None}) is None
+
+
+def test_a_forged_selection_in_an_address_is_answered_with_a_message(
+    client: FlaskClient, run: Run
+) -> None:
+    search = "?lasso=p%3Cscript%3E"
+    for name in ("selection", "selection-units"):
+        assert "no selection that can be read" in shown(run, name, search)
+    assert draw(client, search)[FIGURE]["figure"]["data"]
 
 
 @pytest.mark.parametrize("kind", ["lasso", "rule"])
 def test_the_units_can_be_had_as_a_file_and_as_python(
     client: FlaskClient,
-    made: MadeRun,
     run: Run,
-    view: PictureView,
+    frame: pd.DataFrame,
     kind: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    text = drawn(LABEL, view, loop(view)) if kind == "lasso" else ruled(Rule("", "fake", "", 0.3))
+    text = drawn(LABEL, frame, loop(frame)) if kind == "lasso" else ruled(Rule("", "fake", "", 0.3))
     search = Selection(detector=LABEL, embedding="tsne", lasso=text).search
     answer = client.get(f"/export/selection-units.csv{search}")
-    frame = pd.read_csv(io.BytesIO(answer.data), comment="#")
-    wanted = telling_view(run, LABEL, view, text).table
-    assert list(frame["unit"]) == list(wanted["unit"].values)
-    assert np.allclose(frame["auroc"], wanted["auroc"]) and "within_low" in frame
+    found = pd.read_csv(io.BytesIO(answer.data), comment="#")
+    wanted = _compared(at(run, lasso=text))
+    assert list(found["unit"]) == list(wanted["unit"].values)
+    assert np.allclose(found["auroc"], wanted["auroc"]) and "within_low" in found
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(client.get(f"/export/selection-units.py{search}").text, names)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.app.making import DETECTORS, LAYERS, make_run
 from tests.browser.conftest import Watch, served
@@ -44,10 +44,6 @@ def click_on(page: Page, point: Locator) -> None:
     page.mouse.click(x, y)
 
 
-def points(page: Page, figure: str) -> Locator:
-    return page.locator(f"#{figure} .scatterlayer .point")
-
-
 def choose(page: Page, select: str, option: str) -> None:
     page.locator(f"#{select}").click()
     page.get_by_role("option", name=option, exact=True).click()
@@ -59,6 +55,9 @@ def control(page: Page, label: str) -> Locator:
 
 def pick(page: Page, label: str, option: str) -> None:
     control(page, label).click()
+def pick(page: Page, label: str, option: str) -> None:
+    """Choose an option of a control that is found by its label."""
+    page.get_by_label(label, exact=True).click()
     page.get_by_role("option", name=option, exact=True).click()
 
 
@@ -81,32 +80,32 @@ def test_from_a_point_to_its_image_and_back_by_a_link(
     page.get_by_text("UMAP", exact=True).click()
     page.wait_for_url(re.compile("embedding=umap"))
     page.get_by_text("UMAP of leaky", exact=False).wait_for()
-    page.locator("#separability-color").get_by_text("Method", exact=True).click()
+    page.locator("section.embedding").get_by_text("Method", exact=True).click()
     page.wait_for_url(re.compile("color=method"))
-    page.locator("#separability-picture .legendtext", has_text="beta").wait_for()
+    page.locator("section.embedding .legendtext", has_text="beta").wait_for()
 
-    click_on(page, points(page, "separability-picture").nth(20))
+    click_on(page, page.locator("section.embedding .scatterlayer .point").nth(20))
     page.wait_for_url(re.compile("sample=[0-9a-f]{24}"))
-    image = page.locator("#separability-picked-image img.thumb")
+    image = page.locator("section.picked img.thumb")
     image.wait_for()
     source = image.get_attribute("src")
     assert source and source.split("/")[-1] in page.url
     page.wait_for_function("() => document.querySelector('img.thumb').naturalWidth > 0")
-    panel = page.locator("#separability-picked-image").inner_text()
+    panel = page.locator("section.picked").inner_text()
     assert "P(fake)" in panel and "Dataset" in panel
 
     # A unit of the scatter colors the picture, and its value stands under the image.
-    click_on(page, points(page, "separability-knowledge").nth(1))
+    click_on(page, page.locator("section.unit-knowledge .scatterlayer .point").nth(1))
     page.wait_for_url(re.compile("color=unit"))
     unit = re.findall(r"unit=(\d+)", page.url)[0]
-    page.locator("#separability-picked-image").get_by_text(f"Unit {unit}").wait_for()
-    panel = page.locator("#separability-picked-image").inner_text()
+    page.locator("section.picked").get_by_text(f"Unit {unit}").wait_for()
+    panel = page.locator("section.picked").inner_text()
 
     other = open_page(browser.new_context(), watch, page.url)
-    other.locator("#separability-picked-image").get_by_text(f"Unit {unit}").wait_for()
-    assert other.locator("#separability-picked-image img.thumb").get_attribute("src") == source
-    assert other.locator("#separability-picked-image").inner_text() == panel
-    assert other.locator("#separability-unit").input_value() == unit
+    other.locator("section.picked").get_by_text(f"Unit {unit}").wait_for()
+    assert other.locator("section.picked img.thumb").get_attribute("src") == source
+    assert other.locator("section.picked").inner_text() == panel
+    assert other.get_by_label("Unit to color by", exact=True).input_value() == unit
     other.get_by_text("UMAP of leaky", exact=False).wait_for()
 
     text = saved(page, "separability", tmp_path / "measures.csv")
@@ -121,23 +120,21 @@ def test_a_layer_is_chosen_by_hand_or_by_its_point_and_back_undoes_it(
 ) -> None:
     watch = Watch()
     page = open_page(browser.new_context(), watch, f"{address}/separability?unit=3&color=unit")
-    choose(page, "separability-layer", LAYERS[0])
+    pick(page, "Layer", LAYERS[0])
     page.wait_for_url(re.compile(f"layer={LAYERS[0]}"))
     assert "unit=3" not in page.url
     page.get_by_text("were not kept").wait_for()
     page.go_back()
     page.wait_for_url(re.compile("unit=3"))
     page.get_by_text(f"PCA of {LAYERS[1]}").wait_for()
-    assert page.locator("#separability-layer").input_value() == LAYERS[1]
+    assert page.get_by_label("Layer", exact=True).input_value() == LAYERS[1]
     page.wait_for_load_state("networkidle")
-    click_on(page, points(page, "separability-depth").first)
+    click_on(page, page.locator("section.depth .scatterlayer .point").first)
     page.wait_for_url(re.compile(f"layer={LAYERS[0]}"))
 
-    choose(page, "separability-detector", DETECTORS[1])
+    pick(page, "Detector", DETECTORS[1])
     page.wait_for_url(re.compile("detector=meso4%2Fshallow"))
-    page.wait_for_function(
-        "layer => document.getElementById('separability-layer').value === layer", arg=LAYERS[1]
-    )
+    expect(page.get_by_label("Layer", exact=True)).to_have_value(LAYERS[1])
     # Layers mean nothing to the Neurons page, detectors do.
     page.get_by_role("link", name="Neurons").click()
     page.locator(".ag-row").first.wait_for()
@@ -217,7 +214,7 @@ def test_a_wrong_link_is_mended_by_a_choice(address: str, browser: Browser) -> N
     page = watch.over(browser.new_page())
     page.goto(f"{address}/separability?layer=leeky")
     page.get_by_text("Did you mean 'leaky'").first.wait_for()
-    choose(page, "separability-layer", LAYERS[0])
+    pick(page, "Layer", LAYERS[0])
     page.wait_for_url(re.compile(f"layer={LAYERS[0]}"))
     page.get_by_text("Through the layers").wait_for()
     page.goto(f"{address}/artifacts?dataset=alpa")

@@ -8,15 +8,16 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Browser, Page
 
-from app.queries import pictures
+from probe.plots import embedding as pictures
 from tests.app.making import IDENTITIES
 from tests.browser.conftest import Watch
 from tests.browser.test_findings import open_page
 
 pytestmark = pytest.mark.browser
 
-PICTURE = "#separability-picture"
-SELECTED = "#separability-selected-text"
+PICTURE = "section.embedding"
+SELECTED = "section.selection"
+UNIT = f"{PICTURE} input[aria-label='Unit to color by']"
 #: How wide the axis is.
 WIDE = f"""() => {{
   const [a, b] = document.querySelector('{PICTURE} .js-plotly-plot')._fullLayout.xaxis.range;
@@ -40,7 +41,7 @@ def pull(page: Page, *way: tuple[float, float]) -> None:
 
 
 def drag_by(page: Page, name: str) -> None:
-    page.locator("#separability-drag").get_by_text(name, exact=True).click()
+    page.locator(PICTURE).get_by_text(name, exact=True).click()
     page.wait_for_timeout(300)
 
 
@@ -57,10 +58,10 @@ def test_a_lasso_leads_to_images_and_units_and_a_link_to_all_of_it(
     page.wait_for_url(re.compile("lasso=p"))
     page.locator(SELECTED).get_by_text("samples are selected").wait_for()
     text = page.locator(SELECTED).inner_text()
-    images = page.locator("#separability-selected-images img.thumb")
+    images = page.locator(f"{SELECTED} img.thumb")
     images.first.wait_for()
     page.wait_for_function("() => document.querySelector('.selected-strip img').naturalWidth > 0")
-    units = page.locator("#separability-telling .unit-button")
+    units = page.locator("section.selection-units .unit-button")
     units.first.wait_for()
     assert units.count() == 12
     assert page.get_by_text("no p-value would mean anything").is_visible()
@@ -71,7 +72,7 @@ def test_a_lasso_leads_to_images_and_units_and_a_link_to_all_of_it(
     unit = units.nth(2).inner_text()
     page.wait_for_url(re.compile(rf"[?&]unit={unit}(&|$)"))
     page.locator(f".unit-button.chosen >> text={unit}").wait_for()
-    assert page.locator("#separability-unit").input_value() == unit
+    assert page.locator(UNIT).input_value() == unit
 
     other = open_page(browser.new_context(), watch, page.url)
     other.locator(SELECTED).get_by_text("samples are selected").wait_for()
@@ -91,19 +92,19 @@ def test_a_lasso_leads_to_images_and_units_and_a_link_to_all_of_it(
 def test_a_rule_selects_without_a_mouse(address: str, browser: Browser) -> None:
     watch = Watch()
     page = open_page(browser.new_context(), watch, f"{address}/separability")
-    page.locator("#separability-rule-label").focus()
+    page.locator("#rule-label").focus()
     page.keyboard.type("fake")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    page.locator("#separability-rule").focus()
+    page.locator("#rule-select").focus()
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile("lasso=r"))
     page.locator(SELECTED).get_by_text("samples are selected").wait_for()
     assert "36 of 72" in page.locator(SELECTED).inner_text()
-    assert page.locator("#separability-selected-images img.thumb").count() == 3 * IDENTITIES
+    assert page.locator(f"{SELECTED} img.thumb").count() == 3 * IDENTITIES
     # All fakes are selected and no real: there is nothing to compare within a label.
     page.get_by_text("nothing can be compared within them").wait_for()
-    page.locator("#separability-selected-clear").click()
+    page.locator(SELECTED).get_by_text("Clear", exact=True).click()
     page.locator(SELECTED).get_by_text("draw round some samples").wait_for()
     assert "lasso" not in page.url and watch.complaints == []
 
@@ -111,7 +112,7 @@ def test_a_rule_selects_without_a_mouse(address: str, browser: Browser) -> None:
 def test_density_becomes_points_where_one_zooms_in(
     address: str, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pictures, "MOST", 30)
+    monkeypatch.setattr(pictures, "MOST_POINTS", 30)
     watch = Watch()
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = open_page(context, watch, f"{address}/separability?embedding=tsne")

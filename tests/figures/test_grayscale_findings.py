@@ -40,6 +40,11 @@ from probe.plots.calibration import LINES, calibration_figure
 from probe.plots.embedding import DATASETS, embedding_figure
 from probe.plots.responses import plot_correlations, plot_dose_effects, plot_doses
 from probe.plots.separability import probes_figure, transfer_figure, units_figure
+from probe.plots.embedding import DATASETS, plot_layer_embedding
+from probe.plots.responses import correlation_figure, dose_figure, unit_figure
+from probe.plots.separability import plot_layer_information
+from probe.plots.separability_transfer import plot_transfer
+from probe.plots.separability_units import plot_unit_information
 from probe.plots.style import contrast, luminance, text_on
 from probe.schema import DATASETS as STUDIED
 from probe.separability import Embeddings, SeparabilityReport
@@ -114,11 +119,13 @@ def embedding() -> Figure:
     names = [f"d{i}" for i in range(len(DATASETS))]
     places = np.random.default_rng(0).normal(size=(80, 2))
     dims = ("layer", "method", "sample", "axis")
-    data = {"position": (dims, places[None, None])}
+    data = {"position": (dims, places[None, None]), "fitted": ("sample", np.ones(80, bool))}
     data |= {name: (dims[:2], [[0.9]]) for name in ("trustworthiness", "preservation")}
-    found = Embeddings(xr.Dataset(data, {"layer": ["fc"], "method": ["pca"]}, {"label": "toy"}))
     samples = pd.DataFrame({"label": np.arange(80) % 2, "dataset": np.repeat(names, 10)})
-    return embedding_figure(found, samples, "fc", "pca")
+    samples = samples.assign(sample=samples.index.astype(str), method="", video="", logit=0.0)
+    coords = {"layer": ["fc"], "method": ["pca"], "sample": list(samples["sample"])}
+    found = Embeddings(xr.Dataset(data, coords, {"label": "toy"}))
+    return plot_layer_embedding(found, samples, layer="fc", method="pca")
 
 
 def artifacts() -> ArtifactReport:
@@ -208,9 +215,9 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "matrix": matrix,
     "counts": counts,
     "ablation": ablation,
-    "transfer": lambda: transfer_figure(separability(), "l1"),
-    "probes": lambda: probes_figure(separability()),
-    "units": lambda: units_figure(separability()),
+    "transfer": lambda: plot_transfer(separability(), "l1"),
+    "probes": lambda: plot_layer_information(separability()),
+    "units": lambda: plot_unit_information(separability()),
     "embedding": embedding,
     "spectra": lambda: plot_spectra(artifacts()),
     "effects": lambda: plot_artifact_effects(artifacts()),
@@ -335,7 +342,7 @@ def test_what_is_named_looks_unlike_all_else_without_color(name: str) -> None:
 def test_the_checks_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (
         "plots.neurons",
-        "plots.separability",
+        "plots.separability_transfer",
         "plots.artifacts",
         "plots.responses",
     ):

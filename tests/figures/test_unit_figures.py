@@ -18,8 +18,11 @@ from probe.plots.neurons import (
 )
 from probe.plots.responses import plot_doses
 from probe.plots.separability import depth_figure, likeness_figure
+from probe.plots.separability import plot_measure_by_layer
+from probe.plots.similarity import plot_detector_similarity
 from probe.plots.style import luminance
 from probe.schema import DATASETS
+from probe.separability import SeparabilityReport, Similarity
 from tests.figures.test_grayscale_findings import (
     bounded,
     check_legends,
@@ -71,15 +74,15 @@ def depth() -> Figure:
     dims = ("measure", "layer", "dataset")
     coords = {"measure": ["probe_auroc", "fisher"], "layer": list("abc"), "dataset": NAMES}
     data = {"value": (dims, value), "low": (dims, value - 0.1), "high": (dims, value + 0.1)}
-    return depth_figure(xr.Dataset(data, coords), "probe_auroc", "Probe AUROC")
+    return plot_measure_by_layer(SeparabilityReport(xr.Dataset(data, coords)), "probe_auroc")
 
 
-def alike() -> xr.Dataset:
+def alike() -> Similarity:
     """Let detector c lack the first layer."""
     cka = np.linspace(0, 1, 18).reshape(2, 3, 3)
     cka[0, 2] = cka[0, :, 2] = np.nan
     coords = {"layer": ["a", "b"], "detector": list("xyz"), "other": list("xyz")}
-    return xr.Dataset(bounded("cka", ("layer", "detector", "other"), cka), coords)
+    return Similarity(xr.Dataset(bounded("cka", ("layer", "detector", "other"), cka), coords))
 
 
 def response() -> Figure:
@@ -101,7 +104,7 @@ LINES: dict[str, Callable[[], Figure]] = {
 }
 CELLS: dict[str, Callable[[], Figure]] = {
     "units": lambda: units_heatmap(table(), universality()),
-    "likeness": lambda: likeness_figure(alike(), "b"),
+    "likeness": lambda: plot_detector_similarity(alike(), "b"),
 }
 
 
@@ -165,5 +168,5 @@ def test_an_artifact_that_a_dataset_lacks_has_no_line_there() -> None:
 
 def test_detectors_without_the_layer_are_left_out() -> None:
     for layer, there in (("a", ["x", "y"]), ("b", ["x", "y", "z"])):
-        axes = likeness_figure(alike(), layer).axes[0]
+        axes = plot_detector_similarity(alike(), layer).axes[0]
         assert [label.get_text() for label in axes.get_yticklabels()] == there

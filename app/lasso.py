@@ -1,4 +1,4 @@
-"""Selections in a picture, as text short enough for an address: a polygon, a box or a rule."""
+"""Selections in the picture of a layer, as text short enough for an address."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from app.queries.pictures import PictureView
 from probe.errors import ProbeError
-from probe.stats import sigmoid
+from probe.plots.density import extent_of
+from probe.separability.selection import select
 
-__all__ = ["Lasso", "Rule", "drawn", "outline_of", "read", "ruled", "selected_by"]
+__all__ = ["CORNERS", "LONGEST", "Lasso", "Rule", "drawn", "places_of", "read", "ruled"]
 
 Floats = NDArray[np.float64]
 
@@ -29,26 +30,23 @@ LONGEST = 200
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _FORM = re.compile(r"[pb][0-9a-f]{4}((?:[0-9a-z]{6}){2,24})")
-_FIELDS = ("dataset", "label", "method", "low", "high")
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What selects samples without a mouse; all of it has to hold, and empty texts always do.
-
-    Attributes
-    ----------
-    dataset, label, method : str
-        Values of columns; a label is "real" or "fake".
-    low, high : float
-        Bounds of P(fake), inclusive.
-    """
+    """What selects samples without a mouse, see `probe.separability.selection.select`."""
 
     dataset: str = ""
     label: str = ""
     method: str = ""
     low: float = 0.0
     high: float = 1.0
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What of it is not as it is at first."""
+        first = vars(Rule())
+        return {name: value for name, value in vars(self).items() if value != first[name]}
 
 
 @dataclass(frozen=True)
@@ -69,24 +67,40 @@ class Lasso:
     box: bool = False
     rule: Rule | None = None
 
+    def inside(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
+        """Say which samples it holds, shape (sample,)."""
+        return select(frame, self.corners, **vars(self.rule or Rule()))
 
-def drawn(label: str, view: PictureView, event: Mapping[str, Any] | None) -> str:
+    @property
+    def outline(self) -> list[dict[str, Any]]:
+        """The outline as plotly's selections; none for a rule."""
+        if not len(self.corners):
+            return []
+        axes = {"xref": "x", "yref": "y"}
+        if self.box:
+            (x0, y0), (x1, y1) = self.corners[0], self.corners[2]
+            return [{"type": "rect", "x0": x0, "y0": y0, "x1": x1, "y1": y1, **axes}]
+        path = "L".join(f"{x:.10g},{y:.10g}" for x, y in self.corners)
+        return [{"type": "path", "path": f"M{path}Z", **axes}]
+
+
+def drawn(label: str, frame: pd.DataFrame, event: Mapping[str, Any] | None) -> str:
     """Write what plotly reports of a lasso or a box as text; empty if it reports neither."""
     event = event or {}
-    loop, span = _places(event.get("lassoPoints")), _places(event.get("range"))
+    loop, span = places_of(event.get("lassoPoints")), places_of(event.get("range"))
     if len(loop) >= 3:
         corners, kind = loop, "p"
     elif len(span) == 2:
         corners, kind = np.sort(span, axis=0), "b"
     else:
         return ""
-    origin, size = _frame(view)
+    origin, size = _ground(frame)
     steps = np.rint(np.clip((corners - origin) / size, 0, 1) * STEPS).astype(np.int64)
     if kind == "p":
         steps = _simplified(steps)
         if len(steps) < 3:
             return ""
-    return kind + _key(label, view) + "".join(_digits(int(n)) for n in steps.ravel())
+    return kind + _key(label, frame) + "".join(_digits(int(n)) for n in steps.ravel())
 
 
 def ruled(rule: Rule) -> str:
@@ -97,16 +111,13 @@ def ruled(rule: Rule) -> str:
     ProbeError
         If it is too long for an address.
     """
-    given = {
-        name: str(value) for name, value in vars(rule).items() if value != getattr(Rule(), name)
-    }
-    text = "r" + urlencode(given) if given else ""
+    text = "r" + urlencode(rule.given) if rule.given else ""
     if len(text) > LONGEST:
         raise ProbeError("The names in this rule are too long for an address. Draw a box instead.")
     return text
 
 
-def read(label: str, view: PictureView, text: str) -> Lasso | None:
+def read(label: str, frame: pd.DataFrame, text: str) -> Lasso | None:
     """Read what `drawn` or `ruled` wrote; None where it is empty or of another picture.
 
     Raises
@@ -121,10 +132,10 @@ def read(label: str, view: PictureView, text: str) -> Lasso | None:
     form = _FORM.fullmatch(text)
     if form is None or (text[0] == "b") != (len(form[1]) == 12):
         raise ProbeError("The address holds no selection that can be read. Draw one anew.")
-    if text[1:5] != _key(label, view):
+    if text[1:5] != _key(label, frame):
         return None
     steps = np.array([int(form[1][i : i + 3], 36) for i in range(0, len(form[1]), 3)])
-    origin, size = _frame(view)
+    origin, size = _ground(frame)
     corners = steps.reshape(-1, 2) / STEPS * size + origin
     if text[0] == "b":
         (x0, y0), (x1, y1) = corners
@@ -132,36 +143,7 @@ def read(label: str, view: PictureView, text: str) -> Lasso | None:
     return Lasso(corners)
 
 
-def selected_by(view: PictureView, lasso: Lasso) -> NDArray[np.bool_]:
-    """Say which samples a selection holds, shape (sample,)."""
-    if lasso.rule is None:
-        return _inside(view.position, lasso.corners)
-    rule, samples = lasso.rule, view.samples
-    found = np.ones(view.total, dtype=bool)
-    for name in ("dataset", "method"):
-        if value := getattr(rule, name):
-            found &= (samples[name] == value).to_numpy()
-    if rule.label:
-        found &= (samples["label"] == int(rule.label == "fake")).to_numpy()
-    if (rule.low, rule.high) != (0, 1):
-        score = sigmoid(samples["logit"].to_numpy(dtype=np.float64))
-        found &= (score >= rule.low) & (score <= rule.high)
-    return found
-
-
-def outline_of(lasso: Lasso | None) -> list[dict[str, Any]]:
-    """Give the outline as plotly's selections; none for a rule."""
-    if lasso is None or not len(lasso.corners):
-        return []
-    axes = {"xref": "x", "yref": "y"}
-    if lasso.box:
-        (x0, y0), (x1, y1) = lasso.corners[0], lasso.corners[2]
-        return [{"type": "rect", "x0": x0, "y0": y0, "x1": x1, "y1": y1, **axes}]
-    path = "L".join(f"{x:.10g},{y:.10g}" for x, y in lasso.corners)
-    return [{"type": "path", "path": f"M{path}Z", **axes}]
-
-
-def _places(given: Any) -> Floats:
+def places_of(given: Any) -> Floats:
     """Read places as plotly reports them, shape (place, 2); none where these are not places."""
     none = np.empty((0, 2))
     if not isinstance(given, dict):
@@ -175,8 +157,9 @@ def _places(given: Any) -> Floats:
 
 def _rule(text: str) -> Rule:
     try:
-        found = parse_qs(text, strict_parsing=True, max_num_fields=len(_FIELDS))
-        values: dict[str, Any] = {name: found[name][-1] for name in _FIELDS if name in found}
+        names = tuple(vars(Rule()))
+        found = parse_qs(text, strict_parsing=True, max_num_fields=len(names))
+        values: dict[str, Any] = {name: found[name][-1] for name in names if name in found}
         for bound in ("low", "high"):
             if bound in values:
                 values[bound] = float(values[bound])
@@ -189,14 +172,14 @@ def _rule(text: str) -> Rule:
     return Rule(**values)
 
 
-def _key(label: str, view: PictureView) -> str:
+def _key(label: str, frame: pd.DataFrame) -> str:
     """Name a picture, so that a polygon is not laid over another one."""
-    name = "\n".join((label, view.layer, view.kind))
+    name = "\n".join((label, frame.attrs["layer"], frame.attrs["kind"]))
     return hashlib.blake2b(name.encode(), digest_size=2).hexdigest()
 
 
-def _frame(view: PictureView) -> tuple[Floats, Floats]:
-    x0, x1, y0, y1 = view.extent
+def _ground(frame: pd.DataFrame) -> tuple[Floats, Floats]:
+    x0, x1, y0, y1 = extent_of(frame)
     size = np.array([(x1 - x0) or 1.0, (y1 - y0) or 1.0])
     return np.array([x0, y0]) - MARGIN * size, size * (1 + 2 * MARGIN)
 
@@ -213,18 +196,3 @@ def _simplified(corners: NDArray[np.int64]) -> NDArray[np.int64]:
         (ax, ay), (bx, by) = (corners - before).T, (after - before).T
         corners = np.delete(corners, int(np.argmin(np.abs(ax * by - ay * bx))), axis=0)
     return corners
-
-
-def _inside(points: Floats, corners: Floats) -> NDArray[np.bool_]:
-    """Whether points lie in a polygon, by the number of its edges that a ray crosses."""
-    near = ((points >= corners.min(axis=0)) & (points <= corners.max(axis=0))).all(axis=1)
-    rows = np.flatnonzero(near)
-    x, y = points[rows].T
-    odd = np.zeros(len(rows), dtype=bool)
-    for (x0, y0), (x1, y1) in zip(corners, np.roll(corners, -1, axis=0), strict=True):
-        if y0 != y1:
-            crossed = ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
-            odd ^= crossed
-    out = np.zeros(len(points), dtype=bool)
-    out[rows[odd]] = True
-    return out
