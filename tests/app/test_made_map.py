@@ -20,7 +20,7 @@ from app.selection import Selection
 from probe.attribution.maps import AttributionMap
 from probe.images import token_of
 from probe.plots.style import colors_of, limit_of, number
-from tests.app.calling import answer_of, pressed
+from tests.app.calling import card_of, pressed
 from tests.app.conftest import client_of
 from tests.app.faking import fake_jobs, starts
 from tests.app.making import DETECTORS, MadeRun
@@ -37,8 +37,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
 
 
 def asked(client: FlaskClient, search: str) -> str:
-    answer = answer_of(client, MADE.id, {"search": search, "scheme": ""})
-    return json.dumps(answer.get_json(), ensure_ascii=False)
+    return json.dumps(card_of(client, MADE.id, search), ensure_ascii=False)
 
 
 def test_the_methods_are_registered_by_these_names() -> None:

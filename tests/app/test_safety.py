@@ -23,7 +23,7 @@ from app.security import LARGEST
 from app.selection import Selection
 from probe.images import token_of
 from tests.app.attacking import TEXTS, callbacks, hostile_bodies, leaks, outputs_of
-from tests.app.calling import answer_of, call, said
+from tests.app.calling import call, card_of, said
 from tests.app.conftest import client_of
 from tests.app.making import DETECTORS, MadeRun
 
@@ -487,7 +487,7 @@ def test_chunks_that_are_read_late_take_away_their_own_cards(own: MadeRun) -> No
         ("sample-units", "stores"),
         ("sample-measurements", "tables"),
     ):
-        shown = answer_of(client, card, {"search": "?unit=3", "scheme": "light"}).text
+        shown = json.dumps(card_of(client, card, "?unit=3"))
         assert "is damaged" in shown and f"{own.root / name}" in shown, card
     for path in client.application.url_map.iter_rules():
         if path.rule.startswith("/map/"):

@@ -26,7 +26,7 @@ from probe.errors import ProbeError, UnknownNameError
 from probe.evaluation.one_image import Spread, spread_of_reals
 from probe.images import token_of
 from probe.plots.theme import DARK, LIGHT
-from tests.app.calling import answer_of, call, exported, said
+from tests.app.calling import call, card_of, exported, said
 from tests.app.conftest import client_of
 from tests.app.drawing import MEASUREMENTS
 from tests.app.making import DETECTORS, FRAMES, LAYER, MadeRun
@@ -74,9 +74,7 @@ def deviations(values: np.ndarray, among: np.ndarray) -> np.ndarray:
 
 def shown(client: FlaskClient, card: str, search: str = "") -> str:
     """What a card says, as text."""
-    answer = answer_of(client, card, {"search": search, "scheme": "light"})
-    assert answer.status_code == 200, answer.text[:500]
-    return json.dumps(answer.get_json(), ensure_ascii=False)
+    return json.dumps(card_of(client, card, search), ensure_ascii=False)
 
 
 def test_scores_are_placed_among_the_same_dataset(made: MadeRun, run: Run) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from app.queries import uploads
+from app import uploads
 from app.uploads import MOST_BYTES, take_in
 from probe.errors import ImageError
 from tests.app.dropping import PIXELS, REFUSED, encoded, frames, png_of, url

@@ -25,7 +25,7 @@ from probe.datasets.dataset import Dataset
 from probe.errors import ImageError, ProbeError
 from probe.jobs.folder import JobFolder
 from probe.run import RunFolder
-from tests.app.calling import answer_of, call
+from tests.app.calling import call, card_of
 from tests.app.conftest import client_of
 from tests.app.dropping import PIXELS, REFUSED, encoded, url
 from tests.app.making import DETECTORS, LAYER, MadeRun
@@ -90,8 +90,7 @@ def scored(client: FlaskClient, search: str) -> None:
 
 
 def shown(client: FlaskClient, card: str, search: str) -> str:
-    answer = answer_of(client, card, {"search": search, "scheme": "light"})
-    return json.dumps(answer.get_json(), ensure_ascii=False)
+    return json.dumps(card_of(client, card, search), ensure_ascii=False)
 
 
 def test_an_image_is_scored_shown_and_removed(

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page
 
 from tests.app.making import DETECTORS
 from tests.browser.conftest import Watch
-from tests.browser.test_findings import SHIFTED, choose, open_page
+from tests.browser.test_findings import SHIFTED, open_page
 
 pytestmark = pytest.mark.browser
 
