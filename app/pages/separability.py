@@ -79,7 +79,7 @@ def _answer(at: At, frame: pd.DataFrame) -> Any:
     there, used = judged[is_there], judged[~is_there & (judged["low"] > 0.5)]
     nothing = probe[np.isfinite(probe["low"]) & (probe["low"] <= 0.5)]
     total = f"{len(there)} of {len(judged)} datasets" if len(there) else "no dataset"
-    sentence = ["In ", html.B(total), " the layer tells more than the head uses."]
+    sentence: list[Any] = ["In ", html.B(total), " the layer tells more than the head uses."]
     lines = [
         html.Div(sentence, className="sentence"),
         _verdict("There, and the head blind to it", there, "beyond"),

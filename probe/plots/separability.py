@@ -374,12 +374,13 @@ def measure_by_layer(found: SeparabilityReport, measure: str) -> pd.DataFrame:
     """
     frame = found.to_dataframe()
     frame = frame[frame["measure"] == measure].reset_index(drop=True)
-    frame.attrs = {
-        **about(found),
-        "measure": measure,
-        "title": MEASURES.get(measure, measure),
-        "layers": list(map(str, found.data["layer"].values)),
-    }
+    frame.attrs.clear()
+    frame.attrs.update(
+        about(found),
+        measure=measure,
+        title=MEASURES.get(measure, measure),
+        layers=list(map(str, found.data["layer"].values)),
+    )
     return frame
 
 

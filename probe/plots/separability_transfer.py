@@ -267,20 +267,19 @@ def _transfer_hovers(
     def one(r: int, c: int) -> str:
         how = "cross-validated over people" if r == c else "never on people it was fitted on"
         head = f"probe fitted on <b>{names[r]}</b>, scored on <b>{names[c]}</b>"
-        return _transfer_hover(frame, head, *(square[part][r, c] for part in _PARTS), how)
+        value, low, high = (float(square[part][r, c]) for part in _PARTS)
+        return _transfer_hover(frame, head, value, low, high, how)
 
     return [[one(r, c) for c in range(len(names))] for r in range(len(names))]
 
 
 def _own_hovers(frame: pd.DataFrame, own: Mapping[str, NDArray[np.float64]]) -> list[list[str]]:
-    how = "as trained; nothing fitted here"
-    heads = [f"the detector's own logit on <b>{clean(n)}</b>" for n in frame.attrs["datasets"]]
-    return [
-        [
-            _transfer_hover(frame, head, *(own[part][0, c] for part in _PARTS), how)
-            for c, head in enumerate(heads)
-        ]
-    ]
+    def one(c: int, name: str) -> str:
+        head = f"the detector's own logit on <b>{clean(name)}</b>"
+        value, low, high = (float(own[part][0, c]) for part in _PARTS)
+        return _transfer_hover(frame, head, value, low, high, "as trained; nothing fitted here")
+
+    return [[one(c, name) for c, name in enumerate(frame.attrs["datasets"])]]
 
 
 def _transfer_hover(

@@ -78,7 +78,7 @@ def plot_unit_information(
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.3, 2.9), layout="constrained")
         axes = figure.subplots()
-        for i, (layer, rows) in enumerate(units.groupby("layer", sort=False)):
+        for i, (name, rows) in enumerate(units.groupby("layer", sort=False)):
             color, marker = LAYERS[i % len(LAYERS)]
             sure = (rows["label_q"] <= ALPHA).to_numpy()
             for chosen, face in ((sure, color), (~sure, "none")):
@@ -93,7 +93,7 @@ def plot_unit_information(
                     lw=0.8,
                     clip_on=False,
                     zorder=3,
-                    label=f"{layer}" if face != "none" else None,
+                    label=str(name) if face != "none" else None,
                 )
         top = max(axes.get_xlim()[1], axes.get_ylim()[1])
         axes.plot([0, top], [0, top], color="0.7", lw=0.7, zorder=0)

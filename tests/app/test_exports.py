@@ -16,6 +16,7 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 import pytest
+from app.queries.taken import taken_task
 from flask.testing import FlaskClient
 from PIL import Image
 
@@ -33,7 +34,6 @@ from app.exports import (
     sample,
 )
 from app.exports.script import script
-from app.queries.taken import taken_task
 from app.run import Run
 from app.selection import Selection
 from probe.datasets.audit import AuditReport, Finding

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import pytest
+from app.queries.neurons import counts_view, unit_view
 
 from app.figures import counts_figure, doses_figure, effects_figure
-from app.queries.neurons import counts_view, unit_view
 from app.run import Run
 from probe.plots.theme import DARK, LIGHT, Theme
 from tests.app.making import DATASETS, DETECTORS, MadeRun

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from app.queries.ablation import ablation_view
+from app.queries.neurons import CountsView, counts_view, unit_view, units_view
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.queries.ablation import ablation_view
 from app.queries.images import extremes, outline, thumbnail
 from app.queries.matrix import MatrixView, matrix_frame, matrix_view
-from app.queries.neurons import CountsView, counts_view, unit_view, units_view
 from app.queries.summary import common_parts, crop_rule, dataset_rows, parts, summary
 from app.run import Run
 from probe.errors import ImageError, StoreError, UnknownNameError

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from app.components.taken import taken_sentence
+from app.queries.taken import chosen_units, proposed_units, taken_task, taken_view
+from app.queries.units import units_view
 from flask.testing import FlaskClient
 
 from app import ids
 from app.components.jobs import job_text, time_text
-from app.components.taken import taken_sentence
 from app.jobs import CANCELLED, FAILED, RUNNING, WAITING, Jobs, JobState
 from app.pages import ablating
-from app.queries.taken import chosen_units, proposed_units, taken_task, taken_view
-from app.queries.units import units_view
 from app.run import Run
 from app.selection import Selection
 from probe.errors import ProbeError

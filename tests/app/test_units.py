@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 import pytest
 import zarr
+from app.figures.universal import shares_figure
+from app.queries.units import UnitsView, shares_view, units_block, units_view
 from flask.testing import FlaskClient
 
 from app import ids
-from app.figures.universal import shares_figure
 from app.queries import activations, arranging, units
 from app.queries.activations import column, stored_units
 from app.queries.arranging import ArrangingError
 from app.queries.asking import Asked
 from app.queries.deriving import derived, shared
-from app.queries.units import UnitsView, shares_view, units_block, units_view
 from app.run import Run
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.plots.theme import DARK, LIGHT
