@@ -381,7 +381,8 @@ def _image(at: At) -> Any:
     """Show the picked image with what is known of it; it leads to its page."""
     if not at.chosen.sample:
         return html.Div("Click on a point to see its image.", className="picked-empty")
-    row, unit = _row(at), _unit(at)
+    row = _row(at)
+    unit = _unit(at) if at.chosen.color == "unit" and _units(at) else None
     layer, place = _layer(at), int(row["place"])
     value = np.nan if unit is None else column(at.run, at.detector, layer, unit)[place]
     shown = shown_of(row | {"activation": value})
@@ -670,7 +671,8 @@ def _units_call(at: At) -> Call:
         f"probe.separability.compare_selection(run.embeddings({label!r}), run.store({label!r}), "
         f"{frame.attrs['layer']!r}, method={frame.attrs['kind']!r}, {chosen})"
     )
-    return Call("selection_units", Ref(code, found, id(found)))
+    stamps = at.run.stamp("embeddings", label), stamp_of(_store(at).path / "zarr.json")
+    return Call("selection_units", Ref(code, found, (code, stamps)))
 
 
 def _telling(at: At) -> Any:

@@ -302,9 +302,7 @@ def coloring(frame: pd.DataFrame, by: str) -> Coloring:
     if by not in ("dataset", "method"):
         return Coloring(by, (), numberless, column.to_numpy(dtype=np.float64))
     if not isinstance(column.dtype, pd.CategoricalDtype):
-        column = pd.Series(
-            pd.Categorical(column.astype(str), list(dict.fromkeys(map(str, column))))
-        )
+        column = pd.Series(pd.Categorical(column.tolist(), list(dict.fromkeys(column))))
     names = tuple(map(str, column.cat.categories))
     return Coloring(by, names, column.cat.codes.to_numpy().astype(np.int64), np.empty(0))
 
@@ -360,7 +358,8 @@ def figure_layer_embedding(
     groups = _groups(frame, theme, color, drawn, size, rim)
     if link:
         for trace, part in groups:
-            trace["customdata"] = [link(str(name)) for name in frame["sample"].iloc[part]]
+            names = frame["sample"].iloc[part].tolist()
+            trace["customdata"] = np.array([link(name) for name in names], dtype=object)
     traces += [trace for trace, _ in groups]
     kind, layer = frame.attrs["kind"], frame.attrs["layer"]
     name = KINDS.get(kind, clean(kind))
@@ -397,8 +396,8 @@ def _dotted(theme: Theme) -> dict[str, Any]:
 def _bare(theme: Theme, title: str, **more: Any) -> dict[str, Any]:
     """Return an axis without numbers, which mean nothing here, that can be zoomed."""
     shown = {"text": title, "standoff": 4, "font": {"size": 11, "color": theme.muted}}
-    hidden = {"showticklabels": False, "showgrid": False, "fixedrange": False}
-    return {**theme.axis(), **hidden, **more, "title": shown}
+    hidden: dict[str, Any] = {"showticklabels": False, "showgrid": False, "fixedrange": False}
+    return {**theme.axis(**hidden, **more), "title": shown}
 
 
 def _style(theme: Theme, color: Coloring, i: int) -> tuple[str, str]:
@@ -480,8 +479,10 @@ def _marks(
     part: pd.DataFrame, mark: dict[str, Any], name: str, rim: dict[str, Any]
 ) -> dict[str, Any]:
     """Draw points as SVG: WebGL's library compiles code, which the server's policy forbids."""
-    kinds = np.where(part["label"] == 1, "fake", "real")
-    about = zip(kinds, part["dataset"], part["method"], strict=True)
+    columns = [part[name].tolist() for name in ("label", "dataset", "method")]
+    about = list(zip(*columns, strict=True))
+    # Each text once, however many samples have it.
+    texts = {one: clean(f"{('real', 'fake')[one[0]]}, {one[1]}, {one[2]}") for one in set(about)}
     # A group without points keeps its place in the legend by a point that is nowhere.
     there = bool(len(part))
     return {
@@ -491,7 +492,7 @@ def _marks(
         "mode": "markers",
         "name": name,
         "marker": {**mark, "line": {"width": 1.3} if "open" in mark["symbol"] else rim},
-        "hovertext": [clean(", ".join(map(str, one))) for one in about],
+        "hovertext": np.array([texts[one] for one in about], dtype=object),
         "hovertemplate": "%{hovertext}<br>click to see the image<extra></extra>",
     }
 

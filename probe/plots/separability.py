@@ -374,6 +374,7 @@ def measure_by_layer(found: SeparabilityReport, measure: str) -> pd.DataFrame:
     """
     frame = found.to_dataframe()
     frame = frame[frame["measure"] == measure].reset_index(drop=True)
+    frame.attrs.clear()
     frame.attrs.update(
         about(found),
         measure=measure,

@@ -46,5 +46,6 @@ def known_layer(found: SeparabilityReport, layer: str) -> str:
 def rows_of(found: SeparabilityReport, frame: pd.DataFrame, layer: str) -> pd.DataFrame:
     """Return the rows of a layer, and what they are about."""
     frame = frame[frame["layer"].astype(str) == layer].reset_index(drop=True)
+    frame.attrs.clear()
     frame.attrs.update(about(found), layer=layer)
     return frame

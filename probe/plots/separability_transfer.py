@@ -274,15 +274,12 @@ def _transfer_hovers(
 
 
 def _own_hovers(frame: pd.DataFrame, own: Mapping[str, NDArray[np.float64]]) -> list[list[str]]:
-    how = "as trained; nothing fitted here"
-    heads = [f"the detector's own logit on <b>{clean(n)}</b>" for n in frame.attrs["datasets"]]
-    bounds = [[float(own[part][0, c]) for part in _PARTS] for c in range(len(heads))]
-    return [
-        [
-            _transfer_hover(frame, head, value, low, high, how)
-            for head, (value, low, high) in zip(heads, bounds, strict=True)
-        ]
-    ]
+    def one(c: int, name: str) -> str:
+        head = f"the detector's own logit on <b>{clean(name)}</b>"
+        value, low, high = (float(own[part][0, c]) for part in _PARTS)
+        return _transfer_hover(frame, head, value, low, high, "as trained; nothing fitted here")
+
+    return [[one(c, name) for c, name in enumerate(frame.attrs["datasets"])]]
 
 
 def _transfer_hover(

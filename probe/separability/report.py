@@ -217,11 +217,11 @@ class Embeddings(Result):
         place = pd.Index(given).get_indexer(pd.Index(names, dtype=object))
         if (place < 0).any():
             raise StoreError(
-                f"The sample table holds no sample {names[int(np.argmin(place))]!r}: the "
+                f"The sample table holds no sample {str(names[int(np.argmin(place))])!r}: the "
                 "embeddings were made from other recordings. Compute them again."
             )
-        frame: pd.DataFrame = samples.iloc[place].assign(place=place).reset_index(drop=True)
-        return frame
+        found: pd.DataFrame = samples.iloc[place].assign(place=place).reset_index(drop=True)
+        return found
 
     def summary(self) -> str:
         """Summarize the embeddings, and what they preserve of neighborhoods."""

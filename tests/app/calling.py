@@ -22,8 +22,8 @@ def call(
     found = client.get("/_dash-dependencies").get_json()
     one = next(c for c in found if output in c["output"].strip(".").split("..."))
     outputs = [
-        dict(zip(("id", "property"), name.rsplit(".", 1), strict=True))
-        for name in one["output"].strip(".").split("...")
+        {"id": json.loads(id) if id.startswith("{") else id, "property": prop}
+        for id, prop in (name.rsplit(".", 1) for name in one["output"].strip(".").split("..."))
     ]
     inputs, state = (
         [{**item, "value": values.get(f"{item['id']}.{item['property']}")} for item in one[kind]]

@@ -21,12 +21,12 @@ from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.images import token_of
 from probe.plots.density import extent_of
 from probe.plots.embedding import RING, coloring, seen_in
+from probe.plots.style import contrast
 from probe.plots.theme import DARK, LIGHT, Theme
 from probe.separability.report import Embeddings
 from tests.app.calling import call, exported
 from tests.app.drawing import KINDS, make_embeddings
 from tests.app.making import DATASETS, DETECTORS, LAYER, LAYERS, UNITS, MadeRun
-from tests.app.test_figures import contrast
 from tests.app.test_separability import shown
 
 LABEL = DETECTORS[0]

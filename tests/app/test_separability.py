@@ -22,6 +22,7 @@ from app.selection import Selection
 from probe import plots
 from probe.errors import StoreError, UnknownNameError
 from probe.plots.separability_units import MOST, drawn_units
+from probe.plots.style import contrast
 from probe.plots.theme import DARK, LIGHT, Theme
 from probe.run import MissingTableError
 from probe.separability.report import SeparabilityReport, Similarity
@@ -30,7 +31,6 @@ from tests.app.calling import call, exported, said
 from tests.app.conftest import client_of
 from tests.app.drawing import FEW, MEASURES
 from tests.app.making import DATASETS, DETECTORS, LAYER, LAYERS, UNITS, MadeRun
-from tests.app.test_figures import contrast
 
 THEMES = pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
 LABEL = DETECTORS[0]

@@ -149,8 +149,8 @@ def test_both_pages_are_laid_out(client: FlaskClient) -> None:
 
 
 def test_images_of_all_datasets_or_of_one(client: FlaskClient) -> None:
-    everything = shown(client, "?unit=3")
-    one = shown(client, "?unit=3&dataset=beta")
+    everything = said(client, "/neurons", "?unit=3")
+    one = said(client, "/neurons", "?unit=3&dataset=beta")
     for name in DATASETS:
         assert f'"data-dataset": "{name}"' in everything
         assert (f'"data-dataset": "{name}"' in one) == (name == "beta")
@@ -173,7 +173,7 @@ def test_an_unknown_page_says_so(client: FlaskClient) -> None:
 def test_a_forged_selection_is_answered_with_a_message(
     client: FlaskClient, name: str, given: str
 ) -> None:
-    text = shown(client, f"?{name}={quote(given)}")
+    text = said(client, "/neurons", f"?{name}={quote(given)}")
     assert "root:" not in text and "Traceback" not in text
     assert any(w in text for w in ("is not known", "is not in this table", "characters"))
 
