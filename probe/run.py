@@ -176,7 +176,7 @@ TABLES: Mapping[str, Table] = {
     ),
     "responses": _of_detector(
         "ResponseReport",
-        "responses of units",
+        "responses",
         "responses",
         *("answer", "answer_kind", "answer_effect", "answer_q"),
     ),

@@ -53,7 +53,9 @@ def said(client: FlaskClient, path: str, search: str = "") -> str:
     values = {f"{ids.URL}.pathname": path, f"{ids.URL}.search": search}
     answer = call(client, f"{ids.PAGE}.children", values)["response"]
     declared = answer[ids.DECLARED]["data"] or {"cards": []}
-    cards = [card_of(client, name, search) for name in declared["cards"]]
+    page = json.dumps(answer, ensure_ascii=False)
+    there = (one for one in declared["cards"] if f'{{"part": "card", "of": "{one}"}}' in page)
+    cards = [card_of(client, name, search) for name in there]
     return json.dumps([answer, cards], ensure_ascii=False)
 
 

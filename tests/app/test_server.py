@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import socket
@@ -16,11 +15,11 @@ from urllib.parse import quote
 import pytest
 from flask.testing import FlaskClient
 
-from app import create_app, ids, serve
+from app import create_app, serve
 from app.security import LARGEST
 from probe.errors import ProbeError, StoreError
 from probe.images import token_of
-from tests.app.calling import call, said
+from tests.app.calling import said
 from tests.app.conftest import client_of
 from tests.app.making import DATASETS, DETECTORS, MadeRun, write_manifest
 
@@ -134,13 +133,6 @@ def test_a_broken_image_is_not_found_and_the_server_lives_on(own: MadeRun) -> No
     client = client_of(own.root)
     assert client.get(f"/thumb/{token_of(table['sample'][0])}").status_code == 404
     assert client.get(f"/thumb/{token_of(table['sample'][1])}").status_code == 200
-
-
-def shown(client: FlaskClient, search: str) -> str:
-    """What the Neurons page and its images say, as text."""
-    values = {f"{ids.URL}.search": search}
-    gallery = call(client, f"{ids.GALLERY}.children", values)
-    return said(client, "/neurons", search) + json.dumps(gallery, ensure_ascii=False)
 
 
 def test_both_pages_are_laid_out(client: FlaskClient) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from app.pages import ablating
+from app.pages import neurons
 from tests.app.faking import fake_jobs, starts
-from tests.app.making import make_run
-from tests.app.test_taken import with_weights
+from tests.app.making import DETECTORS, make_run
+from tests.app.scoring import card_weights
 from tests.browser.conftest import Watch, served
 
 pytestmark = pytest.mark.browser
@@ -21,21 +21,23 @@ def test_a_job_is_followed_over_a_reload_and_cancelled(
     browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = make_run(tmp_path / "run", reports=False)
-    with_weights(made)
+    card_weights(made.root, *DETECTORS)
     jobs = fake_jobs(tmp_path / "jobs", seconds=600)
-    monkeypatch.setattr(ablating, "jobs_of", lambda run: jobs)
+    monkeypatch.setattr("app.card.jobs_of", lambda run: jobs)
+    monkeypatch.setattr(neurons, "jobs_of", lambda run: jobs)
     watch = Watch()
     with served(made.root) as address:
         page = watch.over(browser.new_page(viewport={"width": 1280, "height": 800}))
         page.goto(f"{address}/neurons")
         start = page.get_by_role("button", name="Take them out")
         cancel = page.get_by_role("button", name="Cancel")
-        page.get_by_text("Not computed yet").wait_for()
-        field = page.locator("#neurons-taken-units")
+        card = page.locator("section.taken-out")
+        card.get_by_text("Not computed yet").wait_for()
+        field = card.get_by_label("Set of units")
         field.fill("7")
         field.press("Enter")
         page.wait_for_url(re.compile(r"units=0%2C3%2C6%2C9%2C7"))
-        room = page.locator("#neurons-taken-room")
+        room = card.locator(".job-room")
         height = (room.bounding_box() or {})["height"]
 
         expect(start).to_be_enabled()
