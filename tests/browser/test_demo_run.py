@@ -75,9 +75,9 @@ def test_from_a_poor_score_to_the_artifact_in_four_clicks(
     # Two: a unit near the top of the list; its images and what moves it stand below.
     page.locator(".ag-row[row-index='1'] [col-id='unit']:not(:empty)").click()
     page.wait_for_url(re.compile("unit="))
-    onward = page.locator("#neurons-unit-answer a")
+    onward = page.locator(".unit-answer a")
     onward.wait_for()
-    images = page.locator("#neurons-gallery img.thumb, .gallery img.thumb")
+    images = page.locator(".gallery img.thumb")
     images.first.wait_for()
     assert images.count() >= 8
 

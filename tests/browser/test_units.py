@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from app import ids
 from benchmarks._dashboard_run import Size, write_run
 from probe.neurons import NeuronTable
 from probe.run import RunFolder
@@ -61,7 +60,7 @@ def cell(page: Page, row: int, column: str) -> str:
 def test_rows_come_in_blocks_sorted_and_filtered_by_the_server(
     address: str, run: RunFolder, page: Page
 ) -> None:
-    effect = NeuronTable.open(run.neurons(LABEL)).data["effect"].values
+    effect = NeuronTable.open(run.path("neurons", LABEL)).data["effect"].values
     page.goto(f"{address}/neurons")
     cell(page, 0, "unit")
     page.locator(".ag-header-cell[col-id='e1']").click()
@@ -74,7 +73,7 @@ def test_rows_come_in_blocks_sorted_and_filtered_by_the_server(
     page.locator(".ag-header-cell[col-id='unit']").hover()
     page.locator(".ag-header-cell[col-id='unit'] .ag-header-cell-filter-button").click()
     page.locator(".ag-filter input[type='number']:visible").first.fill("77")
-    place = page.locator(f"#{ids.UNITS_PLACE}")
+    place = page.locator("#neurons-place")
     expect(place).to_contain_text("1 units pass the filter")
     expect(page.locator(".ag-row[row-index='0'] [col-id='unit']")).to_have_text("77")
 
@@ -86,14 +85,14 @@ def test_a_link_to_a_unit_far_down_shows_it_and_the_heatmap_chooses_another(
     marked = page.locator(".ag-row-selected [col-id='unit']")
     expect(marked).to_have_text("777")
     expect(marked).to_be_in_viewport()
-    page.locator(f"#{ids.SHARES} .hm").first.wait_for()
-    heat = page.locator(f"#{ids.SHARES} .nsewdrag").first
+    page.locator("section.unit-shares .hm").first.wait_for()
+    heat = page.locator("section.unit-shares .nsewdrag").first
     heat.scroll_into_view_if_needed()
     box = heat.bounding_box()
     assert box
     for part in (2.4, 2.5):
         page.mouse.move(box["x"] + box["width"] * part / 40, box["y"] + box["height"] / 6)
-    page.locator(f"#{ids.SHARES} .hovertext").first.wait_for()
+    page.locator("section.unit-shares .hovertext").first.wait_for()
     page.mouse.down()
     page.mouse.up()
     page.wait_for_url(re.compile(r"unit=(?!777)\d+"))
@@ -101,4 +100,4 @@ def test_a_link_to_a_unit_far_down_shows_it_and_the_heatmap_chooses_another(
     assert chosen
     expect(marked).to_have_text(chosen[1])
     assert cell(page, 2, "unit") == chosen[1]
-    page.get_by_text(f"Unit {chosen[1]} stands in row 3.").wait_for()
+    page.get_by_text(f"Unit {chosen[1]} is in row 3.").wait_for()
