@@ -342,7 +342,7 @@ class Card:
     def content(self, at: At) -> Any:
         """Return what it shows."""
         if self.job:
-            return _job(self.id, self.job, at)
+            return _job(self, self.job, at)
         if self.body:
             return self.body(at)
         assert self.call is not None
@@ -596,7 +596,7 @@ def _control(one: Control, at: At, of: str = "page") -> Any:
     )
 
 
-def _job(card: str, job: Job, at: At) -> Any:
+def _job(card: Card, job: Job, at: At) -> Any:
     """Show where a computation is, with the buttons that start and cancel it."""
     wanted, jobs = job.task(at), jobs_of(at.run)
     state = jobs.state(wanted.fingerprint)
@@ -607,16 +607,21 @@ def _job(card: str, job: Job, at: At) -> Any:
         said = job_text(state, at_once=jobs.at_once) or job.invitation(wanted)
         shown = html.Div(said, className="job-open")
     start = dmc.Button(
-        job.start, id=part("start", card), size="xs", disabled=state.is_open or is_done
+        job.start, id=part("start", card.id), size="xs", disabled=state.is_open or is_done
     )
     cancel = dmc.Button(
-        "Cancel", id=part("cancel", card), variant="default", size="xs", disabled=not state.is_open
+        "Cancel",
+        id=part("cancel", card.id),
+        variant="default",
+        size="xs",
+        disabled=not state.is_open,
     )
     # Closed ones are not looked at.
-    tick = [dcc.Interval(id=part("tick", card), interval=TICK)] if state.is_open else []
+    tick = [dcc.Interval(id=part("tick", card.id), interval=TICK)] if state.is_open else []
     return [
         dmc.Group([start, cancel], gap="xs", className="job-buttons"),
-        html.Div(shown, className="job-room"),
+        # Less the buttons; kept, so that nothing jumps.
+        html.Div(shown, className="job-room", style={"minHeight": card.height - 44}),
         *tick,
     ]
 

@@ -68,15 +68,15 @@ def test_from_the_matrix_to_the_images_of_a_unit(
     page.wait_for_function(
         "() => [...document.querySelectorAll('img')].every(i => i.complete && i.naturalWidth > 0)"
     )
-    assert page.locator(".js-plotly-plot").count() == 4
+    assert page.locator(".js-plotly-plot").count() == 5
     sources = [image.get_attribute("src") for image in images.all()]
     assert len(sources) == len(DATASETS) * 2 * 4
 
     # The figure for the paper, and the fourth click of the story.
-    page.get_by_role("button", name="Export dose response").click()
+    page.get_by_role("button", name="Export unit doses").click()
     with page.expect_download() as download:
         page.get_by_role("menuitem", name="PDF").click()
-    assert download.value.suggested_filename == "dose-response-7.pdf"
+    assert download.value.suggested_filename == "unit-doses-7.pdf"
     download.value.save_as(tmp_path / "unit.pdf")
     assert (tmp_path / "unit.pdf").read_bytes().startswith(b"%PDF")
 

@@ -29,7 +29,7 @@ def test_a_figure_its_table_and_its_code_are_taken_away(
     context.grant_permissions(["clipboard-read", "clipboard-write"], origin=address)
     page = opened(context, watch, f"{address}/neurons?detector={DETECTORS[1]}&unit=7")
 
-    menu = page.get_by_role("button", name="Export dose response")
+    menu = page.get_by_role("button", name="Export unit doses")
     assert menu.get_attribute("aria-haspopup") == "menu"
     # By keyboard alone: open, walk, choose.
     menu.focus()
@@ -38,7 +38,7 @@ def test_a_figure_its_table_and_its_code_are_taken_away(
     page.keyboard.press("ArrowDown")
     with page.expect_download() as download:
         page.keyboard.press("Enter")
-    assert download.value.suggested_filename == "dose-response-meso4-shallow-7.pdf"
+    assert download.value.suggested_filename == "unit-doses-meso4-shallow-7.pdf"
     download.value.save_as(tmp_path / "unit.pdf")
     assert (tmp_path / "unit.pdf").read_bytes().startswith(b"%PDF")
     said = page.get_by_role("status").filter(has_text="Downloaded")
@@ -64,7 +64,7 @@ def test_a_closed_clipboard_gives_the_code_to_copy_by_hand(address: str, browser
     page.get_by_role("menuitem", name="Copy as Python").click()
     area = page.get_by_role("dialog", name="Python to copy").get_by_role("textbox")
     area.wait_for()
-    assert "matrix_figure" in area.input_value()
+    assert "plot_matrix" in area.input_value()
     chosen = area.evaluate("a => a.value.slice(a.selectionStart, a.selectionEnd)")
     assert chosen == area.input_value()
     page.keyboard.press("Escape")
@@ -78,7 +78,7 @@ def test_what_cannot_be_had_is_said(address: str, browser: Browser) -> None:
     page = opened(context, watch, f"{address}/neurons?detector={DETECTORS[1]}")
     page.get_by_role("button", name="Export ablation").click()
     page.get_by_role("menuitem", name="PDF").click()
-    page.get_by_role("status").filter(has_text="No set of units was taken out").wait_for()
+    page.get_by_role("status").filter(has_text="Nothing was taken out").wait_for()
     # The browser itself notes the refusal; nothing else is complained of.
     assert all("404" in one for one in watch.complaints)
     assert page.url.startswith(address) and re.search("/neurons", page.url)
