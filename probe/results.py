@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pandas as pd
 import xarray as xr
 
 from probe.errors import StoreError, UnknownNameError
 from probe.tables import export_frame, from_disk, open_table, parsed, save_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["HOMES", "Result", "open_result"]
 
@@ -59,6 +62,8 @@ class Result:
     COMMAND: ClassVar[str] = ""
     #: Further frame to the method that returns it.
     FRAMES: ClassVar[Mapping[str, str]] = {}
+    #: Figures that `plot` draws, the first by default.
+    PLOTS: ClassVar[tuple[str, ...]] = ()
     #: Variables that are left on disk where a result is opened lazily.
     LARGE: ClassVar[tuple[str, ...]] = ()
 
@@ -88,6 +93,38 @@ class Result:
     def summary(self) -> str:
         """Summarize the finding in sentences, a line each."""
         raise NotImplementedError
+
+    def plot(self, kind: str = "", **choice: Any) -> Figure:
+        """Draw the finding for print.
+
+        Parameters
+        ----------
+        kind : str, default ""
+            Which figure; "" is the first of `PLOTS`. Each is ``probe.plots.plot_<kind>``.
+        **choice : Any
+            Further arguments of that function, such as a layer.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+
+        Raises
+        ------
+        UnknownNameError
+            If there is no such figure of this finding.
+
+        Examples
+        --------
+        >>> found = open_result("runs/demo/tables/artifacts.zarr")  # doctest: +SKIP
+        >>> found.plot("spectra", dataset="dfd").savefig("spectra.pdf")  # doctest: +SKIP
+        """
+        from probe import plots
+
+        name = kind or next(iter(self.PLOTS), "")
+        if name not in self.PLOTS:
+            raise UnknownNameError("figure", name, self.PLOTS, where=type(self).__name__)
+        figure: Figure = getattr(plots, f"plot_{name}")(self, **choice)
+        return figure
 
     def export(self, path: str | Path) -> Path:
         """Write the main frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``.

@@ -70,3 +70,36 @@ def test_another_kind_is_refused(made: MadeRun, tmp_path: Path) -> None:
         open_result(tmp_path / "x.zarr")
     with pytest.raises(ProbeError, match="There is no table"):
         open_result(tmp_path / "none.zarr")
+
+
+#: What figures need beside their result.
+CHOICES: dict[str, dict[str, object]] = {
+    "measure_by_layer": {"measure": "probe_auroc"},
+    "transfer": {"layer": "leaky"},
+    "detector_similarity": {"layer": "leaky"},
+    "unit_doses": {"unit": 1},
+}
+
+
+def test_a_result_draws_its_figures(made: MadeRun) -> None:
+    run = probe.open_run(made.root)
+    label = run.detectors[0]
+    results = [
+        run.evaluation,
+        run.artifacts,
+        run.similarity,
+        run.map_similarity("meso4"),
+        *(
+            getattr(run, name)(label)
+            for name in ("neurons", "universality", "ablation", "separability")
+        ),
+        run.responses(label),
+        run.attention(label),
+    ]
+    for one in results:
+        assert one.PLOTS and one.plot(**CHOICES.get(one.PLOTS[0], {})).axes
+        for kind in one.PLOTS:
+            assert one.plot(kind, **CHOICES.get(kind, {})).axes, kind
+        with pytest.raises(UnknownNameError, match="'nothing' is not known in"):
+            one.plot("nothing")
+    assert str(made.root) in repr(run)

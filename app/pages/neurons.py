@@ -225,7 +225,7 @@ def _number(field: str, title: str, tip: str) -> dict[str, Any]:
         "field": field,
         "headerName": title,
         "headerTooltip": tip,
-        "minWidth": 22 + 7 * min(max(4, len(title)), 9),
+        "minWidth": 22 + 7 * min(max(5, len(title)), 9),
         "type": "rightAligned",
         "filter": "agNumberColumnFilter",
         "filterParams": _FILTER,

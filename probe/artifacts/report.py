@@ -96,6 +96,7 @@ class ArtifactReport(Result):
         Attributes: ``dataset`` (fingerprints), ``seed, ci, n_permutations, n_resamples, caliper``.
     """
 
+    PLOTS: ClassVar[tuple[str, ...]] = ("artifact_effects", "spectra", "tells")
     KIND: ClassVar[str] = "an artifact report"
     REQUIRED: ClassVar[str] = "tells"
     COMMAND: ClassVar[str] = "probe artifacts"

@@ -86,6 +86,7 @@ class ResponseReport(Result):
         ``smallest``, ``split``, ``frames``.
     """
 
+    PLOTS: ClassVar[tuple[str, ...]] = ("doses", "dose_effects", "correlations")
     KIND: ClassVar[str] = "a response report"
     REQUIRED: ClassVar[str] = "answer"
     COMMAND: ClassVar[str] = "probe responses"

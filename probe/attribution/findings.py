@@ -92,6 +92,7 @@ class MapSimilarity(Result):
         units of the maps; 255 in mode "authors"), ``variants, method, layer, ci, seed, …``.
     """
 
+    PLOTS: ClassVar[tuple[str, ...]] = ("map_similarity",)
     KIND: ClassVar[str] = "a map similarity"
     REQUIRED: ClassVar[str] = "similarity"
     FRAMES: ClassVar[Mapping[str, str]] = {"images": "images"}
@@ -164,6 +165,7 @@ class RegionAttention(Result):
         ``method, target, layer, detector, ci, seed, …``.
     """
 
+    PLOTS: ClassVar[tuple[str, ...]] = ("region_attention",)
     KIND: ClassVar[str] = "a region attention"
     REQUIRED: ClassVar[str] = "concentration"
     FRAMES: ClassVar[Mapping[str, str]] = {"images": "images"}

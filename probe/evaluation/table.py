@@ -44,6 +44,7 @@ class ZeroShotMatrix(Result):
         cluster, label, logit``.
     """
 
+    PLOTS: ClassVar[tuple[str, ...]] = ("matrix",)
     KIND: ClassVar[str] = "a zero-shot matrix"
     REQUIRED: ClassVar[str] = "value"
     COMMAND: ClassVar[str] = "probe evaluate"

@@ -64,6 +64,7 @@ class NeuronTable(Result):
         ``one_class``, from dataset to the reason why its images are of one class.
     """
 
+    PLOTS: ClassVar[tuple[str, ...]] = ("unit_doses",)
     KIND: ClassVar[str] = "a neuron table"
     VERSION: ClassVar[int] = 2
     REQUIRED: ClassVar[str] = "effect"
@@ -143,6 +144,7 @@ class Ablation(Result):
         chosen).
     """
 
+    PLOTS: ClassVar[tuple[str, ...]] = ("ablation",)
     KIND: ClassVar[str] = "an ablation"
     REQUIRED: ClassVar[str] = "random_drop"
     COMMAND: ClassVar[str] = "probe ablate"

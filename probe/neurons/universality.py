@@ -135,6 +135,7 @@ class Universality(Result):
         Attributes: ``top, kept, alpha, correction, combination`` and those of the neuron table.
     """
 
+    PLOTS: ClassVar[tuple[str, ...]] = ("counts",)
     KIND: ClassVar[str] = "a universality"
     REQUIRED: ClassVar[str] = "excess"
     COMMAND: ClassVar[str] = "probe neurons"

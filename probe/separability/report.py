@@ -56,6 +56,12 @@ class SeparabilityReport(Result):
         n_controls, memory, layers`` and fingerprints.
     """
 
+    PLOTS: ClassVar[tuple[str, ...]] = (
+        "layer_information",
+        "measure_by_layer",
+        "transfer",
+        "unit_information",
+    )
     KIND: ClassVar[str] = "a separability report"
     REQUIRED: ClassVar[str] = "transfer"
     COMMAND: ClassVar[str] = "probe separability"
@@ -143,6 +149,7 @@ class Similarity(Result):
         ``n_samples, n_clusters, ci, seed``.
     """
 
+    PLOTS: ClassVar[tuple[str, ...]] = ("detector_similarity",)
     KIND: ClassVar[str] = "a similarity of features"
     REQUIRED: ClassVar[str] = "cka"
 
@@ -181,6 +188,7 @@ class Embeddings(Result):
         Attributes: ``detector, dataset, seed, neighbors, n_fitted, n_judged``.
     """
 
+    PLOTS: ClassVar[tuple[str, ...]] = ("layer_embedding",)
     KIND: ClassVar[str] = "an embedding"
     REQUIRED: ClassVar[str] = "position"
     COMMAND: ClassVar[str] = "probe embed"
