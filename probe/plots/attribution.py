@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from probe.errors import ProbeError
 from probe.plots import STYLE
 
 __all__ = ["regions_figure", "similarity_figure"]
@@ -116,11 +117,21 @@ def regions_figure(
         q ≤ .05; or its change from real to fake, filled where it differs from 0.
     part : str, optional
         Part of the mass; the first by default, which is "positive" for signed maps.
+
+    Raises
+    ------
+    ProbeError
+        If no map has any mass of that part.
     """
     part = part or str(data["part"].values[0])
     data = data.sel(part=part)
     data = data.isel(group=np.flatnonzero(np.isfinite(data[what].values).any(axis=1)))
     names = list(dict.fromkeys(map(str, data["dataset"].values)))
+    if not names:
+        raise ProbeError(
+            f"No map of {data.attrs.get('detector', 'the detector')} has any {part} mass to look "
+            "for in regions: they are 0 everywhere, as of a detector that ignores its input."
+        )
     regions = [str(name) for name in data["region"].values]
     columns = min(3, len(names))
     rows = -(-len(names) // columns)

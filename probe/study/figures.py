@@ -14,7 +14,7 @@ from probe.attribution import attribute
 from probe.datasets import Dataset
 from probe.datasets.subset import draw, original_positions
 from probe.detectors import Detector
-from probe.errors import DatasetError
+from probe.errors import DatasetError, ProbeError
 from probe.evaluation.matrix import ZeroShotMatrix
 from probe.joint import trained_on
 from probe.neurons import Universality
@@ -24,6 +24,7 @@ from probe.plots import separability as separability_plots
 from probe.plots.artifacts import draw_report
 from probe.plots.attribution import regions_figure, similarity_figure
 from probe.plots.joint import joint_figures
+from probe.progress import note
 from probe.run import RunFolder, slug
 from probe.schema import FAKE, family_of
 from probe.separability import Embeddings, SeparabilityReport
@@ -125,7 +126,10 @@ def draw_explanations(study: Study, folder: RunFolder, found: Explanations) -> N
         return
     for label, attention in found.attention.items():
         end = slug(family_of(label))
-        _save(folder, f"looking-{end}", regions_figure(attention.data))
+        try:
+            _save(folder, f"looking-{end}", regions_figure(attention.data))
+        except ProbeError as error:
+            note(f"No figure of regions for {label}: {error}")
     for (name, mode), similarity in found.similarity.items():
         if mode == "corrected":
             _save(folder, f"map-similarity-{slug(name)}", similarity_figure(similarity.data))

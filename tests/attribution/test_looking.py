@@ -237,6 +237,9 @@ def test_unsigned_maps_have_one_mass(faces: None, tmp_path: Path) -> None:
     found = attention_by_region(maps, data, **QUICK)
     assert found.data["part"].values.tolist() == ["magnitude"]
     assert "share of mass over" in regions_figure(found.data).get_supxlabel()
+    nothing = found.data.assign(concentration=found.data["concentration"] * np.nan)
+    with pytest.raises(ProbeError, match="0 everywhere"):
+        regions_figure(nothing)
 
 
 def test_some_samples_in_any_order(faces: None, tmp_path: Path) -> None:
