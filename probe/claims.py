@@ -368,6 +368,14 @@ def _specific(frame: pd.DataFrame, label: str, layer: str) -> Judgment:
     if row is None or not np.isfinite(row["specific_low"]):
         why = "not computed in this run" if row is None else row["reason"]
         return Judgment(_SPECIFIC, label, OPEN, f"{why or 'not computed in this run'}.")
+    if not np.isfinite(row["specific_share"]):
+        return Judgment(
+            _SPECIFIC,
+            label,
+            OPEN,
+            f"At {row['layer']}, fakes and real images do not differ, so no share of a difference "
+            "is specific to single methods.",
+        )
     span = _span(row["specific_share"], row["specific_low"], row["specific_high"])
     told = _span(row["method_accuracy"], row["method_low"], row["method_high"])
     sentence = (

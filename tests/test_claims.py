@@ -232,6 +232,14 @@ def test_artifacts(
     assert ("one was trained" in said["maps of variants"]) == (seeds is None)
 
 
+def test_a_share_of_no_difference_is_said_in_words() -> None:
+    """A detector that ignores its input: resamples may have a share, the data have none."""
+    rows = [layer((0.2, 0.4))[0] | {"specific_share": np.nan}]
+    claim = judged(1, layers=rows, separability=probes((0.8, 0.9)), similarity=[])
+    said = " ".join(one.sentence for one in claim.judgments)
+    assert "do not differ" in said and "nan" not in said and claim.verdict == OPEN
+
+
 def test_artifacts_that_were_not_computed() -> None:
     claim = judged(1, layers=missing("not computed in this run"))
     assert claim.verdict == OPEN

@@ -224,3 +224,18 @@ def test_universality_says_both_things(detector: Detector, noise: Dataset) -> No
         universal_neurons(table, combination="bonferoni")
     with pytest.raises(ProbeError, match="alpha=2"):
         universal_neurons(table, alpha=2)
+
+
+def test_a_detector_that_ignores_its_units_has_no_decoys(
+    detector: Detector, noise: Dataset
+) -> None:
+    """All |weight| × range are 0, so none is in the upper half; and no set is of all units."""
+    blind = load_detector("meso4", input_size=32, seed=4)
+    blind.module.fc2.weight.data.zero_()
+    dead = universal_neurons(neuron_importance(blind, noise.select(split="test"), n_untrained=0))
+    assert not dead.data["weight_range"].values.any() and not len(dead.decoys)
+    found = universal_neurons(neuron_importance(detector, noise.select(split="test")))
+    size, none = found.data["weight_range"].values, ~found.data["significant"].values.any(axis=0)
+    assert set(found.decoys) == set(np.flatnonzero((size >= np.median(size)) & none))
+    everywhere = Universality(found.data.assign(n_datasets=("unit", np.full(UNITS, 2))))
+    assert len(everywhere.counted) == UNITS and "counted" not in everywhere.sets()

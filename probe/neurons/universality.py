@@ -179,7 +179,10 @@ class Universality(Result):
         if "weight_range" not in self.data:
             return np.empty(0, dtype=np.int64)
         size = self.data["weight_range"].values
-        large = size >= np.median(size)
+        # By rank: of a detector that ignores its units, all are at the median of 0.
+        order = np.argsort(-size, kind="stable")[: (len(size) + 1) // 2]
+        large = np.zeros(len(size), dtype=bool)
+        large[order] = size[order] > 0
         none = ~self.data["significant"].values.any(axis=0)
         return np.asarray(self.data["unit"].values[large & none], dtype=np.int64)
 
@@ -210,15 +213,16 @@ class Universality(Result):
         return np.lexsort((-mean, -self.data["n_datasets"].values, q))
 
     def sets(self) -> dict[str, NDArray[np.int64]]:
-        """Return the non-empty sets of units to ablate, by name.
+        """Return the sets of units to ablate, by name.
 
         ``universal`` by the test, ``counted`` by the study, ``specific to <dataset>``, ``decoys``.
+        Empty sets, and those of all units, which nothing can be compared with, are left out.
         """
         found = {"universal": self.universal, "counted": self.counted}
         found |= {f"specific to {name}": units for name, units in self.specific.items()}
-        return {
-            name: units for name, units in {**found, "decoys": self.decoys}.items() if len(units)
-        }
+        found["decoys"] = self.decoys
+        total = self.data.sizes["unit"]
+        return {name: units for name, units in found.items() if 0 < len(units) < total}
 
     def _frame(self) -> pd.DataFrame:
         """Return one row per count: ``count, observed, independence, …, untrained_1, …``."""

@@ -539,13 +539,21 @@ def plot_region_attention(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    ProbeError
+        If no map has any mass of that part.
     """
     part = part or str(found.data["part"].values[0])
     data = found.data.sel(part=part)
-    if not np.isfinite(data[what].values).any():
-        raise ProbeError("There is nothing to draw: no group has a number. Choose another part.")
     data = data.isel(group=np.flatnonzero(np.isfinite(data[what].values).any(axis=1)))
     names = list(dict.fromkeys(map(str, data["dataset"].values)))
+    if not names:
+        raise ProbeError(
+            f"There is nothing to draw: no map of {data.attrs.get('detector', 'the detector')} has any {part} mass to look "
+            "for in regions: they are 0 everywhere, as of a detector that ignores its input."
+        )
     regions = [str(name) for name in data["region"].values]
     columns = min(3, len(names))
     rows = -(-len(names) // columns)

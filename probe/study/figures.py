@@ -14,13 +14,14 @@ from probe.attribution import attribute
 from probe.datasets import Dataset
 from probe.datasets.subset import draw, original_positions
 from probe.detectors import Detector
-from probe.errors import DatasetError
+from probe.errors import DatasetError, ProbeError
 from probe.evaluation.matrix import ZeroShotMatrix
 from probe.neurons import Universality
 from probe.plots import embedding as embedding_plots
 from probe.plots import separability as separability_plots
 from probe.plots.artifacts import draw_report
 from probe.plots.joint import joint_figures
+from probe.progress import note
 from probe.run import RunFolder, slug
 from probe.schema import FAKE, family_of
 from probe.separability import Embeddings, SeparabilityReport
@@ -116,7 +117,10 @@ def draw_explanations(study: Study, folder: RunFolder, found: Explanations) -> N
         return
     for label, attention in found.attention.items():
         end = slug(family_of(label))
-        _save(folder, f"looking-{end}", plots.plot_region_attention(attention))
+        try:
+            _save(folder, f"looking-{end}", plots.plot_region_attention(attention))
+        except ProbeError as error:
+            note(f"No figure of regions for {label}: {error}")
     for (name, mode), similarity in found.similarity.items():
         if mode == "corrected":
             _save(folder, f"map-similarity-{slug(name)}", plots.plot_map_similarity(similarity))

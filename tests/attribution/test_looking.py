@@ -236,6 +236,9 @@ def test_unsigned_maps_have_one_mass(faces: None, tmp_path: Path) -> None:
     found = attention_by_region(maps, data, **QUICK)
     assert found.data["part"].values.tolist() == ["magnitude"]
     assert "share of mass over" in plot_region_attention(found).get_supxlabel()
+    nothing = found.data.assign(concentration=found.data["concentration"] * np.nan)
+    with pytest.raises(ProbeError, match="0 everywhere"):
+        plot_region_attention(RegionAttention(nothing))
 
 
 def test_some_samples_in_any_order(faces: None, tmp_path: Path) -> None:
