@@ -190,7 +190,9 @@ def _digits(number: int) -> str:
 
 def _simplified(corners: NDArray[np.int64]) -> NDArray[np.int64]:
     """Leave out the corners that change the area least (Visvalingam and Whyatt 1993)."""
-    corners = corners[(corners != np.roll(corners, 1, axis=0)).any(axis=1)]
+    # Of equal ones the last stays: an outline that plotly reports again ends where it begins, and
+    # has to be written as it was.
+    corners = corners[(corners != np.roll(corners, -1, axis=0)).any(axis=1)]
     while len(corners) > CORNERS:
         before, after = np.roll(corners, 1, axis=0), np.roll(corners, -1, axis=0)
         (ax, ay), (bx, by) = (corners - before).T, (after - before).T

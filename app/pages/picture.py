@@ -621,7 +621,7 @@ SELECTED = Card(
     title="A selection of samples",
     uses=("detector", "layer", "embedding", "lasso"),
     body=_selected,
-    height=160,
+    height=185,
     is_menu=False,
 )
 
@@ -763,7 +763,7 @@ TELLING = Card(
     body=_telling,
     call=_units_call,
     about=("detector", "layer", "embedding"),
-    height=160,
+    height=185,
     help=HELP["selected"],
 )
 

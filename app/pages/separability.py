@@ -194,7 +194,7 @@ ALL = Card(
     call=_of_layer("layer_measures"),
     text=_table,
     about=("detector", "layer"),
-    height=360,
+    height=358,
     help=HELP["measures"],
 )
 
@@ -220,7 +220,7 @@ TRANSFER = Card(
     below=_scale,
     label="Heatmap of AUROC by dataset fitted on and scored on; also in the CSV file",
     about=("detector", "layer"),
-    height=354,
+    height=358,
     help=HELP["transfer"],
 )
 
@@ -274,7 +274,7 @@ UNITS = Card(
     below=_count,
     label="Units by information on method and label",
     about=("detector", "layer"),
-    height=420,
+    height=468,
     help=HELP["knowledge"],
 )
 
@@ -342,7 +342,7 @@ SPECIFIC = Card(
     uses=("detector", "layer"),
     call=lambda at: Call("method_specificity", _report(at)),
     text=_specific,
-    height=420,
+    height=468,
     help=HELP["specific"],
 )
 
@@ -369,7 +369,7 @@ SIMILARITY = Card(
     below=_alike,
     label="Heatmap of CKA of all detectors",
     about=("layer",),
-    height=200,
+    height=209,
     help=HELP["similarity"],
 )
 
