@@ -47,8 +47,7 @@ from tests.app.calling import call, exported, said
 from tests.app.conftest import client_of
 from tests.app.drawing import ARTIFACTS, COVARIATES, FEW, MEASUREMENTS
 from tests.app.making import DATASETS, DETECTORS, LAYER, UNITS, MadeRun
-from tests.app.test_pictures import draw
-from tests.app.test_separability import shown, words
+from tests.app.test_separability import words
 
 SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark", None])
 LABEL, NO_DOSES = DETECTORS
@@ -387,21 +386,6 @@ def test_a_forged_selection_is_answered_with_a_message(
         text += json.dumps(call(client, f"{ids.UNIT_DOSES}.figure", values))
     assert "root:" not in text and "Traceback" not in text
     assert any(w in text for w in ("is not known", "is not in this table", "characters"))
-
-
-@pytest.mark.parametrize("given", FORGED)
-@pytest.mark.parametrize("name", ["detector", "layer", "measure", "embedding", "color"])
-def test_a_forged_selection_of_the_other_page_too(
-    made: MadeRun, client: FlaskClient, name: str, given: str
-) -> None:
-    search = f"?{name}={quote(given)}"
-    text = said(client, "/separability", search)
-    if name == "measure":
-        text += shown(Run(made.folder), "depth", search)
-    elif name in ("embedding", "color"):
-        text += json.dumps(draw(client, search))
-    assert "root:" not in text and "Traceback" not in text
-    assert "is not known" in text or "characters" in text
 
 
 def followed(client: FlaskClient, output: str, what: str, values: dict[str, Any]) -> Any:
