@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import plotly.graph_objects as go
@@ -24,7 +25,7 @@ from probe.plots.embedding import RING, coloring, seen_in
 from probe.plots.style import contrast
 from probe.plots.theme import DARK, LIGHT, Theme
 from probe.separability.report import Embeddings
-from tests.app.calling import call, exported
+from tests.app.calling import call, exported, said
 from tests.app.drawing import KINDS, make_embeddings
 from tests.app.making import DATASETS, DETECTORS, LAYER, LAYERS, UNITS, MadeRun
 from tests.app.test_separability import shown
@@ -257,10 +258,18 @@ def test_the_note_states_how_far_the_picture_can_be_believed(client: FlaskClient
     assert f"10 of {len(frame)} samples are in view" in said
 
 
-@pytest.mark.parametrize("name", ["embedding", "color"])
-def test_a_forged_choice_is_answered_with_a_message(client: FlaskClient, name: str) -> None:
-    text = json.dumps(draw(client, f"?{name}=../../etc/passwd"))
-    assert "is not known" in text and "root:" not in text
+@pytest.mark.parametrize(
+    "given", ["../../../../etc/passwd", "%00", "-1", "a" * 5000, "<script>"], ids=range(5)
+)
+@pytest.mark.parametrize("name", ["detector", "layer", "measure", "embedding", "color"])
+def test_a_forged_choice_is_answered_with_a_message(
+    client: FlaskClient, run: Run, name: str, given: str
+) -> None:
+    search = f"?{name}={quote(given)}"
+    text = said(client, "/separability", search) + shown(run, "depth", search)
+    text += json.dumps(draw(client, search))
+    assert "root:" not in text and "Traceback" not in text
+    assert "is not known" in text or "characters" in text
 
 
 def test_a_unit_that_is_not_there_is_answered_with_a_message(client: FlaskClient) -> None:
