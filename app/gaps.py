@@ -17,7 +17,8 @@ from app.run import Run
 from probe.datasets.dataset import Dataset
 from probe.errors import ProbeError
 from probe.images import token_of
-from probe.run import RunFolder, from_here
+from probe.reader import from_here
+from probe.run import RunFolder
 from probe.stats import MIN_CLUSTERS
 
 __all__ = ["Gap", "gaps"]

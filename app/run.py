@@ -10,8 +10,9 @@ from typing import Any
 from app.queries.deriving import derived
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE, Dataset, read_native
 from probe.images import Reach, RunData, careful, key_file, token_of
-from probe.run import MissingTableError, RunFolder, from_here, stamp_of
-from probe.run import Run as PublicRun
+from probe.reader import Run as PublicRun
+from probe.reader import from_here, stamp_of
+from probe.run import MissingTableError, RunFolder
 from probe.thumbnails import Thumbnails
 
 __all__ = ["Ref", "Run"]
@@ -43,7 +44,7 @@ class Ref:
 
 
 class Run(PublicRun):
-    """Read access to a run folder: `probe.run.Run`, its images, and the runs to compare it with.
+    """Read access to a run folder: `probe.reader.Run`, its images, and the runs to compare it with.
 
     Parameters
     ----------

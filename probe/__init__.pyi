@@ -42,10 +42,10 @@ from .neurons import (
     universal_neurons,
 )
 from .neurons.ablation import ablate, ablate_universal
+from .reader import Run, open_run
 from .recording import record
 from .report.writing import write_report
 from .results import Result, open_result
-from .run import Run, open_run
 from .separability import (
     Embeddings,
     SeparabilityReport,

@@ -118,11 +118,11 @@ class Result:
         >>> found = open_result("runs/demo/tables/artifacts.zarr")  # doctest: +SKIP
         >>> found.plot("spectra", dataset="dfd").savefig("spectra.pdf")  # doctest: +SKIP
         """
-        from probe import plots
-
         name = kind or next(iter(self.PLOTS), "")
         if name not in self.PLOTS:
             raise UnknownNameError("figure", name, self.PLOTS, where=type(self).__name__)
+        # By its name: results know no plots, which know all results.
+        plots = importlib.import_module("probe.plots")
         figure: Figure = getattr(plots, f"plot_{name}")(self, **choice)
         return figure
 

@@ -49,7 +49,7 @@ ALLOWED = {
     | {"plots", "tables", "datasets", "store", "artifacts", "attribution", "neurons"}
     | {"separability", "evaluation"},
 }
-TOP = {"__init__", "__main__", "cli", "report", "demo", "doctor", "study", "jobs"}
+TOP = {"__init__", "__main__", "cli", "report", "demo", "doctor", "study", "jobs", "reader"}
 #: Modules of parts that the app reads with, which it does not import.
 HEAVY = {
     f"neurons/{name}.py"

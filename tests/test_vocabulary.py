@@ -56,23 +56,14 @@ OF_THE_FIELD = {
 #: Modules that are still to be renamed or merged, by what will replace them; only fewer of them.
 LEFT = {
     "ablating",
-    "answering",
     "arranging",
     "asking",
-    "clicked",
     "deriving",
     "fixed",
-    "lacking",
-    "looking",
     "mapping",
     "opening",
-    "picked",
-    "reading",
     "saving",
     "scoring",
-    "selected",
-    "selecting",
-    "taken",
     "working",
     "writing",
 }  # fixed

@@ -39,7 +39,7 @@ from probe.datasets.dataset import Dataset
 from probe.errors import NotComparableError, ProbeError
 from probe.plots.compare import ALPHA, MOST, further
 from probe.plots.theme import short
-from probe.run import MAP_MODES
+from probe.reader import MAP_MODES
 
 __all__ = ["PAGE"]
 

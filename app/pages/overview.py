@@ -28,7 +28,8 @@ from app.run import Ref, Run
 from app.selection import LEVELS, METRICS
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.plots.theme import DARK, LIGHT, Theme, color_at, level, short, signed, span, text_at
-from probe.run import MissingTableError, from_here, stamp_of
+from probe.reader import from_here, stamp_of
+from probe.run import MissingTableError
 
 __all__ = ["PAGE"]
 

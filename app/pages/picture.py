@@ -36,7 +36,7 @@ from probe.images import token_of
 from probe.plots.density import Window, extent_of
 from probe.plots.embedding import KINDS, RING, is_dense, outlined, seen_in
 from probe.plots.theme import empty_figure
-from probe.run import stamp_of
+from probe.reader import stamp_of
 from probe.separability.report import Embeddings
 from probe.separability.selection import CANDIDATES, codes_of, strongest_units
 from probe.store import ActivationStore

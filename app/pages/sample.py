@@ -48,7 +48,8 @@ from probe.datasets.subset import original_positions
 from probe.errors import ProbeError, UnknownNameError
 from probe.images import token_of
 from probe.plots.sample import KINDS
-from probe.run import MissingTableError, stamp_of
+from probe.reader import stamp_of
+from probe.run import MissingTableError
 
 __all__ = ["PAGE"]
 

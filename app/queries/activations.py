@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from app.queries.arranging import arranged
 from app.run import Run
 from probe.errors import StoreError, UnknownNameError
-from probe.run import stamp_of
+from probe.reader import stamp_of
 from probe.tables import from_disk
 
 __all__ = ["column", "rows_by_unit", "stored_units"]

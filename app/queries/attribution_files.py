@@ -18,7 +18,7 @@ from probe.errors import ImageError, ProbeError, StoreError
 from probe.images import token_of
 from probe.plots.attribution_maps import LOGIT, target_of
 from probe.plots.style import colors_of, limit_of, overlay
-from probe.run import stamp_of
+from probe.reader import stamp_of
 from probe.schema import family_of
 from probe.tables import from_disk
 from probe.thumbnails import SIDE

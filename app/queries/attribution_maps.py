@@ -26,7 +26,7 @@ from probe.attribution.maps import AttributionMap
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.images import token_of
 from probe.plots.attribution_maps import LOGIT, ends_for, target_of
-from probe.run import from_here
+from probe.reader import from_here
 from probe.schema import family_of
 
 __all__ = [

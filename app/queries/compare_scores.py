@@ -14,7 +14,7 @@ from app.queries.runs import evaluation_notes
 from app.run import Ref, Run
 from probe.errors import NotComparableError, ProbeError
 from probe.evaluation.paired import common_scores, differences, resample_scores
-from probe.run import stamp_of
+from probe.reader import stamp_of
 
 __all__ = ["common_datasets", "difference_of", "measured_with", "score_refs"]
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from app.run import Run
 from probe.errors import ProbeError, StoreError
-from probe.run import RunFolder, stamp_of
+from probe.reader import stamp_of
+from probe.run import RunFolder
 from probe.tables import parsed
 
 __all__ = [
