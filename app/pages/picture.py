@@ -16,10 +16,10 @@ from app import ids
 from app.card import At, Call, Card, Control, Group, graph, jump, part
 from app.components.arranging import arranging
 from app.components.fixed import fixed
+from app.components.gallery import sample_link
 from app.components.help import HELP
 from app.components.lacks import lacks_note
 from app.components.message import problem
-from app.components.sample import sample_link
 from app.components.tables import figures_table, interval_text, number_text
 from app.lasso import Lasso, Rule, drawn, places_of, read, ruled
 from app.prefix import at as address

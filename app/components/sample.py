@@ -1,3 +1,0 @@
-"""Where `sample_link` was."""
-
-from app.components.gallery import sample_link as sample_link
