@@ -7,7 +7,7 @@ Of each finding ``x`` there are ``x``, the table behind it, ``plot_x``, the figu
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,10 @@ ROOM = 10
 
 def draw_report(found: ArtifactReport, folder: Path, suffix: str = ".pdf") -> list[Path]:
     """Draw all figures of a report into a folder, and return their paths."""
-    figures = {"spectra": plot_spectra, "effects": plot_artifact_effects}
+    figures: dict[str, Callable[[ArtifactReport], Figure]] = {
+        "spectra": plot_spectra,
+        "effects": plot_artifact_effects,
+    }
     if found.data.sizes["method"]:
         figures["methods"] = plot_tells
     return [
@@ -313,8 +316,8 @@ def artifact_effects(found: ArtifactReport, dataset: str = "") -> pd.DataFrame:
     if dataset:
         frame = frame[frame["dataset"].isin(_datasets(found, dataset))]
         # Rank 0 stands for "no effect without control".
-        by = {"key": lambda rank: rank.where(rank > 0, np.inf), "kind": "stable"}
-        frame = frame.sort_values("rank", **by)
+        last = frame["rank"].where(frame["rank"] > 0, np.inf)
+        frame = frame.loc[last.sort_values(kind="stable").index]
     frame = frame.reset_index(drop=True)
     about = _about(found)
     levels = frame[[f"q{_suffix(control)}" for control in about["controls"]]]
@@ -448,7 +451,7 @@ def _marks(frame: pd.DataFrame, theme: Theme, i: int) -> dict[str, Any]:
     }
 
 
-def _effect_hover(one: dict[Any, Any], control: str, about: dict[str, Any]) -> str:
+def _effect_hover(one: dict[Any, Any], control: str, about: dict[Any, Any]) -> str:
     end = _suffix(control)
     effect, low, high, p, q = (one[f"{name}{end}"] for name in ("effect", "low", "high", "p", "q"))
     bounds = (
@@ -592,7 +595,7 @@ def figure_tells(frame: pd.DataFrame, theme: Theme = LIGHT) -> dict[str, Any]:
     return figure
 
 
-def _tells_hover(one: dict[Any, Any], about: dict[str, Any]) -> str:
+def _tells_hover(one: dict[Any, Any], about: dict[Any, Any]) -> str:
     bounds = (
         f"{about['ci']:.0%} interval {one['tells_low']:.3f} to {one['tells_high']:.3f}"
         if np.isfinite(one["tells_low"])
@@ -652,7 +655,7 @@ def grid_of_measurements(
     )
 
 
-def about_lines(measurement: str, about: dict[str, Any]) -> list[str]:
+def about_lines(measurement: str, about: dict[Any, Any]) -> list[str]:
     """Return name, definition, unit and source of a measurement as lines of a hover text."""
     unit, definition, source = about["measurements"][measurement]
     lines = [f"<b>{clean(measurement)}</b>" + (f" ({clean(unit)})" if unit else "")]
@@ -671,7 +674,7 @@ def _datasets(found: ArtifactReport, dataset: str) -> list[str]:
     return [dataset] if dataset else names
 
 
-def _about(found: ArtifactReport) -> dict[str, Any]:
+def _about(found: ArtifactReport) -> dict[Any, Any]:
     """Return what a report says beside its numbers, by dataset and by measurement."""
     data = found.data
     controls = [str(name) for name in data["control"].values]
