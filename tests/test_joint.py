@@ -51,7 +51,7 @@ def test_they_hold_what_the_tables_of_each_detector_hold(
     run: RunFolder, tables: dict[str, pd.DataFrame]
 ) -> None:
     for label in run.read_manifest()["detectors"]:
-        found = Universality.open(run.universality(label))
+        found = Universality.open(run.path("universality", label))
         rows = tables["universality"].query("detector == @label")
         assert set(rows["universal"]) == {len(found.universal)}
         assert set(rows["counted"]) == {len(found.counted)}
@@ -59,7 +59,7 @@ def test_they_hold_what_the_tables_of_each_detector_hold(
         np.testing.assert_array_equal(rows["excess"], found.data["excess"].values)
         rows = tables["units"].query("detector == @label")
         assert [len(units) for units in found.specific.values()] == list(rows["specific"])
-        report = SeparabilityReport.open(run.separability(label)).to_dataframe()
+        report = SeparabilityReport.open(run.path("separability", label)).to_dataframe()
         for row in tables["separability"].query("detector == @label").to_dict("records"):
             if row["dataset"] != "mean":
                 there = report.query(
@@ -68,7 +68,7 @@ def test_they_hold_what_the_tables_of_each_detector_hold(
                 )
                 assert row["probe"] == float(there["value"].iloc[0])
         if "xception" not in label:
-            taken = Ablation.open(run.ablation(label)).to_dataframe()
+            taken = Ablation.open(run.path("ablation", label)).to_dataframe()
             rows = tables["ablation"].query("detector == @label")
             np.testing.assert_array_equal(rows["excess"], taken["excess"])
 
@@ -96,7 +96,7 @@ def test_means_away_leave_out_what_has_no_interval_and_say_so(
     away = rows.query("dataset in ['faceswap', 'dfd']")
     assert mean["probe"] == pytest.approx(away["probe"].mean())
     assert mean["reason"] == "without gamma"
-    draws = SeparabilityReport.open(run.separability("meso4/base")).data["probe_draw"]
+    draws = SeparabilityReport.open(run.path("separability", "meso4/base")).data["probe_draw"]
     draws = draws.sel(layer="leaky", dataset=["faceswap", "dfd"]).values.mean(axis=0)
     assert mean["probe_low"] == pytest.approx(np.percentile(draws, 2.5), abs=1e-6)
 

@@ -247,7 +247,7 @@ def _correlations(at: At) -> Any:
     """Show units and measurements; or say that there is nothing to relate."""
     frame = _correlations_call(at).frame()
     if not len(frame):
-        said: Any = (
+        said = (
             "No images were measured for this report, so units are not related to measurements; "
             "only their responses to doses are known."
         )
@@ -279,9 +279,7 @@ CORRELATIONS = Card(
     help=HELP["responses"],
 )
 
-NO_RESPONSES = Card(
-    id="no-responses", title=_UNITS, body=lambda at: _units(at), help=HELP["responses"]
-)
+NO_RESPONSES = Card(id="no-responses", title=_UNITS, body=_units, help=HELP["responses"])
 
 
 # --- Doses --------------------------------------------------------------------------------------

@@ -22,12 +22,13 @@ from PIL import Image
 
 from probe.artifacts import ArtifactReport, ResponseReport
 from probe.attribution.findings import MapSimilarity, RegionAttention
-from probe.neurons import Calibration
+from probe.evaluation.table import ZeroShotMatrix
+from probe.neurons import Calibration, Universality
 from probe.plots import (
-    ablation_figure,
-    counts_figure,
-    matrix_figure,
+    plot_ablation,
+    plot_counts,
     plot_map_similarity,
+    plot_matrix,
     plot_region_attention,
 )
 from probe.plots.artifacts import plot_artifact_effects, plot_spectra, plot_tells
@@ -40,11 +41,13 @@ from probe.plots.separability_units import plot_unit_information
 from probe.plots.style import contrast, luminance, text_on
 from probe.schema import DATASETS as STUDIED
 from probe.separability import Embeddings, SeparabilityReport
+from tests.app.making import make_ablation
 from tests.artifacts.test_showing import mixed_report
 
 #: From one end of the scale to the other, and a cell without a value.
 SPREAD = np.array([[0.0, 0.13, 0.3, 0.42], [0.46, 0.5, 0.55, 0.63], [0.75, 0.87, 1.0, np.nan]])
 SIDE = 24
+COUNTED = ("n_samples", "n_clusters")
 
 
 def bounded(name: str, dims: Any, values: np.ndarray, width: float = 0.1) -> dict[str, Any]:
@@ -59,7 +62,10 @@ def matrix() -> Figure:
         for name, shift in (("value", 0), ("low", -0.1), ("high", 0.1))
     }
     data = xr.Dataset(one, {"detector": list("abc"), "dataset": list("wxyz")})
-    return matrix_figure(data.expand_dims(metric=["auroc"], level=["frame"]))
+    data = data.expand_dims(metric=["auroc"], level=["frame"]).assign(
+        {name: (("detector", "dataset"), np.full((3, 4), 9)) for name in COUNTED}
+    )
+    return plot_matrix(ZeroShotMatrix(data, pd.DataFrame({"dataset": [], "label": []})))
 
 
 def counts() -> Figure:
@@ -72,16 +78,11 @@ def counts() -> Figure:
         },
         {"count": n},
     )
-    return counts_figure(data.assign_attrs(top=0.5))
+    return plot_counts(Universality(data.assign_attrs(top=0.5)))
 
 
 def ablation() -> Figure:
-    dims = ("set", "dataset", "metric")
-    data = bounded("drop", dims, np.full((2, 1, 1), 0.2))
-    draws = np.linspace(0, 0.1, 20).reshape(1, 1, 1, 20).repeat(2, axis=0)
-    data |= {"random_drop": ((*dims, "draw"), draws), "n_units": ("set", [2.0, 3.0])}
-    coords = {"set": ["a", "b"], "dataset": ["mean"], "metric": ["auroc"]}
-    return ablation_figure({"base": xr.Dataset(data, coords)})
+    return plot_ablation({"base": make_ablation(np.random.default_rng(0))})
 
 
 def separability() -> SeparabilityReport:

@@ -15,12 +15,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from probe.errors import ProbeError, UnknownNameError
+from probe.neurons import Universality
 from probe.plots import (
     FORMATS,
     STYLES,
     caption_draft,
-    counts_figure,
     maps_figure,
+    plot_counts,
     provenance_of,
     save_figure,
     versions,
@@ -155,7 +156,7 @@ def test_other_figures_are_still_cut_to_their_content(tmp_path: Path) -> None:
         coords={"count": [1, 2]},
         attrs={"top": 0.1},
     )
-    figure = counts_figure(data)
+    figure = plot_counts(Universality(data))
     with Image.open(save_figure(figure, tmp_path / "a.png", 100)) as image:
         assert image.width != 350
 

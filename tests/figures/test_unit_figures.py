@@ -10,12 +10,8 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from probe.artifacts import ResponseReport
-from probe.plots.neurons import (
-    strongest_units,
-    unit_doses_figure,
-    unit_effects_figure,
-    units_heatmap,
-)
+from probe.neurons import NeuronTable, Universality
+from probe.plots import plot_unit_doses, plot_unit_effects, plot_units, units
 from probe.plots.responses import plot_doses
 from probe.plots.separability import plot_measure_by_layer
 from probe.plots.similarity import plot_detector_similarity
@@ -35,7 +31,7 @@ NAMES = list(DATASETS)
 N = len(NAMES)
 
 
-def table() -> xr.Dataset:
+def table() -> NeuronTable:
     """Draw effects that rise with the unit's number; unit 1 works both ways."""
     unit, dose = np.arange(5), np.linspace(-1, 1, 3)
     effect = (1 + np.arange(N))[:, None] * (unit + 1.0) / 10
@@ -45,27 +41,29 @@ def table() -> xr.Dataset:
         **bounded("effect", dims, effect, 0.05),
         "effect": (dims, effect),
         "slope": (dims, slope),
+        "rank": (dims, np.argsort(np.argsort(-effect, axis=1), axis=1) + 1),
         "value": ((*dims, "dose"), np.broadcast_to(dose, (N, 5, 3))),
         "response": ((*dims, "dose"), slope[..., None] * dose),
     }
     attrs = {"layer": "fc", "output": "logit", "label": "toy"}
-    return xr.Dataset(data, {"dataset": NAMES, "unit": unit}, attrs)
+    return NeuronTable(xr.Dataset(data, {"dataset": NAMES, "unit": unit}, attrs))
 
 
-def universality() -> xr.Dataset:
+def universality() -> Universality:
     """Let unit 2 pass the test, and units 3 and 4 stand in the lists; unit 1 in half of them."""
     selected = np.zeros((N, 5), dtype=bool)
     selected[:, 3:] = True
     selected[: N // 2, 1] = True
     data = {
         "selected": (("dataset", "unit"), selected),
+        "significant": (("dataset", "unit"), selected),
         "n_datasets": ("unit", selected.sum(axis=0)),
         "q": (("at_least", "unit"), [[1.0] * 5, [0.9, 0.9, 0.01, 0.9, 0.9]]),
         "q_by": (("at_least", "unit"), [[1.0] * 5] * 2),
     }
     coords = {"dataset": NAMES, "unit": np.arange(5), "at_least": [2, N]}
     attrs = {"alpha": 0.05, "correction": "bh", "kept": 2, "top": 0.4}
-    return xr.Dataset(data, coords, attrs)
+    return Universality(xr.Dataset(data, coords, attrs))
 
 
 def depth() -> Figure:
@@ -95,14 +93,14 @@ def response() -> Figure:
 
 
 LINES: dict[str, Callable[[], Figure]] = {
-    "effects": lambda: unit_effects_figure(table(), universality(), 1),
-    "doses": lambda: unit_doses_figure(table(), 1),
+    "effects": lambda: plot_unit_effects(table(), universality(), 1),
+    "doses": lambda: plot_unit_doses(table(), 1),
     "depth": depth,
     "response": response,
     "logit": lambda: plot_doses(responses(), "halo"),
 }
 CELLS: dict[str, Callable[[], Figure]] = {
-    "units": lambda: units_heatmap(table(), universality()),
+    "units": lambda: plot_units(table(), universality()),
     "likeness": lambda: plot_detector_similarity(alike(), "b"),
 }
 
@@ -122,20 +120,21 @@ def test_more_is_lighter_and_text_stands_out_from_it(name: str) -> None:
 
 
 def test_the_tested_come_first_then_those_in_most_lists_then_the_strongest() -> None:
-    assert list(strongest_units(table(), universality())) == [2, 4, 3, 1, 0]
-    assert list(strongest_units(table(), universality(), most=2)) == [2, 4]
+    def order(found: xr.Dataset) -> list[int]:
+        return [int(unit) for unit in units(table(), Universality(found))["unit"]]
+
+    data = universality().data
+    assert order(data) == [2, 4, 3, 1, 0]
     # By the other correction none passes.
-    other = universality().assign_attrs(correction="by")
-    assert list(strongest_units(table(), other)) == [4, 3, 1, 2, 0]
-    untested = universality().drop_vars(["q", "q_by"])
-    assert list(strongest_units(table(), untested)) == [4, 3, 1, 2, 0]
+    assert order(data.assign_attrs(correction="by")) == [4, 3, 1, 2, 0]
+    assert order(data.drop_vars(["q", "q_by"])) == [4, 3, 1, 2, 0]
 
 
 def test_the_heatmap_states_effects_stars_and_lists() -> None:
-    axes = units_heatmap(table(), universality(), most=4).axes[0]
+    axes = plot_units(table(), universality(), 4).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["★ 2", "4", "3", "1"]
     assert "4 of 5 units" in axes.get_ylabel() and "40%" in axes.get_xlabel()
-    effect = table()["effect"].sel(unit=[2, 4, 3, 1]).transpose("unit", "dataset").values
+    effect = table().data["effect"].sel(unit=[2, 4, 3, 1]).transpose("unit", "dataset").values
     texts = np.array([text.get_text() for text in axes.texts]).reshape(4, N)
     assert texts.tolist() == [[f"{value:.2f}" for value in row] for row in effect]
     bold = np.array([text.get_weight() == "bold" for text in axes.texts]).reshape(4, N)
@@ -145,7 +144,7 @@ def test_the_heatmap_states_effects_stars_and_lists() -> None:
 
 
 def test_a_unit_shows_its_direction_and_what_the_list_takes() -> None:
-    axes = unit_effects_figure(table(), universality(), 1).axes[0]
+    axes = plot_unit_effects(table(), universality(), 1).axes[0]
     needed = axes.lines[0].get_xdata()
     # Two units are kept: the second largest effect is the least that is in the list.
     assert np.allclose(needed, (1 + np.arange(N)) * 0.4)

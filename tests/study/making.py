@@ -76,12 +76,11 @@ def tables_of(out: Path) -> dict[str, xr.Dataset]:
     folder = RunFolder(out)
     labels = folder.read_manifest()["detectors"]
     places = [folder.path("evaluation")]
-    places += [make(label) for label in labels for make in (folder.neurons, folder.universality)]
+    each = ("neurons", "universality", "separability", "embeddings")
+    places += [folder.path(name, label) for label in labels for name in each]
     # Not every detector has units to take out.
     places += [place for label in labels if (place := folder.path("ablation", label)).exists()]
     places += [folder.path("artifacts"), folder.path("similarity")]
-    made = (folder.separability, folder.embeddings)
-    places += [make(label) for label in labels for make in made]
     # Where nobody is seen often enough units are related to nothing.
     places += [place for label in labels if (place := folder.path("responses", label)).exists()]
     places += sorted(out.glob("tables/trust/*.zarr")) + sorted(out.glob("tables/attention/*.zarr"))
