@@ -70,7 +70,9 @@ def matrix(found: ZeroShotMatrix, metric: str = "auroc", level: str = "frame") -
     frame = frame.assign(seen=seen.loc[keys].to_numpy(), chance=0.5)
     for unit in frame["level"].unique():
         rows = (frame["metric"] == "ap") & (frame["level"] == unit)
-        frame.loc[rows, "chance"] = frame.loc[rows, "dataset"].map(_fakes(found.scores, unit))
+        if rows.any():
+            fakes = frame.loc[rows, "dataset"].map(_fakes(found.scores, unit))
+            frame.loc[rows, "chance"] = fakes
     frame.attrs = {"metric": metric, "level": level, "ci": float(found.data.attrs.get("ci", 0.95))}
     return frame
 

@@ -65,7 +65,8 @@ def matrix() -> Figure:
     data = data.expand_dims(metric=["auroc"], level=["frame"]).assign(
         {name: (("detector", "dataset"), np.full((3, 4), 9)) for name in COUNTED}
     )
-    return plot_matrix(ZeroShotMatrix(data, pd.DataFrame({"dataset": [], "label": []})))
+    scores = pd.DataFrame({"detector": "a", "dataset": list("wxyz"), "label": 1})
+    return plot_matrix(ZeroShotMatrix(data, scores))
 
 
 def counts() -> Figure:
