@@ -204,14 +204,14 @@ def test_layers_are_those_of_both_tables_and_the_units_layer_comes_first(own: Ma
 READ = {
     "separability report of meso4/base": lambda run: run.separability(LABEL),
     "embeddings of meso4/base": lambda run: run.embeddings(LABEL),
-    "responses of units of meso4/base": lambda run: run.responses(LABEL),
+    "responses of meso4/base": lambda run: run.responses(LABEL),
     "artifact report": lambda run: run.artifacts,
     "similarity of detectors": lambda run: run.similarity,
 }
 PATHS = {
     "separability report of meso4/base": lambda folder: folder.path("separability", LABEL),
     "embeddings of meso4/base": lambda folder: folder.path("embeddings", LABEL),
-    "responses of units of meso4/base": lambda folder: folder.path("responses", LABEL),
+    "responses of meso4/base": lambda folder: folder.path("responses", LABEL),
     "artifact report": lambda folder: folder.path("artifacts"),
     "similarity of detectors": lambda folder: folder.path("similarity"),
 }
@@ -232,7 +232,7 @@ def test_what_is_missing_is_named_with_its_command(own: MadeRun, what: str) -> N
     [
         ("separability report of meso4/base", "blind"),
         ("embeddings of meso4/base", "trustworthiness"),
-        ("responses of units of meso4/base", "unit_low"),
+        ("responses of meso4/base", "unit_low"),
         ("artifact report", "power"),
         ("similarity of detectors", "cka_low"),
     ],
@@ -543,9 +543,7 @@ def test_units_and_layers_do_not_wander_to_other_pages(client: FlaskClient) -> N
 @pytest.mark.parametrize("what", HERE)
 def test_what_is_missing_is_said_once_and_leaves_the_rest(own: MadeRun, what: str) -> None:
     shutil.rmtree(PATHS[what](own.folder))
-    run = Run(own.folder)
     text = said(client_of(own.root), "/separability")
     there = [name for name in CARDS if json.dumps(part("card", name)) in text]
-    text += "".join(shown(run, name) for name in there)
     assert f"This run holds no {what} yet" in text and "probe demo --out somewhere" in text
     assert text.count("Not computed yet") == 1 and len(there) > 3
