@@ -78,7 +78,7 @@ def test_what_cannot_be_had_is_said(address: str, browser: Browser) -> None:
     page = opened(context, watch, f"{address}/neurons?detector={DETECTORS[1]}")
     page.get_by_role("button", name="Export ablation").click()
     page.get_by_role("menuitem", name="PDF").click()
-    page.get_by_role("status").filter(has_text="Nothing was taken out").wait_for()
+    page.locator("#export-said").filter(has_text="Nothing was taken out").wait_for()
     # The browser itself notes the refusal; nothing else is complained of.
     assert all("404" in one for one in watch.complaints)
     assert page.url.startswith(address) and re.search("/neurons", page.url)
