@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from waitress.server import create_server
 
-from app import create_app, ids
+from app import create_app
 from benchmarks._dashboard_run import DETECTORS, LAYER, Size, write_run
 from benchmarks._visitor import Asked, Visitor
 
@@ -39,6 +39,8 @@ TINY = Size(600, 12, 40, 3)
 #: What is asked for: seconds of the first page and of 95 % of callbacks, bytes of an answer and
 #: of the server's memory.
 FIRST, USUAL, ANSWER, MEMORY = 2.0, 0.3, 2e6, 1.5e9
+#: Text under the heatmap that follows the list of units.
+_SHARES = "neurons-shares-text.children"
 #: Seconds between two actions of a visitor, on average.
 PAUSE = 1.0
 
@@ -202,9 +204,9 @@ def wait_for_units(visitor: Visitor) -> float:
     """Ask for a unit's images until the store is arranged by unit."""
     began = time.perf_counter()
     visitor.open("/neurons", "?unit=1")
-    while visitor.prop(f"{ids.GALLERY_TICK}.disabled") is False:
+    while "arranged by unit" in str(visitor.card("unit-images")):
         time.sleep(0.5)
-        visitor.change(**{f"{ids.GALLERY_TICK}.n_intervals": 1})
+        visitor.draw("unit-images")
     return time.perf_counter() - began
 
 
@@ -241,19 +243,22 @@ def _walk(visitor: Visitor, rng: np.random.Generator, size: Size, pause: float) 
     visitor.open("/")
     for metric in ("ap", "eer"):
         rest()
-        visitor.change(**{f"{ids.METRIC}.value": metric})
+        visitor.change(metric=metric)
     visitor.open("/neurons")
     for request in _requests(rng, size):
         rest()
+        given = {"neurons-of.data": DETECTORS[0], "neurons-units.getRowsRequest": request}
         order = {name: request[name] for name in ("sortModel", "filterModel")}
-        visitor.change(**{f"{ids.UNITS}.getRowsRequest": request, f"{ids.UNITS_ORDER}.data": order})
+        given |= {"neurons-order.data": order, "url.search": "?unit=1"}
+        for output in ("neurons-units.getRowsResponse", "neurons-marked.data", _SHARES):
+            visitor.ask(output, given)
     for _ in range(5):
         rest()
         unit = int(rng.integers(size.stored))
-        visitor.change(**{f"{ids.UNITS}.selectedRows": [{"unit": unit}]})
+        visitor.change(unit=unit)
         images += visitor.images(12)
     rest()
-    visitor.change(**{f"{ids.DETECTOR}.value": DETECTORS[1 + int(rng.integers(2))]})
+    visitor.open("/neurons", f"?detector={DETECTORS[1 + int(rng.integers(2))]}")
     visitor.open("/separability", f"?{detector}&layer={LAYER}")
     for embedding, color in (("umap", "dataset"), ("tsne", "score"), ("pca", "unit")):
         rest()
