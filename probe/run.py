@@ -84,12 +84,12 @@ class MissingTableError(StoreError):
 
     Attributes
     ----------
-    command : str
-        Command that makes it.
+    what, command : str
+        Name of the table; command that makes it.
     """
 
     def __init__(self, what: str, command: str) -> None:
-        self.command = command
+        self.what, self.command = what, command
         super().__init__(f"This run holds no {what} yet. `{command}` makes what is missing.")
 
 

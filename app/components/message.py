@@ -21,7 +21,7 @@ def problem(error: ProbeError) -> Any:
         # What is only not comparable is no failure.
         html.Div(className=f"message-mark {kind}") if kind else None,
         html.Div(title, className="message-title"),
-        html.Div(str(error), className="message-text"),
+        html.Div(_text(error), className="message-text"),
     ]
     command = getattr(error, "command", "")
     if command:
@@ -31,6 +31,12 @@ def problem(error: ProbeError) -> Any:
     elif kind == "unknown":
         parts.append(html.A("Clear the selection", href="?", className="message-link"))
     return html.Div(parts, className="message", role="status")
+
+
+def _text(error: ProbeError) -> str:
+    if isinstance(error, MissingTableError):
+        return f"This run holds no {error.what} yet. The command below makes what is missing."
+    return str(error)
 
 
 def command_line(command: str) -> Any:
