@@ -335,6 +335,7 @@ def test_what_is_named_looks_unlike_all_else_without_color(name: str) -> None:
 
 def test_the_checks_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (
+        "plots.evaluation",
         "plots.neurons",
         "plots.separability_transfer",
         "plots.artifacts",
