@@ -9,7 +9,7 @@ is drawn anew when a field that it uses has changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from threading import Condition
 from typing import Any
@@ -40,7 +40,6 @@ from app.components.jobs import TICK, job_text
 from app.components.message import problem
 from app.jobs import DONE, Jobs, Task, jobs_of
 from app.prefix import at as address
-from app.prefix import path_within
 from app.queries.arranging import ArrangingError
 from app.queries.layers import known_detector
 from app.run import Ref, Run
@@ -382,7 +381,7 @@ class Page:
     Attributes
     ----------
     path, title, question : str
-        Where it is, and its head; a title may be a callable that takes `At`.
+        Where it is, its name among the pages, and what it answers.
     items : tuple
         Cards and groups of cards, from top to bottom.
     controls : tuple of Control
@@ -395,18 +394,20 @@ class Page:
         Takes the app and the run, and adds callbacks that are this page's own.
     aside : callable, optional
         Takes `At` and returns what is at the right of the head, where there are no controls.
+    heading : callable, optional
+        Takes `At` and returns the heading, where that is not the title.
     """
 
     path: str
-    title: str | Callable[[At], str]
+    title: str
     question: str
     items: tuple[Card | Group, ...]
     controls: tuple[Control, ...] = ()
     needs: Callable[[At], Any] | None = None
     shown: Callable[[At], Sequence[Card | Group]] | None = None
     register: Callable[[Dash, Run], None] | None = None
-    scope: tuple[str, ...] = field(default=(), kw_only=True)
     aside: Callable[[At], Any] | None = None
+    heading: Callable[[At], str] | None = None
 
     @property
     def cards(self) -> tuple[Card, ...]:
@@ -416,7 +417,7 @@ class Page:
     @property
     def fields(self) -> tuple[str, ...]:
         """Fields on which the page is laid out anew."""
-        return (*(one.field for one in self.controls), *self.scope)
+        return tuple(one.field for one in self.controls)
 
 
 def _cards(items: Sequence[Card | Group]) -> Iterator[Card]:
@@ -500,7 +501,7 @@ def layout(page: Page, at: At) -> Any:
                 for one, made in zip(page.controls, controls, strict=True)
             ]
         content = [problem(error)]
-    title = page.title if isinstance(page.title, str) else page.title(at)
+    title = page.heading(at) if page.heading else page.title
     head = [dmc.Title(title, order=1), html.Div(page.question, className="question")]
     right = page.aside(at) if page.aside else None
     right = dmc.Group(controls, gap="sm", align="flex-end") if page.controls else right
@@ -784,11 +785,6 @@ def _asked(outputs: Any) -> str:
     return str(one["id"]["of"])
 
 
-def page_of(pages: Mapping[str, Page], path: str) -> Page | None:
-    """Return the page at a path of the browser."""
-    return pages.get(path_within(path))
-
-
 def script(run: Run, card: Card, at: At) -> str:
     """Write Python that makes a card's table and figure from the run folder."""
     assert card.call is not None
@@ -799,7 +795,7 @@ def script(run: Run, card: Card, at: At) -> str:
     lines = [
         f"# The run was made by: {' '.join(run.command.split())}",
         "import probe",
-        *(f"import {name}" for name in ("probe.images", "probe.plots") if f"{name}." in made),
+        *(["import probe.images"] if "probe.images." in made else []),
         "",
         *(f"{name} = probe.open_run({place!r})" for name, place in places.items()),
         made,

@@ -154,7 +154,8 @@ def _route(app: Dash, run: Run) -> None:
         Output(ids.NAVIGATION, "children"), Input(ids.URL, "pathname"), Input(ids.URL, "search")
     )
     def show_navigation(path: str, search: str) -> object:
-        return navigation(path_within(path), search or "")
+        titles = {place: page.title for place, page in pages.PAGES.items()}
+        return navigation(path_within(path), search or "", titles)
 
 
 def _follow_scheme(app: Dash) -> None:

@@ -23,6 +23,3 @@ PROGRESS_ASK = "progress-ask"
 PROGRESS_SEEN = "progress-seen"
 PROGRESS_NEWS = "progress-news"
 PROGRESS_SHOW = "progress-show"
-
-UNITS_PLACE = "neurons-units-place"
-SHARES = "neurons-shares"

@@ -100,7 +100,7 @@ class Table:
     Attributes
     ----------
     result : str
-        Class, see `probe.results.HOMES`; empty for a table of its own kind.
+        Class, see `probe.results.HOMES`.
     what : str
         Name in messages.
     path : str

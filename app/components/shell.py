@@ -14,18 +14,7 @@ from app.selection import Selection
 from probe.errors import ProbeError
 from probe.plots.theme import FONT
 
-__all__ = ["PAGES", "navigation", "shell"]
-
-#: Path to title, in the order of the head.
-PAGES = {
-    "/": "Overview",
-    "/neurons": "Neurons",
-    "/separability": "Separability",
-    "/artifacts": "Artifacts",
-    "/attribution": "Attribution",
-    "/compare": "Compare",
-    "/sample": "Sample",
-}
+__all__ = ["navigation", "shell"]
 
 _THEME = {
     "fontFamily": FONT,
@@ -84,8 +73,8 @@ def shell(title: str, scopes: Mapping[str, Sequence[str]]) -> Any:
     )
 
 
-def navigation(path: str, search: str) -> list[Any]:
-    """Link to all pages, keeping what is selected."""
+def navigation(path: str, search: str, titles: Mapping[str, str]) -> list[Any]:
+    """Link to all pages by their paths, keeping what is selected."""
     here: dict[str, Any] = {"className": "slot active", "aria-current": "page"}
     elsewhere: dict[str, Any] = {"className": "slot"}
     carried = _carried(search)
@@ -96,7 +85,7 @@ def navigation(path: str, search: str) -> list[Any]:
             ),
             **(here if place == path else elsewhere),
         )
-        for place, title in PAGES.items()
+        for place, title in titles.items()
     ]
 
 

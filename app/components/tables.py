@@ -10,7 +10,7 @@ from dash import html
 
 from app.components.fixed import fixed
 
-__all__ = ["figures_table", "interval_text", "level_text", "number_text"]
+__all__ = ["figures_table", "interval_text", "level_text", "number_text", "signed_text"]
 
 
 def figures_table(
@@ -63,6 +63,12 @@ def number_text(value: float) -> str:
     else:
         text = f"{value:.{2 if size >= 0.1 or value == 0 else 3 if size >= 0.001 else 4}f}"
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def signed_text(value: float, digits: int = 3) -> str:
+    """Write a difference with its sign and as many decimals, whatever its size, to line up."""
+    text = f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+    return text[1:] if not float(f"{value:.{digits}f}") else text
 
 
 def interval_text(low: float, high: float) -> str:

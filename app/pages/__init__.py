@@ -68,10 +68,7 @@ def _content(run: Run, path: str, search: str) -> Any:
 
 
 def _unknown_page(search: str) -> Any:
-    links = [
-        dcc.Link(page.title if isinstance(page.title, str) else "Overview", href=at(path + search))
-        for path, page in PAGES.items()
-    ]
+    links = [dcc.Link(page.title, href=at(path + search)) for path, page in PAGES.items()]
     between = [part for link in links[:-1] for part in (link, ", ")][:-1]
     return html.Div(
         [

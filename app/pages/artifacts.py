@@ -10,7 +10,7 @@ from dash import html
 
 from app.card import DETECTOR, At, Call, Card, Control, Group, Page, graph, jump
 from app.components.help import HELP
-from app.components.tables import figures_table, interval_text, level_text, number_text
+from app.components.tables import figures_table, interval_text, level_text, number_text, signed_text
 from probe import plots
 from probe.errors import ProbeError
 from probe.plots.responses import MOST_COLUMNS
@@ -405,7 +405,7 @@ def _answers(at: At, frame: pd.DataFrame) -> Any:
 
 def _answer_row(one: dict[Any, Any]) -> list[Any]:
     kind, tag = one["answer_kind"], html.Span("universal", className="tag")
-    strength = f"{one['answer_effect']:+.2f}".replace("-", "\N{MINUS SIGN}")
+    strength = signed_text(one["answer_effect"], 2)
     scale = {"dose": " SD", "correlation": " ρ"}.get(kind, "")
     return [
         [str(one["unit"]), tag] if one["universal"] else one["unit"],

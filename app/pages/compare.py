@@ -15,7 +15,7 @@ from app.components.fixed import fixed
 from app.components.help import HELP
 from app.components.lacks import lacks_note
 from app.components.message import problem
-from app.components.tables import figures_table, interval_text, level_text, number_text
+from app.components.tables import figures_table, interval_text, level_text, number_text, signed_text
 from app.prefix import at as address
 from app.queries.compare import (
     Pair,
@@ -50,8 +50,6 @@ EACH = 4
 
 #: Differences of probes that are written out.
 SOME = 6
-
-_MINUS = "\N{MINUS SIGN}"
 
 
 def _pair(at: At) -> Pair:
@@ -158,7 +156,8 @@ def _scores_text(at: At, frame: pd.DataFrame) -> Any:
         parts = [html.B(f"In none of {tested} datasets"), f"{of} by more than noise."]
     else:
         which = ", ".join(
-            f"{row['dataset']} ({_signed(row['difference'])})" for row in changed.to_dict("records")
+            f"{row['dataset']} ({signed_text(row['difference'])})"
+            for row in changed.to_dict("records")
         )
         some = html.B(f"In {len(changed)} of {tested} datasets")
         parts = [some, f"{of} by more than noise: {which}."]
@@ -200,8 +199,8 @@ def _trainings(frame: pd.DataFrame) -> str:
     low, high = np.nanmin(every, axis=1), np.nanmax(every, axis=1)
     widest = int(np.nanargmax(high - low))
     spread = (
-        f"Over {n + 1} trainings the difference is {_signed(low[widest])} to "
-        f"{_signed(high[widest])} in {frame['dataset'].iloc[widest]}, where it varies most."
+        f"Over {n + 1} trainings the difference is {signed_text(low[widest])} to "
+        f"{signed_text(high[widest])} in {frame['dataset'].iloc[widest]}, where it varies most."
     )
     changed = frame["more_than_noise"].to_numpy()
     if not changed.any():
@@ -212,10 +211,6 @@ def _trainings(frame: pd.DataFrame) -> str:
         f"The noise is over people. Crosses: {again}; {held} of the {int(changed.sum())} "
         f"differences keep their sign in all of them. {spread}"
     )
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", _MINUS)
 
 
 SCORES = Card(

@@ -16,7 +16,7 @@ from app.components.fixed import fixed
 from app.components.gallery import gallery
 from app.components.help import HELP
 from app.components.lacks import lacks_note
-from app.components.tables import figures_table, level_text, number_text
+from app.components.tables import figures_table, level_text, number_text, signed_text
 from app.jobs import Jobs, Task, ablation_of, ablation_task, jobs_of
 from app.queries.asking import Asked
 from app.queries.images import Shown, extremes
@@ -311,6 +311,8 @@ SHARES = Card(
 
 
 def _register_list(app: Dash, run: Run) -> None:
+    """Answer the grid's requests for rows, and keep the list, its mark and the address in step."""
+
     def at_of(detector: Any) -> At:
         return At(run, Selection(detector=detector if isinstance(detector, str) else ""))
 
@@ -438,15 +440,9 @@ def _ablation(at: At, frame: pd.DataFrame) -> Any:
 
 def _bounded(value: float, low: float, high: float) -> Any:
     if not np.isfinite(low):
-        return [f"{_signed(value)} ", html.Span("no interval", className="muted")]
-    span = html.Span(f"{_signed(low)} to {_signed(high)}", className="muted")
-    return [f"{_signed(value)} ", span]
-
-
-def _signed(value: float) -> str:
-    """Write a difference with three decimals, whatever its size, so that columns line up."""
-    text = f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
-    return text[1:] if text.endswith("0.000") else text
+        return [f"{signed_text(value)} ", html.Span("no interval", className="muted")]
+    span = html.Span(f"{signed_text(low)} to {signed_text(high)}", className="muted")
+    return [f"{signed_text(value)} ", span]
 
 
 def _ablation_call(at: At) -> Call:
@@ -547,7 +543,7 @@ def _show_taken(at: At, jobs: Jobs, fingerprint: str) -> Any:
         f"Without {'this unit' if count == 1 else f'these {count} units'} AUROC "
         f"{'falls' if mean['drop'] >= 0 else 'rises'} by {abs(mean['drop']):.3f} on average over "
         f"datasets, {beyond} without random sets of the same size and |weight| × range "
-        f"({_signed(mean['random_low'])} to {_signed(mean['random_high'])}; "
+        f"({signed_text(mean['random_low'])} to {signed_text(mean['random_high'])}; "
         f"p {p if p.startswith('<') else f'= {p}'})."
     )
     head = [
@@ -563,7 +559,7 @@ def _show_taken(at: At, jobs: Jobs, fingerprint: str) -> Any:
             html.B("mean") if one["dataset"] == MEAN else one["dataset"],
             f"{one['full']:.3f}",
             _bounded(one["drop"], one["drop_low"], one["drop_high"]),
-            f"{_signed(one['random_low'])} to {_signed(one['random_high'])}",
+            f"{signed_text(one['random_low'])} to {signed_text(one['random_high'])}",
             _bounded(one["excess"], one["excess_low"], one["excess_high"]),
             level_text(one["p"]),
         ]
@@ -648,7 +644,7 @@ def _answer(at: At, unit: int) -> Any:
         return str(error)
     q = level_text(found.q)
     q = f"q {q}" if q.startswith("<") else f"q = {q}"
-    strength = f"{found.effect:+.2f}".replace("-", "\N{MINUS SIGN}")
+    strength = signed_text(found.effect, 2)
     onward: dict[str, Any] = {"className": "onward", "unit": unit, "layer": ""}
     if not found.kind:
         words: list[Any] = ["Nothing was found that it responds to. "]

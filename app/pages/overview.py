@@ -17,7 +17,7 @@ from app.card import At, Call, Card, Control, Group, Page, jump
 from app.components.fixed import fixed
 from app.components.help import HELP
 from app.components.message import command_line, problem
-from app.components.tables import figures_table
+from app.components.tables import figures_table, signed_text
 from app.gaps import gaps
 from app.prefix import at as address
 from app.progress import stage_chip, stages_of
@@ -297,10 +297,12 @@ def _about_difference(one: Mapping[Any, Any], ci: float, bounded: bool) -> str:
     interval = f"no interval: {one['reason']}"
     if bounded:
         p = level(float(one["p"])).replace("&lt;", "<")
-        interval = f"{ci:.0%} interval {one['low']:+.3f} to {one['high']:+.3f}, p {p}"
+        interval = (
+            f"{ci:.0%} interval {signed_text(one['low'])} to {signed_text(one['high'])}, p {p}"
+        )
     lines = [
         head,
-        f"{METRICS[one['metric']]} {one['difference']:+.3f} against {one['compared_with']}",
+        f"{METRICS[one['metric']]} {signed_text(one['difference'])} against {one['compared_with']}",
         interval,
         f"{one['n_samples']} common {_samples(one['level'])} in {one['n_clusters']} clusters",
     ]
@@ -818,7 +820,8 @@ PROVENANCE = Card(
 
 PAGE = Page(
     path="/",
-    title=lambda at: str(at.run.manifest.get("title", "Run")),
+    title="Overview",
+    heading=lambda at: str(at.run.manifest.get("title", "Run")),
     question="How far does each detector generalize to datasets that it was not trained on?",
     aside=_report,
     items=(

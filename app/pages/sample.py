@@ -31,7 +31,7 @@ from app.components.fixed import fixed
 from app.components.help import HELP
 from app.components.lacks import lacks_note
 from app.components.message import problem
-from app.components.tables import figures_table, number_text
+from app.components.tables import figures_table, number_text, signed_text
 from app.jobs import Jobs, Task, map_task, maps_of
 from app.pages import upload
 from app.pages.upload import Elsewhere, dropped_at, notice
@@ -511,7 +511,7 @@ def _units(at: At) -> Any:
             [
                 html.Span([link, mark], className="whole"),
                 _bar(one["deviations"], frame.attrs["far"]),
-                f"{one['deviations']:+.1f}".replace("-", "\N{MINUS SIGN}"),
+                signed_text(one["deviations"], 1),
                 number_text(one["value"]),
                 number_text(one["median_of_reals"]),
             ]

@@ -401,25 +401,11 @@ def figure_artifact_effects(frame: pd.DataFrame, theme: Theme = LIGHT) -> dict[s
         f"<b>{clean(one['measurement'])}</b>  " if one["kept"] else f"{clean(one['measurement'])}  "
         for one in frame.to_dict("records")
     ]
-    stripes = [
-        {
-            "type": "rect",
-            "xref": "x domain",
-            "x0": 0,
-            "x1": 1,
-            "y0": row - 0.5,
-            "y1": row + 0.5,
-            "layer": "below",
-            "line": {"width": 0},
-            "fillcolor": theme.faded(theme.muted, 0.06),
-        }
-        for row in range(1, rows, 2)
-    ]
     return figure_of(
         [_marks(frame, theme, i) for i in range(len(controls))],
         theme,
         annotations=_undefined(frame, theme),
-        shapes=[theme.line_at(x=0), *stripes],
+        shapes=[theme.line_at(x=0), *theme.stripes(rows)],
         height=32 * rows + 92,
         showlegend=True,
         legend=theme.top_legend(),

@@ -394,25 +394,11 @@ def figure_map_similarity(frame: pd.DataFrame, theme: Theme = LIGHT) -> dict[str
         seeds = ("other seeds, same image", "retrained_mean", "retrained_")
         kinds.append((*seeds, theme.warm, "square-open", 0.3))
     n = len(frame)
-    bands = [
-        {
-            "type": "rect",
-            "xref": "x domain",
-            "x0": 0,
-            "x1": 1,
-            "y0": row - 0.5,
-            "y1": row + 0.5,
-            "layer": "below",
-            "line": {"width": 0},
-            "fillcolor": theme.faded(theme.muted, 0.06),
-        }
-        for row in range(1, n, 2)
-    ]
     return figure_of(
         [_marks(frame, theme, *kind) for kind in kinds],
         theme,
         height=_ROW * n + _HEAD + _FOOT,
-        shapes=bands,
+        shapes=theme.stripes(n),
         showlegend=True,
         legend=theme.top_legend(),
         margin={"l": 8, "r": 16, "t": _HEAD, "b": _FOOT},

@@ -13,10 +13,13 @@ import plotly.graph_objects as go
 import pytest
 import xarray as xr
 from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
 from plotly.utils import PlotlyJSONEncoder
 
 from app.card import At, render
 from app.components.jobs import job_text, time_text
+from app.components.tables import signed_text
 from app.jobs import CANCELLED, DONE, FAILED, RUNNING, WAITING, Jobs, JobState
 from app.pages import neurons
 from app.pages.neurons import LIST, PAGE, TAKEN, Rows, verdict_of
@@ -484,3 +487,12 @@ def test_texts_of_states() -> None:
     assert "defect" in text(JobState(FAILED, None, "KeyError: 1", expected=False))
     times = {5.4: "5 s", 89: "89 s", 90: "2 min", 3540: "59 min", 7500: "2 h 5 min"}
     assert {seconds: time_text(seconds) for seconds in times} == times
+
+
+@given(value=st.floats(-1e6, 1e6), digits=st.integers(1, 4))
+def test_a_difference_has_a_sign_unless_it_is_written_as_0(value: float, digits: int) -> None:
+    text = signed_text(value, digits)
+    assert "-" not in text
+    written = float(text.replace("\N{MINUS SIGN}", "-"))
+    assert abs(written - value) <= 0.5 * 10**-digits + 1e-9
+    assert text[0] in "+\N{MINUS SIGN}" if written else text == f"{0:.{digits}f}"

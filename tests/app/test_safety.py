@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 from PIL import Image
 
 from app import create_app, ids, login
-from app.components.shell import PAGES
+from app.pages import PAGES
 from app.security import LARGEST
 from app.selection import Selection
 from probe.images import token_of

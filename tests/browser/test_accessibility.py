@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from app.components.shell import PAGES
+from app.pages import PAGES
 
 pytestmark = pytest.mark.browser
 

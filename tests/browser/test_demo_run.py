@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from app.components.shell import PAGES
+from app.pages import PAGES
 from tests.browser.conftest import Watch, served
 from tests.browser.test_accessibility import violations
 

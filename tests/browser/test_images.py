@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from app.components.shell import PAGES
+from app.pages import PAGES
 from probe.study import parse_study, run_study
 from tests.app.making import make_run, take_out_images
 from tests.browser.conftest import Watch, served

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from app import progress
-from app.components.shell import PAGES
+from app.pages import PAGES
 from probe.run import RunFolder
 from tests.app import making
 from tests.app.attacking import IMAGE, SCRIPT
