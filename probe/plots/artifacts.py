@@ -356,7 +356,13 @@ def plot_artifact_effects(found: ArtifactReport, dataset: str = "") -> Figure:
         figure.supxlabel("fake − real, in standard deviations of real images", fontsize=7.5)
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(
-            handles, labels, ncols=3, loc="outside upper center", frameon=False, fontsize=6.5
+            handles,
+            labels,
+            # One panel is too narrow for three names side by side.
+            ncols=3 if columns > 1 else 1,
+            loc="outside upper center",
+            frameon=False,
+            fontsize=6.5,
         )
     return figure
 
@@ -533,7 +539,7 @@ def plot_tells(found: ArtifactReport) -> Figure:
         axes.set_yticks(range(len(rows)), rows, fontsize=6.5)
         axes.tick_params(length=0)
         bar = figure.colorbar(drawn, ax=axes, fraction=0.05, pad=0.02)
-        bar.set_label("AUROC of the method's fakes against all others", fontsize=6.5)
+        bar.set_label("AUROC of the method's fakes\nagainst all others", fontsize=6.5)
         bar.ax.tick_params(labelsize=6)
     return figure
 

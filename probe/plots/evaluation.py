@@ -106,7 +106,8 @@ def plot_matrix(found: ZeroShotMatrix, metric: str = "auroc", level: str = "fram
     rows, columns = (list(frame[name].unique()) for name in ("detector", "dataset"))
     values = frame.pivot(index="detector", columns="dataset", values="value")
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(0.85 * len(columns) + 1.6, 0.42 * len(rows) + 0.9))
+        size = (0.85 * len(columns) + 1.6, 0.42 * len(rows) + 0.9)
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         shown = values.loc[rows, columns].to_numpy()
         drawn = axes.imshow(shown, cmap=colors_of(True), vmin=0, vmax=1, aspect="auto")

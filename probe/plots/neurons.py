@@ -119,7 +119,15 @@ def plot_counts(found: Universality | Mapping[str, Universality], columns: int =
         figure.supylabel("units", fontsize=7.5)
         handles, labels = drawn.flat[0].get_legend_handles_labels()
         figure.legend(
-            handles, labels, ncols=3, loc="outside upper center", frameon=False, fontsize=6.5
+            handles,
+            labels,
+            ncols=3,
+            loc="outside upper center",
+            frameon=False,
+            fontsize=6.5,
+            columnspacing=1.0,
+            handletextpad=0.4,
+            handlelength=1.5,
         )
     return figure
 

@@ -139,7 +139,7 @@ def plot_sample_scores(
         axes.plot(
             frame["logit"], range(len(frame)), "D", color="black", mec="white", mew=0.6, ms=4.5
         )
-        axes.set_xlabel("logit of fake (strokes above: real images; below: fakes)")
+        figure.supxlabel("logit of fake (strokes above: real images; below: fakes)", fontsize=7.5)
     return figure
 
 
@@ -435,7 +435,9 @@ def _draw_deviations(frame: pd.DataFrame, style: str) -> Figure:
             axes.plot([0, one["at"]], [row, row], color="0.6", lw=0.6)
             axes.plot(one["at"], row, mark, color=REAL, mfc=filled, mew=0.7, ms=3.5)
         axes.set_xlim(-END - 0.6, END + 0.6)
-        axes.set_xlabel("deviations from the median of real images (arrow: beyond 8)")
+        figure.supxlabel(
+            "deviations from the median of real images (arrow: beyond 8)", fontsize=7.5
+        )
     return figure
 
 

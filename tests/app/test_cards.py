@@ -17,6 +17,7 @@ import plotly.graph_objects as go
 import pytest
 from dash.development.base_component import Component
 from flask.testing import FlaskClient
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from plotly.utils import PlotlyJSONEncoder
 
@@ -131,6 +132,18 @@ def test_a_card_is_exported(
     else:
         start = {".pdf": b"%PDF", ".svg": b"<?xml", ".tex": b"%", ".py": b"# The run"}[suffix]
         assert answer.data.startswith(start)
+
+
+@pytest.mark.parametrize("name", [name for name, one in CARDS.items() if ".pdf" in one.suffixes])
+def test_a_figure_for_print_is_within_its_size(name: str, whole: Any) -> None:
+    """Nothing is cut off where matplotlib saves it, and none is wider than it says."""
+    card = CARDS[name]
+    assert card.call is not None
+    at = At(whole.run, Selection.parse(whole.search.get(name, "")))
+    figure = card.call(at).print()
+    FigureCanvasAgg(figure).draw()  # which lays it out
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    assert min(box.x0, box.y0, width - box.x1, height - box.y1) > -0.01, (box, width, height)
 
 
 #: Runs every script in a folder of its own, in one process.
