@@ -36,9 +36,8 @@ from matplotlib.figure import Figure
 from app import ids
 from app.components.arranging import arranging
 from app.components.help import Help
-from app.components.jobs import TICK, job_text
 from app.components.message import problem
-from app.jobs import DONE, Jobs, Task, jobs_of
+from app.jobs import DONE, TICK, Jobs, Task, job_text, jobs_of
 from app.prefix import at as address
 from app.queries.arranging import ArrangingError
 from app.queries.layers import known_detector

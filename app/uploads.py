@@ -49,7 +49,7 @@ LEAST_SIDE = 16
 #: Longest side of what is shown.
 SIDE = 1024
 
-#: What the worker and this side call the files, see `probe.jobs.scoring`.
+#: What the worker and this side call the files, see `probe.evaluation.upload`.
 IMAGE, SEEN, RESULT = "image.png", "seen.png", "scores.json"
 
 #: One at a time: decoded, the largest takes some hundred megabytes.
@@ -143,7 +143,7 @@ def take_in(contents: object) -> Taken:
 
 
 def score_task(run: Run, png: bytes) -> Task:
-    """Ask what all detectors whose weights are there say of an image; see `probe.jobs.scoring`.
+    """Request scores of an image by all detectors whose weights exist, as in `score_upload`.
 
     Raises
     ------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,7 +29,6 @@ __all__ = ["JOINT", "joint_tables", "write_joint"]
 T = TypeVar("T")
 
 #: File with the provenance of a run, which also lists what could not be computed.
-PROVENANCE_FILE = "provenance.json"
 
 #: Modes of `map_similarity`, in the order of the tables.
 MODES = ("corrected", "authors")
@@ -145,10 +143,7 @@ class _Source:
     @cached_property
     def notes(self) -> dict[str, dict[str, str]]:
         """Reasons for missing results in the provenance, by kind."""
-        try:
-            found = json.loads((self.folder.root / PROVENANCE_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
+        found = self.folder.read_provenance()
         return {k: v for k, v in found.items() if k.startswith("no_") and isinstance(v, dict)}
 
     def sizes(self, label: str, dataset: str) -> tuple[float, float]:

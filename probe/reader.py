@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import shlex
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import xarray as xr
 from cachetools import LRUCache, cached
 
-from probe.errors import ProbeError, StoreError, UnknownNameError
+from probe.errors import CheckpointError, ProbeError, StoreError, UnknownNameError
 from probe.results import HOMES
 from probe.run import MANIFEST_FILE, TABLES, MissingTableError, RunFolder
 
@@ -30,7 +31,17 @@ if TYPE_CHECKING:
     from probe.separability import Embeddings, SeparabilityReport, Similarity
     from probe.store import ActivationStore
 
-__all__ = ["MAP_MODES", "Run", "from_here", "open_run", "stamp_of"]
+__all__ = [
+    "MAP_MODES",
+    "Run",
+    "brought_file",
+    "detector_of",
+    "from_here",
+    "measured_on",
+    "open_run",
+    "stamp_of",
+]
+
 
 T = TypeVar("T")
 
@@ -205,14 +216,10 @@ class Run:
 
     def detector(self, detector: str, device: str = "cpu") -> Detector:
         """Load a detector of the run onto a device, with the weights that it was measured with."""
-        from probe.jobs.opening import detector_of
-
         return detector_of(self.folder, detector, device)
 
     def images(self) -> Dataset:
         """Open the images of the split that detectors were measured on."""
-        from probe.jobs.opening import measured_on
-
         return measured_on(self.folder)
 
     def stamp(self, table: str, *by: str) -> Hashable:
@@ -276,6 +283,77 @@ def open_run(folder: str | Path) -> Run:
     # Now, and not at the first table: what is wrong with the folder is said here.
     assert run.manifest is not None
     return run
+
+
+def measured_on(run: RunFolder, roots: Sequence[str] = ()) -> Dataset:
+    """Return the images of the measured split of a run."""
+    from probe.images import run_data
+
+    plan = run.read_provenance().get("study", {}).get("evaluation", {})
+    return run_data(run, roots).select(split=str(plan.get("split", "test")))
+
+
+def detector_of(run: RunFolder, label: str, device: str = "cpu") -> Detector:
+    """Load a trained or pretrained detector of a run onto a device.
+
+    Raises
+    ------
+    UnknownNameError
+        If the run has no detector with this label.
+    CheckpointError
+        If the weights are missing or have changed.
+    """
+    from probe.detectors.loading import CARD_FILE, load_detector
+
+    known = [str(one) for one in run.read_manifest().get("detectors", [])]
+    if label not in known:
+        raise UnknownNameError("detector", label, known, where="this run")
+    folder = run.detector(label)
+    if (folder / CARD_FILE).is_file():
+        return _called(load_detector(folder, device=device), label)
+    brought = brought_file(run, label)
+    if brought is None or not brought.is_file():
+        where = f", and their file {str(brought)!r} is missing" if brought else ""
+        raise CheckpointError(
+            f"The weights of {label} are not in the run ({str(folder)!r} holds no {CARD_FILE})"
+            f"{where}. Restore them, or rerun the study."
+        )
+    plan = run.read_provenance()["study"]["detectors"]
+    found = _called(
+        load_detector(
+            label.rpartition("/")[0],
+            weights=brought,
+            input_size=plan.get("input_size"),
+            device=device,
+        ),
+        label,
+    )
+    noted = run.read_provenance().get("weights", {}).get(label)
+    if noted and noted != found.fingerprint:
+        raise CheckpointError(
+            f"The weights in {str(brought)!r} are not those used in the run. Restore them, or "
+            "rerun the study."
+        )
+    return found
+
+
+def brought_file(run: RunFolder, label: str) -> Path | None:
+    """Return the weights file of a pretrained detector, if the run records it."""
+    plan = run.read_provenance().get("study", {}).get("detectors", {})
+    name, _, variant = label.rpartition("/")
+    for one in plan.get("weights", ()):
+        file = Path(str(one.get("file", "")))
+        if one.get("name") == name and (one.get("label") or file.stem) == variant:
+            return file
+    return None
+
+
+def _called(detector: Detector, label: str) -> Detector:
+    """Return a detector with the label of the run's tables."""
+    from probe.detectors.detector import Detector
+
+    variant = label.rpartition("/")[2]
+    return Detector(detector.module, replace(detector.spec, variant=variant))
 
 
 def stamp_of(file: Path) -> int:

@@ -13,17 +13,19 @@ from probe.schema import SCHEMA_VERSION
 
 __all__ = [
     "MANIFEST_FILE",
+    "PROVENANCE_FILE",
     "TABLES",
     "MissingTableError",
     "NoRunError",
     "OtherVersionError",
     "RunFolder",
     "Table",
+    "read_json",
     "slug",
 ]
 
 
-MANIFEST_FILE = "run.json"
+MANIFEST_FILE, PROVENANCE_FILE = "run.json", "provenance.json"
 
 #: Types of the manifest's entries; entries may be missing.
 _KINDS: dict[str, type] = {
@@ -258,6 +260,10 @@ class RunFolder:
         """Folder of the joint tables of all detectors."""
         return self.root / "tables" / "joint"
 
+    def read_provenance(self) -> dict[str, Any]:
+        """Read what the run was made from, see `probe.study.Provenance`; empty if unknown."""
+        return read_json(self.root / PROVENANCE_FILE)
+
     def read_manifest(self) -> dict[str, Any]:
         """Read the manifest.
 
@@ -321,3 +327,12 @@ def _wrong(manifest: Mapping[str, Any]) -> str:
         if not isinstance(stage, dict) or not isinstance(stage.get("seconds", 0.0), int | float):
             return "stages"
     return ""
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Read an object from a JSON file; empty if the file is missing or damaged."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

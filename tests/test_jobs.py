@@ -22,12 +22,10 @@ from probe.detectors import Detector
 from probe.detectors.loading import save_detector
 from probe.errors import ProbeError, UnknownNameError
 from probe.images import token_of
-from probe.jobs import kinds
-from probe.jobs.folder import JobFolder, Progress
-from probe.jobs.opening import detector_of, measured_on
-from probe.jobs.working import work
+from probe.jobs import KINDS, JobFolder, Progress, Request, work
 from probe.neurons import Ablation
 from probe.progress import listening, progress_bar, track
+from probe.reader import detector_of, measured_on
 from probe.run import MissingTableError, RunFolder
 from tests.conftest import make_images
 
@@ -149,14 +147,13 @@ def test_data_are_those_that_the_run_was_measured_on(folder: RunFolder) -> None:
 def kind(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """A kind of job that does what the test says."""
     told: dict[str, Any] = {}
-    monkeypatch.setitem(kinds.KINDS, "told", "tests.test_jobs:do_as_told")
-    monkeypatch.setattr("tests.test_jobs.told", told, raising=False)
+
+    def do_as_told(request: Request, out: Path) -> None:
+        (out / "half").write_text("half")
+        raise told["error"]
+
+    monkeypatch.setitem(KINDS, "told", do_as_told)
     yield told
-
-
-def do_as_told(request: kinds.Request, out: Path) -> None:
-    (out / "half").write_text("half")
-    raise globals()["told"]["error"]
 
 
 def told_job(root: Path, name: str = "told") -> JobFolder:

@@ -55,16 +55,12 @@ OF_THE_FIELD = {
 
 #: Modules that are still to be renamed or merged, by what will replace them; only fewer of them.
 LEFT = {
-    "ablating",
     "arranging",
     "asking",
     "deriving",
     "fixed",
-    "mapping",
     "opening",
     "saving",
-    "scoring",
-    "working",
     "writing",
 }  # fixed
 

@@ -10,9 +10,8 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update, set_prop
 from app import ids
 from app.card import At, Call, Card, QuietError, jump
 from app.components.help import HELP
-from app.components.jobs import TICK, job_text
 from app.components.message import problem
-from app.jobs import ABSENT, CANCELLED, DONE
+from app.jobs import ABSENT, CANCELLED, DONE, TICK, job_text
 from app.run import Run
 from app.selection import Selection
 from app.uploads import (

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,7 +29,7 @@ from probe.report.document import (
     stored,
 )
 from probe.report.published import beside_published, why_none
-from probe.run import RunFolder, slug
+from probe.run import RunFolder, read_json, slug
 from probe.schema import SPLITS
 from probe.tables import open_table, parsed
 
@@ -80,7 +78,7 @@ class Material:
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """The run's provenance; empty where there is none."""
-        return _json(self.folder.root / "provenance.json")
+        return self.folder.read_provenance()
 
     @property
     def detectors(self) -> list[str]:
@@ -116,7 +114,7 @@ class Material:
     def cards(self) -> dict[str, dict[str, Any]]:
         """Cards of the detectors trained in the run, by label."""
         found = {
-            label: _json(self.folder.detector(label) / "card.json") for label in self.detectors
+            label: read_json(self.folder.detector(label) / "card.json") for label in self.detectors
         }
         return {label: card for label, card in found.items() if card}
 
@@ -125,7 +123,7 @@ class Material:
         """The audit of the data; None if there is none."""
         from probe.datasets.audit import AuditReport
 
-        found = _json(self.folder.root / "audit.json")
+        found = read_json(self.folder.root / "audit.json")
         try:
             return AuditReport.from_dict(found) if found else None
         except (KeyError, TypeError, ValueError) as error:
@@ -138,14 +136,6 @@ class Material:
         specs = self.attrs.get("specs", {})
         found = specs.get(label, {}) if isinstance(specs, dict) else {}
         return found if isinstance(found, dict) else {}
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def head_of(run: Material) -> list[Block]:

@@ -11,7 +11,6 @@ from typing import Any
 from probe.errors import ProbeError
 from probe.run import RunFolder, slug
 from probe.study.plan import Study
-from probe.study.provenance import PROVENANCE_FILE
 
 __all__ = ["DECIDES", "accept", "differences", "hit_by", "prune"]
 
@@ -227,10 +226,7 @@ def _flat(value: Any, key: str = "") -> dict[str, Any]:
 
 def _earlier(out: Path) -> dict[str, Any] | None:
     """Return the study with which a run folder was last started; None if there is none."""
-    try:
-        found = json.loads((out / PROVENANCE_FILE).read_text(encoding="utf-8"))["study"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    found = RunFolder(out).read_provenance().get("study")
     return found if isinstance(found, dict) else None
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import psutil
 
 from probe.compute import devices
+from probe.run import PROVENANCE_FILE, RunFolder
 
-__all__ = ["PROVENANCE_FILE", "Provenance", "Usage", "folder_size", "measured", "versions"]
+__all__ = ["Provenance", "Usage", "folder_size", "measured", "versions"]
 
 #: Minimum seconds between two memory samples, and maximum fraction of time spent sampling.
 INTERVAL, SHARE = 0.25, 0.03
@@ -112,8 +113,6 @@ def folder_size(folder: Path) -> int:
     return total
 
 
-PROVENANCE_FILE = "provenance.json"
-
 _PACKAGES = (
     "deepfake-probe",
     "torch",
@@ -155,7 +154,7 @@ class Provenance:
     @classmethod
     def begin(cls, folder: Path, command: str, study: Mapping[str, Any], mark: str) -> Provenance:
         """Open the record of a run that starts or resumes."""
-        earlier = _read(folder / PROVENANCE_FILE)
+        earlier = RunFolder(folder).read_provenance()
         same = earlier.get("study_fingerprint") == mark
         content = {
             "command": command,
@@ -193,14 +192,6 @@ class Provenance:
         text = json.dumps(self.content, indent=2, sort_keys=True, default=str)
         partial.write_text(text + "\n", encoding="utf-8")
         partial.replace(self.folder / PROVENANCE_FILE)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def versions() -> dict[str, str]:

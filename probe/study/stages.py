@@ -17,7 +17,7 @@ from probe.errors import StoreError, UnknownNameError
 from probe.evaluation.matrix import ZeroShotMatrix
 from probe.hooks import trace
 from probe.neurons import Ablation, NeuronTable, Universality
-from probe.run import RunFolder, slug
+from probe.run import PROVENANCE_FILE, RunFolder, slug
 from probe.schema import family_of
 from probe.separability import Embeddings, SeparabilityReport, Similarity
 from probe.study.plan import COMPARED, NAMED_LAYERS, Study, heads_of
@@ -259,5 +259,5 @@ def places_of(folder: RunFolder) -> dict[str, Path]:
         "similarity of maps": folder.root / "tables" / "map-similarity",
         "joint tables of all detectors": folder.joint,
         "figures": folder.figures,
-        "provenance": folder.root / "provenance.json",
+        "provenance": folder.root / PROVENANCE_FILE,
     }

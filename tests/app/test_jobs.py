@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from app.jobs import Jobs, Task
-from app.jobs import jobs as module
-from app.jobs.locks import is_held
-from app.jobs.state import ABSENT, CANCELLED, DONE, FAILED, RUNNING, WAITING, JobState
+from app import jobs as module
+from app.jobs import ABSENT, CANCELLED, DONE, FAILED, RUNNING, WAITING, Jobs, JobState, Task
 from probe.errors import ProbeError, StoreError
-from probe.jobs.folder import Progress
+from probe.jobs import Progress
 from tests.app.faking import fake_jobs, fake_task, starts
 
 
@@ -31,7 +29,7 @@ def until(jobs: Jobs, fingerprint: str, *names: str, seconds: float = 20.0) -> J
 
 
 def pid_of(jobs: Jobs, fingerprint: str) -> int:
-    return int(jobs.job(fingerprint).pid.read_text())
+    return int(jobs.job(fingerprint).process.read_text().split()[0])
 
 
 def ended(pid: int, seconds: float = 20.0) -> bool:
@@ -213,7 +211,7 @@ def test_the_id_of_a_stranger_is_not_taken_for_the_job(jobs: Jobs) -> None:
     fingerprint = jobs.submit(fake_task("stale", end="crash"))
     until(jobs, fingerprint, FAILED)
     # A living process that has got the id of the one that died.
-    jobs.job(fingerprint).pid.write_text(str(os.getpid()))
+    jobs.job(fingerprint).process.write_text(f"{os.getpid()} 1.0")
     assert jobs.state(fingerprint).name == FAILED
     assert jobs.cancel(fingerprint).name == FAILED
     jobs.submit(fake_task("stale", end="crash"))
@@ -225,7 +223,9 @@ def test_killing_the_process_from_outside_frees_its_place(jobs: Jobs) -> None:
     fingerprint = jobs.submit(fake_task("killed", seconds=60))
     os.killpg(pid_of(jobs, fingerprint), signal.SIGKILL)
     until(jobs, fingerprint, FAILED)
-    assert not is_held(jobs.root / "place-0") and not is_held(jobs.root / "place-1")
+    for name in "ab":
+        until(jobs, jobs.submit(fake_task(name, seconds=60)), RUNNING)
+        jobs.cancel(fake_task(name, seconds=60).fingerprint)
 
 
 def test_old_results_make_room(tmp_path: Path) -> None:

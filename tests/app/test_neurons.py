@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from plotly.utils import PlotlyJSONEncoder
 
 from app.card import At, render
-from app.components.jobs import job_text, time_text
 from app.components.tables import signed_text
-from app.jobs import CANCELLED, DONE, FAILED, RUNNING, WAITING, Jobs, JobState
+from app.jobs import CANCELLED, DONE, FAILED, RUNNING, WAITING, Jobs, JobState, job_text, time_text
 from app.pages import neurons
 from app.pages.neurons import LIST, PAGE, TAKEN, Rows, verdict_of
 from app.queries.asking import Asked
@@ -28,7 +27,7 @@ from app.run import Run
 from app.selection import Selection
 from probe import plots
 from probe.errors import ProbeError
-from probe.jobs.folder import Progress
+from probe.jobs import Progress
 from probe.neurons import Ablation, universal_neurons
 from probe.plots.neurons import MOST_COLUMNS
 from probe.plots.theme import DARK, LIGHT

@@ -23,7 +23,7 @@ from app.selection import Selection
 from app.uploads import comparable, dropped_of, forget
 from probe.datasets.dataset import Dataset
 from probe.errors import ImageError, ProbeError
-from probe.jobs.folder import JobFolder
+from probe.jobs import JobFolder
 from probe.run import RunFolder
 from tests.app.calling import call, card_of
 from tests.app.conftest import client_of
@@ -180,7 +180,7 @@ def test_removing_ends_a_running_job(
     (jobs.root / "hold").touch()
     search = send(weighed_client, url(encoded()))["search"]
     fingerprint = search.partition("dropped=")[2]
-    pid = int(jobs.job(fingerprint).pid.read_text())
+    pid = int(jobs.job(fingerprint).process.read_text().split()[0])
     forget(Run(weighed.folder), fingerprint)
     assert not jobs.job(fingerprint).root.exists()
     end = time.monotonic() + 10
@@ -244,7 +244,7 @@ def test_without_weights_it_says_what_is_missing(client: FlaskClient, jobs: Jobs
 
 
 def test_the_worker_sees_what_the_run_saw(made: MadeRun) -> None:
-    from probe.jobs.scoring import see
+    from probe.evaluation.upload import see
 
     def data(card: dict[str, Any]) -> Dataset:
         return replace(made.data, card=card)
@@ -260,7 +260,7 @@ def test_the_worker_sees_what_the_run_saw(made: MadeRun) -> None:
 
 def test_the_worker_scores_as_recordings_do(made: MadeRun, tmp_path: Path) -> None:
     from probe.detectors.loading import load_detector, save_detector
-    from probe.jobs.kinds import Request, work_of
+    from probe.jobs import KINDS, Request
     from probe.recording import record
 
     root = tmp_path / "run"
@@ -275,7 +275,7 @@ def test_the_worker_scores_as_recordings_do(made: MadeRun, tmp_path: Path) -> No
     label = DETECTORS[0]
     params = {"detectors": [label], "layers": {label: LAYER}, "reducers": {label: "mean"}}
     (tmp_path / "out").mkdir()
-    work_of("score")(Request(params, folder, tmp_path / "files"), tmp_path / "out")
+    KINDS["score"](Request(params, folder, tmp_path / "files"), tmp_path / "out")
     found = json.loads((tmp_path / "out" / "scores.json").read_text())["detectors"][label]
     store = record(
         load_detector(folder.detector(label)),

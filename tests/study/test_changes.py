@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from probe.run import PROVENANCE_FILE
 from probe.study import Study, changes, parse_study, stages_of
 from probe.study.changes import DECIDES, FOLLOWS, STAGES, accept, differences, hit_by
-from probe.study.provenance import PROVENANCE_FILE
 from tests.study.making import TEXT, write_study
 
 #: Every key of a study but those of sources and detectors, to what it decides itself.

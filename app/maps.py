@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from collections.abc import Sequence
@@ -340,9 +339,5 @@ def _logits(run: Run, sample: str) -> dict[str, float]:
 
 def _refusals(run: Run) -> dict[str, str]:
     """Read which maps could not be made, and why, from the run's provenance."""
-    try:
-        content = json.loads((run.folder.root / "provenance.json").read_text(encoding="utf-8"))
-        notes = content.get("no_attribution", {})
-        return {str(key): str(why) for key, why in notes.items()}
-    except (OSError, ValueError, AttributeError):
-        return {}
+    notes = run.folder.read_provenance().get("no_attribution", {})
+    return {str(key): str(why) for key, why in notes.items()} if isinstance(notes, dict) else {}

@@ -1,9 +1,9 @@
-"""Job "score": scores of all detectors of a run on one uploaded image."""
+"""Scores of all detectors of a run on one uploaded image."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,9 @@ from probe.datasets.faces import FINDERS
 from probe.detectors.detector import Detector
 from probe.errors import ImageError
 from probe.hooks import Recorder, Tap
-from probe.jobs.kinds import Request
 from probe.progress import progress_bar
 
-__all__ = ["IMAGE", "RESULT", "SEEN", "Seen", "score", "see"]
+__all__ = ["IMAGE", "RESULT", "SEEN", "Seen", "score_upload", "see"]
 
 #: Files: the uploaded image, the image that was scored, and the result.
 IMAGE, SEEN, RESULT = "image.png", "seen.png", "scores.json"
@@ -61,27 +60,46 @@ class Seen:
     faces: int = 0
 
 
-def score(request: Request, out: Path) -> None:
-    """Write the scores of detectors on the image, and its measurements.
+def score_upload(
+    file: Path,
+    data: Dataset,
+    load: Callable[[str], Detector],
+    labels: Sequence[str],
+    layers: Mapping[str, str],
+    reducers: Mapping[str, str],
+    out: Path,
+) -> None:
+    """Write the scores of detectors on an image, and its measurements.
 
-    Parameters of the request are ``detectors`` (labels), ``layers`` (label to the layer whose
-    activations are kept) and ``reducers`` (label to the reducer of these activations).
+    Parameters
+    ----------
+    file : pathlib.Path
+        The image.
+    data : Dataset
+        Images of the run, whose crop rule is applied.
+    load : callable
+        Returns the detector of a label.
+    labels : sequence of str
+        Detectors, such as "meso4/base"; one at a time is held.
+    layers, reducers : mapping
+        Label to the layer whose activations are kept, and to their reducer.
+    out : pathlib.Path
+        Folder to write to.
+
+    Raises
+    ------
+    ImageError
+        If faces are cropped, and none is found.
     """
-    pixels = read_image(request.files / IMAGE).pixels
-    given = request.params
-    labels = [str(label) for label in given["detectors"]]
+    pixels = read_image(file).pixels
     with progress_bar("score the image", len(labels) + 2) as advance:
-        seen = see(request.data, pixels)
+        seen = see(data, pixels)
         Image.fromarray(seen.pixels).save(out / SEEN)
         advance(1)
         found = {}
         for label in labels:
-            found[label] = _scored(
-                request.detector(label),
-                seen.pixels,
-                given["layers"].get(label, ""),
-                given["reducers"].get(label, "mean"),
-            )
+            layer, reducer = layers.get(label, ""), reducers.get(label, "mean")
+            found[label] = _scored(load(label), seen.pixels, layer, reducer)
             advance(1)
         values = _measured(seen.pixels)
         advance(1)

@@ -1,1 +1,0 @@
-"""From a run folder to small arrays; the only part of the app that reads files."""
