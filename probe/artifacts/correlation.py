@@ -189,7 +189,8 @@ def _activations(
     return np.asarray(sums / counts[:, None])
 
 
-#: Maximum number of statistics (permutation × unit × measurement) held at once.
+#: Maximum number of statistics (permutation × unit × measurement), and of permuted residuals
+#: (permutation × row × measurement), held at once; a single permutation may exceed it.
 BLOCK = 1 << 22
 
 #: Residuals of ranks (0 to 1) below this are rounding errors.
@@ -332,7 +333,7 @@ def partial_correlations(
     rng = np.random.default_rng(seed)
     # The observed order counts as one of the draws.
     above, above_max = np.ones_like(bar), np.ones_like(bar)
-    step = max(1, BLOCK // max(bar.size, 1))
+    step = max(1, BLOCK // max(bar.size, y.size, 1))
     with progress_bar("relate units", n_permutations) as advance:
         for start in range(0, n_permutations, step):
             count = min(step, n_permutations - start)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -193,3 +194,31 @@ def test_people_change_places_with_people_of_the_same_rows() -> None:
     clusters, cells = np.array([0, 0, 1, 1, 2, 3, 3]), np.array([0, 1, 0, 1, 2, 1, 0])
     blocks = exchange_blocks(clusters, cells)
     assert [block.tolist() for block in blocks] == [[[0, 1], [2, 3], [6, 5]], [[4]]]
+
+
+def test_memory_does_not_grow_with_permutations() -> None:
+    rng = np.random.default_rng(0)
+    rows, measured = 2000, 26
+    clusters = np.repeat(np.arange(rows // 4), 4)
+    same = np.zeros(rows, dtype=np.int64)
+    x, y = rng.normal(size=(rows, 4)), rng.normal(size=(rows, measured))
+    peaks = []
+    for n in (100, 1000):
+        tracemalloc.start()
+        correlated(x, y, same, same, clusters, n=n)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # All permuted values at once would take 416 MB.
+    assert peaks[1] < 1.2 * peaks[0] and peaks[1] < 250e6
+
+
+def test_blocks_of_permutations_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, rng = table_of(datasets=2, people=8, frames=2), np.random.default_rng(0)
+    x, y = clustered(table, 3, rng), clustered(table, 2, rng)
+    codes, people = pd.factorize(table["dataset"])[0], table["dataset"] + table["identity"]
+    cells, clusters = 2 * codes + table["label"].to_numpy(), pd.factorize(people)[0]
+    whole = correlated(x, y, codes, cells, clusters)
+    monkeypatch.setattr("probe.artifacts.correlation.BLOCK", 1)
+    single = correlated(x, y, codes, cells, clusters)
+    for a, b in zip(whole, single, strict=True):
+        np.testing.assert_array_equal(a, b)
