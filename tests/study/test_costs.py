@@ -22,7 +22,7 @@ NETWORK = NetworkRates(
     sweep=0.03,
     state=64,
     maps={"gradcam": 0.2, "input_x_gradient": 0.1},
-    trust=(3.0, 2.0),
+    trust=3.0,
 )
 RATES = Calibration(
     speed=1.0,
@@ -33,6 +33,7 @@ RATES = Calibration(
     image_bytes=1000,
     networks={"meso4": NETWORK},
     base_memory=2**30,
+    used_memory=2**30,
     n_workers=2,
 )
 
