@@ -34,14 +34,12 @@ from dash import (
 from matplotlib.figure import Figure
 
 from app import ids
-from app.components.arranging import arranging
-from app.components.help import Help
-from app.components.message import problem
+from app.activations import ArrangingError
+from app.help import Help
 from app.jobs import DONE, TICK, Jobs, Task, job_text, jobs_of
+from app.message import arranging, problem
 from app.prefix import at as address
-from app.queries.arranging import ArrangingError
-from app.queries.layers import known_detector
-from app.run import Ref, Run
+from app.run import Ref, Run, known_detector
 from app.selection import Selection
 from probe import plots
 from probe.errors import ProbeError, UnknownNameError

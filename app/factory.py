@@ -8,17 +8,16 @@ from pathlib import Path
 from dash import ClientsideFunction, Dash, Input, Output, State
 
 from app import ids, pages
-from app.components.shell import navigation, shell
 from app.downloads import add_downloads, add_report
-from app.heatmaps import add_map_route
-from app.large import add_large
+from app.images import add_routes
+from app.layout import navigation, shell
 from app.login import require_token
+from app.maps import add_map_route
 from app.prefix import Prefixed, checked_prefix, path_within
-from app.queries.runs import open_others
-from app.run import Run
+from app.run import Run, open_others
 from app.scripts import Page
 from app.security import guard
-from app.thumbs import add_routes
+from app.uploads import add_large
 from probe.errors import ProbeError, StoreError
 from probe.run import RunFolder
 

@@ -8,8 +8,8 @@ from typing import Any
 from dash import html
 
 from app.card import jump
+from app.images import Extremes, Shown
 from app.prefix import at
-from app.queries.images import Extremes, Shown
 from app.selection import Selection
 
 __all__ = ["gallery", "sample_jump", "sample_link"]

@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from app.queries.deriving import derived
-from app.queries.images import lacks_of
-from app.run import Run
+from app.images import lacks_of
+from app.run import Run, derived
 from probe.datasets.dataset import Dataset
 from probe.errors import ProbeError
 from probe.images import token_of

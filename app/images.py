@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from dash import html
+from flask import Flask, Response, abort, request
 from numpy.typing import NDArray
 from PIL import Image
 
-from app.queries.activations import column
-from app.queries.deriving import derived
-from app.run import Run
-from probe.errors import StoreError
+from app.activations import column
+from app.run import Run, derived
+from probe.errors import ProbeError, StoreError
 from probe.images import REMEDIES, NotShownError, token_of
 from probe.stats import sigmoid
 from probe.store import ActivationStore
@@ -26,11 +29,17 @@ __all__ = [
     "Extremes",
     "Lack",
     "Shown",
+    "add_routes",
     "extremes",
+    "image_response",
+    "lacks_note",
     "lacks_of",
+    "lacks_text",
     "mask_of",
+    "not_shown",
     "outline",
     "picture",
+    "row_of",
     "shown_of",
     "thumbnail",
 ]
@@ -302,3 +311,131 @@ def _grown(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _shrunk(area: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return ~_grown(~area)
+
+
+#: What stands in place of an image, in two lines, by the reason.
+WORDS = {
+    "none": ("not kept", "by the study"),
+    "outside": ("lies elsewhere", "not opened"),
+    "gone": ("the file", "is gone"),
+    "changed": ("another file", "lies there"),
+    "": ("cannot", "be read"),
+}
+
+#: Drawn in grays that stand out from light and dark pages alike.
+PLACEHOLDER = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 256 256" font-size="25"
+ font-family="sans-serif" text-anchor="middle" fill="#7d828a"><title>{why}</title>
+<rect x="3" y="3" width="250" height="250" rx="8" fill="#7d828a" fill-opacity="0.1"
+ stroke="#7d828a" stroke-width="2" stroke-dasharray="8 7"/>
+<text x="128" y="122">{first}</text><text x="128" y="156">{second}</text></svg>"""
+
+
+def add_routes(server: Flask, run: Run) -> None:
+    """Serve ``/thumb/<token>`` (WebP) and ``/outline/<token>`` (PNG)."""
+    # A run from elsewhere may hold an image of many more pixels than its file lets expect. Pillow
+    # warns of some and refuses only the largest.
+    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+    @server.get("/thumb/<path:token>")
+    def _thumb(token: str) -> Response:
+        row = row_of(run, token)
+        try:
+            return image_response(thumbnail(run, row), "image/webp")
+        except ProbeError as error:
+            return not_shown(error)
+
+    @server.get("/outline/<path:token>")
+    def _outline(token: str) -> Response:
+        row = row_of(run, token)
+        try:
+            drawn = outline(run, row)
+        except ProbeError as error:
+            # Over the image, or over what stands in its place, nothing is outlined then.
+            return not_shown(error, empty=True)
+        if drawn is None:
+            abort(404, "This image has no forgery mask.")
+        return image_response(drawn, "image/png")
+
+
+def row_of(run: Run, token: str) -> int:
+    """Look the token up; all that is not in the table is not found."""
+    try:
+        row = run.rows.get(token)
+    except ProbeError as error:
+        abort(404, str(error))
+    if row is None:
+        abort(404, "There is no such image in this run.")
+    return row
+
+
+def image_response(content: bytes, kind: str) -> Response:
+    """Answer with an image that browsers may keep for an hour."""
+    response = Response(content, mimetype=kind)
+    # A run that is made again may change an image; an hour saves most of the work.
+    response.headers["Cache-Control"] = "private, max-age=3600"
+    return response
+
+
+def not_shown(error: ProbeError, empty: bool = False) -> Response:
+    """Answer with a picture of the reason where a page asks for an image, else with 404 and words.
+
+    Parameters
+    ----------
+    error : ProbeError
+        Why there is no image.
+    empty : bool
+        Whether nothing is drawn, for what lies over an image.
+    """
+    asked = request.accept_mimetypes
+    if asked["image/svg+xml"] <= asked["text/plain"]:
+        abort(404, str(error))
+    kind = error.kind if isinstance(error, NotShownError) else ""
+    first, second = WORDS[kind]
+    drawn = PLACEHOLDER.format(why=escape(str(error)), first=first, second=second)
+    if empty:
+        drawn = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"/>'
+    response = Response(drawn, mimetype="image/svg+xml")
+    # The file may come back, or the folder be allowed.
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def lacks_note(run: Run, tokens: Iterable[str], more: str = "") -> Any:
+    """Say under images which of them are not shown as they are, why, and what to do; or nothing.
+
+    Parameters
+    ----------
+    run : Run
+        Whose images.
+    tokens : iterable of str
+        Which are shown.
+    more : str
+        A sentence that is added where an image is neither shown nor small.
+    """
+    shown = list(dict.fromkeys(tokens))
+    try:
+        found = lacks_of(run, shown)
+    except ProbeError:
+        # Said where the images would be.
+        return None
+    if not found:
+        return None
+    lines = [html.Div(lacks_text(lack, len(shown))) for lack in found]
+    if more and any(lack.small < lack.n for lack in found):
+        lines.append(html.Div(more))
+    return html.Div(lines, className="reading lacks", role="note")
+
+
+def lacks_text(lack: Lack, total: int) -> str:
+    """Word one reason, for so many of all images."""
+    if total == 1:
+        how = "is shown small, by the run's thumbnail" if lack.small else "is not shown"
+        return f"This image {how}: {lack.why}. {lack.remedy}"
+    is_are = "is" if lack.n == 1 else "are"
+    if lack.small == lack.n:
+        how = f"{is_are} shown small, by the run's thumbnails"
+    elif lack.small:
+        how = f"{is_are} not shown, or small by the run's thumbnails ({lack.small})"
+    else:
+        how = f"{is_are} not shown"
+    return f"{lack.n} of {total} images {how}: {lack.why}. {lack.remedy}"

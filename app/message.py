@@ -8,10 +8,11 @@ from typing import Any
 import dash_mantine_components as dmc
 from dash import dcc, html
 
+from app.activations import ArrangingError
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.run import MissingTableError, NoRunError, OtherVersionError
 
-__all__ = ["command_line", "problem"]
+__all__ = ["arranging", "command_line", "problem"]
 
 
 def problem(error: ProbeError) -> Any:
@@ -67,3 +68,17 @@ def _kind(error: ProbeError) -> tuple[str, str]:
     if isinstance(error, StoreError):
         return "damaged", "Cannot be read"
     return "unknown", "Cannot be shown"
+
+
+def arranging(error: ArrangingError) -> Any:
+    """Say what is waited for and how far it is; whoever shows it asks again every second."""
+    named: dict[str, Any] = {"aria-label": "Share that is arranged"}
+    return html.Div(
+        [
+            html.Div(className="message-mark missing"),
+            html.Div("Getting ready", className="message-title"),
+            html.Div(str(error), className="message-text"),
+            dmc.Progress(value=100 * error.share, size="sm", w=320, m="12px auto 0", **named),
+        ],
+        className="message",
+    )

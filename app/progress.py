@@ -20,7 +20,7 @@ import zarr
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 
 from app import ids
-from app.components.message import command_line
+from app.message import command_line
 from app.run import Run
 from probe.errors import ProbeError
 from probe.run import MANIFEST_FILE, RunFolder

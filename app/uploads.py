@@ -14,20 +14,22 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from flask import Flask, Response, abort
 from PIL import Image
 
+from app.images import image_response, not_shown, row_of, thumbnail
 from app.jobs import ABSENT, JobState, Task, jobs_of, reads_of
-from app.queries.layers import unit_layer
-from app.run import Run
+from app.run import Run, unit_layer
 from probe.datasets.decoding import decode
 from probe.errors import ImageError, ProbeError, StoreError
 
 __all__ = [
+    "Dropped",
     "FORMATS",
     "MOST_BYTES",
     "MOST_PIXELS",
-    "Dropped",
     "Taken",
+    "add_large",
     "ask",
     "comparable",
     "dropped_image",
@@ -315,3 +317,29 @@ def _check_header(data: bytes) -> None:
 
 def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def add_large(server: Flask, run: Run) -> None:
+    """Serve images of at most 1024 pixels a side as WebP.
+
+    ``/image/<token>`` is an image of the run; ``/dropped/<fingerprint>/whole`` one that a visitor
+    dropped, and ``/dropped/<fingerprint>/seen`` what detectors were shown of it.
+    """
+
+    @server.get("/image/<path:token>")
+    def _large(token: str) -> Response:
+        row = row_of(run, token)
+        try:
+            return image_response(thumbnail(run, row, SIDE, quality=92), "image/webp")
+        except ProbeError as error:
+            return not_shown(error)
+
+    @server.get("/dropped/<fingerprint>/<any(whole, seen):part>")
+    def _dropped(fingerprint: str, part: str) -> Response:
+        try:
+            response = image_response(dropped_image(run, fingerprint, part), "image/webp")
+        except ProbeError as error:
+            abort(404, str(error))
+        # What was removed shall not live on in the browser.
+        response.headers["Cache-Control"] = "no-store"
+        return response

@@ -8,7 +8,7 @@ from dash import Dash, dcc, html
 
 from app import card, progress
 from app.card import At, Page
-from app.components.message import problem
+from app.message import problem
 from app.pages import (
     artifacts,
     attribution,

@@ -9,8 +9,8 @@ import pandas as pd
 from dash import html
 
 from app.card import DETECTOR, At, Call, Card, Control, Group, Page, graph, jump
-from app.components.help import HELP
-from app.components.tables import figures_table, interval_text, level_text, number_text, signed_text
+from app.help import HELP
+from app.layout import figures_table, interval_text, level_text, number_text, signed_text
 from probe import plots
 from probe.errors import ProbeError
 from probe.plots.responses import MOST_COLUMNS

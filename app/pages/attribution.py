@@ -9,14 +9,7 @@ import numpy as np
 import pandas as pd
 from dash import ClientsideFunction, Dash, Input, html
 
-from app.card import At, Call, Card, Control, Page, export_menu, jump
-from app.components.attribution_maps import frame_of, maps_grid
-from app.components.fixed import fixed
-from app.components.help import HELP
-from app.components.lacks import lacks_note
-from app.components.message import problem
-from app.components.tables import figures_table, interval_text, level_text, number_text
-from app.queries.attribution import (
+from app.attribution import (
     FILTERS,
     Explained,
     ListView,
@@ -28,14 +21,22 @@ from app.queries.attribution import (
     listed_images,
     mapped_detectors,
 )
-from app.queries.attribution_files import image_under, map_file, mask_under
-from app.queries.attribution_maps import (
+from app.card import At, Call, Card, Control, Page, export_menu, jump
+from app.help import HELP
+from app.images import lacks_note
+from app.layout import figures_table, fixed, interval_text, level_text, number_text
+from app.maps import (
     MOST_METHODS,
     MapsView,
+    image_under,
+    map_file,
     maps_view,
+    mask_under,
     method_names,
     shown_methods,
 )
+from app.maps_grid import frame_of, maps_grid
+from app.message import problem
 from app.run import Ref, Run
 from probe import plots
 from probe.errors import ProbeError

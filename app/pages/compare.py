@@ -11,28 +11,27 @@ import pandas as pd
 from dash import html
 
 from app.card import At, Call, Card, Control, Group, Page, graph, jump
-from app.components.fixed import fixed
-from app.components.help import HELP
-from app.components.lacks import lacks_note
-from app.components.message import problem
-from app.components.tables import figures_table, interval_text, level_text, number_text, signed_text
-from app.prefix import at as address
-from app.queries.compare import (
+from app.compare import (
     Pair,
     choices,
+    common_datasets,
     default_detector,
     default_other,
     known_sides,
     lines,
     map_pair,
+    measured_with,
     pair_of,
     require_one_run,
     require_related,
+    score_refs,
 )
-from app.queries.compare_scores import common_datasets, measured_with, score_refs
-from app.queries.deriving import derived
-from app.queries.images import Shown, shown_of
-from app.run import Ref
+from app.help import HELP
+from app.images import Shown, lacks_note, shown_of
+from app.layout import figures_table, fixed, interval_text, level_text, number_text, signed_text
+from app.message import problem
+from app.prefix import at as address
+from app.run import Ref, derived
 from app.selection import LEVELS, METRICS
 from probe import plots
 from probe.datasets.dataset import Dataset

@@ -12,14 +12,12 @@ from dash import ClientsideFunction, Dash, Input, Output, State, ctx, dcc, html,
 
 from app import ids
 from app.card import DETECTOR, At, Call, Card, Control, Group, Job, Page, jump, part
-from app.components.fixed import fixed
-from app.components.gallery import gallery
-from app.components.help import HELP
-from app.components.lacks import lacks_note
-from app.components.tables import figures_table, level_text, number_text, signed_text
+from app.gallery import gallery
+from app.grid import Asked
+from app.help import HELP
+from app.images import Shown, extremes, lacks_note
 from app.jobs import Jobs, Task, ablation_of, ablation_task, jobs_of
-from app.queries.asking import Asked
-from app.queries.images import Shown, extremes
+from app.layout import figures_table, fixed, level_text, number_text, signed_text
 from app.run import Ref, Run
 from app.selection import Selection
 from probe import plots

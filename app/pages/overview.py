@@ -14,17 +14,14 @@ import pandas as pd
 from dash import html
 
 from app.card import At, Call, Card, Control, Group, Page, jump
-from app.components.fixed import fixed
-from app.components.help import HELP
-from app.components.message import command_line, problem
-from app.components.tables import figures_table, signed_text
+from app.compare import Pair, Side, common_datasets, known_sides
 from app.gaps import gaps
+from app.help import HELP
+from app.layout import figures_table, fixed, signed_text
+from app.message import command_line, problem
 from app.prefix import at as address
 from app.progress import stage_chip, stages_of
-from app.queries.compare import Pair, Side, known_sides
-from app.queries.compare_scores import common_datasets
-from app.queries.runs import RunRow, crop_rule, provenance_of, run_rows
-from app.run import Ref, Run
+from app.run import Ref, Run, RunRow, crop_rule, provenance_of, run_rows
 from app.selection import LEVELS, METRICS
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.plots.theme import DARK, LIGHT, Theme, color_at, level, short, signed, span, text_at

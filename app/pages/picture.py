@@ -13,22 +13,16 @@ from dash import ClientsideFunction, Dash, Input, Output, Patch, State, ctx, dcc
 from numpy.typing import NDArray
 
 from app import ids
+from app.activations import ArrangingError, column, rows_by_unit, stored_units
 from app.card import At, Call, Card, Control, Group, graph, jump, part
-from app.components.arranging import arranging
-from app.components.fixed import fixed
-from app.components.gallery import sample_link
-from app.components.help import HELP
-from app.components.lacks import lacks_note
-from app.components.message import problem
-from app.components.tables import figures_table, interval_text, number_text
+from app.gallery import sample_link
+from app.help import HELP
+from app.images import Shown, lacks_note, shown_of
 from app.lasso import Lasso, Rule, drawn, places_of, read, ruled
+from app.layout import figures_table, fixed, interval_text, number_text
+from app.message import arranging, problem
 from app.prefix import at as address
-from app.queries.activations import column, rows_by_unit, stored_units
-from app.queries.arranging import ArrangingError
-from app.queries.deriving import derived
-from app.queries.images import Shown, shown_of
-from app.queries.layers import named_layer
-from app.run import Ref, Run
+from app.run import Ref, Run, derived, named_layer
 from app.selection import Selection
 from probe import plots
 from probe.errors import ProbeError

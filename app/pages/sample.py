@@ -26,21 +26,17 @@ from app.card import (
     jump,
     part,
 )
-from app.components.attribution_maps import scale_bar
-from app.components.fixed import fixed
-from app.components.help import HELP
-from app.components.lacks import lacks_note
-from app.components.message import problem
-from app.components.tables import figures_table, number_text, signed_text
+from app.help import HELP
+from app.images import lacks_note
 from app.jobs import Jobs, Task, map_task, maps_of
+from app.layout import figures_table, fixed, number_text, signed_text
+from app.maps import column_of, draw_alone, image_under
+from app.maps_grid import scale_bar
+from app.message import problem
 from app.pages import upload
 from app.pages.upload import Elsewhere, dropped_at, notice
 from app.prefix import at as address
-from app.queries.attribution_files import draw_alone, image_under
-from app.queries.attribution_maps import column_of
-from app.queries.deriving import derived
-from app.queries.layers import unit_layer
-from app.run import Run
+from app.run import Run, derived, unit_layer
 from app.uploads import Dropped, comparable
 from probe import plots
 from probe.datasets.dataset import CARD_FILE, SAMPLES_FILE, Dataset

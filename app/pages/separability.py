@@ -10,11 +10,10 @@ import pandas as pd
 from dash import html
 
 from app.card import DETECTOR, At, Call, Card, Control, Group, Page, help_mark
-from app.components.help import HELP, MEASURE_HELP
-from app.components.tables import figures_table, interval_text, level_text, number_text
+from app.help import HELP, MEASURE_HELP
+from app.layout import figures_table, interval_text, level_text, number_text
 from app.pages import picture
-from app.queries.layers import first_layer, layer_names, named_layer
-from app.run import Ref
+from app.run import Ref, first_layer, layer_names, named_layer
 from probe import plots
 from probe.errors import ProbeError
 from probe.plots.separability import MEASURES

@@ -9,9 +9,9 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update, set_prop
 
 from app import ids
 from app.card import At, Call, Card, QuietError, jump
-from app.components.help import HELP
-from app.components.message import problem
+from app.help import HELP
 from app.jobs import ABSENT, CANCELLED, DONE, TICK, job_text
+from app.message import problem
 from app.run import Run
 from app.selection import Selection
 from app.uploads import (

@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 import zarr
 
-from app.queries import activations, arranging
-from app.queries.activations import column, stored_units
-from app.queries.arranging import ArrangingError
-from app.queries.deriving import derived, shared
-from app.run import Run
+from app import activations
+from app.activations import ArrangingError, column, stored_units
+from app.run import Run, derived
 from probe.errors import StoreError, UnknownNameError
 from tests.app.making import DETECTORS, LAYER, UNITS, MadeRun
 
@@ -65,8 +63,8 @@ def large(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("PROBE_CACHE", str(tmp_path))
     monkeypatch.setattr(activations, "SMALL", 0)
     monkeypatch.setattr(activations, "_COLUMNS", activations._Kept(1))
-    monkeypatch.setattr(arranging, "STRIP", 1)
-    monkeypatch.setattr(arranging, "_FAILED", set())
+    monkeypatch.setattr(activations, "STRIP", 1)
+    monkeypatch.setattr(activations, "_FAILED", set())
     return tmp_path / "dashboard" / "by-unit"
 
 
@@ -83,7 +81,7 @@ def test_a_large_store_is_arranged_by_unit_once(made: MadeRun, run: Run, large: 
 def test_without_room_the_store_is_read_as_it_is(
     made: MadeRun, run: Run, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(arranging, "MOST", 10)
+    monkeypatch.setattr(activations, "MOST", 10)
     assert np.array_equal(column(run, LABEL, LAYER, 2), made.activations[LABEL][:, 2])
     assert not list(large.glob("*"))
 
@@ -95,7 +93,7 @@ def test_a_copy_that_fails_leaves_nothing_and_the_store_is_read(
         part.touch()
         raise OSError("disk full")
 
-    monkeypatch.setattr(arranging, "_write", fail)
+    monkeypatch.setattr(activations, "_write", fail)
     assert np.array_equal(ready(run, 4), made.activations[LABEL][:, 4])
     assert not list(large.glob("*"))
 
@@ -106,8 +104,8 @@ def test_old_copies_make_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         file.write_bytes(b"x" * 40)
         stamp = time.time() - 100 * age
         os.utime(file, (stamp, stamp))
-    monkeypatch.setattr(arranging, "MOST", 100)
-    assert arranging._has_room(tmp_path / "next.bin", 40)
+    monkeypatch.setattr(activations, "MOST", 100)
+    assert activations._has_room(tmp_path / "next.bin", 40)
     assert sorted(one.name for one in tmp_path.iterdir()) == ["new.bin"]
 
 
@@ -127,19 +125,20 @@ def test_visitors_who_ask_at_once_wait_for_one_of_them() -> None:
     made: list[int] = []
     begun = threading.Barrier(4)
 
-    @shared(maxsize=2)
-    def slow(number: int) -> int:
+    def slow(source: list[int], number: int) -> int:
         made.append(number)
         time.sleep(0.05)
-        return 2 * number
+        return len(source) * number
+
+    source = [0, 0]
 
     def ask() -> None:
         begun.wait()
-        assert slow(3) == 6
+        assert derived(slow, (source,), 3) == 6
 
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert made == [3] and slow(3) == 6 and slow(4) == 8 and made == [3, 4]
+    assert made == [3] and derived(slow, (source,), 4) == 8 and made == [3, 4]

@@ -19,12 +19,11 @@ from flask.testing import FlaskClient
 from PIL import Image
 from plotly.graph_objects import Figure
 
+from app.attribution import EACH, chosen_image, explained, list_view
 from app.card import At, declared
-from app.components.attribution_maps import maps_grid
+from app.maps import badge_of, map_image, maps_view, shown_methods
+from app.maps_grid import maps_grid
 from app.pages.attribution import PAGE
-from app.queries.attribution import EACH, chosen_image, explained, list_view
-from app.queries.attribution_files import map_image
-from app.queries.attribution_maps import badge_of, maps_view, shown_methods
 from app.run import Run
 from app.selection import Selection
 from probe import plots
@@ -394,7 +393,7 @@ def test_images_and_badges_are_links_that_select(client: FlaskClient, run: Run) 
 def test_many_parts_are_told_in_few_links(
     client: FlaskClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.queries.attribution.EACH", 2)
+    monkeypatch.setattr("app.attribution.EACH", 2)
     text = shown(client, "explained-images", "?page=9")
     assert re.findall(r'"Part (\d+)"', text) == ["1", "7", "8", "9", "10", "11", "18"]
     assert text.count('"…"') == 2
@@ -423,7 +422,7 @@ def test_masks_are_outlined_unless_the_address_says_no(client: FlaskClient, run:
 
 
 def test_too_many_methods_are_refused(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.queries.attribution_maps.MOST_METHODS", 1)
+    monkeypatch.setattr("app.maps.MOST_METHODS", 1)
     text = shown(client, "attribution-maps", f"?methods={','.join(METHODS)}")
     assert "at most 1 are shown side by side" in text
 

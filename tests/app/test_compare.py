@@ -16,9 +16,7 @@ from flask.testing import FlaskClient
 
 from app import create_app
 from app.card import At, Card, declared, layout, render, script
-from app.pages import compare
-from app.pages.compare import FEATURES, IMAGES, LAYERS, MAPS, PAGE, SCORES, UNITS
-from app.queries.compare import (
+from app.compare import (
     NothingToCompareError,
     Pair,
     Side,
@@ -28,8 +26,9 @@ from app.queries.compare import (
     require_related,
     siblings,
 )
-from app.queries.runs import open_others, run_rows
-from app.run import Run
+from app.pages import compare
+from app.pages.compare import FEATURES, IMAGES, LAYERS, MAPS, PAGE, SCORES, UNITS
+from app.run import Run, open_others, run_rows
 from app.selection import Selection
 from probe import plots
 from probe.errors import NotComparableError, ProbeError, UnknownNameError

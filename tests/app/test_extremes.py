@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from app.queries.images import extremes, outline, thumbnail
+from app.images import extremes, outline, thumbnail
 from app.run import Run
 from probe.errors import ImageError, StoreError, UnknownNameError
 from probe.images import token_of

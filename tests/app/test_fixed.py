@@ -10,9 +10,9 @@ import pytest
 from dash import dcc, html
 from dash._utils import to_json
 
-from app.components.fixed import Fixed, fixed
-from app.components.gallery import gallery
-from app.queries.images import extremes
+from app.gallery import gallery
+from app.images import extremes
+from app.layout import Fixed, fixed
 from app.run import Run
 from tests.app.making import DETECTORS, LAYER, MadeRun
 

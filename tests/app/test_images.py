@@ -20,7 +20,7 @@ import pytest
 from flask.testing import FlaskClient
 from PIL import Image
 
-from app.queries.images import lacks_of
+from app.images import lacks_of
 from app.run import Run
 from probe.datasets.loader import Images
 from probe.errors import ProbeError

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from plotly.utils import PlotlyJSONEncoder
 
 from app.card import At, render
-from app.components.tables import signed_text
+from app.grid import Asked
 from app.jobs import CANCELLED, DONE, FAILED, RUNNING, WAITING, Jobs, JobState, job_text, time_text
+from app.layout import signed_text
 from app.pages import neurons
 from app.pages.neurons import LIST, PAGE, TAKEN, Rows, verdict_of
-from app.queries.asking import Asked
 from app.run import Run
 from app.selection import Selection
 from probe import plots

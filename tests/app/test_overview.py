@@ -17,8 +17,7 @@ from app.card import At, Card
 from app.gaps import gaps
 from app.pages.overview import PAGE, audit, contents, not_done
 from app.progress import stages_of
-from app.queries.runs import crop_rule
-from app.run import Run
+from app.run import Run, crop_rule
 from app.selection import Selection
 from probe import plots
 from probe.datasets.audit import AuditReport, Finding

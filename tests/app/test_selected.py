@@ -15,13 +15,11 @@ import plotly.graph_objects as go
 import pytest
 from flask.testing import FlaskClient
 
-from app import ids
+from app import activations, ids
+from app.activations import ArrangingError, rows_by_unit
 from app.card import At
 from app.lasso import CORNERS, LONGEST, Rule, drawn, read, ruled
 from app.pages.picture import _compared, colored, frame_of, groups_of, images_of, nearest
-from app.queries import activations
-from app.queries.activations import rows_by_unit
-from app.queries.arranging import ArrangingError
 from app.run import Run
 from app.selection import Selection
 from probe import plots

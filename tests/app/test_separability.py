@@ -16,8 +16,7 @@ from flask.testing import FlaskClient
 from app import card, ids
 from app.card import At, part
 from app.pages import CARDS, declared
-from app.queries.layers import first_layer, layer_names, named_layer
-from app.run import Run
+from app.run import Run, first_layer, layer_names, named_layer
 from app.selection import Selection
 from probe import plots
 from probe.errors import StoreError, UnknownNameError
