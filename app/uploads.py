@@ -51,7 +51,7 @@ LEAST_SIDE = 16
 #: Longest side of what is shown.
 SIDE = 1024
 
-#: What the worker and this side call the files, see `probe.evaluation.upload`.
+#: What the worker and this side call the files, see `probe.upload`.
 IMAGE, SEEN, RESULT = "image.png", "seen.png", "scores.json"
 
 #: One at a time: decoded, the largest takes some hundred megabytes.

@@ -312,7 +312,7 @@ def score(request: Request, out: Path) -> None:
     Parameters of the request are ``detectors`` (labels), ``layers`` (label to the layer whose
     activations are kept) and ``reducers`` (label to the reducer of these activations).
     """
-    from probe.evaluation.upload import IMAGE, score_upload
+    from probe.upload import IMAGE, score_upload
 
     given = request.params
     labels = [str(label) for label in given["detectors"]]

@@ -41,6 +41,7 @@ ALLOWED = {
     | RUNS
     | {"artifacts", "tables", "store", "neurons", "datasets", "hooks", "detectors"},
     "recording": BASE | RUNS | {"store", "hooks", "detectors", "datasets"},
+    "upload": BASE | {"artifacts", "datasets", "detectors", "hooks"},
     "evaluation": BASE | RUNS | {"evaluation", "store", "detectors", "datasets", "tables"},
     "joint": BASE
     | {"tables", "run", "evaluation", "neurons", "separability", "attribution", "datasets"},

@@ -55,14 +55,10 @@ OF_THE_FIELD = {
 
 #: Modules that are still to be renamed or merged, by what will replace them; only fewer of them.
 LEFT = {
-    "arranging",
-    "asking",
-    "deriving",
-    "fixed",
     "opening",
     "saving",
     "writing",
-}  # fixed
+}
 
 
 def functions() -> Iterator[tuple[str, inspect.Signature]]:

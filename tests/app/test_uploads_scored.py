@@ -244,7 +244,7 @@ def test_without_weights_it_says_what_is_missing(client: FlaskClient, jobs: Jobs
 
 
 def test_the_worker_sees_what_the_run_saw(made: MadeRun) -> None:
-    from probe.evaluation.upload import see
+    from probe.upload import see
 
     def data(card: dict[str, Any]) -> Dataset:
         return replace(made.data, card=card)
