@@ -81,6 +81,13 @@ class Claim:
         Detector to its verdict on the claim.
     value : tuple of (str, str)
         Part whose values are summarized over detectors, and the name of these values.
+
+    Examples
+    --------
+    >>> import probe
+    >>> claim = probe.judge_claims("runs/demo")[0]
+    >>> claim
+    <Claim 'Detectors do not generalize zero-shot': cannot be said>
     """
 
     key: str
@@ -91,6 +98,10 @@ class Claim:
     judgments: tuple[Judgment, ...]
     verdicts: Mapping[str, str]
     value: tuple[str, str]
+
+    def __repr__(self) -> str:
+        """Return the title and the verdict."""
+        return f"<Claim {self.title!r}: {self.verdict}>"
 
     @property
     def verdict(self) -> str:
@@ -158,8 +169,12 @@ def judge_claims(run: RunFolder | str | Path) -> tuple[Claim, ...]:
 
     Examples
     --------
-    >>> for claim in judge_claims("runs/demo"):
-    ...     print(claim.title, claim.summary())
+    >>> import probe
+    >>> for claim in probe.judge_claims("runs/demo"):
+    ...     print(claim.title, "–", claim.verdict)
+    Detectors do not generalize zero-shot – cannot be said
+    Detectors learn what is specific to a synthesis method; features separate poorly – supported
+    Some neurons contribute universally – mixed
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(Path(run))
     return _judged(folder, joint_tables(folder))

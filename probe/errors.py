@@ -23,6 +23,16 @@ class ProbeError(Exception):
 
     The command line prints the message as one paragraph and exits with code 2. A message states
     what was given, what is allowed and what to do.
+
+    Examples
+    --------
+    >>> import probe
+    >>> try:
+    ...     probe.load_detector("messo4")
+    ... except probe.ProbeError as error:
+    ...     print(error)
+    Detector 'messo4' is not known. Did you mean 'meso4'? List them with `probe detectors`; any
+    timm model is `timm:<name>`.
     """
 
 

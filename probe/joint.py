@@ -73,8 +73,10 @@ def joint_tables(run: RunFolder | str | Path) -> dict[str, pd.DataFrame]:
 
     Examples
     --------
-    >>> tables = joint_tables("runs/demo")
-    >>> tables["ablation"].query("set == 'universal' and dataset == 'mean' and metric == 'auroc'")
+    >>> import probe
+    >>> tables = probe.joint_tables("runs/demo")
+    >>> sorted(tables)[:3]
+    ['ablation', 'attention', 'best_layers']
     """
     source = _Source(run if isinstance(run, RunFolder) else RunFolder(Path(run)))
     return {name: make(source) for name, make in JOINT.items()}

@@ -64,8 +64,11 @@ class Run:
     Examples
     --------
     >>> import probe
-    >>> run = probe.open_run("runs/demo")  # doctest: +SKIP
-    >>> run.universality(run.detectors[0]).summary()  # doctest: +SKIP
+    >>> run = probe.open_run("runs/demo")
+    >>> run.detectors
+    ['meso4/base', 'meso4/shallow']
+    >>> run.evaluation
+    <ZeroShotMatrix: detector 2, dataset 3, level 2, metric 4>
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -276,8 +279,11 @@ def open_run(folder: str | Path) -> Run:
     Examples
     --------
     >>> import probe
-    >>> run = probe.open_run("runs/demo")  # doctest: +SKIP
-    >>> run.evaluation.to_dataframe()  # doctest: +SKIP
+    >>> run = probe.open_run("runs/demo")
+    >>> run
+    <Run 'runs/demo': 2 detectors, datasets alpha, beta, gamma>
+    >>> run.universality("meso4/base")
+    <Universality of meso4/base: unit 12, dataset 3, count 4, draw 3, head 5, at_least 2, null 3>
     """
     run = Run(RunFolder(Path(folder)))
     # Now, and not at the first table: what is wrong with the folder is said here.

@@ -81,6 +81,14 @@ def record(
         If `out` holds something else, or a recording of another detector, dataset or setting.
     ImageError
         If an image cannot be read. The store stays incomplete; run again to resume.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> probe.record(detector, data, "activations.zarr", layers=["leaky", "conv4"])
+    <ActivationStore 'activations.zarr': 240 samples, leaky 16 units, conv4 16 units>
     """
     recorder = _recorder(detector, layers, reducer)
     _check(batch_size, dtype)

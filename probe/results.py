@@ -50,6 +50,14 @@ class Result:
     ----------
     data : xarray.Dataset
         Arrays with named dimensions; attributes hold the provenance.
+
+    Examples
+    --------
+    >>> import probe
+    >>> found = probe.open_result("runs/demo/tables/evaluation.zarr")
+    >>> found.export("matrix.csv").name
+    'matrix.csv'
+    >>> figure = found.plot()
     """
 
     data: xr.Dataset
@@ -237,8 +245,9 @@ def open_result(path: str | Path) -> Result:
 
     Examples
     --------
-    >>> found = open_result("runs/demo/tables/evaluation.zarr")  # doctest: +SKIP
-    >>> found.to_dataframe().head()  # doctest: +SKIP
+    >>> import probe
+    >>> probe.open_result("runs/demo/tables/evaluation.zarr")
+    <ZeroShotMatrix: detector 2, dataset 3, level 2, metric 4>
     """
     data = open_table(Path(path), lazy=True)
     kind = str(data.attrs.get("result", ""))

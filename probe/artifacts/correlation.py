@@ -461,6 +461,15 @@ def relate(
         If the layer or a covariate is unknown.
     ProbeError
         If an argument is out of range, no image of the store was measured, or no dataset is left.
+
+    Examples
+    --------
+    >>> import probe
+    >>> store = probe.ActivationStore.open("meso4.zarr")
+    >>> measured = probe.measure_artifacts(probe.open_dataset("crops", split="test"))
+    >>> report = probe.relate(store, "leaky", measured.data, n_permutations=99)
+    >>> report.answers().columns[:3].tolist()
+    ['unit', 'universal', 'answer']
     """
     if n_permutations < 1 or not 0 < alpha < 1:
         raise ProbeError(

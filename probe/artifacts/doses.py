@@ -68,6 +68,11 @@ class DosedImages:
     table: pd.DataFrame
     attrs: dict[str, Any]
 
+    def __repr__(self) -> str:
+        """Say how many images of which artifacts there are."""
+        artifacts = sorted({str(name) for name in self.table["artifact"]} - {""})
+        return f"<DosedImages: {len(self):,} images, {', '.join(artifacts)}>"
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -169,6 +174,12 @@ def render_doses(
         If a dataset, artifact or split is unknown.
     ProbeError
         If an argument is out of range, or no dataset has an artifact.
+
+    Examples
+    --------
+    >>> import probe
+    >>> probe.render_doses(["faceswap"], ["seam"], [0.0, 1.0], videos=2, size=64)
+    <DosedImages: 6 images, seam>
     """
     _check_names(datasets, artifacts, split, others)
     pool = COUNTS[split] // (2 * FRAMES)
@@ -417,6 +428,14 @@ def dose_response(
         If the layer or reducer is unknown.
     ProbeError
         If `universal` has a unit number out of range, or an argument is out of range.
+
+    Examples
+    --------
+    >>> import probe
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> doses = probe.render_doses(["faceswap"], ["seam"], [0.0, 1.0], videos=6, size=64)
+    >>> probe.dose_response(detector, "leaky", doses, n_permutations=99)
+    <ResponseReport of meso4: artifact 1, dataset 1, dose 2, unit 16>
     """
     _check(n_resamples, n_permutations, ci, alpha, batch_size)
     recorder = Recorder.of(trace(detector), [Tap(layer, reducer)])

@@ -255,6 +255,15 @@ def artifact_report(
     ------
     DatasetError
         If an argument is out of range.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> measured = probe.measure_artifacts(data)
+    >>> probe.artifact_report(measured, n_permutations=99, n_resamples=99)
+    <ArtifactReport: control 3, dataset 3, measurement 26, label 2, covariate 9, frequency 64,
+    method 3>
     """
     plan = _Plan(caliper, n_permutations, n_resamples, ci, seed)
     data = measurements.data

@@ -42,6 +42,13 @@ class ArtifactMeasurements(Result):
           chosen (forgery mask or central ellipse).
 
         Attributes: ``dataset``, names and fingerprints of the datasets.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> run.measurements
+    <ArtifactMeasurements: sample 72, measurement 6, frequency 4, covariate 1>
     """
 
     KIND: ClassVar[str] = "a table of artifact measurements"
@@ -94,6 +101,14 @@ class ArtifactReport(Result):
         - ``n_samples, n_clusters (dataset)``.
 
         Attributes: ``dataset`` (fingerprints), ``seed, ci, n_permutations, n_resamples, caliper``.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> run.artifacts
+    <ArtifactReport: control 3, dataset 3, measurement 6, method 3, covariate 3, label 2,
+    frequency 24>
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("artifact_effects", "spectra", "tells")

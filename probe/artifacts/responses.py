@@ -84,6 +84,13 @@ class ResponseReport(Result):
         Attributes: ``layer, detector, detector_fingerprint, universal`` (list of units), ``alpha``,
         ``seed``, ``covariates``, ``n_permutations``, and for doses ``others`` ("own" or "none"),
         ``smallest``, ``split``, ``frames``.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> run.responses("meso4/base")
+    <ResponseReport of drawn: unit 12, measurement 6, dataset 3, artifact 3, dose 5>
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("doses", "dose_effects", "correlations")

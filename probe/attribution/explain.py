@@ -333,6 +333,15 @@ def attribute(
         If the method, the layer or the baseline is unknown.
     ProbeError
         If the images do not have the stated shape or range, or the memory limit is too small.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> maps = probe.attribute(detector, data.take([0, 1]), "gradcam")
+    >>> maps.values.shape
+    (2, 64, 64)
     """
     traced = detector if isinstance(detector, TracedDetector) else trace(detector)
     given, others = gather(traced.detector, images, baseline, pairs)

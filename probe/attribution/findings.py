@@ -90,6 +90,13 @@ class MapSimilarity(Result):
 
         Attributes: ``mode, rule`` (description of the comparison), ``range`` (the shared scale, in
         units of the maps; 255 in mode "authors"), ``variants, method, layer, ci, seed, …``.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> run.map_similarity("meso4")
+    <MapSimilarity: dataset 4, bin 3, sample 36, pair 1>
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("map_similarity",)
@@ -163,6 +170,13 @@ class RegionAttention(Result):
 
         Attributes: ``source, rule`` of the regions, ``faceless`` (ids of images without a face),
         ``method, target, layer, detector, ci, seed, …``.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> run.attention("meso4/base")
+    <RegionAttention: group 6, part 2, region 3, sample 36>
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("region_attention",)

@@ -62,6 +62,14 @@ class AttributionMap(Result):
         Attributes: ``method, title, paper, target, layer, sign, signed, baseline, seed, options``,
         ``detector, detector_fingerprint, data_fingerprint``, ``relative_gap`` (Σ|gap| / Σ|expected
         sum of a map|), ``notes`` and versions.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> maps = run.maps("meso4/base", "gradcam")
+    >>> maps.values.shape
+    (36, 16, 16)
     """
 
     KIND: ClassVar[str] = "a set of attribution maps"

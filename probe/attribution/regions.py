@@ -362,6 +362,16 @@ def attention_by_region(
         If the source is unknown.
     ProbeError
         If samples are not in `data`, maps are not finite, or no face is found in any image.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> maps = probe.attribute(detector, data, "gradcam")
+    >>> found = probe.attention_by_region(maps, data, n_permutations=99)
+    >>> found.data["region"].values[:4].tolist()
+    ['eyes', 'brows', 'nose', 'mouth']
     """
     plan = _Plan(n_resamples, n_permutations, ci, seed)
     rows = _positions(maps, data)

@@ -269,6 +269,14 @@ def map_similarity(
         If there are fewer than two variants, or one training in `seeds`; if samples or sizes
         differ; if maps are not finite or all 0; or if, in mode "authors", they are not signed
         Grad-CAM of the fake logit.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> maps = {name: run.maps(name, "gradcam") for name in run.detectors}
+    >>> probe.map_similarity(maps, n_permutations=99)
+    <MapSimilarity: sample 36, pair 1, dataset 4, bin 3>
     """
     plan = _Plan(mode, class_zero, relu, n_null, n_resamples, n_permutations, ci, seed)
     each = [*maps.values(), *seeds]

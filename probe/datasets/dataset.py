@@ -52,6 +52,12 @@ class Samples:
     ------
     DatasetError
         If a column is missing, a sample id is repeated, or a label or split is not allowed.
+
+    Examples
+    --------
+    >>> import probe
+    >>> probe.open_dataset("crops").samples
+    <Samples: 336 images of deepfakes, faceswap, neuraltextures, 168 real, 168 fake>
     """
 
     table: pd.DataFrame
@@ -68,6 +74,16 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def __repr__(self) -> str:
+        """Say how many images of which datasets there are."""
+        return f"<Samples: {self._said()}>"
+
+    def _said(self) -> str:
+        names = [str(name) for name in self.table["dataset"].unique()]
+        fakes = int(self.labels.sum())
+        of = f" of {', '.join(names[:6])}{', …' if len(names) > 6 else ''}" if names else ""
+        return f"{len(self):,} images{of}, {len(self) - fakes:,} real, {fakes:,} fake"
 
     def where(self, **equal: Any) -> Samples:
         """Return the rows whose columns equal the given values (each a scalar or a collection)."""
@@ -150,12 +166,27 @@ class Dataset:
     card : mapping
         Provenance, stored with every result: ``layout``, ``label_convention``, ``crop`` (how
         faces were cropped), ``license``, ``simulated``, versions.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> data
+    <Dataset 'lab': 240 images of deepfakes, faceswap, neuraltextures, 120 real, 120 fake>
+    >>> data.select(dataset="faceswap", label=1)
+    <Dataset 'lab': 40 images of faceswap, 0 real, 40 fake>
+    >>> data.image(0).shape
+    (64, 64, 3)
     """
 
     name: str
     samples: Samples
     root: Path
     card: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Say how many images of which datasets there are."""
+        return f"<Dataset {self.name!r}: {self.samples._said()}>"
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -131,6 +131,12 @@ def ingest(
         If the source folder is missing or does not have the layout, an argument is out of range,
         `out` holds something else, no image could be made, or `strict` is set and something was
         left out.
+
+    Examples
+    --------
+    >>> import probe
+    >>> probe.ingest("folder", "photos", "ingested")
+    <IngestReport 'ingested': 12 images of 12 videos>
     """
     processes = _processes(n_workers)
     plan = plan_ingest(

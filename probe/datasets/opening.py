@@ -71,6 +71,12 @@ def open_dataset(
     DatasetError
         If the folder is not a dataset, the split is unknown or has no samples, or an option does
         not apply to this kind of dataset.
+
+    Examples
+    --------
+    >>> import probe
+    >>> probe.open_dataset("crops", split="test")
+    <Dataset 'lab': 240 images of deepfakes, faceswap, neuraltextures, 120 real, 120 fake>
     """
     text = str(name_or_path)
     if split is not None and split not in SPLITS:

@@ -225,6 +225,15 @@ class IngestReport:
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
+    def __repr__(self) -> str:
+        """Say how many images of how many videos there are, and how many are incomplete."""
+        lacking = f", {len(self.incomplete)} videos incomplete" if self.incomplete else ""
+        left = f", {len(self.left_out)} files left out" if self.left_out else ""
+        return (
+            f"<IngestReport {str(self.out)!r}: {self.written:,} images of {len(self.videos):,} "
+            f"videos{lacking}{left}>"
+        )
+
     @property
     def written(self) -> int:
         """Number of images in the dataset."""

@@ -99,6 +99,14 @@ def shuffle_labels(dataset: Dataset, seed: int = 0) -> Dataset:
         Dataset to shuffle; only labels change.
     seed : int, default 0
         Random seed.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> shuffled = probe.shuffle_labels(data)
+    >>> int(shuffled.labels.sum()) == int(data.labels.sum())
+    True
     """
     table = dataset.samples.table.reset_index(drop=True).copy()
     table["cluster"] = dataset.samples.clusters

@@ -118,6 +118,15 @@ class Detector:
         The network, in eval mode.
     spec : DetectorSpec
         Description of architecture and weights.
+
+    Examples
+    --------
+    >>> import probe
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> detector
+    <Detector meso4: 64 × 64 pixels, 12,617 weights, initialized (seed 0)>
+    >>> detector.logits(probe.open_dataset("crops").array([0, 1], 64)).shape
+    (2,)
     """
 
     module: nn.Module
@@ -125,6 +134,15 @@ class Detector:
 
     def __post_init__(self) -> None:
         self.module.eval()
+
+    def __repr__(self) -> str:
+        """Say which network it is, its input and where its weights are from."""
+        weights = sum(value.numel() for value in self.module.parameters())
+        side = self.spec.input_size
+        return (
+            f"<Detector {self.name}: {side} × {side} pixels, {weights:,} weights, "
+            f"{self.spec.origin}>"
+        )
 
     @property
     def name(self) -> str:

@@ -69,6 +69,15 @@ def load_detector(
         If the weights cannot be read or do not fit.
     ProbeError
         If the device is not available or the input size is not allowed.
+
+    Examples
+    --------
+    >>> import probe
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> detector
+    <Detector meso4: 64 × 64 pixels, 12,617 weights, initialized (seed 0)>
+    >>> detector.logits(probe.open_dataset("crops").array([0, 1], 64)).shape
+    (2,)
     """
     device = resolve_device(device)
     folder = Path(name)

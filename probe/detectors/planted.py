@@ -190,6 +190,11 @@ class Planted:
     detector: Detector
     truth: pd.DataFrame
 
+    def __repr__(self) -> str:
+        """Say how many units there are of each kind."""
+        counts = self.truth["kind"].value_counts(sort=False)
+        return f"<Planted: {', '.join(f'{count} {kind}' for kind, count in counts.items())} units>"
+
     @property
     def datasets(self) -> NDArray[np.int64]:
         """Number of datasets in which each unit contributes, shape (units,)."""
@@ -265,7 +270,19 @@ def measure_population(
 def planted_detector(
     data: Dataset, units: int = 256, effect: float = 1.0, seed: int = 0
 ) -> Planted:
-    """Build a detector whose units' contributions are known, from a dataset; see `plant`."""
+    """Build a detector whose units' contributions are known, from a dataset; see `plant`.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> planted = probe.planted_detector(data, units=32)
+    >>> planted
+    <Planted: 4 universal, 2 redundant, 4 near, 6 specific, 8 decoy, 4 blind, 2 silent, 2 dead
+    units>
+    >>> int(planted.universal.sum())
+    6
+    """
     return plant(measure_population(data), units, effect, seed)
 
 

@@ -31,7 +31,14 @@ def plan_base(
     seed: int = 0,
     max_validation: int | None = None,
 ) -> TrainingPlan:
-    """Return the plan for variant `base`, by default as in the study; see `TrainingPlan`."""
+    """Return the plan for variant `base`, by default as in the study; see `TrainingPlan`.
+
+    Examples
+    --------
+    >>> import probe
+    >>> probe.plan_base("meso4", epochs=2).epochs
+    2
+    """
     recipe = find_architecture(name).recipe
     return TrainingPlan(epochs, batch_size, recipe, seed, max_validation=max_validation)
 
@@ -69,6 +76,12 @@ def plan_tuned(
     ------
     ProbeError
         If the variant is not one of the two.
+
+    Examples
+    --------
+    >>> import probe
+    >>> probe.plan_tuned("meso4", "shallow", epochs=2).batch_size
+    64
     """
     if variant not in VARIANTS[1:]:
         raise ProbeError(
@@ -92,7 +105,7 @@ def plan_tuned(
 def train_base(
     name: str,
     source: Dataset,
-    out: Path,
+    out: str | Path,
     *,
     input_size: int | None = None,
     plan: TrainingPlan | None = None,
@@ -106,7 +119,7 @@ def train_base(
         Architecture, or ``timm:<model>``.
     source : Dataset
         Training dataset, with splits train and val.
-    out : pathlib.Path
+    out : path
         Output folder.
     input_size : int, optional
         Side of the images in pixels; the architecture's default if omitted.
@@ -114,11 +127,19 @@ def train_base(
         Settings of the training; as in the study by default.
     device : str or torch.device, default "cpu"
         Device to train on; the result stays on it.
+
+    Examples
+    --------
+    >>> import probe
+    >>> source = probe.open_dataset("crops").select(dataset="deepfakes")
+    >>> plan = probe.plan_base("meso4", epochs=1, batch_size=8)
+    >>> probe.train_base("meso4", source, "models/base", input_size=64, plan=plan)
+    <Detector meso4/base: 64 × 64 pixels, 12,617 weights, trained>
     """
     plan = plan or plan_base(name)
     start = load_detector(name, input_size=input_size, seed=plan.seed, device=device)
     start = Detector(start.module, replace(start.spec, variant="base", notes=_notes(source)))
-    return train(start, [source.select(split="train")], source.select(split="val"), out, plan)
+    return train(start, [source.select(split="train")], source.select(split="val"), Path(out), plan)
 
 
 def train_tuned(
@@ -126,7 +147,7 @@ def train_tuned(
     variant: str,
     source: Dataset,
     target: Dataset,
-    out: Path,
+    out: str | Path,
     *,
     plan: TrainingPlan | None = None,
 ) -> Detector:
@@ -141,15 +162,27 @@ def train_tuned(
     source, target : Dataset
         Dataset that the base was trained on, and the unseen dataset mixed in; both with splits
         train and val. The best epoch is selected on the target's val split.
-    out : pathlib.Path
+    out : path
         Output folder.
     plan : TrainingPlan, optional
         Settings of the training; as in the study by default.
+
+    Examples
+    --------
+    >>> import probe
+    >>> parts = probe.open_dataset("crops").by_dataset()
+    >>> source, target = parts["deepfakes"], parts["faceswap"]
+    >>> base = probe.load_detector("meso4", input_size=64)
+    >>> plan = probe.plan_tuned("meso4", "shallow", epochs=1, steps=2, batch_size=8)
+    >>> probe.train_tuned(base, "shallow", source, target, "models/shallow", plan=plan)
+    <Detector meso4/shallow: 64 × 64 pixels, 12,617 weights, trained>
     """
     plan = plan or plan_tuned(base.spec.name, variant)
     spec = replace(base.spec, variant=variant, notes=_notes(source, target))
     train_sets = [source.select(split="train"), target.select(split="train")]
-    return train(Detector(base.module, spec), train_sets, target.select(split="val"), out, plan)
+    return train(
+        Detector(base.module, spec), train_sets, target.select(split="val"), Path(out), plan
+    )
 
 
 def require_tuned(variant: str, base: object, target: object) -> None:
@@ -165,7 +198,7 @@ def train_variant(
     name: str,
     variant: str,
     source: Dataset,
-    out: Path,
+    out: str | Path,
     *,
     base: Path | None = None,
     target: Dataset | None = None,
@@ -183,7 +216,7 @@ def train_variant(
         Variant to train: from random weights, or fine-tuned in the last layers or in all.
     source : Dataset
         Dataset that the base is trained on.
-    out : pathlib.Path
+    out : path
         Output folder.
     base : pathlib.Path, optional
         Folder of the trained base; required for fine-tuning.

@@ -39,6 +39,14 @@ def predict(detector: Detector, dataset: Dataset, *, batch_size: int = 64) -> ND
     ------
     ImageError
         If an image cannot be read.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> probe.predict(detector, data).shape
+    (240,)
     """
     with progress_bar(f"score {dataset.name} by {detector.name}", len(dataset)) as advance:
         return _predict(detector, dataset, batch_size, advance)
@@ -95,6 +103,15 @@ def evaluate(
     ------
     ProbeError
         If no detector is given, or two have the same name.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> matrix = probe.evaluate(detector, data)
+    >>> matrix.to_dataframe().columns[:4].tolist()
+    ['detector', 'dataset', 'level', 'metric']
     """
     those = [detectors] if isinstance(detectors, Detector) else list(detectors)
     parts = by_name(datasets)

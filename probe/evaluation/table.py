@@ -42,6 +42,13 @@ class ZeroShotMatrix(Result):
     scores : pandas.DataFrame
         One row per detector and image: ``detector, dataset, sample, method, video, frame,
         cluster, label, logit``.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> run.evaluation.to_dataframe().columns[:4].tolist()
+    ['detector', 'dataset', 'level', 'metric']
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("matrix",)

@@ -98,6 +98,15 @@ def capture(
     ------
     UnknownNameError
         If there is no such layer.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> values = probe.capture(detector, data.array([0, 1], 64), ["leaky"])
+    >>> tuple(values["leaky"].shape)
+    (2, 16)
     """
     traced = trace(detector) if isinstance(detector, Detector) else detector
     wanted = [traced.node(layer) for layer in layers]

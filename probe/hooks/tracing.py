@@ -130,6 +130,11 @@ class TracedDetector:
     report: TraceReport
     constants: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Say how many layers there are, and how many modules stayed whole."""
+        leaves = f", {len(self.report.leaves)} not traced" if self.report.leaves else ""
+        return f"<TracedDetector {self.detector.name}: {len(self.layers)} layers{leaves}>"
+
     def resolve(self, layer: str) -> str:
         """Return the full name of a layer; the wrapper prefix ``body.`` may be omitted.
 
@@ -222,6 +227,13 @@ def trace(detector: Detector) -> TracedDetector:
     ------
     TraceError
         If the outermost forward itself cannot be traced.
+
+    Examples
+    --------
+    >>> import probe
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> probe.trace(detector)
+    <TracedDetector meso4: 24 layers>
     """
     leaves: dict[str, str] = {}
     while True:

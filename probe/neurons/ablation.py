@@ -100,6 +100,15 @@ def ablate(
     ProbeError
         If a set is empty, has a unit number out of range, or leaves no unit to compare with; or
         if a dataset holds one class only.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> found = probe.ablate(detector, {"three": [0, 4, 7]}, data, n_random=9)
+    >>> found.to_dataframe().columns[:4].tolist()
+    ['set', 'dataset', 'metric', 'full']
     """
     if values not in ("mean", "zero"):
         raise UnknownNameError("value", values, ("mean", "zero"))
@@ -225,6 +234,14 @@ def ablate_universal(
     Ablation
         Averages over the two directions. ``n_units`` and ``balance`` are means. Attribute
         ``units`` lists the sets of both halves, and ``one_half_only`` the sets found in one half.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> probe.ablate_universal(detector, data, n_random=9)
+    <Ablation of meso4: dataset 4, metric 2, set 2, random 9>
     """
     check_rule(top, alpha, correction)
     parts = by_name(datasets)

@@ -326,9 +326,21 @@ class Calibration:
         false, 0 if none is called. ``auc``: AUROC of the rule's score for true against other
         units. ``called``: number of units called. ``seconds``: time of the rule alone, from
         features to verdict.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> found = probe.calibrate(data, draws=1, settings=[(32, 1.0)])
+    >>> found.to_dataframe().columns[:3].tolist()
+    ['units', 'effect', 'clusters']
     """
 
     draws: pd.DataFrame
+
+    def __repr__(self) -> str:
+        """Say how many draws there are."""
+        return f"<Calibration: {len(self.draws):,} rows of draws>"
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return means over draws and standard errors ``<column>_se``, per setting and rule."""
@@ -385,6 +397,13 @@ def calibrate(
         If a rule is unknown.
     ProbeError
         If `draws` or `clusters` is too small, or there is no setting.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> probe.calibrate(data, draws=2, settings=[(32, 1.0)])
+    <Calibration: 32 rows of draws>
     """
     if draws < 1 or clusters < 5 or not settings:
         raise ProbeError(

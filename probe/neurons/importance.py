@@ -192,6 +192,15 @@ def neuron_importance(
     ProbeError
         If `n_values` is below 2, the architecture has no default layer, or the measure needs both
         classes and the images used of a dataset are of one class.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> table = probe.neuron_importance(detector, data, "leaky")
+    >>> table.data["effect"].dims
+    ('dataset', 'unit')
     """
     reading = MODES[mode]
     for name in (measure, *also):

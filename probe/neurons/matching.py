@@ -49,6 +49,13 @@ class Match:
             {"first": self.first, "second": self.second, "correlation": self.correlation}
         )
 
+    def __repr__(self) -> str:
+        """Say how strongly units match, beside chance."""
+        mean = float(np.abs(self.correlation).mean()) if len(self.correlation) else float("nan")
+        return (
+            f"<Match: {len(self.first):,} pairs, mean |r| {mean:.2f}, by chance {self.chance:.2f}>"
+        )
+
 
 def match_units(
     first: ActivationStore | ArrayLike,
@@ -82,6 +89,14 @@ def match_units(
     ------
     ProbeError
         If the two are not of the same samples, or have fewer than three.
+
+    Examples
+    --------
+    >>> import probe
+    >>> names = "meso4", "mesoinception4"
+    >>> stores = [probe.ActivationStore.open(f"{name}.zarr") for name in names]
+    >>> probe.match_units(*stores, "leaky")
+    <Match: 16 pairs, mean |r| ..., by chance ...>
     """
     a, b = (_Rows.of(one, layer) for one in (first, second))
     if a.samples is not None and b.samples is not None and a.samples != b.samples:
@@ -158,6 +173,15 @@ def reappearing(match: Match, first: ArrayLike, second: ArrayLike) -> dict[str, 
     dict
         ``first, second`` (sizes), ``both`` (number that reappear), ``expected`` under random
         matching, ``p`` (hypergeometric, one-sided) and ``correlation`` (mean over `first`).
+
+    Examples
+    --------
+    >>> import probe
+    >>> names = "meso4", "mesoinception4"
+    >>> stores = [probe.ActivationStore.open(f"{name}.zarr") for name in names]
+    >>> match = probe.match_units(*stores, "leaky")
+    >>> sorted(probe.reappearing(match, [0, 1, 2], [3, 4]))
+    ['both', 'correlation', 'expected', 'first', 'p', 'second']
     """
     inside, outside = np.isin(match.first, first), np.isin(match.second, second)
     both, pairs = int((inside & outside).sum()), len(match.first)
@@ -199,6 +223,14 @@ def compare_neurons(
     ------
     ProbeError
         If two detectors have different numbers of units.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> tables = {name: run.universality(name) for name in run.detectors}
+    >>> probe.compare_neurons(tables).columns[:3].tolist()
+    ['first', 'second', 'set']
     """
     rows = []
     for (one, a), (two, b) in itertools.combinations(found.items(), 2):

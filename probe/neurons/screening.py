@@ -186,6 +186,14 @@ def top_units(
     ------
     ProbeError
         If `k` or `delta` is out of range.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> probe.top_units(detector, data, 3, "leaky").frame.columns[:3].tolist()
+    ['unit', 'chosen', 'gain']
     """
     path = trace(detector).resolve(layer or default_layer(detector))
     program = compile_suffix(detector, path, positions=positions)

@@ -62,6 +62,16 @@ class NeuronTable(Result):
         program``; fingerprints of the detector and of the data given; number of samples given
         (``n_available``) and used (``n_samples``), and of their clusters (``n_clusters``);
         ``one_class``, from dataset to the reason why its images are of one class.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> table = run.neurons("meso4/base")
+    >>> table
+    <NeuronTable of meso4/base: dataset 3, unit 12, dose 4, draw 3, head 5, measure 1>
+    >>> table.data["effect"].sel(dataset="alpha").shape
+    (12,)
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("unit_doses",)
@@ -142,6 +152,13 @@ class Ablation(Result):
 
         Attributes: ``layer, values, n_random``, fingerprints, and ``chosen_on`` (how sets were
         chosen).
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> run.ablation("meso4/base")
+    <Ablation: set 2, dataset 4, metric 2, random 9>
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("ablation",)

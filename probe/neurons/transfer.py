@@ -189,10 +189,24 @@ class HeadTable:
         zero-shot. ``random units`` is the mean over random sets.
     attrs : dict
         Settings and fingerprints.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> heads = probe.leave_one_out(detector, data, n_random=5)
+    >>> heads.summary().columns[:3].tolist()
+    ['detector', 'held_out', 'head']
     """
 
     frame: pd.DataFrame
     attrs: dict[str, Any]
+
+    def __repr__(self) -> str:
+        """Say which heads were measured on which datasets."""
+        heads, held_out = (self.frame[name].unique() for name in ("head", "held_out"))
+        return f"<HeadTable: {', '.join(heads)} on {', '.join(held_out)}>"
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return `frame`."""
@@ -289,6 +303,15 @@ def universal_head(
         out of range.
     DatasetError
         If a split is missing.
+
+    Examples
+    --------
+    >>> import probe
+    >>> parts = probe.open_dataset("crops").by_dataset()
+    >>> held_out = parts.pop("neuraltextures")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> probe.universal_head(detector, list(parts.values()), held_out, n_random=5)
+    <HeadTable: own, refitted, l1, shortcut removed on neuraltextures>
     """
     parts = by_name(train_datasets)
     held = by_name(held_out)
@@ -350,6 +373,14 @@ def leave_one_out(
         Layer of the units; the architecture's unit layer by default.
     **options
         Further arguments of `universal_head`.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> probe.leave_one_out(detector, data, n_random=5)
+    <HeadTable: own, refitted, l1, shortcut removed on deepfakes, faceswap, neuraltextures>
     """
     parts = by_name(data)
     if len(parts) < 3:

@@ -133,6 +133,15 @@ class Universality(Result):
           in all datasets minus the null's mean, with a 95 % interval, and the share of the null's
           draws that reach the observed number.
         Attributes: ``top, kept, alpha, correction, combination`` and those of the neuron table.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> found = run.universality("meso4/base")
+    >>> found
+    <Universality of meso4/base: unit 12, dataset 3, count 4, draw 3, head 5, at_least 2, null 3>
+    >>> figure = found.plot()
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("counts",)
@@ -344,6 +353,16 @@ def universal_neurons(
         If `top` or `alpha` is out of range or the table has fewer than two datasets.
     UnknownNameError
         If the correction or combination is unknown.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> table = probe.neuron_importance(detector, data, "leaky")
+    >>> probe.universal_neurons(table)
+    <Universality of meso4: dataset 3, unit 16, count 4, draw 3, head 20, shuffled 0, at_least 2,
+    null 3>
     """
     data = table.data
     check_rule(top, alpha, correction, combination)

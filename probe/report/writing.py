@@ -50,8 +50,9 @@ def write_report(
 
     Examples
     --------
-    >>> write_report("runs/demo")
-    PosixPath('runs/demo/report.html')
+    >>> import probe
+    >>> probe.write_report("runs/demo", "report.html").name
+    'report.html'
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(Path(run))
     manifest = folder.read_manifest()

@@ -226,6 +226,13 @@ def embed_layers(
         If `max_samples` is too small.
     StoreError
         If the store cannot be read, holds fewer than 10 samples or values that are not finite.
+
+    Examples
+    --------
+    >>> import probe
+    >>> found = probe.embed_layers("meso4.zarr", ["leaky"], ["pca"])
+    >>> found.to_dataframe().columns.tolist()
+    ['layer', 'method', 'sample', 'x', 'y', 'fitted']
     """
     opened = store if isinstance(store, ActivationStore) else ActivationStore.open(store)
     names, kinds = list(layers or opened.layers), list(methods or METHODS)

@@ -219,6 +219,13 @@ def measure_separability(
         If the store lacks a layer.
     StoreError
         If the store is missing, incomplete or damaged, or has values that are not finite.
+
+    Examples
+    --------
+    >>> import probe
+    >>> report = probe.measure_separability("meso4.zarr", ["leaky"], n_controls=9)
+    >>> report.transfer().columns[:3].tolist()
+    ['layer', 'dataset', 'scored']
     """
     opened = store if isinstance(store, ActivationStore) else ActivationStore.open(store)
     settings = _checked(n_folds, n_controls, n_permutations, n_resamples, ci, seed)

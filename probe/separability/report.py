@@ -54,6 +54,14 @@ class SeparabilityReport(Result):
 
         Attributes: ``detector, dataset, seed, ci, n_folds, n_resamples, n_permutations,
         n_controls, memory, layers`` and fingerprints.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> report = run.separability("meso4/base")
+    >>> report.transfer().columns[:3].tolist()
+    ['layer', 'dataset', 'scored']
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = (
@@ -147,6 +155,13 @@ class Similarity(Result):
         features (it can be slightly below); with ``cka_low`` and ``cka_high`` (jackknife over
         clusters; NaN below five clusters, and where a detector lacks the layer). Attributes:
         ``n_samples, n_clusters, ci, seed``.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> run.similarity
+    <Similarity: layer 2, detector 2, other 2>
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("detector_similarity",)
@@ -186,6 +201,13 @@ class Embeddings(Result):
           projected into it.
 
         Attributes: ``detector, dataset, seed, neighbors, n_fitted, n_judged``.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> run.embeddings("meso4/base")
+    <Embeddings of drawn: layer 2, method 3, sample 72, axis 2>
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("layer_embedding",)

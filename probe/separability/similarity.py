@@ -158,6 +158,12 @@ def compare_features(
     ------
     ProbeError
         If fewer than two stores are given, labels are not unique, or the samples differ.
+
+    Examples
+    --------
+    >>> import probe
+    >>> probe.compare_features(["meso4.zarr", "mesoinception4.zarr"], ["leaky"])
+    <Similarity: layer 1, detector 2, other 2>
     """
     opened = _opened(stores)
     table = next(iter(opened.values())).samples

@@ -303,10 +303,26 @@ class ActivationStore:
         Folder of the store.
     tree : xarray.DataTree
         Content of the store, read lazily.
+
+    Examples
+    --------
+    >>> import probe
+    >>> store = probe.ActivationStore.open("meso4.zarr")
+    >>> store
+    <ActivationStore 'meso4.zarr': 240 samples, leaky 16 units, conv4 16 units>
+    >>> store["leaky"]["activation"].shape
+    (240, 16)
     """
 
     path: Path
     tree: xr.DataTree
+
+    def __repr__(self) -> str:
+        """Say how many samples and units there are."""
+        units = ", ".join(f"{name} {self[name].sizes['unit']} units" for name in self.layers)
+        state = "" if self.complete else ", incomplete"
+        samples = f"{self.tree.sizes['sample']:,} samples"
+        return f"<ActivationStore {str(self.path)!r}: {samples}, {units}{state}>"
 
     @classmethod
     def open(cls, path: str | Path, *, incomplete: bool = False) -> ActivationStore:

@@ -51,6 +51,13 @@ class TrustReport(Result):
 
         Attributes: ``detector, detector_fingerprint, data_fingerprint, data_name, target, layer,
         seed, ci, n_resamples`` and the settings of the checks.
+
+    Examples
+    --------
+    >>> import probe
+    >>> run = probe.open_run("runs/demo")
+    >>> run.trust("meso4/base")
+    <TrustReport: method 4, check 4, dataset 4, reference 3>
     """
 
     KIND: ClassVar[str] = "a trust report"

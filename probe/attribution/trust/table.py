@@ -355,6 +355,15 @@ def trust_report(
         If a method, a check or the order is unknown.
     ProbeError
         If a number is out of range, or no method is given.
+
+    Examples
+    --------
+    >>> import probe
+    >>> data = probe.open_dataset("crops", split="test")
+    >>> detector = probe.load_detector("meso4", input_size=64)
+    >>> trust = probe.trust_report(detector, data.take(range(4)), ["gradcam"], n_permutations=99)
+    >>> trust.to_dataframe().columns[:3].tolist()
+    ['method', 'check', 'dataset']
     """
     names = _known_methods(methods)
     if order not in ORDERS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -92,6 +93,13 @@ class AuditReport:
         Hash of the tables and the sizes and times of files, by which a report is cached.
     versions : mapping
         Versions of the packages that determine the result.
+
+    Examples
+    --------
+    >>> import probe
+    >>> report = probe.audit(probe.open_dataset("crops"))
+    >>> report.clean
+    True
     """
 
     datasets: tuple[str, ...]
@@ -100,6 +108,15 @@ class AuditReport:
     measures: tuple[Measure, ...] = ()
     fingerprint: str = ""
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Say how many findings there are, by severity."""
+        counts = Counter(one.severity for one in self.findings)
+        said = (
+            ", ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items())
+            or "no findings"
+        )
+        return f"<AuditReport: {self.images:,} images, {said}>"
 
     def of(self, severity: str) -> tuple[Finding, ...]:
         """Return the findings of one severity."""
