@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,20 +71,23 @@ STATISTICS = {
     "bootstrap a row": 1.2e-7,
     "bootstrap a cell": 6e-3,
     "write a row": 1.3e-3,
+    "write a value": 2e-7,
     "test a dataset": 0.1,
-    "test a unit": 1.5e-3,
+    "test a unit": 1e-4,
     "ablate a dataset": 0.1,
     "ablate a row": 1.2e-7,
     "probe a dataset": 0.08,
     "probe a row": 5.5e-4,
-    "probe a value": 6e-9,
+    "probe a value": 4e-6,
+    "control a value": 6e-9,
     "first picture": 27.0,
     "picture a row": 2e-3,
     "compare a pair of rows": 4.6e-8,
     "artifact report": 1.0,
     "artifact a row": 2.9e-3,
     "relate a detector": 0.6,
-    "relate a value": 3.5e-5,
+    "relate a row": 5.6e-4,
+    "relate a value": 2e-6,
     "attention": 3.3,
     "compare a pixel": 1e-6,
     "figures of an architecture": 8.5,
@@ -92,19 +95,21 @@ STATISTICS = {
     "draw a row": 1.1e-3,
 }
 
-#: Bytes on disk of: a row of scores, a row and a value of activations, a unit and dataset of neuron
-#: tables, an ablation, a separability report, a row of an embedding, a row of image measurements,
-#: a response report, a value of a map, the figures of a detector.
+#: Bytes on disk of: a row of scores, a row and a value of activations, a neuron table, a unit and
+#: dataset of it, an ablation, a separability report, a row of an embedding, a row of image
+#: measurements, a response report, a unit of it, a value of a map, the figures of a detector.
 DISK = {
     "score": 14,
     "activation row": 40,
     "activation": 1.0,
-    "unit": 1300,
+    "neurons": 5.7e4,
+    "unit": 750,
     "ablation": 2.7e4,
     "separability": 1.1e5,
     "picture": 90,
     "measurement": 620,
-    "responses": 1.2e5,
+    "responses": 9e4,
+    "response": 1500,
     "map": 0.63,
     "figures": 2e6,
 }
@@ -121,6 +126,9 @@ SHARED = 0.8
 
 #: Largest number of rows of an embedding, and of features that are compared.
 PICTURED, COMPARED_ROWS = 5000, 2000
+
+#: Seconds per image of a whole sweep, and of an ablation, as shares of those of a small sweep.
+SWEPT, ABLATED = 0.75, 1.4
 
 #: Approximate number of sets of units that an ablation measures.
 SETS = 8
@@ -215,8 +223,8 @@ class NetworkRates:
     step: Mapping[str, tuple[float, float]]
     sweep: float
     state: int
-    maps: Mapping[str, float]
-    trust: float
+    maps: Mapping[str, float] = field(default_factory=dict)
+    trust: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -370,7 +378,7 @@ def calibrate(study: Study, size: StudySize, device: torch.device) -> Calibratio
     """
     names, base = _architectures(study), memory_held()
     with (
-        progress_bar("calibrate", 1 + len(names)) as advance,
+        progress_bar("calibrate", 1 + 2 * len(names)) as advance,
         # The timed functions show no progress bars.
         listening(lambda *_: None),
         tempfile.TemporaryDirectory(prefix="probe-") as folder,
@@ -390,6 +398,11 @@ def calibrate(study: Study, size: StudySize, device: torch.device) -> Calibratio
         for name in names:
             networks[name] = _network(study, name, lab, device)
             advance(1)
+        # Before maps are computed, whose memory only their stage takes.
+        used = max(base, memory_held())
+        for name in names:
+            networks[name] = replace(networks[name], **_explained(study, name, lab, device))
+            advance(1)
         speed = min(_timed(_reference_work)[1] for _ in range(3)) / REFERENCE
     n_workers = study.compute.n_workers or os.cpu_count() or 1
     return Calibration(
@@ -401,7 +414,7 @@ def calibrate(study: Study, size: StudySize, device: torch.device) -> Calibratio
         int(made[1]),
         networks,
         base,
-        max(base, memory_held()),
+        used,
         n_workers,
     )
 
@@ -458,7 +471,6 @@ def _network(study: Study, name: str, lab: Dataset, device: torch.device) -> Net
         n_permutations=1,
         n_resamples=0,
     )
-    maps, trust = _explained(study, name, one, lab)
     return NetworkRates(
         sum(value.numel() for value in one.module.parameters()),
         _units(study, one, images[:1]),
@@ -466,8 +478,6 @@ def _network(study: Study, name: str, lab: Dataset, device: torch.device) -> Net
         _steps(study, one),
         _each(lambda some: sweep(one, some, layer, study.neurons.measure), lab),
         compile_suffix(one, layer).state(images).nbytes // len(lab),
-        maps,
-        trust,
     )
 
 
@@ -502,14 +512,13 @@ def _plan(study: Study, name: str, variant: str) -> TrainingPlan:
     return plan_base(name, **said) if asked is plan.base else plan_tuned(name, variant, **said)
 
 
-def _explained(
-    study: Study, name: str, one: Detector, lab: Dataset
-) -> tuple[dict[str, float], float]:
+def _explained(study: Study, name: str, lab: Dataset, device: torch.device) -> dict[str, Any]:
     """Time attribution maps and their reliability checks on fakes."""
     plan, fakes = study.attribution, lab.select(label=FAKE)
     fakes = fakes.take(range(min(len(fakes), FEW // 2)))
     if not plan.run:
-        return {}, 0.0
+        return {}
+    one = load_detector(name, input_size=study.detectors.input_size).to(device)
     layer = layer_of(name, plan.layer) if plan.layer else None
     maps: dict[str, float] = {}
     for method in plan.methods:
@@ -540,7 +549,7 @@ def _explained(
         )
 
     check(fakes.take([0]))
-    return maps, _timed(check, fakes)[1] / len(fakes)
+    return {"maps": maps, "trust": _timed(check, fakes)[1] / len(fakes)}
 
 
 @dataclass(frozen=True)
@@ -668,7 +677,8 @@ class _Prediction:
             yield _Work("activations", "images recorded", n * files, forward)
             each = self._statistic("write a row")
             yield _Work("activations", "", n * self.rows, each, DISK["activation row"])
-            yield _Work("activations", "", values, 0.0, width * DISK["activation"])
+            each = self._statistic("write a value")
+            yield _Work("activations", "", values, each, width * DISK["activation"])
 
     def _neurons(self) -> Iterator[_Work]:
         plan, n = self.study.neurons, len(self.networks)
@@ -677,13 +687,16 @@ class _Prediction:
         swept = sum(one.sweep for one in self.networks) / n
         null = sum(one.sweep for one in firsts) / len(firsts)
         cells = self.datasets * sum(self.units)
-        yield _Work("neurons", "images swept", n * rows, swept)
-        yield _Work("neurons", "on untrained networks", len(firsts) * plan.untrained * rows, null)
+        yield _Work("neurons", "images swept", n * rows, SWEPT * swept)
+        yield _Work(
+            "neurons", "on untrained networks", len(firsts) * plan.untrained * rows, SWEPT * null
+        )
         yield _Work("neurons", "", n * self.datasets, self._statistic("test a dataset"))
+        yield _Work("neurons", "", n, 0.0, DISK["neurons"])
         yield _Work("neurons", "", cells, self._statistic("test a unit"), DISK["unit"])
         if plan.ablate:
             scores = n * self.rows * SETS * (1 + plan.random)
-            yield _Work("ablation", "images swept and ablated", n * self.rows, 2.1 * swept)
+            yield _Work("ablation", "images swept and ablated", n * self.rows, ABLATED * swept)
             yield _Work("ablation", "", scores, self._statistic("ablate a row"))
             each = self._statistic("ablate a dataset")
             yield _Work("ablation", "", n * self.datasets, each, DISK["ablation"] / self.datasets)
@@ -692,13 +705,15 @@ class _Prediction:
         study, rates, n = self.study, self.rates, len(self.networks)
         if study.separability.run and study.record.layers:
             plan, layers = study.separability, len(study.record.layers)
-            values = self.rows * sum(self.widths) * plan.controls
+            values = self.rows * sum(self.widths)
             drawn = n * len(plan.pictures) * len(plan.picture_layers)
             each = self._statistic("probe a dataset")
             yield _Work("separability", "features", n * layers * self.datasets, each)
             each = self._statistic("probe a row")
             yield _Work("separability", "", n * layers * self.rows, each)
-            yield _Work("separability", "", values, self._statistic("probe a value"))
+            each = self._statistic("probe a value")
+            each += plan.controls * self._statistic("control a value")
+            yield _Work("separability", "", values, each)
             yield _Work("separability", "", n, 0.0, DISK["separability"])
             pictured = min(self.rows, PICTURED)
             yield _Work("separability", "embeddings", drawn, 0.0)
@@ -720,13 +735,16 @@ class _Prediction:
             yield _Work("responses", "images rendered", rendered, each)
             one = self._statistic("relate a detector")
             yield _Work("responses", "detectors", n, one, DISK["responses"])
+            yield _Work("responses", "", n * self.rows, self._statistic("relate a row"))
             yield _Work("responses", "", values, self._statistic("relate a value"))
+            yield _Work("responses", "", sum(self.units), 0.0, DISK["response"])
 
     def _maps(self) -> Iterator[_Work]:
         study, heads = self.study, heads_of(self.study)
-        plan, pixels = study.attribution, self.size.side**2
+        plan = study.attribution
         fakes = plan.images * self.datasets
         for label, one in self._each() if plan.run else ():
+            pixels = self._pixels(label.split("/")[0]) // 3
             for method in plan.methods if label in heads else (COMPARED,):
                 size = 4 * pixels * DISK["map"]
                 yield _Work("attribution", "", 2 * fakes, one.maps[method], size)

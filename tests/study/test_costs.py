@@ -9,7 +9,7 @@ import pytest
 
 from probe.datasets.lab import FRAMES
 from probe.study import Study, load_study
-from probe.study.costs import Calibration, NetworkRates, StageCost, predict, size_of
+from probe.study.costs import STATISTICS, Calibration, NetworkRates, StageCost, predict, size_of
 from probe.study.data import open_data
 from probe.study.stages import stages_of
 from tests.study.making import TEXT, write_study
@@ -91,7 +91,8 @@ def test_trainings_and_scores_by_hand(study: Study) -> None:
     assert gained == pytest.approx(2 * size.files * 0.01)
 
 
-def test_maps_that_compare_variants_count(study: Study) -> None:
+def test_maps_that_compare_variants_count(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STATISTICS, "compare a pixel", 0.0)
     more = study.attribution.model_copy(update={"similarity_images": 7})
     fewer = study.attribution.model_copy(update={"similarity_images": 3})
     taken = [
