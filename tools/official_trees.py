@@ -29,7 +29,7 @@ from probe.datasets.lab.clip import CAMERA, CLIP, DRIVER, FORGE, MOTION, Clip
 from probe.datasets.lab.forgery import ARTIFACTS, FORGERIES, compose
 from probe.datasets.lab.person import Motion, draw_motion
 from probe.datasets.lab.scene import DOMAINS, capture
-from probe.datasets.workers import worker_pool
+from probe.datasets.work import worker_pool
 from probe.progress import progress_bar
 from probe.schema import DATASETS
 

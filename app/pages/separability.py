@@ -17,7 +17,7 @@ from app.run import Ref, first_layer, layer_names, named_layer
 from probe import plots
 from probe.errors import ProbeError
 from probe.plots.separability import MEASURES
-from probe.plots.separability_units import ALPHA, drawn_units
+from probe.plots.separability_layer import ALPHA, drawn_units
 
 __all__ = ["PAGE"]
 

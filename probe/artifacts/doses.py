@@ -18,7 +18,7 @@ from probe.datasets.dataset import resize
 from probe.datasets.lab import ARTIFACTS, COUNTS, FORGERIES, FRAMES, Clip
 from probe.datasets.lab.clip import identity_name
 from probe.datasets.lab.rendering import Rendering
-from probe.datasets.workers import worker_pool
+from probe.datasets.work import worker_pool
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError, UnknownNameError
 from probe.hooks import Recorder, Tap, trace

@@ -17,7 +17,7 @@ from probe.artifacts.measurements import ELLIPSE, MASKS, MEASUREMENTS, Picture, 
 from probe.artifacts.report import ArtifactMeasurements
 from probe.datasets.dataset import Dataset, by_name
 from probe.datasets.decoding import read_image
-from probe.datasets.workers import worker_pool
+from probe.datasets.work import worker_pool
 from probe.errors import DatasetError
 from probe.progress import progress_bar
 

@@ -8,8 +8,7 @@ from captum.attr import GuidedBackprop, LayerGradCam, LayerGradientXActivation
 from torch import Tensor
 
 from probe.attribution.gradients import quiet, single, valued
-from probe.attribution.problem import Explained, Method, Problem, register
-from probe.attribution.support import guided_refusal
+from probe.attribution.problem import Explained, Method, Problem, guided_refusal, register
 
 __all__: list[str] = []
 

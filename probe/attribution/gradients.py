@@ -19,8 +19,15 @@ from captum.attr import (
 )
 from torch import Tensor, nn
 
-from probe.attribution.problem import Explained, Method, Problem, register, seeded
-from probe.attribution.support import deeplift_refusal, guided_refusal
+from probe.attribution.problem import (
+    Explained,
+    Method,
+    Problem,
+    deeplift_refusal,
+    guided_refusal,
+    register,
+    seeded,
+)
 
 __all__: list[str] = []
 

@@ -15,7 +15,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from PIL import Image
 
-from probe.attribution.contrasts import (
+from probe.attribution.findings import RegionAttention, texts
+from probe.attribution.maps import AttributionMap
+from probe.attribution.targets import (
     Doubles,
     Estimate,
     Ratio,
@@ -23,8 +25,6 @@ from probe.attribution.contrasts import (
     estimate_ratio,
     exchanged,
 )
-from probe.attribution.findings import RegionAttention, texts
-from probe.attribution.maps import AttributionMap
 from probe.datasets.dataset import Dataset
 from probe.datasets.faces import FINDERS
 from probe.datasets.lab import FORGERIES, Clip

@@ -11,9 +11,17 @@ from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import Tensor, nn
 
 from probe.attribution.gradients import quiet, single
-from probe.attribution.problem import Explained, Method, Problem, register
+from probe.attribution.problem import (
+    RULED,
+    Explained,
+    Method,
+    Problem,
+    lrp_refusal,
+    register,
+    relevance_program,
+    start_of,
+)
 from probe.attribution.rewrite import Rewritten
-from probe.attribution.support import RULED, lrp_refusal, relevance_program, start_of
 from probe.hooks.tracing import extract
 
 __all__: list[str] = []

@@ -13,9 +13,9 @@ import xarray as xr
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-from probe.attribution.contrasts import Doubles, Estimate, estimate_mean, swapped
 from probe.attribution.findings import BINS, MapSimilarity, texts
 from probe.attribution.maps import BLOCK, AttributionMap
+from probe.attribution.targets import Doubles, Estimate, estimate_mean, swapped
 from probe.errors import ProbeError, UnknownNameError
 from probe.progress import progress_bar
 from probe.stats import MIN_CLUSTERS

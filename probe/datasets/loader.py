@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from probe.datasets.dataset import Dataset, resize
 from probe.datasets.decoding import read_image
-from probe.datasets.workers import worker_pool
+from probe.datasets.work import worker_pool
 from probe.errors import DatasetError
 from probe.progress import note
 

@@ -1,6 +1,6 @@
 """Instrumentation by torch.fx: tracing, taps, activation capture and interventions do(h = v)."""
 
-from probe.hooks.capture import Recorder, capture
+from probe.hooks.capture import REDUCERS, Recorder, Tap, capture
 from probe.hooks.suffix import (
     AffineProgram,
     LocalProgram,
@@ -11,7 +11,6 @@ from probe.hooks.suffix import (
     intervene,
     split,
 )
-from probe.hooks.taps import REDUCERS, Tap
 from probe.hooks.tracing import TracedDetector, TraceReport, trace
 
 __all__ = [

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
+from probe.hooks.capture import State, asked_units, check_values, run_prefix
 from probe.hooks.costs import Cost
-from probe.hooks.taps import State, asked_units, check_values, run_prefix
 
 __all__ = [
     "LocalProgram",

@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, fx
 
+from probe.hooks.capture import State, asked_units, check_values, run_prefix, set_unit, units_first
 from probe.hooks.costs import Cost
-from probe.hooks.taps import State, asked_units, check_values, run_prefix, set_unit, units_first
 
 __all__ = ["Rerun"]
 

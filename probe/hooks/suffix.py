@@ -12,11 +12,11 @@ from torch import Tensor, fx, nn
 
 from probe.detectors.detector import Detector
 from probe.hooks.affine import AffineProgram, read_affine
+from probe.hooks.capture import State, check_rows, run_prefix, set_unit, unit_axis, units_first
 from probe.hooks.channel import MEMORY, LocalProgram, Place, Reading, Step, column
 from probe.hooks.costs import Cost, constants_and_shapes, multiply_adds, row_bytes, value_bytes
 from probe.hooks.rerun import Rerun
 from probe.hooks.rules import read_step
-from probe.hooks.taps import State, check_rows, run_prefix, set_unit, unit_axis, units_first
 from probe.hooks.tracing import TracedDetector, extract, left_behind, trace
 
 __all__ = [

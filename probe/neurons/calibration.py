@@ -20,7 +20,7 @@ from probe.datasets.dataset import Dataset
 from probe.detectors.planted import KINDS, Planted, Population, measure_population, plant
 from probe.errors import ProbeError
 from probe.hooks import AffineProgram, SuffixProgram, compile_suffix
-from probe.hooks.taps import State
+from probe.hooks.capture import State
 from probe.neurons import ranks
 from probe.neurons.measures import MEASURES, Evidence
 from probe.progress import progress_bar

@@ -19,7 +19,7 @@ from probe.datasets.dataset import Dataset
 from probe.datasets.loader import Images
 from probe.errors import UnknownNameError
 from probe.hooks import AffineProgram, State, SuffixProgram, split, trace
-from probe.hooks.taps import units_first
+from probe.hooks.capture import units_first
 from probe.hooks.tracing import TracedDetector
 from probe.neurons.measures import Evidence
 from probe.registry import Registry

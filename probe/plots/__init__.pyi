@@ -133,8 +133,15 @@ from .separability import (
     plot_layer_information_grid,
     plot_measure_by_layer,
 )
-from .separability_transfer import figure_transfer, plot_transfer, plot_transfer_grid, transfer
-from .separability_units import figure_unit_information, plot_unit_information, unit_information
+from .separability_layer import (
+    figure_transfer,
+    figure_unit_information,
+    plot_transfer,
+    plot_transfer_grid,
+    plot_unit_information,
+    transfer,
+    unit_information,
+)
 from .similarity import detector_similarity, figure_detector_similarity, plot_detector_similarity
 from .style import STYLE, STYLES, Style, colors_of, limit_of
 from .theme import DARK, LIGHT, Theme, theme_of

@@ -17,9 +17,14 @@ import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
-from probe.plots.separability_layer import LAYERS, about, known_layer, rows_of
-from probe.plots.separability_transfer import plot_transfer
-from probe.plots.separability_units import plot_unit_information
+from probe.plots.separability_layer import (
+    LAYERS,
+    about,
+    known_layer,
+    plot_transfer,
+    plot_unit_information,
+    rows_of,
+)
 from probe.plots.style import STYLE, draw_series, look_of
 from probe.plots.text import cut
 from probe.plots.theme import LIGHT, SYMBOLS, Theme, clean, figure_of, short, signed, span

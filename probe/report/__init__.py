@@ -11,7 +11,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from probe.report.console import out, plain
 from probe.report.findings import (
     ablation,
     ablation_sentence,
@@ -23,6 +22,7 @@ from probe.report.findings import (
     similarity,
     universality,
 )
+from probe.report.writing import out, plain
 from probe.stats import MIN_CLUSTERS, sigmoid
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
+from rich.console import Console
 
 from probe.claims import Claim, judge_tables
 from probe.errors import ProbeError
@@ -15,7 +16,7 @@ from probe.report.document import find_browser, print_pdf, render
 from probe.report.sections import Material, head_of, sections_of
 from probe.run import RunFolder
 
-__all__ = ["write_document", "write_report"]
+__all__ = ["out", "plain", "write_document", "write_report"]
 
 
 def write_report(
@@ -86,3 +87,15 @@ def write_document(
             "folder."
         ) from error
     return place
+
+
+def out() -> Console:
+    """Return the console for reports on stdout."""
+    console = Console(soft_wrap=True)
+    # In a log file or a pipe, tables truncated at 80 columns would lose numbers.
+    return console if console.is_terminal else Console(soft_wrap=True, width=160)
+
+
+def plain(text: str) -> str:
+    """Escape brackets, which rich would read as markup."""
+    return text.replace("[", r"\[")

@@ -35,24 +35,37 @@ from probe.run import RunFolder
 from probe.schema import VARIANTS
 from probe.separability import SeparabilityReport
 from probe.study.analyses import Explanations, explain, measure, respond, separate
-from probe.study.changes import accept, prune
-from probe.study.data import dominating, open_data, sources_of
-from probe.study.figures import draw_analyses, draw_explanations, draw_figures, draw_joint
-from probe.study.needs import LeftOut, check_needs, divisible, swept
+from probe.study.data import (
+    LeftOut,
+    check_needs,
+    divisible,
+    dominating,
+    open_data,
+    sources_of,
+    swept,
+)
+from probe.study.figures import (
+    draw_analyses,
+    draw_explanations,
+    draw_figures,
+    draw_joint,
+    keep_thumbnails,
+)
 from probe.study.plan import Study, layer_of, variant_of
 from probe.study.provenance import Provenance, measured
 from probe.study.stages import (
     AUDIT_FILE,
+    accept,
     clear,
     exported,
     holds,
     in_order,
     kept,
     places_of,
+    prune,
     require_layers,
     stages_of,
 )
-from probe.study.thumbnails import keep_thumbnails
 
 __all__ = ["Outcome", "run_study"]
 

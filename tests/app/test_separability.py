@@ -20,7 +20,7 @@ from app.run import Run, first_layer, layer_names, named_layer
 from app.selection import Selection
 from probe import plots
 from probe.errors import StoreError, UnknownNameError
-from probe.plots.separability_units import MOST, drawn_units
+from probe.plots.separability_layer import MOST, drawn_units
 from probe.plots.style import contrast
 from probe.plots.theme import DARK, LIGHT, Theme
 from probe.run import MissingTableError

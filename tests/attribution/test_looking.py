@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from probe.attribution import regions as looking
-from probe.attribution.contrasts import FLOOR, estimate_mean, estimate_ratio, exchanged, swapped
 from probe.attribution.findings import RegionAttention
 from probe.attribution.regions import (
     BY_LANDMARKS,
@@ -21,6 +20,7 @@ from probe.attribution.regions import (
     landmark_regions,
 )
 from probe.attribution.similarity import map_similarity
+from probe.attribution.targets import FLOOR, estimate_mean, estimate_ratio, exchanged, swapped
 from probe.datasets import Dataset, Samples
 from probe.errors import ProbeError, StoreError
 from probe.plots import plot_map_similarity, plot_region_attention, save_figure

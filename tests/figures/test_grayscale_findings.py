@@ -36,8 +36,7 @@ from probe.plots.calibration import LINES, calibration_figure
 from probe.plots.embedding import DATASETS, plot_layer_embedding
 from probe.plots.responses import plot_correlations, plot_dose_effects, plot_doses
 from probe.plots.separability import plot_layer_information
-from probe.plots.separability_transfer import plot_transfer
-from probe.plots.separability_units import plot_unit_information
+from probe.plots.separability_layer import plot_transfer, plot_unit_information
 from probe.plots.style import contrast, luminance, text_on
 from probe.schema import DATASETS as STUDIED
 from probe.separability import Embeddings, SeparabilityReport
@@ -337,7 +336,7 @@ def test_the_checks_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (
         "plots.evaluation",
         "plots.neurons",
-        "plots.separability_transfer",
+        "plots.separability_layer",
         "plots.artifacts",
         "plots.responses",
     ):

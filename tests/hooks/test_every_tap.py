@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from probe.detectors import ARCHITECTURES, Detector, load_detector
 from probe.errors import TraceError
 from probe.hooks import TracedDetector, compile_suffix, trace
-from probe.hooks.taps import units_first
+from probe.hooks.capture import units_first
 
 SIZES = {"xception": 71, "timm:vit_tiny_patch16_224": 64}
 TIMM = [

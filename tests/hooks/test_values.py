@@ -9,7 +9,7 @@ import torch
 
 from probe.errors import TraceError, UnknownNameError
 from probe.hooks import REDUCERS, Recorder, Tap
-from probe.hooks.taps import set_unit, unit_axis
+from probe.hooks.capture import set_unit, unit_axis
 from tests.hooks.toys import InPlace, detector_of
 
 MAP = torch.randn(2, 5, 3, 3, generator=torch.Generator().manual_seed(1))

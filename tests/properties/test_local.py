@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from probe.detectors import Detector
 from probe.hooks import LocalProgram, Rerun, compile_suffix, trace
-from probe.hooks.taps import units_first
+from probe.hooks.capture import units_first
 from tests.hooks.toys import detector_of
 
 SIZE = 8

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from probe.run import PROVENANCE_FILE
-from probe.study import Study, changes, parse_study, stages_of
-from probe.study.changes import DECIDES, FOLLOWS, STAGES, accept, differences, hit_by
+from probe.study import Study, parse_study, stages, stages_of
+from probe.study.stages import DECIDES, FOLLOWS, STAGES, accept, differences, hit_by
 from tests.study.making import TEXT, write_study
 
 #: Every key of a study but those of sources and detectors, to what it decides itself.
@@ -45,7 +45,7 @@ def study(tmp_path: Path) -> Study:
 
 
 def keys_of(study: Study) -> list[str]:
-    return list(changes._flat(study.model_dump(mode="json")))
+    return list(stages._flat(study.model_dump(mode="json")))
 
 
 def test_every_key_decides_something_that_is_declared(study: Study) -> None:

@@ -18,7 +18,7 @@ from probe.detectors import load_detector
 from probe.errors import DatasetError
 from probe.run import RunFolder
 from probe.study import parse_study, run_study
-from probe.study.needs import check_needs
+from probe.study.data import check_needs
 from tests.conftest import make_images
 from tests.study.making import TEXT
 from tests.test_cli import run

@@ -23,7 +23,7 @@ from PIL import Image
 from probe.datasets.audit.report import Finding, Measure
 from probe.datasets.dataset import Dataset, Samples
 from probe.datasets.decoding import decode
-from probe.datasets.workers import worker_pool
+from probe.datasets.work import worker_pool
 from probe.errors import DatasetError
 from probe.progress import progress_bar
 from probe.registry import Registry

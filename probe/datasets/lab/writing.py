@@ -21,7 +21,7 @@ from probe.datasets.cache import cache_folder
 from probe.datasets.dataset import CARD_FILE, Dataset, Samples, read_native, write_native
 from probe.datasets.lab.clip import FRAMES, Clip, check_doses, identity_name
 from probe.datasets.lab.forgery import ARTIFACTS, FORGERIES
-from probe.datasets.workers import worker_pool
+from probe.datasets.work import worker_pool
 from probe.errors import DatasetError, UnknownNameError
 from probe.progress import progress_bar
 from probe.schema import DATASETS, FAKE, REAL, SPLITS
