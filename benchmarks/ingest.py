@@ -24,8 +24,8 @@ from rich.table import Table
 from probe.datasets import LAYOUTS
 from probe.datasets import ingest as ingest_dataset
 from probe.datasets.faces import FaceFinder
-from probe.datasets.frames import evenly_spaced, read_frames, read_timeline
 from probe.datasets.layouts import VideoFile
+from probe.datasets.video import evenly_spaced, read_frames, read_timeline
 
 FRAMES, SIZE, MARGIN = 32, 256, 1.3
 WORKERS = 2

@@ -94,7 +94,8 @@ def test_an_argument_has_its_one_name(name: str, signature: inspect.Signature) -
 def test_an_option_has_its_one_name_and_a_help(name: str, command: click.Command) -> None:
     assert command.help and len(command.help.split("\n")[0]) <= 72, name
     for one in command.params:
-        for option in one.opts if isinstance(one, click.Option) else ():
+        # Further spellings are accepted, the first is the name.
+        for option in one.opts[:1] if isinstance(one, click.Option) else ():
             word = option.lstrip("-").replace("-", "_")
             assert word not in INSTEAD, f"{name}: {option} is called {INSTEAD.get(word)}"
         if isinstance(one, click.Option):

@@ -19,6 +19,7 @@ from probe.cli.options import (
     FRAMES,
     PRECISION,
     SEED,
+    WORKERS,
     Output,
     detector_of,
     detectors_of,
@@ -269,7 +270,7 @@ def lab() -> None:
 @click.option("--size", default=128, show_default=True, help="Image side in pixels.")
 @click.option("--identities", type=int, help="Total number of identities.  [default: as needed]")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
-@click.option("--n-workers", type=COUNT, help="Number of processes.  [default: one per core]")
+@WORKERS
 def lab_make(
     out: Path, size: int, identities: int | None, seed: int, n_workers: int | None
 ) -> None:
@@ -319,7 +320,13 @@ def lab_make(
 )
 @click.option("--compression", help="Compression level, if there are several.  [default: c23]")
 @click.option("--reals", type=FOLDER, help="Folder of the real videos, if ROOT has none.")
-@click.option("--image-root", type=FOLDER, help="Folder to which the paths in a list are relative.")
+@click.option(
+    "--image-root",
+    "--images",
+    "image_root",
+    type=FOLDER,
+    help="Folder to which the paths in a list are relative.",
+)
 @click.option("--fake-label", help="Label value that means fake in a table.  [default: 1]")
 @click.option(
     "--video-pattern",
@@ -328,7 +335,7 @@ def lab_make(
     "`source` and `frame`.",
 )
 @click.option("--strict", is_flag=True, help="Exit with code 2 if anything was skipped.")
-@click.option("--n-workers", type=COUNT, help="Number of processes.  [default: one per core]")
+@WORKERS
 def ingest(layout: str, root: Path, out: Path, **options: Any) -> None:
     """Create a dataset from videos or images.
 
@@ -372,7 +379,7 @@ def datasets(datasets: tuple[str, ...], split: str | None) -> None:
 )
 @click.option("--json", "file", type=Output(), help="Also write the report to this JSON file.")
 @click.option("--no-cache", is_flag=True, help="Ignore the cached report of unchanged data.")
-@click.option("--n-workers", type=COUNT, help="Number of processes.  [default: one per core]")
+@WORKERS
 def audit(
     datasets: tuple[str, ...],
     split: str | None,

@@ -17,6 +17,7 @@ from probe.cli.options import (
     FOLDER,
     SEED,
     TABLES,
+    WORKERS,
     Output,
     detector_of,
     write_table,
@@ -191,7 +192,7 @@ def require_layers(layers: Sequence[str], stores: Sequence[ActivationStore]) -> 
     help="Matching caliper, in standard deviations of a covariate.",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed.")
-@click.option("--n-workers", type=COUNT, help="Number of processes.  [default: one per core]")
+@WORKERS
 @click.option("--figures", type=FOLDER, help="Folder to write figures to (PDF, PNG).")
 @click.option(
     "--out",

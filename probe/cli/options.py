@@ -27,6 +27,7 @@ __all__ = [
     "PRECISION",
     "SEED",
     "SHARE",
+    "WORKERS",
     "TABLES",
     "detector_of",
     "detectors_of",
@@ -38,6 +39,15 @@ __all__ = [
 #: Number types: a count, a random seed, a fraction between 0 and 1 (both excluded).
 COUNT, SEED = click.IntRange(1), click.IntRange(0)
 SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+
+#: Number of processes; the second spelling is short for the command line.
+WORKERS = click.option(
+    "--n-workers",
+    "--workers",
+    "n_workers",
+    type=COUNT,
+    help="Number of processes.  [default: one per core]",
+)
 
 DETECTOR = "NAME|FOLDER|NAME=WEIGHTS"
 

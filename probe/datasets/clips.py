@@ -17,9 +17,9 @@ import cv2
 
 from probe.datasets.cutting import cut_faces, take_whole
 from probe.datasets.faces import Face
-from probe.datasets.frames import open_frames, source_bytes
 from probe.datasets.layouts import VideoEntry
 from probe.datasets.report import CutRule, VideoReport
+from probe.datasets.video import open_frames, source_bytes
 from probe.errors import DatasetError
 
 __all__ = [

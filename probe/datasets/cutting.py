@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from probe.datasets.faces import FINDERS, Face, Finder, follow
-from probe.datasets.frames import Frame, FrameSource, open_frames
 from probe.datasets.layouts import ImageFiles, VideoEntry, VideoFile
 from probe.datasets.report import BOXES, CutRule, VideoReport
+from probe.datasets.video import Frame, FrameSource, open_frames
 from probe.errors import DatasetError
 
 __all__ = [

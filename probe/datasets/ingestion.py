@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from probe.datasets.crops import crops_folder, cut_once
 from probe.datasets.dataset import CARD_FILE, Dataset, Samples, write_native
-from probe.datasets.frames import announced_frames
 from probe.datasets.layouts import (
     LAYOUTS,
     ImageFiles,
@@ -26,6 +25,7 @@ from probe.datasets.layouts.recognition import recognize
 from probe.datasets.report import BOXES, REPORT_FILE, CutRule, IngestReport, version_of
 from probe.datasets.splits import assign_splits
 from probe.datasets.table import lying_table, sample_table
+from probe.datasets.video import announced_frames
 from probe.datasets.work import Job, Placed, foreign_clip, run_jobs
 from probe.errors import DatasetError
 

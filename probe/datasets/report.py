@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from probe.datasets.frames import evenly_spaced
+from probe.datasets.video import evenly_spaced
 from probe.errors import DatasetError
 
 __all__ = ["BOXES", "CutRule", "IngestReport", "REPORT_FILE", "VideoReport", "version_of"]

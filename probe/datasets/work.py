@@ -239,7 +239,7 @@ def _collect(
 def _do(job: Job) -> list[Clip]:
     from probe.datasets.clips import cut_clip, one_thread, read_clip, take_clip
     from probe.datasets.crops import make_once
-    from probe.datasets.frames import close_archive
+    from probe.datasets.video import close_archive
 
     with one_thread():
         if job.record is None:
@@ -273,7 +273,7 @@ def _read_record(file: Path) -> list[Clip]:
 def foreign_clip(out: Path, jobs: Sequence[Job]) -> str:
     """Return a finished video in a folder that does not belong to these jobs; empty if none."""
     from probe.datasets.clips import CLIP_FILE, read_clip
-    from probe.datasets.frames import source_bytes
+    from probe.datasets.video import source_bytes
 
     known = {task.folder: task.entry for job in jobs for task in job.tasks}
     for file in sorted((out / CROPS_FOLDER).glob(f"*/*/{CLIP_FILE}")):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.datasets.frames import evenly_spaced, read_frames, read_timeline
+from probe.datasets.video import evenly_spaced, read_frames, read_timeline
 from probe.errors import DatasetError
 from tests.datasets.drawing import moving, write_video
 
