@@ -68,6 +68,8 @@ def test_every_page_shows_images_that_lie_elsewhere(browser: Browser, tmp_path: 
     walk(browser, tmp_path / "moved", images=(tmp_path / "away",))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_page_works_behind_a_prefix(browser: Browser, tmp_path: Path) -> None:
     made = make_run(tmp_path / "run")
     prefix = "/user/me/proxy/8050/"
@@ -86,6 +88,8 @@ def test_every_page_works_behind_a_prefix(browser: Browser, tmp_path: Path) -> N
         assert download.value.suggested_filename.endswith(".csv")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_run_that_names_files_of_others_shows_why_not(browser: Browser, tmp_path: Path) -> None:
     """Roots that nobody sealed are no roots: neither /etc nor what lies above is opened."""
     made = make_run(tmp_path / "run")

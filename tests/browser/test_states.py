@@ -120,6 +120,7 @@ def test_the_token_opens_the_dashboard(drawn: MadeRun, browser: Browser) -> None
     with served(drawn.root, token=TOKEN) as address:
         context = browser.new_context()
         page = context.new_page()
+        page.set_default_timeout(90_000)
         page.goto(f"{address}/neurons?unit=3")
         page.get_by_label("Token").fill("something else entirely")
         page.get_by_role("button", name="Open the dashboard").click()
@@ -137,6 +138,7 @@ def test_the_token_opens_the_dashboard(drawn: MadeRun, browser: Browser) -> None
         # By the printed address, and by a link on another site ("localhost" is one).
         for url in (f"{address}/?token={TOKEN}", f"{address}/neurons?unit=3"):
             page = (browser.new_context() if "token" in url else page.context).new_page()
+            page.set_default_timeout(90_000)
             page.goto(url) if "token" in url else _follow(page, drawn, url)
             page.wait_for_url(re.compile(r"/$|/neurons\?unit=3$"))
             page.locator(".js-plotly-plot, .ag-row, .matrix-cell").first.wait_for()
