@@ -310,13 +310,14 @@ class Jobs:
         return JobFolder(self.root / checked(fingerprint))
 
     def _look(self, folder: JobFolder) -> JobState:
-        running = _process_of(folder)
-        # In this order: a job writes its result before it ends.
+        # In this order: a job that starts is noted before it waits no more, and one that ends
+        # writes its result before.
+        waiting, running = folder.waiting.exists(), _process_of(folder)
         if folder.result.is_dir():
             return JobState(DONE)
         if not folder.job.is_file():
             return JobState(ABSENT)
-        if folder.waiting.exists():
+        if waiting:
             return JobState(WAITING)
         if folder.cancelled.exists():
             return JobState(CANCELLED)
