@@ -316,7 +316,12 @@ def worker_pool(n_workers: int) -> Iterator[Executor]:
     from loky import get_reusable_executor
 
     pool = get_reusable_executor(
-        max_workers=n_workers, timeout=IDLE, initializer=_begin, env={GROWTH: "4e9"}
+        max_workers=n_workers,
+        timeout=IDLE,
+        initializer=_begin,
+        # Relative paths are those of the caller: processes of another folder are not used again.
+        initargs=(os.getcwd(),),
+        env={GROWTH: "4e9"},
     )
     try:
         yield pool
@@ -333,9 +338,10 @@ def worker_pool(n_workers: int) -> Iterator[Executor]:
         raise
 
 
-def _begin() -> None:
+def _begin(folder: str) -> None:
     import cv2
 
+    os.chdir(folder)
     cv2.setNumThreads(1)
     # On an interrupt, the main process ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -38,8 +38,11 @@ def test_a_job_is_followed_over_a_reload_and_cancelled(
         field.press("Enter")
         page.wait_for_url(re.compile(r"units=0%2C3%2C6%2C9%2C7"))
         room = card.locator(".job-room")
-        room.wait_for()
-        height = (room.bounding_box() or {})["height"]
+        # The card may be drawn anew at this moment.
+        found = page.wait_for_function(
+            "() => document.querySelector('.taken-out .job-room')?.getBoundingClientRect().height"
+        )
+        height = found.json_value()
 
         expect(start).to_be_enabled()
         start.click()

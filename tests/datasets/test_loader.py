@@ -18,6 +18,7 @@ from probe.compute import on_device, to_device
 from probe.datasets import loader
 from probe.datasets.dataset import Dataset, Samples, concatenate
 from probe.datasets.loader import Images
+from probe.datasets.work import worker_pool
 from probe.errors import DatasetError, ImageError, ProbeError
 
 SIZE = 24
@@ -187,3 +188,14 @@ def test_each_image_is_decoded_once(noise: Dataset, tmp_path: Path, work: str, f
     wanted = set(test.samples.table["path"])
     assert len(wanted) < len(test)
     assert Counter(log.read_text().split()) == dict.fromkeys(wanted, 1)
+
+
+def test_workers_work_in_the_folder_of_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Relative paths of a notebook that changes its folder are not looked up in the first one."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        with worker_pool(2) as pool:
+            assert pool.submit(os.getcwd).result() == str(tmp_path / name)
