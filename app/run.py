@@ -34,7 +34,6 @@ __all__ = [
     "lines_between",
     "named_layer",
     "open_others",
-    "provenance_of",
     "run_rows",
 ]
 
@@ -246,9 +245,6 @@ def named_layer(run: Run, label: str, chosen: Selection) -> str:
     return chosen.named("layer", layer_names(run, label))
 
 
-#: The record that `probe.study.provenance` writes; its module would bring torch along.
-
-
 @dataclass(frozen=True)
 class RunRow:
     """One of the runs.
@@ -350,7 +346,9 @@ def lines_between(one: Run, other: Run) -> tuple[Line, ...]:
         "Images": _fingerprints,
         "Crop rule": _crop,
         "Settings": lambda run: str(run.manifest.get("study", "not stated")),
-        "Devices": lambda run: ", ".join(map(str, provenance_of(run).get("devices", []))) or "—",
+        "Devices": lambda run: (
+            ", ".join(map(str, run.folder.read_provenance().get("devices", []))) or "—"
+        ),
     }
     lines = [Line(what, read(one), read(other)) for what, read in pairs.items()]
     mine, theirs = (
@@ -369,11 +367,6 @@ def evaluation_notes(run: Run, key: str) -> dict[str, Any]:
     """Read a mapping that the zero-shot matrix notes: ``specs``, ``datasets``, ``detectors``."""
     found = parsed(run.evaluation.data.attrs.get(key, {}))
     return dict(found) if isinstance(found, Mapping) else {}
-
-
-def provenance_of(run: Run) -> dict[str, Any]:
-    """Read the run's record of what it was made of; empty where there is none."""
-    return run.folder.read_provenance()
 
 
 def crop_rule(run: Run) -> str:
@@ -424,7 +417,7 @@ def _differing(first: Run, one: Run) -> tuple[str, ...]:
 
 def _seeds(run: Run) -> str:
     """Name the seeds of the trainings, or the one that the manifest notes."""
-    seeds = provenance_of(run).get("seeds") or [run.manifest.get("seed", "not stated")]
+    seeds = run.folder.read_provenance().get("seeds") or [run.manifest.get("seed", "not stated")]
     return ", ".join(map(str, seeds))
 
 

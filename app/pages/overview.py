@@ -21,7 +21,7 @@ from app.layout import figures_table, fixed, signed_text
 from app.message import command_line, problem
 from app.prefix import at as address
 from app.progress import stage_chip, stages_of
-from app.run import Ref, Run, RunRow, crop_rule, provenance_of, run_rows
+from app.run import Ref, Run, RunRow, crop_rule, run_rows
 from app.selection import LEVELS, METRICS
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.plots.theme import DARK, LIGHT, Theme, color_at, level, short, signed, span, text_at
@@ -669,7 +669,7 @@ def audit(run: Run) -> pd.DataFrame:
 def not_done(run: Run) -> list[tuple[str, str, str]]:
     """List what the run notes that it could not do: what, of which detector, and why."""
     out = []
-    for key, notes in provenance_of(run).items():
+    for key, notes in run.folder.read_provenance().items():
         if key.startswith("no_") and isinstance(notes, dict):
             what = _NOTES.get(key, key.removeprefix("no_").replace("_", " ").capitalize())
             out += [(what, str(name), str(why)) for name, why in notes.items()]

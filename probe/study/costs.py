@@ -36,6 +36,8 @@ from probe.neurons import MODES, neuron_importance
 from probe.neurons.sweep import MEMORY as STATES_BYTES
 from probe.progress import listening, progress_bar
 from probe.schema import DATASETS, FAKE, VARIANTS
+from probe.separability.embedding import FITTED
+from probe.separability.features import PAIRWISE
 from probe.study.analyses import TRUST_EFFORT, dosed
 from probe.study.data import LayoutPlan, plan_layouts, within_budget
 from probe.study.plan import COMPARED, Study, heads_of, layer_of
@@ -123,9 +125,6 @@ STEP, MAPS, FIGURES = 300 * MIB, 1750 * MIB, 700 * MIB
 
 #: What each further process adds, as a share of the first: cores share caches and memory.
 SHARED = 0.8
-
-#: Largest number of rows of an embedding, and of features that are compared.
-PICTURED, COMPARED_ROWS = 5000, 2000
 
 #: Seconds per image of a whole sweep, and of an ablation, as shares of those of a small sweep.
 SWEPT, ABLATED = 0.75, 1.4
@@ -715,12 +714,12 @@ class _Prediction:
             each += plan.controls * self._statistic("control a value")
             yield _Work("separability", "", values, each)
             yield _Work("separability", "", n, 0.0, DISK["separability"])
-            pictured = min(self.rows, PICTURED)
+            pictured = min(self.rows, FITTED)
             yield _Work("separability", "embeddings", drawn, 0.0)
             yield _Work("separability", "", min(drawn, 1), self._statistic("first picture"))
             each = self._statistic("picture a row")
             yield _Work("separability", "", drawn * pictured, each, DISK["picture"])
-            pairs = n * (n - 1) // 2 * layers * min(self.rows, COMPARED_ROWS) ** 2
+            pairs = n * (n - 1) // 2 * layers * min(self.rows, PAIRWISE) ** 2
             yield _Work("separability", "", pairs, self._statistic("compare a pair of rows"))
         if study.artifacts.run:
             measure = self._parallel(rates.measure)
@@ -761,7 +760,7 @@ class _Prediction:
         yield _Work("figures", "architectures", names, each)
         each = self._statistic("figures of a detector")
         yield _Work("figures", "detectors", n, each, DISK["figures"])
-        pictured = n * min(self.rows, PICTURED)
+        pictured = n * min(self.rows, FITTED)
         yield _Work("figures", "", pictured, self._statistic("draw a row"))
 
     def _has_variants(self, label: str) -> bool:
