@@ -60,11 +60,18 @@ def test_from_the_matrix_to_the_images_of_a_unit(
     page.locator(".ag-header-cell[col-id='unit']").click()
     page.locator(".ag-row[row-index='0'] [col-id='unit']", has_text="11").wait_for()
     assert rows_of(page, "unit")[:2] == ["11", "10"]
+    # The first unit's images stay, faded, until those of the chosen one are there.
+    images = page.locator("img[src^='/thumb/']")
+    images.first.wait_for()
+    earlier = images.first.get_attribute("src")
     page.locator(".ag-row[row-index='4'] [col-id='unit']").click()
     page.wait_for_url(re.compile("unit=7"))
     page.get_by_text("Unit 7", exact=False).first.wait_for()
-    images = page.locator("img[src^='/thumb/']")
-    images.first.wait_for()
+    page.wait_for_function(
+        "old => { const i = document.querySelector(\"img[src^='/thumb/']\");"
+        " return i && i.getAttribute('src') !== old; }",
+        arg=earlier,
+    )
     page.wait_for_function(
         "() => [...document.querySelectorAll('img')].every(i => i.complete && i.naturalWidth > 0)"
     )
