@@ -162,8 +162,8 @@ def without_units(units: int, folder: Path) -> Callable[[], object]:
     data = Dataset("noise", Samples(pd.DataFrame(rows)), folder, {})
     chosen = rng.choice(units, units // 8, replace=False)
     # What is imported and traced once is no memory of the work.
-    ablate(one, chosen[:1], data, "relu", n_random=1, n_resamples=1)
-    return lambda: ablate(one, chosen, data, "relu", n_random=100, n_resamples=200)
+    ablate(one, data, "relu", units=chosen[:1], n_random=1, n_resamples=1)
+    return lambda: ablate(one, data, "relu", units=chosen, n_random=100, n_resamples=200)
 
 
 def write_maps(folder: Path, count: int, side: int) -> None:

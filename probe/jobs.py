@@ -264,9 +264,9 @@ def ablation(request: Request, out: Path) -> None:
     given = request.params
     found = ablate(
         request.detector(str(given["detector"])),
-        {CHOSEN: [int(unit) for unit in given["units"]]},
         request.test,
         str(given["layer"]),
+        units={CHOSEN: [int(unit) for unit in given["units"]]},
         n_random=int(given["n_random"]),
         seed=int(given["seed"]),
     )

@@ -30,7 +30,7 @@ LOGIT = ""
 
 def record(
     detector: Detector,
-    dataset: Dataset | Sequence[Dataset],
+    data: Dataset | Sequence[Dataset],
     out: str | Path,
     *,
     layers: Sequence[str],
@@ -49,7 +49,7 @@ def record(
     ----------
     detector : Detector
         Detector to record.
-    dataset : Dataset or sequence of Dataset
+    data : Dataset or sequence of Dataset
         Datasets to run it on.
     out : path
         Folder of the store, usually ``….zarr``.
@@ -93,7 +93,7 @@ def record(
     recorder = _recorder(detector, layers, reducer)
     _check(batch_size, dtype)
     check_precision(precision, detector.device)
-    data = dataset if isinstance(dataset, Dataset) else _joined(list(dataset))
+    data = data if isinstance(data, Dataset) else _joined(list(data))
     names = dict(zip(layers, recorder.names, strict=True))
     attrs = {
         "detector": {

@@ -55,7 +55,7 @@ def without(detector: Detector, part: Dataset, units: list[int], mean: bool) -> 
 @pytest.mark.parametrize("values", ["mean", "zero"])
 def test_drops_equal_the_hook(detector: Detector, test: Dataset, values: str) -> None:
     sets = {"some": [1, 4, 7], "one": [2]}
-    found = ablate(detector, sets, test, values=values, n_random=5, n_resamples=50).data
+    found = ablate(detector, test, units=sets, values=values, n_random=5, n_resamples=50).data
     for name, part in test.by_dataset().items():
         full = detector.logits(part.array(range(len(part)), 32))
         for which, units in sets.items():
@@ -70,7 +70,7 @@ def test_drops_equal_the_hook(detector: Detector, test: Dataset, values: str) ->
 
 
 def test_p_is_the_share_of_random_sets_that_lose_as_much(detector: Detector, test: Dataset) -> None:
-    found = ablate(detector, [0, 3, 5], test, n_random=40, n_resamples=20).data
+    found = ablate(detector, test, units=[0, 3, 5], n_random=40, n_resamples=20).data
     reached = (found["random_drop"].values >= found["drop"].values[:, None] - 1e-12).sum(axis=1)
     np.testing.assert_allclose(found["p"], (1 + reached) / 41)
     np.testing.assert_allclose(
@@ -80,7 +80,7 @@ def test_p_is_the_share_of_random_sets_that_lose_as_much(detector: Detector, tes
 
 def test_the_interval_is_the_bootstrap_of_the_difference(detector: Detector, test: Dataset) -> None:
     part = test.select(dataset="one")
-    found = ablate(detector, [1, 4], [part], n_random=1, n_resamples=400).data
+    found = ablate(detector, [part], units=[1, 4], n_random=1, n_resamples=400).data
     full = detector.logits(part.array(range(len(part)), 32))
     gone = without(detector, part, [1, 4], True)
 
@@ -182,8 +182,8 @@ def test_a_fake_that_units_carry_is_missed_without_them(noise: Dataset) -> None:
     detector.module.fc2.weight.data = torch.from_numpy(weight[None])
     found = ablate(
         detector,
-        {"wired": strong, "others": np.setdiff1d(range(16), strong)[:4]},
         test,
+        units={"wired": strong, "others": np.setdiff1d(range(16), strong)[:4]},
         n_random=30,
         n_resamples=50,
     ).data
@@ -214,9 +214,9 @@ def test_bad_sets_are_answered(detector: Detector, test: Dataset) -> None:
         (range(16), "some must be left"),
     ):
         with pytest.raises(ProbeError, match=message):
-            ablate(detector, np.array(units), test)
+            ablate(detector, test, units=np.array(units))
     with pytest.raises(ProbeError, match="holds one class only"):
-        ablate(detector, [1], test.select(label=1), n_random=1)
+        ablate(detector, test.select(label=1), units=[1], n_random=1)
     assert issubclass(NoSetsError, ProbeError)
 
 

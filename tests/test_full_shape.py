@@ -109,7 +109,7 @@ def test_ablation_of_all_rows_is_that_of_files_by_how_often_they_stand(
 ) -> None:
     units, few = [0, 3, 5], METHODS[:2]
     both = faces.select(dataset=list(few))
-    found = ablate(detector, units, both, values="zero", n_random=5, n_resamples=50).data
+    found = ablate(detector, both, units=units, values="zero", n_random=5, n_resamples=50).data
     for method in few:
         part = faces.select(dataset=method)
         rows = part.samples.table["path"]

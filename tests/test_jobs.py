@@ -75,7 +75,7 @@ def test_taking_out_is_what_ablate_gives(run: Run, measured: Dataset, tmp_path: 
     job = job_of(task, tmp_path)
     assert work(job.root) == 0
     direct = ablate(
-        detector_of(run.folder, LABEL), {"chosen": [1, 4, 7]}, measured, "leaky", n_random=6
+        detector_of(run.folder, LABEL), measured, "leaky", units={"chosen": [1, 4, 7]}, n_random=6
     ).data
     found = Ablation.open(job.result / "ablation.zarr").data
     for name in direct.data_vars:

@@ -51,7 +51,7 @@ def test_units_alike_are_run_to_the_end() -> None:
 def test_the_answer_is_that_of_a_whole_sweep(noise: Dataset, tmp_path: Path) -> None:
     detector = load_detector("meso4", input_size=32, seed=4)
     part = noise.select(split="test", dataset="one")
-    found = top_units(detector, part, 4, batch_size=8)
+    found = top_units(detector, part, k=4, batch_size=8)
     order = np.random.default_rng(0).permutation(len(part))
     h, y = hidden(detector, part).double().numpy(), part.labels
     weight = detector.module.fc2.weight[0].detach().double().numpy()
@@ -68,6 +68,6 @@ def test_the_answer_is_that_of_a_whole_sweep(noise: Dataset, tmp_path: Path) -> 
 def test_bad_input_is_answered(noise: Dataset) -> None:
     detector = load_detector("meso4", input_size=32)
     with pytest.raises(ProbeError, match="k is from 1 to 15"):
-        top_units(detector, noise, 16)
+        top_units(detector, noise, k=16)
     with pytest.raises(ProbeError, match="delta=0"):
-        top_units(detector, noise, 2, delta=0.0)
+        top_units(detector, noise, k=2, delta=0.0)

@@ -106,10 +106,10 @@ def test_the_dataset_held_out_decides_nothing_before(detector: Detector, three: 
     rest = [three.select(dataset=name) for name in ("one", "two")]
     held = three.select(dataset="three")
     options = {"at_least": 2, "n_random": 2, "n_resamples": 10}
-    first = universal_head(detector, rest, held, **options)
+    first = universal_head(detector, rest, held_out=held, **options)
     table = held.samples.table.assign(label=1 - held.samples.table["label"])
     turned = Dataset(held.name, type(held.samples)(table), held.root, held.card)
-    second = universal_head(detector, rest, turned, **options)
+    second = universal_head(detector, rest, held_out=turned, **options)
     assert first.attrs["units"] == second.attrs["units"]
     np.testing.assert_allclose(first.frame["auroc"], 1 - second.frame["auroc"])
 
@@ -117,10 +117,12 @@ def test_the_dataset_held_out_decides_nothing_before(detector: Detector, three: 
 def test_bad_input_is_answered(detector: Detector, three: Dataset) -> None:
     one, two = (three.select(dataset=name) for name in ("one", "two"))
     with pytest.raises(ProbeError, match="at least two for training and one other"):
-        universal_head(detector, one, two)
+        universal_head(detector, one, held_out=two)
     with pytest.raises(ProbeError, match="at least two for training and one other"):
-        universal_head(detector, [one, two], two)
+        universal_head(detector, [one, two], held_out=two)
     with pytest.raises(DatasetError, match="split"):
-        universal_head(detector, [one.select(split="train"), two], three.select(dataset="three"))
+        universal_head(
+            detector, [one.select(split="train"), two], held_out=three.select(dataset="three")
+        )
     with pytest.raises(ProbeError, match="at_least=7"):
-        universal_head(detector, [one, two], three.select(dataset="three"), at_least=7)
+        universal_head(detector, [one, two], held_out=three.select(dataset="three"), at_least=7)

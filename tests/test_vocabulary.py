@@ -90,6 +90,31 @@ def test_an_argument_has_its_one_name(name: str, signature: inspect.Signature) -
             assert "str" in str(parameter.annotation), f"{name}: level is frame or video"
 
 
+#: Order of positional arguments: who, on what, where.
+WHO = {"detector", "detectors", "base", "store", "stores"}
+WHAT = {"data", "images", "measurements", "source"}
+
+
+@pytest.mark.parametrize(("name", "signature"), list(functions()), ids=lambda one: str(one)[:40])
+def test_arguments_stand_in_one_order(name: str, signature: inspect.Signature) -> None:
+    fixed = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    given = [key for key, one in signature.parameters.items() if one.kind in fixed]
+    given = [key for key in given if key != "self"]
+    assert len(given) <= 3, f"{name}{given}: at most three arguments are positional"
+    places = {
+        "who": [i for i, key in enumerate(given) if key in WHO],
+        "what": [i for i, key in enumerate(given) if key in WHAT],
+        "layer": [i for i, key in enumerate(given) if key in ("layer", "layers")],
+    }
+    assert places["who"] in ([], [0]), f"{name}{given}: the detector or store comes first"
+    if places["who"] and places["what"]:
+        assert places["what"][0] == 1, f"{name}{given}: the data come second"
+    before = places["who"] + places["what"]
+    assert all(one > max(before, default=-1) for one in places["layer"]), f"{name}{given}: layer"
+    for other in {"dataset", "datasets"} & {*signature.parameters}:
+        assert not places["who"], f"{name}: {other} is called data beside a detector"
+
+
 @pytest.mark.parametrize(("name", "command"), list(commands(cli)), ids=lambda one: str(one)[:40])
 def test_an_option_has_its_one_name_and_a_help(name: str, command: click.Command) -> None:
     assert command.help and len(command.help.split("\n")[0]) <= 72, name

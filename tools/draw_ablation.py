@@ -26,7 +26,7 @@ def main() -> None:
             chosen = universal_neurons(
                 neuron_importance(detector, train, layer, n_untrained=0, n_random=0, n_resamples=0)
             )
-            table = ablate(detector, chosen.sets(), test, layer)
+            table = ablate(detector, test, layer, units=chosen.sets())
             found[f"{name}, {layer}"] = table
             frame = table.to_dataframe()
             print(name, layer, f"{len(chosen.universal)} universal of {chosen.data.sizes['unit']}")

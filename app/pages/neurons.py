@@ -521,8 +521,8 @@ def _taken_call(at: At) -> Call:
     task = _task(at)
     given, found = task.params, ablation_of(jobs_of(at.run), task.fingerprint)
     code = (
-        f"probe.ablate(run.detector({given['detector']!r}), {{'chosen': {given['units']!r}}}, "
-        f"run.images(), {given['layer']!r}, n_random={given['n_random']!r}, "
+        f"probe.ablate(run.detector({given['detector']!r}), run.images(), {given['layer']!r}, "
+        f"units={{'chosen': {given['units']!r}}}, n_random={given['n_random']!r}, "
         f"seed={given['seed']!r})"
     )
     return Call("ablation", Ref(code, found, task.fingerprint))

@@ -409,11 +409,11 @@ def _exchanged(
 
 def relate(
     store: ActivationStore,
-    layer: str,
     measurements: xr.Dataset,
+    layer: str,
+    *,
     covariates: Sequence[str] = (),
     universal: Sequence[int] = (),
-    *,
     n_permutations: int = 1999,
     alpha: float = 0.05,
     seed: int = 0,
@@ -432,11 +432,11 @@ def relate(
     ----------
     store : ActivationStore
         Activation store.
-    layer : str
-        Layer of the store.
     measurements : xarray.Dataset
         `ArtifactMeasurements.data`: ``value(sample, measurement)``, and ``control(sample,
         covariate)`` if covariates are given. Images that are not in the store are ignored.
+    layer : str
+        Layer of the store.
     covariates : sequence of str
         Names of covariates to control for in addition to label and dataset: by their ranks, or,
         for categories (formats, codecs), by indicators of the values.
@@ -467,7 +467,7 @@ def relate(
     >>> import probe
     >>> store = probe.ActivationStore.open("meso4.zarr")
     >>> measured = probe.measure_artifacts(probe.open_dataset("crops", split="test"))
-    >>> report = probe.relate(store, "leaky", measured.data, n_permutations=99)
+    >>> report = probe.relate(store, measured.data, "leaky", n_permutations=99)
     >>> report.answers().columns[:3].tolist()
     ['unit', 'universal', 'answer']
     """

@@ -368,8 +368,8 @@ ROUNDING = 1e-5
 
 def dose_response(
     detector: Detector,
+    data: DosedImages | None,
     layer: str,
-    images: DosedImages | None = None,
     *,
     reducer: str = "mean",
     universal: Sequence[int] = (),
@@ -393,10 +393,10 @@ def dose_response(
     ----------
     detector : Detector
         Detector to measure.
+    data : DosedImages or None
+        Result of `render_doses`, which can be shared between detectors; None renders its defaults.
     layer : str
         Layer whose units are measured.
-    images : DosedImages, optional
-        Result of `render_doses`, which can be shared between detectors; its defaults if not given.
     reducer : str, default "mean"
         Reduction of a map to one value per unit.
     universal : sequence of int
@@ -434,12 +434,12 @@ def dose_response(
     >>> import probe
     >>> detector = probe.load_detector("meso4", input_size=64)
     >>> doses = probe.render_doses(["faceswap"], ["seam"], [0.0, 1.0], videos=6, size=64)
-    >>> probe.dose_response(detector, "leaky", doses, n_permutations=99)
+    >>> probe.dose_response(detector, doses, "leaky", n_permutations=99)
     <ResponseReport of meso4: artifact 1, dataset 1, dose 2, unit 16>
     """
     _check(n_resamples, n_permutations, ci, alpha, batch_size)
     recorder = Recorder.of(trace(detector), [Tap(layer, reducer)])
-    shown = images if images is not None else render_doses()
+    shown = data if data is not None else render_doses()
     values = _values(recorder, shown.images, batch_size)
     units = values.shape[1] - 1
     if any(not 0 <= unit < units for unit in universal):
@@ -448,7 +448,7 @@ def dose_response(
         )
     spread = _spread(values, shown.table)
     changes = _changes(values / spread, shown)
-    data = _assembled(changes, shown, n_resamples, n_permutations, ci, seed)
+    found = _assembled(changes, shown, n_resamples, n_permutations, ci, seed)
     attrs = {
         **shown.attrs,
         "layer": recorder.names[0],
@@ -463,8 +463,8 @@ def dose_response(
         "n_flips": n_permutations,
         "n_resamples": n_resamples,
     }
-    data = data.assign(unit_sd=("unit", spread[1:])).assign_attrs(attrs)
-    return ResponseReport(answered(data))
+    found = found.assign(unit_sd=("unit", spread[1:])).assign_attrs(attrs)
+    return ResponseReport(answered(found))
 
 
 def _values(recorder: Recorder, images: NDArray[np.uint8], batch_size: int) -> Floats:

@@ -344,10 +344,10 @@ def responses(
         parts.append(
             relate(
                 recorded,
-                layer,
                 data,
-                covariates,
-                universal,
+                layer,
+                covariates=covariates,
+                universal=universal,
                 n_permutations=n_permutations,
                 seed=seed,
             )
@@ -356,7 +356,7 @@ def responses(
         images = render_doses(others=others, split=split, videos=videos)
         reducer = recorded.attrs["reducer"]
         parts.append(
-            dose_response(detector, full, images, reducer=reducer, universal=universal, seed=seed)
+            dose_response(detector, images, full, reducer=reducer, universal=universal, seed=seed)
         )
     found = parts[0] if len(parts) == 1 else parts[0].joined(parts[1])
     print_responses(found)

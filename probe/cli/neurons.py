@@ -149,7 +149,7 @@ def neurons(
         detector,
         used,
         layer,
-        measure,
+        measure=measure,
         mode=mode,
         order=order,
         positions=positions,
@@ -261,9 +261,9 @@ def ablate(
     require_units(detector, units, layer)
     found = take_out(
         detector,
-        units,
         _parts(datasets, split),
         layer,
+        units=units,
         values=values,
         n_random=n_random,
         seed=seed,
@@ -321,7 +321,7 @@ def heads(
         if held_out not in parts:
             raise UnknownNameError("dataset", held_out, parts)
         rest = [part for other, part in parts.items() if other != held_out]
-        found = universal_head(detector, rest, parts[held_out], layer, **options)
+        found = universal_head(detector, rest, layer, held_out=parts[held_out], **options)
     report.heads(found)
     if out:
         report.written(found.export(out))

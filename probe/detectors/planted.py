@@ -268,7 +268,7 @@ def measure_population(
 
 
 def planted_detector(
-    data: Dataset, units: int = 256, effect: float = 1.0, seed: int = 0
+    data: Dataset, units: int = 256, *, effect: float = 1.0, seed: int = 0
 ) -> Planted:
     """Build a detector whose units' contributions are known, from a dataset; see `plant`.
 

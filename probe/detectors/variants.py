@@ -144,11 +144,11 @@ def train_base(
 
 def train_tuned(
     base: Detector,
-    variant: str,
     source: Dataset,
     target: Dataset,
-    out: str | Path,
     *,
+    variant: str,
+    out: str | Path,
     plan: TrainingPlan | None = None,
 ) -> Detector:
     """Fine-tune a base detector with batches that alternate between two datasets.
@@ -157,11 +157,11 @@ def train_tuned(
     ----------
     base : Detector
         Detector to start from; training runs on its device.
-    variant : {"shallow", "deep"}
-        Layers to fine-tune: the last ones, or all.
     source, target : Dataset
         Dataset that the base was trained on, and the unseen dataset mixed in; both with splits
         train and val. The best epoch is selected on the target's val split.
+    variant : {"shallow", "deep"}
+        Layers to fine-tune: the last ones, or all.
     out : path
         Output folder.
     plan : TrainingPlan, optional
@@ -174,7 +174,8 @@ def train_tuned(
     >>> source, target = parts["deepfakes"], parts["faceswap"]
     >>> base = probe.load_detector("meso4", input_size=64)
     >>> plan = probe.plan_tuned("meso4", "shallow", epochs=1, steps=2, batch_size=8)
-    >>> probe.train_tuned(base, "shallow", source, target, "models/shallow", plan=plan)
+    >>> tuned = {"variant": "shallow", "out": "models/shallow", "plan": plan}
+    >>> probe.train_tuned(base, source, target, **tuned)
     <Detector meso4/shallow: 64 × 64 pixels, 12,617 weights, trained>
     """
     plan = plan or plan_tuned(base.spec.name, variant)
@@ -246,7 +247,9 @@ def train_variant(
             f"The base in {str(base)!r} is {start.spec.name}, not {name}. Name the same "
             "architecture, or give another base."
         )
-    return train_tuned(start, variant, source, target, out, plan=plan_tuned(name, variant, **given))
+    return train_tuned(
+        start, source, target, variant=variant, out=out, plan=plan_tuned(name, variant, **given)
+    )
 
 
 def _notes(*datasets: Dataset) -> dict[str, object]:

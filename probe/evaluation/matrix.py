@@ -27,7 +27,7 @@ __all__ = ["LEVELS", "ZeroShotMatrix", "evaluate", "predict", "suspect_polarity"
 SUSPECT = 0.35
 
 
-def predict(detector: Detector, dataset: Dataset, *, batch_size: int = 64) -> NDArray[np.float32]:
+def predict(detector: Detector, data: Dataset, *, batch_size: int = 64) -> NDArray[np.float32]:
     """Return the fake logits of a detector on a dataset; shows a progress bar.
 
     Returns
@@ -48,8 +48,8 @@ def predict(detector: Detector, dataset: Dataset, *, batch_size: int = 64) -> ND
     >>> probe.predict(detector, data).shape
     (240,)
     """
-    with progress_bar(f"score {dataset.name} by {detector.name}", len(dataset)) as advance:
-        return _predict(detector, dataset, batch_size, advance)
+    with progress_bar(f"score {data.name} by {detector.name}", len(data)) as advance:
+        return _predict(detector, data, batch_size, advance)
 
 
 def _predict(
@@ -65,7 +65,7 @@ def _predict(
 
 def evaluate(
     detectors: Detector | Iterable[Detector],
-    datasets: Dataset | Iterable[Dataset],
+    data: Dataset | Iterable[Dataset],
     *,
     n_resamples: int = 1000,
     ci: float = 0.95,
@@ -79,7 +79,7 @@ def evaluate(
     ----------
     detectors : Detector or iterable of Detector
         Detectors to evaluate, with distinct names.
-    datasets : Dataset or iterable of Dataset
+    data : Dataset or iterable of Dataset
         Datasets to evaluate on. A composed dataset counts as its parts.
     n_resamples : int, default 1000
         Number of cluster bootstrap resamples (clusters are identities, else videos).
@@ -114,18 +114,18 @@ def evaluate(
     ['detector', 'dataset', 'level', 'metric']
     """
     those = [detectors] if isinstance(detectors, Detector) else list(detectors)
-    parts = by_name(datasets)
+    parts = by_name(data)
     _require_distinct([one.name for one in those])
     for one in those:
         check_precision(precision, one.device)
     scores = _score_all(those, parts, batch_size, precision)
-    data = _measured(scores, n_resamples, ci, seed)
+    found = _measured(scores, n_resamples, ci, seed)
     attrs = _provenance(those, parts, ci, seed)
     if precision != FLOAT32:
         drawn = concatenate([draw(part, MEASURED_ON, seed) for part in parts.values()], "drawn")
         attrs["precision"] = precision
         attrs["deviation"] = {one.name: _deviation(one, drawn, precision) for one in those}
-    return ZeroShotMatrix(data.assign_attrs(attrs), scores)
+    return ZeroShotMatrix(found.assign_attrs(attrs), scores)
 
 
 def _deviation(detector: Detector, drawn: Dataset, precision: str) -> dict[str, Any]:

@@ -45,10 +45,10 @@ RANDOM_RESAMPLES = 200
 
 def ablate(
     detector: Detector,
-    units: ArrayLike | Mapping[str, ArrayLike],
-    datasets: Dataset | Sequence[Dataset],
+    data: Dataset | Sequence[Dataset],
     layer: str | None = None,
     *,
+    units: ArrayLike | Mapping[str, ArrayLike],
     values: str = "mean",
     n_random: int = 100,
     n_resamples: int = 1000,
@@ -68,13 +68,13 @@ def ablate(
     ----------
     detector : Detector
         Detector to ablate.
-    units : array_like or mapping
-        Units to ablate, as unit numbers of the layer; a mapping of names to units compares
-        several sets.
-    datasets : Dataset or sequence of Dataset
+    data : Dataset or sequence of Dataset
         Datasets to measure on, each with both classes. A composed dataset counts as its parts.
     layer : str, optional
         Layer of the units; the architecture's unit layer by default.
+    units : array_like or mapping
+        Units to ablate, as unit numbers of the layer; a mapping of names to units compares
+        several sets.
     values : {"mean", "zero"}
         Value of an ablated unit: its mean in the dataset, or zero.
     n_random : int, default 100
@@ -106,7 +106,7 @@ def ablate(
     >>> import probe
     >>> data = probe.open_dataset("crops", split="test")
     >>> detector = probe.load_detector("meso4", input_size=64)
-    >>> found = probe.ablate(detector, {"three": [0, 4, 7]}, data, n_random=9)
+    >>> found = probe.ablate(detector, data, units={"three": [0, 4, 7]}, n_random=9)
     >>> found.to_dataframe().columns[:4].tolist()
     ['set', 'dataset', 'metric', 'full']
     """
@@ -117,7 +117,7 @@ def ablate(
     traced = trace(detector)
     path = traced.resolve(layer or default_layer(detector))
     program = compile_suffix(traced, path)
-    parts = by_name(datasets)
+    parts = by_name(data)
     wanted = dict(units) if isinstance(units, Mapping) else {"units": units}
     sets = {name: _mask(name, one, program.units) for name, one in wanted.items()}
     _require_classes(parts)
@@ -135,15 +135,15 @@ def ablate(
         random = {name: matched_sets(one, size, n_random, rng) for name, one in sets.items()}
         masks = np.concatenate([np.stack(list(sets.values())), *random.values()])
         measured = [_Measured.of(states[name], masks, values, go) for name in parts]
-    data = _assembled(measured, list(parts), list(sets), n_random, n_resamples, ci, seed)
-    data["n_units"] = ("set", [int(one.sum()) for one in sets.values()])
-    data["n_distinct"] = ("set", [len(np.unique(one, axis=0)) for one in random.values()])
-    data["balance"] = (
+    found = _assembled(measured, list(parts), list(sets), n_random, n_resamples, ci, seed)
+    found["n_units"] = ("set", [int(one.sum()) for one in sets.values()])
+    found["n_distinct"] = ("set", [len(np.unique(one, axis=0)) for one in random.values()])
+    found["balance"] = (
         "set",
         [_balance(one, random[name], size) for name, one in sets.items()],
     )
     return Ablation(
-        data.assign_attrs(
+        found.assign_attrs(
             {
                 "layer": path,
                 "values": values,
@@ -202,7 +202,7 @@ def _require_halves(parts: Mapping[str, Dataset], seed: int) -> None:
 
 def ablate_universal(
     detector: Detector,
-    datasets: Dataset | Sequence[Dataset],
+    data: Dataset | Sequence[Dataset],
     layer: str | None = None,
     *,
     top: float = 0.5,
@@ -220,7 +220,7 @@ def ablate_universal(
 
     Parameters
     ----------
-    detector, datasets, layer
+    detector, data, layer
         As in `ablate`.
     top, alpha, correction
         As in `universal_neurons`.
@@ -244,7 +244,7 @@ def ablate_universal(
     <Ablation of meso4: dataset 4, metric 2, set 2, random 9>
     """
     check_rule(top, alpha, correction)
-    parts = by_name(datasets)
+    parts = by_name(data)
     _require_halves(parts, seed)
     halves = [halve(part, seed) for part in parts.values()]
     images = Images(list(parts.values()), detector.spec.input_size, keep=True)
@@ -271,9 +271,9 @@ def ablate_universal(
     sides = [
         ablate(
             detector,
-            {name: found[side][name] for name in both},
             [pair[1 - side] for pair in halves],
             layer,
+            units={name: found[side][name] for name in both},
             seed=seed,
             images=images,
             **options,

@@ -87,10 +87,10 @@ HEADS_AFFINE, HEADS_RERUN = 20, 3
 
 def neuron_importance(
     detector: Detector,
-    datasets: Dataset | Sequence[Dataset],
+    data: Dataset | Sequence[Dataset],
     layer: str | None = None,
-    measure: str = "ace",
     *,
+    measure: str = "ace",
     n_values: int = 4,
     mode: str = "default",
     order: str = "drawn",
@@ -124,7 +124,7 @@ def neuron_importance(
     ----------
     detector : Detector
         Detector to measure.
-    datasets : Dataset or sequence of Dataset
+    data : Dataset or sequence of Dataset
         Datasets to measure on. A composed dataset counts as its parts.
     layer : str, optional
         Layer whose units are measured; the architecture's unit layer by default. A channel is set
@@ -217,7 +217,7 @@ def neuron_importance(
         batch_size or reading.batch_size,
         seed,
     )
-    given = by_name(datasets)
+    given = by_name(data)
     parts = {name: draw(part, reading.most, seed, order) for name, part in given.items()}
     alone = one_class(list(given.values()), mode, order, seed)
     _require_classes(alone, measure)
@@ -250,22 +250,22 @@ def neuron_importance(
         taught = [asking.effects_of(one, path, parts, advance) for one in shuffled]
     if null_of is not None and reused:
         nulls = list(null_of.data["null_effect"].values)
-    data = _assembled(found, parts, asking)
-    shape = data["effect"].shape
+    measured = _assembled(found, parts, asking)
+    shape = measured["effect"].shape
     for name, dim, draws in (
         ("null_effect", "draw", nulls),
         ("head_effect", "head", random),
         ("shuffled_effect", "shuffled", taught),
     ):
-        data[name] = ((dim, "dataset", "unit"), np.reshape(draws, (len(draws), *shape)))
+        measured[name] = ((dim, "dataset", "unit"), np.reshape(draws, (len(draws), *shape)))
     if any(len(part) < len(given[name]) for name, part in parts.items()):
-        data["sample"] = (("dataset", "image"), _sample_names(parts))
+        measured["sample"] = (("dataset", "image"), _sample_names(parts))
     if precision != FLOAT32:
-        data = data.assign_attrs(
+        measured = measured.assign_attrs(
             precision=precision, deviation=asking.deviation(program, detector, parts)
         )
     return NeuronTable(
-        data.assign_attrs(
+        measured.assign_attrs(
             {
                 "measure": measure,
                 "mode": mode,

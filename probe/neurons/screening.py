@@ -141,10 +141,10 @@ class TopUnits:
 
 def top_units(
     detector: Detector,
-    dataset: Dataset,
-    k: int,
+    data: Dataset,
     layer: str | None = None,
     *,
+    k: int,
     delta: float = 0.05,
     positions: bool = False,
     batch_size: int = 64,
@@ -162,12 +162,12 @@ def top_units(
     ----------
     detector : Detector
         Detector to measure.
-    dataset : Dataset
+    data : Dataset
         Dataset to measure on; a large one saves the most.
-    k : int
-        Number of units to find, from 1 to one fewer than the layer has.
     layer : str, optional
         Layer of the units; the architecture's unit layer by default.
+    k : int
+        Number of units to find, from 1 to one fewer than the layer has.
     delta : float, default 0.05
         Upper bound of the probability of a wrong result, between 0 and 1.
     positions : bool, default False
@@ -192,7 +192,7 @@ def top_units(
     >>> import probe
     >>> data = probe.open_dataset("crops", split="test")
     >>> detector = probe.load_detector("meso4", input_size=64)
-    >>> probe.top_units(detector, data, 3, "leaky").frame.columns[:3].tolist()
+    >>> probe.top_units(detector, data, "leaky", k=3).frame.columns[:3].tolist()
     ['unit', 'chosen', 'gain']
     """
     path = trace(detector).resolve(layer or default_layer(detector))
@@ -202,11 +202,11 @@ def top_units(
             f"k={k} and delta={delta} were given; k is from 1 to {program.units - 1}, one fewer "
             "than the layer has units, and delta a probability between 0 and 1."
         )
-    race = Race(program.units, len(dataset), k, delta)
-    shuffled = dataset.take(np.random.default_rng(seed).permutation(len(dataset)))
+    race = Race(program.units, len(data), k, delta)
+    shuffled = data.take(np.random.default_rng(seed).permutation(len(data)))
     reference: Any = None
     signs = np.where(shuffled.labels == 1, 1.0, -1.0)
-    with progress_bar(f"race {detector.name} {path}", len(dataset)) as advance:
+    with progress_bar(f"race {detector.name} {path}", len(data)) as advance:
         images = Images(shuffled, program.input_size).batches(shuffled, batch_size)
         for where, state in on_device(images, detector.device, program.state):
             if reference is None:
@@ -218,7 +218,7 @@ def top_units(
             advance(where.stop - where.start)
             if not len(race.open):
                 break
-    return _told(race, detector, dataset, path, delta, seed)
+    return _told(race, detector, data, path, delta, seed)
 
 
 def _told(

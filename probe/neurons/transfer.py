@@ -249,10 +249,10 @@ class HeadTable:
 
 def universal_head(
     detector: Detector,
-    train_datasets: Dataset | Sequence[Dataset],
-    held_out: Dataset,
+    data: Dataset | Sequence[Dataset],
     layer: str | None = None,
     *,
+    held_out: Dataset,
     at_least: int | None = None,
     alpha: float = 0.05,
     reducer: str = "mean",
@@ -272,12 +272,12 @@ def universal_head(
     ----------
     detector : Detector
         Detector that gives the activations; its weights do not change.
-    train_datasets : Dataset or sequence of Dataset
-        At least two datasets with splits ``train`` and ``val``.
-    held_out : Dataset
-        Dataset to measure on, with split ``test``; not one of the training datasets.
+    data : Dataset or sequence of Dataset
+        At least two training datasets with splits ``train`` and ``val``.
     layer : str, optional
         Layer of the units; the architecture's unit layer by default.
+    held_out : Dataset
+        Dataset to measure on, with split ``test``; not one of the training datasets.
     at_least : int, optional
         Number of training datasets in which a unit must contribute, at least 2; all by default.
     alpha : float, default 0.05
@@ -310,10 +310,10 @@ def universal_head(
     >>> parts = probe.open_dataset("crops").by_dataset()
     >>> held_out = parts.pop("neuraltextures")
     >>> detector = probe.load_detector("meso4", input_size=64)
-    >>> probe.universal_head(detector, list(parts.values()), held_out, n_random=5)
+    >>> probe.universal_head(detector, list(parts.values()), held_out=held_out, n_random=5)
     <HeadTable: own, refitted, l1, shortcut removed on neuraltextures>
     """
-    parts = by_name(train_datasets)
+    parts = by_name(data)
     held = by_name(held_out)
     if len(parts) < 2 or len(held) != 1 or set(held) & set(parts):
         raise ProbeError(
@@ -392,7 +392,7 @@ def leave_one_out(
         rest = [part for other, part in parts.items() if other != name]
         given = detectors[name] if isinstance(detectors, Mapping) else detectors
         for i, one in enumerate([given] if isinstance(given, Detector) else given):
-            table = universal_head(one, rest, held, layer, **options)
+            table = universal_head(one, rest, layer, held_out=held, **options)
             table.frame.insert(2, "replica", i)
             tables.append(table)
     frame = pd.concat([table.frame for table in tables], ignore_index=True)

@@ -231,7 +231,7 @@ def respond(
         found = _related(study, folder, one, layer, measured, covariates, chosen, notes)
         if dosed(study):
             images = images or _rendered(study)
-            doses = dose_response(one, path, images, universal=chosen, seed=study.seeds[0])
+            doses = dose_response(one, images, path, universal=chosen, seed=study.seeds[0])
             found = found.joined(doses) if found else doses
         if found is not None:
             marked = ResponseReport(found.data.assign_attrs(wanted))
@@ -256,7 +256,14 @@ def _related(
         return None
     store = ActivationStore.open(folder.store(one.name))
     try:
-        return relate(store, layer, measured.data, covariates, chosen, seed=study.seeds[0])
+        return relate(
+            store,
+            measured.data,
+            layer,
+            covariates=covariates,
+            universal=chosen,
+            seed=study.seeds[0],
+        )
     except ProbeError as why:
         notes[one.name] = str(why)
         return None

@@ -475,7 +475,7 @@ def _network(study: Study, name: str, lab: Dataset, device: torch.device) -> Net
         _units(study, one, images[:1]),
         _each(lambda some: one.logits(images[: len(some)]), lab),
         _steps(study, one),
-        _each(lambda some: sweep(one, some, layer, study.neurons.measure), lab),
+        _each(lambda some: sweep(one, some, layer, measure=study.neurons.measure), lab),
         compile_suffix(one, layer).state(images).nbytes // len(lab),
     )
 

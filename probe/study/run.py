@@ -478,7 +478,7 @@ class _Run:
             detector,
             parts,
             _layer(detector, plan.layer),
-            plan.measure,
+            measure=plan.measure,
             n_values=plan.values,
             mode=plan.mode,
             order=plan.order,

@@ -104,7 +104,7 @@ def test_tuning_changes_what_it_should(
         "shallownet", variant, epochs=1, steps=4, batch_size=8, freeze_batchnorm=freeze
     )
     one, two = noise.select(dataset="one"), noise.select(dataset="two")
-    tuned = train_tuned(base, variant, one, two, tmp_path, plan=plan)
+    tuned = train_tuned(base, one, two, variant=variant, out=tmp_path, plan=plan)
     before, after = base.module.state_dict(), tuned.module.state_dict()
     changed = {k.rsplit(".", 1)[0] for k in before if not torch.equal(before[k], after[k])}
     head = {"fc1", "fc2"} | (set() if freeze else {"bn"})

@@ -118,7 +118,7 @@ def by_hand(detector: Detector, others: str, artifact: str, dataset: str) -> np.
 def test_responses_equal_a_loop_over_frames(rendered: dict[str, DosedImages], others: str) -> None:
     detector = load_detector("meso4", input_size=SIZE, seed=3)
     images = rendered[others]
-    report = dose_response(detector, "leaky", images, n_resamples=300, seed=5)
+    report = dose_response(detector, images, "leaky", n_resamples=300, seed=5)
     data = report.data
     reals = images.images[images.table.loc[images.table["artifact"] == "", "image"]]
     batch = torch.from_numpy(reals.transpose(0, 3, 1, 2).astype(np.float32) / 255)
@@ -202,7 +202,7 @@ def test_known_units_answer_with_their_artifact() -> None:
     images = render_doses(["dfd", "deepfakes"], None, (0, 1), videos=10, **SMALL)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = dose_response(detector, "units", images, universal=[0])
+        found = dose_response(detector, images, "units", universal=[0])
     effect = found.data["effect"].to_pandas()
     assert found.answer(0).name in ("resampling", "halo") and found.answer(0).kind == "dose"
     assert (
@@ -222,7 +222,7 @@ def test_planted_universal_units_respond_to_the_shared_artifact(tmp_path: Path) 
     lab = make(tmp_path / "lab", size=64, datasets=names, counts={"test": 96}, n_workers=1)
     planted = plant(measure_population(lab, size=64), units=32, effect=1.0, seed=3)
     images = render_doses(names, ["resampling"], (0, 0.5, 1), videos=12, size=64, n_workers=1)
-    data = dose_response(planted.detector, "relu", images).data
+    data = dose_response(planted.detector, images, "relu").data
     sign = np.sign(planted.truth["weight"].to_numpy())
     towards_fake = data["effect"].sel(artifact="resampling").values * sign
     kind = planted.truth["kind"].to_numpy()
@@ -239,7 +239,7 @@ def test_planted_universal_units_respond_to_the_shared_artifact(tmp_path: Path) 
 def test_a_few_people_have_no_interval(rendered: dict[str, DosedImages]) -> None:
     images = rendered["none"]
     few = DosedImages(images.images, images.table[images.table["video"] < 3], images.attrs)
-    data = dose_response(load_detector("meso4", input_size=SIZE), "conv4", few).data
+    data = dose_response(load_detector("meso4", input_size=SIZE), few, "conv4").data
     assert np.isnan(data["logit_low"]).all() and np.isnan(data["unit_high"]).all()
     assert all("3 identities: no interval" in text for text in data["dose_reason"].values)
     assert data["logit_p"].min() >= 2 / 2**3
@@ -247,12 +247,12 @@ def test_a_few_people_have_no_interval(rendered: dict[str, DosedImages]) -> None
 
 def test_doses_and_correlations_join(rendered: dict[str, DosedImages], tmp_path: Path) -> None:
     detector = detector_of(Known().eval(), SIZE)
-    doses = dose_response(detector, "units", rendered["none"], universal=[1])
+    doses = dose_response(detector, rendered["none"], "units", universal=[1])
     rng = np.random.default_rng(0)
     table = table_of(2, 8, 1).replace({"set0": "deepfakes"})
     a = rng.normal(size=len(table))
     store = store_of(tmp_path / "x.zarr", table, np.column_stack([a, a, a]))
-    links = relate(store, "units", measured(table, {"a": a}), universal=[0], n_permutations=199)
+    links = relate(store, measured(table, {"a": a}), "units", universal=[0], n_permutations=199)
     with pytest.raises(ProbeError, match="fingerprint"):
         links.joined(doses)
     attrs = {**links.data.attrs, "detector_fingerprint": detector.fingerprint}
@@ -309,6 +309,6 @@ def test_wrong_arguments_are_refused(rendered: dict[str, DosedImages]) -> None:
         ({"n_resamples": 0}, "n_resamples=0"),
     ):
         with pytest.raises(ProbeError, match=text):
-            dose_response(detector, "units", images, **options)  # type: ignore[arg-type]
+            dose_response(detector, images, "units", **options)  # type: ignore[arg-type]
     with pytest.raises(UnknownNameError, match="unit"):
-        dose_response(detector, "unit", images)
+        dose_response(detector, images, "unit")

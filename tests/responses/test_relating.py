@@ -32,7 +32,7 @@ def made(tmp_path_factory: pytest.TempPathFactory):
 
 def test_planted_links_are_found_and_nothing_else(made) -> None:
     store, table, values = made
-    found = relate(store, "units", measured(table, values), universal=[1])
+    found = relate(store, measured(table, values), "units", universal=[1])
     assert [found.answer(unit).name for unit in range(4)] == ["a", "b", NOTHING, NOTHING]
     assert found.answer(0).kind == "correlation" and found.answer(0).effect > 0.8
     assert found.answer(1).effect < -0.8 and found.answer(1).q <= 0.05
@@ -90,7 +90,7 @@ def test_shared_people_permuted_by_dataset_would_call_too_much(tmp_path: Path) -
     apart = table.assign(identity=table["dataset"] + table["identity"])
     torn = store_of(tmp_path / "y.zarr", apart, store["units"]["activation"].values)
     shares = [
-        float((relate(one, "units", data, n_permutations=199).data["p"] <= 0.05).mean())
+        float((relate(one, data, "units", n_permutations=199).data["p"] <= 0.05).mean())
         for one in (store, torn)
     ]
     assert shares[0] <= stats.binom(300, 0.05).ppf(0.9995) / 300 < 0.3 < shares[1]
@@ -101,12 +101,12 @@ def test_covariates_are_held_constant(made) -> None:
     blurred = values["a"] + clustered(table, 1, np.random.default_rng(3))[:, 0]
     controls = {"quality": values["a"], "codec": np.zeros(len(table))}
     data = measured(table, {**values, "a": blurred}, controls)
-    assert relate(store, "units", data).answer(0).name == "a"
-    found = relate(store, "units", data, ["quality", "codec"])
+    assert relate(store, data, "units").answer(0).name == "a"
+    found = relate(store, data, "units", covariates=["quality", "codec"])
     assert found.answer(0).name == NOTHING and found.answer(1).name == "b"
     assert found.data.attrs["covariates"] == ["quality", "codec"]
     with pytest.raises(UnknownNameError, match="Did you mean 'quality'"):
-        relate(store, "units", data, ["qualty"])
+        relate(store, data, "units", covariates=["qualty"])
 
 
 def test_what_is_not_known_is_left_out_and_said(made) -> None:
@@ -122,15 +122,15 @@ def test_what_is_not_known_is_left_out_and_said(made) -> None:
         },
         {"quality": np.where(second, np.nan, values["c"])},
     )
-    found = relate(store, "units", data).data
+    found = relate(store, data, "units").data
     assert found["n_datasets"].values.tolist() == [2, 0, 3]
     assert np.isnan(found["rho"].values[:, 1]).all() and np.isnan(found["q"].values[:, 1]).all()
     assert np.isfinite(found["q"].values[:, [0, 2]]).all()
     rest = ~first
     part = store_of(store.path.with_name("part.zarr"), table[rest], units_of(store)[rest])
-    alone = relate(part, "units", data.isel(sample=rest)).data
+    alone = relate(part, data.isel(sample=rest), "units").data
     np.testing.assert_allclose(found["rho"].values[:, 0], alone["rho"].values[:, 0])
-    held = relate(store, "units", data, ["quality"]).data
+    held = relate(store, data, "units", covariates=["quality"]).data
     assert held["reason"].values.tolist() == ["", "quality is unknown in 24 of 24 rows", ""]
 
 
@@ -144,7 +144,7 @@ def test_few_people_and_unmeasured_images_are_said(tmp_path: Path) -> None:
     table = table[(table["dataset"] == "set0") | table["identity"].isin(["1p0", "1p1", "1p2"])]
     store = store_of(tmp_path / "x.zarr", table, rng.normal(size=(len(table), 3)))
     data = measured(table, {"a": rng.normal(size=len(table))})
-    found = relate(store, "units", data.isel(sample=slice(4, None)), n_permutations=19).data
+    found = relate(store, data.isel(sample=slice(4, None)), "units", n_permutations=19).data
     assert found["reason"].values.tolist() == [
         "4 images of the store were not measured",
         "3 clusters: left out below 5",
@@ -152,9 +152,9 @@ def test_few_people_and_unmeasured_images_are_said(tmp_path: Path) -> None:
     assert found["n_clusters"].values.tolist() == [7, 3]
     assert found["n_samples"].values.tolist() == [28, 12]
     with pytest.raises(ProbeError, match="No dataset is left.*3 clusters"):
-        relate(store, "units", data.isel(sample=slice(32, None)))
+        relate(store, data.isel(sample=slice(32, None)), "units")
     with pytest.raises(ProbeError, match="None of the 44 images"):
-        relate(store, "units", data.assign_coords(sample=[f"x{i}" for i in range(44)]))
+        relate(store, data.assign_coords(sample=[f"x{i}" for i in range(44)]), "units")
 
 
 def test_who_is_seen_as_no_other_is_does_not_count(made) -> None:
@@ -165,8 +165,8 @@ def test_who_is_seen_as_no_other_is_does_not_count(made) -> None:
     found, other = (
         relate(
             store_of(store.path.with_name(f"{name}.zarr"), table[some], units_of(store)[some]),
-            "units",
             data,
+            "units",
             n_permutations=19,
         ).data
         for name, some in (("one", keep), ("none", without))
@@ -181,14 +181,14 @@ def test_wrong_input_says_what_is_allowed(made) -> None:
     store, table, values = made
     data = measured(table, values)
     with pytest.raises(UnknownNameError, match="units"):
-        relate(store, "unit", data)
+        relate(store, data, "unit")
     with pytest.raises(ProbeError, match="value"):
-        relate(store, "units", data.rename(value="values"))
+        relate(store, data.rename(value="values"), "units")
     with pytest.raises(ProbeError, match="units 0 to 3"):
-        relate(store, "units", data, universal=[4])
+        relate(store, data, "units", universal=[4])
     with pytest.raises(ProbeError, match="alpha=0"):
-        relate(store, "units", data, alpha=0.0)
-    found = relate(store, "units", data, n_permutations=19)
+        relate(store, data, "units", alpha=0.0)
+    found = relate(store, data, "units", n_permutations=19)
     with pytest.raises(ProbeError, match="units 0 to 3"):
         found.answer(9)
     with pytest.raises(ProbeError, match="same part"):
@@ -197,7 +197,7 @@ def test_wrong_input_says_what_is_allowed(made) -> None:
 
 def test_a_report_round_trips(made, tmp_path: Path) -> None:
     store, table, values = made
-    found = relate(store, "units", measured(table, values), universal=[2], n_permutations=19)
+    found = relate(store, measured(table, values), "units", universal=[2], n_permutations=19)
     found.save(tmp_path / "r.zarr")
     back = ResponseReport.open(tmp_path / "r.zarr")
     assert back.data.equals(found.data) and back.universal.tolist() == [2]

@@ -26,7 +26,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def doses(images) -> ResponseReport:
-    return dose_response(detector_of(Known().eval(), SIZE), "units", images, universal=[0])
+    return dose_response(detector_of(Known().eval(), SIZE), images, "units", universal=[0])
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     a, b = rng.normal(size=(2, len(table)))
     store = store_of(folder / "s.zarr", table, np.column_stack([a, b, b * 0 + 1]))
     data = measured(table, {"a": a, "other": rng.normal(size=len(table))})
-    relate(store, "units", data, n_permutations=199).save(folder / "r.zarr")
+    relate(store, data, "units", n_permutations=199).save(folder / "r.zarr")
     # In the form that `ArtifactMeasurements` reads.
     from probe.artifacts import ArtifactMeasurements
 
