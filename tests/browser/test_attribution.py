@@ -86,6 +86,7 @@ def test_from_the_worst_error_to_its_maps_and_back_by_a_link(
     assert watch.hosts == {"127.0.0.1"}
 
 
+@pytest.mark.slow
 def test_a_badge_opens_its_checks(address: str, browser: Browser) -> None:
     watch = Watch()
     page = opened(browser, watch, f"{address}/attribution?methods={GRADCAM}")
@@ -109,6 +110,7 @@ def test_a_badge_opens_its_checks(address: str, browser: Browser) -> None:
     assert not watch.complaints
 
 
+@pytest.mark.slow
 def test_the_list_has_parts_and_other_lists_begin_at_their_beginning(
     address: str, browser: Browser
 ) -> None:
@@ -128,6 +130,7 @@ def test_the_list_has_parts_and_other_lists_begin_at_their_beginning(
     assert not watch.complaints
 
 
+@pytest.mark.slow
 def test_methods_are_chosen_and_none_shows_the_first_again(address: str, browser: Browser) -> None:
     watch = Watch()
     page = opened(browser, watch, f"{address}/attribution")
@@ -145,6 +148,7 @@ def test_methods_are_chosen_and_none_shows_the_first_again(address: str, browser
     assert not watch.complaints
 
 
+@pytest.mark.slow
 def test_switches_of_findings_and_another_detector(address: str, browser: Browser) -> None:
     watch = Watch()
     page = opened(browser, watch, f"{address}/attribution")

@@ -64,6 +64,7 @@ def test_from_the_matrix_to_the_images_that_differ(address: str, browser: Browse
     assert watch.complaints == [] and watch.hosts == {"127.0.0.1"}
 
 
+@pytest.mark.slow
 def test_nothing_jumps_and_a_wrong_link_says_so(address: str, browser: Browser) -> None:
     watch = Watch()
     context = browser.new_context(viewport={"width": 1280, "height": 800})
@@ -79,6 +80,7 @@ def test_nothing_jumps_and_a_wrong_link_says_so(address: str, browser: Browser) 
     assert watch.complaints == []
 
 
+@pytest.mark.slow
 def test_choosing_the_other_one_exchanges_them(address: str, browser: Browser) -> None:
     watch = Watch()
     context = browser.new_context(viewport={"width": 1280, "height": 800})

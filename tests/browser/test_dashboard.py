@@ -125,7 +125,7 @@ def assert_drawn_for(page: Page, scheme: str, names: int = 6) -> None:
 @pytest.mark.parametrize(
     ("path", "names"),
     [
-        ("/neurons", 6),
+        pytest.param("/neurons", 6, marks=pytest.mark.slow),
         pytest.param("/separability", 11, marks=pytest.mark.slow),
         pytest.param("/artifacts", 9, marks=pytest.mark.slow),
     ],

@@ -72,6 +72,7 @@ def test_a_closed_clipboard_gives_the_code_to_copy_by_hand(address: str, browser
     assert not watch.complaints
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_said(address: str, browser: Browser) -> None:
     watch = Watch()
     context = browser.new_context(viewport={"width": 1280, "height": 800})

@@ -113,6 +113,7 @@ def test_from_a_point_to_its_image_and_back_by_a_link(
     assert watch.complaints == [] and watch.hosts == {"127.0.0.1"}
 
 
+@pytest.mark.slow
 def test_a_layer_is_chosen_by_hand_or_by_its_point_and_back_undoes_it(
     address: str, browser: Browser
 ) -> None:
@@ -177,6 +178,7 @@ def test_artifacts_from_a_dataset_to_the_dose_of_a_unit(
 
 
 @pytest.mark.parametrize("path", ["/separability", "/artifacts"])
+@pytest.mark.slow
 def test_nothing_jumps_while_it_loads(address: str, browser: Browser, path: str) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     page = open_page(context, Watch(), address + path)
@@ -188,11 +190,17 @@ def test_nothing_jumps_while_it_loads(address: str, browser: Browser, path: str)
     ("path", "said"),
     [
         ("/separability?layer=leeky", "Did you mean 'leaky'"),
-        ("/separability?detector=meso5/base", "Did you mean 'meso4/base'"),
-        ("/separability?sample=0", "not in this run"),
-        ("/separability?color=unit&unit=99", "is not in this table"),
-        ("/artifacts?dataset=alpa", "Did you mean 'alpha'"),
-        ("/artifacts?artifact=blendin", "Did you mean 'blending'"),
+        pytest.param(
+            "/separability?detector=meso5/base", "Did you mean 'meso4/base'", marks=pytest.mark.slow
+        ),
+        pytest.param("/separability?sample=0", "not in this run", marks=pytest.mark.slow),
+        pytest.param(
+            "/separability?color=unit&unit=99", "is not in this table", marks=pytest.mark.slow
+        ),
+        pytest.param("/artifacts?dataset=alpa", "Did you mean 'alpha'", marks=pytest.mark.slow),
+        pytest.param(
+            "/artifacts?artifact=blendin", "Did you mean 'blending'", marks=pytest.mark.slow
+        ),
         ("/artifacts?unit=99", "is not in this table"),
     ],
 )
