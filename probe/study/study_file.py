@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from probe.errors import ProbeError, did_you_mean
+from probe.progress import note
 from probe.study.plan import Study
 
 __all__ = ["load_study", "parse_study", "template", "write_template"]
@@ -47,6 +48,9 @@ def write_template(file: Path) -> Path:
 
 #: Keys that hold paths, which are relative to the study file.
 PATHS = ("root", "reals", "image_root", "file", "open")
+
+#: Keys of studies of 0.2.0, which are still read, and where they stand now.
+MOVED = {("budget", "workers"): ("compute", "n_workers")}
 
 
 def load_study(file: str | Path, out: str | Path | None = None, device: str | None = None) -> Study:
@@ -97,6 +101,7 @@ def parse_study(
     if out is not None:
         content["out"] = str(out)
     content.setdefault("out", f"runs/{file.stem}")
+    _move(content)
     if device is not None and isinstance(content.setdefault("compute", {}), dict):
         content["compute"]["device"] = device
     try:
@@ -110,6 +115,15 @@ def parse_study(
             f"The study file {str(file)!r} cannot be run: " + "; ".join(problems) + "."
         )
     return study
+
+
+def _move(content: dict[str, Any]) -> None:
+    """Move keys of 0.2.0 to where they stand now, and say so."""
+    for (table, key), (now, name) in MOVED.items():
+        old, new = content.get(table), content.get(now, {})
+        if isinstance(old, dict) and key in old and isinstance(new, dict) and name not in new:
+            content[now] = {**new, name: old.pop(key)}
+            note(f"{table}.{key} of the study is called {now}.{name} now, and taken as that.")
 
 
 def _placed(value: Any, folder: Path, key: str, problems: list[str]) -> Any:

@@ -133,6 +133,17 @@ def test_a_mistake_names_the_key_the_value_and_the_choices(case: str, file: Path
     assert words in message and "tiny.toml" in message and "\n\n" not in message
 
 
+def test_a_key_of_the_last_version_is_read_and_said(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(file.read_text() + "\n[budget]\nworkers = 2\n")
+    assert load_study(file).compute.n_workers == 2
+    assert "budget.workers of the study is called compute.n_workers" in capsys.readouterr().err
+    file.write_text(file.read_text() + "\n[compute]\nn_workers = 3\n")
+    with pytest.raises(ProbeError, match=r"budget\.workers is not a key"):
+        load_study(file)
+
+
 def test_all_mistakes_are_said_at_once(file: Path) -> None:
     text = TEXT.replace("epochs = 3", "epochs = 0").replace('"meso4"', '"meso5"')
     with pytest.raises(ProbeError, match=r"meso5.*epochs|epochs.*meso5"):
