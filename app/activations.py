@@ -257,7 +257,7 @@ class ArrangingError(ProbeError):
         self.share = share
         super().__init__(
             "This run's activations are being arranged by unit, once, so that any unit can be "
-            f"shown at once: {100 * share:.0f} % done."
+            f"shown at once: {100 * share:.0f}% done."
         )
 
 

@@ -36,7 +36,7 @@ Served = tuple[int, int, float]
 FULL = Size(200_000, 4_000, 20_000, 6)
 TINY = Size(600, 12, 40, 3)
 
-#: What is asked for: seconds of the first page and of 95 % of callbacks, bytes of an answer and
+#: What is asked for: seconds of the first page and of 95% of callbacks, bytes of an answer and
 #: of the server's memory.
 FIRST, USUAL, ANSWER, MEMORY = 2.0, 0.3, 2e6, 1.5e9
 #: Text under the heatmap that follows the list of units.
@@ -106,7 +106,7 @@ class Measured:
             found.append("first page")
         for walk in self.walks:
             if walk.quantile(0.95) > USUAL:
-                found.append(f"95 % of callbacks with {walk.visitors} visitors")
+                found.append(f"95% of callbacks with {walk.visitors} visitors")
             if max(one.size for one in walk.asked) > ANSWER:
                 found.append(f"bytes of an answer with {walk.visitors} visitors")
         return found + (["memory"] if self.memory > MEMORY else [])
@@ -307,7 +307,7 @@ def show(found: Measured) -> None:
         title=f"{size.samples:,} samples × {size.stored:,} stored units; tables of {size.units:,} "
         f"units × {size.datasets} datasets for {len(DETECTORS)} detectors"
     )
-    for heading in ("visitors", "callbacks", "median", "95 %", "longest", "largest", "thumbnail"):
+    for heading in ("visitors", "callbacks", "median", "95%", "longest", "largest", "thumbnail"):
         table.add_column(heading, justify="right")
     for walk in found.walks:
         table.add_row(
@@ -326,7 +326,7 @@ def show(found: Measured) -> None:
     )
     ratio = max(walk.quantile(0.95) for walk in found.walks) / USUAL
     said = f"beyond the limits: {', '.join(found.broken)}" if found.broken else "all limits hold"
-    console.print(f"95 % of callbacks take {ratio:.2f} of the limit (ratio); {said}")
+    console.print(f"95% of callbacks take {ratio:.2f} of the limit (ratio); {said}")
 
 
 def _slowest(found: Measured, most: int = 15) -> Table:
@@ -336,7 +336,7 @@ def _slowest(found: Measured, most: int = 15) -> Table:
         by_name.setdefault((one.page, one.what), []).append(one)
     rows = sorted(by_name.items(), key=lambda item: -_usual(item[1]))[:most]
     table = Table(title=f"slowest with {found.walks[-1].visitors} visitors")
-    for heading in ("page", "callback", "calls", "median", "95 %", "largest"):
+    for heading in ("page", "callback", "calls", "median", "95%", "largest"):
         table.add_column(heading, justify="left" if heading in ("page", "callback") else "right")
     for (page, what), calls in rows:
         middle = float(np.median([one.seconds for one in calls]))

@@ -266,7 +266,7 @@ def _generalization(
             "home, and holds on it if it loses less, by simultaneous intervals over all its "
             "datasets (identities resampled jointly, Bonferroni).",
             "Supported: on average over the datasets away from home it loses more than "
-            f"{MARGIN:.2f} (95 % interval), and holds on none. Not supported: it loses less on "
+            f"{MARGIN:.2f} (95% interval), and holds on none. Not supported: it loses less on "
             "average, and fails on none. Mixed: it fails on some and holds on others.",
             "It cannot be said if the interval of the average spans the margin, if there are too "
             "few identities for an interval, or if the detector is not above chance (AUROC .5) at "
@@ -548,7 +548,7 @@ def _neurons(
             "test, or without the ablation of the units found, it cannot be said.",
             "The study's count does not decide: units in all top lists are no evidence unless "
             "they are more than in networks without training. It is shown beside each null.",
-            f"Each of {tried} ablations is tested at 5 %: {ALPHA * tried:.1f} would pass by chance "
+            f"Each of {tried} ablations is tested at 5%: {ALPHA * tried:.1f} would pass by chance "
             "if no set mattered.",
         ),
         judgments=tuple(found),
@@ -571,7 +571,7 @@ def _tested(rows: pd.DataFrame, label: str) -> Judgment:
     n, units, percent = int(row["universal"]), int(row["n_units"]), 100 * row["alpha"]
     sentence = (
         f"{n} of {units} units of {row['layer']} contribute to detection in all "
-        f"{int(row['n_tested'])} datasets (q ≤ {row['alpha']:g}: at most {percent:g} % of the "
+        f"{int(row['n_tested'])} datasets (q ≤ {row['alpha']:g}: at most {percent:g}% of the "
         "units found are expected to be false discoveries)."
     )
     return Judgment(_TEST, label, SUPPORTED if n else REFUTED, sentence, n, null=0.0)

@@ -78,7 +78,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         values = (rng.normal(size=200) + common)[:, None]
         found = tell_apart(values, selected, clusters, np.zeros(200, dtype=np.int64))
         held += float(found["low"][0]) <= 0.5 <= float(found["high"][0])
-    # 95 % of 200 are 190, with a standard deviation of 3.
+    # 95% of 200 are 190, with a standard deviation of 3.
     assert 181 <= held <= 199
 
 

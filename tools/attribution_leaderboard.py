@@ -66,7 +66,7 @@ dataset. The lab is a simulation, and its masks are exact; [reliability
 checks](attribution-trust.md) describes the checks.
 
 - The value is the AUROC of pixels by attribution against the mask of the forgery, mean over fakes,
-  with its 95 % interval over identities. A random map has .50.
+  with its 95% interval over identities. A random map has .50.
 - *random weights*: mean over fakes and {RANDOM} networks of the same architecture with random
   weights, and their range. **Values within that range are no evidence of what was learned.**
 - *edges* is the Sobel magnitude of the image: a method that is not better needs no network.

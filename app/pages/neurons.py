@@ -568,7 +568,7 @@ def _show_taken(at: At, jobs: Jobs, fingerprint: str) -> Any:
     notes = [
         f"Chosen {data.attrs['chosen_on']}: this is no honest test of how the set was chosen, "
         "unless it was chosen on other data.",
-        f"Intervals resample people; random sets: the middle 95 % of {n_random}.",
+        f"Intervals resample people; random sets: the middle 95% of {n_random}.",
     ]
     if n_distinct < n_random:
         notes.append(f"Only {n_distinct} of them differ.")

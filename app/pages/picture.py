@@ -679,9 +679,9 @@ def _telling(at: At) -> Any:
         "Unit",
         "In selection",
         "AUROC",
-        "95 % interval",
+        "95% interval",
         "Same dataset, label",
-        "95 % interval",
+        "95% interval",
     ]
     body = [
         [

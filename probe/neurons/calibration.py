@@ -184,7 +184,7 @@ class Draw:
         return np.stack(out)
 
 
-#: Rules by name: from a draw to a verdict at a nominal level of 5 %.
+#: Rules by name: from a draw to a verdict at a nominal level of 5%.
 RULES: Registry[Callable[[Draw], Verdict]] = Registry("rule")
 
 
@@ -366,7 +366,7 @@ def calibrate(
     """Measure power and errors of rules that call units universal, on planted detectors.
 
     Each draw plants units in a detector and draws clusters from the population for which the truth
-    is exact. Each rule then calls units universal at a nominal level of 5 %.
+    is exact. Each rule then calls units universal at a nominal level of 5%.
 
     Parameters
     ----------

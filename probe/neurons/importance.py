@@ -146,7 +146,7 @@ def neuron_importance(
         Value of an ablated unit: its mean in the dataset, zero, or its value in another image of
         the dataset.
     grid : {"even", "quantile"}
-        Spacing of the doses: evenly over the range, or at quantiles from 5 to 95 % of the unit's
+        Spacing of the doses: evenly over the range, or at quantiles from 5 to 95% of the unit's
         mean over positions.
     also : sequence of str
         Further measures to compute, as point estimates.

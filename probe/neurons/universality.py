@@ -46,7 +46,7 @@ class Excess(NamedTuple):
     excess : float
         Observed − expected.
     low, high : float
-        95 % confidence interval of the excess; NaN without resamples of the observed number, or
+        95% confidence interval of the excess; NaN without resamples of the observed number, or
         with one draw of a null of unknown mean.
     p : float
         Share of draws, including the observed one, that reach the observed number.
@@ -126,11 +126,11 @@ class Universality(Result):
         - ``n_datasets(unit)``: number of datasets in which it is;
         - ``observed(count)``: number of units with that count;
         - ``independence(count)``, ``independence_low``, ``independence_high``: expected number if
-          lists were independent of each other, with the 95 % range of simulated lists;
+          lists were independent of each other, with the 95% range of simulated lists;
         - ``untrained(draw, count)``, ``random_head(head, count)``, ``label_shuffled(shuffled,
           count)``: the same count in null detectors;
         - ``excess(null)``, ``excess_low``, ``excess_high``, ``excess_p``: number of units counted
-          in all datasets minus the null's mean, with a 95 % interval, and the share of the null's
+          in all datasets minus the null's mean, with a 95% interval, and the share of the null's
           draws that reach the observed number.
         Attributes: ``top, kept, alpha, correction, combination`` and those of the neuron table.
 

@@ -68,7 +68,7 @@ def calibration_figure(found: Calibration) -> Figure:
 
 def _draw_shares(axes: Axes, rows: pd.DataFrame) -> None:
     place = np.arange(len(rows))[::-1]
-    axes.axvline(0.05, color="0.6", lw=0.8, ls="--", zorder=1, label="nominal 5 %")
+    axes.axvline(0.05, color="0.6", lw=0.8, ls="--", zorder=1, label="nominal 5%")
     for column, (marker, face, edge, name) in SHARES.items():
         spread = 2 * rows[f"{column}_se"].fillna(0)
         color = face if face != "none" else edge

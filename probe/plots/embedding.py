@@ -184,7 +184,7 @@ def plot_layer_embedding(
                 handletextpad=0.2,
                 columnspacing=0.9,
                 markerscale=1.6,
-                title="lines (dashed: fake) enclose 50 % and 90 %" if axes is left else None,
+                title="lines (dashed: fake) enclose 50% and 90%" if axes is left else None,
                 title_fontsize=6.5,
             )
         figure.suptitle(
@@ -240,7 +240,7 @@ def _by_value(axes: Any, places: Any, value: Any, shown: Any, name: str) -> None
 
 
 def _density(axes: Any, places: Any, color: str, line: str) -> None:
-    """Draw contours of equal density that enclose 50 % and 90 % of the points."""
+    """Draw contours of equal density that enclose 50% and 90% of the points."""
     if len(places) < 20 or np.linalg.matrix_rank(np.cov(places.T)) < 2:
         return
     density = gaussian_kde(places.T)

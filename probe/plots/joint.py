@@ -91,7 +91,7 @@ def away_figure(frame: pd.DataFrame) -> Figure | None:
         mew=0.9,
         label="each dataset away",
     )
-    return _finished(figure, axes, "frame AUROC, 95 % interval (gray line: chance)", 3)
+    return _finished(figure, axes, "frame AUROC, 95% interval (gray line: chance)", 3)
 
 
 def universal_figure(frame: pd.DataFrame) -> Figure | None:
@@ -176,7 +176,7 @@ def excess_figure(frame: pd.DataFrame) -> Figure | None:
             axes.text(
                 0, at([label])[0] - 0.15, f"  {text}", fontsize=5.5, va="center", color="0.35"
             )
-    return _finished(figure, axes, "AUROC lost beyond matched random sets, 95 % interval", 2)
+    return _finished(figure, axes, "AUROC lost beyond matched random sets, 95% interval", 2)
 
 
 def specific_figure(frame: pd.DataFrame) -> Figure | None:
@@ -239,7 +239,7 @@ def alike_figure(frame: pd.DataFrame) -> Figure | None:
         )
         panels[0, 0].set_ylim(len(datasets) - 0.4, -0.6)
         figure.supxlabel(
-            "mean SSIM of Grad-CAM of variants, 95 % interval (dotted: the study's bins)",
+            "mean SSIM of Grad-CAM of variants, 95% interval (dotted: the study's bins)",
             fontsize=7.5,
         )
         handles, labels = panels[0, 0].get_legend_handles_labels()

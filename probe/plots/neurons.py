@@ -77,7 +77,7 @@ def counts(found: Universality) -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per ``count`` (0 to the number of datasets): ``observed``, ``independence`` with
-        the 95 % range ``independence_low`` to ``independence_high``, and a column per null
+        the 95% range ``independence_low`` to ``independence_high``, and a column per null
         detector, such as ``untrained_1``.
     """
     frame = found.to_dataframe()
@@ -155,11 +155,11 @@ def figure_counts(frame: pd.DataFrame, theme: Theme = LIGHT) -> dict[str, Any]:
             "y": frame["independence"],
             "mode": "markers",
             "cliponaxis": False,
-            "name": "independent (95 %)",
+            "name": "independent (95%)",
             "marker": {"symbol": "circle", "size": 8, "color": theme.ink},
             "error_y": theme.bars(frame["independence"], low, high, theme.ink),
             "hovertext": [f"{a:.0f} to {b:.0f}" for a, b in zip(low, high, strict=True)],
-            "hovertemplate": "%{y:.1f} expected, %{hovertext} in 95 % of draws"
+            "hovertemplate": "%{y:.1f} expected, %{hovertext} in 95% of draws"
             "<extra>independent lists</extra>",
         },
     ]
@@ -217,7 +217,7 @@ def _draw_counts(axes: Axes, frame: pd.DataFrame) -> None:
         color="black",
         lw=1,
         capsize=2,
-        label="independent lists, 95 %",
+        label="independent lists, 95%",
     )
     untrained = [name for name in frame if str(name).startswith("untrained_")]
     for draw, name in enumerate(untrained):
@@ -706,7 +706,7 @@ def ablation(found: Ablation) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per set, dataset and metric, and ``random_low``, ``random_high``: the middle 95 %
+        One row per set, dataset and metric, and ``random_low``, ``random_high``: the middle 95%
         of what is lost without matched random sets.
     """
     frame = found.to_dataframe()
@@ -767,7 +767,7 @@ def _draw_drops(axes: Any, frame: pd.DataFrame) -> None:
             lw=5,
             solid_capstyle="butt",
             zorder=1,
-            label="matched random sets, 95 %" if row == 0 else None,
+            label="matched random sets, 95%" if row == 0 else None,
         )
         axes.errorbar(
             one["drop"],
@@ -827,7 +827,7 @@ def figure_ablation(whole: pd.DataFrame, theme: Theme = LIGHT) -> dict[str, Any]
         height=30 * len(frame) + 80,
         shapes=[*spans, theme.line_at(x=0)],
         margin={"l": 8, "r": 16, "t": 12, "b": 46},
-        xaxis=theme.axis("AUROC lost, mean over datasets; gray: matched random sets, 95 %"),
+        xaxis=theme.axis("AUROC lost, mean over datasets; gray: matched random sets, 95%"),
         yaxis=theme.rows(names),
     )
 

@@ -116,7 +116,7 @@ def plot_layer_information(found: SeparabilityReport, layer: str = "") -> Figure
         figure = Figure(figsize=(3.5, 0.42 * len(names) + 1.0), layout="constrained")
         axes = figure.subplots()
         _draw_probes(axes, found.data)
-        axes.set_xlabel("AUROC, 95 % interval")
+        axes.set_xlabel("AUROC, 95% interval")
         figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=6.5)
     return figure
 
@@ -153,7 +153,7 @@ def plot_layer_information_grid(
             handles, names = axes.get_legend_handles_labels()
             # Architectures name their layers differently.
             seen |= dict(zip(names, handles, strict=True))
-        figure.supxlabel("AUROC, 95 % interval", fontsize=7.5)
+        figure.supxlabel("AUROC, 95% interval", fontsize=7.5)
         figure.legend(
             list(seen.values()),
             list(seen),
@@ -202,7 +202,7 @@ def _draw_probes(axes: Any, data: xr.Dataset, small: bool = False) -> None:
             color="0.82",
             lw=3.5 * shrink,
             zorder=0,
-            label="" if i else "control tasks, 95 %",
+            label="" if i else "control tasks, 95%",
         )
     axes.axvline(0.5, color="0.6", lw=0.7, zorder=0)
     axes.set_yticks(rows, [cut(str(name), 18) for name in names])

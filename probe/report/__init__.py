@@ -175,7 +175,7 @@ def matrix(found: ZeroShotMatrix, metric: str = "auroc", level: str = "frame") -
     """Print one metric of the zero-shot matrix with its confidence intervals."""
     part = found.data.sel(metric=metric, level=level)
     names = [str(name) for name in part["dataset"].values]
-    table = Table("detector", *names, title=f"{metric.upper()} per {level}, 95 % CI")
+    table = Table("detector", *names, title=f"{metric.upper()} per {level}, 95% CI")
     for detector in part["detector"].values:
         row = part.sel(detector=detector)
         cells = [_cell(row.sel(dataset=name)) for name in names]

@@ -36,7 +36,7 @@ def universality(found: Universality) -> None:
     data = found.data
     out().print(plain(found.test_sentence()), highlight=False)
     title = f"units of {data.attrs['layer']} in the top {data.attrs['top']:.0%} of c datasets"
-    table = Table("c", "observed", "independent (95 %)", "untrained", "random heads", title=title)
+    table = Table("c", "observed", "independent (95%)", "untrained", "random heads", title=title)
     for c in data["count"].values:
         at = data.sel(count=c)
         chance = f"{float(at['independence']):.1f} ({float(at['independence_low']):.0f}–"
@@ -45,7 +45,7 @@ def universality(found: Universality) -> None:
         table.add_row(str(int(c)), str(int(at["observed"])), chance, *drawn)
     out().print(table)
     nulls = Table(
-        "null", "expected", "excess (95 %)", "p", title="units in all top lists, beyond each null"
+        "null", "expected", "excess (95%)", "p", title="units in all top lists, beyond each null"
     )
     for row in found.nulls().to_dict("records"):
         bounds = _bounds(row["excess_low"], row["excess_high"], "+.1f")
@@ -89,7 +89,7 @@ def ablation(found: Ablation) -> None:
     """Print the mean AUROC drop over datasets when each set of units is ablated."""
     attrs = found.data.attrs
     title = f"AUROC without units of {attrs['layer']} (mean over datasets)"
-    table = Table("set", "units", "drop (95 %)", "beyond random (95 %)", "p", title=title)
+    table = Table("set", "units", "drop (95%)", "beyond random (95%)", "p", title=title)
     frame = found.to_dataframe()
     for row in frame[(frame["dataset"] == "mean") & (frame["metric"] == "auroc")].to_dict(
         "records"
@@ -124,7 +124,7 @@ def heads(found: HeadTable) -> None:
     """Print the AUROC of refitted heads on the held-out datasets."""
     title = f"AUROC on the held-out dataset, heads on {found.attrs['layer']}"
     table = Table(
-        "held out", "head", "AUROC (95 %)", "gain of universal head (95 %)", "units", title=title
+        "held out", "head", "AUROC (95%)", "gain of universal head (95%)", "units", title=title
     )
     for row in found.frame.to_dict("records"):
         name = f"{row['held_out']}{' (seen in training)' if row['seen'] else ''}"
@@ -150,7 +150,7 @@ def calibration(found: Calibration) -> None:
             "false discovery rate",
             "AUC",
             "ms",
-            title=f"{units} units, effect {effect}, nominal 5 %",
+            title=f"{units} units, effect {effect}, nominal 5%",
         )
         for row in rows.to_dict("records"):
             table.add_row(
@@ -257,7 +257,7 @@ def _layers(found: SeparabilityReport) -> None:
 
 def similarity(found: Similarity) -> None:
     """Print the debiased CKA of each pair of detectors."""
-    table = Table("layer", "detector", "other", "CKA (95 %)", title="similarity of features")
+    table = Table("layer", "detector", "other", "CKA (95%)", title="similarity of features")
     for row in found.to_dataframe().to_dict("records"):
         bounds = _bounded(row["cka"], row["cka_low"], row["cka_high"])
         table.add_row(str(row["layer"]), str(row["detector"]), str(row["other"]), bounds)
@@ -320,7 +320,7 @@ def artifacts(found: ArtifactReport) -> None:
         table.add_row(str(measurement), *(_effect_cell(part.sel(dataset=name)) for name in names))
     out().print(table)
     out().print(
-        "* q ≤ .05 uncontrolled, partialled and matched; ° in some of the three (95 % intervals in "
+        "* q ≤ .05 uncontrolled, partialled and matched; ° in some of the three (95% intervals in "
         "brackets).",
         highlight=False,
     )

@@ -324,7 +324,7 @@ def _sentences(claim: Claim, extra: Sequence[tuple[str, str]] = ()) -> Items:
     for label, word in claim.verdicts.items():
         said = " ".join(_capital(one.sentence) for one in claim.of(label))
         rows.append((label, f"{word}: {said}"))
-    return Items([*rows, *extra], "By detector, with 95 % intervals (bootstrap over identities):")
+    return Items([*rows, *extra], "By detector, with 95% intervals (bootstrap over identities):")
 
 
 def _capital(text: str) -> str:
@@ -402,7 +402,7 @@ def _matrix(run: Material) -> list[Block]:
             plot_matrix(found),
             f"Zero-shot matrix: AUROC of {data.sizes['detector']} detectors on "
             f"{data.sizes['dataset']} datasets, each with its interval.",
-            "Zero-shot matrix. Framed: the detector was trained on that dataset. Small: 95 % "
+            "Zero-shot matrix. Framed: the detector was trained on that dataset. Small: 95% "
             "interval (bootstrap over identities).",
         )
     ]

@@ -314,7 +314,7 @@ def probe_differences(
     both, so that shared difficulty cancels. Probes are not refitted on resamples. The variance
     from refitting is accounted for as in Nadeau and Bengio [1]_: deviations of the resamples from
     the estimate are widened by √(1 + k / (k − 1)) for k folds. Without widening, two detectors of
-    equal separability were called different in 7 to 21 % of draws at 5 %; with it, in 1 to 6 %
+    equal separability were called different in 7 to 21% of draws at 5%; with it, in 1 to 6%
     (docs/separability.md).
 
     Parameters

@@ -81,7 +81,7 @@ def test_a_lasso_fits_into_an_address_and_holds_what_it_went_round(frame: pd.Dat
     position = frame[["x", "y"]].to_numpy()
     away = (position - ((x0 + x1) / 2, (y0 + y1) / 2)) / (x1 - x0, y1 - y0)
     distance, inside = np.hypot(*away.T), lasso.inside(frame)
-    # 24 corners of a circle miss 1.2 % of its area at the rim.
+    # 24 corners of a circle miss 1.2% of its area at the rim.
     assert inside[distance < 0.34].all() and not inside[distance > 0.36].any()
     assert 0 < inside.sum() < len(frame)
 

@@ -95,7 +95,7 @@ def test_zero_doses_are_nothing_to_any_measurement(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_zero_doses_of_other_people_are_found_no_more_often_than_by_chance(tmp_path: Path) -> None:
-    """In one of 20 seeds something is expected to be; in more than four by chance in 0.3 %."""
+    """In one of 20 seeds something is expected to be; in more than four by chance in 0.3%."""
     seeds = {control: 0 for control in ("none", "partialled", "matched")}
     for seed in range(20):
         parts = [

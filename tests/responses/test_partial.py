@@ -115,7 +115,7 @@ def null_p(table, seed, people_torn=False, frames_torn=False, columns=400):
     return correlated(x, y, codes, 2 * codes + label, person, n=199, seed=seed).p.ravel()
 
 
-#: 99.9 % range of the share of p ≤ .05 among 1,200 of which each has a chance of .05.
+#: 99.9% range of the share of p ≤ .05 among 1,200 of which each has a chance of .05.
 LOW, HIGH = stats.binom(1200, 0.05).ppf([0.0005, 0.9995]) / 1200
 
 

@@ -102,7 +102,7 @@ def test_detectors_that_tell_the_same_are_seldom_called_different(tmp_path: Path
             few = {"n_controls": 1, "n_permutations": 1, "n_resamples": 300}
             reports.append(measure_separability(store, ["fc"], **few))
         p += list(probe_differences(*reports)["p"].values.ravel())
-    # 120 tests at 5 %: 6 are expected; 13 or more of a right one come in 0.7 % of draws.
+    # 120 tests at 5%: 6 are expected; 13 or more of a right one come in 0.7% of draws.
     assert (np.array(p) <= 0.05).sum() <= 12
 
 

@@ -85,7 +85,7 @@ class TrustReport(Result):
         return "\n".join(
             [
                 f"Better (q ≤ .05) than a random map *, than image edges +, than the shifted "
-                f"map °; {ci} % cluster bootstrap intervals in brackets; ↑ higher is better, "
+                f"map °; {ci}% cluster bootstrap intervals in brackets; ↑ higher is better, "
                 "↓ lower is better.",
                 f"{dataset}: up to {found[0]} images, {found[1]} clusters.",
                 *_weights_sentence(data),

@@ -61,7 +61,7 @@ class Measure:
     dataset : str
         Dataset it was measured on.
     value, low, high : float or None
-        Estimate and bounds of the 95 % interval over clusters; None if there is none.
+        Estimate and bounds of the 95% interval over clusters; None if there is none.
     n_samples, n_clusters : int
         Number of samples and clusters.
     """

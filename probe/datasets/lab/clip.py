@@ -157,7 +157,7 @@ class Clip:
         fake : bool, default False
             Whether to return the regions of the forged frame: those of the forged head where its
             content has more weight than the real frame. Warping of the content (faceswap, by at
-            most 1.4 % of the side) is not applied to the regions.
+            most 1.4% of the side) is not applied to the regions.
         doses : mapping, optional
             As in `frame`; has an effect only with `fake`.
 
