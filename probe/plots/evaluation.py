@@ -106,7 +106,8 @@ def plot_matrix(found: ZeroShotMatrix, metric: str = "auroc", level: str = "fram
     rows, columns = (list(frame[name].unique()) for name in ("detector", "dataset"))
     values = frame.pivot(index="detector", columns="dataset", values="value")
     with mpl.rc_context(STYLE):
-        size = (0.85 * len(columns) + 1.6, 0.42 * len(rows) + 0.9)
+        # Names of columns and the color bar need their height with one detector, too.
+        size = (0.85 * len(columns) + 1.6, max(0.42 * len(rows) + 0.9, 1.9))
         figure = Figure(figsize=size, layout="constrained")
         axes = figure.subplots()
         shown = values.loc[rows, columns].to_numpy()

@@ -9,6 +9,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from probe.errors import ProbeError, UnknownNameError
 from probe.plots.attribution_maps import LOGIT, Maps, target_of, title_of
 from probe.plots.grid import scale_words
 from probe.plots.style import SANS, SERIF, STYLE
-from probe.plots.text import EXACT
+from probe.plots.text import EXACT, fit_names, legible
+from probe.progress import note
 from probe.tables import parsed
 
 __all__ = [
@@ -149,7 +151,10 @@ def save_figure(
     """
     path = Path(path)
     check_format(path)
+    names = _readable(figure)
     known = None if provenance is None else full_provenance(figure, provenance, dpi)
+    if known is not None and names:
+        known["written_as"] = names
     partial = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -175,6 +180,26 @@ def full_provenance(figure: Figure, provenance: Mapping[str, Any], dpi: int) -> 
     width, height = (round(float(side), 4) for side in figure.get_size_inches())
     size = {"size_inches": [width, height]} if figure.get_label() == EXACT else {}
     return {"kind": MARK, **provenance, **size, "dpi": dpi, "versions": versions()}
+
+
+def _readable(figure: Figure) -> dict[str, str]:
+    """Write names in letters that can be drawn, and long ones shorter; return those changed."""
+    with mpl.rc_context(STYLE):
+        latin = legible(figure)
+        # Grids are typeset by `probe.plots.text`, which breaks their names into lines.
+        is_grid = figure.get_label() == EXACT and figure.get_layout_engine() is None
+        short = {} if is_grid else fit_names(figure)
+    for name in sorted(latin):
+        _say_latin(name)
+    return {**latin, **short}
+
+
+@cache
+def _say_latin(name: str) -> None:
+    note(
+        f"No installed font has the letters of {name!r}; figures write it in Latin letters. "
+        "Install a font that has them, such as Noto Sans CJK."
+    )
 
 
 def _render(

@@ -1,21 +1,41 @@
-"""Typesetting of figures: widths of text, layout in inches, and color bars."""
+"""Typesetting of figures: names, widths of text, layout in inches, and color bars."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
+from anyascii import anyascii
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont, fontManager
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
+from matplotlib.ticker import FixedLocator
 
 from probe.errors import ProbeError
 from probe.plots.style import SANS, Style
 
-__all__ = ["EXACT", "Layout", "cut", "fitted", "lay_out", "line_height", "text_width", "wrapped"]
+__all__ = [
+    "EXACT",
+    "Layout",
+    "cut",
+    "fit_names",
+    "fitted",
+    "lay_out",
+    "legible",
+    "line_height",
+    "shortened",
+    "text_width",
+    "wrapped",
+]
 
 #: Line spacing as a multiple of the font size.
 SPACING = 1.2
@@ -37,6 +57,127 @@ def cut(name: str, most: int = 24) -> str:
     return f"{head[: most - len(tail) - 2]}…/{tail}"
 
 
+def shortened(names: Sequence[str], most: int) -> list[str]:
+    """Shorten long names in their middle, and number those that become the same.
+
+    >>> shortened(["faceswap", "a-collection-of-2023", "a-collection-of-2024"], 12)
+    ['faceswap', 'a-coll…-2023', 'a-coll…-2024']
+    """
+    tail = (most - 1) // 2
+    head = most - 1 - tail
+    short = {
+        name: name if len(name) <= most else f"{name[:head]}…{name[len(name) - tail :]}"
+        for name in dict.fromkeys(names)
+    }
+    again = {name for name, one in short.items() if list(short.values()).count(one) > 1}
+    number = {name: i for i, name in enumerate(sorted(again), 1)}
+    return [f"{short[one]} ({number[one]})" if one in again else short[one] for one in names]
+
+
+@lru_cache(maxsize=512)
+def _letters(place: str) -> frozenset[int]:
+    return frozenset(FT2Font(place).get_charmap())
+
+
+@lru_cache(maxsize=4096)
+def _installed(letter: str) -> str:
+    """Return an installed font family that has a letter; "" if there is none."""
+    # A font of last resort draws the same box for every letter of a script.
+    fonts = (one for one in fontManager.ttflist if "Last Resort" not in one.name)
+    for font in sorted(fonts, key=lambda one: (one.name, one.fname)):
+        if Path(font.fname).is_file() and ord(letter) in _letters(font.fname):
+            return font.name
+    return ""
+
+
+def _replacements(text: str, families: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Return what to write for letters that no font has, and the fonts that have others."""
+    places = [findfont(FontProperties(family=[one])) for one in families]
+    known = {*map(ord, "\n\t")}.union(*map(_letters, places))
+    lacking = sorted(letter for letter in {*text} if ord(letter) not in known)
+    latin = {one: anyascii(one) or "?" for one in lacking if not _installed(one)}
+    return latin, sorted({_installed(letter) for letter in lacking} - {""})
+
+
+def legible(figure: Figure) -> dict[str, str]:
+    """Draw letters that a figure's fonts lack from installed fonts, else as Latin letters.
+
+    Returns
+    -------
+    dict of str to str
+        Texts that had to be written in Latin letters, and how they are written.
+    """
+    named = [one for axis in _named(figure) for one in _labels(axis)]
+    texts = figure.findobj(Text)
+    families = {family for one in texts for family in one.get_fontfamily()}
+    written = "".join([*named, *(one.get_text() for one in texts)])
+    latin, more = _replacements(written, sorted(families))
+    for one in texts if more else ():
+        one.set_fontfamily([*one.get_fontfamily(), *more])
+    return _rename(figure, lambda text: "".join(latin.get(one, one) for one in text))
+
+
+def fit_names(figure: Figure) -> dict[str, str]:
+    """Shorten the names at axes if long ones make a figure wider than it was made.
+
+    Returns
+    -------
+    dict of str to str
+        Names that were shortened, and how they are written.
+    """
+    lines = [one for axis in _named(figure) for label in _labels(axis) for one in label.split("\n")]
+    names = sorted(set(lines))
+    written = {one: one for one in names}
+    for most in (24, 18, 14, 10) if max(map(len, names), default=0) > 24 else ():
+        if _drawn_width(figure) <= figure.get_size_inches()[0] + 0.06:
+            break
+        now = dict(zip(names, shortened(names, most), strict=True))
+        back = {short: name for name, short in written.items()}
+        for axis in _named(figure):
+            labels = [
+                "\n".join(now[back.get(one, one)] for one in label.split("\n"))
+                for label in _labels(axis)
+            ]
+            axis.set_ticklabels(labels)
+        written = now
+    return {name: short for name, short in written.items() if name != short}
+
+
+def _drawn_width(figure: Figure) -> float:
+    canvas = FigureCanvasAgg(figure)
+    with warnings.catch_warnings():
+        # What is too wide now is measured, and drawn when it is narrower.
+        warnings.simplefilter("ignore")
+        figure.draw_without_rendering()
+    return float(figure.get_tightbbox(canvas.get_renderer()).width)  # type: ignore[no-untyped-call]
+
+
+def _named(figure: Figure) -> list[Axis]:
+    """Return the axes whose places have names."""
+    both = [axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+    return [one for one in both if isinstance(one.get_major_locator(), FixedLocator)]
+
+
+def _labels(axis: Axis) -> list[str]:
+    return [one.get_text() for one in axis.get_ticklabels()]
+
+
+def _rename(figure: Figure, change: Callable[[str], str]) -> dict[str, str]:
+    """Change all texts of a figure; return those that differ."""
+    written: dict[str, str] = {}
+    for axis in _named(figure):
+        labels = _labels(axis)
+        written |= {one: change(one) for one in labels}
+        if list(map(change, labels)) != labels:
+            axis.set_ticklabels(list(map(change, labels)))
+    for one in figure.findobj(Text):
+        text = one.get_text()
+        written[text] = change(text)
+        if written[text] != text:
+            one.set_text(written[text])
+    return {old: new for old, new in written.items() if old != new}
+
+
 def line_height(size: float) -> float:
     """Return the height of a line of text of `size` points, in inches."""
     return SPACING * size / 72
@@ -46,8 +187,11 @@ def line_height(size: float) -> float:
 def text_width(text: str, size: float, style: Style) -> float:
     """Return the width of one line of text, in inches."""
     # Glyphs missing in the family are drawn from the other one, which is wider.
-    font = FontProperties(family=[style.font, SANS], size=size)
-    width: float = text_to_path.get_text_width_height_descent(text, font, ismath=False)[0]
+    families = [style.font, SANS]
+    latin, more = _replacements(text, families)
+    font = FontProperties(family=[*families, *more], size=size)
+    drawn = "".join(latin.get(one, one) for one in text)
+    width: float = text_to_path.get_text_width_height_descent(drawn, font, ismath=False)[0]
     return SLACK * width / 72
 
 

@@ -9,8 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fontTools.ttLib import TTFont
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -27,6 +30,7 @@ from probe.plots import (
     versions,
     write_figure,
 )
+from probe.plots.text import shortened
 from tests.figures.making import images_of, maps_of, masks_of
 
 POPPLER = pytest.mark.skipif(
@@ -186,3 +190,88 @@ def test_an_edited_snippet_is_kept(tmp_path: Path) -> None:
     places[-1].write_text(mine, encoding="utf-8")
     again = write_figure(drawn(), tmp_path / "fig.1", (".png",), **options)
     assert again == places[:-1] and places[-1].read_text(encoding="utf-8") == mine
+
+
+def named(columns: list[str], rows: list[str], width: float = 3.4) -> Figure:
+    """A table of cells as figures of findings draw it."""
+    figure = Figure(figsize=(width, 2.2), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(np.zeros((len(rows), len(columns))), aspect="auto")
+    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_title(f"of {columns[0][:8]}")
+    return figure
+
+
+def written_on(figure: Figure) -> list[str]:
+    axes = figure.axes[0]
+    return [one.get_text() for one in (*axes.get_xticklabels(), *axes.get_yticklabels())]
+
+
+@pytest.mark.filterwarnings("error")
+def test_letters_that_no_font_has_are_written_in_latin_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figure = named(["臉譜", "данные"], ["meso4/base"])
+    save_figure(figure, tmp_path / "one.pdf", provenance={"title": "one"})
+    assert written_on(figure) == ["LianPu", "данные", "meso4/base"]
+    assert figure.axes[0].get_title() == "of LianPu"
+    said = capsys.readouterr().err
+    assert "'臉譜'" in said and "Noto Sans CJK" in said and "данные" not in said
+    kept = json.loads((tmp_path / "one.json").read_text(encoding="utf-8"))
+    assert kept["written_as"] == {"臉譜": "LianPu", "of 臉譜": "of LianPu"}
+
+
+def test_an_installed_font_that_has_the_letters_draws_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fontTools.fontBuilder import FontBuilder
+    from fontTools.ttLib.tables._g_l_y_f import Glyph
+    from matplotlib import font_manager
+
+    from probe.plots import text
+
+    build = FontBuilder(1000, isTTF=True)
+    build.setupGlyphOrder([".notdef", "face"])
+    build.setupCharacterMap({ord("臉"): "face"})
+    build.setupGlyf({".notdef": Glyph(), "face": Glyph()})
+    build.setupHorizontalMetrics({".notdef": (500, 0), "face": (1000, 0)})
+    build.setupHorizontalHeader(ascent=800, descent=-200)
+    build.setupNameTable({"familyName": "One Letter", "styleName": "Regular"})
+    build.setupOS2()
+    build.setupPost()
+    build.save(tmp_path / "one.ttf")
+    fonts = font_manager.fontManager
+    monkeypatch.setattr(fonts, "ttflist", list(fonts.ttflist))
+    monkeypatch.setattr(text, "_installed", text._installed.__wrapped__)
+    fonts.addfont(tmp_path / "one.ttf")
+    figure = named(["臉", "b"], ["c"])
+    assert text.legible(figure) == {}
+    assert written_on(figure) == ["臉", "b", "c"]
+    assert figure.axes[0].get_xticklabels()[0].get_fontfamily()[-1] == "One Letter"
+
+
+def test_long_names_do_not_widen_a_figure(tmp_path: Path) -> None:
+    long = ["interviews-of-the-spring-recorded-at-home", "interviews-of-the-fall-recorded-at-home"]
+    figure = named(long, ["timm:convnext_tiny.fb_in22k_ft_in1k_384/base"])
+    save_figure(figure, tmp_path / "one.png", dpi=100, provenance={})
+    with Image.open(tmp_path / "one.png") as image:
+        assert image.width <= 100 * (3.4 + 0.1)
+    kept = json.loads((tmp_path / "one.json").read_text(encoding="utf-8"))["written_as"]
+    assert set(long) < set(kept) and len(set(kept.values())) == 3
+    assert written_on(figure)[:2] == [kept[one] for one in long]
+
+
+def test_names_that_fit_are_left_alone(tmp_path: Path) -> None:
+    names = ["celebdf", "a-name-of-thirty-letters-and-1"]
+    figure = named(names, ["meso4/base"], width=7.0)
+    save_figure(figure, tmp_path / "one.png", provenance={})
+    assert written_on(figure) == [*names, "meso4/base"]
+    assert "written_as" not in json.loads((tmp_path / "one.json").read_text(encoding="utf-8"))
+
+
+@given(st.lists(st.text(st.sampled_from("ab-"), max_size=30), unique=True), st.integers(8, 24))
+def test_shortened_names_stay_apart(names: list[str], most: int) -> None:
+    short = shortened(names, most)
+    assert len(set(short)) == len(names)
+    assert all(one == name for name, one in zip(names, short, strict=True) if len(name) <= most)
