@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import xarray as xr
+import zarr
 
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.schema import SCHEMA_VERSION
 
-__all__ = ["export_frame", "from_disk", "open_table", "parsed", "plain", "save_table"]
+__all__ = [
+    "cut_chunk",
+    "export_frame",
+    "from_disk",
+    "missing_chunks",
+    "open_table",
+    "parsed",
+    "plain",
+    "save_table",
+]
 
 #: Attribute with the order of the variables, which Zarr does not preserve.
 _ORDER = "variable_order"
 
+
+#: Arrays that are written batch by batch where ``written`` says which; see `MapWriter`.
+_GROWING = ("attribution", "by_channel", "value", "gap", "promised", "written")
 
 #: Bytes of a chunk of a large variable: a row is read fast, and rows in sequence too.
 _CHUNK = 2**20
@@ -53,7 +68,13 @@ def save_table(data: xr.Dataset, path: Path, large: Collection[str] = ()) -> Non
     attrs[_ORDER] = json.dumps([str(name) for name in data.variables])
     encoding = {name: {"chunks": _by_row(data[name])} for name in large if name in data}
     data.assign_attrs(attrs).to_zarr(
-        partial, mode="w", zarr_format=3, consolidated=False, encoding=encoding
+        partial,
+        mode="w",
+        zarr_format=3,
+        consolidated=False,
+        encoding=encoding,
+        # Chunks of fill values, too, so that a missing chunk always means damage.
+        write_empty_chunks=True,
     )
     # Renamed in one step: a partly removed table would be read as one with missing values.
     old = path.with_name(path.name + ".old")
@@ -69,6 +90,49 @@ def _by_row(array: xr.DataArray) -> tuple[int, ...]:
     n, *rest = array.shape
     row = array.dtype.itemsize * math.prod(rest)
     return max(1, min(n, _CHUNK // max(row, 1))), *(max(one, 1) for one in rest)
+
+
+def missing_chunks(path: Path, skip: Collection[str] = ()) -> str:
+    """Return the first array of a Zarr group with missing chunks, in words; "" if there is none.
+
+    Zarr reads a missing chunk as fill values, without a word.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Folder of the group.
+    skip : collection of str
+        Last parts of names of arrays that are not checked.
+    """
+    for file in sorted(path.rglob("zarr.json")):
+        array = json.loads(file.read_text(encoding="utf-8"))
+        if array["node_type"] != "array" or file.parent.name in skip:
+            continue
+        steps = array["chunk_grid"]["configuration"]["chunk_shape"]
+        wanted = math.prod(-(-n // step) for n, step in zip(array["shape"], steps, strict=True))
+        found = sum(len(files) for _, _, files in os.walk(file.parent / "c"))
+        if not steps:
+            found = int((file.parent / "c").is_file())
+        if found < wanted:
+            name = file.parent.relative_to(path).as_posix()
+            return f"{name} has {found} of {wanted} chunks"
+    return ""
+
+
+def cut_chunk(path: Path) -> str:
+    """Return the file of the first chunk of a Zarr group that cannot be decoded; "" if none."""
+    group = zarr.open_group(path, mode="r")
+    for name, array in sorted(group.members(max_depth=None)):
+        if not isinstance(array, zarr.Array):
+            continue
+        for chunk in np.ndindex(
+            *(-(-n // c) for n, c in zip(array.shape, array.chunks, strict=True))
+        ):
+            try:
+                array.get_block_selection(chunk) if chunk else array[...]
+            except (OSError, ValueError, RuntimeError, TypeError):
+                return "/".join((name, "c", *map(str, chunk)))
+    return ""
 
 
 def open_table(path: Path, *, lazy: bool = False) -> xr.Dataset:
@@ -90,12 +154,15 @@ def open_table(path: Path, *, lazy: bool = False) -> xr.Dataset:
         raise StoreError(f"There is no table at {str(path)!r}. Run the step that computes it.")
     try:
         opened = xr.open_zarr(path, consolidated=False, chunks=None)
-        data = _ordered(opened if lazy else opened.load())
+        lacking = missing_chunks(path, _GROWING if "written" in opened else ())
+        data = _ordered(opened if lazy or lacking else opened.load())
     # A truncated chunk gives a RuntimeError in its decompressor.
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise _damaged(path, error) from error
+    if lacking:
         raise StoreError(
-            f"The table {str(path)!r} is damaged ({error}). Remove it and compute it again."
-        ) from error
+            f"The table {str(path)!r} is damaged ({lacking}). Remove it and compute it again."
+        )
     version = data.attrs.get("schema_version")
     if version != SCHEMA_VERSION:
         raise StoreError(
@@ -124,9 +191,16 @@ def from_disk(path: Path) -> Iterator[None]:
     except ProbeError:
         raise
     except (OSError, ValueError, RuntimeError) as error:
-        raise StoreError(
-            f"{str(path)!r} is damaged ({error}). Remove it and compute it again."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> StoreError:
+    """Name the file that cannot be decoded, if it is one."""
+    why = str(error)
+    with suppress(Exception):
+        file = cut_chunk(path)
+        why = f"the file {file} cannot be decoded: {error}" if file else why
+    return StoreError(f"{str(path)!r} is damaged ({why}). Remove it and compute it again.")
 
 
 def _ordered(data: xr.Dataset) -> xr.Dataset:

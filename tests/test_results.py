@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import shutil
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,17 @@ def test_a_result_draws_its_figures(made: MadeRun) -> None:
         with pytest.raises(UnknownNameError, match="'nothing' is not known in"):
             one.plot("nothing")
     assert str(made.root) in repr(run)
+
+
+def test_a_lost_or_cut_chunk_of_any_result_is_said(made: MadeRun, tmp_path: Path) -> None:
+    for name, path in saved(made).items():
+        kind = type(open_result(path))
+        chunks = sorted(file for file in path.rglob("c/*") if file.is_file())
+        for chunk, how in ((chunks[0], "lost"), (chunks[-1], "cut")):
+            copy = tmp_path / f"{name}-{how}.zarr"
+            shutil.copytree(path, copy)
+            there = copy / chunk.relative_to(path)
+            there.unlink() if how == "lost" else there.write_bytes(there.read_bytes()[:5])
+            says = "has 0 of 1 chunks" if how == "lost" else f"{chunk.relative_to(path)} cannot"
+            with pytest.raises(StoreError, match=says):
+                kind.open(copy).data.load()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from probe.errors import StoreError, UnknownNameError
 from probe.store import ActivationStore, StoreWriter
@@ -184,6 +185,55 @@ def test_damage_is_found(path: Path, damage: Callable[[Path], None], says: str) 
     damage(path)
     with pytest.raises(StoreError, match=says):
         ActivationStore.open(path)
+
+
+def arrays_of(root: Path) -> list[str]:
+    return sorted(
+        file.parent.relative_to(root).as_posix()
+        for file in root.rglob("zarr.json")
+        if json.loads(file.read_text())["node_type"] == "array"
+    )
+
+
+def test_a_lost_chunk_of_any_array_is_damage(tmp_path: Path, path: Path) -> None:
+    names = arrays_of(path)
+    assert {"label", "dataset", "logit", "fc/activation", "fc/moments/count"} < set(names)
+    for name in names:
+        copy = tmp_path / "copy.zarr"
+        shutil.copytree(path, copy)
+        chunk = next(
+            file for file in (copy / name / "c", *(copy / name / "c").rglob("*")) if file.is_file()
+        )
+        chunk.unlink()
+        with pytest.raises(StoreError, match=f"{name} has . of . chunks"):
+            ActivationStore.open(copy)
+        shutil.rmtree(copy)
+
+
+def test_a_chunk_that_cannot_be_decoded_names_its_file(tmp_path: Path, path: Path) -> None:
+    for name in arrays_of(path):
+        copy = tmp_path / "copy.zarr"
+        shutil.copytree(path, copy)
+        chunk = sorted(file for file in (copy / name / "c").rglob("*") if file.is_file())[-1]
+        chunk.write_bytes(chunk.read_bytes()[:7])
+        with pytest.raises(StoreError, match=f"{chunk.relative_to(copy)}.*Remove it"):
+            store = ActivationStore.open(copy)
+            assert len(store.samples)
+            for layer in store.layers:
+                store.moments(layer).load()
+                store[layer].load()
+        shutil.rmtree(copy)
+
+
+def test_pieces_are_read_as_numpy_reads_them(path: Path, values: np.ndarray) -> None:
+    activation = ActivationStore.open(path)["fc"]["activation"]
+    rows = xr.DataArray([7, 0, 0, 9], dims="pick")
+    np.testing.assert_array_equal(activation[3].values, values[3, :3])
+    np.testing.assert_array_equal(activation[::4, [2, 0]].values, values[::4][:, [2, 0]])
+    np.testing.assert_array_equal(
+        activation.isel(sample=rows, unit=rows % 3).values, values[[7, 0, 0, 9], [1, 0, 0, 0]]
+    )
+    np.testing.assert_array_equal(activation.isel(unit=-1).values, values[:, 2])
 
 
 def test_float16_does_not_overflow_in_silence(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from probe.errors import ProbeError, StoreError
 from probe.results import Result
 from probe.schema import SCHEMA_VERSION
-from probe.tables import export_frame, plain
+from probe.tables import export_frame, missing_chunks, plain
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -249,6 +249,11 @@ class AttributionMap(Result):
                     f"{missing} of {data.sizes['sample']} maps in {str(path)!r} are still missing: "
                     "the run was interrupted. Run the same command again; it goes on."
                 )
+            lacking = missing_chunks(Path(path))
+            if lacking:
+                raise StoreError(
+                    f"{str(path)!r} is damaged ({lacking}). Remove it and compute it again."
+                )
             data = data.drop_vars(["written", "promised"])
         if data.attrs.get("relative_gap") is None:
             data = data.assign_attrs(relative_gap=float("nan"))
@@ -339,8 +344,14 @@ class MapWriter:
         """Write a batch of whole chunks, and mark them last."""
         for name, values in arrays.items():
             if name in self.group:
-                self.group[name][where] = values  # type: ignore[index]
-        self.group["written"][where] = np.ones(where.stop - where.start, dtype=bool)  # type: ignore[index]
+                self._array(name)[where] = values
+        self._array("written")[where] = np.ones(where.stop - where.start, dtype=bool)
+
+    def _array(self, name: str) -> zarr.Array[Any]:
+        found = self.group[name]
+        assert isinstance(found, zarr.Array)
+        # Chunks of fill values are written too, so that a missing chunk always means damage.
+        return found.with_config({"write_empty_chunks": True})
 
     def finish(self, relative_gap: float) -> None:
         """Store the relative gap of all maps, once."""
@@ -366,7 +377,7 @@ def _create(
     try:
         shutil.rmtree(partial, ignore_errors=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        data.to_zarr(partial, mode="w", zarr_format=3, consolidated=False)
+        data.to_zarr(partial, mode="w", zarr_format=3, consolidated=False, write_empty_chunks=True)
         group = zarr.open_group(partial, mode="r+")
         _array(group, "attribution", ("sample", "y", "x"), (n, size, size), chunk)
         if channels:

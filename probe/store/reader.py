@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +15,12 @@ import pandas as pd
 import xarray as xr
 import zarr
 from numpy.typing import NDArray
+from xarray.backends import BackendArray
+from xarray.core import indexing
 
 from probe.errors import StoreError, UnknownNameError
 from probe.schema import SCHEMA_VERSION
+from probe.tables import cut_chunk, missing_chunks
 
 __all__ = [
     "ActivationStore",
@@ -50,6 +54,9 @@ MOMENTS = "moments"
 #: Names that no column of the sample table may have.
 RESERVED = ("logit", "written", "unit")
 
+#: Arrays that are written batch by batch; ``written`` says which are there.
+GROWING = ("activation", "logit", "written")
+
 #: Exceptions that libraries raise for damaged files.
 BROKEN = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 
@@ -74,7 +81,7 @@ def read_attrs(path: Path) -> dict[str, Any]:
         attrs: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))["attributes"]
         kind, version = attrs.get("kind"), attrs.get("schema_version")
     except BROKEN as error:
-        raise damaged(path, str(error)) from error
+        raise damaged(path, error) from error
     if version != SCHEMA_VERSION:
         raise StoreError(
             f"The store {str(path)!r} has schema version {version}; this version reads "
@@ -106,8 +113,12 @@ def _identity(key: str, value: Any) -> str:
     return ", ".join(sorted(value)) if isinstance(value, dict) else str(value)
 
 
-def damaged(path: Path, why: str) -> StoreError:
-    """Return the error for a store with damaged files."""
+def damaged(path: Path, why: str | Exception) -> StoreError:
+    """Return the error for a store with damaged files; it names a chunk that cannot be decoded."""
+    if isinstance(why, Exception):
+        with suppress(Exception):
+            file = cut_chunk(path)
+            why = f"the file {file} cannot be decoded: {why}" if file else why
     return StoreError(
         f"The store {str(path)!r} is damaged ({why}). Remove it and run `probe record` again."
     )
@@ -349,14 +360,15 @@ class ActivationStore:
                 "same `probe record` again; it resumes where it stopped."
             )
         try:
+            lacking = missing_chunks(path, () if attrs["complete"] else GROWING)
+            if lacking:
+                raise damaged(path, lacking)
             tree = xr.open_datatree(path, engine="zarr", consolidated=False)
-            store = cls(path, tree)
-            lacking = _missing_chunks(path, attrs) if attrs["complete"] else ""
+            for name in attrs["layers"]:
+                tree[f"{name}/activation"] = _read_with_care(path, tree, name)
         except BROKEN as error:
-            raise damaged(path, str(error)) from error
-        if lacking:
-            raise damaged(path, lacking)
-        return store
+            raise damaged(path, error) from error
+        return cls(path, tree)
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -380,7 +392,7 @@ class ActivationStore:
         try:
             root = self.tree.to_dataset().load()
         except BROKEN as error:
-            raise damaged(self.path, str(error)) from error
+            raise damaged(self.path, error) from error
         return _with_text(root).to_dataframe().reset_index()[columns]
 
     def __getitem__(self, layer: str) -> xr.Dataset:
@@ -406,7 +418,11 @@ class ActivationStore:
             )
         child = node[MOMENTS]
         assert isinstance(child, xr.DataTree)
-        return _with_text(child.to_dataset().drop_vars("sample"))
+        try:
+            found = child.to_dataset().drop_vars("sample").load()
+        except BROKEN as error:
+            raise damaged(self.path, error) from error
+        return _with_text(found)
 
     def _node(self, layer: str) -> xr.DataTree:
         full = {path: name for name, path in self.tree.attrs["layers"].items()}
@@ -422,18 +438,33 @@ class ActivationStore:
         return self.tree.children[name]
 
 
+class _CheckedArray(BackendArray):
+    """A stored array whose chunks are read when they are used; a damaged one is named."""
+
+    def __init__(self, path: Path, array: zarr.Array[Any]) -> None:
+        self.path, self.array = path, array
+        self.shape, self.dtype = array.shape, np.dtype(array.dtype)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        support = indexing.IndexingSupport.OUTER
+        return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
+
+    def _read(self, key: tuple[Any, ...]) -> Any:
+        try:
+            return np.asarray(self.array.oindex[key])
+        except BROKEN as error:
+            raise damaged(self.path, error) from error
+
+
+def _read_with_care(path: Path, tree: xr.DataTree, layer: str) -> xr.DataArray:
+    given = tree.children[layer].to_dataset()["activation"]
+    array = zarr.open_group(path, mode="r")[f"{layer}/activation"]
+    assert isinstance(array, zarr.Array)
+    lazy = indexing.LazilyIndexedArray(_CheckedArray(path, array))
+    return given.copy(deep=False, data=lazy)
+
+
 def _with_text(data: xr.Dataset) -> xr.Dataset:
     """Convert text variables from NumPy's StringDType, which pandas does not support, to object."""
     text = [name for name, value in data.variables.items() if value.dtype.kind == "T"]
     return data.assign({name: data[name].astype(object) for name in text})
-
-
-def _missing_chunks(path: Path, attrs: Mapping[str, Any]) -> str:
-    """Return the first array with missing chunks, in words; Zarr would read them as NaN."""
-    root = zarr.open_group(path, mode="r")
-    for name in ("logit", "written", *(f"{layer}/activation" for layer in attrs["layers"])):
-        array = root[name]
-        assert isinstance(array, zarr.Array)
-        if array.nchunks_initialized != array.nchunks:
-            return f"{name} has {array.nchunks_initialized} of {array.nchunks} chunks"
-    return ""

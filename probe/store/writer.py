@@ -31,6 +31,14 @@ from probe.store.reader import (
 
 __all__ = ["StoreWriter"]
 
+#: How tables are written: chunks of fill values, too, so that a missing chunk means damage.
+WHOLE: dict[str, Any] = {
+    "mode": "w",
+    "zarr_format": 3,
+    "consolidated": False,
+    "write_empty_chunks": True,
+}
+
 
 @dataclass(frozen=True)
 class StoreWriter:
@@ -94,7 +102,7 @@ class StoreWriter:
         try:
             return cls(path, zarr.open_group(path, mode="r+"))
         except BROKEN as error:
-            raise damaged(path, str(error)) from error
+            raise damaged(path, error) from error
 
     @property
     def complete(self) -> bool:
@@ -113,7 +121,7 @@ class StoreWriter:
         try:
             written = np.asarray(self._array("written")[:])
         except BROKEN as error:
-            raise damaged(self.path, str(error)) from error
+            raise damaged(self.path, error) from error
         return [where for where in self.batches if not written[where].all()]
 
     def write(self, where: slice, values: Mapping[str, NDArray[Any]], logits: NDArray[Any]) -> None:
@@ -174,7 +182,7 @@ class StoreWriter:
             table = moments(datasets, labels, blocks, array.shape[1])
             target = self.path / str(layer) / MOMENTS
             with _whole(target, self.path.with_name(f"{self.path.name}.{MOMENTS}.part")) as place:
-                table.to_zarr(place, mode="w", zarr_format=3, consolidated=False)
+                table.to_zarr(place, **WHOLE)
         self.group.attrs["complete"] = True
 
     def _array(self, name: str) -> zarr.Array[Any]:
@@ -204,7 +212,7 @@ def _create(
             "Rename the module."
         )
     n, rows = len(samples), int(attrs["batch_size"])
-    _columns(samples, units).to_zarr(path, mode="w", zarr_format=3, consolidated=False)
+    _columns(samples, units).to_zarr(path, **WHOLE)
     root = zarr.open_group(path, mode="r+")
     root.attrs.update({**attrs, "columns": list(map(str, samples.columns))})
     for name, dtype, fill in (("logit", "float32", np.nan), ("written", "bool", False)):
@@ -214,7 +222,7 @@ def _create(
         sizes = {"sample": n, "unit": width}
         _allocate(group, "activation", sizes, rows, attrs["dtype"], np.nan)
         unit = group.create_array("unit", shape=(width,), dtype="int64", dimension_names=["unit"])
-        unit[:] = np.arange(width)
+        unit.with_config({"write_empty_chunks": True})[:] = np.arange(width)
 
 
 def _allocate(
