@@ -31,7 +31,7 @@ LEAST = 1e-9
 
 
 class RelativeEpsilon(EpsilonRule):  # type: ignore[misc]
-    """ε rule with ε relative to the root mean square of a layer's output.
+    """ε rule with ε relative to the root mean square of a layer's output for each image.
 
     An absolute ε is negligible in one layer and dominant in the next. Relevance absorbed by ε is
     missing from the sum of the map, in exchange for not dividing by outputs near zero.
@@ -40,15 +40,19 @@ class RelativeEpsilon(EpsilonRule):  # type: ignore[misc]
     ----------
     share : float
         Share of the root mean square; 0 uses captum's own ε.
+    n_images : int
+        Number of images that run together; the first axis of every output is a multiple of it.
     """
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, n_images: int) -> None:
         super().__init__(LEAST)
-        self.share = share
+        self.share, self.n_images = share, n_images
 
     def _create_backward_hook_output(self, outputs: Tensor) -> Any:
-        size = float(outputs.detach().square().mean().sqrt())
-        self.STABILITY_FACTOR = max(LEAST, self.share * size)
+        # One ε for a whole batch would make the map of an image depend on the images beside it.
+        each = outputs.detach().reshape(self.n_images, -1).square().mean(dim=1).sqrt()
+        rows = (self.share * each).clamp(min=LEAST).repeat_interleave(len(outputs) // len(each))
+        self.STABILITY_FACTOR = rows.reshape(-1, *(1 for _ in outputs.shape[1:]))
         return super()._create_backward_hook_output(outputs)
 
 
@@ -57,7 +61,7 @@ def _lrp(problem: Problem, x: Tensor, baseline: Tensor | None, first: int) -> Ex
     program, share = relevance_program(problem).module, float(problem.options["epsilon"])
     for module in program.modules():
         if isinstance(module, RULED):
-            module.rule = RelativeEpsilon(share)
+            module.rule = RelativeEpsilon(share, len(x))
     with torch.no_grad():
         given, value = _normalized(problem, x), problem.program.module(x)
     with quiet():

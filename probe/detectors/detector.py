@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,7 +16,14 @@ from torch import Tensor, nn
 
 from probe.compute import resolve_device
 
-__all__ = ["Detector", "DetectorSpec", "FakeLogit", "Normalize", "weights_hash"]
+__all__ = [
+    "Detector",
+    "DetectorSpec",
+    "FakeLogit",
+    "Normalize",
+    "left_as_it_was",
+    "weights_hash",
+]
 
 
 class Normalize(nn.Module):
@@ -192,7 +201,7 @@ class Detector:
             Logits of "fake", shape (N,). Positive means P(fake) > 0.5.
         """
         x = torch.as_tensor(images).to(self.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), left_as_it_was(self.module):
             out: Tensor = self.module(x)
         return np.asarray(out.float().cpu().numpy(), dtype=np.float32)
 
@@ -203,6 +212,49 @@ class Detector:
         return hashlib.blake2b(
             head + weights_hash(self.module).encode(), digest_size=16
         ).hexdigest()
+
+
+@contextmanager
+def left_as_it_was(module: nn.Module) -> Iterator[None]:
+    """Take back what a forward pass keeps in the attributes of a module.
+
+    Some modules keep what they compute on first use, such as the attention biases of timm's
+    LevIT. While they are traced that is a symbol, under ``inference_mode`` a tensor that later
+    gradients refuse, and after a change of the weights a value of the old ones.
+    """
+    attributes: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    containers: dict[int, tuple[Any, Any]] = {}
+    for part in module.modules():
+        own = vars(part)
+        attributes.append((own, dict(own)))
+        for name, value in own.items():
+            if name not in _TORCHS:
+                _collect(value, containers)
+    try:
+        yield
+    finally:
+        for now, before in attributes:
+            for name in [name for name in now if name not in before]:
+                del now[name]
+            now.update(before)
+        for one, before in containers.values():
+            if isinstance(one, dict | set):
+                one.clear()
+                one.update(before)
+            else:
+                one[:] = before
+
+
+#: Attributes that every module has, such as hooks; of these only buffers are made by forward.
+_TORCHS = frozenset(vars(nn.Module())) - {"_buffers"}
+
+
+def _collect(value: Any, found: dict[int, tuple[Any, Any]]) -> None:
+    """Note the lists, dictionaries and sets that a value consists of, with their contents."""
+    if isinstance(value, dict | list | set) and id(value) not in found:
+        found[id(value)] = (value, copy.copy(value))
+        for item in value.values() if isinstance(value, dict) else value:
+            _collect(item, found)
 
 
 def weights_hash(module: nn.Module) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
-from probe.detectors.detector import Detector
+from probe.detectors.detector import Detector, left_as_it_was
 from probe.errors import TraceError, UnknownNameError
 
 __all__ = [
@@ -239,7 +239,7 @@ def trace(detector: Detector) -> TracedDetector:
     while True:
         tracer = _Tracer(leaves)
         try:
-            with _new_attributes(detector.module) as constants:
+            with left_as_it_was(detector.module), _new_attributes(detector.module) as constants:
                 graph = tracer.trace(detector.module)
         except Exception as error:  # fx raises whatever the forward raises on a Proxy
             if tracer.failed is None or tracer.failed in leaves:

@@ -256,6 +256,20 @@ def test_draws_do_not_depend_on_batches(meso: Detector) -> None:
         )
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_what_lies_beside_an_image_does_not_change_its_map(meso: Detector, method: str) -> None:
+    x = given(1)
+    options = {"steps": 6} if method == "integrated_gradients" else {}
+    try:
+        alone = attribute(meso, x, method, progress=False, **options).values[0]
+    except Refusal:
+        return
+    for value in (0.0, 1.0):
+        both = torch.cat([x, torch.full((3, *x.shape[1:]), value)])
+        beside = attribute(meso, both, method, progress=False, **options).values[0]
+        np.testing.assert_allclose(beside, alone, atol=1e-5 * np.abs(alone).max())
+
+
 def test_global_generators_are_left_alone(meso: Detector) -> None:
     torch.manual_seed(4)
     wanted = torch.rand(3)

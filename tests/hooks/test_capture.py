@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from probe import attribute
 from probe.detectors import ARCHITECTURES, Detector, load_detector
 from probe.detectors.detector import weights_hash
 from probe.errors import TraceError, UnknownNameError
@@ -165,3 +169,56 @@ def test_a_layer_without_a_sample_axis_cannot_be_recorded_or_swept() -> None:
         Recorder.of(detector, [Tap("inner")])(images_for(detector))
     with pytest.raises(TraceError, match="'inner' gives 64 rows for 1 image"):
         compile_suffix(detector, "inner")
+
+
+class Caching(nn.Module):
+    """Keeps what it computes on first use: in a dictionary, a list, an attribute and a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.bias = nn.Linear(12, 3), nn.Parameter(torch.randn(4, 3))
+        self.kept: dict[str, list[torch.Tensor]] = {}
+        self.scale: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if "bias" not in self.kept:
+            self.kept["bias"] = [self.bias.mean(0)]
+        if self.scale is None:
+            self.scale = self.bias.exp().mean()
+        if not hasattr(self, "shift"):
+            self.register_buffer("shift", self.bias.sum(0))
+        hidden = self.fc(x.flatten(1)[:, :12]) + self.kept["bias"][0] + self.shift
+        return (hidden * self.scale).sum(1)
+
+
+def test_what_a_module_keeps_on_first_use_is_taken_back() -> None:
+    detector = toys.detector_of(Caching().eval())
+    images = torch.rand(3, 3, 8, 8)
+    before = set(vars(detector.module)), set(detector.module.state_dict())
+    logits = detector.logits(images)
+    traced = trace(detector)
+    attribute(detector, images, "saliency", progress=False)
+    found = capture(traced, images, ["fc"])["fc"]
+    assert torch.equal(found, toys.hooked(detector_copy(detector), images)[0]["fc"])
+    assert detector.module.kept == {} and detector.module.scale is None
+    assert (set(vars(detector.module)), set(detector.module.state_dict())) == before
+    with torch.no_grad():
+        detector.module.bias.mul_(2)
+    assert not np.allclose(detector.logits(images), logits)
+
+
+def detector_copy(detector: Detector) -> Detector:
+    return Detector(copy.deepcopy(detector.module), detector.spec)
+
+
+def test_what_was_kept_before_stays_also_after_an_error() -> None:
+    class Failing(Caching):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            super().forward(x)
+            raise ValueError("on purpose")
+
+    module = Failing().eval()
+    module.kept["other"] = [torch.ones(1)]
+    with pytest.raises(ValueError, match="on purpose"):
+        toys.detector_of(module).logits(torch.rand(1, 3, 8, 8))
+    assert list(module.kept) == ["other"] and module.scale is None
