@@ -18,7 +18,7 @@ from probe.tables import export_frame, from_disk, open_table, parsed, save_table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["HOMES", "Result", "open_result"]
+__all__ = ["HOMES", "Result", "by_row", "open_result"]
 
 #: Result class to the module that defines it.
 HOMES: Mapping[str, str] = {
@@ -26,7 +26,9 @@ HOMES: Mapping[str, str] = {
     "ArtifactMeasurements": "probe.artifacts.report",
     "ArtifactReport": "probe.artifacts.report",
     "AttributionMap": "probe.attribution.maps",
+    "Calibration": "probe.neurons.calibration",
     "Embeddings": "probe.separability.report",
+    "HeadTable": "probe.neurons.transfer",
     "MapSimilarity": "probe.attribution.findings",
     "NeuronTable": "probe.neurons.table",
     "RegionAttention": "probe.attribution.findings",
@@ -223,6 +225,12 @@ class Result:
         more = f"<p>{len(frame) - ROWS} more rows</p>" if len(frame) > ROWS else ""
         said = "".join(f"<p>{escape(line)}</p>" for line in self.summary().split("\n"))
         return f"{said}{frame.head(ROWS).to_html(index=False)}{more}"
+
+
+def by_row(frame: pd.DataFrame, attrs: Mapping[str, Any]) -> xr.Dataset:
+    """Return the columns of a frame as arrays over ``row``."""
+    columns = {str(name): ("row", column.to_numpy()) for name, column in frame.items()}
+    return xr.Dataset(columns, attrs=dict(attrs))
 
 
 def open_result(path: str | Path) -> Result:

@@ -18,7 +18,7 @@ from probe.errors import ProbeError, UnknownNameError
 from probe.neurons import RULES, Calibration, Draw, Verdict, calibrate
 from probe.neurons import calibration as calibrating
 from probe.plots import save_figure
-from probe.plots.calibration import calibration_figure
+from probe.plots.calibration import plot_calibration
 from probe.registry import Registry
 from tests.detectors.test_planted import POPULATION
 
@@ -236,7 +236,7 @@ def test_seeds_decide_everything_but_time() -> None:
 def test_export_and_figure(calibration: Calibration, tmp_path: Path) -> None:
     frame = pd.read_csv(calibration.export(tmp_path / "c.csv"), comment="#")
     assert list(frame["rule"]) == list(OURS) * 2
-    figure = calibration_figure(calibration)
+    figure = plot_calibration(calibration)
     left, right = figure.axes
     assert [t.get_text() for t in left.get_yticklabels()] == list(OURS)
     shown = {line.get_label(): line.get_ydata() for line in right.get_lines()}

@@ -7,14 +7,52 @@ import pkgutil
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 import probe
 from probe import open_result
 from probe.errors import ProbeError, StoreError, UnknownNameError
-from probe.results import HOMES, Result
+from probe.neurons import Calibration
+from probe.neurons.transfer import HeadTable
+from probe.results import HOMES, Result, by_row
 from tests.app.making import MadeRun, make_run
+
+HEADS = HeadTable.of(
+    pd.DataFrame(
+        {
+            "detector": "net",
+            "held_out": ["a", "a", "b"],
+            "replica": 0,
+            "seen": False,
+            "n_units": [3, 3, 0],
+            "head": ["own", "universal", "own"],
+            "auroc": [0.7, 0.8, 0.6],
+            "low": [0.6, 0.7, 0.5],
+            "high": [0.8, 0.9, 0.7],
+            "gain": [0.1, 0.0, np.nan],
+            "gain_low": [0.0, 0.0, np.nan],
+            "gain_high": [0.2, 0.0, np.nan],
+        }
+    ),
+    {"layer": "fc", "alpha": 0.05, "n_random": 3},
+)
+SHARES = ("power", "false_rate", "false_sharpest", "false_discovery", "auc")
+CALIBRATION = Calibration(
+    by_row(
+        pd.DataFrame(
+            [
+                {"units": 32, "effect": 1.0, "clusters": 25, "draw": draw, "rule": rule}
+                | dict.fromkeys(SHARES, 0.1 * draw)
+                for draw in (0, 1)
+                for rule in ("one", "two")
+            ]
+        ),
+        {"n_draws": 2, "seed": 0},
+    )
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +67,10 @@ def saved(made: MadeRun) -> dict[str, Path]:
         if path.is_relative_to(made.root / "stores"):
             continue
         found.setdefault(type(open_result(path)).__name__, path)
+    # Of no run: they take detectors of other data, or planted ones.
+    for result in (HEADS, CALIBRATION):
+        found[type(result).__name__] = made.root / f"{type(result).__name__}.zarr"
+        result.save(found[type(result).__name__])
     return found
 
 

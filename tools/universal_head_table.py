@@ -53,7 +53,7 @@ def _source(held_out: str) -> str:
 
 
 def _summary(table: HeadTable, layer: str) -> pd.DataFrame:
-    frame = table.summary()
+    frame = table.over_replicas()
     frame.insert(1, "layer", layer)
     return frame
 

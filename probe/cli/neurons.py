@@ -377,7 +377,7 @@ def calibrate(
     from probe.neurons import calibrate as run
     from probe.neurons.calibration import SETTINGS
     from probe.plots import save_figure
-    from probe.plots.calibration import calibration_figure
+    from probe.plots.calibration import plot_calibration
 
     settings = [(u, e) for u in units or (256,) for e in effect or (1.0,)]
     found = run(
@@ -392,7 +392,7 @@ def calibrate(
     if out:
         report.written(found.export(out))
     if figure:
-        save_figure(calibration_figure(found), figure)
+        save_figure(plot_calibration(found), figure)
         report.written(figure)
 
 

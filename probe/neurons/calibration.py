@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -25,6 +24,7 @@ from probe.neurons import ranks
 from probe.neurons.measures import MEASURES, Evidence
 from probe.progress import progress_bar
 from probe.registry import Registry
+from probe.results import Result, by_row
 from probe.stats import (
     Floats,
     auroc,
@@ -33,7 +33,6 @@ from probe.stats import (
     partial_conjunction,
     permutation_test,
 )
-from probe.tables import export_frame
 
 __all__ = ["Calibration", "Draw", "RULES", "Verdict", "calibrate"]
 
@@ -311,16 +310,15 @@ SETTINGS = ((64, 1.0), (256, 0.6), (256, 0.8), (256, 1.0), (256, 1.2), (1024, 1.
 UNCERTAIN = ["power", "false_rate", "false_sharpest", "false_discovery"]
 
 
-@dataclass(frozen=True)
-class Calibration:
+class Calibration(Result):
     """Performance of universality rules where the true universal units are known.
 
     Attributes
     ----------
-    draws : pandas.DataFrame
-        One row per draw and rule: ``units, effect, clusters, draw, rule``. ``power``: share called
-        of the units for which the rule's claim is true (a contribution in all datasets, or in as
-        many as the rule says). ``false_rate``: share called of the other units;
+    data : xarray.Dataset
+        By ``row``, one per draw and rule: ``units, effect, clusters, draw, rule``. ``power``: share
+        called of the units for which the rule's claim is true (a contribution in all datasets, or
+        in as many as the rule says). ``false_rate``: share called of the other units;
         ``false_sharpest``: of those that lack one dataset only; ``false_<kind>``: of those of a
         kind, NaN if none. ``false_discovery``: share of the called units for which the claim is
         false, 0 if none is called. ``auc``: AUROC of the rule's score for true against other
@@ -336,21 +334,38 @@ class Calibration:
     ['units', 'effect', 'clusters']
     """
 
-    draws: pd.DataFrame
+    KIND: ClassVar[str] = "a calibration"
+    REQUIRED: ClassVar[str] = "power"
+    COMMAND: ClassVar[str] = "probe calibrate"
+    FRAMES: ClassVar[Mapping[str, str]] = {"draws": "_draws"}
+    PLOTS: ClassVar[tuple[str, ...]] = ("calibration",)
+
+    @property
+    def draws(self) -> pd.DataFrame:
+        """Frame with one row per draw and rule."""
+        return self.data.to_dataframe().reset_index(drop=True)
 
     def __repr__(self) -> str:
         """Say how many draws there are."""
-        return f"<Calibration: {len(self.draws):,} rows of draws>"
+        return f"<Calibration: {self.data.sizes['row']:,} rows of draws>"
 
-    def to_dataframe(self) -> pd.DataFrame:
+    def _draws(self) -> pd.DataFrame:
+        return self.draws
+
+    def _frame(self) -> pd.DataFrame:
         """Return means over draws and standard errors ``<column>_se``, per setting and rule."""
         keys = ["units", "effect", "clusters", "rule"]
         rows = self.draws.drop(columns=["draw"]).groupby(keys, sort=False)
         return rows.mean().join(rows[UNCERTAIN].sem().add_suffix("_se")).reset_index()
 
-    def export(self, path: str | Path) -> Path:
-        """Write the means as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
-        return export_frame(self.to_dataframe(), path, {"draws": int(self.draws["draw"].max()) + 1})
+    def summary(self) -> str:
+        """State power and false positives of each rule, a line per setting and rule."""
+        return "\n".join(
+            f"{row['rule']}, {row['units']} units, effect {row['effect']:g}: power "
+            f"{row['power']:.2f}, false positive rate {row['false_rate']:.3f}, false discovery "
+            f"rate {row['false_discovery']:.3f}."
+            for row in self._frame().to_dict("records")
+        )
 
 
 def calibrate(
@@ -438,7 +453,7 @@ def calibrate(
                         }
                     )
                     advance(1)
-    return Calibration(pd.DataFrame(rows))
+    return Calibration(by_row(pd.DataFrame(rows), {"n_draws": draws, "seed": seed}))
 
 
 def _judged(verdict: Verdict, planted: Planted) -> dict[str, float]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -24,8 +23,8 @@ from probe.neurons import universal_neurons
 from probe.neurons.importance import default_layer, neuron_importance
 from probe.progress import progress_bar
 from probe.registry import Registry
+from probe.results import Result, by_row
 from probe.stats import MIN_CLUSTERS, Floats, Ranked, auroc, cluster_counts, percentile_bounds
-from probe.tables import export_frame
 
 __all__ = [
     "Examples",
@@ -175,20 +174,18 @@ def _model(penalty: float, l1: float) -> LogisticRegression:
 OWN, RANDOM = "own", "random units"
 
 
-@dataclass(frozen=True)
-class HeadTable:
+class HeadTable(Result):
     """Heads measured on held-out datasets.
 
     Attributes
     ----------
-    frame : pandas.DataFrame
-        One row per detector, held-out dataset and head: ``auroc``, ``low``, ``high`` (cluster
-        bootstrap); ``gain``, the AUROC of the universal head minus that of this head, with
-        ``gain_low`` and ``gain_high`` (paired resamples); ``n_units``, the number of universal
-        units; ``seen``, whether the detector was trained on the dataset, so that the result is not
-        zero-shot. ``random units`` is the mean over random sets.
-    attrs : dict
-        Settings and fingerprints.
+    data : xarray.Dataset
+        By ``row``, one per detector, held-out dataset and head: ``auroc``, ``low``, ``high``
+        (cluster bootstrap); ``gain``, the AUROC of the universal head minus that of this head,
+        with ``gain_low`` and ``gain_high`` (paired resamples); ``n_units``, the number of
+        universal units; ``seen``, whether the detector was trained on the dataset, so that the
+        result is not zero-shot. ``random units`` is the mean over random sets. Attributes hold
+        settings and fingerprints.
 
     Examples
     --------
@@ -196,23 +193,48 @@ class HeadTable:
     >>> data = probe.open_dataset("crops")
     >>> detector = probe.load_detector("meso4", input_size=64)
     >>> heads = probe.leave_one_out(detector, data, n_random=5)
-    >>> heads.summary().columns[:3].tolist()
+    >>> heads.to_dataframe("replicas").columns[:3].tolist()
     ['detector', 'held_out', 'head']
     """
 
-    frame: pd.DataFrame
-    attrs: dict[str, Any]
+    KIND: ClassVar[str] = "a table of heads"
+    REQUIRED: ClassVar[str] = "auroc"
+    COMMAND: ClassVar[str] = "probe heads"
+    FRAMES: ClassVar[Mapping[str, str]] = {"replicas": "over_replicas"}
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, attrs: Mapping[str, Any]) -> HeadTable:
+        """Hold a frame with the columns of `data`."""
+        return cls(by_row(frame, attrs))
 
     def __repr__(self) -> str:
         """Say which heads were measured on which datasets."""
         heads, held_out = (self.frame[name].unique() for name in ("head", "held_out"))
         return f"<HeadTable: {', '.join(heads)} on {', '.join(held_out)}>"
 
-    def to_dataframe(self) -> pd.DataFrame:
-        """Return `frame`."""
+    @property
+    def frame(self) -> pd.DataFrame:
+        """Frame with one row per detector, held-out dataset and head."""
+        return self.data.to_dataframe().reset_index(drop=True)
+
+    def _frame(self) -> pd.DataFrame:
         return self.frame
 
-    def summary(self, ci: float = 0.95) -> pd.DataFrame:
+    def summary(self) -> str:
+        """Compare the head on universal units with the detector's own, a line per dataset."""
+        lines = []
+        for _, rows in self.frame.groupby(["detector", "held_out"], sort=False):
+            detector, held_out = rows["detector"].iloc[0], rows["held_out"].iloc[0]
+            by_head = rows.drop_duplicates("head").set_index("head")
+            said = f"{detector} on {held_out}: own head AUROC {by_head.loc[OWN, 'auroc']:.3f}"
+            if "universal" not in by_head.index:
+                lines.append(f"{said}; no unit is universal over the other datasets.")
+                continue
+            row = by_head.loc["universal"]
+            lines.append(f"{said}, on {row['n_units']} universal units {row['auroc']:.3f}.")
+        return "\n".join(lines)
+
+    def over_replicas(self, ci: float = 0.95) -> pd.DataFrame:
         """Average over replicas (training seeds), with an interval over them.
 
         Returns
@@ -241,10 +263,6 @@ class HeadTable:
         whole = pd.concat([frame, mean.assign(held_out="mean")], ignore_index=True)
         keys = ["detector", "held_out", "head"]
         return whole.groupby(keys, sort=False).apply(_over_replicas, ci=ci).reset_index()
-
-    def export(self, path: str | Path) -> Path:
-        """Write the frame as ``.csv``, ``.parquet``, ``.tex`` or ``.md``."""
-        return export_frame(self.frame, path, {str(k): v for k, v in self.attrs.items()})
 
 
 def universal_head(
@@ -351,7 +369,7 @@ def universal_head(
         "n_resamples": n_resamples,
         "ci": ci,
     }
-    return HeadTable(frame[["detector", "held_out", "seen", "n_units", *rows[0]]], attrs)
+    return HeadTable.of(frame[["detector", "held_out", "seen", "n_units", *rows[0]]], attrs)
 
 
 def leave_one_out(
@@ -387,16 +405,16 @@ def leave_one_out(
         raise ProbeError(
             f"{len(parts)} datasets were given; at least 3 are needed, to train on 2 or more."
         )
-    tables = []
+    frames = []
     for name, held in parts.items():
         rest = [part for other, part in parts.items() if other != name]
         given = detectors[name] if isinstance(detectors, Mapping) else detectors
         for i, one in enumerate([given] if isinstance(given, Detector) else given):
             table = universal_head(one, rest, layer, held_out=held, **options)
-            table.frame.insert(2, "replica", i)
-            tables.append(table)
-    frame = pd.concat([table.frame for table in tables], ignore_index=True)
-    return HeadTable(frame, {key: tables[0].attrs[key] for key in ("layer", "alpha", "n_random")})
+            frames.append(table.frame)
+            frames[-1].insert(2, "replica", i)
+    attrs = {key: table.data.attrs[key] for key in ("layer", "alpha", "n_random")}
+    return HeadTable.of(pd.concat(frames, ignore_index=True), attrs)
 
 
 def _chosen(

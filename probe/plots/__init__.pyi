@@ -23,7 +23,7 @@ from .attribution import (
     trust_checks,
 )
 from .attribution_maps import attribution_figure, maps_figure
-from .calibration import calibration_figure
+from .calibration import plot_calibration
 from .compare import (
     figure_pair_images,
     figure_pair_scores,
@@ -161,7 +161,7 @@ __all__ = [
     "artifact_effects",
     "attribution_figure",
     "balance",
-    "calibration_figure",
+    "plot_calibration",
     "caption_draft",
     "colors_of",
     "correlations",

@@ -15,7 +15,7 @@ from probe.plots import STYLE
 if TYPE_CHECKING:
     from probe.neurons.calibration import Calibration
 
-__all__ = ["calibration_figure"]
+__all__ = ["plot_calibration"]
 
 #: Rules whose power is drawn against the effect: color (Okabe and Ito) and line style.
 LINES = {
@@ -35,7 +35,7 @@ SHARES = {
 }
 
 
-def calibration_figure(found: Calibration) -> Figure:
+def plot_calibration(found: Calibration) -> Figure:
     """Draw the share of units called by each rule, and the power against the effect.
 
     The left panel shows the most frequent number of units and the effect nearest to 1. Error bars

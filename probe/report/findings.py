@@ -122,7 +122,7 @@ def ablation_sentence(found: Ablation | None) -> str:
 
 def heads(found: HeadTable) -> None:
     """Print the AUROC of refitted heads on the held-out datasets."""
-    title = f"AUROC on the held-out dataset, heads on {found.attrs['layer']}"
+    title = f"AUROC on the held-out dataset, heads on {found.data.attrs['layer']}"
     table = Table(
         "held out", "head", "AUROC (95%)", "gain of universal head (95%)", "units", title=title
     )

@@ -32,12 +32,13 @@ from probe.plots import (
     plot_region_attention,
 )
 from probe.plots.artifacts import plot_artifact_effects, plot_spectra, plot_tells
-from probe.plots.calibration import LINES, calibration_figure
+from probe.plots.calibration import LINES, plot_calibration
 from probe.plots.embedding import DATASETS, plot_layer_embedding
 from probe.plots.responses import plot_correlations, plot_dose_effects, plot_doses
 from probe.plots.separability import plot_layer_information
 from probe.plots.separability_layer import plot_transfer, plot_unit_information
 from probe.plots.style import contrast, luminance, text_on
+from probe.results import by_row
 from probe.schema import DATASETS as STUDIED
 from probe.separability import Embeddings, SeparabilityReport
 from tests.app.making import make_ablation
@@ -172,7 +173,7 @@ def calibration() -> Figure:
         for effect in (0.5, 1.0)
         for i, rule in enumerate(LINES)
     ]
-    return calibration_figure(Calibration(pd.DataFrame(rows)))
+    return plot_calibration(Calibration(by_row(pd.DataFrame(rows), {})))
 
 
 def regions() -> Figure:
