@@ -224,7 +224,7 @@ class HeadTable(Result):
         """Compare the head on universal units with the detector's own, a line per dataset."""
         lines = []
         for _, rows in self.frame.groupby(["detector", "held_out"], sort=False):
-            detector, held_out = rows["detector"].iloc[0], rows["held_out"].iloc[0]
+            detector, held_out = (str(rows[name].iloc[0]) for name in ("detector", "held_out"))
             by_head = rows.drop_duplicates("head").set_index("head")
             said = f"{detector} on {held_out}: own head AUROC {by_head.loc[OWN, 'auroc']:.3f}"
             if "universal" not in by_head.index:
