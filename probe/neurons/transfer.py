@@ -231,7 +231,7 @@ class HeadTable(Result):
                 lines.append(f"{said}; no unit is universal over the other datasets.")
                 continue
             row = by_head.loc["universal"]
-            lines.append(f"{said}, on {row['n_units']} universal units {row['auroc']:.3f}.")
+            lines.append(f"{said}, on {int(row['n_units'])} universal units {row['auroc']:.3f}.")
         return "\n".join(lines)
 
     def over_replicas(self, ci: float = 0.95) -> pd.DataFrame:
