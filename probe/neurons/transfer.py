@@ -225,13 +225,13 @@ class HeadTable(Result):
         lines = []
         for _, rows in self.frame.groupby(["detector", "held_out"], sort=False):
             detector, held_out = (str(rows[name].iloc[0]) for name in ("detector", "held_out"))
-            by_head = rows.drop_duplicates("head").set_index("head")
-            said = f"{detector} on {held_out}: own head AUROC {by_head.loc[OWN, 'auroc']:.3f}"
-            if "universal" not in by_head.index:
+            value = dict(zip(rows["head"], rows["auroc"], strict=True))
+            said = f"{detector} on {held_out}: own head AUROC {value[OWN]:.3f}"
+            if "universal" in value:
+                n_units = int(rows["n_units"].iloc[0])
+                lines.append(f"{said}, on {n_units} universal units {value['universal']:.3f}.")
+            else:
                 lines.append(f"{said}; no unit is universal over the other datasets.")
-                continue
-            row = by_head.loc["universal"]
-            lines.append(f"{said}, on {int(row['n_units'])} universal units {row['auroc']:.3f}.")
         return "\n".join(lines)
 
     def over_replicas(self, ci: float = 0.95) -> pd.DataFrame:
