@@ -5,6 +5,7 @@ from probe.datasets.dataset import Dataset, Samples, concatenate, read_native, w
 from probe.datasets.ingestion import ingest
 from probe.datasets.layouts import LAYOUTS
 from probe.datasets.layouts import celebdf as _celebdf
+from probe.datasets.layouts import celebdfpp as _celebdfpp
 from probe.datasets.layouts import deeperforensics as _deeperforensics
 from probe.datasets.layouts import deepfakebench as _deepfakebench
 from probe.datasets.layouts import df40 as _df40
@@ -32,4 +33,4 @@ __all__ = [
 ]
 
 del _celebdf, _deeperforensics, _deepfakebench, _df40, _dfdc, _faceforensics, _folder, _manifest
-del _wilddeepfake
+del _celebdfpp, _wilddeepfake

@@ -141,6 +141,7 @@ def test_layouts_whose_division_has_no_val_say_so(trees: dict[str, Path]) -> Non
     assert found == {
         "celebdf-v1",
         "celebdf-v2",
+        "celeb-df++",
         "dfdc",
         "dfdc-preview",
         "wilddeepfake",

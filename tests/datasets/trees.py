@@ -88,6 +88,26 @@ def celebdf_v2(root: Path) -> Path:
     return _celebdf(root, "v2", "Youtube-real", 518)
 
 
+def celebdf_pp(root: Path) -> Path:
+    """Write a few of the 22 methods, each with one listed video."""
+    lines = ["1 YouTube-real/00170.mp4", "1 Celeb-real/id1_0007.mp4"]
+    for i, name in enumerate(("Celeb-real/id1_0007", "Celeb-real/id2_0001", "YouTube-real/00170")):
+        put_video(root / f"{name}.mp4", i)
+    names = {"FaceSwap": "id1_id2_{}", "FaceReenact": "id1_id2_{}", "TalkingFace": "id1_{}_id3_a"}
+    for family, methods in (
+        ("FaceSwap", ("Celeb-DF", "SimSwap")),
+        ("FaceReenact", ("LIA",)),
+        ("TalkingFace", ("IP_LAP",)),
+    ):
+        for method in methods:
+            for number in ("0007", "0008"):
+                name = f"Celeb-synthesis/{family}/{method}/{names[family].format(number)}.mp4"
+                put_video(root / name, int(number))
+            lines.append(f"0 {name}")
+    put_text(root / "List_of_testing_videos.txt", "\n".join(lines) + "\n")
+    return root
+
+
 def dfdc(root: Path) -> Path:
     parts = {
         "dfdc_train_part_0": {
@@ -275,6 +295,7 @@ TREES: dict[str, Callable[[Path], Path]] = {
     "dfd": dfd,
     "celebdf-v1": celebdf_v1,
     "celebdf-v2": celebdf_v2,
+    "celeb-df++": celebdf_pp,
     "dfdc": dfdc,
     "dfdc-preview": dfdc_preview,
     "deeperforensics": deeperforensics,
