@@ -254,6 +254,17 @@ def _celeb_splits(
     return {"train": {**one, **more}, "val": one, "test": one}
 
 
+def generator_tree(root: Path) -> Path:
+    """ForenSynths: ProGAN in folders of LSUN classes, one of which is named train."""
+    places = [f"{split}/{name}" for split in ("train", "val") for name in ("airplane", "train")]
+    places += ["test/progan/airplane", "test/progan/train", "test/biggan"]
+    for i, place in enumerate(places):
+        put_image(root / place / "0_real/00001.png", i)
+        put_image(root / place / "1_fake/00001.png", i + 1)
+        put_image(root / place / "1_fake/00002.png", i + 2)
+    return root
+
+
 def folder(root: Path) -> Path:
     """The study's own shape: {train,val,test}/{real,fake}/<image>."""
     for split in ("train", "val", "test"):
@@ -302,6 +313,7 @@ TREES: dict[str, Callable[[Path], Path]] = {
     "wilddeepfake": wilddeepfake,
     "df40": df40,
     "deepfakebench": deepfakebench,
+    "generator-tree": generator_tree,
     "folder": folder,
     "manifest": manifest,
 }
