@@ -334,6 +334,11 @@ def lab_make(
     help="Regular expression on image paths with a group `video`, and optionally `identity`, "
     "`source` and `frame`.",
 )
+@click.option(
+    "--columns",
+    metavar="ROLE=NAME,…",
+    help="Columns of a Parquet table of images: image, label, generator, mask, split, video.",
+)
 @click.option("--strict", is_flag=True, help="Exit with code 2 if anything was skipped.")
 @WORKERS
 def ingest(layout: str, root: Path, out: Path, **options: Any) -> None:

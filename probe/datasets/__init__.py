@@ -13,6 +13,7 @@ from probe.datasets.layouts import dfdc as _dfdc
 from probe.datasets.layouts import faceforensics as _faceforensics
 from probe.datasets.layouts import folder as _folder
 from probe.datasets.layouts import generatortree as _generatortree
+from probe.datasets.layouts import huggingface as _huggingface
 from probe.datasets.layouts import manifest as _manifest
 from probe.datasets.layouts import wilddeepfake as _wilddeepfake
 from probe.datasets.opening import open_dataset, part_of, parts_of
@@ -34,4 +35,4 @@ __all__ = [
 ]
 
 del _celebdf, _deeperforensics, _deepfakebench, _df40, _dfdc, _faceforensics, _folder, _manifest
-del _celebdfpp, _generatortree, _wilddeepfake
+del _celebdfpp, _generatortree, _huggingface, _wilddeepfake

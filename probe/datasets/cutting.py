@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from probe.datasets.faces import FINDERS, Face, Finder, follow
-from probe.datasets.layouts import ImageFiles, VideoEntry, VideoFile
+from probe.datasets.layouts import ImageFiles, TarImages, VideoEntry, VideoFile
 from probe.datasets.report import BOXES, CutRule, VideoReport
 from probe.datasets.video import Frame, FrameSource, open_frames
 from probe.errors import DatasetError
@@ -534,9 +534,18 @@ def _whole(entry: VideoEntry, frames: FrameSource, frame: Frame, folder: Path) -
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     if isinstance(entry.media, ImageFiles):
         return str(entry.media.files[frame.index].resolve()), digest
-    name = f"{number:06d}{Path(entry.media.members[frame.index]).suffix.lower()}"
+    suffix = _suffix(data)
+    if isinstance(entry.media, TarImages):
+        suffix = Path(entry.media.members[frame.index]).suffix.lower()
+    name = f"{number:06d}{suffix}"
     (folder / name).write_bytes(data)
     return name, digest
+
+
+def _suffix(data: bytes) -> str:
+    """Return the usual suffix of an encoded image that has no name."""
+    with Image.open(io.BytesIO(data)) as image:
+        return f".{str(image.format).lower()}".replace("jpeg", "jpg")
 
 
 def _masks_whole(

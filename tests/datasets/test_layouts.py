@@ -16,6 +16,7 @@ from probe.datasets.layouts import (
     Inventory,
     LayoutOptions,
     Media,
+    ParquetImages,
     TarImages,
     VideoFile,
 )
@@ -56,7 +57,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def files_of(media: Media | None) -> set[Path]:
-    if isinstance(media, VideoFile):
+    if isinstance(media, VideoFile | ParquetImages):
         return {media.file}
     if isinstance(media, ImageFiles):
         return set(media.files)
@@ -234,6 +235,7 @@ def test_options_it_does_not_take_are_refused(name: str, trees: dict[str, Path])
         "image_root": trees[name],
         "fake_label": "1",
         "video_pattern": "(?P<video>.+)",
+        "columns": "label=label",
     }
     for option in options.keys() - LAYOUTS[name].takes:
         with pytest.raises(DatasetError, match=f"{option}=.* was given, but the layout {name}"):

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tests.datasets.drawing import draw_face, make_tree, moving, write_video
 
@@ -265,6 +267,35 @@ def generator_tree(root: Path) -> Path:
     return root
 
 
+def put_table(file: Path, columns: dict[str, list[object]], **options: object) -> Path:
+    """Write a Parquet file; images are structs of bytes and path, as Hugging Face writes them."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), file, **options)
+    return file
+
+
+def packed(number: int, suffix: str = ".png") -> dict[str, object]:
+    return {"bytes": _image(number % 6, suffix), "path": f"{number}{suffix}"}
+
+
+def huggingface(root: Path) -> Path:
+    """OpenFake: image, label, model and prompt, in files named by their split."""
+    for split, start in (("train", 0), ("test", 4)):
+        rows = range(start, start + 4)
+        put_table(
+            root / f"data/{split}-00000-of-00001.parquet",
+            {
+                "image": [packed(i, (".png", ".jpg")[i % 2]) for i in rows],
+                "label": [("real", "fake")[i % 4 > 1] for i in rows],
+                "model": [("real", "real", "flux.1-dev", "sd-3.5")[i % 4] for i in rows],
+                "prompt": ["a face"] * 4,
+            },
+            row_group_size=3,
+        )
+    put_text(root / "README.md", "")
+    return root
+
+
 def folder(root: Path) -> Path:
     """The study's own shape: {train,val,test}/{real,fake}/<image>."""
     for split in ("train", "val", "test"):
@@ -314,6 +345,7 @@ TREES: dict[str, Callable[[Path], Path]] = {
     "df40": df40,
     "deepfakebench": deepfakebench,
     "generator-tree": generator_tree,
+    "huggingface-parquet": huggingface,
     "folder": folder,
     "manifest": manifest,
 }
