@@ -40,6 +40,9 @@ LISTS = {
     "FF-DF.json",
     "Celeb-DF-v2.json",
     "manifest.csv",
+    "image-metadata-publish.csv",
+    "video-metadata-publish.csv",
+    "meta_data.csv",
 }
 
 NAMES = sorted(LAYOUTS)
@@ -143,6 +146,7 @@ def test_layouts_whose_division_has_no_val_say_so(trees: dict[str, Path]) -> Non
         "celebdf-v1",
         "celebdf-v2",
         "celeb-df++",
+        "deepfake-eval-2024",
         "dfdc",
         "dfdc-preview",
         "wilddeepfake",

@@ -296,6 +296,42 @@ def huggingface(root: Path) -> Path:
     return root
 
 
+def deepfake_eval(root: Path) -> Path:
+    """Images and videos with their tables; a name is damaged, and a label unknown."""
+    images = [("a.jpg", "Real", "Train"), ("b.png", "Fake", "Test"), ("c.png", "unknown", "Test")]
+    videos = [("-x.mp4", "Real", "Test"), ("y.mp4", "Fake", "Train"), ("#NAME?", "Fake", "Test")]
+    for kind, rows in (("image", images), ("video", videos)):
+        lines = ["Filename,Link,Ground Truth,Finetuning Set"]
+        for i, (name, label, part) in enumerate(rows):
+            lines.append(f"{name},,{label},{part}")
+            if not name.startswith("#"):
+                (put_image if kind == "image" else put_video)(root / f"{kind}-data/{name}", i)
+        put_text(root / f"{kind}-metadata-publish.csv", "\n".join(lines) + "\n")
+    put_text(root / "audio-data/a.mp3", "")
+    return root
+
+
+def fakeavceleb(root: Path) -> Path:
+    """The official table, whose header names nine of its ten columns."""
+    lines = ["source,target1,target2,method,category,type,race,gender,path,"]
+    for i, (kind, method, target, name) in enumerate(
+        (
+            ("RealVideo-RealAudio", "real", "-", "00109.mp4"),
+            ("RealVideo-FakeAudio", "rtvc", "-", "00109_fake.mp4"),
+            ("FakeVideo-RealAudio", "faceswap", "id00166", "00109_id00166_AbC_faceswap.mp4"),
+            ("FakeVideo-FakeAudio", "wav2lip", "id00476", "00109_10_id00476_wavtolip.mp4"),
+        )
+    ):
+        place = f"{kind}/African/men/id00076"
+        put_video(root / place / name, i)
+        category = "ABCD"[i]
+        lines.append(
+            f"id00076,{target},-,{method},{category},{kind},African,men,{name},FakeAVCeleb/{place}"
+        )
+    put_text(root / "meta_data.csv", "\n".join(lines) + "\n")
+    return root
+
+
 def folder(root: Path) -> Path:
     """The study's own shape: {train,val,test}/{real,fake}/<image>."""
     for split in ("train", "val", "test"):
@@ -344,6 +380,8 @@ TREES: dict[str, Callable[[Path], Path]] = {
     "wilddeepfake": wilddeepfake,
     "df40": df40,
     "deepfakebench": deepfakebench,
+    "deepfake-eval-2024": deepfake_eval,
+    "fakeavceleb": fakeavceleb,
     "generator-tree": generator_tree,
     "huggingface-parquet": huggingface,
     "folder": folder,
