@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,26 @@ def test_it_is_recognized_and_as_nothing_else(name: str, trees: dict[str, Path])
     claims = {one for one in NAMES if LAYOUTS[one].recognize(trees[name])}
     generic = {one for one in NAMES if LAYOUTS[one].generic}
     assert claims - generic == {name} - generic
+
+
+SPECIFIC = [name for name in NAMES if not LAYOUTS[name].generic]
+
+
+@pytest.mark.parametrize("name", SPECIFIC)
+def test_beside_another_none_is_guessed(name: str, trees: dict[str, Path], tmp_path: Path) -> None:
+    """Any two side by side are an error that names both; a part of another needs no second."""
+    for other in SPECIFIC[SPECIFIC.index(name) + 1 :]:
+        root = tmp_path / other
+        shutil.copytree(trees[name], root, copy_function=os.link)
+        try:
+            shutil.copytree(trees[other], root, copy_function=os.link, dirs_exist_ok=True)
+        except shutil.Error:
+            continue  # Two versions of one dataset, which lie at the same place.
+        claims = {one for one in NAMES if LAYOUTS[one].recognize(root)}
+        assert {name, other} <= claims or claims == {"faceforensics"}, (name, other)
+        if len(claims) > 1:
+            with pytest.raises(DatasetError, match=f"(?s){re.escape(name)}, since .*Give the name"):
+                recognize(root)
 
 
 @pytest.mark.parametrize("name", NAMES)
