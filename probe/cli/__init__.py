@@ -395,11 +395,22 @@ def audit(
     """Audit datasets for leaks, duplicates and confounds.
 
     The audit also checks labels. The exit code is 3 if an error was found in the data.
+
+    A folder that was not ingested, such as that of DF40, or one of its lists is checked as it is:
+    empty folders, listed files that are missing, repeated reals, a train split equal to its test.
     """
     from probe.datasets import open_dataset
     from probe.datasets.audit import audit as look
+    from probe.datasets.dataset import CARD_FILE
 
-    opened = [open_dataset(name, split=split) for name in datasets]
+    sources = [
+        Path(one).exists() and not (Path(one) / CARD_FILE).is_file() and one != "lab"
+        for one in datasets
+    ]
+    opened = [
+        Path(name) if is_source else open_dataset(name, split=split)
+        for name, is_source in zip(datasets, sources, strict=True)
+    ]
     found = look(opened, cache=not no_cache, n_workers=n_workers)
     report.audit(found)
     if file:
