@@ -43,7 +43,7 @@ SOURCES_FILE = "sources.txt"
 RULE_FILE = "rule.json"
 
 #: Version of the cropping code; to be increased with every change that changes crops.
-CUTTING = 1
+CUTTING = 2
 
 _BLOCK = 2**20
 
