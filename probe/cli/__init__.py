@@ -334,6 +334,11 @@ def lab_make(
     help="Regular expression on image paths with a group `video`, and optionally `identity`, "
     "`source` and `frame`.",
 )
+@click.option(
+    "--columns",
+    metavar="ROLE=NAME,…",
+    help="Columns of a Parquet table of images: image, label, generator, mask, split, video.",
+)
 @click.option("--strict", is_flag=True, help="Exit with code 2 if anything was skipped.")
 @WORKERS
 def ingest(layout: str, root: Path, out: Path, **options: Any) -> None:
@@ -390,11 +395,22 @@ def audit(
     """Audit datasets for leaks, duplicates and confounds.
 
     The audit also checks labels. The exit code is 3 if an error was found in the data.
+
+    A folder that was not ingested, such as that of DF40, or one of its lists is checked as it is:
+    empty folders, listed files that are missing, repeated reals, a train split equal to its test.
     """
     from probe.datasets import open_dataset
     from probe.datasets.audit import audit as look
+    from probe.datasets.dataset import CARD_FILE
 
-    opened = [open_dataset(name, split=split) for name in datasets]
+    sources = [
+        Path(one).exists() and not (Path(one) / CARD_FILE).is_file() and one != "lab"
+        for one in datasets
+    ]
+    opened = [
+        Path(name) if is_source else open_dataset(name, split=split)
+        for name, is_source in zip(datasets, sources, strict=True)
+    ]
     found = look(opened, cache=not no_cache, n_workers=n_workers)
     report.audit(found)
     if file:

@@ -5,12 +5,17 @@ from probe.datasets.dataset import Dataset, Samples, concatenate, read_native, w
 from probe.datasets.ingestion import ingest
 from probe.datasets.layouts import LAYOUTS
 from probe.datasets.layouts import celebdf as _celebdf
+from probe.datasets.layouts import celebdfpp as _celebdfpp
 from probe.datasets.layouts import deeperforensics as _deeperforensics
 from probe.datasets.layouts import deepfakebench as _deepfakebench
+from probe.datasets.layouts import deepfakeeval as _deepfakeeval
 from probe.datasets.layouts import df40 as _df40
 from probe.datasets.layouts import dfdc as _dfdc
 from probe.datasets.layouts import faceforensics as _faceforensics
+from probe.datasets.layouts import fakeavceleb as _fakeavceleb
 from probe.datasets.layouts import folder as _folder
+from probe.datasets.layouts import generatortree as _generatortree
+from probe.datasets.layouts import huggingface as _huggingface
 from probe.datasets.layouts import manifest as _manifest
 from probe.datasets.layouts import wilddeepfake as _wilddeepfake
 from probe.datasets.opening import open_dataset, part_of, parts_of
@@ -32,4 +37,4 @@ __all__ = [
 ]
 
 del _celebdf, _deeperforensics, _deepfakebench, _df40, _dfdc, _faceforensics, _folder, _manifest
-del _wilddeepfake
+del _celebdfpp, _deepfakeeval, _fakeavceleb, _generatortree, _huggingface, _wilddeepfake

@@ -19,7 +19,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from probe.datasets.cache import cache_folder
-from probe.datasets.layouts import ImageFiles, Media, TarImages, VideoEntry, VideoFile
+from probe.datasets.layouts import (
+    ImageFiles,
+    Media,
+    ParquetImages,
+    TarImages,
+    VideoEntry,
+    VideoFile,
+)
 from probe.datasets.report import BOXES, CutRule
 from probe.datasets.work import Job, Placed, run_jobs
 from probe.errors import DatasetError
@@ -36,7 +43,7 @@ SOURCES_FILE = "sources.txt"
 RULE_FILE = "rule.json"
 
 #: Version of the cropping code; to be increased with every change that changes crops.
-CUTTING = 1
+CUTTING = 2
 
 _BLOCK = 2**20
 
@@ -194,6 +201,8 @@ class _Contents:
                 parts.append(self.known.get(stamp, stamp))
             if isinstance(media, TarImages):
                 parts.append(media.members)
+            if isinstance(media, ParquetImages):
+                parts.append((media.column, media.rows))
             if isinstance(media, ImageFiles):
                 parts.append(media.frames or len(media.files))
         if boxes is not None:
@@ -204,7 +213,7 @@ class _Contents:
 
 
 def _media_files(media: Media) -> tuple[Path, ...]:
-    if isinstance(media, VideoFile):
+    if isinstance(media, VideoFile | ParquetImages):
         return (media.file,)
     return (media.archive,) if isinstance(media, TarImages) else media.files
 

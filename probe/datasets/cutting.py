@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from probe.datasets.faces import FINDERS, Face, Finder, follow
-from probe.datasets.layouts import ImageFiles, VideoEntry, VideoFile
+from probe.datasets.faces import FINDERS, Face, Finder, follow, mask_shares
+from probe.datasets.layouts import ImageFiles, TarImages, VideoEntry, VideoFile
 from probe.datasets.report import BOXES, CutRule, VideoReport
 from probe.datasets.video import Frame, FrameSource, open_frames
 from probe.errors import DatasetError
@@ -41,7 +41,8 @@ CROP_RULE = (
     "is made as large as the frame allows, so that nothing is padded. It is resized by area "
     "averaging when it shrinks, bilinearly when it grows. The face: the largest of the video, "
     "tracked from there in both directions by overlap; where none overlaps, the largest of that "
-    "frame, reported as a jump."
+    "frame, reported as a jump. Where forgery masks tell several faces apart, only faces that hold "
+    "a quarter of the mask are tracked, and a frame without one counts as without a face."
 )
 
 ALIGN_RULE = (
@@ -286,6 +287,8 @@ class _Look:
     number: int
     time: float
     candidates: tuple[_Candidate, ...]
+    #: Height and width of the frame.
+    size: tuple[int, ...]
 
 
 def cut_faces(
@@ -324,7 +327,8 @@ def cut_faces(
             too_small.append(number)
         else:
             looks.append(cutter.look(frame, number))
-    track = follow([[one.face for one in look.candidates] for look in looks])
+    faces = [[one.face for one in look.candidates] for look in looks]
+    track = follow(faces, _forged(entry, looks))
     picked = {
         look.position: (look, look.candidates[choice])
         for look, choice in zip(looks, track.chosen, strict=True)
@@ -339,13 +343,35 @@ def cut_faces(
         _report(entry, frames, wanted),
         decoded=len(looks) + len(too_small),
         written=len(rows),
-        no_face=tuple(look.number for look in looks if not look.candidates),
+        no_face=tuple(look.number for look in looks if look.position not in picked),
         jumps=tuple(looks[i].number for i in track.jumps),
         too_small=tuple(too_small),
         no_mask=_without_mask(entry, rows, masks),
         mask_error=mask_error,
     )
     return Made(report, tuple({**row, "mask": masks.get(row["frame"], "")} for row in rows))
+
+
+def _forged(entry: VideoEntry, looks: Sequence[_Look]) -> list[tuple[float, ...]] | None:
+    """Return the share of each frame's mask in each face; None where there is nothing to choose."""
+    if entry.masks is None or all(len(look.candidates) < 2 for look in looks):
+        return None
+    shares = {look.number: tuple[float, ...]() for look in looks}
+    there = {look.number: look for look in looks}
+    try:
+        source = open_frames(entry.masks)
+        wanted = [i for i, number in enumerate(source.numbers) if number in there]
+        for frame in source.read(wanted):
+            number = source.numbers[frame.index]
+            gray = np.asarray(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+            # A mask of another size says nothing of boxes; the report names it.
+            if gray.shape == there[number].size:
+                faces = [one.face for one in there[number].candidates]
+                shares[number] = mask_shares(gray, faces)
+    except (DatasetError, OSError):
+        # The error is in the report, since the masks themselves are read again.
+        return None
+    return [shares[look.number] for look in looks]
 
 
 class _Cutter:
@@ -357,7 +383,7 @@ class _Cutter:
     def look(self, frame: Frame, number: int) -> _Look:
         faces = self._faces(frame.image, number)
         candidates = tuple(self._cut(frame.image, face, number, k) for k, face in enumerate(faces))
-        return _Look(frame.index, number, frame.time, candidates)
+        return _Look(frame.index, number, frame.time, candidates, frame.image.shape[:2])
 
     def _faces(self, image: NDArray[np.uint8], number: int) -> Sequence[Face]:
         if isinstance(self.finder, Mapping):
@@ -534,9 +560,18 @@ def _whole(entry: VideoEntry, frames: FrameSource, frame: Frame, folder: Path) -
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
     if isinstance(entry.media, ImageFiles):
         return str(entry.media.files[frame.index].resolve()), digest
-    name = f"{number:06d}{Path(entry.media.members[frame.index]).suffix.lower()}"
+    suffix = _suffix(data)
+    if isinstance(entry.media, TarImages):
+        suffix = Path(entry.media.members[frame.index]).suffix.lower()
+    name = f"{number:06d}{suffix}"
     (folder / name).write_bytes(data)
     return name, digest
+
+
+def _suffix(data: bytes) -> str:
+    """Return the usual suffix of an encoded image that has no name."""
+    with Image.open(io.BytesIO(data)) as image:
+        return f".{str(image.format).lower()}".replace("jpeg", "jpg")
 
 
 def _masks_whole(

@@ -27,6 +27,7 @@ __all__ = [
     "SCORE_THRESHOLD",
     "Track",
     "follow",
+    "mask_shares",
     "overlap",
     "read_boxes",
 ]
@@ -40,6 +41,12 @@ DETECTION_SIDE = 640
 
 #: Minimum overlap (intersection over union) of two boxes of the same face.
 SAME_FACE = 0.1
+
+#: Value below which a pixel of a mask is background: compressed masks are not quite black.
+DARK = 32
+
+#: Minimum share of a forgery mask inside the box of a face that was forged.
+FORGED = 0.25
 
 #: Maximum number of faces kept per frame, the largest first.
 MOST_FACES = 4
@@ -205,39 +212,80 @@ def overlap(a: Face, b: Face) -> float:
     return shared / (a.area + b.area - shared)
 
 
-def follow(frames: Sequence[Sequence[Face]]) -> Track:
-    """Track the largest face of a video through all its frames.
+def follow(
+    frames: Sequence[Sequence[Face]], forged: Sequence[Sequence[float]] | None = None
+) -> Track:
+    """Track one face of a video through all its frames: the forged one, else the largest.
 
     Tracking starts at the frame with the largest face and runs in both directions by overlap.
+    Where a forgery mask says which faces were forged, only these are tracked, and a frame in which
+    none of the faces was is a frame without a face: another person is never taken for a fake.
 
     Parameters
     ----------
     frames : sequence of sequence of Face
         The faces of each frame, the largest first, in temporal order.
+    forged : sequence of sequence of float, optional
+        Share of the frame's forgery mask inside the box of each face, in [0, 1]; empty for a frame
+        whose mask is missing or black.
 
     Returns
     -------
     Track
         The index of the tracked face in each frame.
     """
-    seen = [i for i, faces in enumerate(frames) if faces]
+    options = [_options(faces, forged[i] if forged else ()) for i, faces in enumerate(frames)]
+    seen = [i for i, those in enumerate(options) if those]
     if not seen:
         return Track((None,) * len(frames), ())
-    anchor = max(seen, key=lambda i: frames[i][0].area)
-    chosen: dict[int, int] = {anchor: 0}
+    marked = [i for i in seen if forged and forged[i]]
+    anchor = max(marked or seen, key=lambda i: frames[i][options[i][0]].area)
+    chosen: dict[int, int] = {anchor: options[anchor][0]}
     jumps = []
     onwards = [i for i in seen if i > anchor]
     backwards = [i for i in reversed(seen) if i < anchor]
     for direction in (onwards, backwards):
-        last = frames[anchor][0]
+        last = frames[anchor][chosen[anchor]]
         for i in direction:
-            shared = [overlap(last, face) for face in frames[i]]
-            best = int(np.argmax(shared))
-            if shared[best] < SAME_FACE:
-                best = 0
+            best = max(options[i], key=lambda k: overlap(last, frames[i][k]))
+            if overlap(last, frames[i][best]) < SAME_FACE:
+                best = options[i][0]
                 jumps.append(i)
             chosen[i], last = best, frames[i][best]
     return Track(tuple(chosen.get(i) for i in range(len(frames))), tuple(sorted(jumps)))
+
+
+def _options(faces: Sequence[Face], forged: Sequence[float]) -> list[int]:
+    """Return the faces that may be tracked in a frame: all, or those that were forged."""
+    return [k for k in range(len(faces)) if not forged or forged[k] >= FORGED]
+
+
+def mask_shares(mask: NDArray[np.uint8], faces: Sequence[Face]) -> tuple[float, ...]:
+    """Return the share of a forgery mask inside the box of each face.
+
+    Parameters
+    ----------
+    mask : numpy.ndarray
+        Mask of shape (height, width) in pixels of the frame, 0 to 255; the forged part is bright.
+    faces : sequence of Face
+        Faces of the frame.
+
+    Returns
+    -------
+    tuple of float
+        In [0, 1], one per face; empty if the mask is black.
+    """
+    weight = np.where(mask >= DARK, mask, 0).astype(np.float64)
+    total = float(weight.sum())
+    if not total:
+        return ()
+    return tuple(float(weight[_rows_and_columns(one)].sum()) / total for one in faces)
+
+
+def _rows_and_columns(face: Face) -> tuple[slice, slice]:
+    x, y = max(0, round(face.x)), max(0, round(face.y))
+    right, lower = max(0, round(face.x + face.width)), max(0, round(face.y + face.height))
+    return slice(y, lower), slice(x, right)
 
 
 BOX_COLUMNS = ("video", "frame", "x", "y", "width", "height")

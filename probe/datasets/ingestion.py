@@ -17,6 +17,7 @@ from probe.datasets.layouts import (
     Inventory,
     Layout,
     LayoutOptions,
+    ParquetImages,
     TarImages,
     VideoEntry,
     VideoFile,
@@ -71,6 +72,7 @@ def ingest(
     image_root: str | Path | None = None,
     fake_label: str | None = None,
     video_pattern: str | None = None,
+    columns: str | None = None,
     strict: bool = False,
     n_workers: int | None = None,
 ) -> IngestReport:
@@ -110,7 +112,7 @@ def ingest(
         How to split, see `assign_splits`.
     seed : int, default 0
         Random seed of splits that are not official.
-    compression, reals, image_root, fake_label, video_pattern
+    compression, reals, image_root, fake_label, video_pattern, columns
         Options of some layouts, see `LayoutOptions`.
     strict : bool, default False
         Whether to raise an error if any file or frame was left out. What could be made is written
@@ -157,6 +159,7 @@ def ingest(
         image_root=image_root,
         fake_label=fake_label,
         video_pattern=video_pattern,
+        columns=columns,
     )
     return plan.into(Path(out), processes, strict)
 
@@ -318,6 +321,8 @@ class IngestPlan:
             return len(self.rule.positions(len(media.files)))
         if isinstance(media, TarImages):
             return len(self.rule.positions(len(media.members)))
+        if isinstance(media, ParquetImages):
+            return len(self.rule.positions(len(media.rows)))
         if self.rule.frames is not None:
             return self.rule.frames
         return max(1, len(self.rule.positions(announced_frames(media.file) or FRAMES)))

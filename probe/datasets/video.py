@@ -20,7 +20,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from probe.datasets.decoding import decode
-from probe.datasets.layouts import ImageFiles, Media, TarImages, VideoFile
+from probe.datasets.layouts import ImageFiles, Media, ParquetImages, TarImages, VideoFile
+from probe.datasets.parquet import close_columns, image_column
 from probe.errors import DatasetError, ImageError
 
 __all__ = [
@@ -278,12 +279,14 @@ def open_frames(media: Media) -> FrameSource:
         return _VideoFrames(media.file)
     if isinstance(media, ImageFiles):
         return _image_frames(media)
+    if isinstance(media, ParquetImages):
+        return _parquet_frames(media)
     return _tar_frames(media)
 
 
 def source_bytes(media: Media) -> int:
     """Return the size in bytes of a video's source files; missing files count as 0."""
-    if isinstance(media, VideoFile):
+    if isinstance(media, VideoFile | ParquetImages):
         return _size(media.file)
     if isinstance(media, TarImages):
         return _size(media.archive)
@@ -413,6 +416,16 @@ def _tar_frames(media: TarImages) -> _StillFrames:
     )
 
 
+def _parquet_frames(media: ParquetImages) -> _StillFrames:
+    column = image_column(media.file, media.column)
+    return _StillFrames(
+        [f"row {row} of {media.file.name}" for row in media.rows],
+        (),
+        lambda position: column.bytes_of(media.rows[position]),
+        SourceFacts(bytes=source_bytes(media)),
+    )
+
+
 class _Archive:
     """A tar archive with random access to its members; gzip is unpacked into a temporary file."""
 
@@ -456,7 +469,8 @@ def _open_archive(file: Path) -> _Archive:
 
 
 def close_archive() -> None:
-    """Close the open archive, if any; called at the end of a job."""
+    """Close the open archive and tables, if any; called at the end of a job."""
+    close_columns()
     while _open:
         _open.pop().close()
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from probe.datasets.layouts import ImageFiles, TarImages, VideoEntry
+from probe.datasets.layouts import ImageFiles, ParquetImages, TarImages, VideoEntry
 from probe.datasets.report import BOXES, CutRule
 from probe.errors import DatasetError
 from probe.progress import note, progress_bar
@@ -117,12 +117,20 @@ def _groups(tasks: Sequence[ClipTask]) -> Iterator[tuple[int, int]]:
         together = False
         if isinstance(media, TarImages):
             together = isinstance(before, TarImages) and before.archive == media.archive
+        elif isinstance(media, ParquetImages):
+            # Rows of one group are read together, however many they are.
+            together = (
+                isinstance(before, ParquetImages)
+                and before.file == media.file
+                and (images < IMAGES_A_JOB or before.group == media.group)
+            )
         elif _lies(task):
             together = isinstance(before, ImageFiles) and images < IMAGES_A_JOB
         if i > first and not together:
             yield first, i
             first, images = i, 0
-        images += len(media.files) if isinstance(media, ImageFiles) else 0
+        if isinstance(media, ImageFiles | ParquetImages):
+            images += len(media.files if isinstance(media, ImageFiles) else media.rows)
     if tasks:
         yield first, len(tasks)
 

@@ -74,7 +74,7 @@ class DatasetEntry(Part):
     counts : mapping or None
         Images per lab dataset, by split.
     frames, every, margin, finder, align, crop, splits, compression, reals, image_root,
-    fake_label, video_pattern
+    fake_label, video_pattern, columns
         As in `probe.datasets.ingest`.
     """
 
@@ -99,6 +99,7 @@ class DatasetEntry(Part):
     image_root: str | None = None
     fake_label: str | None = None
     video_pattern: str | None = None
+    columns: str | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> DatasetEntry:
@@ -190,6 +191,7 @@ _INGEST = (
     "image_root",
     "fake_label",
     "video_pattern",
+    "columns",
 )
 
 _TAKES = {

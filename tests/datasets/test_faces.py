@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from probe.datasets import faces
-from probe.datasets.faces import FINDERS, Face, FaceFinder, follow, overlap
+from probe.datasets.faces import FINDERS, Face, FaceFinder, follow, mask_shares, overlap
 from probe.errors import DatasetError
 from tests.datasets.drawing import draw_face
 
@@ -83,6 +84,30 @@ def test_jumps_and_gaps_are_said() -> None:
     track = follow(frames)
     assert track.chosen == (0, None, 0, 0) and track.jumps == (3,)
     assert follow([[], []]).chosen == (None, None)
+
+
+def test_the_forged_face_is_followed_though_another_is_larger() -> None:
+    frames = [[at(0, 30), at(60, 10)], [at(0, 30), at(62, 11)], [at(1, 31), at(64, 10)]]
+    forged = [(0.0, 0.9), (), (0.1, 0.8)]
+    assert follow(frames, forged).chosen == (1, 1, 1)
+    assert follow(frames).chosen == (0, 0, 0)
+
+
+def test_nobody_stands_in_for_the_forged_face() -> None:
+    """In frame 1 the detector misses it: the other person is not taken for the fake."""
+    frames = [[at(0, 30), at(60, 10)], [at(0, 30)], [at(0, 30), at(90, 10), at(62, 9)]]
+    track = follow(frames, [(0.0, 0.9), (0.05,), (0.0, 0.4, 0.5)])
+    assert track.chosen == (1, None, 2) and track.jumps == ()
+
+
+def test_shares_of_a_mask_by_hand() -> None:
+    mask = np.zeros((20, 40), np.uint8)
+    mask[2:6, 10:14] = 200
+    mask[2:6, 30:38] = 100
+    mask[15:, :] = 31  # the background of a compressed mask
+    found = mask_shares(mask, [at(0, 12), at(30, 10), Face(-5, -5, 4, 4, 0.9)])
+    assert found == pytest.approx((2 / 8, 4 / 8, 0))
+    assert mask_shares(np.full((20, 40), 31, np.uint8), [at(0)]) == ()
 
 
 def test_landmarks_lie_where_they_were_drawn() -> None:

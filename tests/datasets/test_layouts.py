@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from probe.datasets.layouts import (
     Inventory,
     LayoutOptions,
     Media,
+    ParquetImages,
     TarImages,
     VideoFile,
 )
@@ -39,6 +42,9 @@ LISTS = {
     "FF-DF.json",
     "Celeb-DF-v2.json",
     "manifest.csv",
+    "image-metadata-publish.csv",
+    "video-metadata-publish.csv",
+    "meta_data.csv",
 }
 
 NAMES = sorted(LAYOUTS)
@@ -56,7 +62,7 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def files_of(media: Media | None) -> set[Path]:
-    if isinstance(media, VideoFile):
+    if isinstance(media, VideoFile | ParquetImages):
         return {media.file}
     if isinstance(media, ImageFiles):
         return set(media.files)
@@ -75,6 +81,26 @@ def test_it_is_recognized_and_as_nothing_else(name: str, trees: dict[str, Path])
     claims = {one for one in NAMES if LAYOUTS[one].recognize(trees[name])}
     generic = {one for one in NAMES if LAYOUTS[one].generic}
     assert claims - generic == {name} - generic
+
+
+SPECIFIC = [name for name in NAMES if not LAYOUTS[name].generic]
+
+
+@pytest.mark.parametrize("name", SPECIFIC)
+def test_beside_another_none_is_guessed(name: str, trees: dict[str, Path], tmp_path: Path) -> None:
+    """Any two side by side are an error that names both; a part of another needs no second."""
+    for other in SPECIFIC[SPECIFIC.index(name) + 1 :]:
+        root = tmp_path / other
+        shutil.copytree(trees[name], root, copy_function=os.link)
+        try:
+            shutil.copytree(trees[other], root, copy_function=os.link, dirs_exist_ok=True)
+        except shutil.Error:
+            continue  # Two versions of one dataset, which lie at the same place.
+        claims = {one for one in NAMES if LAYOUTS[one].recognize(root)}
+        assert {name, other} <= claims or claims == {"faceforensics"}, (name, other)
+        if len(claims) > 1:
+            with pytest.raises(DatasetError, match=f"(?s){re.escape(name)}, since .*Give the name"):
+                recognize(root)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -141,6 +167,8 @@ def test_layouts_whose_division_has_no_val_say_so(trees: dict[str, Path]) -> Non
     assert found == {
         "celebdf-v1",
         "celebdf-v2",
+        "celeb-df++",
+        "deepfake-eval-2024",
         "dfdc",
         "dfdc-preview",
         "wilddeepfake",
@@ -233,6 +261,7 @@ def test_options_it_does_not_take_are_refused(name: str, trees: dict[str, Path])
         "image_root": trees[name],
         "fake_label": "1",
         "video_pattern": "(?P<video>.+)",
+        "columns": "label=label",
     }
     for option in options.keys() - LAYOUTS[name].takes:
         with pytest.raises(DatasetError, match=f"{option}=.* was given, but the layout {name}"):

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from tests.datasets.drawing import draw_face, make_tree, moving, write_video
 
@@ -86,6 +88,26 @@ def celebdf_v1(root: Path) -> Path:
 
 def celebdf_v2(root: Path) -> Path:
     return _celebdf(root, "v2", "Youtube-real", 518)
+
+
+def celebdf_pp(root: Path) -> Path:
+    """Write a few of the 22 methods, each with one listed video."""
+    lines = ["1 YouTube-real/00170.mp4", "1 Celeb-real/id1_0007.mp4"]
+    for i, name in enumerate(("Celeb-real/id1_0007", "Celeb-real/id2_0001", "YouTube-real/00170")):
+        put_video(root / f"{name}.mp4", i)
+    names = {"FaceSwap": "id1_id2_{}", "FaceReenact": "id1_id2_{}", "TalkingFace": "id1_{}_id3_a"}
+    for family, methods in (
+        ("FaceSwap", ("Celeb-DF", "SimSwap")),
+        ("FaceReenact", ("LIA",)),
+        ("TalkingFace", ("IP_LAP",)),
+    ):
+        for method in methods:
+            for number in ("0007", "0008"):
+                name = f"Celeb-synthesis/{family}/{method}/{names[family].format(number)}.mp4"
+                put_video(root / name, int(number))
+            lines.append(f"0 {name}")
+    put_text(root / "List_of_testing_videos.txt", "\n".join(lines) + "\n")
+    return root
 
 
 def dfdc(root: Path) -> Path:
@@ -234,6 +256,82 @@ def _celeb_splits(
     return {"train": {**one, **more}, "val": one, "test": one}
 
 
+def generator_tree(root: Path) -> Path:
+    """ForenSynths: ProGAN in folders of LSUN classes, one of which is named train."""
+    places = [f"{split}/{name}" for split in ("train", "val") for name in ("airplane", "train")]
+    places += ["test/progan/airplane", "test/progan/train", "test/biggan"]
+    for i, place in enumerate(places):
+        put_image(root / place / "0_real/00001.png", i)
+        put_image(root / place / "1_fake/00001.png", i + 1)
+        put_image(root / place / "1_fake/00002.png", i + 2)
+    return root
+
+
+def put_table(file: Path, columns: dict[str, list[object]], **options: object) -> Path:
+    """Write a Parquet file; images are structs of bytes and path, as Hugging Face writes them."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(columns), file, **options)
+    return file
+
+
+def packed(number: int, suffix: str = ".png") -> dict[str, object]:
+    return {"bytes": _image(number % 6, suffix), "path": f"{number}{suffix}"}
+
+
+def huggingface(root: Path) -> Path:
+    """OpenFake: image, label, model and prompt, in files named by their split."""
+    for split, start in (("train", 0), ("test", 4)):
+        rows = range(start, start + 4)
+        put_table(
+            root / f"data/{split}-00000-of-00001.parquet",
+            {
+                "image": [packed(i, (".png", ".jpg")[i % 2]) for i in rows],
+                "label": [("real", "fake")[i % 4 > 1] for i in rows],
+                "model": [("real", "real", "flux.1-dev", "sd-3.5")[i % 4] for i in rows],
+                "prompt": ["a face"] * 4,
+            },
+            row_group_size=3,
+        )
+    put_text(root / "README.md", "")
+    return root
+
+
+def deepfake_eval(root: Path) -> Path:
+    """Images and videos with their tables; a name is damaged, and a label unknown."""
+    images = [("a.jpg", "Real", "Train"), ("b.png", "Fake", "Test"), ("c.png", "unknown", "Test")]
+    videos = [("-x.mp4", "Real", "Test"), ("y.mp4", "Fake", "Train"), ("#NAME?", "Fake", "Test")]
+    for kind, rows in (("image", images), ("video", videos)):
+        lines = ["Filename,Link,Ground Truth,Finetuning Set"]
+        for i, (name, label, part) in enumerate(rows):
+            lines.append(f"{name},,{label},{part}")
+            if not name.startswith("#"):
+                (put_image if kind == "image" else put_video)(root / f"{kind}-data/{name}", i)
+        put_text(root / f"{kind}-metadata-publish.csv", "\n".join(lines) + "\n")
+    put_text(root / "audio-data/a.mp3", "")
+    return root
+
+
+def fakeavceleb(root: Path) -> Path:
+    """The official table, whose header names nine of its ten columns."""
+    lines = ["source,target1,target2,method,category,type,race,gender,path,"]
+    for i, (kind, method, target, name) in enumerate(
+        (
+            ("RealVideo-RealAudio", "real", "-", "00109.mp4"),
+            ("RealVideo-FakeAudio", "rtvc", "-", "00109_fake.mp4"),
+            ("FakeVideo-RealAudio", "faceswap", "id00166", "00109_id00166_AbC_faceswap.mp4"),
+            ("FakeVideo-FakeAudio", "wav2lip", "id00476", "00109_10_id00476_wavtolip.mp4"),
+        )
+    ):
+        place = f"{kind}/African/men/id00076"
+        put_video(root / place / name, i)
+        category = "ABCD"[i]
+        lines.append(
+            f"id00076,{target},-,{method},{category},{kind},African,men,{name},FakeAVCeleb/{place}"
+        )
+    put_text(root / "meta_data.csv", "\n".join(lines) + "\n")
+    return root
+
+
 def folder(root: Path) -> Path:
     """The study's own shape: {train,val,test}/{real,fake}/<image>."""
     for split in ("train", "val", "test"):
@@ -275,12 +373,17 @@ TREES: dict[str, Callable[[Path], Path]] = {
     "dfd": dfd,
     "celebdf-v1": celebdf_v1,
     "celebdf-v2": celebdf_v2,
+    "celeb-df++": celebdf_pp,
     "dfdc": dfdc,
     "dfdc-preview": dfdc_preview,
     "deeperforensics": deeperforensics,
     "wilddeepfake": wilddeepfake,
     "df40": df40,
     "deepfakebench": deepfakebench,
+    "deepfake-eval-2024": deepfake_eval,
+    "fakeavceleb": fakeavceleb,
+    "generator-tree": generator_tree,
+    "huggingface-parquet": huggingface,
     "folder": folder,
     "manifest": manifest,
 }

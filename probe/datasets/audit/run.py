@@ -12,6 +12,7 @@ from pathlib import Path
 
 from probe.datasets.audit.facts import CHECKS, gather, originals_of
 from probe.datasets.audit.report import SEVERITIES, AuditReport, Finding, Measure
+from probe.datasets.audit.source import check_source
 from probe.datasets.cache import cache_folder
 from probe.datasets.dataset import Dataset
 from probe.errors import DatasetError
@@ -44,15 +45,20 @@ _COLUMNS = (
 
 
 def audit(
-    datasets: Dataset | Iterable[Dataset], *, cache: bool = True, n_workers: int | None = None
+    datasets: Dataset | str | Path | Iterable[Dataset | str | Path],
+    *,
+    cache: bool = True,
+    n_workers: int | None = None,
 ) -> AuditReport:
     """Check datasets for leaks, duplicates, wrong labels, confounds and broken files.
 
     Parameters
     ----------
-    datasets : Dataset or iterable of Dataset
+    datasets : Dataset, path or iterable of them
         Datasets to audit together: content that they share is reported too. Give all splits in
-        use, since leaks are found between splits.
+        use, since leaks are found between splits. A path is a source that was not ingested, such
+        as DF40's folder or one of its lists: empty folders, missing files, repeated reals and
+        splits that are equal are found in it.
     cache : bool, default True
         Whether to use a cached report on the same tables and files, and to cache the new one.
     n_workers : int, optional
@@ -66,7 +72,8 @@ def audit(
     Raises
     ------
     DatasetError
-        If no dataset was given. Missing and unreadable images are findings, not errors.
+        If no dataset was given, or a path is missing. Missing and unreadable images are findings,
+        not errors.
 
     Examples
     --------
@@ -74,9 +81,44 @@ def audit(
     >>> probe.audit(probe.open_dataset("crops"))
     <AuditReport: 336 images, 6 notes>
     """
-    those = [datasets] if isinstance(datasets, Dataset) else list(datasets)
-    if not those:
+    given = [datasets] if isinstance(datasets, Dataset | str | Path) else list(datasets)
+    those = [one for one in given if isinstance(one, Dataset)]
+    sources = [Path(one) for one in given if not isinstance(one, Dataset)]
+    if not given:
         raise DatasetError("No dataset was given to audit. Give at least one.")
+    if not sources:
+        return _audited(those, cache, n_workers)
+    reports = [_checked(one) for one in sources]
+    return _joined([*reports, *([_audited(those, cache, n_workers)] if those else [])])
+
+
+def _checked(root: Path) -> AuditReport:
+    """Return the report on a source that was not ingested."""
+    if not root.exists():
+        raise DatasetError(
+            f"The source {str(root)!r} is missing. Give the folder of a dataset, or one of its "
+            "lists."
+        )
+    images, findings = check_source(root.resolve())
+    return AuditReport((root.name,), images, _graded(findings), versions=_versions())
+
+
+def _joined(reports: Sequence[AuditReport]) -> AuditReport:
+    """Return one report of several."""
+    return AuditReport(
+        tuple(name for one in reports for name in one.datasets),
+        sum(one.images for one in reports),
+        _graded([finding for one in reports for finding in one.findings]),
+        tuple(measure for one in reports for measure in one.measures),
+        versions=_versions(),
+    )
+
+
+def _graded(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda one: SEVERITIES.index(one.severity)))
+
+
+def _audited(those: Sequence[Dataset], cache: bool, n_workers: int | None) -> AuditReport:
     fingerprint = _fingerprint(those)
     file = cache_folder() / "audits" / f"{fingerprint}.json"
     kept = _kept(file) if cache else None
@@ -95,7 +137,7 @@ def audit(
     report = AuditReport(
         tuple(dict.fromkeys(names)),
         len(context.facts.table),
-        tuple(sorted(findings, key=lambda one: SEVERITIES.index(one.severity))),
+        _graded(findings),
         tuple(measures),
         fingerprint,
         _versions(),

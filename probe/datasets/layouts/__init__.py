@@ -18,6 +18,7 @@ __all__ = [
     "Layout",
     "LayoutOptions",
     "Media",
+    "ParquetImages",
     "TarImages",
     "VIDEOS",
     "VideoEntry",
@@ -76,7 +77,29 @@ class TarImages:
     members: tuple[str, ...]
 
 
-Media = VideoFile | ImageFiles | TarImages
+@dataclass(frozen=True)
+class ParquetImages:
+    """Encoded images in a column of a Parquet file, read without unpacking it.
+
+    Attributes
+    ----------
+    file : pathlib.Path
+        Path of the Parquet file.
+    column : str
+        Column of images: encoded files, or structs with their ``bytes``.
+    rows : tuple of int
+        Rows of the images in the file, ascending.
+    group : int
+        Row group of the first row: rows of one group are read together.
+    """
+
+    file: Path
+    column: str
+    rows: tuple[int, ...]
+    group: int = 0
+
+
+Media = VideoFile | ImageFiles | TarImages | ParquetImages
 
 
 @dataclass(frozen=True)
@@ -172,6 +195,8 @@ class LayoutOptions:
     video_pattern : str or None
         Regular expression over an image's path, with a group ``video`` and optionally
         ``identity``, ``source`` and ``frame``, for layouts that do not group images by video.
+    columns : str or None
+        Columns of a table of images, as "label=is_ai,generator=model_name".
     """
 
     compression: str | None = None
@@ -179,6 +204,7 @@ class LayoutOptions:
     image_root: Path | None = None
     fake_label: str | None = None
     video_pattern: str | None = None
+    columns: str | None = None
 
     def given(self) -> dict[str, str]:
         """Return the options that were given, as text."""

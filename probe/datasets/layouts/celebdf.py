@@ -11,7 +11,7 @@ from probe.datasets.layouts.files import People, account, celeb_people, folders_
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 
-__all__ = ["CELEBDF_V1", "CELEBDF_V2"]
+__all__ = ["CELEBDF_V1", "CELEBDF_V2", "FAMILIES", "families_in", "list_lines"]
 
 TESTING_LIST = "List_of_testing_videos.txt"
 
@@ -20,6 +20,9 @@ LENGTHS = {"v1": 100, "v2": 518}
 
 #: Folders in lower case, since YouTube-real is also found as Youtube-real.
 _FOLDERS = {"celeb-real": REAL, "youtube-real": REAL, "celeb-synthesis": FAKE}
+
+#: Folders in Celeb-synthesis of Celeb-DF++, which is a layout of its own.
+FAMILIES = ("FaceSwap", "FaceReenact", "TalkingFace")
 
 LABELS = (
     f"folders Celeb-real, YouTube-real (real) and Celeb-synthesis (fake) → 0 real, 1 fake; in "
@@ -36,6 +39,12 @@ _Key = tuple[str, str]
 
 def _read(root: Path, version: str) -> Inventory:
     folders = _tops(root)
+    if families_in(root):
+        raise DatasetError(
+            f"{str(root)!r} is a Celeb-DF++ tree: {families_in(root)[0].name} is in its "
+            f"Celeb-synthesis. Read it by the layout celeb-df++; as celebdf-{version} every fake "
+            "would be left out."
+        )
     if not folders:
         raise DatasetError(
             f"{str(root)!r} is not a Celeb-DF tree: none of Celeb-real, YouTube-real and "
@@ -59,6 +68,18 @@ def _read(root: Path, version: str) -> Inventory:
 def _tops(root: Path) -> list[Path]:
     there = [one for one in folders_in(root) if one.name.lower() in _FOLDERS]
     return sorted(there, key=lambda one: list(_FOLDERS).index(one.name.lower()))
+
+
+def families_in(root: Path) -> list[Path]:
+    """Return the folders of the families of Celeb-DF++ in Celeb-synthesis, in their order."""
+    known = [one.lower() for one in FAMILIES]
+    return [
+        inner
+        for folder in folders_in(root)
+        if folder.name.lower() == "celeb-synthesis"
+        for inner in folders_in(folder)
+        if inner.name.lower() in known
+    ]
 
 
 def _videos(root: Path, folder: Path, left_out: dict[str, str]) -> Iterator[Path]:
@@ -95,7 +116,7 @@ def _testing_list(root: Path) -> Mapping[_Key, int] | None:
     if not file.is_file():
         return None
     listed: dict[_Key, int] = {}
-    for number, line in enumerate(_lines(file), 1):
+    for number, line in enumerate(list_lines(file), 1):
         match = re.fullmatch(r"([01])\s+(.+)", line)
         path = match[2].replace("\\", "/").split("/") if match else []
         folder = path[0].lower() if path else ""
@@ -115,7 +136,8 @@ def _testing_list(root: Path) -> Mapping[_Key, int] | None:
     return listed
 
 
-def _lines(file: Path) -> list[str]:
+def list_lines(file: Path) -> list[str]:
+    """Return the lines of an official list without blank ones; raise if it cannot be read."""
     try:
         content = file.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -151,7 +173,7 @@ def _other_version(version: str, listed: Mapping[_Key, int] | None) -> list[str]
 
 def _recognize(root: Path, version: str) -> str | None:
     there = [one.name for one in _tops(root)]
-    if len({name.lower() for name in there}) < 2:
+    if len({name.lower() for name in there}) < 2 or families_in(root):
         return None
     shape = f"it holds {' and '.join(there[:2])}"
     length = _length(root)
@@ -167,7 +189,7 @@ def _recognize(root: Path, version: str) -> str | None:
 
 def _length(root: Path) -> int:
     try:
-        return len(_lines(root / TESTING_LIST))
+        return len(list_lines(root / TESTING_LIST))
     except DatasetError:
         return 0
 

@@ -8,7 +8,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from probe.datasets.layouts import ImageFiles, Media, TarImages, VideoEntry, VideoFile
+from probe.datasets.layouts import (
+    ImageFiles,
+    Media,
+    ParquetImages,
+    TarImages,
+    VideoEntry,
+    VideoFile,
+)
 
 __all__ = [
     "NO_PART",
@@ -228,13 +235,15 @@ def _files(media: Media | None) -> tuple[Path, ...]:
         return media.files
     if isinstance(media, TarImages):
         return (media.archive,)
-    return (media.file,) if isinstance(media, VideoFile) else ()
+    return (media.file,) if isinstance(media, VideoFile | ParquetImages) else ()
 
 
 def _names(media: Media, root: Path) -> list[str]:
     names = [relative(file, root) for file in _files(media)]
     if isinstance(media, TarImages):
         return [f"{names[0]}::{member}" for member in media.members]
+    if isinstance(media, ParquetImages):
+        return [f"{names[0]}::row {row}" for row in media.rows]
     return names
 
 
