@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from probe.datasets.crops import crops_folder, cut_once
 from probe.datasets.dataset import CARD_FILE, Dataset, Samples, write_native
 from probe.datasets.layouts import (
+    IMAGES,
     LAYOUTS,
+    VIDEOS,
     ImageFiles,
     Inventory,
     Layout,
@@ -21,6 +24,7 @@ from probe.datasets.layouts import (
     VideoEntry,
     VideoFile,
 )
+from probe.datasets.layouts.folder import BOTH_CLASSES, NO_CLASS
 from probe.datasets.layouts.recognition import recognize
 from probe.datasets.report import BOXES, REPORT_FILE, CutRule, IngestReport, version_of
 from probe.datasets.splits import assign_splits
@@ -28,6 +32,7 @@ from probe.datasets.table import lying_table, sample_table
 from probe.datasets.video import announced_frames
 from probe.datasets.work import Job, Placed, foreign_clip, run_jobs
 from probe.errors import DatasetError
+from probe.schema import FAKE
 
 if TYPE_CHECKING:
     from probe.datasets.faces import Face
@@ -195,13 +200,35 @@ def plan_ingest(layout: str, root: str | Path, **options: Any) -> IngestPlan:
         "splits": given.get("splits", "official"),
         "seed": given.get("seed", 0),
     }
-    found = assign_splits(kind.inventory(root, asked), division["splits"], division["seed"])
+    listed = kind.inventory(root, asked)
+    _require_both(listed, root)
+    found = assign_splits(listed, division["splits"], division["seed"])
     cut = {key: given[key] for key in _CUT_OPTIONS if key in given}
     rule = CutRule(**cut, finder=BOXES if boxes else finder)
     still = all(isinstance(one.media, ImageFiles) for one in found.videos)
     lies = still and not given.keys() - _LAYOUT_OPTIONS - division.keys()
     rule = CutRule(crop=False) if lies else plan_rule(found, rule, given.get("crop"))
     return IngestPlan(root, kind, found, rule, asked, division, why, lies, _boxes(boxes, found))
+
+
+def _require_both(found: Inventory, root: Path) -> None:
+    """Raise `DatasetError` if only one class was recognized and other folders were left out."""
+    labels = {one.label for one in found.videos}
+    lost = [name for name, why in found.left_out.items() if why in (NO_CLASS, BOTH_CLASSES)]
+    lost = [name for name in lost if Path(name).suffix.lower() in IMAGES | VIDEOS]
+    if len(labels) > 1 or not lost:
+        return
+    known = "fake" if FAKE in labels else "real"
+    other = "real" if FAKE in labels else "fake"
+    folders = Counter(str(PurePosixPath(name).parent) for name in lost)
+    shown = ", ".join(f"{name!r} ({count})" for name, count in folders.most_common(5))
+    raise DatasetError(
+        f"{str(root)!r} has {known} images only, and {len(lost)} files whose folders do not say "
+        f"which class they are: {shown}{' and more' if len(folders) > 5 else ''}. Rename the "
+        f"folder of the {other} images to {other!r}, give the name of the folder of fakes as the "
+        "option fake_label, or list the files in a manifest. To use one class alone, give its "
+        "folder without the others."
+    )
 
 
 def _boxes(file: str | Path | None, found: Inventory) -> Mapping[str, Mapping[int, Face]] | None:

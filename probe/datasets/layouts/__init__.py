@@ -25,8 +25,19 @@ __all__ = [
 ]
 
 #: File suffixes of images, videos and archives, in lower case.
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-VIDEOS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
+IMAGES = frozenset(
+    """
+    .png .apng .jpg .jpeg .jpe .jfif .jfi .jif .pjpeg .pjp .webp .bmp .dib .tif .tiff .gif .avif
+    .avifs .jp2 .j2k .jpx .jpf .ppm .pgm .pbm .pnm .mpo
+    """.split()
+)
+VIDEOS = frozenset(
+    """
+    .mp4 .m4v .mov .qt .avi .divx .mkv .webm .mpg .mpeg .mpe .m1v .m2v .mp2v .mpv .vob .wmv .asf
+    .flv .f4v .3gp .3g2 .mts .m2ts .m2t .ts .mxf .ogv .ogm .dv .y4m .mjpeg .mjpg .h264 .264 .h265
+    .hevc .265
+    """.split()
+)
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 

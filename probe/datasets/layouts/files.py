@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from probe.datasets.layouts import ImageFiles, Media, TarImages, VideoEntry, VideoFile
+from probe.datasets.layouts.names import read_names
 
 __all__ = [
     "NO_PART",
@@ -22,10 +23,12 @@ __all__ = [
     "image_files",
     "inside",
     "is_text",
+    "lacks_val",
     "masks_of",
     "natural",
     "printable",
     "relative",
+    "unread",
     "video_of",
     "walk",
     "without_frame",
@@ -142,6 +145,23 @@ def _run(run: str) -> tuple[int, int, str]:
 
 NO_PART = "it is not part of this layout"
 
+#: Photographs that Pillow does not decode, by suffix; they are named, never dropped in silence.
+_UNREAD = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    ".jxl": "JPEG XL",
+    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"), "raw camera"),
+    **dict.fromkeys((".exr", ".hdr"), "floating-point"),
+    **dict.fromkeys((".psd", ".svg", ".ico", ".tga", ".pcx"), "graphics"),
+}
+
+
+def unread(suffix: str) -> str:
+    """Return why a file that is neither an image nor a video by its suffix is left out."""
+    kind = _UNREAD.get(suffix.lower())
+    if kind is None:
+        return "it is neither an image nor a video"
+    return f"{kind} images are not decoded here; convert it to PNG or JPEG"
+
 
 def relative(file: Path | str, root: Path) -> str:
     """Return a file's name for reports: relative to the root, or absolute if outside it."""
@@ -221,6 +241,14 @@ def account(
     return tuple(
         video if video.original in kept else replace(video, original="") for video in kept.values()
     )
+
+
+def lacks_val(videos: Iterable[VideoEntry]) -> bool:
+    """Whether the videos of a dataset have a train split and no val."""
+    found: dict[str, set[str]] = {}
+    for video in videos:
+        found.setdefault(video.dataset, set()).add(video.split)
+    return any("train" in splits and "val" not in splits for splits in found.values())
 
 
 def _files(media: Media | None) -> tuple[Path, ...]:
@@ -377,6 +405,11 @@ def image_files(files: Iterable[Path]) -> ImageFiles:
     ordered = sorted(files, key=lambda file: (natural(file.name), str(file)))
     numbers = {file: frame_number(file.stem) for file in ordered}
     known = {number for number in numbers.values() if number is not None}
+    if len(known) < len(ordered):
+        # The last number may be that of a face: "v_12_0", "frame12_face0".
+        read = read_names(file.stem for file in ordered)
+        numbers = {file: read[file.stem].frame for file in ordered}
+        known = {number for number in numbers.values() if number is not None}
     if len(known) < len(ordered):
         return ImageFiles(tuple(ordered))
     ordered.sort(key=lambda file: numbers[file] or 0)

@@ -29,10 +29,13 @@ from probe.datasets.layouts.files import (
     account,
     image_files,
     inside,
+    lacks_val,
     masks_of,
     relative,
-    without_frame,
+    unread,
 )
+from probe.datasets.layouts.names import read_names, tells
+from probe.datasets.layouts.words import names_no_video
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL, SPLITS
 
@@ -89,8 +92,23 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     videos = list(_entries(groups))
     kept = account(folder, videos, left_out, [table_file], sweep=root.is_dir())
     filled = [rule for name, rule in _FILLED.items() if name not in table.columns]
-    notes = (f"The table lacks columns: {'; '.join(filled)}.",) if filled else ()
-    return Inventory(kept, {}, left_out, notes, convention, SPLIT_RULE)
+    notes = tuple(f"The table lacks columns: {'; '.join(one)}." for one in [filled] if one)
+    notes += _single(kept) if "video" not in table.columns else ()
+    lacks = lacks_val(kept)
+    return Inventory(kept, {}, left_out, notes, convention, SPLIT_RULE, without_val=lacks)
+
+
+def _single(videos: Iterable[VideoEntry]) -> tuple[str, ...]:
+    """Say so if most videos, which the names of images tell, have one image."""
+    images = [one for one in videos if isinstance(one.media, ImageFiles)]
+    single = [one for one in images if isinstance(m := one.media, ImageFiles) and len(m.files) == 1]
+    if 2 * len(single) <= len(images):
+        return ()
+    return (
+        f"{len(single)} of {len(images)} videos have one image, as read from names such as "
+        f"{single[0].video!r}. If some belong together, add a column video: intervals and splits "
+        "treat videos as independent.",
+    )
 
 
 def _table_file(root: Path) -> Path:
@@ -181,6 +199,7 @@ def _rows(
     table: pd.DataFrame, labels: Mapping[str, int], base: Path, left_out: dict[str, str]
 ) -> Iterator[_Row]:
     """Yield the rows whose files exist; the others are left out."""
+    videos = _videos(filter(None, table["path"]))
     for number, cells in enumerate(table.to_dict("records"), 1):
         given = cells["path"]
         file = inside(base, given) if given else None
@@ -198,7 +217,7 @@ def _rows(
             number=number,
             dataset=dataset,
             method=cells.get("method") or (dataset if label == FAKE else "real"),
-            video=cells.get("video") or _video(given),
+            video=cells.get("video") or videos[given],
             label=label,
             split=_split(cells.get("split", ""), number),
             identity=cells.get("identity", ""),
@@ -215,22 +234,38 @@ def _why_not(given: str, file: Path | None) -> str:
     if file is None:
         return "its path leads out of the folder"
     if file.suffix.lower() not in IMAGES | VIDEOS:
-        return "it is neither an image nor a video"
+        return unread(file.suffix)
     return "" if file.is_file() else "it is listed and not on disk"
 
 
-def _video(given: str) -> str:
-    """Return the video of a path: its folder if frames are only numbered, else by its name."""
-    path = PurePosixPath(os.path.normpath(given.replace("\\", "/")))
-    whole = path.with_suffix("").as_posix()
-    if path.suffix.lower() in VIDEOS:
-        return whole
-    name = without_frame(path.stem)
-    word = path.stem.rstrip("0123456789").strip("_-. ").lower()
-    own_folder = any(one in "0123456789" for one in path.parent.name)
-    if name == path.stem and own_folder and word in ("", "frame", "img", "image"):
-        return path.parent.as_posix()
-    return (path.parent / name).as_posix()
+def _videos(paths: Iterable[str]) -> dict[str, str]:
+    """Return the video of each path: its folder if frames are only numbered, else by its name."""
+    folders: dict[PurePosixPath, dict[str, str]] = {}
+    out: dict[str, str] = {}
+    for given in paths:
+        path = PurePosixPath(os.path.normpath(given.replace("\\", "/")))
+        if path.suffix.lower() in VIDEOS:
+            out[given] = path.with_suffix("").as_posix()
+        else:
+            folders.setdefault(path.parent, {})[given] = path.stem
+    named = sum(_names_video(folder.name) for folder in folders)
+    for folder, stems in folders.items():
+        own = any(one in "0123456789" for one in folder.name)
+        own = own or (named >= _VIDEO_FOLDERS and _names_video(folder.name))
+        read = read_names(stems.values())
+        for given, stem in stems.items():
+            one = read[stem]
+            in_folder = own and not one.video and one.frame is not None
+            out[given] = (folder if in_folder else folder / (one.video or stem)).as_posix()
+    return out
+
+
+#: A folder without a number in its name is a video only if there are several of them.
+_VIDEO_FOLDERS = 3
+
+
+def _names_video(folder: str) -> bool:
+    return tells(folder) and not names_no_video(folder)
 
 
 def _split(given: str, number: int) -> str:
