@@ -307,9 +307,10 @@ def lab_make(
     "--splits",
     default="official",
     show_default=True,
-    metavar="official|cut|seeded",
-    help="official: keep official splits and split the rest by identity; cut: also split linked "
-    "identities, dropping videos across splits; seeded: ignore official splits.",
+    metavar="official|none|cut|seeded",
+    help="official: keep official splits and split the rest by identity; none: keep official "
+    "splits, all else is test; cut: also split linked identities, dropping videos across splits; "
+    "seeded: ignore official splits.",
 )
 @click.option(
     "--seed",

@@ -111,7 +111,7 @@ def ingest(
         columns ``video``, ``frame``, ``x``, ``y``, ``width``, ``height`` in pixels of the frame.
     align : bool, default False
         Whether to align faces to a template by five landmarks.
-    splits : {"official", "seeded", "cut"}
+    splits : {"official", "none", "seeded", "cut"}
         How to split, see `assign_splits`.
     seed : int, default 0
         Random seed of splits that are not official.
@@ -447,7 +447,7 @@ class IngestPlan:
             {**self.parameters, **self.division},
             tuple(reports),
             self.found.left_out,
-            (*((self.why,) if self.why else ()), *self.found.notes),
+            (*((self.why,) if self.why else ()), *self.found.notes, *self.found.divided),
         )
         place.mkdir(parents=True, exist_ok=True)
         file = report.save()
@@ -476,7 +476,7 @@ class IngestPlan:
             "crop": _crop_card(self.rule, found),
             "frames": {"asked": self.rule.frames, "rule": self.rule.frame_rule()},
             "decoder": _decoder(found.videos),
-            "notes": list(found.notes),
+            "notes": [*found.notes, *found.divided],
             "versions": {**parameters["versions"], "deepfake-probe": version_of("deepfake-probe")},
         }
 

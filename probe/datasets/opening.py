@@ -152,6 +152,8 @@ def open_layout(
     plan = plan_ingest(layout, root, **options)
     # Strict mode checks every image, so images in place have to be opened too.
     plan = replace(plan, lies=plan.lies and not strict)
+    for one in plan.found.divided:
+        note(one)
     dataset, report = plan.open(_reports(plan.layout.name, Path(root), options), n_workers)
     said = report.gaps(root) if report is not None else ""
     if said and strict:

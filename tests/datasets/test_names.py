@@ -137,6 +137,7 @@ def test_names_that_say_no_class(name: str) -> None:
         ("fake_test", "test"),
         ("dfdc_train_part_0", ""),
         ("latest", ""),
+        ("train000", ""),
     ],
 )
 def test_words_for_splits(name: str, split: str) -> None:

@@ -33,8 +33,6 @@ from probe.datasets.layouts.files import (
 from probe.datasets.layouts.names import Reading, read_names
 from probe.datasets.layouts.words import (
     EVAL,
-    FAKE_WORDS,
-    REAL_WORDS,
     ClassWord,
     class_word,
     names_no_video,
@@ -130,9 +128,9 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     if not videos:
         raise DatasetError(
             f"{str(root)!r} holds no images or videos in folders named real or fake"
-            f"{_unknown(left_out)} (known: {', '.join(_WORDS)}, alone or with words such as "
-            "images, train or a method). Rename the folders, give the name of the folder of fakes "
-            "as the option fake_label, or list the files in a manifest."
+            f"{_unknown(left_out)}. Known are {', '.join(_WORDS)} and others, alone or with words "
+            "such as images, train or a method. Rename the folders, give the name of the folder of "
+            "fakes as the option fake_label, or list the files in a manifest."
         )
     notes = (*_notes(groups), *tree.notes()) if pattern is None else tree.notes()
     kept = account(root, videos, left_out)
@@ -140,7 +138,10 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     return Inventory(kept, {}, left_out, notes, LABELS, SPLIT_RULE, without_val=lacks)
 
 
-_WORDS = ("real", "fake", *sorted(REAL_WORDS | FAKE_WORDS))
+_WORDS = """
+real original pristine genuine authentic nature youtube fake deepfake manipulated altered tampered
+synthetic generated ai df faceswap
+""".split()
 
 
 def _unknown(left_out: Mapping[str, str]) -> str:

@@ -10,8 +10,6 @@ from probe.schema import FAKE, REAL
 
 __all__ = [
     "EVAL",
-    "FAKE_WORDS",
-    "REAL_WORDS",
     "ClassWord",
     "class_word",
     "names_no_video",
@@ -22,14 +20,14 @@ __all__ = [
 _PLAIN = {"real": REAL, "reals": REAL, "fake": FAKE, "fakes": FAKE}
 
 #: Other usual words for the classes. A dataset or method may have such a name too.
-REAL_WORDS = frozenset(
+_REAL_WORDS = frozenset(
     """
     original originals orig pristine genuine authentic au nature natural bonafide youtube actors
     camera human unaltered unmanipulated unmodified untampered unedited untouched nonmanipulated
     nonfake notfake nottampered notmanipulated
     """.split()
 )
-FAKE_WORDS = frozenset(
+_FAKE_WORDS = frozenset(
     """
     deepfake deepfakes df dfs manipulated manipulation manipulations altered tampered tampering tp
     forged forgery forgeries synthesized synthesised synthesis synthetic synthetics synth generated
@@ -40,7 +38,7 @@ FAKE_WORDS = frozenset(
     nonreal unreal
     """.split()
 )
-_WEAK = {**dict.fromkeys(REAL_WORDS, REAL), **dict.fromkeys(FAKE_WORDS, FAKE)}
+_WEAK = {**dict.fromkeys(_REAL_WORDS, REAL), **dict.fromkeys(_FAKE_WORDS, FAKE)}
 
 #: Words beside the class that change nothing: "real_images" is real.
 _BESIDE = frozenset(
@@ -132,9 +130,10 @@ def split_word(name: str) -> str:
     name : str
         Name in any case, such as "Training", "valid", "test_images", "training_real".
     """
-    parts = [one for one in _parts(name) if one not in _BESIDE and not one.isdigit()]
+    parts = [one for one in _parts(name) if one not in _BESIDE]
     found = {_SPLITS[one] for one in parts if one in _SPLITS}
     others = [one for one in parts if one not in _SPLITS]
+    # A number makes it the name of a video: "train000".
     if len(found) != 1 or (others and class_word(name) is None):
         return ""
     return found.pop()
