@@ -124,9 +124,16 @@ def _separator(text: str) -> tuple[str, str]:
     match = re.match(r"\s*\"?sep=(.)\"?\s*\r?\n", text, re.IGNORECASE)
     if match and match[1] in _SEPARATORS:
         return match[1], text[match.end() :]
-    header = text.lstrip("\r\n").split("\n", 1)[0]
-    counts = {one: len(next(csv.reader([header], delimiter=one), [])) for one in _SEPARATORS}
+    header = next(iter(text[:100_000].strip("\r\n").splitlines()), "")
+    counts = {one: _cells(header, one) for one in _SEPARATORS}
     return max(_SEPARATORS, key=lambda one: counts[one]), text
+
+
+def _cells(line: str, separator: str) -> int:
+    try:
+        return len(next(csv.reader([line], delimiter=separator), []))
+    except csv.Error:
+        return 0
 
 
 def _text(table: pd.DataFrame) -> pd.DataFrame:
