@@ -335,6 +335,7 @@ def lab_make(
     help="Regular expression on image paths with a group `video`, and optionally `identity`, "
     "`source` and `frame`.",
 )
+@click.option("--name", help="Name of the dataset.  [default: as the layout says]")
 @click.option("--strict", is_flag=True, help="Exit with code 2 if anything was skipped.")
 @WORKERS
 def ingest(layout: str, root: Path, out: Path, **options: Any) -> None:
@@ -363,12 +364,13 @@ def layouts() -> None:
 def datasets(datasets: tuple[str, ...], split: str | None) -> None:
     """List the contents of datasets.
 
-    A dataset is a folder, `lab`, or one part of either, such as `lab:faceswap`.
+    A dataset is a folder, `lab`, or one part of either, such as `lab:faceswap`. NAME=FOLDER gives
+    it another name, here and in every command that takes datasets.
     """
-    from probe.datasets import open_dataset
+    from probe.datasets import open_datasets
 
-    for name in datasets:
-        report.dataset(open_dataset(name, split=split))
+    for data in open_datasets(datasets, split=split):
+        report.dataset(data)
 
 
 @cli.command()
@@ -392,10 +394,10 @@ def audit(
 
     The audit also checks labels. The exit code is 3 if an error was found in the data.
     """
-    from probe.datasets import open_dataset
+    from probe.datasets import open_datasets
     from probe.datasets.audit import audit as look
 
-    opened = [open_dataset(name, split=split) for name in datasets]
+    opened = open_datasets(datasets, split=split)
     found = look(opened, cache=not no_cache, n_workers=n_workers)
     report.audit(found)
     if file:
@@ -467,14 +469,15 @@ def train(
 
     Trains architecture NAME on dataset SOURCE and writes the detector to folder OUT.
     """
-    from probe.datasets import open_dataset
+    from probe.datasets import open_datasets
     from probe.detectors import find_architecture
     from probe.detectors.variants import require_tuned, train_variant
 
     find_architecture(name)
     variant = options.pop("variant")
     require_tuned(variant, options["base"], target)
-    mixed, data = open_dataset(target) if target else None, open_dataset(source)
+    data, *others = open_datasets([source, *([target] if target else [])])
+    mixed = others[0] if others else None
     place = taken(device)
     if audited:
         _audit([data] + ([mixed] if mixed else []), [source] + ([target] if target else []))
@@ -500,7 +503,9 @@ def train(
     show_default=True,
     help="Split to evaluate on.",
 )
-@click.option("--per-video", is_flag=True, help="Also print mean P(fake) of every video.")
+@click.option(
+    "--per-video", is_flag=True, help="Also print AUROC per video and mean P(fake) of each."
+)
 @click.option(
     "--out",
     type=Output("table format", FRAMES),
@@ -529,18 +534,20 @@ def evaluate(
 
     Computes accuracy, AUROC, AP and EER with cluster bootstrap confidence intervals.
     """
-    from probe.datasets import open_dataset, parts_of
+    from probe.datasets import open_datasets, parts_of
     from probe.evaluation.matrix import evaluate as measure
     from probe.evaluation.matrix import suspect_polarity
 
     those = detectors_of(names, device)
-    opened = [open_dataset(name) for name in datasets]
+    opened = open_datasets(datasets)
     chosen = [data.select(split=split) for data in opened]
     if audited:
         _audit(opened, datasets)
     parts = [part for data in chosen for part in parts_of(data)]
     matrix = measure(those, parts, precision=precision)
     report.matrix(matrix)
+    if per_video:
+        report.matrix(matrix, level="video")
     say_deviation(matrix.data.attrs)
     report.polarity(suspect_polarity(matrix))
     if per_video:
@@ -611,10 +618,10 @@ def _audit(datasets: Sequence[Dataset], names: Sequence[str]) -> None:
 
 
 def _joined(names: Sequence[str], split: str) -> Any:
-    from probe.datasets import open_dataset
+    from probe.datasets import open_datasets
     from probe.datasets.dataset import concatenate
 
-    opened = [open_dataset(name, split=split) for name in names]
+    opened = open_datasets(names, split=split)
     return opened[0] if len(opened) == 1 else concatenate(opened, "+".join(names))
 
 

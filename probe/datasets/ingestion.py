@@ -11,7 +11,14 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from probe.datasets.crops import crops_folder, cut_once
-from probe.datasets.dataset import CARD_FILE, Dataset, Samples, write_native
+from probe.datasets.dataset import (
+    CARD_FILE,
+    Dataset,
+    Samples,
+    moved,
+    require_name,
+    write_native,
+)
 from probe.datasets.layouts import (
     IMAGES,
     LAYOUTS,
@@ -76,6 +83,7 @@ def ingest(
     image_root: str | Path | None = None,
     fake_label: str | None = None,
     video_pattern: str | None = None,
+    name: str | None = None,
     strict: bool = False,
     n_workers: int | None = None,
 ) -> IngestReport:
@@ -117,6 +125,9 @@ def ingest(
         Random seed of splits that are not official.
     compression, reals, image_root, fake_label, video_pattern
         Options of some layouts, see `LayoutOptions`.
+    name : str, optional
+        Name of the dataset, instead of that of the layout; of several datasets, each becomes
+        "NAME-dataset". Two sets of one layout, or of two compressions, can then be used together.
     strict : bool, default False
         Whether to raise an error if any file or frame was left out. What could be made is written
         in either case.
@@ -162,6 +173,7 @@ def ingest(
         image_root=image_root,
         fake_label=fake_label,
         video_pattern=video_pattern,
+        name=name,
     )
     return plan.into(Path(out), processes, strict)
 
@@ -203,12 +215,35 @@ def plan_ingest(layout: str, root: str | Path, **options: Any) -> IngestPlan:
     listed = kind.inventory(root, asked)
     _require_both(listed, root)
     found = assign_splits(listed, division["splits"], division["seed"])
+    name = given.get("name", "")
+    if name:
+        found = _renamed(found, name)
     cut = {key: given[key] for key in _CUT_OPTIONS if key in given}
     rule = CutRule(**cut, finder=BOXES if boxes else finder)
     still = all(isinstance(one.media, ImageFiles) for one in found.videos)
-    lies = still and not given.keys() - _LAYOUT_OPTIONS - division.keys()
+    lies = still and not given.keys() - _LAYOUT_OPTIONS - division.keys() - {"name"}
     rule = CutRule(crop=False) if lies else plan_rule(found, rule, given.get("crop"))
-    return IngestPlan(root, kind, found, rule, asked, division, why, lies, _boxes(boxes, found))
+    return IngestPlan(
+        root, kind, found, rule, asked, division, why, lies, _boxes(boxes, found), name
+    )
+
+
+def _renamed(found: Inventory, name: str) -> Inventory:
+    """Give the datasets of an inventory another name."""
+    require_name(name)
+    known = list(dict.fromkeys(one.dataset for one in found.videos))
+    names = {one: name if len(known) == 1 else f"{name}-{one}" for one in known}
+    videos = tuple(
+        replace(
+            one,
+            dataset=names[one.dataset],
+            method=_method(one, names, found),
+            original=moved(one.original, names),
+        )
+        for one in found.videos
+    )
+    reals = {names.get(a, a): names.get(b, b) for a, b in found.reals.items()}
+    return replace(found, videos=videos, reals=reals)
 
 
 def _require_both(found: Inventory, root: Path) -> None:
@@ -229,6 +264,13 @@ def _require_both(found: Inventory, root: Path) -> None:
         "option fake_label, or list the files in a manifest. To use one class alone, give its "
         "folder without the others."
     )
+
+
+def _method(one: VideoEntry, names: Mapping[str, str], found: Inventory) -> str:
+    """Return the method of a video; one that only repeats the dataset's name follows it."""
+    if one.method != one.dataset or len(names) > 1 or found.reals:
+        return one.method
+    return names[one.dataset]
 
 
 def _boxes(file: str | Path | None, found: Inventory) -> Mapping[str, Mapping[int, Face]] | None:
@@ -264,7 +306,7 @@ def find_layout(name: str, root: Path) -> tuple[Layout, str]:
 
 _LAYOUT_OPTIONS = frozenset(one.name for one in fields(LayoutOptions))
 _CUT_OPTIONS = frozenset({"frames", "every", "size", "margin", "align"})
-_OPTIONS = _LAYOUT_OPTIONS | _CUT_OPTIONS | {"crop", "finder", "boxes", "splits", "seed"}
+_OPTIONS = _LAYOUT_OPTIONS | _CUT_OPTIONS | {"crop", "finder", "boxes", "splits", "seed", "name"}
 
 
 def plan_rule(found: Inventory, given: CutRule, crop: bool | None) -> CutRule:
@@ -310,6 +352,8 @@ class IngestPlan:
         Whether images are used in place, without opening them.
     boxes : mapping or None
         Face boxes by video key and frame, if given.
+    named : str
+        Name that was given to the dataset; empty for that of the layout.
     """
 
     root: Path
@@ -321,6 +365,7 @@ class IngestPlan:
     why: str = ""
     lies: bool = False
     boxes: Mapping[str, Mapping[int, Face]] | None = None
+    named: str = ""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -328,6 +373,7 @@ class IngestPlan:
         return {
             "layout": self.layout.name,
             "options": self.options.given(),
+            **({"name": self.named} if self.named else {}),
             **self.rule.deciding(),
             "versions": self.rule.versions(),
         }
@@ -335,6 +381,8 @@ class IngestPlan:
     @property
     def name(self) -> str:
         """Name of the dataset; not the folder's name, so that the output does not depend on it."""
+        if self.named:
+            return self.named
         level = self.options.compression or ("c23" if "compression" in self.layout.takes else "")
         return f"{self.layout.name}-{level}" if level else self.layout.name
 
@@ -396,7 +444,7 @@ class IngestPlan:
         """
         if self.lies:
             samples = Samples(lying_table(self.found.videos))
-            return Dataset(self.layout.name, samples, self.root, self.card()), None
+            return Dataset(self.named or self.layout.name, samples, self.root, self.card()), None
         text = f"crops of {self.layout.name}"
         clips = cut_once(self.found.videos, self.rule, _processes(n_workers), text, self.boxes)
         return self._finish(crops_folder(), place, clips)
