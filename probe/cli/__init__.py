@@ -307,9 +307,10 @@ def lab_make(
     "--splits",
     default="official",
     show_default=True,
-    metavar="official|cut|seeded",
-    help="official: keep official splits and split the rest by identity; cut: also split linked "
-    "identities, dropping videos across splits; seeded: ignore official splits.",
+    metavar="official|none|cut|seeded",
+    help="official: keep official splits and split the rest by identity; none: keep official "
+    "splits, all else is test; cut: also split linked identities, dropping videos across splits; "
+    "seeded: ignore official splits.",
 )
 @click.option(
     "--seed",
@@ -339,6 +340,7 @@ def lab_make(
     metavar="ROLE=NAME,…",
     help="Columns of a Parquet table of images: image, label, generator, mask, split, video.",
 )
+@click.option("--name", help="Name of the dataset.  [default: as the layout says]")
 @click.option("--strict", is_flag=True, help="Exit with code 2 if anything was skipped.")
 @WORKERS
 def ingest(layout: str, root: Path, out: Path, **options: Any) -> None:
@@ -367,12 +369,13 @@ def layouts() -> None:
 def datasets(datasets: tuple[str, ...], split: str | None) -> None:
     """List the contents of datasets.
 
-    A dataset is a folder, `lab`, or one part of either, such as `lab:faceswap`.
+    A dataset is a folder, `lab`, or one part of either, such as `lab:faceswap`. NAME=FOLDER gives
+    it another name, here and in every command that takes datasets.
     """
-    from probe.datasets import open_dataset
+    from probe.datasets import open_datasets
 
-    for name in datasets:
-        report.dataset(open_dataset(name, split=split))
+    for data in open_datasets(datasets, split=split):
+        report.dataset(data)
 
 
 @cli.command()
@@ -399,18 +402,17 @@ def audit(
     A folder that was not ingested, such as that of DF40, or one of its lists is checked as it is:
     empty folders, listed files that are missing, repeated reals, a train split equal to its test.
     """
-    from probe.datasets import open_dataset
+    from probe.datasets import open_datasets
     from probe.datasets.audit import audit as look
     from probe.datasets.dataset import CARD_FILE
 
     sources = [
-        Path(one).exists() and not (Path(one) / CARD_FILE).is_file() and one != "lab"
+        one
         for one in datasets
+        if Path(one).exists() and not (Path(one) / CARD_FILE).is_file() and one != "lab"
     ]
-    opened = [
-        Path(name) if is_source else open_dataset(name, split=split)
-        for name, is_source in zip(datasets, sources, strict=True)
-    ]
+    read = [one for one in datasets if one not in sources]
+    opened = [*map(Path, sources), *(open_datasets(read, split=split) if read else ())]
     found = look(opened, cache=not no_cache, n_workers=n_workers)
     report.audit(found)
     if file:
@@ -482,14 +484,15 @@ def train(
 
     Trains architecture NAME on dataset SOURCE and writes the detector to folder OUT.
     """
-    from probe.datasets import open_dataset
+    from probe.datasets import open_datasets
     from probe.detectors import find_architecture
     from probe.detectors.variants import require_tuned, train_variant
 
     find_architecture(name)
     variant = options.pop("variant")
     require_tuned(variant, options["base"], target)
-    mixed, data = open_dataset(target) if target else None, open_dataset(source)
+    data, *others = open_datasets([source, *([target] if target else [])])
+    mixed = others[0] if others else None
     place = taken(device)
     if audited:
         _audit([data] + ([mixed] if mixed else []), [source] + ([target] if target else []))
@@ -515,7 +518,9 @@ def train(
     show_default=True,
     help="Split to evaluate on.",
 )
-@click.option("--per-video", is_flag=True, help="Also print mean P(fake) of every video.")
+@click.option(
+    "--per-video", is_flag=True, help="Also print AUROC per video and mean P(fake) of each."
+)
 @click.option(
     "--out",
     type=Output("table format", FRAMES),
@@ -544,18 +549,20 @@ def evaluate(
 
     Computes accuracy, AUROC, AP and EER with cluster bootstrap confidence intervals.
     """
-    from probe.datasets import open_dataset, parts_of
+    from probe.datasets import open_datasets, parts_of
     from probe.evaluation.matrix import evaluate as measure
     from probe.evaluation.matrix import suspect_polarity
 
     those = detectors_of(names, device)
-    opened = [open_dataset(name) for name in datasets]
+    opened = open_datasets(datasets)
     chosen = [data.select(split=split) for data in opened]
     if audited:
         _audit(opened, datasets)
     parts = [part for data in chosen for part in parts_of(data)]
     matrix = measure(those, parts, precision=precision)
     report.matrix(matrix)
+    if per_video:
+        report.matrix(matrix, level="video")
     say_deviation(matrix.data.attrs)
     report.polarity(suspect_polarity(matrix))
     if per_video:
@@ -626,10 +633,10 @@ def _audit(datasets: Sequence[Dataset], names: Sequence[str]) -> None:
 
 
 def _joined(names: Sequence[str], split: str) -> Any:
-    from probe.datasets import open_dataset
+    from probe.datasets import open_datasets
     from probe.datasets.dataset import concatenate
 
-    opened = [open_dataset(name, split=split) for name in names]
+    opened = open_datasets(names, split=split)
     return opened[0] if len(opened) == 1 else concatenate(opened, "+".join(names))
 
 

@@ -184,14 +184,13 @@ def _pictures(
     datasets: Sequence[str], ids: Sequence[str], maps: AttributionMap
 ) -> tuple[list[NDArray[Any]] | None, list[NDArray[Any] | None] | None]:
     """Read the images and masks of samples, resized to a square as for the detector."""
-    from probe.datasets import open_dataset
+    from probe.datasets import open_datasets
     from probe.datasets.dataset import resize
 
     if not datasets:
         return None, None
     places: dict[str, tuple[Dataset, int]] = {}
-    for name in datasets:
-        data = open_dataset(name)
+    for data in open_datasets(datasets):
         table = enumerate(data.samples.table["sample"])
         places = {str(sample): (data, i) for i, sample in table} | places
     missing = [name for name in ids if name not in places]
@@ -383,12 +382,12 @@ def _require(options: Any) -> None:
 
 def _images(datasets: tuple[str, ...], options: Any) -> tuple[Any, Any]:
     """Return all images of the split, and the selected ones."""
-    from probe.datasets import open_dataset
+    from probe.datasets import open_datasets
     from probe.datasets.dataset import concatenate
     from probe.datasets.subset import draw
     from probe.schema import FAKE, REAL
 
-    opened = [open_dataset(name, split=options["split"]) for name in datasets]
+    opened = open_datasets(datasets, split=options["split"])
     everything = opened[0] if len(opened) == 1 else concatenate(opened, "+".join(datasets))
     chosen = everything
     if options["label"]:

@@ -214,10 +214,11 @@ def artifacts(
     NAME-images.csv.
     """
     from probe.artifacts import artifact_report, measure_artifacts
-    from probe.datasets import open_dataset, parts_of
+    from probe.datasets import open_datasets, parts_of
     from probe.plots.artifacts import draw_report
 
-    parts = [part for name in datasets for part in parts_of(open_dataset(name, split=split))]
+    opened = open_datasets(datasets, split=split)
+    parts = [part for data in opened for part in parts_of(data)]
     measured = measure_artifacts(parts, n_workers=n_workers)
     found = artifact_report(measured, caliper=caliper, seed=seed)
     print_artifacts(found)
@@ -382,11 +383,11 @@ def _require(store: ActivationStore, layer: str, universal: tuple[int, ...]) -> 
 def _measured(measurements: Path | None, datasets: tuple[str, ...], split: str) -> xr.Dataset:
     """Read measurements from a file, or measure datasets."""
     from probe.artifacts import ArtifactMeasurements, measure_artifacts
-    from probe.datasets import open_dataset
+    from probe.datasets import open_datasets
 
     if measurements:
         return ArtifactMeasurements.open(measurements).data
-    parts = [open_dataset(one, split=split) for one in datasets]
+    parts = open_datasets(datasets, split=split)
     return measure_artifacts(parts, n_workers=None).data
 
 

@@ -400,9 +400,9 @@ COMMANDS = (neurons, ablate, heads, calibrate)
 
 
 def _parts(names: tuple[str, ...], split: str | None) -> list[Any]:
-    from probe.datasets import open_dataset, parts_of
+    from probe.datasets import open_datasets, parts_of
 
-    return [part for name in names for part in parts_of(open_dataset(name, split=split))]
+    return [part for data in open_datasets(names, split=split) for part in parts_of(data)]
 
 
 def _set(text: str) -> tuple[str, list[int]]:

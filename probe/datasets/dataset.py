@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -137,7 +138,9 @@ def _check_values(table: pd.DataFrame) -> None:
     if len(twice):
         raise DatasetError(
             f"Sample id {twice.iloc[0]!r} occurs {1 + int((twice == twice.iloc[0]).sum())} times "
-            f"({len(twice)} repeats in all). Ids must be unique; prefix them with the dataset."
+            f"({len(twice)} repeats in all). Ids must be unique; prefix them with the dataset. If "
+            "two datasets of one name were joined, open one as open_dataset(..., name=...) or "
+            "NAME=FOLDER."
         )
     wrong = sorted(set(table["label"]) - {0, 1})
     if wrong:
@@ -380,6 +383,25 @@ def write_native(dataset: Dataset) -> None:
     partial.replace(dataset.root / CARD_FILE)
 
 
+#: Names of datasets that may be given; they become part of file names.
+NAME = re.compile(r"[\w.+-]+(?: [\w.+-]+)*")
+
+
+def require_name(name: str) -> None:
+    """Raise `DatasetError` unless a name that was given to a dataset can be used."""
+    if not NAME.fullmatch(name) or set(name) <= {"."}:
+        raise DatasetError(
+            f"The name {name!r} was given to a dataset; allowed are letters, digits, spaces and "
+            "_-.+ (it becomes part of file names)."
+        )
+
+
+def moved(original: str, names: Mapping[str, str]) -> str:
+    """Return the key of an original video, "dataset/video", after datasets were renamed."""
+    dataset, sign, video = original.partition("/")
+    return f"{names.get(dataset, dataset)}/{video}" if sign else original
+
+
 def by_name(datasets: Dataset | Iterable[Dataset]) -> dict[str, Dataset]:
     """Return the single datasets that the given datasets consist of, keyed by name.
 
@@ -393,7 +415,9 @@ def by_name(datasets: Dataset | Iterable[Dataset]) -> dict[str, Dataset]:
         for name, part in dataset.by_dataset().items():
             if name in parts:
                 raise DatasetError(
-                    f"Dataset {name!r} was given twice. Give each once, or one split of it."
+                    f"Dataset {name!r} was given twice. Give each once, or one split of it; if "
+                    "these are two sets of one name, open one as open_dataset(..., name=...) or "
+                    "NAME=FOLDER."
                 )
             parts[name] = part
     return parts

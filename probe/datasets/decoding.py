@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps, TiffImagePlugin
 
 from probe.errors import ImageError
 
 __all__ = ["DECODE_RULE", "FORMATS", "Decoded", "decode", "missing_image", "read_image"]
 
 #: Formats that are read, detected by content, not by file name.
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+
+#: Formats that are read only under their own suffix.
+_NAMED_FORMATS = {".gif": "GIF"}
 
 DECODE_RULE = (
-    "Pillow to 8-bit RGB. The EXIF orientation is applied; 16-bit values are divided by 257; gray "
-    "is repeated in three channels; CMYK and palettes are converted; an alpha channel is dropped "
-    "without blending; of several pages or frames in one file the first is taken."
+    "Pillow to 8-bit RGB. The EXIF orientation is applied; 16-bit values are divided by 257 and "
+    "rounded, of gray and of color; gray is repeated in three channels; CMYK, LAB and palettes are "
+    "converted, without color profiles; an alpha channel is dropped without blending; of several "
+    "pages or frames in one file the first is taken."
 )
 
 _REMEDY = "No other image is used instead: restore the file, or remove its row from the table."
 
 _SUFFIXES = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".webp": "WEBP",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
+    **dict.fromkeys((".png", ".apng"), ("PNG",)),
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi"), ("JPEG", "MPO")),
+    **dict.fromkeys((".pjpeg", ".pjp", ".mpo"), ("JPEG", "MPO")),
+    ".webp": ("WEBP",),
+    **dict.fromkeys((".bmp", ".dib"), ("BMP", "DIB")),
+    **dict.fromkeys((".tif", ".tiff"), ("TIFF",)),
+    ".gif": ("GIF",),
+    **dict.fromkeys((".avif", ".avifs"), ("AVIF",)),
+    **dict.fromkeys((".jp2", ".j2k", ".jpx", ".jpf"), ("JPEG2000",)),
+    **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), ("PPM",)),
 }
 
 
@@ -78,9 +86,11 @@ def decode(data: bytes, name: str) -> Decoded:
     if not data:
         raise ImageError(f"The image {name!r} is empty (zero bytes).")
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(data), formats=_formats(name)) as image:
+            # A TIFF is turned while it is loaded, and forgets that it was.
+            turned = _turned_tiff(image)
             image.load()
-            return _decoded(image, name)
+            return _decoded(data, image, name, turned)
     # Pillow's readers raise many kinds of exception for damaged files.
     except Exception as error:
         raise ImageError(f"The image {name!r} cannot be decoded ({_said(error)}).") from error
@@ -116,28 +126,79 @@ def _said(error: Exception) -> str:
     return text or type(error).__name__
 
 
-def _decoded(image: Image.Image, name: str) -> Decoded:
+@functools.cache
+def _readable() -> tuple[str, ...]:
+    """Return the formats that this build of Pillow can open."""
+    Image.init()
+    return tuple(one for one in FORMATS if one in Image.OPEN)
+
+
+def _formats(name: str) -> tuple[str, ...]:
+    own = _NAMED_FORMATS.get(Path(name).suffix.lower())
+    return (*_readable(), own) if own else _readable()
+
+
+def _decoded(data: bytes, image: Image.Image, name: str, turned: bool) -> Decoded:
     found = str(image.format)
     conversions = []
-    expected = _SUFFIXES.get(Path(name).suffix.lower())
-    if expected and expected != found:
-        conversions.append(f"named {Path(name).suffix}, but {found}")
+    suffix = Path(name).suffix
+    expected = _SUFFIXES.get(suffix.lower())
+    if expected and found not in expected:
+        conversions.append(f"named {suffix}, but {found}")
     if getattr(image, "n_frames", 1) > 1:
         conversions.append("first of several frames")
-    upright = ImageOps.exif_transpose(image)
-    if upright.size != image.size or _turned(image):
+    if turned or _turned(image):
         conversions.append("turned by its EXIF orientation")
-    pixels, how = _to_rgb(upright)
-    return Decoded(pixels, found, (*conversions, how) if how else tuple(conversions))
+    if _deep_color(data, image):
+        image, hows = _eight_bits(data, image)
+    else:
+        hows = ()
+    pixels, how = _to_rgb(ImageOps.exif_transpose(image))
+    return Decoded(pixels, found, (*conversions, *hows, *((how,) if how else ())))
+
+
+def _turned_tiff(image: Image.Image) -> bool:
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return False
+    return image.tag_v2.get(0x0112, 1) not in (0, 1)
 
 
 def _turned(image: Image.Image) -> bool:
     return image.getexif().get(0x0112, 1) not in (0, 1)
 
 
+def _deep_color(data: bytes, image: Image.Image) -> bool:
+    """Whether an image has 16-bit color, of which Pillow reads the upper bytes only."""
+    if image.format == "PNG":
+        # Bit depth and color type of the header; 0 is gray, which Pillow reads in full.
+        return data[24:25] == b"\x10" and data[25:26] in (b"\x02", b"\x04", b"\x06")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        depth = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))
+        return 16 in np.atleast_1d(depth) and image.mode in ("RGB", "RGBA", "RGBX", "LA")
+    return False
+
+
+def _eight_bits(data: bytes, image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    """Return an image of 16-bit color with 8 bits, and the conversions."""
+    # Imported here because only these images need it.
+    import cv2
+
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16 or values.ndim != 3:
+        raise ValueError("its 16-bit color cannot be read")
+    pixels = ((values[..., 2::-1].astype(np.int64) + 128) // 257).astype(np.uint8)
+    out = Image.fromarray(pixels)
+    # OpenCV leaves the orientation; a TIFF was turned by Pillow already, and states none.
+    out.info.update({key: image.info[key] for key in ("exif", "xmp") if key in image.info})
+    if image.size != out.size and not _turned(out):
+        raise ValueError("its 16-bit color is turned, which cannot be read")
+    hows = ["16-bit color to 8-bit RGB"]
+    return out, (*hows, "alpha dropped") if values.shape[2] == 4 else tuple(hows)
+
+
 def _to_rgb(image: Image.Image) -> tuple[NDArray[np.uint8], str]:
     """Return the pixels as 8-bit RGB and the conversion that was applied, or ""."""
-    if image.mode == "RGB":
+    if image.mode == "RGB" and "transparency" not in image.info:
         return np.asarray(image), ""
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
@@ -147,7 +208,16 @@ def _to_rgb(image: Image.Image) -> tuple[NDArray[np.uint8], str]:
         return np.repeat(gray[..., None], 3, axis=2), "16-bit gray to 8-bit RGB"
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range")
-    if "transparency" in image.info and image.mode != "RGBA":
+    if image.mode == "LAB":
+        lab, rgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        return np.asarray(
+            ImageCms.profileToProfile(image, lab, rgb, outputMode="RGB")
+        ), "LAB to RGB"
+    if image.mode in ("La", "RGBa"):
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    clear = "transparency" in image.info and image.mode in ("1", "L", "P", "RGB")
+    how = "alpha dropped" if clear or image.mode in ("RGBA", "LA", "PA") else ""
+    if clear and image.mode == "P":
+        # A palette's colors, also of its transparent entries.
         image = image.convert("RGBA")
-    how = "alpha dropped" if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") else ""
     return np.asarray(image.convert("RGB")), how or f"{image.mode} to RGB"

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from probe.datasets.crops import crops_folder, cut_once
-from probe.datasets.dataset import CARD_FILE, Dataset, Samples, write_native
+from probe.datasets.dataset import (
+    CARD_FILE,
+    Dataset,
+    Samples,
+    moved,
+    require_name,
+    write_native,
+)
 from probe.datasets.layouts import (
+    IMAGES,
     LAYOUTS,
+    VIDEOS,
     ImageFiles,
     Inventory,
     Layout,
@@ -22,6 +32,7 @@ from probe.datasets.layouts import (
     VideoEntry,
     VideoFile,
 )
+from probe.datasets.layouts.folder import BOTH_CLASSES, NO_CLASS
 from probe.datasets.layouts.recognition import recognize
 from probe.datasets.report import BOXES, REPORT_FILE, CutRule, IngestReport, version_of
 from probe.datasets.splits import assign_splits
@@ -29,6 +40,7 @@ from probe.datasets.table import lying_table, sample_table
 from probe.datasets.video import announced_frames
 from probe.datasets.work import Job, Placed, foreign_clip, run_jobs
 from probe.errors import DatasetError
+from probe.schema import FAKE
 
 if TYPE_CHECKING:
     from probe.datasets.faces import Face
@@ -73,6 +85,7 @@ def ingest(
     fake_label: str | None = None,
     video_pattern: str | None = None,
     columns: str | None = None,
+    name: str | None = None,
     strict: bool = False,
     n_workers: int | None = None,
 ) -> IngestReport:
@@ -108,12 +121,15 @@ def ingest(
         columns ``video``, ``frame``, ``x``, ``y``, ``width``, ``height`` in pixels of the frame.
     align : bool, default False
         Whether to align faces to a template by five landmarks.
-    splits : {"official", "seeded", "cut"}
+    splits : {"official", "none", "seeded", "cut"}
         How to split, see `assign_splits`.
     seed : int, default 0
         Random seed of splits that are not official.
     compression, reals, image_root, fake_label, video_pattern, columns
         Options of some layouts, see `LayoutOptions`.
+    name : str, optional
+        Name of the dataset, instead of that of the layout; of several datasets, each becomes
+        "NAME-dataset". Two sets of one layout, or of two compressions, can then be used together.
     strict : bool, default False
         Whether to raise an error if any file or frame was left out. What could be made is written
         in either case.
@@ -160,6 +176,7 @@ def ingest(
         fake_label=fake_label,
         video_pattern=video_pattern,
         columns=columns,
+        name=name,
     )
     return plan.into(Path(out), processes, strict)
 
@@ -198,13 +215,65 @@ def plan_ingest(layout: str, root: str | Path, **options: Any) -> IngestPlan:
         "splits": given.get("splits", "official"),
         "seed": given.get("seed", 0),
     }
-    found = assign_splits(kind.inventory(root, asked), division["splits"], division["seed"])
+    listed = kind.inventory(root, asked)
+    _require_both(listed, root)
+    found = assign_splits(listed, division["splits"], division["seed"])
+    name = given.get("name", "")
+    if name:
+        found = _renamed(found, name)
     cut = {key: given[key] for key in _CUT_OPTIONS if key in given}
     rule = CutRule(**cut, finder=BOXES if boxes else finder)
     still = all(isinstance(one.media, ImageFiles) for one in found.videos)
-    lies = still and not given.keys() - _LAYOUT_OPTIONS - division.keys()
+    lies = still and not given.keys() - _LAYOUT_OPTIONS - division.keys() - {"name"}
     rule = CutRule(crop=False) if lies else plan_rule(found, rule, given.get("crop"))
-    return IngestPlan(root, kind, found, rule, asked, division, why, lies, _boxes(boxes, found))
+    return IngestPlan(
+        root, kind, found, rule, asked, division, why, lies, _boxes(boxes, found), name
+    )
+
+
+def _renamed(found: Inventory, name: str) -> Inventory:
+    """Give the datasets of an inventory another name."""
+    require_name(name)
+    known = list(dict.fromkeys(one.dataset for one in found.videos))
+    names = {one: name if len(known) == 1 else f"{name}-{one}" for one in known}
+    videos = tuple(
+        replace(
+            one,
+            dataset=names[one.dataset],
+            method=_method(one, names, found),
+            original=moved(one.original, names),
+        )
+        for one in found.videos
+    )
+    reals = {names.get(a, a): names.get(b, b) for a, b in found.reals.items()}
+    return replace(found, videos=videos, reals=reals)
+
+
+def _require_both(found: Inventory, root: Path) -> None:
+    """Raise `DatasetError` if only one class was recognized and other folders were left out."""
+    labels = {one.label for one in found.videos}
+    lost = [name for name, why in found.left_out.items() if why in (NO_CLASS, BOTH_CLASSES)]
+    lost = [name for name in lost if Path(name).suffix.lower() in IMAGES | VIDEOS]
+    if len(labels) > 1 or not lost:
+        return
+    known = "fake" if FAKE in labels else "real"
+    other = "real" if FAKE in labels else "fake"
+    folders = Counter(str(PurePosixPath(name).parent) for name in lost)
+    shown = ", ".join(f"{name!r} ({count})" for name, count in folders.most_common(5))
+    raise DatasetError(
+        f"{str(root)!r} has {known} images only, and {len(lost)} files whose folders do not say "
+        f"which class they are: {shown}{' and more' if len(folders) > 5 else ''}. Rename the "
+        f"folder of the {other} images to {other!r}, give the name of the folder of fakes as the "
+        "option fake_label, or list the files in a manifest. To use one class alone, give its "
+        "folder without the others."
+    )
+
+
+def _method(one: VideoEntry, names: Mapping[str, str], found: Inventory) -> str:
+    """Return the method of a video; one that only repeats the dataset's name follows it."""
+    if one.method != one.dataset or len(names) > 1 or found.reals:
+        return one.method
+    return names[one.dataset]
 
 
 def _boxes(file: str | Path | None, found: Inventory) -> Mapping[str, Mapping[int, Face]] | None:
@@ -240,7 +309,7 @@ def find_layout(name: str, root: Path) -> tuple[Layout, str]:
 
 _LAYOUT_OPTIONS = frozenset(one.name for one in fields(LayoutOptions))
 _CUT_OPTIONS = frozenset({"frames", "every", "size", "margin", "align"})
-_OPTIONS = _LAYOUT_OPTIONS | _CUT_OPTIONS | {"crop", "finder", "boxes", "splits", "seed"}
+_OPTIONS = _LAYOUT_OPTIONS | _CUT_OPTIONS | {"crop", "finder", "boxes", "splits", "seed", "name"}
 
 
 def plan_rule(found: Inventory, given: CutRule, crop: bool | None) -> CutRule:
@@ -286,6 +355,8 @@ class IngestPlan:
         Whether images are used in place, without opening them.
     boxes : mapping or None
         Face boxes by video key and frame, if given.
+    named : str
+        Name that was given to the dataset; empty for that of the layout.
     """
 
     root: Path
@@ -297,6 +368,7 @@ class IngestPlan:
     why: str = ""
     lies: bool = False
     boxes: Mapping[str, Mapping[int, Face]] | None = None
+    named: str = ""
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -304,6 +376,7 @@ class IngestPlan:
         return {
             "layout": self.layout.name,
             "options": self.options.given(),
+            **({"name": self.named} if self.named else {}),
             **self.rule.deciding(),
             "versions": self.rule.versions(),
         }
@@ -311,6 +384,8 @@ class IngestPlan:
     @property
     def name(self) -> str:
         """Name of the dataset; not the folder's name, so that the output does not depend on it."""
+        if self.named:
+            return self.named
         level = self.options.compression or ("c23" if "compression" in self.layout.takes else "")
         return f"{self.layout.name}-{level}" if level else self.layout.name
 
@@ -374,7 +449,7 @@ class IngestPlan:
         """
         if self.lies:
             samples = Samples(lying_table(self.found.videos))
-            return Dataset(self.layout.name, samples, self.root, self.card()), None
+            return Dataset(self.named or self.layout.name, samples, self.root, self.card()), None
         text = f"crops of {self.layout.name}"
         clips = cut_once(self.found.videos, self.rule, _processes(n_workers), text, self.boxes)
         return self._finish(crops_folder(), place, clips)
@@ -425,7 +500,7 @@ class IngestPlan:
             {**self.parameters, **self.division},
             tuple(reports),
             self.found.left_out,
-            (*((self.why,) if self.why else ()), *self.found.notes),
+            (*((self.why,) if self.why else ()), *self.found.notes, *self.found.divided),
         )
         place.mkdir(parents=True, exist_ok=True)
         file = report.save()
@@ -454,7 +529,7 @@ class IngestPlan:
             "crop": _crop_card(self.rule, found),
             "frames": {"asked": self.rule.frames, "rule": self.rule.frame_rule()},
             "decoder": _decoder(found.videos),
-            "notes": list(found.notes),
+            "notes": [*found.notes, *found.divided],
             "versions": {**parameters["versions"], "deepfake-probe": version_of("deepfake-probe")},
         }
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,22 @@ from typing import Any
 import pandas as pd
 
 from probe.datasets.cache import cache_folder
-from probe.datasets.dataset import Dataset, Samples, read_native
+from probe.datasets.dataset import NAME, Dataset, Samples, moved, read_native, require_name
 from probe.datasets.ingestion import AUTO, ingest, plan_ingest
 from probe.datasets.layouts import LAYOUTS, Inventory, VideoEntry
 from probe.errors import DatasetError, UnknownNameError
 from probe.progress import note
 from probe.schema import DATASETS, REAL, SPLITS
 
-__all__ = ["open_dataset", "open_layout", "part_of", "parts_of", "videos_of"]
+__all__ = [
+    "open_dataset",
+    "open_datasets",
+    "open_layout",
+    "part_of",
+    "parts_of",
+    "renamed",
+    "videos_of",
+]
 
 LAB = "lab"
 
@@ -27,6 +36,7 @@ def open_dataset(
     name_or_path: str | Path,
     *,
     split: str | None = None,
+    name: str | None = None,
     root: str | Path | None = None,
     size: int | None = None,
     seed: int | None = None,
@@ -42,9 +52,12 @@ def open_dataset(
         A folder written by `ingest` or the lab is everything in it; ``"FOLDER:deepfakes"`` is one
         forgery dataset in it with its originals, see `part_of`. The name of a layout such as
         ``"celebdf-v2"``, or ``"auto"``, needs `root`. To open a folder named ``lab``, give
-        ``"./lab"``.
+        ``"./lab"``. ``"NAME=FOLDER"`` is short for `name`.
     split : {"train", "val", "test"}, optional
         Split to keep; all splits by default.
+    name : str, optional
+        Name to give to the dataset, for sets that are named alike, such as FaceForensics++ at c23
+        and c40; see `renamed`.
     root : path, optional
         For a layout: folder of the dataset as distributed by its authors. For the lab: folder to
         keep it in instead of the user's cache.
@@ -79,6 +92,23 @@ def open_dataset(
     <Dataset 'lab': 240 images of deepfakes, faceswap, neuraltextures, 120 real, 120 fake>
     """
     text = str(name_or_path)
+    short, rest = _name_and_place(text)
+    if short and name is None:
+        return open_dataset(
+            rest,
+            split=split,
+            name=short,
+            root=root,
+            size=size,
+            seed=seed,
+            out=out,
+            **ingest_options,
+        )
+    if name is not None:
+        opened = open_dataset(
+            rest, split=split, root=root, size=size, seed=seed, out=out, **ingest_options
+        )
+        return renamed(opened, name)
     if split is not None and split not in SPLITS:
         raise DatasetError(
             f"Split {split!r} was given; allowed are {', '.join(SPLITS)}, or none for all."
@@ -102,6 +132,116 @@ def open_dataset(
     if part:
         dataset = replace(part_of(dataset, part), name=f"{dataset.name}:{part}")
     return dataset.select(split=split) if split else dataset
+
+
+def _name_and_place(text: str) -> tuple[str, str]:
+    """Split NAME=FOLDER; the name is empty if there is none, or if it is the path of a folder."""
+    name, sign, place = text.partition("=")
+    if not (sign and place and NAME.fullmatch(name)) or Path(text).exists():
+        return "", text
+    return name, place
+
+
+def renamed(dataset: Dataset, name: str) -> Dataset:
+    """Give a dataset another name, in its table, sample ids and card.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Dataset to rename.
+    name : str
+        New name of the only dataset in it; of several, each becomes "NAME-dataset".
+
+    Returns
+    -------
+    Dataset
+        The renamed dataset. Sample ids get the prefix "NAME/", so that the tables of several sets
+        can be joined.
+
+    Raises
+    ------
+    DatasetError
+        If the name is not made of letters, digits, spaces and ``_-.+``.
+    """
+    require_name(name)
+    table = dataset.samples.table
+    known = list(dict.fromkeys(table["dataset"]))
+    names = {one: name if len(known) == 1 else f"{name}-{one}" for one in known}
+    table = table.assign(dataset=table["dataset"].map(names), sample=f"{name}/" + table["sample"])
+    if "original" in table:
+        table["original"] = [moved(one, names) for one in table["original"].fillna("")]
+    methods = {one: names[one] for one in known if (dataset.card.get("layout") in _UNNAMED)}
+    if len(known) == 1 and methods:
+        # A method that is only the dataset's name follows it.
+        table["method"] = table["method"].replace(methods)
+    reals = {names.get(a, a): names.get(b, b) for a, b in dataset.card.get("reals", {}).items()}
+    parts = {names.get(a, a): b for a, b in dataset.card.get("parts", {}).items()}
+    card = {
+        **dataset.card,
+        **({"reals": reals} if reals else {}),
+        **({"parts": parts} if parts else {}),
+    }
+    return replace(dataset, name=name, samples=Samples(table), card=card)
+
+
+#: Layouts that know no method of fakes, and name it after the dataset.
+_UNNAMED = ("folder", "manifest")
+
+
+def open_datasets(places: Sequence[str | Path], *, split: str | None = None) -> list[Dataset]:
+    """Open several datasets, and tell those apart that are named alike.
+
+    Parameters
+    ----------
+    places : sequence of str or path
+        As in `open_dataset`.
+    split : {"train", "val", "test"}, optional
+        Split to keep; all splits by default.
+
+    Returns
+    -------
+    list of Dataset
+        The datasets. Those of different folders that share a name are named after their folders,
+        and a note says so.
+
+    Raises
+    ------
+    DatasetError
+        If the names of the folders are alike too.
+    """
+    opened = [open_dataset(one, split=split) for one in places]
+    owners: dict[str, set[int]] = {}
+    for i, one in enumerate(opened):
+        for name in one.samples.table["dataset"].unique():
+            owners.setdefault(str(name), set()).add(i)
+    shared = {name: those for name, those in owners.items() if len(those) > 1}
+    alike = sorted({i for those in shared.values() for i in those})
+    folders = {i: _folder_name(places[i], opened[i], 1) for i in alike}
+    if len(set(folders.values())) < len(folders):
+        folders = {i: _folder_name(places[i], opened[i], 2) for i in alike}
+    roots = {opened[i].root.resolve() for i in alike}
+    if not alike or len(roots) < len(alike):
+        return opened
+    if len(set(folders.values())) < len(folders) or set(folders.values()) & owners.keys():
+        raise DatasetError(
+            f"Several datasets are named {next(iter(shared))!r}. Name them as NAME=FOLDER, or with "
+            "name=... in open_dataset."
+        )
+    for i, name in folders.items():
+        opened[i] = renamed(opened[i], name)
+    note(
+        f"Several datasets are named {', '.join(map(repr, list(shared)[:3]))}; here they are "
+        f"called {', '.join(folders.values())}. NAME=FOLDER gives another name."
+    )
+    return opened
+
+
+def _folder_name(place: str | Path, dataset: Dataset, parts: int) -> str:
+    """Return the last parts of a dataset's folder, and the part that was chosen in it."""
+    folder, part = dataset.root.resolve(), str(place).rpartition(":")[2]
+    name = "-".join(folder.parts[-parts:]).strip("/\\")
+    chosen = f"-{part}" if ":" in str(place) and Path(str(place)) != folder else ""
+    return re.sub(r"[^\w.+-]+", "_", name + chosen)
 
 
 def _require_only(given: Mapping[str, Any], name: str, *allowed: str) -> None:
@@ -152,6 +292,8 @@ def open_layout(
     plan = plan_ingest(layout, root, **options)
     # Strict mode checks every image, so images in place have to be opened too.
     plan = replace(plan, lies=plan.lies and not strict)
+    for one in plan.found.divided:
+        note(one)
     dataset, report = plan.open(_reports(plan.layout.name, Path(root), options), n_workers)
     said = report.gaps(root) if report is not None else ""
     if said and strict:

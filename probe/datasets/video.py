@@ -9,12 +9,13 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Protocol
 
 import av
 import numpy as np
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -50,17 +51,20 @@ class Frame:
     time : float
         Seconds after the first frame.
     image : numpy.ndarray
-        Pixels of shape (height, width, 3), RGB, 0 to 255.
+        Pixels of shape (height, width, 3), RGB, 0 to 255, upright.
+    turned : int
+        Degrees, counterclockwise, by which the frame was turned, as its container asks.
     """
 
     index: int
     time: float
     image: NDArray[np.uint8]
+    turned: int = 0
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Timestamps of a video, read from its packets without decoding.
+    """Timestamps of a video, read from its packets without decoding where these can be relied on.
 
     Attributes
     ----------
@@ -70,11 +74,15 @@ class Timeline:
         Timestamps of key frames, at which decoding can start.
     lost : int
         Number of frames that the container announces but the file, being truncated, lacks.
+    counted : bool
+        Whether the frames were counted by decoding, since packets of this container (AVI, MPEG
+        streams and others) state the time of decoding or none. Frames are then read from the start.
     """
 
     stamps: tuple[int, ...]
     keys: tuple[int, ...]
     lost: int = 0
+    counted: bool = False
 
     def __len__(self) -> int:
         return len(self.stamps)
@@ -108,13 +116,17 @@ def announced_frames(file: Path) -> int:
         return 0
 
 
+#: Containers whose packets state when a frame is shown, in the order of FFmpeg's names.
+_TIMED = ("mov", "matroska")
+
+
 def read_timeline(file: Path) -> Timeline:
     """Read the timestamps of a video.
 
     Raises
     ------
     DatasetError
-        If the file cannot be opened, or has no video stream or no timestamps.
+        If the file cannot be opened, or has no video stream or no frames.
     """
     try:
         with av.open(str(file)) as container:
@@ -123,18 +135,34 @@ def read_timeline(file: Path) -> Timeline:
             lost = max(0, stream.frames - len(packets))
             shown = [p for p in packets if not p.is_discard]
             stamps = [(p.pts, p.is_keyframe) for p in shown if p.pts is not None]
+            timed = container.format.name.startswith(_TIMED)
+            if timed and stamps and len({pts for pts, _ in stamps}) == len(shown):
+                return Timeline(
+                    tuple(sorted(pts for pts, _ in stamps)),
+                    tuple(sorted(pts for pts, key in stamps if key)),
+                    lost,
+                )
     except (av.FFmpegError, OSError) as error:
         raise DatasetError(f"The video {file.name!r} cannot be opened: {error}.") from error
-    if not stamps or len(stamps) < len(shown):
+    return _counted(file, lost)
+
+
+def _counted(file: Path, lost: int) -> Timeline:
+    """Count the frames of a video by decoding it once."""
+    stamps: list[int] = []
+    with contextlib.suppress(av.FFmpegError, OSError), av.open(str(file)) as container:
+        stream = _video_stream(file, container.streams.video)
+        stream.codec_context.thread_count = 1
+        step = 1 / float(stream.average_rate or 25) / float(stream.time_base or 1 / 25)
+        for frame in container.decode(stream):
+            given = frame.pts if frame.pts is not None else -1
+            later = stamps[-1] + max(1, round(step)) if stamps else 0
+            stamps.append(given if not stamps or given > stamps[-1] else later)
+    if not stamps:
         raise DatasetError(
-            f"The video {file.name!r} has {len(shown)} packets, {len(stamps)} of them with a "
-            "timestamp, which is needed to find frames. Remux it, for example into .mp4."
+            f"The video {file.name!r} cannot be opened: no frame of it can be decoded."
         )
-    return Timeline(
-        tuple(sorted(pts for pts, _ in stamps)),
-        tuple(sorted(pts for pts, key in stamps if key)),
-        lost,
-    )
+    return Timeline(tuple(stamps), (), lost, counted=True)
 
 
 def read_frames(file: Path, timeline: Timeline, indices: Sequence[int]) -> Iterator[Frame]:
@@ -172,7 +200,10 @@ def read_frames(file: Path, timeline: Timeline, indices: Sequence[int]) -> Itera
             for index, frame in _decoded(container, stream, timeline, indices):
                 time = (timeline.stamps[index] - timeline.stamps[0]) * base
                 image = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
-                yield Frame(index, time, image)
+                turned = int(frame.rotation) % 360
+                if turned % 90 == 0 and turned:
+                    image = np.ascontiguousarray(np.rot90(image, turned // 90))
+                yield Frame(index, time, image, turned if turned % 90 == 0 else 0)
     except (av.FFmpegError, OSError) as error:
         raise DatasetError(f"Decoding of {file.name!r} failed: {error}.") from error
 
@@ -183,6 +214,14 @@ def _decoded(
     timeline: Timeline,
     indices: Sequence[int],
 ) -> Iterator[tuple[int, VideoFrame]]:
+    if timeline.counted:
+        wanted_indices = set(indices)
+        for index, decoded in enumerate(container.decode(stream)):
+            if index in wanted_indices and not decoded.is_corrupt:
+                yield index, decoded
+            if index >= max(indices, default=-1):
+                return
+        return
     frames = container.decode(stream)
     here = timeline.stamps[0]
     frame: VideoFrame | None = None
@@ -204,7 +243,9 @@ def _decoded(
 def _video_stream(file: Path, streams: Sequence[VideoStream]) -> VideoStream:
     if not streams:
         raise DatasetError(f"The file {file.name!r} has no video stream.")
-    return streams[0]
+    # A cover picture is a stream too.
+    films = [one for one in streams if not one.disposition & Disposition.attached_pic]
+    return (films or list(streams))[0]
 
 
 #: Maximum ratio of unpacked to packed size of an archive, as a protection against zip bombs.
@@ -325,6 +366,11 @@ class _VideoFrames:
         try:
             for frame in read_frames(self.file, self._timeline, positions):
                 del left[frame.index]
+                if frame.turned:
+                    how = f"turned by {frame.turned}° counterclockwise, as its container asks"
+                    self.conversions[frame.index] = (how,)
+                    height, width = frame.image.shape[:2]
+                    self.facts = replace(self.facts, width=width, height=height)
                 yield frame
         except DatasetError as error:
             self.note = f"{self.note} {error}".strip()
@@ -346,7 +392,7 @@ def _cut_off(timeline: Timeline) -> str:
 
 def _video_facts(file: Path) -> SourceFacts:
     with av.open(str(file)) as container:
-        stream = container.streams.video[0]
+        stream = _video_stream(file, container.streams.video)
         duration = float(stream.duration or 0) * float(stream.time_base or 0)
         rate = stream.bit_rate or (_size(file) * 8 / duration if duration else None)
         return SourceFacts(

@@ -140,7 +140,11 @@ def plan_layouts(study: Study) -> dict[int, LayoutPlan]:
     out: dict[int, LayoutPlan] = {}
     for i, entry in enumerate(study.datasets):
         if entry.layout is not None and entry.root is not None:
-            plan = plan_ingest(entry.layout, entry.root, **entry.ingest_options())
+            options = entry.ingest_options()
+            if not study.detectors.names and "splits" not in entry.model_fields_set:
+                # Nothing is trained, so all that has no official split is there to be tested.
+                options["splits"] = "none"
+            plan = plan_ingest(entry.layout, entry.root, **options)
             out[i] = LayoutPlan(entry, plan, _drawn(plan, entry, study))
     return out
 

@@ -122,3 +122,13 @@ def test_else_both_claim_it(root: Path) -> None:
     assert reasons == {
         "it holds Celeb-real and Youtube-real, which fits celebdf-v1 and celebdf-v2 alike"
     }
+
+
+def test_the_testing_list_is_found_in_another_folder(tmp_path: Path) -> None:
+    root = celebdf_v2(tmp_path / "Celeb")
+    before = CELEBDF_V2.inventory(root)
+    (root / "lists").mkdir()
+    (root / TESTING_LIST).rename(root / "lists" / TESTING_LIST.lower())
+    found = CELEBDF_V2.inventory(root)
+    assert found.videos == before.videos and not found.left_out
+    assert CELEBDF_V2.recognize(root)

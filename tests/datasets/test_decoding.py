@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from probe.datasets.decoding import decode, read_image
 from probe.errors import ImageError
@@ -142,3 +145,100 @@ def test_messages_say_what_stands_in(tmp_path: Path) -> None:
         read_image(tmp_path / "empty.png")
     with pytest.raises(ImageError, match="cannot be read"):
         read_image(tmp_path)
+
+
+DEEP = np.random.default_rng(1).integers(0, 65536, (20, 24, 4)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [3, 4])
+def test_sixteen_bits_of_color_are_rounded_and_counted(suffix: str, channels: int) -> None:
+    bgr = np.dstack([DEEP[..., 2::-1], DEEP[..., 3]])[..., :channels]
+    data = bytes(cv2.imencode(suffix, bgr)[1])
+    found = decode(data, f"a{suffix}")
+    np.testing.assert_array_equal(found.pixels, np.round(DEEP[..., :3] / 257))
+    dropped = ("alpha dropped",) if channels == 4 else ()
+    assert found.conversions == ("16-bit color to 8-bit RGB", *dropped)
+
+
+def test_big_endian_gray_and_few_gray_levels() -> None:
+    gray = DEEP[..., 0]
+    image = Image.fromarray(gray.astype(">u2"))
+    np.testing.assert_array_equal(
+        decode(encoded(image, "TIFF"), "a.tif").pixels[..., 1], np.round(gray / 257)
+    )
+    for bits, top in ((1, 1), (2, 3), (4, 15)):
+        levels = np.arange(16, dtype=np.uint8).reshape(4, 4) % (top + 1)
+        data = gray_png(levels, bits)
+        np.testing.assert_array_equal(decode(data, "a.png").pixels[..., 0], levels * (255 // top))
+
+
+def gray_png(levels: np.ndarray, bits: int) -> bytes:
+    """A PNG of fewer than eight bits, written by hand."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    height, width = levels.shape
+    rows = [[f"{v:0{bits}b}" for v in row] for row in levels]
+    packed = b"".join(
+        b"\0"
+        + bytes(
+            int("".join(row).ljust(-(-width * bits // 8) * 8, "0")[k : k + 8], 2)
+            for k in range(0, width * bits, 8)
+        )
+        for row in rows
+    )
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(packed)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize("transparency", [0, bytes([0] * 256), (3, 3, 3)])
+def test_transparency_without_an_alpha_channel(transparency: object) -> None:
+    mode = "RGB" if isinstance(transparency, tuple) else "P"
+    image = Image.fromarray(RGB).convert(mode)
+    found = decode(encoded(image, transparency=transparency), "a.png")
+    np.testing.assert_array_equal(found.pixels, np.asarray(image.convert("RGB")))
+    assert found.conversions == ("alpha dropped",)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "how"),
+    [
+        ("JPEG", "a.jfif", ()),
+        ("JPEG", "a.JPE", ()),
+        ("AVIF", "a.avif", ()),
+        ("JPEG2000", "a.jp2", ()),
+        ("PPM", "a.ppm", ()),
+        ("GIF", "a.gif", ("P to RGB",)),
+        ("AVIF", "a.jpg", ("named .jpg, but AVIF",)),
+    ],
+)
+def test_formats_of_cameras_and_web_pages(kind: str, name: str, how: tuple[str, ...]) -> None:
+    if kind == "AVIF" and not features.check("avif"):
+        pytest.skip("Pillow was built without AVIF")
+    found = decode(encoded(RGB, kind), name)
+    assert found.pixels.shape == RGB.shape and found.conversions == how
+
+
+def test_a_turned_tiff_is_counted_though_pillow_turns_it_itself() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    found = decode(encoded(RGB, "TIFF", exif=exif), "a.tif")
+    np.testing.assert_array_equal(found.pixels, np.rot90(RGB, -1))
+    assert found.conversions == ("turned by its EXIF orientation",)
+
+
+def test_sixteen_bits_of_color_that_are_turned() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    data = bytes(cv2.imencode(".png", np.ascontiguousarray(DEEP[..., 2::-1]))[1])
+    body = exif.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(body)) + b"eXIf" + body
+    chunk += struct.pack(">I", zlib.crc32(b"eXIf" + body))
+    found = decode(data[:33] + chunk + data[33:], "a.png")
+    np.testing.assert_array_equal(found.pixels, np.rot90(np.round(DEEP[..., :3] / 257)))
+    assert "turned by its EXIF orientation" in found.conversions

@@ -315,3 +315,62 @@ def test_a_list_that_breaks_off(tmp_path: Path) -> None:
     file.write_text(file.read_text()[:-9])
     with pytest.raises(DatasetError, match=r"Celeb-DF-v2.json' cannot be read"):
         read(root)
+
+
+@pytest.mark.parametrize(
+    ("real", "fake", "dataset"),
+    [
+        ("blendface_Real", "blendface_Fake", "blendface"),
+        ("MOBILESWAP_real", "mobileswap_FAKE", "mobileswap"),
+        ("My-Set-real", "My-Set-fake", "my-set"),
+        ("Real", "Fake", "x"),
+    ],
+)
+def test_other_groups_are_datasets_of_their_own(
+    tmp_path: Path, real: str, fake: str, dataset: str
+) -> None:
+    groups = {
+        real: {"training": {"000": video(real, "r/000")}},
+        fake: {"training": {"000_003": video(fake, "f/000_003")}},
+    }
+    one, two = read(write(tmp_path, {"X": groups})).videos
+    assert (one.dataset, one.label, one.split) == (dataset, 0, "train")
+    assert (two.dataset, two.label, two.split) == (dataset, 1, "train")
+    assert two.original == f"{dataset}/000" and (two.identity, two.source) == ("000", "003")
+
+
+def test_fakes_without_reals_of_their_own_share_those_of_the_list(tmp_path: Path) -> None:
+    groups = {
+        "FF-real": {"test": {"c23": {"000": video("FF-real", "r/000")}}},
+        "inswap_Fake": {"test": {"000_003": video("inswap_Fake", "f/000_003")}},
+    }
+    found = read(write(tmp_path, {"X": groups}))
+    assert found.reals == {"inswap": "youtube"}
+    assert found.videos[1].original == "youtube/000"
+
+
+def test_labels_tell_an_unknown_group_and_contradictions_are_said(tmp_path: Path) -> None:
+    groups = {
+        "a_Real": {"test": {"w": {"label": "a_Fake", "frames": ["w/0.png"]}}},
+        "Zorb": {"test": {"v": {"label": "fake", "frames": ["v/0.png"]}}},
+    }
+    found = read(write(tmp_path, {"X": groups}))
+    assert {one.video: one.label for one in found.videos} == {"v": 1, "w": 0}
+    assert any("1 of 2 videos have a label that contradicts their group" in n for n in found.notes)
+
+
+@pytest.mark.parametrize("beginning", ["/home/x/rgb/", "F:\\rgb\\", "downloads/rgb/"])
+def test_paths_of_another_machine(tmp_path: Path, beginning: str) -> None:
+    root = write(tmp_path, celeb(train=("id1_0000", "id2_0000")))
+    file = root / "Celeb-DF-v2.json"
+    content = json.loads(file.read_text())
+    for one in content["Celeb-DF-v2"]["CelebDFv2_real"]["train"].values():
+        one["frames"] = [beginning + frame for frame in one["frames"]]
+    file.write_text(json.dumps(content))
+    images = tmp_path / "images"
+    for name in ("id1_0000", "id2_0000"):
+        (images / name).mkdir(parents=True)
+        (root / name / "0.png").rename(images / name / "0.png")
+    found = read(root, image_root=images)
+    assert [one.video for one in found.videos] == ["id1_0000", "id2_0000"]
+    assert any(f"looked for in {str(images)!r}" in note for note in found.notes)

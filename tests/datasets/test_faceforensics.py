@@ -170,3 +170,40 @@ def test_dfd_alone_leaves_the_rest_out(root: Path) -> None:
     assert found.left_out["original_sequences/youtube/"] == NO_PART
     assert found.reals == {"dfd": "actors"}
     assert DFD.recognize(root) is None and FACEFORENSICS.recognize(root)
+
+
+@pytest.mark.parametrize("place", [".", "dataset/splits", "lists/official"])
+def test_official_lists_elsewhere_are_found_and_said(root: Path, place: str) -> None:
+    before = {one.key: one.split for one in read_faceforensics(root, "c23").videos}
+    (root / place).mkdir(parents=True, exist_ok=True)
+    for file in sorted((root / "splits").iterdir()):
+        file.rename(root / place / file.name)
+    (root / "splits").rmdir()
+    found = read_faceforensics(root, "c23")
+    assert {one.key: one.split for one in found.videos} == before
+    assert any("Splits were read from train.json, val.json, test.json" in n for n in found.notes)
+    assert not any(name.endswith(".json") for name in found.left_out)
+
+
+def test_other_lists_are_not_taken_and_named(root: Path) -> None:
+    for file in (root / "splits").iterdir():
+        file.unlink()
+    (root / "splits").rmdir()
+    (root / "train.json").write_text('{"images": []}')
+    (root / "my_splits.csv").write_text("video,split\n")
+    found = FACEFORENSICS.inventory(root)
+    assert "There is no splits folder: every video is test." in found.notes
+    assert any("not taken: my_splits.csv, train.json" in note for note in found.notes)
+
+
+def test_lists_without_val_promise_one(root: Path) -> None:
+    for name in ("train", "test"):
+        (root / "splits" / f"{name}.json").rename(root / f"{name}.json")
+    (root / "splits" / "val.json").unlink()
+    (root / "splits").rmdir()
+    assert FACEFORENSICS.inventory(root).without_val
+
+
+def test_videos_in_other_containers(root: Path) -> None:
+    (root / YOUTUBE / "000.mp4").rename(root / YOUTUBE / "000.avi")
+    assert "youtube/000" in {one.key for one in read_faceforensics(root, "c23").videos}

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from probe.datasets.ingestion import plan_ingest
 from probe.datasets.layouts import ImageFiles, Inventory, LayoutOptions, VideoEntry, VideoFile
 from probe.datasets.layouts.files import without_frame
 from probe.datasets.layouts.folder import FOLDER
@@ -187,3 +189,89 @@ def test_a_name_without_its_frame(name: str, digits: str) -> None:
         assert 0 < len(digits) <= 9 and any(one.isdigit() for one in found)
         assert found == name.rstrip("_-. ")
         assert without_frame(name + "_7") == found
+
+
+@pytest.mark.parametrize(
+    ("fake", "real"),
+    [
+        ("df", "real"),
+        ("ai", "nature"),
+        ("altered", "original"),
+        ("Tampered", "Pristine"),
+        ("FaceSwap", "youtube"),
+        ("1_fake", "0_real"),
+        ("training_fake", "training_real"),
+        ("generated_images", "authentic_images"),
+        ("sd3_fake", "coco_real"),
+    ],
+)
+def test_other_words_for_the_classes(tmp_path: Path, fake: str, real: str) -> None:
+    touch(tmp_path, f"{fake}/v1/0.png", f"{real}/v1/0.png")
+    found = read(tmp_path)
+    assert {one.label for one in found.videos} == {0, 1} and not found.left_out
+    assert FOLDER.recognize(tmp_path) is not None
+
+
+def test_a_dataset_named_after_its_fakes_holds_both_classes(tmp_path: Path) -> None:
+    touch(tmp_path, "deepfakes/original/v1/0.png", "deepfakes/altered/v1/0.png")
+    found = read(tmp_path)
+    assert {(one.dataset, one.label) for one in found.videos} == {
+        ("deepfakes", 0),
+        ("deepfakes", 1),
+    }
+
+
+def test_one_class_and_unknown_folders_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    touch(tmp_path, "real/v1/0.png", "zorbs/v1/0.png", "zorbs/v2/0.png")
+    with pytest.raises(
+        DatasetError, match=r"real images only, and 2 files .*'zorbs/v1'.*fake_label"
+    ):
+        plan_ingest("folder", tmp_path)
+    plan = plan_ingest("folder", tmp_path, fake_label="Zorbs")
+    assert Counter(one.label for one in plan.found.videos) == {0: 1, 1: 2}
+    with pytest.raises(DatasetError, match=r"'blorbs' was given, which is no folder of the tree"):
+        plan_ingest("folder", tmp_path, fake_label="blorbs")
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        (("train", "eval"), {"train", "test"}),
+        (("train", "eval", "test"), {"train", "val", "test"}),
+        (("train", "valid", "evaluation"), {"train", "val", "test"}),
+    ],
+)
+def test_eval_is_val_where_there_is_a_test(
+    tmp_path: Path, folders: tuple[str, ...], expected: set[str]
+) -> None:
+    touch(tmp_path, *(f"{one}/{kind}/v1/0.png" for one in folders for kind in ("real", "fake")))
+    found = read(tmp_path)
+    assert {one.split for one in found.videos} == expected
+    assert any("that are named eval are" in note for note in found.notes)
+
+
+def test_crops_with_face_numbers_are_grouped_and_said(tmp_path: Path) -> None:
+    names = [f"fake/{v}_{f}_0.jpg" for v in ("qwerty", "asdfgh") for f in (0, 15, 30)]
+    touch(tmp_path, *names)
+    found = read(tmp_path)
+    frames = {
+        one.video: one.media.frames for one in found.videos if isinstance(one.media, ImageFiles)
+    }
+    assert frames == {"fake/qwerty": (0, 15, 30), "fake/asdfgh": (0, 15, 30)}
+    (note,) = found.notes
+    assert "6 names of images were read as <video>, <frame> and <face>" in note
+
+
+def test_a_folder_of_faces_is_read_by_names(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"real/faces/{v}_{f}.jpg" for v in ("010", "020") for f in (1, 2)))
+    touch(tmp_path, *(f"real/clip/{v}_{f}.jpg" for v in ("010", "020") for f in (1, 2)))
+    assert {one.video for one in read(tmp_path).videos} == {
+        "real/faces/010",
+        "real/faces/020",
+        "real/clip",
+    }
+
+
+def test_videos_of_one_image_are_said(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"real/p{n}_{n}.jpg" for n in range(6)))
+    assert any(note.startswith("6 of 6 videos have one image") for note in read(tmp_path).notes)

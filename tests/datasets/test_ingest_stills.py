@@ -214,3 +214,21 @@ def test_names_that_no_file_may_have(tmp_path: Path) -> None:
     assert data.image(0).shape == (32, 32, 3)
     made = [path.name for path in (tmp_path / "out/crops").glob("*/*")]
     assert len(made) == 2 * len(names) and all(name.isascii() and "\n" not in name for name in made)
+
+
+@pytest.mark.parametrize("splits", [None, "none"])
+def test_a_flat_folder_is_divided_and_said_or_all_test(tmp_path: Path, splits: str | None) -> None:
+    for kind in ("real", "fake"):
+        for k in range(28):
+            (tmp_path / "in" / kind).mkdir(parents=True, exist_ok=True)
+            (tmp_path / "in" / kind / f"{k:04d}.png").write_bytes(png(k))
+    given = {} if splits is None else {"splits": splits}
+    report = ingest("folder", tmp_path / "in", tmp_path / "out", n_workers=1, **given)
+    table = open_dataset(tmp_path / "out").samples.table
+    counts = table.groupby(["split", "label"]).size().to_dict()
+    said = [note for note in report.notes if "divided by probe" in note]
+    if splits == "none":
+        assert counts == {("test", 0): 28, ("test", 1): 28} and not said
+    else:
+        assert set(counts) == {(s, c) for s in ("train", "val", "test") for c in (0, 1)}
+        assert "train 40 (20 real, 20 fake)" in said[0] and said[0] in report.summary()

@@ -216,3 +216,111 @@ def test_a_native_dataset_is_not_claimed(tmp_path: Path) -> None:
     for name in ("samples.parquet", "dataset.json", "samples.csv"):
         (tmp_path / name).touch()
     assert MANIFEST.recognize(tmp_path) is None
+
+
+ROWS = (("pics/éa.png", "fake", "training"), ("pics/b.png", "real", "testing"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_tables_of_other_programs(tmp_path: Path, encoding: str, separator: str) -> None:
+    touch(tmp_path, *(row[0] for row in ROWS))
+    lines = [separator.join(row) for row in (("Image Path", "Class", "Subset"), *ROWS)]
+    (tmp_path / "manifest.csv").write_bytes("\r\n".join(lines).encode(encoding))
+    found = read(tmp_path)
+    assert {(one.video, one.label, one.split) for one in found.videos} == {
+        ("pics/éa", 1, "train"),
+        ("pics/b", 0, "test"),
+    }
+    assert found.without_val
+    notes = " ".join(found.notes)
+    assert "'Image Path' is path, 'Class' is label, 'Subset' is split" in notes
+    assert ("separated by" in notes) == (separator != ",")
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def table(root: Path, text: str) -> Path:
+    (root / "manifest.csv").write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("header", "first", "second"),
+    [
+        ("filename,is_fake", "a.png,1", "b.png,0"),
+        ("img,is_real", "a.png,False", "b.png,True"),
+        ("file,label", "a.png,manipulated", "b.png,Original"),
+        ("path,ground truth", "a.png,AI", "b.png,human"),
+        # As in a public table in which 1 is real.
+        ("path,label,label_str", "a.png,0,fake", "b.png,1,real"),
+    ],
+)
+def test_columns_that_say_the_class(tmp_path: Path, header: str, first: str, second: str) -> None:
+    touch(tmp_path, "a.png", "b.png")
+    found = read(table(tmp_path, f"{header}\n{first}\n{second}\n"))
+    assert labels(found) == {"a": 1, "b": 0}
+
+
+def test_excel_states_its_separator(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png")
+    assert labels(read(table(tmp_path, "sep=;\npath;label\na.png;1\n"))) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "beginning", ["/mnt/other/set/", "E:\\data\\set\\", "C:/set/", "unpacked/set/", "..\\..\\set\\"]
+)
+def test_paths_of_another_machine(tmp_path: Path, beginning: str) -> None:
+    names = ["real/v1/0.png", "real/v1/1.png", "fake/v2/0.png"]
+    touch(tmp_path, *names)
+    sep = "\\" if "\\" in beginning else "/"
+    rows = [f"{beginning}{one.replace('/', sep)},{int('fake' in one)}" for one in names]
+    rows.append(f"{beginning}fake{sep}v3{sep}0.png,1")
+    root = table(tmp_path, "\n".join(["path,label", *rows]))
+    if ".." in beginning:
+        with pytest.raises(DatasetError):
+            read(root)
+        return
+    found = read(root)
+    files = {one.relative_to(tmp_path).as_posix() for v in found.videos for one in v.media.files}  # type: ignore[union-attr]
+    assert files == set(names)
+    assert "it is listed and not on disk" in found.left_out.values()
+    assert any("where their endings exist" in note for note in found.notes)
+
+
+def test_a_bare_name_stands_for_one_path_only(tmp_path: Path) -> None:
+    touch(tmp_path, "0.png")
+    root = table(tmp_path, "path,label\n/far/a/0.png,1\n/far/b/0.png,1\n")
+    (one,) = read(root).videos
+    assert one.media == ImageFiles((tmp_path / "0.png",), (0,))
+
+
+@pytest.mark.parametrize("all_wrong", [True, False])
+def test_labels_against_folders_are_said(tmp_path: Path, all_wrong: bool) -> None:
+    touch(tmp_path, "real/a.png", "fake/b.png")
+    root = table(tmp_path, f"path,label\nreal/a.png,1\nfake/b.png,{int(not all_wrong)}\n")
+    (note,) = (one for one in read(root).notes if "contradict" in one)
+    assert note.startswith(f"{1 + all_wrong} of 2 labels contradict the folders")
+    assert ("fake_label=0" in note) == all_wrong
+    assert "fake" in note
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        (("training", "valid", "testing"), ("train", "val", "test")),
+        (("train", "eval", "test"), ("train", "val", "test")),
+        (("train", "eval", "validation"), ("train", "test", "val")),
+    ],
+)
+def test_spellings_of_the_splits(
+    tmp_path: Path, splits: tuple[str, ...], expected: tuple[str, ...]
+) -> None:
+    touch(tmp_path, "a.png", "b.png", "c.png")
+    rows = [f"{name}.png,1,{split}" for name, split in zip("abc", splits, strict=True)]
+    found = read(table(tmp_path, "\n".join(["path,label,split", *rows])))
+    assert tuple(one.split for one in found.videos) == expected

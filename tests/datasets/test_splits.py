@@ -153,3 +153,48 @@ def test_datasets_that_share_originals_share_names_and_others_do_not() -> None:
 def test_an_unknown_choice() -> None:
     with pytest.raises(DatasetError, match="splits='random' was given; allowed are official"):
         assign_splits(Inventory((video("a"),)), "random")
+
+
+def alone(name: str, label: int, split: str = "") -> VideoEntry:
+    media = VideoFile(Path(f"{name}.mp4"))
+    return VideoEntry("d", name, media, label, ("real", "swap")[label], split, "")
+
+
+def by_class(found: Inventory) -> dict[str, set[int]]:
+    out: dict[str, set[int]] = {}
+    for one in found.videos:
+        out.setdefault(one.split, set()).add(one.label)
+    return out
+
+
+@given(st.integers(8, 60), st.integers(8, 60), st.integers(0, 20))
+def test_each_part_has_both_classes_and_is_said(reals: int, fakes: int, seed: int) -> None:
+    those = [alone(f"r{k}", 0) for k in range(reals)] + [alone(f"f{k}", 1) for k in range(fakes)]
+    found = assign_splits(Inventory(tuple(those)), seed=seed)
+    if len(by_class(found)) == 1:
+        # One class is too rare for its share of each part.
+        assert min(reals, fakes) < 12 and "too few to have both classes" in found.notes[0]
+        return
+    assert by_class(found) == dict.fromkeys(("train", "val", "test"), {0, 1})
+    counts = Counter((one.split, one.label) for one in found.videos)
+    for split in ("train", "val", "test"):
+        part = f"({counts[split, 0]} real, {counts[split, 1]} fake)"
+        assert part in found.divided[0]
+    assert "splits='none'" in found.divided[0]
+
+
+def test_val_is_cut_off_train_by_groups_with_both_classes() -> None:
+    train = [alone(f"r{k}", 0, "train") for k in range(30)]
+    train += [alone(f"f{k}", 1, "train") for k in range(30)]
+    test = [alone("t", 0, "test"), alone("u", 1, "test")]
+    found = assign_splits(Inventory((*train, *test), without_val=True))
+    assert by_class(found) == dict.fromkeys(("train", "val", "test"), {0, 1})
+    assert found.divided[0].startswith("Videos of d in the official train were divided by probe")
+    assert found.videos[-2:] == tuple(test)
+
+
+def test_none_divides_nothing() -> None:
+    those = (alone("a", 0), alone("b", 1), alone("c", 1, "train"), alone("e", 0, "val"))
+    found = assign_splits(Inventory(those, without_val=True), "none")
+    assert [one.split for one in found.videos] == ["test", "test", "train", "val"]
+    assert not found.divided and "are all test" in found.split_rule

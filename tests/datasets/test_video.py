@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import av
@@ -8,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probe.datasets.video import evenly_spaced, read_frames, read_timeline
+from probe.datasets.layouts import VideoFile
+from probe.datasets.video import evenly_spaced, open_frames, read_frames, read_timeline
 from probe.errors import DatasetError
 from tests.datasets.drawing import moving, write_video
 
@@ -121,3 +124,78 @@ def test_sound_only(tmp_path: Path) -> None:
         container.mux(stream.encode())
     with pytest.raises(DatasetError, match="has no video stream"):
         read_timeline(file)
+
+
+def write_numbered(file: Path, codec: str, count: int = 24) -> Path:
+    """Frames that show their number in binary, encoded with frames that are stored out of order."""
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = 160, 48, "yuv420p"
+        stream.options = {} if codec == "wmv2" else {"bf": "2"}
+        for number in range(count):
+            bits = [235 if number >> bit & 1 else 16 for bit in range(5)]
+            row = np.repeat(np.array(bits, np.uint8), 32)
+            image = np.broadcast_to(row[None, :, None], (48, 160, 3))
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return file
+
+
+def number_of(image: np.ndarray) -> int:
+    return sum(
+        1 << bit for bit in range(5) if image[8:40, 32 * bit + 8 : 32 * bit + 24].mean() > 128
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.avi", "mpeg4"),
+        ("b.avi", "libx264"),
+        ("c.mpg", "mpeg2video"),
+        ("d.ts", "libx264"),
+        ("e.mkv", "libx264"),
+        ("f.m2v", "mpeg2video"),
+        ("g.wmv", "wmv2"),
+        ("h.h264", "libx264"),
+    ],
+)
+@pytest.mark.parametrize("indices", [range(24), (3, 11, 22)])
+def test_frames_are_those_of_plain_decoding_in_any_container(
+    tmp_path: Path, name: str, codec: str, indices: Sequence[int]
+) -> None:
+    file = write_numbered(tmp_path / name, codec)
+    timeline = read_timeline(file)
+    assert len(timeline) == 24 and timeline.lost == 0
+    frames = list(read_frames(file, timeline, indices))
+    assert [frame.index for frame in frames] == list(indices)
+    assert [number_of(frame.image) for frame in frames] == list(indices)
+    times = [frame.time for frame in frames]
+    assert times == pytest.approx([index / 25 for index in indices], abs=0.05)
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_rotation_of_the_container_is_applied_and_counted(tmp_path: Path, degrees: int) -> None:
+    """The matrix of the track header, as phones write it."""
+    file = tmp_path / "phone.mp4"
+    upright = np.zeros((48, 80, 3), np.uint8)
+    upright[:24] = 255
+    coded = np.rot90(upright, degrees // 90)
+    write_video(file, [np.ascontiguousarray(coded)] * 3)
+    data = bytearray(file.read_bytes())
+    start = data.index(b"tkhd") + 4
+    matrix = start + (32 if data[start] else 20) + 16 + 4
+    one = 1 << 16
+    cosine, sine = {90: (0, one), 180: (-one, 0), 270: (0, -one)}[degrees]
+    data[matrix : matrix + 36] = struct.pack(
+        ">9i", cosine, sine, 0, -sine, cosine, 0, 0, 0, 1 << 30
+    )
+    file.write_bytes(bytes(data))
+    source = open_frames(VideoFile(file))
+    (frame,) = source.read([1])
+    assert frame.image.shape == (48, 80, 3)
+    assert frame.image[:20].mean() > 200 and frame.image[28:].mean() < 60
+    (how,) = source.conversions[1]
+    assert "as its container asks" in how
+    assert (source.facts.width, source.facts.height) == (80, 48)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path, PurePosixPath
 
 from probe.errors import DatasetError
 from probe.registry import Registry
@@ -26,8 +27,19 @@ __all__ = [
 ]
 
 #: File suffixes of images, videos and archives, in lower case.
-IMAGES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-VIDEOS = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
+IMAGES = frozenset(
+    """
+    .png .apng .jpg .jpeg .jpe .jfif .jfi .jif .pjpeg .pjp .webp .bmp .dib .tif .tiff .gif .avif
+    .avifs .jp2 .j2k .jpx .jpf .ppm .pgm .pbm .pnm .mpo
+    """.split()
+)
+VIDEOS = frozenset(
+    """
+    .mp4 .m4v .mov .qt .avi .divx .mkv .webm .mpg .mpeg .mpe .m1v .m2v .mp2v .mpv .vob .wmv .asf
+    .flv .f4v .3gp .3g2 .mts .m2ts .m2t .ts .mxf .ogv .ogm .dv .y4m .mjpeg .mjpg .h264 .264 .h265
+    .hevc .265
+    """.split()
+)
 ARCHIVES = (".tar.gz", ".tgz", ".tar")
 
 
@@ -165,6 +177,8 @@ class Inventory:
         For face crops: how they were cropped, as far as known. Empty for whole frames.
     without_val : bool
         Whether the official splits have train but no val, so that val is taken out of train.
+    divided : tuple of str
+        What `assign_splits` divided, with the classes of each part, in sentences.
     """
 
     videos: tuple[VideoEntry, ...]
@@ -176,6 +190,7 @@ class Inventory:
     license: str = "unknown"
     crop: str = ""
     without_val: bool = False
+    divided: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -279,7 +294,35 @@ class Layout:
                 + (f" ({len(found.left_out)} left out: {reasons})." if reasons else ".")
                 + f" Give a folder with {self.shape}."
             )
-        return found
+        return replace(found, notes=(*found.notes, *_lists_not_taken(found)))
+
+
+#: Suffixes of lists, and words in the names of those that say splits, labels or groups.
+_LISTS = frozenset({".csv", ".tsv", ".json", ".txt", ".parquet", ".lst", ".xlsx"})
+_LIST_WORDS = frozenset(
+    """
+    train training val valid validation test testing split splits list lists index label labels
+    metadata manifest samples
+    """.split()
+)
+
+
+def _lists_not_taken(found: Inventory) -> tuple[str, ...]:
+    """Name the lists among the files that were left out: they may hold splits or labels."""
+    lists = []
+    for name in found.left_out:
+        path = PurePosixPath(name.split("::")[0])
+        words = re.findall(r"[a-z]+", path.stem.lower())
+        folder = name.endswith("/") and path.name.lower() in ("splits", "lists")
+        if folder or (path.suffix.lower() in _LISTS and _LIST_WORDS & set(words)):
+            lists.append(name)
+    if not lists:
+        return ()
+    more = f" and {len(lists) - 5} more" if len(lists) > 5 else ""
+    return (
+        f"Lists that this layout does not read, and that were not taken: {', '.join(lists[:5])}"
+        f"{more}. A table of paths and labels can be given itself, with the layout manifest.",
+    )
 
 
 #: Layouts by name.

@@ -59,7 +59,8 @@ def _read(root: Path, version: str) -> Inventory:
             found.add((folder.name.lower(), file.stem))
             videos.append(_entry(folder.name.lower(), file, listed))
     notes = [*_missing(folders, listed, found), *_other_version(version, listed)]
-    kept = account(root, videos, left_out, [root / TESTING_LIST])
+    testing = _testing_file(root)
+    kept = account(root, videos, left_out, [testing] if testing else [])
     return Inventory(
         kept, {}, left_out, tuple(notes), LABELS, SPLIT_RULE, LICENSE, without_val=True
     )
@@ -112,8 +113,8 @@ def _entry(folder: str, file: Path, listed: Mapping[_Key, int] | None) -> VideoE
 
 def _testing_list(root: Path) -> Mapping[_Key, int] | None:
     """Return the labels (fake = 1) of listed videos by folder and stem; None without a list."""
-    file = root / TESTING_LIST
-    if not file.is_file():
+    file = _testing_file(root)
+    if file is None:
         return None
     listed: dict[_Key, int] = {}
     for number, line in enumerate(list_lines(file), 1):
@@ -134,6 +135,15 @@ def _testing_list(root: Path) -> Mapping[_Key, int] | None:
             )
         listed[folder, Path(path[-1]).stem] = label
     return listed
+
+
+def _testing_file(root: Path) -> Path | None:
+    """Return the testing list: in the root, else in one of its other folders, in any case."""
+    for folder in (root, *(one for one in folders_in(root) if one.name.lower() not in _FOLDERS)):
+        for file in sorted(folder.iterdir()):
+            if file.name.lower() == TESTING_LIST.lower() and file.is_file():
+                return file
+    return None
 
 
 def list_lines(file: Path) -> list[str]:
@@ -189,7 +199,8 @@ def _recognize(root: Path, version: str) -> str | None:
 
 def _length(root: Path) -> int:
     try:
-        return len(list_lines(root / TESTING_LIST))
+        file = _testing_file(root)
+        return len(list_lines(file)) if file else 0
     except DatasetError:
         return 0
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from probe.datasets.layouts import LAYOUTS, ImageFiles, Inventory, Layout, LayoutOptions, VideoEntry
 from probe.datasets.layouts.files import (
     People,
+    Places,
     account,
     celeb_people,
     dfd_people,
@@ -23,6 +25,7 @@ from probe.datasets.layouts.files import (
     masks_of,
     relative,
 )
+from probe.datasets.layouts.words import class_word
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL, SPLITS
 
@@ -108,6 +111,49 @@ _ALL = (
 GROUPS = {group.name.lower(): group for group in _ALL}
 
 
+_PEOPLE = (ff_people, celeb_people, dfd_people)
+
+
+def _anybody(name: str) -> People | None:
+    return next((found for one in _PEOPLE if (found := one(name))), None)
+
+
+#: Names of groups in other lists of this form, as those of DF40: <method>_Real, <method>_Fake.
+_OTHER_GROUP = re.compile(r"(?:(.+?)[\s_-]*)?(real|fake)s?[a-z0-9]?", re.IGNORECASE)
+
+
+@lru_cache(maxsize=4096)
+def find_group(name: str) -> Group | None:
+    """Return the group of this name in any case; None if the name does not say real or fake.
+
+    Groups that are not DeepfakeBench's own, such as "simswap_Fake", are datasets of their own.
+    """
+    if (known := GROUPS.get(name.lower())) is not None:
+        return known
+    match = _OTHER_GROUP.fullmatch(name.lower())
+    word = class_word(name)
+    if match is not None:
+        label, method = (FAKE if match[2] == "fake" else REAL), match[1] or ""
+    elif word is not None:
+        label, method = word.label, word.method or name.lower()
+    elif name.lower().startswith("ff-"):
+        return _of_ff(name[3:], name[3:].lower())
+    else:
+        return None
+    method = method or "list"
+    return Group(name, method, method, label, f"{method}_real", _anybody)
+
+
+def _class_of(value: object) -> int | None:
+    """Return the class that the label of a video says; None if it says none."""
+    if isinstance(value, int) and value in (REAL, FAKE):
+        return int(value)
+    if not isinstance(value, str):
+        return None
+    group = find_group(value)
+    return {"0": REAL, "1": FAKE}.get(value) if group is None else group.label
+
+
 def dataset_of(group: str, present: Collection[str]) -> str:
     """Return the dataset of a group: "celebdf" if only one version of Celeb-DF is listed.
 
@@ -118,11 +164,20 @@ def dataset_of(group: str, present: Collection[str]) -> str:
     present : collection of str
         Names of all listed groups in lower case.
     """
-    dataset = GROUPS[group].dataset
-    if not dataset.startswith("celebdf"):
+    dataset = _group(group).dataset
+    if not (group in GROUPS and dataset.startswith("celebdf")):
         return dataset
-    versions = {GROUPS[one].dataset for one in present if one.startswith("celebdf")}
+    versions = {
+        GROUPS[one].dataset for one in present if one.startswith("celebdf") and one in GROUPS
+    }
     return dataset if len(versions) > 1 else "celebdf"
+
+
+def _group(name: str) -> Group:
+    """Return a group that was found before."""
+    found = find_group(name)
+    assert found is not None
+    return found
 
 
 #: Folders below the root in which lists are searched.
@@ -160,7 +215,9 @@ class _Listed:
     name: str
     frames: tuple[str, ...]
     masks: tuple[str, ...]
-    base: Path
+    places: Places
+    real: str = ""
+    label: object = None
 
     @property
     def video(self) -> tuple[str, str]:
@@ -180,20 +237,24 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     folder = root if root.is_dir() else root.parent
     left_out: dict[str, str] = {}
     copies: _Copies = {}
+    places: dict[int, Places] = {}
     for file in files:
         for one in _listed(file, relative(file, folder), options, left_out):
+            places[id(one.places)] = one.places
             _add(copies, one, left_out)
     groups = {group for group, _ in copies}
     chosen = list(_once(copies, left_out))
     notes = [_copies_note(copies), *([SOURCES] if "df_real" in groups else [])]
+    notes.append(_labels_note(chosen))
     before = len(left_out)
     entries = [entry for one in chosen if (entry := _entry(one, groups, folder, left_out))]
     if len(left_out) > before:
         notes.append(f"{len(left_out) - before} listed frames or masks are not on disk.")
+    notes += [note for one in places.values() for note in one.notes()]
     kept = account(folder, entries, left_out, files, sweep=root.is_dir())
     return Inventory(
         kept,
-        _reals(kept),
+        _reals(kept, chosen, groups),
         left_out,
         tuple(filter(None, notes)),
         LABELS,
@@ -225,39 +286,101 @@ def _is_list(file: Path) -> bool:
 
 
 def _known(group: str) -> bool:
-    return group.lower() in GROUPS or group.lower().endswith(("_real", "_fake", "-real"))
+    return find_group(group) is not None
 
 
 def _listed(
     file: Path, place: str, options: LayoutOptions, left_out: dict[str, str]
 ) -> Iterator[_Listed]:
     """Yield the videos of one list, group by group."""
-    content = _content(file)
     found: list[tuple[str, str, str, str, Any]] = []
-    for dataset, groups in content.items():
+    reals: dict[str, str] = {}
+    for dataset, groups in _content(file).items():
+        names = {group: _name_of(group, dataset, splits, file) for group, splits in groups.items()}
+        real = {name for name in names.values() if _group(name).label == REAL}
         for group, splits in groups.items():
-            _require_group(group, file)
+            name = names[group]
+            own = _group(name).reals
+            reals[name] = own if own in real or len(real) != 1 else next(iter(real))
             for split, videos in splits.items():
                 where = f"{place}::{dataset}/{group}/{split}"
-                if split not in SPLITS or not isinstance(videos, dict) or "frames" in videos:
+                known = split if split in SPLITS else _SPELLINGS.get(split.lower(), "")
+                if not known or not isinstance(videos, dict) or "frames" in videos:
                     left_out[where] = "it is not a split with videos by name"
                     continue
                 level = _level(videos, options.compression or "c23", where)
-                found += [(where, group, split, *item) for item in sorted(level.items())]
+                found += [(where, name, known, *item) for item in sorted(level.items())]
     good = [one for one in found if _is_video(one[4], f"{one[0]}/{one[3]}", left_out)]
     if not good:
         return
-    base = _base(file, options.image_root, [one[4]["frames"][0] for one in islice(good, 20)])
+    step = max(1, len(good) // _SAMPLES)
+    places = _places(file, options.image_root, [one[4]["frames"][0] for one in good[::step]])
     for where, group, split, name, video in good:
         yield _Listed(
             f"{where}/{name}",
-            group.lower(),
+            group,
             split,
             name,
             tuple(video["frames"]),
             tuple(video.get("masks") or ()),
-            base,
+            places,
+            reals[group],
+            video.get("label"),
         )
+
+
+#: Other spellings of splits, in lower case.
+_SPELLINGS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+#: Number of videos whose first frame is looked for, to find the folder of the frames.
+_SAMPLES = 100
+
+
+def _name_of(group: str, dataset: str, splits: Mapping[str, Any], file: Path) -> str:
+    """Return the name of a group in lower case, with that of its dataset if it says no more."""
+    found = find_group(group)
+    if found is None:
+        labels = {_class_of(one) for one in _labels_in(splits)}
+        if len(labels) != 1 or None in labels:
+            raise DatasetError(
+                f"The list {str(file)!r} has the unknown group {group!r}, which may be real or "
+                f"fake; known are {', '.join(one.name for one in GROUPS.values())}, and any name "
+                "with _Real or _Fake at its end. Rename it, or list its images in a manifest."
+            )
+        return f"{group.lower()}_{'fake' if FAKE in labels else 'real'}"
+    if found.dataset == "list":
+        return f"{dataset.lower()}_{'fake' if found.label == FAKE else 'real'}"
+    return group.lower()
+
+
+def _labels_in(value: object) -> Iterator[object]:
+    """Yield the labels of all videos below a group."""
+    if not isinstance(value, dict):
+        return
+    if "frames" in value:
+        yield value.get("label")
+    else:
+        for inner in value.values():
+            yield from _labels_in(inner)
+
+
+def _labels_note(chosen: list[_Listed]) -> str:
+    """Say which videos have a label that contradicts their group."""
+    wrong = [
+        one
+        for one in chosen
+        if (label := _class_of(one.label)) is not None and label != _group(one.group).label
+    ]
+    if not wrong:
+        return ""
+    return (
+        f"{len(wrong)} of {len(chosen)} videos have a label that contradicts their group, such as "
+        f"{wrong[0].place}, which is labeled {wrong[0].label!r}: the group was used."
+    )
 
 
 def _content(file: Path) -> dict[str, dict[str, dict[str, Any]]]:
@@ -278,15 +401,6 @@ def _content(file: Path) -> dict[str, dict[str, dict[str, Any]]]:
 
 def _is_dict(value: object) -> bool:
     return isinstance(value, dict)
-
-
-def _require_group(group: str, file: Path) -> None:
-    if group.lower() not in GROUPS:
-        raise DatasetError(
-            f"The list {str(file)!r} has the unknown group {group!r}, which may be real or fake; "
-            f"known are {', '.join(one.name for one in GROUPS.values())}. Rename it, or list its "
-            "images in a manifest."
-        )
 
 
 def _level(videos: Mapping[str, Any], level: str, where: str) -> Mapping[str, Any]:
@@ -316,8 +430,8 @@ def _is_video(video: object, place: str, left_out: dict[str, str]) -> bool:
     return False
 
 
-def _base(file: Path, images: Path | None, samples: list[str]) -> Path:
-    """Return the folder that frames are relative to: one in which some of the samples exist."""
+def _places(file: Path, images: Path | None, samples: list[str]) -> Places:
+    """Return the folders that frames start from, the one in which some samples exist first."""
     if images is not None:
         tried = [images]
     else:
@@ -325,11 +439,15 @@ def _base(file: Path, images: Path | None, samples: list[str]) -> Path:
         tried = [folder / name for folder in above for name in _FRAMES]
     for base in tried:
         if any((path := inside(base, one)) is not None and path.is_file() for one in samples):
-            return base
+            return Places([base])
+    places = Places(tried)
+    if any(places.find(one) is not None for one in samples):
+        return places
+    ending = "/".join(samples[0].replace("\\", "/").split("/")[-2:])
     raise DatasetError(
         f"None of the first frames of {str(file)!r}, such as {samples[0]!r}, is on disk. Tried: "
-        f"{', '.join(map(str, tried))}. Give the folder that the paths start from as the option "
-        "image_root."
+        f"{', '.join(map(str, tried))}, there also for every ending of the path. Give a folder "
+        f"that holds an ending, such as {ending!r}, as the option image_root."
     )
 
 
@@ -344,7 +462,7 @@ def _once(copies: _Copies, left_out: dict[str, str]) -> Iterator[_Listed]:
     """Yield every video once, in the split it is used in."""
     orders = _orders(copies)
     for (group, _), splits in copies.items():
-        taken, *others = (one for one in orders[GROUPS[group].dataset] if one in splits)
+        taken, *others = (one for one in orders[_group(group).dataset] if one in splits)
         for split in others:
             left_out[splits[split].place] = f"also in {taken}"
         yield splits[taken]
@@ -360,8 +478,8 @@ def _orders(copies: _Copies) -> dict[str, tuple[str, ...]]:
     rest: dict[str, list[bool]] = {}
     for (group, _), splits in copies.items():
         if "train" in splits and "test" not in splits:
-            rest.setdefault(GROUPS[group].dataset, []).append("val" in splits)
-    datasets = {GROUPS[group].dataset for group, _ in copies}
+            rest.setdefault(_group(group).dataset, []).append("val" in splits)
+    datasets = {_group(group).dataset for group, _ in copies}
     return {
         one: ("test", "train", "val") if all(rest.get(one, [False])) else ("test", "val", "train")
         for one in datasets
@@ -384,7 +502,7 @@ def _entry(
     if not frames:
         left_out[one.place] = "none of its frames is on disk"
         return None
-    group: Group = GROUPS[one.group]
+    group = _group(one.group)
     media = image_files(frames)
     people = group.people(one.name) or People("")
     dataset = dataset_of(one.group, groups)
@@ -399,7 +517,7 @@ def _entry(
         identity=people.identity,
         source=people.source,
         driver=people.source if group.reenacts else "",
-        original=f"{dataset_of(group.reals, groups)}/{people.original}" if people.original else "",
+        original=f"{dataset_of(one.real, groups)}/{people.original}" if people.original else "",
         masks=_masks(media, masks),
     )
 
@@ -410,13 +528,14 @@ def _on_disk(
     """Return the existing files of listed paths, each once; missing files are left out."""
     found = []
     for path in dict.fromkeys(given):
-        file = inside(one.base, path)
-        if file is None:
-            left_out[path] = "its path leads out of the folder of the frames"
-        elif not file.is_file():
-            left_out[relative(file, folder)] = "it is listed and not on disk"
-        else:
+        file = one.places.find(path)
+        listed = inside(one.places.bases[0], path)
+        if file is not None:
             found.append(file)
+        elif listed is None:
+            left_out[path] = "its path leads out of the folder of the frames"
+        else:
+            left_out[relative(listed, folder)] = "it is listed and not on disk"
     return found
 
 
@@ -429,11 +548,17 @@ def _masks(media: ImageFiles, masks: list[Path]) -> ImageFiles | None:
     return masks_of(media, pairs)
 
 
-def _reals(videos: tuple[VideoEntry, ...]) -> dict[str, str]:
-    """Return the originals' dataset for each method of FaceForensics++ that shares it."""
+def _reals(
+    videos: tuple[VideoEntry, ...], chosen: list[_Listed], groups: set[str]
+) -> dict[str, str]:
+    """Return the originals' dataset for each dataset of fakes that has none of its own."""
     there = {video.dataset for video in videos}
-    apart = {one.dataset for one in GROUPS.values() if one.reals == "ff-real"} - {"youtube"}
-    return {one: "youtube" for one in sorted(apart & there) if "youtube" in there}
+    found: dict[str, str] = {}
+    for one in chosen:
+        own, real = dataset_of(one.group, groups), dataset_of(one.real, groups)
+        if _group(one.group).label == FAKE and own != real and {own, real} <= there:
+            found[own] = real
+    return dict(sorted(found.items()))
 
 
 def _recognize(root: Path) -> str | None:

@@ -27,6 +27,7 @@ from probe.datasets.layouts.files import (
     video_of,
     walk,
 )
+from probe.datasets.layouts.names import read_names
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 
@@ -100,14 +101,19 @@ def _entries(root: Path, folder: Path, left_out: dict[str, str]) -> Iterator[Vid
     frames = folder / "frames"
     top = frames if frames.is_dir() else folder
     images: dict[str, list[Path]] = {}
+    loose: dict[str, list[Path]] = {}
     for file in walk(root, left_out, top):
         path = PurePosixPath(file.relative_to(top).as_posix())
         if path.parts[0].lower() in _BESIDE:
             continue
-        if file.suffix.lower() in IMAGES:
+        if file.suffix.lower() in IMAGES and len(path.parts) == 1:
+            loose.setdefault(path.stem, []).append(file)
+        elif file.suffix.lower() in IMAGES:
             images.setdefault(video_of(path), []).append(file)
         elif file.suffix.lower() in VIDEOS:
             yield _entry(folder, path.with_suffix("").as_posix(), VideoFile(file))
+    for stem, one in read_names(loose).items():
+        images.setdefault(one.video or stem, []).extend(loose[stem])
     for name in sorted(images, key=natural):
         yield _entry(folder, name, image_files(images[name]))
 

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from probe.datasets.layouts import LAYOUTS, Inventory, Layout, LayoutOptions, VideoEntry, VideoFile
-from probe.datasets.layouts.files import account, relative
+from probe.datasets.layouts import (
+    LAYOUTS,
+    VIDEOS,
+    Inventory,
+    Layout,
+    LayoutOptions,
+    VideoEntry,
+    VideoFile,
+)
+from probe.datasets.layouts.files import account, folders_in, relative
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL, SPLITS
 
@@ -21,9 +30,10 @@ _TOPS = ("original_sequences", "manipulated_sequences")
 
 LABELS = "folders original_sequences (real) and manipulated_sequences (fake) → 0 real, 1 fake"
 SPLIT_RULE = (
-    "The official lists splits/{train,val,test}.json: a video is in a split if all ids in its name "
-    "are; videos in none are left out and reported. Without a splits folder every video is test: "
-    "there is an official split, and another could be mistaken for it."
+    "The official lists {train,val,test}.json, in splits, beside the sequences, in dataset/splits "
+    "or beside the tree: a video is in a split if all ids in its name are; videos in none are left "
+    "out and reported. Without lists every video is test: there is an official split, and another "
+    "could be mistaken for it."
 )
 LICENSE = "FaceForensics++ terms: research use"
 
@@ -73,12 +83,16 @@ def _read(root: Path, options: LayoutOptions, folders: tuple[_Folder, ...]) -> I
     compression = options.compression or "c23"
     _require_compression(root, compression, folders)
     official = any(folder.official_split for folder in folders)
-    splits = _read_splits(root) if official else None
+    lists = _find_lists(root) if official else None
+    splits = _read_splits(lists) if lists is not None else None
     videos: list[VideoEntry] = []
     left_out: dict[str, str] = {}
     notes = []
-    if official and splits is None:
+    if official and lists is None:
         notes.append("There is no splits folder: every video is test.")
+    elif lists is not None and lists.folder != root / "splits":
+        where = os.path.relpath(lists.folder, root)
+        notes.append(f"Splits were read from {', '.join(lists.files)} in {where!r}.")
     for folder in folders:
         here = root / folder.path / compression / "videos"
         if not here.is_dir():
@@ -90,19 +104,21 @@ def _read(root: Path, options: LayoutOptions, folders: tuple[_Folder, ...]) -> I
                 videos.append(entry)
             else:
                 left_out[relative(file, root)] = entry
-    kept = account(root, videos, left_out, [root / "splits" / f"{one}.json" for one in SPLITS])
+    files = [lists.folder / one for one in lists.files] if lists is not None else []
+    kept = account(root, videos, left_out, files)
     datasets = {video.dataset for video in kept}
     reals = {
         one.dataset: one.originals for one in folders if {one.dataset, one.originals} <= datasets
     }
     rule = SPLIT_RULE if official else "There is no official split."
-    return Inventory(kept, reals, left_out, tuple(notes), LABELS, rule, LICENSE)
+    lacks = lists is not None and "val.json" not in lists.files
+    return Inventory(kept, reals, left_out, tuple(notes), LABELS, rule, LICENSE, without_val=lacks)
 
 
 def _entry(root: Path, folder: _Folder, file: Path, splits: _Splits | None) -> VideoEntry | str:
     """Return the labeled entry of a file, or the reason why it is left out."""
-    match = re.fullmatch(folder.pattern + r"\.mp4", file.name)
-    if match is None:
+    match = re.fullmatch(folder.pattern, file.stem)
+    if match is None or file.suffix.lower() not in VIDEOS:
         return "its name does not have the official form"
     groups = match.groupdict()
     target, source = groups["target"], groups.get("source") or ""
@@ -168,13 +184,57 @@ def _require_compression(root: Path, compression: str, folders: tuple[_Folder, .
         )
 
 
-def _read_splits(root: Path) -> _Splits | None:
-    folder = root / "splits"
-    if not folder.is_dir():
-        return None
+@dataclass(frozen=True)
+class _Lists:
+    """The folder with the official lists, and their names there."""
+
+    folder: Path
+    files: tuple[str, ...]
+
+
+#: Places of the lists below the root: as downloaded, beside the sequences (Self-Blended Images,
+#: DeepfakeBench), and as in the authors' repository.
+_PLACES = ("splits", ".", "dataset/splits", "dataset", "FaceForensics/dataset/splits")
+
+#: Depth of other folders that are searched for lists.
+_SEARCH_DEPTH = 3
+
+
+def _find_lists(root: Path) -> _Lists | None:
+    """Return the first folder with lists: in the tree, else in the folder that holds it."""
+    if (root / "splits").is_dir():
+        return _Lists(root / "splits", tuple(f"{split}.json" for split in SPLITS))
+    places = [root / one for one in _PLACES] + list(_below(root, _SEARCH_DEPTH))
+    # A folder above may hold many datasets, so that only places of the repository count there.
+    for folder in (*places, root.parent / "splits", root.parent / "dataset/splits"):
+        files = tuple(f"{one}.json" for one in SPLITS if _is_list(folder / f"{one}.json"))
+        if "train.json" in files or "test.json" in files:
+            return _Lists(folder, files)
+    return None
+
+
+def _below(folder: Path, depth: int) -> Iterator[Path]:
+    for inner in folders_in(folder):
+        if inner.name not in _TOPS:
+            yield inner
+            if depth > 1:
+                yield from _below(inner, depth - 1)
+
+
+def _is_list(file: Path) -> bool:
+    """Whether a file is a list of pairs of ids; other train.json are common."""
+    try:
+        return file.is_file() and all(_ids(file))
+    except DatasetError:
+        return False
+
+
+def _read_splits(lists: _Lists) -> _Splits:
+    folder = lists.folder
     found: dict[str, str] = {}
-    for split in SPLITS:
-        for one in _ids(folder / f"{split}.json"):
+    for name in lists.files:
+        split = name.removesuffix(".json")
+        for one in _ids(folder / name):
             if found.setdefault(one, split) != split:
                 raise DatasetError(
                     f"Id {one!r} is in the splits {found[one]} and {split} of {str(folder)!r}. "

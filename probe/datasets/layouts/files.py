@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -16,10 +16,12 @@ from probe.datasets.layouts import (
     VideoEntry,
     VideoFile,
 )
+from probe.datasets.layouts.names import read_names
 
 __all__ = [
     "NO_PART",
     "People",
+    "Places",
     "account",
     "celeb_people",
     "dfd_people",
@@ -29,10 +31,12 @@ __all__ = [
     "image_files",
     "inside",
     "is_text",
+    "lacks_val",
     "masks_of",
     "natural",
     "printable",
     "relative",
+    "unread",
     "video_of",
     "walk",
     "without_frame",
@@ -149,6 +153,23 @@ def _run(run: str) -> tuple[int, int, str]:
 
 NO_PART = "it is not part of this layout"
 
+#: Photographs that Pillow does not decode, by suffix; they are named, never dropped in silence.
+_UNREAD = {
+    **dict.fromkeys((".heic", ".heif", ".hif"), "HEIC"),
+    ".jxl": "JPEG XL",
+    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"), "raw camera"),
+    **dict.fromkeys((".exr", ".hdr"), "floating-point"),
+    **dict.fromkeys((".psd", ".svg", ".ico", ".tga", ".pcx"), "graphics"),
+}
+
+
+def unread(suffix: str) -> str:
+    """Return why a file that is neither an image nor a video by its suffix is left out."""
+    kind = _UNREAD.get(suffix.lower())
+    if kind is None:
+        return "it is neither an image nor a video"
+    return f"{kind} images are not decoded here; convert it to PNG or JPEG"
+
 
 def relative(file: Path | str, root: Path) -> str:
     """Return a file's name for reports: relative to the root, or absolute if outside it."""
@@ -181,6 +202,75 @@ def inside(base: Path, given: str) -> Path | None:
         return Path(path)
     normal = os.path.normpath(path)
     return None if normal.split("/")[0] == ".." else base / normal
+
+
+class Places:
+    """Folders that the paths of a list start from.
+
+    Lists travel with absolute paths, drives, backslashes or folders of another machine. Of such a
+    path the longest ending that exists in one of the folders is used, and the beginning
+    that it replaces is kept for all paths that share it.
+
+    Parameters
+    ----------
+    bases : sequence of pathlib.Path
+        Folders to look in, the most likely one first.
+    """
+
+    def __init__(self, bases: Sequence[Path]) -> None:
+        self.bases = tuple(bases)
+        self._rules: dict[tuple[str, ...], tuple[Path, int]] = {}
+        self._absent: set[tuple[str, ...]] = set()
+        self._flat: dict[Path, tuple[str, ...]] = {}
+
+    def find(self, given: str) -> Path | None:
+        """Return the existing file of a listed path; None if there is none."""
+        parts = _parts_of(given)
+        for key, (base, start) in self._rules.items():
+            if parts[: len(key)] == key:
+                return self._own(base.joinpath(*parts[start:]), parts, start)
+        foreign = re.match(r"[\\/]|[A-Za-z]:", given) is not None
+        for base in self.bases[:1] if foreign else self.bases:
+            direct = inside(base, given)
+            if direct is not None and direct.is_file():
+                return direct
+        if ".." in parts or parts[:-1] in self._absent:
+            return None
+        return self._search(parts, len(parts) if foreign else len(parts) - 1)
+
+    def _search(self, parts: tuple[str, ...], end: int) -> Path | None:
+        # By its bare name only a path is found that is not of this machine.
+        for start in range(end):
+            for base in self.bases:
+                if (found := self._own(base.joinpath(*parts[start:]), parts, start)) is not None:
+                    last = len(parts) - 1
+                    self._rules[parts[: min(start + 1, last)]] = base, start
+                    return found
+        self._absent.add(parts[:-1])
+        return None
+
+    def _own(self, file: Path, parts: tuple[str, ...], start: int) -> Path | None:
+        """Return an existing file; by its bare name it may stand for one listed path only."""
+        if not file.is_file():
+            return None
+        if start == len(parts) - 1 and self._flat.setdefault(file, parts) != parts:
+            return None
+        return file
+
+    def notes(self) -> tuple[str, ...]:
+        """Say which beginnings of paths were replaced."""
+        return tuple(
+            f"Listed paths that begin with {'/'.join(key[:start])!r} were looked for in "
+            f"{str(base)!r}, where their endings exist."
+            for key, (base, start) in list(self._rules.items())[:5]
+            if start
+        )
+
+
+def _parts_of(given: str) -> tuple[str, ...]:
+    """Return the parts of a path of any machine, without drive and root."""
+    path = re.sub(r"^[A-Za-z]:", "", given.replace("\\", "/"))
+    return tuple(one for one in path.split("/") if one not in ("", "."))
 
 
 def account(
@@ -228,6 +318,14 @@ def account(
     return tuple(
         video if video.original in kept else replace(video, original="") for video in kept.values()
     )
+
+
+def lacks_val(videos: Iterable[VideoEntry]) -> bool:
+    """Whether the videos of a dataset have a train split and no val."""
+    found: dict[str, set[str]] = {}
+    for video in videos:
+        found.setdefault(video.dataset, set()).add(video.split)
+    return any("train" in splits and "val" not in splits for splits in found.values())
 
 
 def _files(media: Media | None) -> tuple[Path, ...]:
@@ -386,6 +484,11 @@ def image_files(files: Iterable[Path]) -> ImageFiles:
     ordered = sorted(files, key=lambda file: (natural(file.name), str(file)))
     numbers = {file: frame_number(file.stem) for file in ordered}
     known = {number for number in numbers.values() if number is not None}
+    if len(known) < len(ordered):
+        # The last number may be that of a face: "v_12_0", "frame12_face0".
+        read = read_names(file.stem for file in ordered)
+        numbers = {file: read[file.stem].frame for file in ordered}
+        known = {number for number in numbers.values() if number is not None}
     if len(known) < len(ordered):
         return ImageFiles(tuple(ordered))
     ordered.sort(key=lambda file: numbers[file] or 0)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import pandas as pd
 
@@ -26,13 +25,18 @@ from probe.datasets.layouts import (
     VideoFile,
 )
 from probe.datasets.layouts.files import (
+    Places,
     account,
     image_files,
     inside,
+    lacks_val,
     masks_of,
     relative,
-    without_frame,
+    unread,
 )
+from probe.datasets.layouts.names import read_names, tells
+from probe.datasets.layouts.tables import COLUMNS, Table, named, plain, read_table, unreadable
+from probe.datasets.layouts.words import class_word, names_no_video
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL, SPLITS
 
@@ -79,18 +83,55 @@ class _Row:
 
 def _read(root: Path, options: LayoutOptions) -> Inventory:
     table_file = _table_file(root)
-    table = _table(table_file)
     folder = table_file.parent
+    places = Places([options.image_root or folder])
+    table = _table(table_file, places)
     labels, convention = _labels(table, table_file, options.fake_label)
     left_out: dict[str, str] = {}
-    rows = list(_rows(table, labels, options.image_root or folder, left_out))
+    rows = list(_rows(table.cells, labels, places, left_out))
     _require_one_label(rows)
     groups = _groups(rows, folder, left_out)
     videos = list(_entries(groups))
     kept = account(folder, videos, left_out, [table_file], sweep=root.is_dir())
-    filled = [rule for name, rule in _FILLED.items() if name not in table.columns]
-    notes = (f"The table lacks columns: {'; '.join(filled)}.",) if filled else ()
-    return Inventory(kept, {}, left_out, notes, convention, SPLIT_RULE)
+    filled = [rule for name, rule in _FILLED.items() if name not in table.cells.columns]
+    notes = tuple(f"The table lacks columns: {'; '.join(one)}." for one in [filled] if one)
+    notes += (*table.notes, *places.notes(), *_against_folders(rows, folder))
+    notes += _single(kept) if "video" not in table.cells.columns else ()
+    lacks = lacks_val(kept)
+    return Inventory(kept, {}, left_out, notes, convention, SPLIT_RULE, without_val=lacks)
+
+
+def _against_folders(rows: Iterable[_Row], folder: Path) -> tuple[str, ...]:
+    """Say which labels contradict the names of folders, such as "real"."""
+    said, wrong = 0, []
+    for row in rows:
+        words = map(class_word, PurePosixPath(relative(row.file, folder)).parts[:-1])
+        found = {one.label for one in words if one is not None and one.plain}
+        said += len(found) == 1
+        if len(found) == 1 and row.label not in found:
+            wrong.append(row)
+    if not wrong:
+        return ()
+    kind = ("real", "fake")[wrong[0].label]
+    inverted = " If 1 is real in this table, give fake_label=0." if len(wrong) == said else ""
+    return (
+        f"{len(wrong)} of {said} labels contradict the folders of their images, such as row "
+        f"{wrong[0].number}, where {relative(wrong[0].file, folder)!r} is labeled {kind}: the "
+        f"table was used.{inverted}",
+    )
+
+
+def _single(videos: Iterable[VideoEntry]) -> tuple[str, ...]:
+    """Say so if most videos, which the names of images tell, have one image."""
+    images = [one for one in videos if isinstance(one.media, ImageFiles)]
+    single = [one for one in images if isinstance(m := one.media, ImageFiles) and len(m.files) == 1]
+    if 2 * len(single) <= len(images):
+        return ()
+    return (
+        f"{len(single)} of {len(images)} videos have one image, as read from names such as "
+        f"{single[0].video!r}. If some belong together, add a column video: intervals and splits "
+        "treat videos as independent.",
+    )
 
 
 def _table_file(root: Path) -> Path:
@@ -109,50 +150,102 @@ def _tables(root: Path) -> list[Path]:
     return [root / name for name in NAMES if (root / name).is_file()]
 
 
-def _table(file: Path) -> pd.DataFrame:
-    """Read a table as text; missing cells become empty text."""
-    try:
-        if file.suffix.lower() == ".parquet":
-            table = pd.read_parquet(file)
-        else:
-            table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"The table {str(file)!r} cannot be read ({error}). Give a CSV file in UTF-8 or a "
-            "Parquet file."
-        ) from error
-    missing = [name for name in ("path", "label") if name not in table.columns]
+def _table(file: Path, places: Places) -> Table:
+    """Read a table and give its columns their names; missing cells become empty text."""
+    table = read_table(file)
+    cells, notes = table.cells, list(table.notes)
+
+    def on_disk(values: Sequence[str]) -> bool:
+        some = [one for one in values if one]
+        return any(places.find(one) is not None for one in some[:: max(1, len(some) // 50)])
+
+    tests = {"path": on_disk, "label": _are_labels, "split": _are_splits, "frame": _are_numbers}
+    columns: dict[str, str] = {}
+    for name in COLUMNS:
+        found = named(cells, name, tests.get(name, any))
+        if found and found not in columns.values():
+            columns[name] = found
+    missing = [name for name in ("path", "label") if name not in columns]
     if missing:
         raise DatasetError(
             f"The table {str(file)!r} has no column {' and '.join(missing)}; it has "
-            f"{', '.join(map(str, table.columns))}. Name the columns path and label."
+            f"{', '.join(map(str, cells.columns))}. Name the columns path and label."
         )
-    wanted = [name for name in table.columns if name in {"path", "label", *_FILLED}]
-    cells = {name: [_cell(one) for one in table[name]] for name in wanted}
+    if table.guessed and not on_disk(list(cells[columns["path"]])):
+        raise unreadable(file, "it is not in UTF-8, and read as Latin-1 its files are not on disk")
+    words = columns["label"]
+    if (better := _words_beside(cells, words)) and better != words:
+        notes.append(f"Labels are from the column {better!r}, which says what {words!r} means.")
+        columns["label"] = better
+    renamed = [f"{found!r} is {name}" for name, found in columns.items() if found != name]
+    if renamed:
+        notes.append(f"Columns of the table: {', '.join(renamed)}.")
+    out = {name: [str(one) for one in cells[found]] for name, found in columns.items()}
     for name in ("label", "frame"):
         # Integer columns with missing values are often written as 0.0 and 1.0.
-        if name in cells:
-            cells[name] = [re.sub(r"^([0-9]+)\.0+$", r"\1", one) for one in cells[name]]
-    return pd.DataFrame(cells, dtype=object)
+        if name in out:
+            out[name] = [re.sub(r"^([0-9]+)\.0+$", r"\1", one) for one in out[name]]
+    out["label"] = _of_column(out["label"], columns["label"])
+    return Table(pd.DataFrame(out, dtype=object), tuple(notes), table.guessed)
 
 
-def _cell(value: Any) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+def _words_beside(cells: pd.DataFrame, given: str) -> str:
+    """Return the column label_str or the like, if the labels themselves are numbers."""
+    if not set(cells[given]) <= {"0", "1", "0.0", "1.0"}:
         return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value).strip()
+    for name in cells.columns:
+        if plain(name) in ("labelstr", "labelname", "classname") and _all_words(cells[name]):
+            return str(name)
+    return ""
 
 
-def _labels(table: pd.DataFrame, file: Path, fake_label: str | None) -> tuple[dict[str, int], str]:
+_YES, _NO = frozenset({"1", "true", "yes"}), frozenset({"0", "false", "no"})
+
+
+def _of_column(values: list[str], name: str) -> list[str]:
+    """Return the values of a column that is named after one class: is_fake, is_real."""
+    kind = {"isfake": "fake", "fake": "fake", "isreal": "real"}.get(plain(name))
+    if kind is None or not {one.lower() for one in values} <= _YES | _NO:
+        return values
+    other = "real" if kind == "fake" else "fake"
+    return [kind if one.lower() in _YES else other for one in values]
+
+
+def _word(value: str) -> int | None:
+    found = class_word(value)
+    return None if found is None or "spoof" in value.lower() else found.label
+
+
+def _all_words(values: Iterable[str]) -> bool:
+    return all(_word(one) is not None for one in set(values))
+
+
+def _are_labels(values: Sequence[str]) -> bool:
+    there = {one.lower() for one in values}
+    return len(there) <= 2 or _all_words(values)
+
+
+def _are_numbers(values: Sequence[str]) -> bool:
+    return any(values) and all(one.removesuffix(".0").isdecimal() for one in values if one)
+
+
+def _are_splits(values: Sequence[str]) -> bool:
+    return {one.lower() for one in values} <= {*_SPLITS, *SPLITS, "", "eval", "evaluation"}
+
+
+def _labels(table: Table, file: Path, fake_label: str | None) -> tuple[dict[str, int], str]:
     """Return the meaning of each label value, and the label convention in words."""
-    values = [one.lower() for one in table["label"]]
+    values = [one.lower() for one in table.cells["label"]]
     there = sorted(set(values))
     if fake_label is None:
         for known in _LABELS:
             if set(there) <= known.keys():
                 fake, real = (next(v for v in known if known[v] == k) for k in (FAKE, REAL))
                 return dict(known), f"column label: {real} is real, {fake} is fake → 0 real, 1 fake"
+        if _all_words(there) and there:
+            meant = {one: int(_word(one) or REAL) for one in there}
+            said = ", ".join(f"{one} is {('real', 'fake')[meant[one]]}" for one in there)
+            return meant, f"column label: {said} → 0 real, 1 fake"
         known_words = {"0", "1"} if {"0", "1"} & set(there) else {"real", "fake"}
         raise _wrong_labels(file, values, known_words, "0 and 1 (fake), or real and fake")
     fake = fake_label.strip().lower()
@@ -178,29 +271,32 @@ def _wrong_labels(file: Path, values: list[str], known: set[str], allowed: str) 
 
 
 def _rows(
-    table: pd.DataFrame, labels: Mapping[str, int], base: Path, left_out: dict[str, str]
+    table: pd.DataFrame, labels: Mapping[str, int], places: Places, left_out: dict[str, str]
 ) -> Iterator[_Row]:
     """Yield the rows whose files exist; the others are left out."""
+    videos = _videos(filter(None, table["path"]))
+    there = {one.lower() for one in table.get("split", ())}
+    tests = there & {"test", "testing"} and not there & {"val", "valid", "validation"}
+    spelled = {**_SPLITS, **dict.fromkeys(("eval", "evaluation"), "val" if tests else "test")}
     for number, cells in enumerate(table.to_dict("records"), 1):
         given = cells["path"]
-        file = inside(base, given) if given else None
+        file = (places.find(given) or inside(places.bases[0], given)) if given else None
         why = _why_not(given, file)
         if file is None or why:
             left_out[given or f"row {number}"] = why
             continue
-        mask = inside(base, cells["mask"]) if cells.get("mask") else None
-        if cells.get("mask") and (mask is None or not mask.is_file()):
+        mask = places.find(cells["mask"]) if cells.get("mask") else None
+        if cells.get("mask") and mask is None:
             left_out[cells["mask"]] = "it is listed as a mask and not on disk in the folder"
-            mask = None
         label = labels[cells["label"].lower()]
         dataset = cells.get("dataset") or "manifest"
         yield _Row(
             number=number,
             dataset=dataset,
             method=cells.get("method") or (dataset if label == FAKE else "real"),
-            video=cells.get("video") or _video(given),
+            video=cells.get("video") or videos[given],
             label=label,
-            split=_split(cells.get("split", ""), number),
+            split=_split(cells.get("split", ""), spelled, number),
             identity=cells.get("identity", ""),
             source=cells.get("source", ""),
             frame=_frame(cells.get("frame", ""), number),
@@ -215,31 +311,55 @@ def _why_not(given: str, file: Path | None) -> str:
     if file is None:
         return "its path leads out of the folder"
     if file.suffix.lower() not in IMAGES | VIDEOS:
-        return "it is neither an image nor a video"
+        return unread(file.suffix)
     return "" if file.is_file() else "it is listed and not on disk"
 
 
-def _video(given: str) -> str:
-    """Return the video of a path: its folder if frames are only numbered, else by its name."""
-    path = PurePosixPath(os.path.normpath(given.replace("\\", "/")))
-    whole = path.with_suffix("").as_posix()
-    if path.suffix.lower() in VIDEOS:
-        return whole
-    name = without_frame(path.stem)
-    word = path.stem.rstrip("0123456789").strip("_-. ").lower()
-    own_folder = any(one in "0123456789" for one in path.parent.name)
-    if name == path.stem and own_folder and word in ("", "frame", "img", "image"):
-        return path.parent.as_posix()
-    return (path.parent / name).as_posix()
+def _videos(paths: Iterable[str]) -> dict[str, str]:
+    """Return the video of each path: its folder if frames are only numbered, else by its name."""
+    folders: dict[PurePosixPath, dict[str, str]] = {}
+    out: dict[str, str] = {}
+    for given in paths:
+        path = PurePosixPath(os.path.normpath(given.replace("\\", "/")))
+        if path.suffix.lower() in VIDEOS:
+            out[given] = path.with_suffix("").as_posix()
+        else:
+            folders.setdefault(path.parent, {})[given] = path.stem
+    named = sum(_names_video(folder.name) for folder in folders)
+    for folder, stems in folders.items():
+        own = any(one in "0123456789" for one in folder.name)
+        own = own or (named >= _VIDEO_FOLDERS and _names_video(folder.name))
+        read = read_names(stems.values())
+        for given, stem in stems.items():
+            one = read[stem]
+            in_folder = own and not one.video and one.frame is not None
+            out[given] = (folder if in_folder else folder / (one.video or stem)).as_posix()
+    return out
 
 
-def _split(given: str, number: int) -> str:
-    if given and given.lower() not in SPLITS:
+#: A folder without a number in its name is a video only if there are several of them.
+_VIDEO_FOLDERS = 3
+
+
+def _names_video(folder: str) -> bool:
+    return tells(folder) and not names_no_video(folder)
+
+
+#: Spellings of the splits; eval is val if there is a test split and no val, else test.
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+
+
+def _split(given: str, spelled: Mapping[str, str], number: int) -> str:
+    if given and given.lower() not in spelled:
         raise DatasetError(
             f"Row {number} below the header has the split {given!r}; allowed are "
-            f"{', '.join(SPLITS)}, or nothing."
+            f"{', '.join(SPLITS)}, their usual spellings, or nothing."
         )
-    return given.lower()
+    return spelled[given.lower()] if given else ""
 
 
 def _frame(given: str, number: int) -> int | None:
@@ -337,7 +457,9 @@ def _images(rows: list[_Row]) -> ImageFiles:
 def _recognize(root: Path) -> str | None:
     if root.is_file():
         return (
-            f"it is a table, {root.name}" if root.suffix.lower() in (".csv", ".parquet") else None
+            f"it is a table, {root.name}"
+            if root.suffix.lower() in (".csv", ".tsv", ".parquet")
+            else None
         )
     if (root / SAMPLES_FILE).is_file() and (root / CARD_FILE).is_file():
         return None
