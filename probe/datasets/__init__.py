@@ -13,6 +13,7 @@ from probe.datasets.layouts import df40 as _df40
 from probe.datasets.layouts import dfdc as _dfdc
 from probe.datasets.layouts import faceforensics as _faceforensics
 from probe.datasets.layouts import fakeavceleb as _fakeavceleb
+from probe.datasets.layouts import ffiw as _ffiw
 from probe.datasets.layouts import folder as _folder
 from probe.datasets.layouts import generatortree as _generatortree
 from probe.datasets.layouts import huggingface as _huggingface
@@ -39,4 +40,4 @@ __all__ = [
 ]
 
 del _celebdf, _deeperforensics, _deepfakebench, _df40, _dfdc, _faceforensics, _folder, _manifest
-del _celebdfpp, _deepfakeeval, _fakeavceleb, _generatortree, _huggingface, _wilddeepfake
+del _celebdfpp, _deepfakeeval, _fakeavceleb, _ffiw, _generatortree, _huggingface, _wilddeepfake

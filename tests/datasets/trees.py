@@ -332,6 +332,16 @@ def fakeavceleb(root: Path) -> Path:
     return root
 
 
+def ffiw(root: Path) -> Path:
+    """Sources and targets of one number are no pair; masks lie beside the targets' videos."""
+    for i, split in enumerate(("train", "val", "test")):
+        put_video(root / f"source/{split}/videos/{split}_00000001.mp4", i)
+        put_video(root / f"target/{split}/videos/{split}_00000001.mp4", i + 1)
+        put_video(root / f"target/{split}/masks/{split}_00000001.mp4", i + 1)
+    put_text(root / "train_v2.txt", "")
+    return root
+
+
 def folder(root: Path) -> Path:
     """The study's own shape: {train,val,test}/{real,fake}/<image>."""
     for split in ("train", "val", "test"):
@@ -382,6 +392,7 @@ TREES: dict[str, Callable[[Path], Path]] = {
     "deepfakebench": deepfakebench,
     "deepfake-eval-2024": deepfake_eval,
     "fakeavceleb": fakeavceleb,
+    "ffiw": ffiw,
     "generator-tree": generator_tree,
     "huggingface-parquet": huggingface,
     "folder": folder,
