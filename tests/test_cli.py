@@ -121,6 +121,23 @@ def test_evaluate_writes_what_it_prints(
     auroc = table.query("metric == 'auroc' and level == 'frame' and dataset == 'one'")
     assert f"{auroc['value'].item():.3f}" in printed
     assert "mean P(fake)" in printed and "test-3-1" in printed
+    video = table.query("metric == 'auroc' and level == 'video' and dataset == 'one'")
+    assert "AUROC per video" in printed and f"{video['value'].item():.3f}" in printed
+
+
+def test_two_sets_of_one_name_by_command(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roots = [
+        make_images(tmp_path / name, datasets=("one",), identities=2, splits=("test",)).root
+        for name in ("left", "right")
+    ]
+    assert run("evaluate", *roots, "-d", small, "--no-audit") == 0
+    printed = capsys.readouterr()
+    assert "left" in printed.out and "right" in printed.out and "NAME=FOLDER" in printed.err
+    assert run("evaluate", f"c23={roots[0]}", f"c40={roots[1]}", "-d", small, "--no-audit") == 0
+    printed = capsys.readouterr()
+    assert "c23" in printed.out and "c40" in printed.out and "NAME=FOLDER" not in printed.err
 
 
 def test_train_evaluate_and_count_by_command(noise: Dataset, tmp_path: Path) -> None:

@@ -356,7 +356,8 @@ def read_native(root: Path, name: str | None = None) -> Dataset:
             raise DatasetError(
                 f"{str(root)!r} is not a dataset: {file.name} is missing. A dataset is a folder "
                 f"with {SAMPLES_FILE} and {CARD_FILE}, as `probe ingest` and `probe lab make` "
-                "write it; run one of them first."
+                "write it; run one of them first (`probe ingest auto FOLDER OUT`, with --splits "
+                "none for images that are only to be tested)."
             )
     try:
         card = json.loads((root / CARD_FILE).read_text(encoding="utf-8"))

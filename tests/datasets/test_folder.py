@@ -275,3 +275,15 @@ def test_a_folder_of_faces_is_read_by_names(tmp_path: Path) -> None:
 def test_videos_of_one_image_are_said(tmp_path: Path) -> None:
     touch(tmp_path, *(f"real/p{n}_{n}.jpg" for n in range(6)))
     assert any(note.startswith("6 of 6 videos have one image") for note in read(tmp_path).notes)
+
+
+def test_crops_of_known_datasets_name_their_people(tmp_path: Path) -> None:
+    reals = [f"real/{v}_{f}.png" for v in ("000", "003") for f in (7, 9)]
+    touch(tmp_path, *reals, *(f"fake/000_003_{f}_0.png" for f in (7, 9)))
+    found = {one.video: one for one in read(tmp_path).videos}
+    fake = found["fake/000_003"]
+    assert (fake.identity, fake.source, fake.original) == ("000", "003", "folder/real/000")
+    assert found["real/003"].identity == "003"
+    # Where one video is named otherwise, the numbers may mean something else.
+    touch(tmp_path, "real/holiday_7.png", "real/beach_7.png")
+    assert {one.identity for one in read(tmp_path).videos} == {""}

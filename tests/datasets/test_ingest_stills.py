@@ -232,3 +232,15 @@ def test_a_flat_folder_is_divided_and_said_or_all_test(tmp_path: Path, splits: s
     else:
         assert set(counts) == {(s, c) for s in ("train", "val", "test") for c in (0, 1)}
         assert "train 40 (20 real, 20 fake)" in said[0] and said[0] in report.summary()
+
+
+def test_a_name_that_is_given_to_an_ingest(tmp_path: Path) -> None:
+    for kind, seed in (("real", 1), ("fake", 2)):
+        (tmp_path / "in/test" / kind).mkdir(parents=True)
+        (tmp_path / "in/test" / kind / "0.png").write_bytes(png(seed))
+    ingest("folder", tmp_path / "in", tmp_path / "out", n_workers=1, name="mine")
+    data = open_dataset(tmp_path / "out")
+    assert data.name == "mine" and set(data.samples.table["dataset"]) == {"mine"}
+    assert set(data.samples.table["method"]) == {"real", "mine"}
+    lying = open_dataset("folder", root=tmp_path / "in", name="mine")
+    assert set(lying.samples.table["dataset"]) == {"mine"}

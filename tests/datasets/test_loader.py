@@ -160,7 +160,7 @@ if sys.argv[2] == "neurons":
 elif sys.argv[2] == "record":
     probe.record(detector, test, Path(sys.argv[4]), layers=["fc1"], batch_size=16)
 elif sys.argv[2] == "ablate":
-    probe.ablate(detector, {"a": [0, 1]}, test, n_random=2, n_resamples=10)
+    probe.ablate(detector, test, units={"a": [0, 1]}, n_random=2, n_resamples=10)
 elif sys.argv[2] == "universal":
     from probe.neurons.ablation import ablate_universal
     found = ablate_universal(detector, test, n_random=2, n_resamples=10)

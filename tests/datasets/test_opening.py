@@ -8,7 +8,15 @@ from types import ModuleType
 import pandas as pd
 import pytest
 
-from probe.datasets import Dataset, Samples, concatenate, open_dataset, part_of, write_native
+from probe.datasets import (
+    Dataset,
+    Samples,
+    concatenate,
+    open_dataset,
+    open_datasets,
+    part_of,
+    write_native,
+)
 from probe.errors import DatasetError, UnknownNameError
 
 
@@ -140,3 +148,53 @@ def test_joined_datasets_keep_their_own_cards(noise: Dataset) -> None:
     joined = concatenate([pair, third], "all")
     found = {name: part.card for name, part in joined.by_dataset().items()}
     assert found == {"one": cut, "two": lying, "third": {"crop": "none"}}
+
+
+def twin(root: Path) -> Dataset:
+    data = replace(shared(root), root=root)
+    table = data.samples.table.assign(original=["", "youtube/x", "youtube/x"] * 2)
+    data = replace(data, samples=Samples(table))
+    write_native(data)
+    return data
+
+
+@pytest.mark.parametrize("how", ["keyword", "text"])
+def test_a_dataset_gets_another_name(tmp_path: Path, how: str) -> None:
+    place = twin(tmp_path / "c23").root
+    data = open_dataset(place, name="raw") if how == "keyword" else open_dataset(f"raw={place}")
+    table = data.samples.table
+    assert data.name == "raw" and set(table["dataset"]) == {"raw-youtube", "raw-a", "raw-b"}
+    assert table["sample"].str.startswith("raw/").all()
+    assert set(table["original"]) == {"", "raw-youtube/x"}
+    assert data.card["reals"] == {"raw-a": "raw-youtube", "raw-b": "raw-youtube"}
+    one = open_dataset(f"new={place}:a", split="test")
+    assert set(one.samples.table["dataset"]) == {"new"} and len(one) == 2
+
+
+def test_names_have_to_fit_into_file_names(tmp_path: Path) -> None:
+    twin(tmp_path / "c23")
+    with pytest.raises(DatasetError, match=r"The name 'a/b' was given to a dataset; allowed are"):
+        open_dataset(tmp_path / "c23", name="a/b")
+
+
+def test_a_folder_with_a_sign_in_its_name_is_a_path(tmp_path: Path) -> None:
+    place = twin(tmp_path / "a=b").root
+    assert open_dataset(str(place)).name == "both"
+
+
+def test_two_sets_of_one_name_are_told_apart_by_their_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, two = twin(tmp_path / "one").root, twin(tmp_path / "two").root
+    first, second = open_datasets([one, two])
+    assert (first.name, second.name) == ("one", "two")
+    assert len(concatenate([first, second], "both")) == 12
+    assert "here they are called one, two. NAME=FOLDER" in " ".join(capsys.readouterr().err.split())
+    named = open_datasets([f"x={one}", two])
+    assert [data.name for data in named] == ["x", "both"]
+    # Folders of one name are told apart by the folders that hold them.
+    other = twin(tmp_path / "else/one").root
+    assert [data.name for data in open_datasets([one, other])][1] == "else-one"
+    # The same set twice is not two sets.
+    with pytest.raises(DatasetError, match="NAME=FOLDER"):
+        concatenate(open_datasets([one, one]), "both")

@@ -183,7 +183,10 @@ def _other_version(version: str, listed: Mapping[_Key, int] | None) -> list[str]
 
 def _recognize(root: Path, version: str) -> str | None:
     there = [one.name for one in _tops(root)]
-    if len({name.lower() for name in there}) < 2 or families_in(root):
+    classes = {_FOLDERS[name.lower()] for name in there}
+    # Folders of reals alone may be half of another tree, as in real/Celeb-real.
+    halves = len({name.lower() for name in there}) < 2 or families_in(root)
+    if halves or (len(classes) < 2 and not _length(root)):
         return None
     shape = f"it holds {' and '.join(there[:2])}"
     length = _length(root)

@@ -119,7 +119,7 @@ def _anybody(name: str) -> People | None:
 
 
 #: Names of groups in other lists of this form, as those of DF40: <method>_Real, <method>_Fake.
-_OTHER_GROUP = re.compile(r"(?:(.+?)[\s_-]*)?(real|fake)s?[a-z0-9]?", re.IGNORECASE)
+_OTHER_GROUP = re.compile(r"(?:(.+?)[\s_-]+)?(real|fake)s?[ab0-9]?", re.IGNORECASE)
 
 
 @lru_cache(maxsize=4096)

@@ -21,6 +21,9 @@ from probe.datasets.layouts import (
 )
 from probe.datasets.layouts.files import (
     account,
+    celeb_people,
+    dfd_people,
+    ff_people,
     folders_in,
     frame_number,
     image_files,
@@ -87,13 +90,14 @@ class _Group:
     place: _Place
     identity: str = ""
     source: str = ""
-    known: bool = True
+    reading: Reading | None = None
+    original: str = ""
     files: list[Path] = field(default_factory=list)
     frames: list[int] = field(default_factory=list)
 
 
-#: Image to its video, whether that is known, and the frame.
-_Names = dict[PurePosixPath, tuple[str, bool, int | None]]
+#: Image to its video, and to what its name says; None where that is not which video.
+_Names = dict[PurePosixPath, tuple[str, Reading | None]]
 _Key = tuple[str, str, int, str]
 
 
@@ -123,6 +127,8 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     for file, place in images.items():
         if not _add(groups, place, file, pattern, names):
             left_out[relative(file, root)] = "its path does not match video_pattern"
+    if pattern is None:
+        _name_people(groups)
     ordered = sorted(groups.items(), key=lambda one: (one[0][:3], natural(one[0][3])))
     videos += [_entry(key[3], group, _images(group)) for key, group in ordered]
     if not videos:
@@ -267,7 +273,7 @@ _CONTAINERS = frozenset({"original_sequences", "manipulated_sequences"})
 
 
 def _names(places: Collection[_Place]) -> _Names:
-    """Return the video of every image, and its frame, from its folder or else from its name."""
+    """Return the video of every image, by its folder or else by its name."""
     folders: dict[tuple[str, int, str], dict[PurePosixPath, None]] = defaultdict(dict)
     for place in places:
         key = place.dataset, place.label, place.inside.parent.as_posix()
@@ -281,7 +287,7 @@ def _names(places: Collection[_Place]) -> _Names:
             name = one.video or path.stem if folder == "." else folder
             if by_name and folder != ".":
                 name = f"{folder}/{one.video}"
-            out[path] = name, bool(one.video) or folder != ".", one.frame
+            out[path] = name, one if one.video or folder != "." else None
     return out
 
 
@@ -301,16 +307,18 @@ def _add(
     """Add an image to its video; return False if the pattern does not match."""
     said: dict[str, str] = {}
     if pattern is None:
-        name, known, number = names[place.inside]
+        name, reading = names[place.inside]
+        number = reading.frame if reading is not None else None
     else:
         match = pattern.search(place.inside.as_posix())
         if match is None or not match["video"]:
             return False
         said = {key: value or "" for key, value in match.groupdict().items()}
-        name, known, number = said["video"], True, frame_number(said.get("frame", ""))
+        name, reading = said["video"], Reading(said["video"])
+        number = frame_number(said.get("frame", ""))
     people = said.get("identity", ""), said.get("source", "")
     key = (place.dataset, place.split, place.label, name)
-    group = groups.setdefault(key, _Group(place, *people, known))
+    group = groups.setdefault(key, _Group(place, *people, reading))
     if (group.identity, group.source) != people:
         raise DatasetError(
             f"video_pattern gives the video {name!r} two identities or sources: "
@@ -321,6 +329,24 @@ def _add(
     if number is not None:
         group.frames.append(number)
     return True
+
+
+def _name_people(groups: Mapping[_Key, _Group]) -> None:
+    """Fill in the identities of crops of known datasets, if all videos are named as there."""
+    names = {key: PurePosixPath(key[3]).name for key in groups}
+    if {key[2] for key in names} != {REAL, FAKE}:
+        return
+    for parse in (ff_people, celeb_people, dfd_people):
+        people = {key: parse(name) for key, name in names.items()}
+        # Fakes name two persons there, and reals one.
+        if all(one and bool(one.source) == (key[2] == FAKE) for key, one in people.items()):
+            for key, one in people.items():
+                if one is not None:
+                    group = groups[key]
+                    group.identity, group.source = one.identity, one.source
+                    parts = (f"{key[0]}/{key[1]}" if key[1] else key[0], "real", one.original)
+                    group.original = "/".join(parts) if one.original else ""
+            return
 
 
 def _images(group: _Group) -> ImageFiles:
@@ -342,15 +368,16 @@ def _entry(name: str, group: _Group, media: ImageFiles | VideoFile) -> VideoEntr
         split=place.split,
         identity=group.identity,
         source=group.source,
+        original=group.original,
     )
 
 
 def _notes(groups: Mapping[_Key, _Group]) -> tuple[str, ...]:
     notes = []
-    alone = [one for one in groups.values() if not one.known]
+    alone = [one for one in groups.values() if one.reading is None]
     if alone:
         notes.append(SINGLES.format(len(alone)))
-    places = Counter((key[0], *key[2:]) for key, one in groups.items() if one.known)
+    places = Counter((key[0], *key[2:]) for key, one in groups.items() if one.reading)
     torn = [key for key, count in places.items() if count > 1]
     if torn:
         notes.append(
@@ -362,27 +389,21 @@ def _notes(groups: Mapping[_Key, _Group]) -> tuple[str, ...]:
 
 def _readings(groups: Mapping[_Key, _Group]) -> Iterator[str]:
     """Say how names were read: where that is not plain, and where most videos have one image."""
-    read = {
-        key[3]: one.files[0]
-        for key, one in groups.items()
-        if one.known and len(one.place.inside.parts) == 1
-    }
-    files = [file for one in groups.values() if one.known for file in one.files]
-    single = {
-        key[3]: one.files[0].name
-        for key, one in groups.items()
-        if one.known and len(one.files) == 1 and key[3] in read
-    }
+    read = [
+        (key[3], group, group.reading)
+        for key, group in groups.items()
+        if group.reading is not None and len(group.place.inside.parts) == 1
+    ]
+    single = [(name, group) for name, group, _ in read if len(group.files) == 1]
     if 2 * len(single) > len(read):
-        video, file = next(iter(single.items()))
-        yield MOSTLY_SINGLE.format(len(single), len(read), file, video)
-    found = read_names(file.stem for file in files)
-    odd = [one for one in read.values() if _odd(found[one.stem])]
+        name, group = single[0]
+        yield MOSTLY_SINGLE.format(len(single), len(read), group.files[0].name, name)
+    odd = [(name, group, one) for name, group, one in read if _odd(one)]
     if odd:
-        one = found[odd[0].stem]
+        name, group, one = odd[0]
         form = "<video>, <frame>" + (" and <face>" if one.face is not None else "")
-        images = sum(len(g.files) for key, g in groups.items() if key[3] in read and g.known)
-        yield READ.format(images, form, odd[0].name, one.video, len(read))
+        images = sum(len(group.files) for _, group, _ in read)
+        yield READ.format(images, form, group.files[0].name, name, len(read))
 
 
 def _odd(one: Reading) -> bool:
