@@ -211,7 +211,7 @@ class _Division:
         became = "all of them are test" if not split else "there is no val"
         self.rules.append(f"{_upper(what)} were not divided: {became}.")
         largest = max(one.total() for one in counts) / len(those)
-        if largest > TOLERANCE:
+        if largest > TOLERANCE and max(one.total() for one in counts) > 1:
             why = (
                 f"are connected by their identities ({largest:.0%} of them in one group), so that "
                 "no division by whole groups comes near the wanted shares"

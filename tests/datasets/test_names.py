@@ -38,6 +38,9 @@ CLIPS = ("kjhqwe", "mnbzxcv", "poiuyt")
         "{clip}_{frame}_11_48_120_133",
         "{frame:05d}_{clip}",
         "frame{frame}_{clip}",
+        "{clip}_{frame}_left",
+        "{clip}_{frame}ms",
+        "{clip}_frame_{frame}_of_100",
     ],
 )
 @pytest.mark.parametrize("step", [1, 7])

@@ -32,10 +32,11 @@ _LEADING = re.compile(
     rf"^(?:frames?|frm|fr|f|img|image)?{_SEP}*([0-9]{{1,{_MOST_DIGITS}}}){_SEP}+(?=[^0-9])",
     re.IGNORECASE,
 )
+_INNER = re.compile(rf"^(.+?){_SEP}+[a-z]?([0-9]{{1,{_MOST_DIGITS}}})[^0-9]+$", re.IGNORECASE)
 #: Endings that say how an image was made, such as "_crop", "_256x256" or the score "_0.98".
 _TAG = re.compile(
     rf"(?:{_SEP}+(?:crop|cropped|faces?|aligned|align|mtcnn|retinaface|dlib|yunet|insightface|"
-    rf"mediapipe|openface|resized?|out|output|img|image|frame|real|fake|[0-9]+x[0-9]+|"
+    rf"mediapipe|openface|resized?|out|output|img|image|frame|real|fake|[0-9]+x[0-9]+|of{_SEP}*[0-9]+|"
     rf"mp4|avi|mov)|[_\- ]+0\.[0-9]{{2,}}|\)|\])+$",
     re.IGNORECASE,
 )
@@ -124,6 +125,7 @@ def read_names(stems: Iterable[str]) -> dict[str, Reading]:
             found[stem] = Reading(_named(base) if face is not None else "", None, face)
     found |= _numbered(plain, faces)
     found |= _led([stem for stem, one in found.items() if not one.video and one.frame is None])
+    found |= _within([stem for stem, one in found.items() if not one.video and one.frame is None])
     return found
 
 
@@ -267,4 +269,19 @@ def _led(stems: Iterable[str]) -> dict[str, Reading]:
         stem: Reading(rest, int(parts[stem][1]))
         for stem, rest in rests.items()
         if rest and counts[rest] > 1
+    }
+
+
+def _within(stems: Iterable[str]) -> dict[str, Reading]:
+    """Read names with the frame before a word, "video_0012_left", where several share the rest."""
+    parts = {stem: match for stem in stems if (match := _INNER.match(stem))}
+    videos = {stem: _named(match[1]) for stem, match in parts.items()}
+    counts: dict[str, int] = {}
+    for video in videos.values():
+        counts[video] = counts.get(video, 0) + 1
+    several = len(counts) > 1
+    return {
+        stem: Reading(video, int(parts[stem][2]))
+        for stem, video in videos.items()
+        if video and counts[video] > 1 and (several or any(one.isdigit() for one in video))
     }
