@@ -258,12 +258,16 @@ def _as_read(root: Path) -> Iterator[Finding]:
 
 def _copied_reals(found: Inventory, root: Path) -> Iterator[Finding]:
     """Find real videos whose first file is the same, byte for byte, in several places."""
-    places: dict[str, list[str]] = {}
+    firsts: dict[Path, str] = {}
     for video in found.videos:
         if video.label == REAL and isinstance(video.media, ImageFiles | VideoFile):
             media = video.media
             file = media.files[0] if isinstance(media, ImageFiles) else media.file
-            places.setdefault(_digest(file), []).append(video.key)
+            # One file in several lists is no copy: methods share their reals.
+            firsts.setdefault(file.resolve(), video.key)
+    places: dict[str, list[str]] = {}
+    for file, key in firsts.items():
+        places.setdefault(_digest(file), []).append(key)
     several = {mark: keys for mark, keys in places.items() if mark and len(keys) > 1}
     if several:
         count = sum(map(len, several.values()))
