@@ -257,17 +257,18 @@ def _as_read(root: Path) -> Iterator[Finding]:
 
 
 def _copied_reals(found: Inventory, root: Path) -> Iterator[Finding]:
-    """Find real videos whose first file is the same, byte for byte, in several places.
-
-    One file that several lists name is shared by design, as the reals of DF40's methods are.
-    """
-    places: dict[str, dict[Path, str]] = {}
+    """Find real videos whose first file is the same, byte for byte, in several places."""
+    firsts: dict[Path, str] = {}
     for video in found.videos:
         if video.label == REAL and isinstance(video.media, ImageFiles | VideoFile):
             media = video.media
             file = media.files[0] if isinstance(media, ImageFiles) else media.file
-            places.setdefault(_digest(file), {}).setdefault(file.resolve(), video.key)
-    several = {mark: list(keys.values()) for mark, keys in places.items() if mark and len(keys) > 1}
+            # One file in several lists is no copy: methods share their reals.
+            firsts.setdefault(file.resolve(), video.key)
+    places: dict[str, list[str]] = {}
+    for file, key in firsts.items():
+        places.setdefault(_digest(file), []).append(key)
+    several = {mark: keys for mark, keys in places.items() if mark and len(keys) > 1}
     if several:
         count = sum(map(len, several.values()))
         datasets = sorted({key.split("/")[0] for keys in several.values() for key in keys})

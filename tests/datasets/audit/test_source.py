@@ -20,7 +20,7 @@ PREFIX = "deepfakes_detection_datasets\\DF40\\"
 def frames(root: Path, method: str, video: str, exist: bool = True) -> dict[str, object]:
     names = [f"{method}/frames/{video}/{i:03}.png" for i in range(2)]
     for i, name in enumerate(names if exist else ()):
-        put_image(root / name, 10 * int(video[:3]) + i)
+        put_image(root / name, int(video[2]) + i)
     return {"label": "x", "frames": [PREFIX + name.replace("/", "\\") for name in names]}
 
 
