@@ -44,7 +44,7 @@ from .neurons import (
 from .neurons.ablation import ablate, ablate_universal
 from .reader import Run, open_run
 from .recording import record
-from .report.writing import write_report
+from .report.output import write_report
 from .results import Result, open_result
 from .separability import (
     Embeddings,

@@ -195,7 +195,7 @@ def report_run(run: Path, out: Path | None, pdf: bool) -> None:
     The report holds the verdict on each claim, figures, tables, and what is missing from RUN. It is
     one self-contained file that needs no network. An unfinished run is reported as far as it got.
     """
-    from probe.report.writing import write_report
+    from probe.report.output import write_report
 
     report.written(write_report(run, out, pdf=pdf))
 

@@ -19,7 +19,7 @@ from probe.datasets.layouts import generatortree as _generatortree
 from probe.datasets.layouts import huggingface as _huggingface
 from probe.datasets.layouts import manifest as _manifest
 from probe.datasets.layouts import wilddeepfake as _wilddeepfake
-from probe.datasets.opening import open_dataset, open_datasets, part_of, parts_of, renamed
+from probe.datasets.open import open_dataset, open_datasets, part_of, parts_of, renamed
 from probe.datasets.report import IngestReport, VideoReport
 
 __all__ = [

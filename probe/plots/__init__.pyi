@@ -60,6 +60,15 @@ from .evaluation import (
     plot_matrix,
     plot_matrix_differences,
 )
+from .files import (
+    FORMATS,
+    caption_draft,
+    latex_snippet,
+    provenance_of,
+    save_figure,
+    versions,
+    write_figure,
+)
 from .grid import SCALES, Cell, grid_figure
 from .joint import joint_figures
 from .map_summaries import (
@@ -112,15 +121,6 @@ from .sample import (
     sample_place,
     sample_scores,
     sample_units,
-)
-from .saving import (
-    FORMATS,
-    caption_draft,
-    latex_snippet,
-    provenance_of,
-    save_figure,
-    versions,
-    write_figure,
 )
 from .separability import (
     figure_layer_information,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from probe.artifacts.report import ArtifactReport
 from probe.errors import UnknownNameError
-from probe.plots.saving import save_figure
+from probe.plots.files import save_figure
 from probe.plots.style import STYLE, colors_of, text_on
 from probe.plots.theme import (
     LIGHT,

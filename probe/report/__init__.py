@@ -22,7 +22,7 @@ from probe.report.findings import (
     similarity,
     universality,
 )
-from probe.report.writing import out, plain
+from probe.report.output import out, plain
 from probe.stats import MIN_CLUSTERS, sigmoid
 
 if TYPE_CHECKING:

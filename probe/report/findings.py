@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.table import Table
 
-from probe.report.writing import out, plain
+from probe.report.output import out, plain
 from probe.stats import benjamini_hochberg
 from probe.tables import parsed
 

@@ -15,7 +15,7 @@ from probe.datasets.cache import cache_folder
 from probe.datasets.dataset import concatenate, write_native
 from probe.datasets.ingestion import IngestPlan, plan_ingest
 from probe.datasets.lab import make
-from probe.datasets.opening import part_of, videos_of
+from probe.datasets.open import part_of, videos_of
 from probe.datasets.subset import draw_videos, first_videos, undivided
 from probe.errors import DatasetError, ProbeError, did_you_mean
 from probe.images import copy_images, own_paths

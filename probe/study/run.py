@@ -30,7 +30,7 @@ from probe.neurons import Ablation, NeuronTable, Universality, neuron_importance
 from probe.neurons.ablation import NoSetsError, ablate_universal
 from probe.progress import note
 from probe.recording import record
-from probe.report.writing import write_document
+from probe.report.output import write_document
 from probe.run import RunFolder
 from probe.schema import VARIANTS
 from probe.separability import SeparabilityReport

@@ -4,7 +4,7 @@ import pytest
 
 from probe.errors import ProbeError
 from probe.plots import caption_draft, latex_snippet
-from probe.plots.saving import escaped
+from probe.plots.files import escaped
 from tests.figures.making import many, maps_of
 
 

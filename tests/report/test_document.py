@@ -20,8 +20,8 @@ from probe.datasets.audit import AuditReport, Finding
 from probe.errors import ProbeError, StoreError
 from probe.joint import joint_tables
 from probe.report import document, sections
+from probe.report.output import write_report
 from probe.report.published import PUBLISHED, beside_published, dataset_of, is_published, why_none
-from probe.report.writing import write_report
 from probe.run import RunFolder
 from tests.report.large import make_large
 from tests.test_cli import run as probe

@@ -5,9 +5,9 @@ estimators by known doses, masks and pairs. No result on them is a result about 
 """
 
 from probe.datasets.lab.clip import FRAMES, Clip, Frame
+from probe.datasets.lab.files import COUNTS, make, open_lab
 from probe.datasets.lab.forgery import ARTIFACTS, FORGERIES, Forgery
 from probe.datasets.lab.scene import DOMAINS, Domain
-from probe.datasets.lab.writing import COUNTS, make, open_lab
 
 __all__ = [
     "ARTIFACTS",

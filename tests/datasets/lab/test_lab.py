@@ -16,8 +16,8 @@ import pytest
 from probe.datasets import open_dataset
 from probe.datasets.dataset import CARD_FILE, Dataset
 from probe.datasets.lab import ARTIFACTS, FORGERIES, Clip, make
+from probe.datasets.lab.files import PARTS
 from probe.datasets.lab.head import load_basis
-from probe.datasets.lab.writing import PARTS
 from probe.errors import DatasetError, UnknownNameError
 from probe.schema import DATASETS
 

@@ -52,7 +52,7 @@ def written(folder: Path, suffix: str) -> str:
 
 def test_the_same_input_makes_the_same_bytes_also_in_another_process(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from tests.figures.test_saving import *; "
+        "import sys, pathlib; from tests.figures.test_files import *; "
         "print(*[written(pathlib.Path(sys.argv[1]), suffix) for suffix in FORMATS])"
     )
     done = subprocess.run(
