@@ -1,0 +1,344 @@
+"""The planned search: settings on a drawn subset first, then those that may hold it on all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from probe.datasets.subset import first_videos
+from probe.reproduction.decision import Noise, chance_of_match, pair_noise
+from probe.reproduction.figures import Figures, ScoreMatch
+from probe.reproduction.scores import Scorer
+from probe.reproduction.settings import (
+    Setting,
+    image_part,
+    pairs_of,
+    plausibility,
+    rows_part,
+)
+from probe.stats import Floats
+
+__all__ = ["Found", "Search", "Tolerance", "Tried"]
+
+Integers = NDArray[np.int64]
+
+#: Settings of each size that are confirmed on all images, at most: those nearest on the subset.
+CONFIRMED = 24
+
+#: Distance in standard errors of the subset up to which a setting may hold a figure.
+FAR = 3.0
+
+#: Resamples for the standard errors of the subset.
+FEW = 200
+
+#: Share of names that a setting and the authors' scores must have in common.
+COMMON = 0.98
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What counts as the same.
+
+    Attributes
+    ----------
+    shared : float
+        Share of images that the published figures were measured on too, in [0, 1].
+    figure : float
+        Difference of a figure that other decoders and devices make.
+    score : float
+        Root mean square difference of P(fake) that they make.
+    ci : float
+        Confidence level.
+    """
+
+    shared: float = 0.0
+    figure: float = 0.0005
+    score: float = 0.005
+    ci: float = 0.95
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A setting that was tried.
+
+    Attributes
+    ----------
+    setting : Setting
+        Its changes.
+    values : numpy.ndarray
+        Figures, shape (figures,); predicted from the subset unless `confirmed`.
+    low, high : numpy.ndarray
+        Clustered intervals, shape (figures,); NaN unless confirmed.
+    p : float
+        Share of noise differences that are as far from the published figures; NaN unless
+        confirmed.
+    distance : float
+        Difference from the authors' scores; NaN without scores.
+    holds : bool
+        Whether it holds what was published.
+    confirmed : bool
+        Whether it was measured on all images.
+    counted : tuple of int
+        Numbers of images and clusters; 0 unless confirmed.
+    """
+
+    setting: Setting
+    values: Floats
+    low: Floats
+    high: Floats
+    p: float = float("nan")
+    distance: float = float("nan")
+    holds: bool = False
+    confirmed: bool = False
+    counted: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The outcome of a search.
+
+    Attributes
+    ----------
+    verdict : {"noise", "named", "candidates", "none", "undecided"}
+        "noise": what was given holds the published figures. "named": one smallest set of changes
+        does, and luck is excluded. "candidates": several do, or luck is not excluded. "none": no
+        set does. "undecided": there is no noise to compare with.
+    tried : tuple of Tried
+        All settings, as given first.
+    candidates : tuple of Setting
+        The smallest sets that hold the figures, nearest and most plausible first.
+    chance : float
+        How often figures at this distance would be matched by luck; NaN if not estimated.
+    """
+
+    verdict: str
+    tried: tuple[Tried, ...]
+    candidates: tuple[Setting, ...] = ()
+    chance: float = float("nan")
+
+
+class Search:
+    """Searches the smallest set of changes that holds what was published.
+
+    Parameters
+    ----------
+    scorer : Scorer
+        Scores of the detector.
+    figures : Figures
+        How figures are computed from scores.
+    match : ScoreMatch or None
+        The authors' scores.
+    tolerance : Tolerance
+        What counts as the same.
+    max_samples : int
+        Images of the subset.
+    max_changes : {1, 2}
+        Largest number of changes in a set.
+    """
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        figures: Figures,
+        match: ScoreMatch | None = None,
+        tolerance: Tolerance | None = None,
+        *,
+        max_samples: int = 512,
+        max_changes: int = 2,
+    ) -> None:
+        self.scorer, self.figures, self.match = scorer, figures, match
+        self.tolerance = tolerance or Tolerance()
+        self.max_changes = max_changes
+        self.published = np.array([one.value for one in figures.figures])
+        self._kept: dict[Setting, Floats] = {}
+        self.half = np.array([one.half for one in figures.figures]) + self.tolerance.figure
+        self.everything = np.flatnonzero(self._needed())
+        self.subset = self._subset(max_samples)
+
+    def run(self, published: Floats | None = None) -> Found:
+        """Search, and return what was found.
+
+        Parameters
+        ----------
+        published : numpy.ndarray, optional
+            Other values of the figures, shape (figures,), such as planted ones.
+        """
+        if published is not None:
+            self.published = np.asarray(published, dtype=np.float64)
+        changes = self.scorer.material.options.changes
+        given = self._confirm([()], "score as given")[0]
+        noise = self._noise(())
+        singles = self._screen([(one,) for one in changes], "one change")
+        tried = [given, *self._best(singles, noise, "confirm one change")]
+        undecided = self.match is None and noise is None
+        if undecided or given.holds:
+            return Found("undecided" if undecided else "noise", tuple(tried))
+        held = [one for one in tried if one.holds]
+        if not held and self.max_changes > 1:
+            pairs = self._screen(pairs_of(changes), "two changes")
+            tried += self._best(pairs, noise, "confirm two changes")
+            held = [one for one in tried if one.holds]
+        return self._judged(tried, held, noise)
+
+    def _judged(self, tried: list[Tried], held: list[Tried], noise: Noise | None) -> Found:
+        if not held:
+            return Found("none", tuple(tried))
+        order = sorted(held, key=lambda one: -self._weight(one))
+        chance = self._chance(tried, noise)
+        known = self.match is not None or chance <= 1 - self.tolerance.ci
+        verdict = "named" if len(held) == 1 and known else "candidates"
+        return Found(verdict, tuple(tried), tuple(one.setting for one in order), chance)
+
+    def _weight(self, one: Tried) -> float:
+        """Return how well a setting that holds the figures explains them: for the order only."""
+        if self.match is not None:
+            return -one.distance
+        near = Noise.of(self._pair_noise(one.setting))
+        gap = near.whitened(self.published - one.values) if near else np.zeros(1)
+        return plausibility(one.setting) - 0.5 * float((gap**2).sum())
+
+    def _chance(self, tried: Sequence[Tried], noise: Noise | None) -> float:
+        if self.match is not None or noise is None:
+            return float("nan")
+        first = tried[0].values
+        moves = np.array([one.values - first for one in tried[1:]])
+        gap = self.published - first
+        return chance_of_match(moves, gap, noise, self.tolerance.ci, self.figures.seed)
+
+    # Which rows ----------------------------------------------------------------------------------
+
+    def _needed(self) -> NDArray[np.bool_]:
+        """Return the rows that some setting needs: those given, and of splits that are tried."""
+        rows = self.scorer.material.rows
+        within = np.zeros(len(rows.label), dtype=bool)
+        for part in self.figures.parts.values():
+            within |= part.rows
+        splits = {c.option for c in self.scorer.material.options.changes if c.factor == "split"}
+        return within & (rows.given | np.isin(rows.split, list(splits)) | ("all" in splits))
+
+    def _subset(self, max_samples: int) -> Integers:
+        """Draw whole videos of each split, until there are enough images."""
+        if len(self.everything) <= max_samples:
+            return self.everything
+        material = self.scorer.material
+        table = material.data.samples.table.iloc[self.everything]
+        table = table.assign(row=self.everything, code=material.rows.video[self.everything])
+        kept = []
+        groups = table.groupby("split", sort=False)
+        for _, part in groups:
+            videos = part.drop_duplicates("code").sort_values("code")
+            counts = np.asarray(part.groupby("code").size(), dtype=np.int64)
+            share = -(-max_samples * len(part) // len(table))
+            chosen = videos["code"].to_numpy()[first_videos(videos, counts, share)]
+            kept.append(part["row"].to_numpy()[np.isin(part["code"], chosen)])
+        return np.sort(np.concatenate(kept))
+
+    # Settings ------------------------------------------------------------------------------------
+
+    def _screen(self, settings: Sequence[Setting], text: str) -> list[Tried]:
+        """Predict the figures of settings from the subset."""
+        plain = [rows_part(one) for one in settings]
+        self.scorer.score([(), *plain], self.everything, text)
+        self.scorer.score(settings, self.subset, text)
+        return [self._predicted(one) for one in settings]
+
+    def _predicted(self, setting: Setting) -> Tried:
+        """Return all's figures without the change to the image, plus its effect on the subset."""
+        plain, none = rows_part(setting), np.full(len(self.published), np.nan)
+        whole = self.figures.values(self.scorer.logits(plain), plain)
+        distance = self._distance(setting)
+        if image_part(setting) and len(self.subset) < len(self.everything):
+            inside = self._mask(self.subset)
+            changed = self.figures.values(self.scorer.logits(setting), setting, inside)
+            whole = whole + changed - self.figures.values(self.scorer.logits(plain), plain, inside)
+            distance = self._distance(setting, inside)
+        elif image_part(setting):
+            whole = self.figures.values(self.scorer.logits(setting), setting)
+        return Tried(setting, whole, none, none, distance=distance)
+
+    def _distance(self, setting: Setting, within: NDArray[np.bool_] | None = None) -> float:
+        if self.match is None:
+            return float("nan")
+        rms, common = self.match.distance(self.scorer.logits(setting), setting, within)
+        # Other images are no nearer, however alike the scores of those in common are.
+        return rms if common >= COMMON or within is not None else 1.0 + rms - common
+
+    def _best(self, screened: list[Tried], noise: Noise | None, text: str) -> list[Tried]:
+        """Confirm the settings that may hold the figures on all images; the others stay."""
+        far = np.array([self._far(one, noise) for one in screened])
+        order = np.argsort(far, kind="stable")
+        chosen = {int(k) for k in order[:CONFIRMED] if far[k] <= FAR}
+        confirmed = iter(self._confirm([screened[k].setting for k in sorted(chosen)], text))
+        return [next(confirmed) if k in chosen else one for k, one in enumerate(screened)]
+
+    def _far(self, one: Tried, noise: Noise | None) -> float:
+        """Return how far predicted figures are, in standard errors of noise and subset."""
+        if self.match is not None:
+            return FAR * one.distance / (3 * self.tolerance.score)
+        if noise is None or not np.isfinite(one.values).all():
+            return 0.0 if noise is None and len(one.setting) == 1 else np.inf
+        spread = np.std(self._pair_noise(()), axis=0)
+        if image_part(one.setting) and len(self.subset) < len(self.everything):
+            spread = np.hypot(spread, self._subset_error(one.setting))
+        # Noise of another setting may be wider: twice that of the given one is allowed for.
+        return float((np.abs(self.published - one.values) / np.maximum(2 * spread, 1e-9)).max())
+
+    def _subset_error(self, setting: Setting) -> Floats:
+        plain, inside = rows_part(setting), self._mask(self.subset)
+        few = Figures(
+            self.figures.rows, self.figures.figures, self.figures.parts, FEW, self.figures.seed
+        )
+        changed = few.draws(self.scorer.logits(setting), setting, inside)
+        draws = changed - few.draws(self.scorer.logits(plain), plain, inside)
+        kept = draws[np.isfinite(draws).all(axis=1)]
+        return np.std(kept, axis=0) if len(kept) > 1 else np.full(len(self.published), np.inf)
+
+    def _confirm(self, settings: Sequence[Setting], text: str) -> list[Tried]:
+        self.scorer.score(settings, self.everything, text)
+        return [self._confirmed(one) for one in settings]
+
+    def _confirmed(self, setting: Setting) -> Tried:
+        logits = self.scorer.logits(setting)
+        values = self.figures.values(logits, setting)
+        low, high = self._bounds(setting)
+        distance = self._distance(setting)
+        noise = Noise.of(self._pair_noise(setting))
+        gap = self.published - values
+        known = noise is not None and bool(np.isfinite(gap).all()) and len(gap) > 0
+        p = noise.p(gap) if known and noise else float("nan")
+        holds = p >= 1 - self.tolerance.ci
+        if self.match is not None:
+            holds = distance <= self.tolerance.score
+        counted = self.figures.counted(logits, setting)
+        return Tried(setting, values, low, high, p, distance, bool(holds), True, counted)
+
+    def _bounds(self, setting: Setting) -> tuple[Floats, Floats]:
+        draws = self._draws(setting)
+        tail = 100 * (1 - self.tolerance.ci) / 2
+        out = np.full((2, draws.shape[1]), np.nan)
+        for k, column in enumerate(draws.T):
+            kept = column[np.isfinite(column)]
+            if len(kept):
+                out[:, k] = np.percentile(kept, [tail, 100 - tail])
+        return out[0], out[1]
+
+    def _draws(self, setting: Setting) -> Floats:
+        """Return the figures of a setting on cluster resamples; it must be scored on all images."""
+        if setting not in self._kept:
+            self._kept[setting] = self.figures.draws(self.scorer.logits(setting), setting)
+        return self._kept[setting]
+
+    def _noise(self, setting: Setting) -> Noise | None:
+        return Noise.of(self._pair_noise(setting)) if len(self.published) else None
+
+    def _pair_noise(self, setting: Setting) -> Floats:
+        draws = self._draws(setting)
+        return pair_noise(draws, self.half, self.tolerance.shared, self.figures.seed)
+
+    def _mask(self, rows: Integers) -> NDArray[np.bool_]:
+        out = np.zeros(self.scorer.n, dtype=bool)
+        out[rows] = True
+        return out
