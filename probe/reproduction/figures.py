@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from probe.datasets.dataset import Dataset
+from probe.datasets.dataset import Dataset, Samples
 from probe.datasets.opening import part_of
 from probe.errors import ProbeError
 from probe.reproduction.evidence import Figure, ScoreFile
@@ -52,10 +52,13 @@ class Part:
         places = {file: i for i, file in enumerate(data.files())}
         where = np.array([places[file] for file in part.files()], dtype=np.int64)
         rows, cluster = np.zeros(len(data), dtype=bool), np.full(len(data), -1)
-        rows[where], cluster[where] = True, part.samples.clusters
         table = part.samples.table
+        # Fakes and the originals that they share with other parts are of the same people.
+        reals = dict(part.card.get("reals", {}))
+        joined = Samples(table.assign(dataset=table["dataset"].replace(reals)))
+        rows[where], cluster[where] = True, joined.clusters
         keys = table["identity"].where(table["identity"] != "", table["video"])
-        first = np.unique(part.samples.clusters, return_index=True)[1]
+        first = np.unique(joined.clusters, return_index=True)[1]
         return cls(rows, cluster, tuple(keys.iloc[first]))
 
 

@@ -305,8 +305,14 @@ def _recut(
 
 def _places(data: Dataset, again: Dataset, source: Path) -> NDArray[np.int64]:
     where = {name: i for i, name in enumerate(again.samples.table["sample"])}
-    samples = data.samples.table["sample"]
-    places = np.array([where.get(name, -1) for name in samples], dtype=np.int64)
+    table = data.samples.table
+    # `part_of` puts the part's name before the ids of its originals.
+    samples = table["sample"]
+    own = [
+        name if name in where else name.removeprefix(f"{part}/")
+        for name, part in zip(samples, table["dataset"], strict=True)
+    ]
+    places = np.array([where.get(name, -1) for name in own], dtype=np.int64)
     if (places < 0).mean() > 0.5:
         raise DatasetError(
             f"{int((places < 0).sum())} of {len(places)} images of {data.name!r} are not in the "

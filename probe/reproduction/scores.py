@@ -185,6 +185,10 @@ class Scorer:
         self._done: dict[Setting, NDArray[np.bool_]] = {}
         self._module = lru_cache(maxsize=4)(self._changed)
 
+    def adopt(self, other: Scorer) -> None:
+        """Share the scores of another scorer of the same detector and images."""
+        self._known, self._done = other._known, other._done
+
     def logits(self, setting: Setting) -> NDArray[np.float64]:
         """Return fake logits under a setting, shape (n,); NaN where not scored."""
         found = self._known.get(image_part(setting))

@@ -15,6 +15,7 @@ from probe.reproduction.scores import Scorer
 from probe.reproduction.settings import (
     Setting,
     image_part,
+    named,
     pairs_of,
     plausibility,
     rows_part,
@@ -151,12 +152,14 @@ class Search:
     ) -> None:
         self.scorer, self.figures, self.match = scorer, figures, match
         self.tolerance = tolerance or Tolerance()
-        self.max_changes = max_changes
+        self.max_changes, self.max_samples = max_changes, max_samples
         self.published = np.array([one.value for one in figures.figures])
         self._kept: dict[Setting, Floats] = {}
+        self._screened: dict[Setting, Tried] = {}
+        self._noises: dict[Setting, Floats] = {}
         self.half = np.array([one.half for one in figures.figures]) + self.tolerance.figure
-        self.everything = np.flatnonzero(self._needed())
         self.subset = self._subset(max_samples)
+        self._partial = bool(len(np.setdiff1d(self._rows_of(()), self.subset)))
 
     def run(self, published: Floats | None = None) -> Found:
         """Search, and return what was found.
@@ -169,7 +172,7 @@ class Search:
         if published is not None:
             self.published = np.asarray(published, dtype=np.float64)
         changes = self.scorer.material.options.changes
-        given = self._confirm([()], "score as given")[0]
+        given = self.given()
         noise = self._noise(())
         singles = self._screen([(one,) for one in changes], "one change")
         tried = [given, *self._best(singles, noise, "confirm one change")]
@@ -182,6 +185,19 @@ class Search:
             tried += self._best(pairs, noise, "confirm two changes")
             held = [one for one in tried if one.holds]
         return self._judged(tried, held, noise)
+
+    def given(self) -> Tried:
+        """Measure what was given."""
+        return self._confirm([()], "score as given")[0]
+
+    def value(self, setting: Setting) -> Floats:
+        """Return the figures of a setting, predicted from the subset where it is one."""
+        return self._screen([setting], named(setting))[0].values
+
+    def with_scores(self, match: ScoreMatch) -> Search:
+        """Return the same search for an authors' scores."""
+        options = {"max_samples": self.max_samples, "max_changes": self.max_changes}
+        return Search(self.scorer, self.figures, match, self.tolerance, **options)
 
     def _judged(self, tried: list[Tried], held: list[Tried], noise: Noise | None) -> Found:
         if not held:
@@ -210,28 +226,39 @@ class Search:
 
     # Which rows ----------------------------------------------------------------------------------
 
-    def _needed(self) -> NDArray[np.bool_]:
-        """Return the rows that some setting needs: those given, and of splits that are tried."""
+    def _rows_of(self, setting: Setting) -> Integers:
+        """Return the rows that a setting may need: those given, or of its split."""
         rows = self.scorer.material.rows
         within = np.zeros(len(rows.label), dtype=bool)
         for part in self.figures.parts.values():
             within |= part.rows
-        splits = {c.option for c in self.scorer.material.options.changes if c.factor == "split"}
-        return within & (rows.given | np.isin(rows.split, list(splits)) | ("all" in splits))
+        return rows.chosen([one for one in setting if one.factor == "split"], within)
+
+    def _score(self, settings: Sequence[Setting], text: str, within: Integers | None) -> None:
+        """Score the rows that settings need, of those in `within` if given."""
+        groups: dict[bytes, tuple[list[Setting], Integers]] = {}
+        for setting in settings:
+            rows = self._rows_of(setting)
+            rows = rows if within is None else np.intersect1d(rows, within)
+            groups.setdefault(rows.tobytes(), ([], rows))[0].append(setting)
+        for those, rows in groups.values():
+            self.scorer.score(those, rows, text)
 
     def _subset(self, max_samples: int) -> Integers:
-        """Draw whole videos of each split, until there are enough images."""
-        if len(self.everything) <= max_samples:
-            return self.everything
+        """Draw whole videos of each split, until those given have enough images."""
+        given = self._rows_of(())
+        splits = [(one,) for one in self.scorer.material.options.changes if one.factor == "split"]
+        everything = np.unique(np.concatenate([given, *map(self._rows_of, splits)]))
+        if len(given) <= max_samples:
+            return everything
         material = self.scorer.material
-        table = material.data.samples.table.iloc[self.everything]
-        table = table.assign(row=self.everything, code=material.rows.video[self.everything])
+        table = material.data.samples.table.iloc[everything]
+        table = table.assign(row=everything, code=material.rows.video[everything])
         kept = []
-        groups = table.groupby("split", sort=False)
-        for _, part in groups:
+        for _, part in table.groupby("split", sort=False):
             videos = part.drop_duplicates("code").sort_values("code")
             counts = np.asarray(part.groupby("code").size(), dtype=np.int64)
-            share = -(-max_samples * len(part) // len(table))
+            share = -(-max_samples * len(part) // len(given))
             chosen = videos["code"].to_numpy()[first_videos(videos, counts, share)]
             kept.append(part["row"].to_numpy()[np.isin(part["code"], chosen)])
         return np.sort(np.concatenate(kept))
@@ -241,16 +268,19 @@ class Search:
     def _screen(self, settings: Sequence[Setting], text: str) -> list[Tried]:
         """Predict the figures of settings from the subset."""
         plain = [rows_part(one) for one in settings]
-        self.scorer.score([(), *plain], self.everything, text)
-        self.scorer.score(settings, self.subset, text)
-        return [self._predicted(one) for one in settings]
+        self._score([(), *plain], text, None)
+        self._score(settings, text, self.subset)
+        for one in settings:
+            if one not in self._screened:
+                self._screened[one] = self._predicted(one)
+        return [self._screened[one] for one in settings]
 
     def _predicted(self, setting: Setting) -> Tried:
         """Return all's figures without the change to the image, plus its effect on the subset."""
         plain, none = rows_part(setting), np.full(len(self.published), np.nan)
         whole = self.figures.values(self.scorer.logits(plain), plain)
         distance = self._distance(setting)
-        if image_part(setting) and len(self.subset) < len(self.everything):
+        if image_part(setting) and self._partial:
             inside = self._mask(self.subset)
             changed = self.figures.values(self.scorer.logits(setting), setting, inside)
             whole = whole + changed - self.figures.values(self.scorer.logits(plain), plain, inside)
@@ -281,7 +311,7 @@ class Search:
         if noise is None or not np.isfinite(one.values).all():
             return 0.0 if noise is None and len(one.setting) == 1 else np.inf
         spread = np.std(self._pair_noise(()), axis=0)
-        if image_part(one.setting) and len(self.subset) < len(self.everything):
+        if image_part(one.setting) and self._partial:
             spread = np.hypot(spread, self._subset_error(one.setting))
         # Noise of another setting may be wider: twice that of the given one is allowed for.
         return float((np.abs(self.published - one.values) / np.maximum(2 * spread, 1e-9)).max())
@@ -297,7 +327,7 @@ class Search:
         return np.std(kept, axis=0) if len(kept) > 1 else np.full(len(self.published), np.inf)
 
     def _confirm(self, settings: Sequence[Setting], text: str) -> list[Tried]:
-        self.scorer.score(settings, self.everything, text)
+        self._score(settings, text, None)
         return [self._confirmed(one) for one in settings]
 
     def _confirmed(self, setting: Setting) -> Tried:
@@ -335,8 +365,11 @@ class Search:
         return Noise.of(self._pair_noise(setting)) if len(self.published) else None
 
     def _pair_noise(self, setting: Setting) -> Floats:
-        draws = self._draws(setting)
-        return pair_noise(draws, self.half, self.tolerance.shared, self.figures.seed)
+        if setting not in self._noises:
+            self._noises[setting] = pair_noise(
+                self._draws(setting), self.half, self.tolerance.shared, self.figures.seed
+            )
+        return self._noises[setting]
 
     def _mask(self, rows: Integers) -> NDArray[np.bool_]:
         out = np.zeros(self.scorer.n, dtype=bool)
