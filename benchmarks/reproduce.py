@@ -25,7 +25,7 @@ from probe.reproduction.figures import Figures, Part, ScoreMatch
 from probe.reproduction.run import material_of
 from probe.reproduction.scores import Scorer
 from probe.reproduction.search import Found, Search, Tolerance
-from probe.reproduction.settings import Change, Setting, named, pairs_of
+from probe.reproduction.settings import DECODER, Change, Setting, named, pairs_of
 from probe.stats import METRICS, sigmoid
 
 #: Planted causes a world: half of them one change, half two.
@@ -185,6 +185,7 @@ def world(name: str, detector: Detector, data: Dataset, split: str | None, tiny:
     settings += [] if tiny else pairs_of(found.changes)
     rows = np.flatnonzero(scorer.material.rows.given)
     scorer.score([()], np.arange(scorer.n), f"{name}: as given")
+    scorer.score([(DECODER,)], rows, f"{name}: decoders")
     scorer.score(settings, rows, f"{name}: settings")
     return found
 
@@ -276,8 +277,8 @@ def moves(search: Search, setting: Setting, scores: bool) -> bool:
     if scores:
         return all(apart(search, setting, part) for part in parts)
     values = search.value(setting)
-    far = [np.abs(values - search.value(part)) > 2 * search.half for part in parts]
-    return bool(np.isfinite(values).all() and all(one.any() for one in far))
+    there = bool(np.isfinite(values).all())
+    return there and not any(search.same(values, search.value(part)) for part in parts)
 
 
 def apart(search: Search, one: Setting, other: Setting) -> bool:
@@ -287,14 +288,14 @@ def apart(search: Search, one: Setting, other: Setting) -> bool:
     if not np.array_equal(*rows):
         return True
     p, q = (sigmoid(search.scorer.logits(part)[rows[0]]) for part in (one, other))
-    return float(np.sqrt(np.nanmean((p - q) ** 2))) > 2 * search.tolerance.score
+    return float(np.sqrt(np.nanmean((p - q) ** 2))) > 2 * search.score_tolerance
 
 
 def told_of(
     search: Search, authors: Search, cause: Setting, evidence: Evidence, rng: np.random.Generator
 ) -> dict[str, object]:
     """Publish what the authors measured under a cause, and search it."""
-    logits = jittered(authors.scorer.logits(cause), rng)
+    logits = jittered(search, authors.scorer.logits(cause), rng)
     if evidence.scores:
         found = by_scores(search, cause, logits)
     else:
@@ -311,11 +312,13 @@ def told_of(
     }
 
 
-def jittered(logits: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return logits as another decoder and device would give them: within .001 of P(fake)."""
-    p = sigmoid(logits) + rng.normal(0, 0.0005, len(logits))
-    p = np.clip(p, 1e-6, 1 - 1e-6)
-    return np.where(np.isfinite(logits), np.log(p / (1 - p)), np.nan)
+def jittered(
+    search: Search, logits: NDArray[np.float64], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return logits as another decoder would give them: one gray level, dealt to the images."""
+    moved = search.scorer.logits((DECODER,)) - search.scorer.logits(())
+    moved = moved[np.isfinite(moved)]
+    return logits + rng.choice(moved, len(logits)) * rng.choice([-1, 1], len(logits))
 
 
 def by_scores(search: Search, cause: Setting, logits: NDArray[np.float64]) -> Found:

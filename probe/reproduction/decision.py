@@ -14,13 +14,22 @@ __all__ = ["DECOYS", "Noise", "chance_of_match", "pair_noise"]
 #: Figures drawn to estimate how often a match is luck.
 DECOYS = 400
 
+#: Noise differences that are drawn for the same images.
+SAME = 2000
 
-def pair_noise(draws: Floats, half: Floats, shared: float = 0.0, seed: int = 0) -> Floats:
+
+def pair_noise(
+    draws: Floats,
+    half: Floats,
+    shared: float = 0.0,
+    seed: int = 0,
+    decoder: Floats | None = None,
+) -> Floats:
     """Return differences between published and measured figures that are noise alone.
 
     A published figure comes from a sample of its own. Two samples of this size that share a part
     `shared` of their images differ like two bootstrap resamples times sqrt(1 − shared). Rounding
-    adds a uniform difference.
+    adds a uniform difference, and other decoders what they change.
 
     Parameters
     ----------
@@ -28,12 +37,13 @@ def pair_noise(draws: Floats, half: Floats, shared: float = 0.0, seed: int = 0) 
         Figures on cluster resamples, shape (resamples, figures); NaN rows are left out. May be
         empty if `shared` is 1.
     half : numpy.ndarray
-        Half a unit of the last digit, plus what other decoders and devices change: shape
-        (figures,).
+        Half a unit of the last digit, shape (figures,).
     shared : float, default 0
         Share of images that both samples have in common, in [0, 1].
     seed : int, default 0
         Random seed.
+    decoder : numpy.ndarray, optional
+        Differences of the figures by other decoders, shape (any, figures).
 
     Returns
     -------
@@ -42,12 +52,15 @@ def pair_noise(draws: Floats, half: Floats, shared: float = 0.0, seed: int = 0) 
     """
     rng = np.random.default_rng(seed)
     if shared >= 1:
-        return rng.uniform(-1, 1, (2000, len(half))) * half
-    kept = draws[np.isfinite(draws).all(axis=1)]
-    if len(kept) < 2:
-        return np.empty((0, len(half)))
-    # Each against the one half the resamples away: every resample is used twice.
-    differences = (kept - np.roll(kept, len(kept) // 2, axis=0)) * np.sqrt(1 - shared)
+        differences = np.zeros((SAME, len(half)))
+    else:
+        kept = draws[np.isfinite(draws).all(axis=1)]
+        if len(kept) < 2:
+            return np.empty((0, len(half)))
+        # Each against the one half the resamples away: every resample is used twice.
+        differences = (kept - np.roll(kept, len(kept) // 2, axis=0)) * np.sqrt(1 - shared)
+    if decoder is not None and len(decoder):
+        differences = differences + decoder[rng.integers(0, len(decoder), len(differences))]
     return np.asarray(differences + rng.uniform(-1, 1, differences.shape) * half)
 
 

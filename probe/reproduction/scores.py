@@ -16,6 +16,7 @@ from torch import nn
 
 from probe.datasets.dataset import Dataset
 from probe.datasets.subset import VIDEO
+from probe.datasets.video import evenly_spaced
 from probe.detectors.detector import Detector
 from probe.progress import progress_bar
 from probe.reproduction.settings import (
@@ -39,7 +40,7 @@ Pixels = NDArray[np.uint8]
 AHEAD = 2
 
 #: Factors that change pixels before they become the network's input.
-PIXELS = ("crop", "jpeg", "size", "interpolation")
+PIXELS = ("decoder", "crop", "jpeg", "size", "interpolation")
 
 
 @dataclass(frozen=True)
@@ -112,11 +113,10 @@ class Rows:
         place = np.arange(len(order)) - np.repeat(starts, sizes)
         if first:
             return np.sort(order[place < count])
-        sizes = np.repeat(sizes, sizes)
-        # The frame in the middle of each of `count` equal parts, as in `CutRule.positions`.
-        part = (place * count) // sizes
-        middle = ((2 * part + 1) * sizes) // (2 * count)
-        return np.sort(order[(place == middle) | (sizes <= count)])
+        kept = np.zeros(len(order), dtype=bool)
+        for start, size in zip(starts, sizes, strict=True):
+            kept[start + np.asarray(evenly_spaced(int(size), count), dtype=np.int64)] = True
+        return np.sort(order[kept])
 
     def most_frames(self) -> int:
         """Return the largest number of given frames of a video."""
@@ -222,6 +222,9 @@ class Scorer:
                 self._known[part] = np.full(self.n, np.nan)
                 self._done[part] = np.zeros(self.n, dtype=bool)
             lacking = rows[~self._done[part][rows]]
+            # Batch statistics depend on the batch, so these rows are scored together.
+            if len(lacking) and any(one.factor == "batchnorm" for one in part):
+                lacking = rows
             if len(lacking):
                 groups.setdefault(lacking.tobytes(), ([], lacking))[0].append(part)
         yield from groups.values()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from probe.reproduction.decision import Noise, chance_of_match, pair_noise
 from probe.reproduction.figures import Figures, ScoreMatch
 from probe.reproduction.scores import Scorer
 from probe.reproduction.settings import (
+    DECODER,
     Setting,
     image_part,
     named,
@@ -20,7 +22,7 @@ from probe.reproduction.settings import (
     plausibility,
     rows_part,
 )
-from probe.stats import Floats
+from probe.stats import Floats, sigmoid
 
 __all__ = ["Found", "Search", "Tolerance", "Tried"]
 
@@ -29,8 +31,12 @@ Integers = NDArray[np.int64]
 #: Settings of each size that are confirmed on all images, at most: those nearest on the subset.
 CONFIRMED = 24
 
-#: Distance in standard errors of the subset up to which a setting may hold a figure.
-FAR = 3.0
+#: Distance in standard errors of noise and subset up to which a setting may hold figures, and
+#: number of settings that are confirmed however far they are.
+FAR, ALWAYS = 3.0, 3
+
+#: Draws of what other decoders change, and multiple of it up to which scores are the same.
+DECODED, SPREAD = 200, 3.0
 
 #: Resamples for the standard errors of the subset.
 FEW = 200
@@ -48,16 +54,17 @@ class Tolerance:
     shared : float
         Share of images that the published figures were measured on too, in [0, 1].
     figure : float
-        Difference of a figure that other decoders and devices make.
+        Difference of a figure that other devices make, in addition to what is measured of
+        decoders: `Search.decoder`.
     score : float
-        Root mean square difference of P(fake) that they make.
+        Root mean square difference of P(fake) that they make, at least.
     ci : float
         Confidence level.
     """
 
     shared: float = 0.0
     figure: float = 0.0005
-    score: float = 0.005
+    score: float = 0.001
     ci: float = 0.95
 
 
@@ -194,6 +201,12 @@ class Search:
         """Return the figures of a setting, predicted from the subset where it is one."""
         return self._screen([setting], named(setting))[0].values
 
+    def same(self, one: Floats, other: Floats) -> bool:
+        """Whether two sets of figures differ by no more than rounding and decoders change."""
+        exact = pair_noise(self._draws(()), self.half, 1.0, self.figures.seed, self.decoder[0])
+        noise, gap = Noise.of(exact), one - other
+        return bool(noise and np.isfinite(gap).all() and noise.p(gap) >= 1 - self.tolerance.ci)
+
     def with_scores(self, match: ScoreMatch) -> Search:
         """Return the same search for an authors' scores."""
         options = {"max_samples": self.max_samples, "max_changes": self.max_changes}
@@ -223,6 +236,30 @@ class Search:
         moves = np.array([one.values - first for one in tried[1:]])
         gap = self.published - first
         return chance_of_match(moves, gap, noise, self.tolerance.ci, self.figures.seed)
+
+    @property
+    def score_tolerance(self) -> float:
+        """Root mean square difference of P(fake) up to which scores are the same."""
+        return max(self.tolerance.score, SPREAD * self.decoder[1])
+
+    @cached_property
+    def decoder(self) -> tuple[Floats, float]:
+        """What one gray level changes: figures, shape (DECODED, figures), and P(fake).
+
+        The changes of the subset's logits are dealt out anew to all images, with either sign.
+        """
+        self._score([(), (DECODER,)], "one gray level", self.subset)
+        given, rng = self.scorer.logits(()), np.random.default_rng(self.figures.seed)
+        moved = self.scorer.logits((DECODER,))
+        there = np.flatnonzero(np.isfinite(given) & np.isfinite(moved))
+        change = (moved - given)[there]
+        p = sigmoid(moved[there]) - sigmoid(given[there])
+        values = self.figures.values(given, ())
+        out = np.zeros((DECODED, len(values)))
+        for k in range(DECODED):
+            dealt = rng.choice(change, len(given)) * rng.choice([-1, 1], len(given))
+            out[k] = self.figures.values(given + dealt, ()) - values
+        return np.nan_to_num(out), float(np.sqrt(np.mean(p**2)))
 
     # Which rows ----------------------------------------------------------------------------------
 
@@ -300,21 +337,23 @@ class Search:
         """Confirm the settings that may hold the figures on all images; the others stay."""
         far = np.array([self._far(one, noise) for one in screened])
         order = np.argsort(far, kind="stable")
-        chosen = {int(k) for k in order[:CONFIRMED] if far[k] <= FAR}
+        near = [k for i, k in enumerate(order[:CONFIRMED]) if far[k] <= FAR or i < ALWAYS]
+        chosen = {int(k) for k in near if np.isfinite(far[k])}
         confirmed = iter(self._confirm([screened[k].setting for k in sorted(chosen)], text))
         return [next(confirmed) if k in chosen else one for k, one in enumerate(screened)]
 
     def _far(self, one: Tried, noise: Noise | None) -> float:
         """Return how far predicted figures are, in standard errors of noise and subset."""
         if self.match is not None:
-            return FAR * one.distance / (3 * self.tolerance.score)
+            return one.distance / (3 * self.score_tolerance)
         if noise is None or not np.isfinite(one.values).all():
             return 0.0 if noise is None and len(one.setting) == 1 else np.inf
         spread = np.std(self._pair_noise(()), axis=0)
         if image_part(one.setting) and self._partial:
             spread = np.hypot(spread, self._subset_error(one.setting))
         # Noise of another setting may be wider: twice that of the given one is allowed for.
-        return float((np.abs(self.published - one.values) / np.maximum(2 * spread, 1e-9)).max())
+        gap = (self.published - one.values) / np.maximum(2 * spread, 1e-9)
+        return float(np.sqrt(np.mean(gap**2)))
 
     def _subset_error(self, setting: Setting) -> Floats:
         plain, inside = rows_part(setting), self._mask(self.subset)
@@ -341,7 +380,7 @@ class Search:
         p = noise.p(gap) if known and noise else float("nan")
         holds = p >= 1 - self.tolerance.ci
         if self.match is not None:
-            holds = distance <= self.tolerance.score
+            holds = distance <= self.score_tolerance
         counted = self.figures.counted(logits, setting)
         return Tried(setting, values, low, high, p, distance, bool(holds), True, counted)
 
@@ -367,7 +406,11 @@ class Search:
     def _pair_noise(self, setting: Setting) -> Floats:
         if setting not in self._noises:
             self._noises[setting] = pair_noise(
-                self._draws(setting), self.half, self.tolerance.shared, self.figures.seed
+                self._draws(setting),
+                self.half,
+                self.tolerance.shared,
+                self.figures.seed,
+                self.decoder[0],
             )
         return self._noises[setting]
 

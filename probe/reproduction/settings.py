@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
@@ -20,6 +21,7 @@ from probe.datasets.dataset import resize
 from probe.detectors.detector import Normalize
 
 __all__ = [
+    "DECODER",
     "FACTORS",
     "NORMALIZATIONS",
     "Change",
@@ -54,11 +56,22 @@ FACTORS: Mapping[str, float] = {
     "weights": 1.0,
     "batchnorm": 0.5,
     "duplicates": 0.5,
+    "decoder": 0.0,
 }
 
 #: Factors that change what the network receives or is; all others only change rows and scores.
 IMAGE = frozenset(
-    {"crop", "jpeg", "size", "interpolation", "channels", "normalization", "batchnorm", "weights"}
+    {
+        "decoder",
+        "crop",
+        "jpeg",
+        "size",
+        "interpolation",
+        "channels",
+        "normalization",
+        "batchnorm",
+        "weights",
+    }
 )
 
 
@@ -120,6 +133,10 @@ INTERPOLATIONS: Mapping[str, Callable[[Pixels, int], Pixels]] = {
     "area": lambda x, n: _opencv(x, n, cv2.INTER_AREA),
 }
 
+#: What other decoders and versions of libraries change, for a scale: each value by one gray level
+#: up or down at most. It is no option, but the noise that options are compared with.
+DECODER = Change("decoder", "one gray level")
+
 #: Qualities of a JPEG round trip of the crops.
 QUALITIES = (95, 75, 50)
 
@@ -151,6 +168,13 @@ def jpeg(x: Pixels, quality: int) -> Pixels:
         return np.asarray(again.convert("RGB"))
 
 
+def one_level(x: Pixels) -> Pixels:
+    """Return an image whose values differ by −1, 0 or 1, drawn by its content."""
+    rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(x).tobytes()))
+    moved = x.astype(np.int16) + rng.integers(-1, 2, x.shape, dtype=np.int16)
+    return np.asarray(moved.clip(0, 255), dtype=np.uint8)
+
+
 def changed_pixels(
     x: Pixels, changes: Mapping[str, str], size: int, *, share: float = 1.0, flexible: bool = False
 ) -> Pixels:
@@ -161,7 +185,8 @@ def changed_pixels(
     x : numpy.ndarray
         Image of shape (height, width, 3), RGB, 0 to 255.
     changes : mapping
-        Options by factor: ``jpeg`` (quality), ``size``, ``interpolation``; others are ignored.
+        Options by factor: ``decoder``, ``jpeg`` (quality), ``size``, ``interpolation``; others are
+        ignored.
     size : int
         Input size of the network in pixels.
     share : float, default 1
@@ -175,6 +200,8 @@ def changed_pixels(
         Shape (side, side, 3), 0 to 255.
     """
     to = INTERPOLATIONS.get(changes.get("interpolation", ""), resize)
+    if "decoder" in changes:
+        x = one_level(x)
     if share < 1:
         x = center(x, share)
     if "jpeg" in changes:
