@@ -76,14 +76,16 @@ def faint(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     data = make_images(
         tmp_path_factory.mktemp("faint"),
         datasets=("one",),
-        identities=20,
+        identities=12,
         frames=3,
         splits=("test",),
     )
     rng = np.random.default_rng(1)
     for file in data.files():
         pixels = np.asarray(Image.open(file), dtype=float) + rng.normal(0, 60)
-        noisy = 0.25 * (pixels - 128) + 128 + rng.normal(0, 30 * rng.random(), pixels.shape)
+        # The board is faint, and more so in blue than in red.
+        noisy = np.array([0.5, 0.2, 0.05]) * (pixels - 128) + 128
+        noisy = noisy + rng.normal(0, 30 * rng.random(), pixels.shape)
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(file)
     return data
 
@@ -380,7 +382,9 @@ def test_what_is_published_as_given_is_no_fault(board: Detector, faint: Dataset)
 )
 def test_a_planted_change_is_named(board: Detector, faint: Dataset, changes: list[Change]) -> None:
     figures = published_under(board, faint, changes, EIGHT)
-    found = probe.reproduce(board, faint, figures, shared=1, max_changes=len(changes))
+    found = probe.reproduce(
+        board, faint, figures, shared=1, max_changes=len(changes), max_samples=36, n_resamples=200
+    )
     assert found.candidates == (named(combine(changes)),)
     assert found.data.attrs["verdict"] == "named"
     frame = found.to_dataframe()
@@ -389,7 +393,7 @@ def test_a_planted_change_is_named(board: Detector, faint: Dataset, changes: lis
 
 def test_few_figures_leave_candidates_and_say_so(board: Detector, faint: Dataset) -> None:
     figures = published_under(board, faint, [Change("jpeg", "50")], ["frame:auroc"], 2)
-    found = probe.reproduce(board, faint, figures, shared=1)
+    found = probe.reproduce(board, faint, figures, shared=1, n_resamples=200)
     assert found.data.attrs["verdict"] == "candidates" and "jpeg 50" in found.candidates
     assert "may be luck" in found.summary()
 
@@ -407,7 +411,7 @@ def test_scores_tell_a_pair(board: Detector, faint: Dataset) -> None:
     table = faint.samples.table.assign(score=sigmoid(scorer.logits(pair)))
     first = table.sort_values("frame").drop_duplicates(["video", "label"])
     scores = pd.DataFrame({"path": "elsewhere/" + first["path"], "score": first["score"].round(4)})
-    found = probe.reproduce(board, faint, scores=scores)
+    found = probe.reproduce(board, faint, scores=scores, max_samples=36, n_resamples=200)
     assert found.data.attrs["verdict"] == "named" and found.candidates == (named(pair),)
 
 

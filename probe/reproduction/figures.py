@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,8 @@ from probe.datasets.opening import part_of
 from probe.errors import ProbeError
 from probe.reproduction.evidence import Figure, ScoreFile
 from probe.reproduction.scores import Rows
-from probe.reproduction.settings import Setting
-from probe.stats import METRICS, MIN_CLUSTERS, Floats, Ranked, cluster_counts, sigmoid
+from probe.reproduction.settings import ROWS, Setting
+from probe.stats import MIN_CLUSTERS, Floats, Ranked, cluster_counts, sigmoid
 
 __all__ = ["LEVEL_OPTIONS", "Figures", "Part", "ScoreMatch", "aggregate", "level_of"]
 
@@ -130,6 +130,7 @@ class Figures:
         self.n_resamples, self.seed = n_resamples, seed
         self.levels = frozenset(one.level for one in figures)
         self._counts: dict[tuple[str, ...], Floats] = {}
+        self._rows: dict[tuple[str, Setting], Integers] = {}
 
     def values(self, logits: Floats, setting: Setting, within: Mask | None = None) -> Floats:
         """Return the figures under a setting, shape (figures,).
@@ -144,9 +145,10 @@ class Figures:
             Rows to which the figures are limited, shape (n,), bool.
         """
         out = np.full(len(self.figures), np.nan)
-        for k, metric, label, score, _ in self._scored(logits, setting, within):
+        for places, label, score, _ in self._scored(logits, setting, within):
             if 0 < label.sum() < len(label):
-                out[k] = METRICS[metric](label, score, None)[0]
+                ranked, one = Ranked.of(label, score), np.zeros(len(label), dtype=np.int64)
+                out[places] = ranked.measured(self._metrics(places), one, np.ones((1, 1)))[:, 0]
         return out
 
     def draws(self, logits: Floats, setting: Setting, within: Mask | None = None) -> Floats:
@@ -156,25 +158,24 @@ class Figures:
         resampled alike, and so are parts of the same people.
         """
         out = np.full((self.n_resamples, len(self.figures)), np.nan)
-        ranked: dict[tuple[str, str, str], Ranked] = {}
-        for k, metric, label, score, cluster in self._scored(logits, setting, within):
-            part = self.parts[self.figures[k].dataset]
+        for places, label, score, cluster in self._scored(logits, setting, within):
+            part = self.parts[self.figures[places[0]].dataset]
             names = np.unique(part.cluster[self._split_rows(part, setting)])
             if len(names) < MIN_CLUSTERS or not len(label):
                 continue
-            key = (self.figures[k].dataset, *self._level(k, setting))
-            if key not in ranked:
-                ranked[key] = Ranked.of(label, score)
             counts = self._counts_of(tuple(part.names[code] for code in names))
-            codes = np.searchsorted(names, cluster)
-            out[:, k] = ranked[key].measured([metric], codes, counts)[0]
+            codes, ranked = np.searchsorted(names, cluster), Ranked.of(label, score)
+            out[:, places] = ranked.measured(self._metrics(places), codes, counts).T
         return out
+
+    def _metrics(self, places: Sequence[int]) -> list[str]:
+        return [self.figures[k].metric for k in places]
 
     def counted(self, logits: Floats, setting: Setting) -> tuple[int, int]:
         """Return the number of images and of clusters under a setting, of the first figure."""
-        part = self.parts[self.figures[0].dataset if self.figures else ""]
-        where = self._where(logits, part, setting, None)
-        return len(where), len(np.unique(part.cluster[where]))
+        name = self.figures[0].dataset
+        where = self._where(logits, name, setting, None)
+        return len(where), len(np.unique(self.parts[name].cluster[where]))
 
     def _counts_of(self, names: tuple[str, ...]) -> Floats:
         if names not in self._counts:
@@ -189,30 +190,30 @@ class Figures:
         option = next((one.option for one in setting if one.factor == "level"), "")
         return level_of(self.figures[k], option, self.levels)
 
-    def _where(self, logits: Floats, part: Part, setting: Setting, within: Mask | None) -> Integers:
-        among = part.rows if within is None else part.rows & within
-        where = self.rows.chosen(setting, among)
+    def _where(self, logits: Floats, name: str, setting: Setting, within: Mask | None) -> Integers:
+        key = name, tuple(one for one in setting if one.factor in ROWS)
+        if key not in self._rows:
+            self._rows[key] = self.rows.chosen(setting, self.parts[name].rows)
+        where = self._rows[key]
+        if within is not None:
+            # The videos of a subset are whole, so that their frames are chosen alike.
+            where = where[within[where]]
         return where[np.isfinite(logits[where])]
 
     def _scored(
         self, logits: Floats, setting: Setting, within: Mask | None
-    ) -> list[tuple[int, str, Integers, Floats, Integers]]:
-        """Return number, metric, labels, scores and clusters for each figure."""
-        known: dict[tuple[str, str, str], tuple[Integers, Floats, Integers]] = {}
-        out = []
+    ) -> Iterator[tuple[list[int], Integers, Floats, Integers]]:
+        """Yield numbers, labels, scores and clusters of figures that share them."""
+        groups: dict[tuple[str, str, str], list[int]] = {}
         for k, figure in enumerate(self.figures):
-            level, how = self._level(k, setting)
-            key = (figure.dataset, level, how)
-            if key not in known:
-                part = self.parts[figure.dataset]
-                where = self._where(logits, part, setting, within)
-                score = sigmoid(logits[where])
-                if level == "video":
-                    first, score = aggregate(logits[where], self.rows.video[where], how)
-                    where = where[first]
-                known[key] = self.rows.label[where], score, part.cluster[where]
-            out.append((k, figure.metric, *known[key]))
-        return out
+            groups.setdefault((figure.dataset, *self._level(k, setting)), []).append(k)
+        for (name, level, how), places in groups.items():
+            where = self._where(logits, name, setting, within)
+            score = sigmoid(logits[where])
+            if level == "video":
+                first, score = aggregate(logits[where], self.rows.video[where], how)
+                where = where[first]
+            yield places, self.rows.label[where], score, self.parts[name].cluster[where]
 
 
 class ScoreMatch:

@@ -108,19 +108,23 @@ class Rows:
         words = rule.split()
         first, count = words[0] == "first", int(words[1] if words[0] == "first" else words[0])
         order = rows[np.lexsort((self.frame[rows], self.video[rows]))]
-        starts = np.flatnonzero(np.r_[True, np.diff(self.video[order]) != 0])
-        sizes = np.diff(np.r_[starts, len(order)])
-        place = np.arange(len(order)) - np.repeat(starts, sizes)
-        if first:
-            return np.sort(order[place < count])
         kept = np.zeros(len(order), dtype=bool)
-        for start, size in zip(starts, sizes, strict=True):
-            kept[start + np.asarray(evenly_spaced(int(size), count), dtype=np.int64)] = True
+        for start, end in self._videos(order):
+            # A frame that is there twice is one frame.
+            frames = np.unique(self.frame[order[start:end]])
+            chosen = frames[:count] if first else frames[evenly_spaced(len(frames), count)]
+            kept[start:end] = np.isin(self.frame[order[start:end]], chosen)
         return np.sort(order[kept])
 
+    def _videos(self, order: Integers) -> Iterator[tuple[int, int]]:
+        """Yield first and last (exclusive) position of each video in rows sorted by video."""
+        starts = np.flatnonzero(np.r_[True, np.diff(self.video[order]) != 0])
+        yield from zip(starts.tolist(), [*starts[1:].tolist(), len(order)], strict=True)
+
     def most_frames(self) -> int:
-        """Return the largest number of given frames of a video."""
-        return int(np.bincount(self.video[self.given]).max(initial=0))
+        """Return the largest number of different frames of a given video."""
+        pairs = np.unique(np.stack([self.video, self.frame])[:, self.given], axis=1)
+        return int(np.bincount(pairs[0]).max(initial=0))
 
 
 def _contents(data: Dataset) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from probe.reproduction.scores import Scorer
 from probe.reproduction.settings import (
     DECODER,
     Setting,
+    combine,
     image_part,
     named,
     pairs_of,
@@ -36,7 +36,7 @@ CONFIRMED = 24
 FAR, ALWAYS = 3.0, 3
 
 #: Draws of what other decoders change, and multiple of it up to which scores are the same.
-DECODED, SPREAD = 200, 3.0
+DECODED, SPREAD = 100, 3.0
 
 #: Resamples for the standard errors of the subset.
 FEW = 200
@@ -164,6 +164,7 @@ class Search:
         self._kept: dict[Setting, Floats] = {}
         self._screened: dict[Setting, Tried] = {}
         self._noises: dict[Setting, Floats] = {}
+        self._decoded: dict[Setting, tuple[Floats, float]] = {}
         self.half = np.array([one.half for one in figures.figures]) + self.tolerance.figure
         self.subset = self._subset(max_samples)
         self._partial = bool(len(np.setdiff1d(self._rows_of(()), self.subset)))
@@ -203,7 +204,7 @@ class Search:
 
     def same(self, one: Floats, other: Floats) -> bool:
         """Whether two sets of figures differ by no more than rounding and decoders change."""
-        exact = pair_noise(self._draws(()), self.half, 1.0, self.figures.seed, self.decoder[0])
+        exact = pair_noise(self._draws(()), self.half, 1.0, self.figures.seed, self.decoder(())[0])
         noise, gap = Noise.of(exact), one - other
         return bool(noise and np.isfinite(gap).all() and noise.p(gap) >= 1 - self.tolerance.ci)
 
@@ -237,28 +238,35 @@ class Search:
         gap = self.published - first
         return chance_of_match(moves, gap, noise, self.tolerance.ci, self.figures.seed)
 
-    @property
-    def score_tolerance(self) -> float:
+    def score_tolerance(self, setting: Setting = ()) -> float:
         """Root mean square difference of P(fake) up to which scores are the same."""
-        return max(self.tolerance.score, SPREAD * self.decoder[1])
+        return max(self.tolerance.score, SPREAD * self.decoder(setting)[1])
 
-    @cached_property
-    def decoder(self) -> tuple[Floats, float]:
-        """What one gray level changes: figures, shape (DECODED, figures), and P(fake).
+    def decoder(self, setting: Setting) -> tuple[Floats, float]:
+        """Return what one gray level changes: figures, shape (DECODED, figures), and P(fake).
 
         The changes of the subset's logits are dealt out anew to all images, with either sign.
         """
-        self._score([(), (DECODER,)], "one gray level", self.subset)
-        given, rng = self.scorer.logits(()), np.random.default_rng(self.figures.seed)
-        moved = self.scorer.logits((DECODER,))
+        key = setting if self.match is None else image_part(setting)
+        if key not in self._decoded:
+            self._decoded[key] = self._decode(setting)
+        return self._decoded[key]
+
+    def _decode(self, setting: Setting) -> tuple[Floats, float]:
+        again = combine((*setting, DECODER))
+        self._score([setting, again], "one gray level", self.subset)
+        given, rng = self.scorer.logits(setting), np.random.default_rng(self.figures.seed)
+        moved = self.scorer.logits(again)
         there = np.flatnonzero(np.isfinite(given) & np.isfinite(moved))
+        if not len(there):
+            return np.zeros((0, len(self.published))), 0.0
         change = (moved - given)[there]
         p = sigmoid(moved[there]) - sigmoid(given[there])
-        values = self.figures.values(given, ())
+        values = self.figures.values(given, setting)
         out = np.zeros((DECODED, len(values)))
-        for k in range(DECODED):
+        for k in range(DECODED if self.match is None else 0):
             dealt = rng.choice(change, len(given)) * rng.choice([-1, 1], len(given))
-            out[k] = self.figures.values(given + dealt, ()) - values
+            out[k] = self.figures.values(given + dealt, setting) - values
         return np.nan_to_num(out), float(np.sqrt(np.mean(p**2)))
 
     # Which rows ----------------------------------------------------------------------------------
@@ -345,7 +353,7 @@ class Search:
     def _far(self, one: Tried, noise: Noise | None) -> float:
         """Return how far predicted figures are, in standard errors of noise and subset."""
         if self.match is not None:
-            return one.distance / (3 * self.score_tolerance)
+            return one.distance / (3 * self.score_tolerance())
         if noise is None or not np.isfinite(one.values).all():
             return 0.0 if noise is None and len(one.setting) == 1 else np.inf
         spread = np.std(self._pair_noise(()), axis=0)
@@ -380,7 +388,7 @@ class Search:
         p = noise.p(gap) if known and noise else float("nan")
         holds = p >= 1 - self.tolerance.ci
         if self.match is not None:
-            holds = distance <= self.score_tolerance
+            holds = distance <= self.score_tolerance(setting)
         counted = self.figures.counted(logits, setting)
         return Tried(setting, values, low, high, p, distance, bool(holds), True, counted)
 
@@ -410,7 +418,7 @@ class Search:
                 self.half,
                 self.tolerance.shared,
                 self.figures.seed,
-                self.decoder[0],
+                self.decoder(setting)[0],
             )
         return self._noises[setting]
 

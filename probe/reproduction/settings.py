@@ -24,6 +24,7 @@ __all__ = [
     "DECODER",
     "FACTORS",
     "NORMALIZATIONS",
+    "ROWS",
     "Change",
     "Setting",
     "changed_module",
@@ -73,6 +74,9 @@ IMAGE = frozenset(
         "weights",
     }
 )
+
+#: Factors that change which images count.
+ROWS = ("split", "frames", "duplicates")
 
 
 @dataclass(frozen=True)
