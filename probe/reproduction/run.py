@@ -171,6 +171,7 @@ def reproduce(
                 "split": split or "",
                 "evaluations": scorer.passes,
                 "subset": len(search.subset),
+                "unconfirmed": search.unconfirmed,
                 "label": detector.name,
                 "detector": detector.fingerprint,
                 "spec": detector.spec.to_dict(),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from probe.datasets.subset import first_videos
@@ -36,7 +37,7 @@ CONFIRMED = 24
 FAR, ALWAYS = 3.0, 3
 
 #: Draws of what other decoders change, and multiple of it up to which scores are the same.
-DECODED, SPREAD = 100, 3.0
+DECODED, SPREAD = 50, 3.0
 
 #: Resamples for the standard errors of the subset.
 FEW = 200
@@ -161,13 +162,15 @@ class Search:
         self.tolerance = tolerance or Tolerance()
         self.max_changes, self.max_samples = max_changes, max_samples
         self.published = np.array([one.value for one in figures.figures])
+        #: Settings that the subset leaves possible, beyond those that are confirmed.
+        self.unconfirmed = 0
+        self._lacks: dict[Setting, bool] = {}
         self._kept: dict[Setting, Floats] = {}
         self._screened: dict[Setting, Tried] = {}
         self._noises: dict[Setting, Floats] = {}
         self._decoded: dict[Setting, tuple[Floats, float]] = {}
         self.half = np.array([one.half for one in figures.figures]) + self.tolerance.figure
         self.subset = self._subset(max_samples)
-        self._partial = bool(len(np.setdiff1d(self._rows_of(()), self.subset)))
 
     def run(self, published: Floats | None = None) -> Found:
         """Search, and return what was found.
@@ -179,6 +182,7 @@ class Search:
         """
         if published is not None:
             self.published = np.asarray(published, dtype=np.float64)
+        self.unconfirmed = 0
         changes = self.scorer.material.options.changes
         given = self.given()
         noise = self._noise(())
@@ -290,23 +294,28 @@ class Search:
             self.scorer.score(those, rows, text)
 
     def _subset(self, max_samples: int) -> Integers:
-        """Draw whole videos of each split, until those given have enough images."""
-        given = self._rows_of(())
+        """Draw whole videos of each split, until it has enough images."""
         splits = [(one,) for one in self.scorer.material.options.changes if one.factor == "split"]
-        everything = np.unique(np.concatenate([given, *map(self._rows_of, splits)]))
-        if len(given) <= max_samples:
-            return everything
+        everything = np.unique(np.concatenate([*map(self._rows_of, [(), *splits])]))
         material = self.scorer.material
         table = material.data.samples.table.iloc[everything]
         table = table.assign(row=everything, code=material.rows.video[everything])
+        # Without a split, what was given is one.
+        keys = table["split"] if splits else pd.Series("", index=table.index)
         kept = []
-        for _, part in table.groupby("split", sort=False):
+        for _, part in table.groupby(keys, sort=False):
             videos = part.drop_duplicates("code").sort_values("code")
             counts = np.asarray(part.groupby("code").size(), dtype=np.int64)
-            share = -(-max_samples * len(part) // len(given))
-            chosen = videos["code"].to_numpy()[first_videos(videos, counts, share)]
+            chosen = videos["code"].to_numpy()[first_videos(videos, counts, max_samples)]
             kept.append(part["row"].to_numpy()[np.isin(part["code"], chosen)])
         return np.sort(np.concatenate(kept))
+
+    def _partial(self, setting: Setting) -> bool:
+        """Whether the subset lacks some rows of a setting."""
+        key = tuple(one for one in setting if one.factor == "split")
+        if key not in self._lacks:
+            self._lacks[key] = bool(len(np.setdiff1d(self._rows_of(key), self.subset)))
+        return self._lacks[key]
 
     # Settings ------------------------------------------------------------------------------------
 
@@ -325,7 +334,7 @@ class Search:
         plain, none = rows_part(setting), np.full(len(self.published), np.nan)
         whole = self.figures.values(self.scorer.logits(plain), plain)
         distance = self._distance(setting)
-        if image_part(setting) and self._partial:
+        if image_part(setting) and self._partial(setting):
             inside = self._mask(self.subset)
             changed = self.figures.values(self.scorer.logits(setting), setting, inside)
             whole = whole + changed - self.figures.values(self.scorer.logits(plain), plain, inside)
@@ -345,6 +354,7 @@ class Search:
         """Confirm the settings that may hold the figures on all images; the others stay."""
         far = np.array([self._far(one, noise) for one in screened])
         order = np.argsort(far, kind="stable")
+        self.unconfirmed += max(0, int((far <= FAR).sum()) - CONFIRMED)
         near = [k for i, k in enumerate(order[:CONFIRMED]) if far[k] <= FAR or i < ALWAYS]
         chosen = {int(k) for k in near if np.isfinite(far[k])}
         confirmed = iter(self._confirm([screened[k].setting for k in sorted(chosen)], text))
@@ -357,7 +367,7 @@ class Search:
         if noise is None or not np.isfinite(one.values).all():
             return 0.0 if noise is None and len(one.setting) == 1 else np.inf
         spread = np.std(self._pair_noise(()), axis=0)
-        if image_part(one.setting) and self._partial:
+        if image_part(one.setting) and self._partial(one.setting):
             spread = np.hypot(spread, self._subset_error(one.setting))
         # Noise of another setting may be wider: twice that of the given one is allowed for.
         gap = (self.published - one.values) / np.maximum(2 * spread, 1e-9)

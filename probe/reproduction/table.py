@@ -70,6 +70,12 @@ class Reproduction(Result):
         chance = float(attrs["chance"])
         if self.candidates and chance == chance:
             lines.append(self._luck(chance))
+        more = int(attrs["unconfirmed"])
+        if more and attrs["verdict"] != "noise":
+            lines.append(
+                f"{more} more sets may give the figures by the subset of {attrs['subset']} images, "
+                "but were not measured on all: raise max_samples to tell."
+            )
         lines += [f"Sign: {one}" for one in attrs["signs"]]
         not_tried: Mapping[str, Any] = dict(attrs["not_tried"])
         if not_tried:
@@ -83,6 +89,9 @@ class Reproduction(Result):
         for k, name in enumerate(map(str, given["figure"].values)):
             one = given.isel(figure=k)
             value, published = float(one["value"]), float(one["published"])
+            # With scores alone no figure was published.
+            if published != published:
+                continue
             low, high = float(one["low"]), float(one["high"])
             span = f" [{low:.3f}, {high:.3f}]" if low == low else ""
             told.append(f"{name}: {value:.4f}{span} as given, {published:g} published")
