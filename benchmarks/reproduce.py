@@ -34,7 +34,7 @@ from probe.stats import METRICS, sigmoid
 PLANTS = 68
 
 #: Images on which causes are planted; noise alone is drawn from all.
-IMAGES = 160
+IMAGES = 120
 
 #: Resamples; the search has 1,000 by default.
 RESAMPLES = 200
@@ -129,7 +129,7 @@ def run(tiny: bool) -> None:
 
 def lab_worlds(folder: Path, tiny: bool) -> Iterator[World]:
     """Yield detectors that are trained on lab crops here, with the crops of two forgeries."""
-    size, counts = (32, (16, 8, 16)) if tiny else (64, (400, 16, 320))
+    size, counts = (32, (16, 8, 16)) if tiny else (64, (240, 16, 320))
     data = make(
         folder / "lab",
         size=size,
@@ -263,7 +263,8 @@ def searching(world: World, rows: NDArray[np.bool_], evidence: Evidence) -> Sear
     ]
     measured = Figures(own, figures, {"": Part.of(world.data, "")}, RESAMPLES)
     tolerance = Tolerance(shared=evidence.shared)
-    return Search(scorer, measured, None, tolerance, max_changes=1 + world.pairs)
+    options = {"max_changes": 1 + world.pairs, "max_samples": 10**6}
+    return Search(scorer, measured, None, tolerance, **options)
 
 
 def has_videos(world: World) -> bool:
@@ -293,14 +294,15 @@ def moves(search: Search, setting: Setting, scores: bool) -> bool:
     parts: list[Setting] = [(), *((one,) for one in setting if len(setting) > 1)]
     if scores:
         return all(apart(search, setting, part) for part in parts)
-    values = search.value(setting)
-    there = bool(np.isfinite(values).all())
-    return there and not any(search.same(values, search.value(part)) for part in parts)
+    there = bool(np.isfinite(search.value(setting)).all())
+    return there and not any(search.same(setting, part) for part in parts)
 
 
 def apart(search: Search, one: Setting, other: Setting) -> bool:
     """Whether two settings have other images or levels, or scores beyond the tolerance."""
     every = np.ones(search.scorer.n, dtype=bool)
+    for part in (one, other):
+        search.decoder(part)
     rows = [search.scorer.material.rows.chosen(part, every) for part in (one, other)]
     if not np.array_equal(*rows):
         return True
@@ -312,6 +314,8 @@ def told_of(
     search: Search, authors: Search, cause: Setting, evidence: Evidence, rng: np.random.Generator
 ) -> dict[str, object]:
     """Publish what the authors measured under a cause, and search it."""
+    # Scores them both, with and without.
+    authors.decoder(cause)
     logits = jittered(authors.scorer, cause, rng)
     if evidence.scores:
         found = by_scores(search, cause, logits)

@@ -68,6 +68,14 @@ class Tolerance:
     score: float = 0.001
     ci: float = 0.95
 
+    @property
+    def excluded(self) -> float:
+        """Share of noise below which a setting is excluded: a fifth of 1 − ci.
+
+        So that what was given, and the true cause among hundreds, are rarely excluded by chance.
+        """
+        return (1 - self.ci) / 5
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -206,11 +214,13 @@ class Search:
         """Return the figures of a setting, predicted from the subset where it is one."""
         return self._screen([setting], named(setting))[0].values
 
-    def same(self, one: Floats, other: Floats) -> bool:
-        """Whether two sets of figures differ by no more than rounding and decoders change."""
-        exact = pair_noise(self._draws(()), self.half, 1.0, self.figures.seed, self.decoder(())[0])
-        noise, gap = Noise.of(exact), one - other
-        return bool(noise and np.isfinite(gap).all() and noise.p(gap) >= 1 - self.tolerance.ci)
+    def same(self, one: Setting, other: Setting) -> bool:
+        """Whether two settings' figures differ by no more than rounding and decoders change."""
+        decoder = self.decoder(other)[0]
+        exact = pair_noise(self._draws(()), self.half, 1.0, self.figures.seed, decoder)
+        noise, gap = Noise.of(exact), self.value(one) - self.value(other)
+        there = noise is not None and bool(np.isfinite(gap).all())
+        return bool(there and noise and noise.p(gap) >= self.tolerance.excluded)
 
     def with_scores(self, match: ScoreMatch) -> Search:
         """Return the same search for an authors' scores."""
@@ -396,7 +406,7 @@ class Search:
         gap = self.published - values
         known = noise is not None and bool(np.isfinite(gap).all()) and len(gap) > 0
         p = noise.p(gap) if known and noise else float("nan")
-        holds = p >= 1 - self.tolerance.ci
+        holds = p >= self.tolerance.excluded
         if self.match is not None:
             holds = distance <= self.score_tolerance(setting)
         counted = self.figures.counted(logits, setting)
