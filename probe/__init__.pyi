@@ -45,6 +45,8 @@ from .neurons.ablation import ablate, ablate_universal
 from .reader import Run, open_run
 from .recording import record
 from .report.output import write_report
+from .reproduction.run import reproduce
+from .reproduction.table import Reproduction
 from .results import Result, open_result
 from .separability import (
     Embeddings,
@@ -75,6 +77,7 @@ __all__ = [
     "NeuronTable",
     "ProbeError",
     "RegionAttention",
+    "Reproduction",
     "ResponseReport",
     "Result",
     "Run",
@@ -118,6 +121,7 @@ __all__ = [
     "record",
     "relate",
     "render_doses",
+    "reproduce",
     "shuffle_labels",
     "top_units",
     "trace",

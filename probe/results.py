@@ -32,6 +32,7 @@ HOMES: Mapping[str, str] = {
     "MapSimilarity": "probe.attribution.findings",
     "NeuronTable": "probe.neurons.table",
     "RegionAttention": "probe.attribution.findings",
+    "Reproduction": "probe.reproduction.table",
     "ResponseReport": "probe.artifacts.responses",
     "SeparabilityReport": "probe.separability.report",
     "Similarity": "probe.separability.report",

@@ -43,12 +43,13 @@ ALLOWED = {
     "recording": BASE | RUNS | {"store", "hooks", "detectors", "datasets"},
     "upload": BASE | {"artifacts", "datasets", "detectors", "hooks"},
     "evaluation": BASE | RUNS | {"evaluation", "store", "detectors", "datasets", "tables"},
+    "reproduction": BASE | RUNS | {"reproduction", "detectors", "datasets"},
     "joint": BASE
     | {"tables", "run", "evaluation", "neurons", "separability", "attribution", "datasets"},
     "claims": BASE | {"run", "tables", "joint", "neurons"},
     "plots": BASE
     | {"plots", "tables", "datasets", "store", "artifacts", "attribution", "neurons"}
-    | {"separability", "evaluation"},
+    | {"separability", "evaluation", "reproduction"},
 }
 TOP = {"__init__", "__main__", "cli", "report", "demo", "doctor", "study", "jobs", "reader"}
 #: Modules of parts that the app reads with, which it does not import.

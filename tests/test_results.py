@@ -57,7 +57,13 @@ CALIBRATION = Calibration(
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> MadeRun:
-    return make_run(tmp_path_factory.mktemp("results") / "run")
+    made = make_run(tmp_path_factory.mktemp("results") / "run")
+    # No stage of a study computes it, so that a run has none.
+    detector = probe.load_detector("meso4", input_size=32)
+    options = {"split": None, "max_changes": 1, "max_samples": 8, "n_resamples": 20}
+    found = probe.reproduce(detector, made.data, ".5", **options)
+    found.save(made.root / "tables" / "reproduction.zarr")
+    return made
 
 
 def saved(made: MadeRun) -> dict[str, Path]:

@@ -644,7 +644,8 @@ def _joined(names: Sequence[str], split: str) -> Any:
 from probe.cli import attribution as _attribution  # noqa: E402
 from probe.cli import features as _features  # noqa: E402
 from probe.cli import neurons as _neurons  # noqa: E402
+from probe.cli import reproduction as _reproduction  # noqa: E402
 
-for _part in (_neurons, _features, _attribution):
+for _part in (_neurons, _features, _attribution, _reproduction):
     for _command in _part.COMMANDS:
         cli.add_command(_command)

@@ -97,6 +97,7 @@ from .neurons import (
     unit_effects,
     units,
 )
+from .reproduction import plot_reproduction, reproduction
 from .responses import (
     answers,
     correlations,
@@ -147,13 +148,13 @@ from .style import STYLE, STYLES, Style, colors_of, limit_of
 from .theme import DARK, LIGHT, Theme, theme_of
 
 __all__ = [
-    "Cell",
     "DARK",
     "FORMATS",
     "LIGHT",
     "SCALES",
     "STYLE",
     "STYLES",
+    "Cell",
     "Style",
     "Theme",
     "ablation",
@@ -246,6 +247,7 @@ __all__ = [
     "plot_pair_scores",
     "plot_pair_units",
     "plot_region_attention",
+    "plot_reproduction",
     "plot_sample_measurements",
     "plot_sample_place",
     "plot_sample_scores",
@@ -260,6 +262,7 @@ __all__ = [
     "plot_units",
     "provenance_of",
     "region_attention",
+    "reproduction",
     "sample_measurements",
     "sample_place",
     "sample_scores",

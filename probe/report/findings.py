@@ -14,6 +14,7 @@ from probe.tables import parsed
 if TYPE_CHECKING:
     from probe.artifacts import ArtifactReport, ResponseReport
     from probe.neurons import Ablation, Calibration, HeadTable, NeuronTable, Universality
+    from probe.reproduction.table import Reproduction
     from probe.separability import Embeddings, SeparabilityReport, Similarity
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "embeddings",
     "heads",
     "one_dataset",
+    "reproduction",
     "responses",
     "separability",
     "similarity",
@@ -391,3 +393,36 @@ def _reasons(found: ResponseReport, key: str) -> list[tuple[str, str]]:
         return []
     pairs = zip(found.data["dataset"].values, found.data[key].values, strict=True)
     return [(str(name), str(text)) for name, text in pairs if text]
+
+
+#: Settings that a reproduction prints, at most; the table holds all.
+SETTINGS = 40
+
+
+def reproduction(found: Reproduction) -> None:
+    """Print the settings that were tried to reach published figures, and the verdict."""
+    frame = found.to_dataframe()
+    # Pairs that were only predicted are counted, not listed.
+    told = frame[(frame["changes"] < 2) | frame["holds"]]
+    names = list(dict.fromkeys(told["setting"]))[:SETTINGS]
+    figures = list(dict.fromkeys(frame["figure"]))
+    table = Table("setting", *map(plain, figures), "p", title="settings (published below)")
+    for name in names:
+        rows = told[told["setting"] == name]
+        cells = [_setting_cell(row) for row in rows.to_dict("records")]
+        mark = " *" if rows["holds"].iloc[0] else ""
+        table.add_row(plain(name) + mark, *cells, _number(float(rows["p"].iloc[0]), ".3f"))
+    first = frame[frame["setting"] == frame["setting"].iloc[0]]
+    table.add_section()
+    table.add_row("published", *(_number(value, ".4g") for value in first["published"]), "")
+    out().print(table)
+    more = frame["setting"].nunique() - len(names)
+    if more:
+        out().print(f"{more} more settings are in the table (--out).", highlight=False)
+    for line in found.summary().split("\n"):
+        out().print(plain(line), highlight=False)
+
+
+def _setting_cell(row: Any) -> str:
+    text = _bounded(row["value"], row["low"], row["high"], ".3f")
+    return text if row["confirmed"] else f"~{text}"

@@ -1,0 +1,1 @@
+"""Reproduction: which setting gives the published figure, and which differences are noise."""
