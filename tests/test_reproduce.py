@@ -143,7 +143,7 @@ def test_pixels_are_changed_in_the_order_of_a_pipeline() -> None:
             ),
         ),
     ],
-    ids=str,
+    ids=lambda one: str(one) if isinstance(one, Change) else "expected",
 )
 def test_the_network_sees_the_changed_input(
     board: Detector, faint: Dataset, change: Change, expected: object
