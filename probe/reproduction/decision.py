@@ -60,7 +60,11 @@ def pair_noise(
         # Each against the one half the resamples away: every resample is used twice.
         differences = (kept - np.roll(kept, len(kept) // 2, axis=0)) * np.sqrt(1 - shared)
     if decoder is not None and len(decoder):
-        differences = differences + decoder[rng.integers(0, len(decoder), len(differences))]
+        # Few draws give the covariance, but not the tails.
+        spread = np.atleast_2d(np.cov(decoder.T))
+        differences = differences + rng.multivariate_normal(
+            decoder.mean(axis=0), spread, len(differences), method="eigh"
+        )
     return np.asarray(differences + rng.uniform(-1, 1, differences.shape) * half)
 
 
