@@ -251,9 +251,9 @@ class Search:
         """Return the distance from the scores, or the squared distance in noise from figures."""
         if self.match is not None:
             return one.distance
-        near = Noise.of(self._pair_noise(one.setting))
-        gap = near.whitened(self.published - one.values) if near else np.zeros(1)
-        return float((gap**2).sum())
+        near = self._noise(one.setting)
+        gap = self.published - one.values
+        return float(near.squared(near.whitened(gap))) if near else 0.0
 
     def _weight(self, one: Tried) -> float:
         """Return how well a setting that holds the figures explains them: for the order only."""
@@ -421,7 +421,7 @@ class Search:
         values = self.figures.values(logits, setting)
         low, high = self._bounds(setting)
         distance = self._distance(setting)
-        noise = Noise.of(self._pair_noise(setting))
+        noise = self._noise(setting)
         gap = self.published - values
         known = noise is not None and bool(np.isfinite(gap).all()) and len(gap) > 0
         p = noise.p(gap) if known and noise else float("nan")
@@ -448,13 +448,17 @@ class Search:
         return self._kept[setting]
 
     def _noise(self, setting: Setting) -> Noise | None:
-        return Noise.of(self._pair_noise(setting)) if len(self.published) else None
+        return Noise.of(self._pair_noise(setting), largest=self.tolerance.shared < 1)
 
     def _pair_noise(self, setting: Setting) -> Floats:
         if setting not in self._noises:
+            half = self.half
+            if self.tolerance.shared < 1:
+                # Near 1, resamples vary less than samples do: by one image at least.
+                half = half + self.figures.steps(self.scorer.logits(setting), setting)
             self._noises[setting] = pair_noise(
                 self._draws(setting),
-                self.half,
+                half,
                 self.tolerance.shared,
                 self.figures.seed,
                 self.decoder(setting)[0],
