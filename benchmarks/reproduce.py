@@ -345,6 +345,7 @@ def by_scores(search: Search, cause: Setting, logits: NDArray[np.float64]) -> Fo
     """Search with the scores of every image that the cause keeps."""
     material = search.scorer.material
     rows = material.rows.chosen(cause, np.ones(len(logits), dtype=bool))
+    rows = rows[np.isfinite(logits[rows])]
     names = material.data.samples.table["sample"].to_numpy()[rows]
     file = pd.DataFrame({"sample": names, "score": sigmoid(logits[rows]).round(4)})
     return search.with_scores(ScoreMatch(material.rows, material.data, read_scores(file))).run()

@@ -60,7 +60,11 @@ def pair_noise(
         # Each against the one half the resamples away: every resample is used twice.
         differences = (kept - np.roll(kept, len(kept) // 2, axis=0)) * np.sqrt(1 - shared)
     if decoder is not None and len(decoder):
-        differences = differences + decoder[rng.integers(0, len(decoder), len(differences))]
+        # Few draws give the covariance, but not the tails.
+        spread = np.atleast_2d(np.cov(decoder.T))
+        differences = differences + rng.multivariate_normal(
+            decoder.mean(axis=0), spread, len(differences), method="eigh"
+        )
     return np.asarray(differences + rng.uniform(-1, 1, differences.shape) * half)
 
 
@@ -74,16 +78,26 @@ class Noise:
         Matrix that whitens a difference, shape (figures, figures).
     lengths : numpy.ndarray
         Squared lengths of noise differences once whitened, ascending.
+    largest : bool
+        Whether a length is that of the largest figure, not of all together.
     """
 
     root: Floats
     lengths: Floats
+    largest: bool = False
 
     @classmethod
-    def of(cls, noise: Floats) -> Noise | None:
-        """Return the noise of differences, shape (n, figures); None without any."""
+    def of(cls, noise: Floats, largest: bool = False) -> Noise | None:
+        """Return the noise of differences, shape (n, figures); None without any.
+
+        Resamples of few people do not give a covariance that can be inverted: with `largest`,
+        figures are only scaled, and the largest one decides.
+        """
         if not len(noise):
             return None
+        if largest:
+            scale = np.diag(1 / np.maximum(noise.std(axis=0), 1e-9))
+            return cls(scale, np.sort(((noise @ scale) ** 2).max(axis=1)), True)
         covariance = np.atleast_2d(np.cov(noise.T))
         covariance = covariance + np.diag(1e-6 * np.diag(covariance) + 1e-12)
         values, vectors = np.linalg.eigh(covariance)
@@ -94,9 +108,14 @@ class Noise:
         """Return whitened differences, shape (..., figures)."""
         return np.asarray(differences @ self.root.T)
 
+    def squared(self, whitened: Floats) -> Floats:
+        """Return squared lengths of whitened differences, shape (...,)."""
+        squares = whitened**2
+        return np.asarray(squares.max(axis=-1) if self.largest else squares.sum(axis=-1))
+
     def p(self, difference: Floats) -> float:
         """Return the share of noise differences that are at least as far as this one."""
-        length = float((self.whitened(difference) ** 2).sum())
+        length = float(self.squared(self.whitened(difference)))
         beyond = len(self.lengths) - int(np.searchsorted(self.lengths, length * (1 - 1e-12)))
         return (beyond + 1) / (len(self.lengths) + 1)
 
@@ -138,10 +157,10 @@ def chance_of_match(
         return float("nan")
     decoys = _decoys(moves, away, np.random.default_rng(seed))
     bound = noise.bound(ci)
-    kept = decoys[(decoys**2).sum(axis=1) > bound]
+    kept = decoys[noise.squared(decoys) > bound]
     if not len(kept):
         return 1.0
-    nearest = [float(((moves - one) ** 2).sum(axis=1).min()) for one in kept]
+    nearest = [float(noise.squared(moves - one).min()) for one in kept]
     return float(np.mean(np.asarray(nearest) <= bound))
 
 

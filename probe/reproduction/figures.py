@@ -171,6 +171,13 @@ class Figures:
     def _metrics(self, places: Sequence[int]) -> list[str]:
         return [self.figures[k].metric for k in places]
 
+    def steps(self, logits: Floats, setting: Setting) -> Floats:
+        """Return by how much one image (or video) of the smaller class can change each figure."""
+        out = np.zeros(len(self.figures))
+        for places, label, _, _ in self._scored(logits, setting, None):
+            out[places] = 1 / max(1, min(int(label.sum()), int((1 - label).sum())))
+        return out
+
     def counted(self, logits: Floats, setting: Setting) -> tuple[int, int]:
         """Return the number of images and of clusters under a setting, of the first figure."""
         name = self.figures[0].dataset

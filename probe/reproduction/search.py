@@ -37,7 +37,11 @@ CONFIRMED = 24
 FAR, ALWAYS = 3.0, 3
 
 #: Draws of what other decoders change, and multiple of it up to which scores are the same.
-DECODED, SPREAD = 50, 3.0
+DECODED, SPREAD = 50, 1.5
+
+#: Sets are dropped beside the nearest one if they are less likely by a factor of 20 (this is the
+#: difference of squared distances), or this many times as far from the authors' scores.
+RATIO, CLOSER = 6.0, 1.4
 
 #: Resamples for the standard errors of the subset.
 FEW = 200
@@ -65,7 +69,7 @@ class Tolerance:
 
     shared: float = 0.0
     figure: float = 0.0005
-    score: float = 0.001
+    score: float = 0.0005
     ci: float = 0.95
 
     @property
@@ -230,19 +234,32 @@ class Search:
     def _judged(self, tried: list[Tried], held: list[Tried], noise: Noise | None) -> Found:
         if not held:
             return Found("none", tuple(tried))
+        held = self._likely(held)
         order = sorted(held, key=lambda one: -self._weight(one))
         chance = self._chance(tried, noise)
         known = self.match is not None or chance <= 1 - self.tolerance.ci
         verdict = "named" if len(held) == 1 and known else "candidates"
         return Found(verdict, tuple(tried), tuple(one.setting for one in order), chance)
 
+    def _likely(self, held: list[Tried]) -> list[Tried]:
+        """Keep the sets that are not far less likely than the nearest one."""
+        far = np.array([self._length(one) for one in held])
+        kept = far <= (far.min() + RATIO if self.match is None else far.min() * CLOSER)
+        return [one for one, stays in zip(held, kept, strict=True) if stays]
+
+    def _length(self, one: Tried) -> float:
+        """Return the distance from the scores, or the squared distance in noise from figures."""
+        if self.match is not None:
+            return one.distance
+        near = self._noise(one.setting)
+        gap = self.published - one.values
+        return float(near.squared(near.whitened(gap))) if near else 0.0
+
     def _weight(self, one: Tried) -> float:
         """Return how well a setting that holds the figures explains them: for the order only."""
         if self.match is not None:
             return -one.distance
-        near = Noise.of(self._pair_noise(one.setting))
-        gap = near.whitened(self.published - one.values) if near else np.zeros(1)
-        return plausibility(one.setting) - 0.5 * float((gap**2).sum())
+        return plausibility(one.setting) - 0.5 * self._length(one)
 
     def _chance(self, tried: Sequence[Tried], noise: Noise | None) -> float:
         if self.match is not None or noise is None:
@@ -365,7 +382,9 @@ class Search:
         far = np.array([self._far(one, noise) for one in screened])
         order = np.argsort(far, kind="stable")
         self.unconfirmed += max(0, int((far <= FAR).sum()) - CONFIRMED)
-        near = [k for i, k in enumerate(order[:CONFIRMED]) if far[k] <= FAR or i < ALWAYS]
+        # Where the subset is all there is, to confirm costs little.
+        always = ALWAYS if self._partial(()) else CONFIRMED
+        near = [k for i, k in enumerate(order[:CONFIRMED]) if far[k] <= FAR or i < always]
         chosen = {int(k) for k in near if np.isfinite(far[k])}
         confirmed = iter(self._confirm([screened[k].setting for k in sorted(chosen)], text))
         return [next(confirmed) if k in chosen else one for k, one in enumerate(screened)]
@@ -402,7 +421,7 @@ class Search:
         values = self.figures.values(logits, setting)
         low, high = self._bounds(setting)
         distance = self._distance(setting)
-        noise = Noise.of(self._pair_noise(setting))
+        noise = self._noise(setting)
         gap = self.published - values
         known = noise is not None and bool(np.isfinite(gap).all()) and len(gap) > 0
         p = noise.p(gap) if known and noise else float("nan")
@@ -429,13 +448,17 @@ class Search:
         return self._kept[setting]
 
     def _noise(self, setting: Setting) -> Noise | None:
-        return Noise.of(self._pair_noise(setting)) if len(self.published) else None
+        return Noise.of(self._pair_noise(setting), largest=self.tolerance.shared < 1)
 
     def _pair_noise(self, setting: Setting) -> Floats:
         if setting not in self._noises:
+            half = self.half
+            if self.tolerance.shared < 1:
+                # Near 1, resamples vary less than samples do: by one image at least.
+                half = half + self.figures.steps(self.scorer.logits(setting), setting)
             self._noises[setting] = pair_noise(
                 self._draws(setting),
-                self.half,
+                half,
                 self.tolerance.shared,
                 self.figures.seed,
                 self.decoder(setting)[0],
