@@ -404,6 +404,7 @@ def test_a_figure_that_nothing_gives(board: Detector, faint: Dataset) -> None:
     assert "None of " in found.summary() and "Not tried: " in found.summary()
 
 
+@pytest.mark.slow
 def test_scores_tell_a_pair(board: Detector, faint: Dataset) -> None:
     pair = combine([Change("channels", "BGR"), Change("frames", "first 1")])
     scorer = Scorer(material_of(board, faint, ()))
@@ -415,6 +416,7 @@ def test_scores_tell_a_pair(board: Detector, faint: Dataset) -> None:
     assert found.data.attrs["verdict"] == "named" and found.candidates == (named(pair),)
 
 
+@pytest.mark.slow
 def test_the_subset_screens_and_all_images_confirm(board: Detector, faint: Dataset) -> None:
     figures = published_under(board, faint, [Change("channels", "BGR")], EIGHT)
     found = probe.reproduce(board, faint, figures, shared=1, max_changes=1, max_samples=60)
