@@ -281,9 +281,9 @@ class _Run:
             )
             base = self._once(
                 train_base,
+                self._place(name, VARIANTS[0], seed),
                 name,
                 source,
-                self._place(name, VARIANTS[0], seed),
                 input_size=plan.input_size,
                 plan=base_plan,
                 device=self.device,
@@ -305,21 +305,27 @@ class _Run:
                     ),
                 )
                 target = data.select(dataset=list(plan.target))
-                place = self._place(name, variant, seed)
                 tuned = self._once(
-                    train_tuned, base, variant, source, target, place, plan=tuned_plan
+                    train_tuned,
+                    self._place(name, variant, seed),
+                    base,
+                    source,
+                    target,
+                    variant=variant,
+                    plan=tuned_plan,
                 )
                 yield self._labeled(tuned, variant, seed)
 
-    def _once(self, train: Callable[..., Detector], *given: Any, **options: Any) -> Detector:
+    def _once(
+        self, train: Callable[..., Detector], place: Path, *given: Any, **options: Any
+    ) -> Detector:
         """Train a detector; an existing one of another plan or other data is replaced."""
         try:
-            return train(*given, **options)
+            return train(*given, out=place, **options)
         except OtherTrainingError as why:
-            place = next(one for one in given if isinstance(one, Path))
             note(f"{str(why).split('. ')[0]}: it is retrained.")
             shutil.rmtree(place)
-            return train(*given, **options)
+            return train(*given, out=place, **options)
 
     def _place(self, name: str, variant: str, seed: int) -> Path:
         return self.folder.detector(f"{name}/{variant_of(variant, seed, self.study.seeds)}")
