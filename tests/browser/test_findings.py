@@ -67,6 +67,7 @@ def saved(page: Page, name: str, out: Path) -> str:
     return out.read_text()
 
 
+@pytest.mark.slow
 def test_from_a_point_to_its_image_and_back_by_a_link(
     address: str, browser: Browser, tmp_path: Path
 ) -> None:
@@ -189,7 +190,7 @@ def test_nothing_jumps_while_it_loads(address: str, browser: Browser, path: str)
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("/separability?layer=leeky", "Did you mean 'leaky'"),
+        pytest.param("/separability?layer=leeky", "Did you mean 'leaky'", marks=pytest.mark.slow),
         pytest.param(
             "/separability?detector=meso5/base", "Did you mean 'meso4/base'", marks=pytest.mark.slow
         ),

@@ -78,6 +78,7 @@ def test_rows_come_in_blocks_sorted_and_filtered_by_the_server(
     expect(page.locator(".ag-row[row-index='0'] [col-id='unit']")).to_have_text("77")
 
 
+@pytest.mark.slow
 def test_a_link_to_a_unit_far_down_shows_it_and_the_heatmap_chooses_another(
     address: str, page: Page
 ) -> None:

@@ -171,7 +171,16 @@ elif sys.argv[2] == "evaluate":
 """
 
 
-@pytest.mark.parametrize("work", ["neurons", "ablate", "universal", "record", "evaluate"])
+@pytest.mark.parametrize(
+    "work",
+    [
+        "neurons",
+        pytest.param("ablate", marks=pytest.mark.slow),
+        pytest.param("universal", marks=pytest.mark.slow),
+        "record",
+        pytest.param("evaluate", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize("few", [pytest.param(1 << 28, marks=pytest.mark.slow), 0])
 def test_each_image_is_decoded_once(noise: Dataset, tmp_path: Path, work: str, few: int) -> None:
     """Counted where files are read, in whichever process: with all nulls, and shared originals."""
