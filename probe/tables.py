@@ -197,7 +197,8 @@ def from_disk(path: Path) -> Iterator[None]:
 def _damaged(path: Path, error: Exception) -> StoreError:
     """Name the file that cannot be decoded, if it is one."""
     why = str(error)
-    with suppress(Exception):
+    # What cannot even be listed keeps the first reason.
+    with suppress(OSError, ValueError, KeyError, RuntimeError, TypeError):
         file = cut_chunk(path)
         why = f"the file {file} cannot be decoded: {error}" if file else why
     return StoreError(f"{str(path)!r} is damaged ({why}). Remove it and compute it again.")

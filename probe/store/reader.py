@@ -116,7 +116,8 @@ def _identity(key: str, value: Any) -> str:
 def damaged(path: Path, why: str | Exception) -> StoreError:
     """Return the error for a store with damaged files; it names a chunk that cannot be decoded."""
     if isinstance(why, Exception):
-        with suppress(Exception):
+        # What cannot even be listed keeps the first reason.
+        with suppress(*BROKEN):
             file = cut_chunk(path)
             why = f"the file {file} cannot be decoded: {why}" if file else why
     return StoreError(

@@ -160,7 +160,7 @@ def test_nothing_reaches_beyond_the_window(address: str, browser: Browser, path:
     page = browser.new_context(viewport={"width": 1920, "height": 1080}).new_page()
     page.goto(address + path)
     page.locator(".js-plotly-plot .main-svg, .matrix-cell").first.wait_for()
-    for width in (1920, 1280, 1024):
+    for width in (1920, 1280, 1024, 390):
         page.set_viewport_size({"width": width, "height": 800})
         # Figures follow the window in a moment; then it fits, or never.
         page.wait_for_function("() => document.documentElement.scrollWidth <= window.innerWidth")

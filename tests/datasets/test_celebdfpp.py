@@ -127,3 +127,14 @@ def test_methods_share_the_split_of_their_people(root: Path) -> None:
         for person in filter(None, (video.identity, video.source)):
             split.setdefault(person, set()).add(video.split)
     assert split and all(len(found) == 1 for found in split.values())
+
+
+def test_the_list_is_found_in_another_folder_and_case(root: Path) -> None:
+    wanted = {video.key: video.split for video in LAYOUTS["celeb-df++"].inventory(root).videos}
+    assert set(wanted.values()) == {"train", "test"}
+    (root / "lists").mkdir()
+    (root / LIST).rename(root / "lists" / LIST.lower())
+    found = LAYOUTS["celeb-df++"].inventory(root)
+    assert {video.key: video.split for video in found.videos} == wanted
+    assert not any("is missing: no split" in note for note in found.notes)
+    assert not found.left_out

@@ -11,7 +11,7 @@ from probe.datasets.layouts.files import People, account, celeb_people, folders_
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 
-__all__ = ["CELEBDF_V1", "CELEBDF_V2", "FAMILIES", "families_in", "list_lines"]
+__all__ = ["CELEBDF_V1", "CELEBDF_V2", "FAMILIES", "families_in", "list_lines", "testing_file"]
 
 TESTING_LIST = "List_of_testing_videos.txt"
 
@@ -59,7 +59,7 @@ def _read(root: Path, version: str) -> Inventory:
             found.add((folder.name.lower(), file.stem))
             videos.append(_entry(folder.name.lower(), file, listed))
     notes = [*_missing(folders, listed, found), *_other_version(version, listed)]
-    testing = _testing_file(root)
+    testing = testing_file(root)
     kept = account(root, videos, left_out, [testing] if testing else [])
     return Inventory(
         kept, {}, left_out, tuple(notes), LABELS, SPLIT_RULE, LICENSE, without_val=True
@@ -113,7 +113,7 @@ def _entry(folder: str, file: Path, listed: Mapping[_Key, int] | None) -> VideoE
 
 def _testing_list(root: Path) -> Mapping[_Key, int] | None:
     """Return the labels (fake = 1) of listed videos by folder and stem; None without a list."""
-    file = _testing_file(root)
+    file = testing_file(root)
     if file is None:
         return None
     listed: dict[_Key, int] = {}
@@ -137,7 +137,7 @@ def _testing_list(root: Path) -> Mapping[_Key, int] | None:
     return listed
 
 
-def _testing_file(root: Path) -> Path | None:
+def testing_file(root: Path) -> Path | None:
     """Return the testing list: in the root, else in one of its other folders, in any case."""
     for folder in (root, *(one for one in folders_in(root) if one.name.lower() not in _FOLDERS)):
         for file in sorted(folder.iterdir()):
@@ -202,7 +202,7 @@ def _recognize(root: Path, version: str) -> str | None:
 
 def _length(root: Path) -> int:
     try:
-        file = _testing_file(root)
+        file = testing_file(root)
         return len(list_lines(file)) if file else 0
     except DatasetError:
         return 0

@@ -16,7 +16,13 @@ from probe.datasets.layouts import (
     VideoEntry,
     VideoFile,
 )
-from probe.datasets.layouts.celebdf import FAMILIES, TESTING_LIST, families_in, list_lines
+from probe.datasets.layouts.celebdf import (
+    FAMILIES,
+    TESTING_LIST,
+    families_in,
+    list_lines,
+    testing_file,
+)
 from probe.datasets.layouts.files import (
     People,
     account,
@@ -83,7 +89,8 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     listed = _testing_list(root)
     left_out: dict[str, str] = {}
     videos = [_entry(file, place, listed) for file, place in _videos(root, left_out)]
-    kept = account(root, videos, left_out, [root / TESTING_LIST])
+    testing = testing_file(root)
+    kept = account(root, videos, left_out, [testing] if testing else [])
     found = {video.dataset for video in kept if video.label == FAKE}
     reals = dict.fromkeys(sorted(found), REALS) if any(v.label == REAL for v in kept) else {}
     notes = (PROTOCOLS, *_missing(root, kept, listed))
@@ -152,8 +159,8 @@ def _people(name: str, family: str) -> People | None:
 
 def _testing_list(root: Path) -> _Listed | None:
     """Return the labels (fake = 1) of listed videos by dataset and stem; None without a list."""
-    file = root / TESTING_LIST
-    if not file.is_file():
+    file = testing_file(root)
+    if file is None:
         return None
     listed: dict[tuple[str, str], int] = {}
     for number, line in enumerate(list_lines(file), 1):

@@ -17,6 +17,7 @@ from probe.datasets.layouts import (
     VideoFile,
 )
 from probe.datasets.layouts.names import read_names
+from probe.errors import DatasetError
 
 __all__ = [
     "NO_PART",
@@ -38,6 +39,7 @@ __all__ = [
     "relative",
     "unread",
     "video_of",
+    "video_pattern",
     "walk",
     "without_frame",
 ]
@@ -515,3 +517,22 @@ def masks_of(images: ImageFiles, masks: Mapping[Path, Path]) -> ImageFiles | Non
     if not pairs:
         return None
     return ImageFiles(tuple(mask for _, mask in pairs), tuple(number for number, _ in pairs))
+
+
+def video_pattern(given: str | None) -> re.Pattern[str] | None:
+    """Return the option `video_pattern` compiled; raise if it has no group named video."""
+    if given is None:
+        return None
+    try:
+        pattern = re.compile(given)
+    except re.error as error:
+        raise DatasetError(
+            f"video_pattern={given!r} is not a regular expression ({error}). Give one with a group "
+            "named video, such as '(?P<video>.+)_(?P<frame>[0-9]+)'."
+        ) from error
+    if "video" not in pattern.groupindex:
+        raise DatasetError(
+            f"video_pattern={given!r} has no group named video. Give one, such as "
+            "'(?P<video>.+)_(?P<frame>[0-9]+)'; groups identity, source and frame are optional."
+        )
+    return pattern

@@ -31,6 +31,7 @@ from probe.datasets.layouts.files import (
     natural,
     relative,
     unread,
+    video_pattern,
     walk,
 )
 from probe.datasets.layouts.names import Reading, read_names
@@ -102,7 +103,7 @@ _Key = tuple[str, str, int, str]
 
 
 def _read(root: Path, options: LayoutOptions) -> Inventory:
-    pattern = _pattern(options.video_pattern)
+    pattern = video_pattern(options.video_pattern)
     left_out: dict[str, str] = {}
     groups: dict[_Key, _Group] = {}
     videos: list[VideoEntry] = []
@@ -408,24 +409,6 @@ def _readings(groups: Mapping[_Key, _Group]) -> Iterator[str]:
 
 def _odd(one: Reading) -> bool:
     return bool(one.video) and (one.face is not None or not any(c.isdigit() for c in one.video))
-
-
-def _pattern(given: str | None) -> re.Pattern[str] | None:
-    if given is None:
-        return None
-    try:
-        pattern = re.compile(given)
-    except re.error as error:
-        raise DatasetError(
-            f"video_pattern={given!r} is not a regular expression ({error}). Give one with a group "
-            "named video, such as '(?P<video>.+)_(?P<frame>[0-9]+)'."
-        ) from error
-    if "video" not in pattern.groupindex:
-        raise DatasetError(
-            f"video_pattern={given!r} has no group named video. Give one, such as "
-            "'(?P<video>.+)_(?P<frame>[0-9]+)'; groups identity, source and frame are optional."
-        )
-    return pattern
 
 
 def _recognize(root: Path) -> str | None:

@@ -22,7 +22,7 @@ from probe.datasets.layouts import (
     VideoEntry,
     VideoFile,
 )
-from probe.datasets.layouts.files import account, image_files, relative, walk
+from probe.datasets.layouts.files import account, image_files, relative, video_pattern, walk
 from probe.errors import DatasetError
 from probe.schema import FAKE, REAL
 
@@ -215,7 +215,7 @@ def _plain(name: str) -> str:
 
 
 def _read(root: Path, options: LayoutOptions) -> Inventory:
-    pattern = _pattern(options.video_pattern)
+    pattern = video_pattern(options.video_pattern)
     left_out: dict[str, str] = {}
     files = list(walk(root, left_out))
     folders = {one: _lower(one.relative_to(root).parts) for one in {f.parent for f in files}}
@@ -333,22 +333,6 @@ def _video(path: Path, pattern: re.Pattern[str] | None) -> str:
         return path.with_suffix("").as_posix()
     match = pattern.search(path.as_posix())
     return match["video"] or "" if match else ""
-
-
-def _pattern(given: str | None) -> re.Pattern[str] | None:
-    try:
-        pattern = re.compile(given) if given is not None else None
-    except re.error as error:
-        raise DatasetError(
-            f"video_pattern={given!r} is not a regular expression ({error}). Give one with a group "
-            "named video, such as '(?P<video>.+)_[0-9]+'."
-        ) from error
-    if pattern is not None and "video" not in pattern.groupindex:
-        raise DatasetError(
-            f"video_pattern={given!r} has no group named video. Give one, such as "
-            "'(?P<video>.+)_[0-9]+'."
-        )
-    return pattern
 
 
 def _recognize(root: Path) -> str | None:
