@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import pandas as pd
 import xarray as xr
 
-from probe.errors import StoreError, UnknownNameError
+from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.tables import export_frame, from_disk, open_table, parsed, save_table
 
 if TYPE_CHECKING:
@@ -123,13 +123,20 @@ class Result:
         ------
         UnknownNameError
             If there is no such figure of this finding.
+        ProbeError
+            If it has no figure at all.
 
         Examples
         --------
         >>> found = open_result("runs/demo/tables/artifacts.zarr")  # doctest: +SKIP
         >>> found.plot("spectra", dataset="dfd").savefig("spectra.pdf")  # doctest: +SKIP
         """
-        name = kind or next(iter(self.PLOTS), "")
+        if not self.PLOTS:
+            raise ProbeError(
+                f"{type(self).__name__} has no figure of its own; it has summary(), to_dataframe() "
+                "and export()."
+            )
+        name = kind or self.PLOTS[0]
         if name not in self.PLOTS:
             raise UnknownNameError("figure", name, self.PLOTS, where=type(self).__name__)
         # By its name: results know no plots, which know all results.

@@ -50,7 +50,7 @@ def test_the_readme_shows_its_results_in_a_notebook(
             names.append(ast.unparse(statement.targets[0]))
             code += f"\n{names[-1]}"
         cells.append(nbformat.v4.new_code_cell(code))
-    cells += [nbformat.v4.new_code_cell(f"{one}.plot()") for one in ("found", "measured", "maps")]
+    cells += [nbformat.v4.new_code_cell(f"{one}.plot()") for one in ("found", "table")]
     notebook = nbformat.v4.new_notebook(cells=cells)
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": tmp_path}}).execute()
 

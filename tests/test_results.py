@@ -166,3 +166,8 @@ def test_a_lost_or_cut_chunk_of_any_result_is_said(made: MadeRun, tmp_path: Path
             says = "has 0 of 1 chunks" if how == "lost" else f"{chunk.relative_to(path)} cannot"
             with pytest.raises(StoreError, match=says):
                 kind.open(copy).data.load()
+
+
+def test_a_result_without_figures_says_what_it_has() -> None:
+    with pytest.raises(ProbeError, match="HeadTable has no figure of its own; it has summary"):
+        HEADS.plot()

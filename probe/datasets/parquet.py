@@ -155,6 +155,8 @@ def close_columns() -> None:
 def rows_with_image(parquet: pq.ParquetFile, leaf: str) -> Sequence[bool]:
     """Return for each row whether a column of images has bytes, reading only where it is mixed."""
     about = parquet.metadata
+    if not about.num_row_groups:
+        return []
     places = [about.row_group(0).column(i).path_in_schema for i in range(about.num_columns)]
     at, found = places.index(leaf), list[bool]()
     for group in range(about.num_row_groups):

@@ -73,7 +73,8 @@ class Timeline:
     keys : tuple of int
         Timestamps of key frames, at which decoding can start.
     lost : int
-        Number of frames that the container announces but the file, being truncated, lacks.
+        Number of frames that the container announces but the file, being truncated or damaged,
+        lacks.
     counted : bool
         Whether the frames were counted by decoding, since packets of this container (AVI, MPEG
         streams and others) state the time of decoding or none. Frames are then read from the start.
@@ -144,25 +145,28 @@ def read_timeline(file: Path) -> Timeline:
                 )
     except (av.FFmpegError, OSError) as error:
         raise DatasetError(f"The video {file.name!r} cannot be opened: {error}.") from error
-    return _counted(file, lost)
+    return _counted(file, stream.frames, len(shown))
 
 
-def _counted(file: Path, lost: int) -> Timeline:
-    """Count the frames of a video by decoding it once."""
+def _counted(file: Path, announced: int, packets: int) -> Timeline:
+    """Count the frames of a video by decoding it once; those behind damage are lost."""
     stamps: list[int] = []
-    with contextlib.suppress(av.FFmpegError, OSError), av.open(str(file)) as container:
-        stream = _video_stream(file, container.streams.video)
-        stream.codec_context.thread_count = 1
-        step = 1 / float(stream.average_rate or 25) / float(stream.time_base or 1 / 25)
-        for frame in container.decode(stream):
-            given = frame.pts if frame.pts is not None else -1
-            later = stamps[-1] + max(1, round(step)) if stamps else 0
-            stamps.append(given if not stamps or given > stamps[-1] else later)
+    try:
+        with av.open(str(file)) as container:
+            stream = _video_stream(file, container.streams.video)
+            stream.codec_context.thread_count = 1
+            step = 1 / float(stream.average_rate or 25) / float(stream.time_base or 1 / 25)
+            for frame in container.decode(stream):
+                given = frame.pts if frame.pts is not None else -1
+                later = stamps[-1] + max(1, round(step)) if stamps else 0
+                stamps.append(given if not stamps or given > stamps[-1] else later)
+    except (av.FFmpegError, OSError):
+        announced = max(announced, packets)
     if not stamps:
         raise DatasetError(
             f"The video {file.name!r} cannot be opened: no frame of it can be decoded."
         )
-    return Timeline(tuple(stamps), (), lost, counted=True)
+    return Timeline(tuple(stamps), (), max(0, announced - len(stamps)), counted=True)
 
 
 def read_frames(file: Path, timeline: Timeline, indices: Sequence[int]) -> Iterator[Frame]:
@@ -385,8 +389,8 @@ def _cut_off(timeline: Timeline) -> str:
     if not timeline.lost:
         return ""
     return (
-        f"The file is truncated: it announces {len(timeline) + timeline.lost} frames and holds "
-        f"{len(timeline)}; frames were chosen among these."
+        f"The file is truncated or damaged: it announces {len(timeline) + timeline.lost} frames "
+        f"and holds {len(timeline)}; frames were chosen among these."
     )
 
 

@@ -57,7 +57,7 @@ def reproduction(found: Reproduction, figure: str = "") -> pd.DataFrame:
 def plot_reproduction(found: Reproduction, figure: str = "") -> Figure:
     """Draw the settings with their clustered intervals, and the published figure as a line.
 
-    Filled marks hold what was published; hollow ones are predicted from the drawn subset.
+    Diamonds hold what was published. Hollow marks are predicted from the drawn subset.
 
     Parameters
     ----------
@@ -84,5 +84,13 @@ def plot_reproduction(found: Reproduction, figure: str = "") -> Figure:
         axes.set(xlabel=str(frame["figure"].iloc[0]), ylim=(-0.7, len(frame) - 0.3))
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False, fontsize=6, loc="lower right")
+        for mark, color, face, said in (
+            ("D", HOLDS, HOLDS, "holds what was published"),
+            ("o", OTHER, OTHER, "does not"),
+            ("o", OTHER, "white", "predicted from the subset"),
+        ):
+            axes.plot([], [], mark, ms=4, mfc=face, mec=color, mew=0.8, label=said)
+        drawn.legend(
+            frameon=False, fontsize=6, loc="outside upper center", ncols=4, handletextpad=0.4
+        )
     return drawn

@@ -333,7 +333,9 @@ class Search:
         for _, part in table.groupby(keys, sort=False):
             videos = part.drop_duplicates("code").sort_values("code")
             counts = np.asarray(part.groupby("code").size(), dtype=np.int64)
-            chosen = videos["code"].to_numpy()[first_videos(videos, counts, max_samples)]
+            chosen = videos["code"].to_numpy()[
+                first_videos(videos, counts, max_samples, self.figures.seed)
+            ]
             kept.append(part["row"].to_numpy()[np.isin(part["code"], chosen)])
         return np.sort(np.concatenate(kept))
 

@@ -139,8 +139,9 @@ class Reproduction(Result):
     def _none(self) -> str:
         n = int((self.data["changes"] > 0).sum())
         most = int(self.data["changes"].max())
+        sets = f"{n} single changes" if most < 2 else f"{n} sets of up to {most} changes"
         return (
-            f"None of {n} sets of up to {most} changes gives the published figures: their cause "
+            f"None of {sets} gives the published figures: their cause "
             "is something that was not tried, or more changes at once."
         )
 

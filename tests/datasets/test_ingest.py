@@ -200,7 +200,7 @@ def test_broken_videos_are_reported_and_tried_again(own_tree: Path, tmp_path: Pa
     }
     assert "'000.mp4' cannot be opened" in found["youtube/000"].error
     assert found["youtube/000"].written == 0
-    assert "truncated: it announces 40 frames" in found["deepfakes/000_003"].error
+    assert "truncated or damaged: it announces 40 frames" in found["deepfakes/000_003"].error
     assert found["deepfakes/000_003"].written > 0
     assert "youtube/000" in report.summary()
     assert "youtube/000" not in set(open_dataset(tmp_path / "out").samples.table["sample"].str[:11])

@@ -131,7 +131,7 @@ def write_numbered(file: Path, codec: str, count: int = 24) -> Path:
     with av.open(str(file), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = 160, 48, "yuv420p"
-        stream.options = {} if codec == "wmv2" else {"bf": "2"}
+        stream.options = {} if codec in ("wmv2", "ffv1") else {"bf": "2"}
         for number in range(count):
             bits = [235 if number >> bit & 1 else 16 for bit in range(5)]
             row = np.repeat(np.array(bits, np.uint8), 32)
@@ -173,6 +173,22 @@ def test_frames_are_those_of_plain_decoding_in_any_container(
     assert [number_of(frame.image) for frame in frames] == list(indices)
     times = [frame.time for frame in frames]
     assert times == pytest.approx([index / 25 for index in indices], abs=0.05)
+
+
+@pytest.mark.parametrize(("codec", "left"), [("ffv1", 12), ("mpeg4", 21)])
+def test_frames_that_damage_takes_are_counted_as_lost(
+    tmp_path: Path, codec: str, left: int
+) -> None:
+    file = write_numbered(tmp_path / "a.avi", codec)
+    with av.open(str(file)) as container:
+        packet = [one for one in container.demux(video=0) if one.size][12]
+        start, size = packet.pos + 8, packet.size
+    content = bytearray(file.read_bytes())
+    content[start : start + size] = bytes(size)
+    file.write_bytes(content)
+    timeline = read_timeline(file)
+    assert (len(timeline), timeline.lost) == (left, 24 - left)
+    assert f"announces 24 frames and holds {left}" in open_frames(VideoFile(file)).note
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
