@@ -51,6 +51,23 @@ class Watch:
             self.hosts.add(parts.hostname or url)
 
 
+#: Whether nothing is being fetched into the page and it stands as it stood two seconds ago.
+_SETTLED = """() => {
+    const stands = [
+        document.documentElement.scrollHeight,
+        document.querySelectorAll('[data-dash-is-loading]').length,
+        document.querySelectorAll('*').length,
+    ].join();
+    if (window.stood !== stands) { window.stood = stands; window.stoodSince = Date.now(); }
+    return stands.split(',')[1] === '0' && Date.now() - window.stoodSince > 2000;
+}"""
+
+
+def settle(page: Page) -> None:
+    """Wait until a page stands still; one that looks at its run again has no idle network."""
+    page.wait_for_function(_SETTLED, polling=100)
+
+
 @contextmanager
 def served(root: Path, **given: Any) -> Iterator[str]:
     """Serve a run as users are served, by waitress on a free port."""

@@ -16,7 +16,7 @@ from probe.run import RunFolder
 from tests.app import making
 from tests.app.attacking import IMAGE, SCRIPT
 from tests.app.making import MadeRun, make_run, write_manifest
-from tests.browser.conftest import Watch, served
+from tests.browser.conftest import Watch, served, settle
 
 pytestmark = pytest.mark.browser
 
@@ -63,6 +63,8 @@ def test_a_run_that_is_written_shows_how_far_it_is(own: MadeRun, browser: Browse
         assert float(bar.get_attribute("value")) == pytest.approx(0.75)
         button = page.get_by_role("button", name="Show them")
         assert button.count() == 0  # Not there for anybody until there is news.
+
+        settle(page)  # Other cards come when they come.
 
         # What is being looked at stays as it is while the run goes on.
         page.evaluate("window.scrollTo(0, 200); document.querySelector('h1').dataset.mine = 'x'")
