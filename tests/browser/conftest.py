@@ -21,6 +21,16 @@ from tests.app.making import make_run
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what fails in a browser once more; pytest names what needed it in its summary.
+
+    A busy machine delays pages beyond what a test can foresee. A fault of the page fails twice.
+    """
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=1))
+
+
 @dataclass
 class Watch:
     """What a page complained of and where it sent requests."""
