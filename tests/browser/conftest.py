@@ -22,9 +22,10 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-ne
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what fails in a browser once more; pytest names what needed it in its summary.
+    """Run what fails in a browser once more; `-rR` names what needed it.
 
-    A busy machine delays pages beyond what a test can foresee. A fault of the page fails twice.
+    A busy machine delays pages beyond what a test can foresee. A steady fault of the page fails
+    twice; a passing one may be among the names, which are to be looked at.
     """
     for item in items:
         if item.get_closest_marker("browser"):

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from app.pages import PAGES
-from tests.browser.conftest import Watch, served
+from tests.browser.conftest import Watch, served, settle
 from tests.browser.test_accessibility import violations
 
 #: A run folder that `make demo` made.
@@ -31,8 +31,7 @@ def demo() -> Iterator[str]:
 
 def settled(page: Page) -> None:
     page.locator(".page h1").first.wait_for()
-    page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(300)
+    settle(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
