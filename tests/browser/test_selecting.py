@@ -6,11 +6,11 @@ import re
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from probe.plots import embedding as pictures
 from tests.app.making import IDENTITIES
-from tests.browser.conftest import Watch
+from tests.browser.conftest import Watch, settle
 from tests.browser.test_findings import open_page
 
 pytestmark = pytest.mark.browser
@@ -79,7 +79,7 @@ def test_a_lasso_leads_to_images_and_units_and_a_link_to_all_of_it(
     assert other.locator(SELECTED).inner_text() == text
     other.locator(f".unit-button.chosen >> text={unit}").wait_for()
     # The outline is drawn again.
-    assert other.locator(f"{PICTURE} .selectionlayer path").count() >= 1
+    other.locator(f"{PICTURE} .selectionlayer path").first.wait_for(state="attached")
     given = parse_qs(urlsplit(other.url).query)["lasso"]
     assert given == parse_qs(urlsplit(page.url).query)["lasso"] and len(given[0]) < 200
 
@@ -92,6 +92,7 @@ def test_a_lasso_leads_to_images_and_units_and_a_link_to_all_of_it(
 def test_a_rule_selects_without_a_mouse(address: str, browser: Browser) -> None:
     watch = Watch()
     page = open_page(browser.new_context(), watch, f"{address}/separability")
+    settle(page)  # A card that is drawn anew forgets what is typed into it.
     page.locator("#rule-label").focus()
     page.keyboard.type("fake")
     page.keyboard.press("ArrowDown")
@@ -101,12 +102,14 @@ def test_a_rule_selects_without_a_mouse(address: str, browser: Browser) -> None:
     page.wait_for_url(re.compile("lasso=r"))
     page.locator(SELECTED).get_by_text("samples are selected").wait_for()
     assert "36 of 72" in page.locator(SELECTED).inner_text()
-    assert page.locator(f"{SELECTED} img.thumb").count() == 3 * IDENTITIES
+    expect(page.locator(f"{SELECTED} img.thumb")).to_have_count(3 * IDENTITIES)
     # All fakes are selected and no real: there is nothing to compare within a label.
     page.get_by_text("nothing can be compared within them").wait_for()
     page.locator(SELECTED).get_by_text("Clear", exact=True).click()
     page.locator(SELECTED).get_by_text("draw round some samples").wait_for()
-    assert "lasso" not in page.url and watch.complaints == []
+    # The address follows the page, not the other way round.
+    page.wait_for_url(lambda url: "lasso" not in url)
+    assert watch.complaints == []
 
 
 def test_density_becomes_points_where_one_zooms_in(
