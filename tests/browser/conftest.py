@@ -63,11 +63,13 @@ class Watch:
 
 
 #: Whether nothing is being fetched into the page and it stands as it stood two seconds ago.
+#: Looking at a run that is written is not counted: it goes on as long as the page is open.
 _SETTLED = """() => {
+    const page = document.getElementById('page');
     const stands = [
         document.documentElement.scrollHeight,
-        document.querySelectorAll('[data-dash-is-loading]').length,
-        document.querySelectorAll('*').length,
+        page.querySelectorAll('[data-dash-is-loading]:not([id^=progress])').length,
+        page.querySelectorAll('*').length,
     ].join();
     if (window.stood !== stands) { window.stood = stands; window.stoodSince = Date.now(); }
     return stands.split(',')[1] === '0' && Date.now() - window.stoodSince > 2000;
@@ -75,7 +77,7 @@ _SETTLED = """() => {
 
 
 def settle(page: Page) -> None:
-    """Wait until a page stands still; one that looks at its run again has no idle network."""
+    """Wait until a page stands still; one that looks at its run again never has an idle network."""
     page.wait_for_function(_SETTLED, polling=100)
 
 
