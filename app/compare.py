@@ -474,7 +474,7 @@ def _common_datasets(
     common = [name for name in names[0] if name in names[1]]
     if pair.same_run:
         return tuple(common), ()
-    marks = [evaluation_notes(side.run, "datasets") for side in pair.sides]
+    marks = [evaluation_notes(side.run, "data") for side in pair.sides]
     said, kept = [], []
     for name in common:
         alike = bool(marks[0].get(name)) and marks[0].get(name) == marks[1].get(name)

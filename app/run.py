@@ -364,7 +364,7 @@ def lines_between(one: Run, other: Run) -> tuple[Line, ...]:
 
 
 def evaluation_notes(run: Run, key: str) -> dict[str, Any]:
-    """Read a mapping that the zero-shot matrix notes: ``specs``, ``datasets``, ``detectors``."""
+    """Read a mapping that the zero-shot matrix notes: ``specs``, ``data``, ``detectors``."""
     found = parsed(run.evaluation.data.attrs.get(key, {}))
     return dict(found) if isinstance(found, Mapping) else {}
 
@@ -431,7 +431,7 @@ def _crop(run: Run) -> str:
 def _fingerprints(run: Run) -> str:
     """Write short fingerprints of the datasets that were measured."""
     try:
-        found = evaluation_notes(run, "datasets")
+        found = evaluation_notes(run, "data")
     except ProbeError:
         return "not measured yet"
     return ", ".join(f"{name} {str(mark)[:8]}" for name, mark in found.items()) or "not stated"

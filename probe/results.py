@@ -1,13 +1,14 @@
-"""`Result`: the base of all findings: labeled arrays, saved, opened, exported and shown alike."""
+"""`Result`, the base of all findings, and `Provenance`: what each was computed from."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import importlib.metadata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import pandas as pd
 import xarray as xr
@@ -18,7 +19,7 @@ from probe.tables import export_frame, from_disk, open_table, parsed, save_table
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["HOMES", "Result", "by_row", "open_result"]
+__all__ = ["HOMES", "Provenance", "Result", "by_row", "open_result"]
 
 #: Result class to the module that defines it.
 HOMES: Mapping[str, str] = {
@@ -43,6 +44,102 @@ HOMES: Mapping[str, str] = {
 
 #: Rows of a frame that a notebook shows.
 ROWS = 10
+
+#: Packages whose versions a finding notes.
+PACKAGES = ("deepfake-probe", "torch", "captum", "numpy", "scipy")
+
+
+class Fingerprinted(Protocol):
+    """A detector or a dataset."""
+
+    @property
+    def name(self) -> str:
+        """Label of the detector, or name of the dataset."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the weights, or of the images."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What a finding was computed from.
+
+    Attributes
+    ----------
+    detectors : mapping of str to str
+        Label of each detector to the fingerprint of its weights; empty if the finding is of images
+        alone.
+    data : mapping of str to str
+        Name of each dataset to its fingerprint; empty if arrays were given, or the lab rendered
+        the images.
+    seed : int, optional
+        Of all random draws; None if there were none.
+    ci : float, optional
+        Confidence level of the intervals, between 0 and 1; None if there are none.
+    versions : mapping of str to str
+        Package to its version.
+
+    Examples
+    --------
+    >>> import probe
+    >>> found = probe.open_result("runs/demo/tables/evaluation.zarr").provenance
+    >>> list(found.detectors), found.seed
+    (['meso4/base', 'meso4/shallow'], 0)
+    """
+
+    detectors: Mapping[str, str]
+    data: Mapping[str, str]
+    seed: int | None = None
+    ci: float | None = None
+    versions: Mapping[str, str] = field(
+        default_factory=lambda: {name: importlib.metadata.version(name) for name in PACKAGES}
+    )
+
+    @classmethod
+    def made(
+        cls,
+        detectors: Iterable[Fingerprinted] = (),
+        data: Iterable[Fingerprinted] = (),
+        *,
+        seed: int | None = None,
+        ci: float | None = None,
+    ) -> Provenance:
+        """Return the provenance of what is computed here and now from detectors and datasets."""
+        return cls(
+            {one.name: one.fingerprint for one in detectors},
+            {one.name: one.fingerprint for one in data},
+            seed,
+            ci,
+        )
+
+    def attrs(self) -> dict[str, Any]:
+        """Return the attributes of labeled arrays that state it; `Provenance.of` reads them."""
+        out: dict[str, Any] = {"detectors": dict(self.detectors), "data": dict(self.data)}
+        out |= {k: v for k, v in (("seed", self.seed), ("ci", self.ci)) if v is not None}
+        return {**out, "versions": dict(self.versions)}
+
+    @classmethod
+    def of(cls, attrs: Mapping[Any, Any]) -> Provenance:
+        """Read the attributes of a finding.
+
+        Raises
+        ------
+        StoreError
+            If they do not say what it was computed from.
+        """
+        given = {key: parsed(attrs.get(key)) for key in ("detectors", "data", "versions")}
+        named = {key: value for key, value in given.items() if isinstance(value, Mapping)}
+        lacking = [key for key in given if key not in named]
+        if lacking:
+            raise StoreError(
+                f"The attributes {', '.join(lacking)} are missing, so the table does not say what "
+                "it was computed from: another version wrote it. Compute it again."
+            )
+        seed, ci = attrs.get("seed"), attrs.get("ci")
+        return cls(
+            seed=None if seed is None else int(seed), ci=None if ci is None else float(ci), **named
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -77,6 +174,28 @@ class Result:
     PLOTS: ClassVar[tuple[str, ...]] = ()
     #: Variables that are left on disk where a result is opened lazily.
     LARGE: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def provenance(self) -> Provenance:
+        """What it was computed from."""
+        return Provenance.of(self.data.attrs)
+
+    @property
+    def detector(self) -> str:
+        """Label of the detector.
+
+        Raises
+        ------
+        ProbeError
+            If the finding is of several detectors or of none.
+        """
+        labels = list(self.provenance.detectors)
+        if len(labels) != 1:
+            raise ProbeError(
+                f"This {type(self).__name__} is of {', '.join(labels) or 'no detector'}, not of "
+                "one; `provenance.detectors` lists them."
+            )
+        return labels[0]
 
     def to_dataframe(self, table: str = "") -> pd.DataFrame:
         """Return a frame.
@@ -223,10 +342,11 @@ class Result:
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name} {size}" for name, size in self.data.sizes.items())
-        of = self.data.attrs.get("label") or self.data.attrs.get("detector") or ""
-        return (
-            f"<{type(self).__name__}{f' of {of}' if isinstance(of, str) and of else ''}: {sizes}>"
-        )
+        # What is drawn for a test or by hand may not say what it is of.
+        found = parsed(self.data.attrs.get("detectors"))
+        labels = list(found) if isinstance(found, Mapping) else []
+        of = f" of {labels[0]}" if len(labels) == 1 else ""
+        return f"<{type(self).__name__}{of}: {sizes}>"
 
     def _repr_html_(self) -> str:
         frame = self.to_dataframe()

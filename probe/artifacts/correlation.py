@@ -488,17 +488,13 @@ def relate(
         texts = "; ".join(f"{name}: {text}" for name, text in reasons["reason"].items())
         raise ProbeError(f"No dataset is left to relate units in ({texts}).")
     found, counts = _found(rows, keep, n_permutations, seed)
-    detector = store.attrs["detector"]
     attrs = {
         "layer": store.attrs["layers"].get(layer, layer),
-        "detector": detector["name"],
-        "detector_fingerprint": detector["fingerprint"],
-        "dataset": store.attrs["dataset"]["fingerprint"],
+        **store.provenance(seed=seed).attrs(),
         "universal": sorted(map(int, universal)),
         "covariates": list(covariates),
         "n_permutations": n_permutations,
         "alpha": alpha,
-        "seed": seed,
     }
     names = np.array([str(name) for name in measurements["measurement"].values], dtype=object)
     return ResponseReport(answered(_assembled(found, counts, reasons, names, attrs)))

@@ -23,6 +23,7 @@ from probe.detectors.detector import Detector
 from probe.errors import ProbeError, UnknownNameError
 from probe.hooks import Recorder, Tap, trace
 from probe.progress import progress_bar
+from probe.results import Provenance
 from probe.schema import DATASETS, SPLITS
 from probe.stats import MIN_CLUSTERS, Floats, adjust_together, cluster_counts, percentile_bounds
 
@@ -452,14 +453,11 @@ def dose_response(
     attrs = {
         **shown.attrs,
         "layer": recorder.names[0],
-        "detector": detector.name,
-        "detector_fingerprint": detector.fingerprint,
+        **Provenance.made([detector], seed=seed, ci=ci).attrs(),
         "universal": sorted(map(int, universal)),
         "reducer": reducer,
         "alpha": alpha,
         "smallest": smallest,
-        "ci": ci,
-        "seed": seed,
         "n_flips": n_permutations,
         "n_resamples": n_resamples,
     }

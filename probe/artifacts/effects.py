@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -281,7 +281,8 @@ def artifact_report(
     kept = {name: data[name].values for name in ("measurement", "covariate", "frequency")}
     methods = list(dict.fromkeys(_texts(data["method"])[data["label"].values == 1].tolist()))
     coords = {**kept, "dataset": names, "control": list(CONTROLS), "label": [0, 1]}
-    attrs = {**data.attrs, **vars(plan)}
+    of_images = replace(measurements.provenance, seed=seed, ci=ci)
+    attrs = {**data.attrs, **vars(plan), **of_images.attrs()}
     return ArtifactReport(xr.Dataset(out, {**coords, "method": methods}, attrs))
 
 

@@ -20,6 +20,7 @@ from probe.datasets.decoding import read_image
 from probe.datasets.work import worker_pool
 from probe.errors import DatasetError
 from probe.progress import progress_bar
+from probe.results import Provenance
 
 __all__ = ["measure_artifacts", "measure_picture"]
 
@@ -190,7 +191,7 @@ def _gathered(
             "covariate": list(COVARIATES),
             "frequency": spectra.FREQUENCIES,
         },
-        {"dataset": {name: part.fingerprint for name, part in parts.items()}},
+        Provenance.made(data=parts.values()).attrs(),
     )
 
 

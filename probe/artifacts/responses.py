@@ -20,7 +20,7 @@ __all__ = ["Answer", "NOTHING", "ResponseReport", "answered"]
 NOTHING = "nothing found"
 
 #: Attributes that must agree for two reports to be joined.
-SHARED = ("layer", "detector_fingerprint")
+SHARED = ("layer", "detectors")
 
 
 class Answer(NamedTuple):
@@ -205,7 +205,9 @@ class ResponseReport(Result):
         if "dataset" in both.dims:
             both = both.sel(dataset=order)
         marked = sorted({*self.universal.tolist(), *other.universal.tolist()})
-        attrs = {**other.data.attrs, **self.data.attrs, "universal": marked}
+        # Doses are of rendered images, correlations of the data.
+        data = {**other.provenance.data, **self.provenance.data}
+        attrs = {**other.data.attrs, **self.data.attrs, "universal": marked, "data": data}
         return ResponseReport(answered(both.assign_attrs(attrs)))
 
     def summary(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from probe.errors import ProbeError, UnknownNameError
 from probe.hooks.tracing import TracedDetector, trace
 from probe.progress import progress_bar
 from probe.registry import Registry
+from probe.results import Provenance
 from probe.schema import FAKE
 
 __all__ = [
@@ -474,16 +474,11 @@ def _attrs(
         else ""
         if comparing is None
         else "images given",
-        "seed": problem.seed,
         "options": json.dumps(dict(problem.options), sort_keys=True),
-        "detector": detector.name,
-        "detector_fingerprint": detector.fingerprint,
-        "data": given.data.name if given.data is not None else "images given",
-        "data_fingerprint": given.data.fingerprint if given.data is not None else "",
+        **Provenance.made(
+            [detector], [] if given.data is None else [given.data], seed=problem.seed
+        ).attrs(),
         "notes": "; ".join(f"{path} could not be traced: {why}" for path, why in changed.items()),
-        "versions": json.dumps(
-            {one: importlib.metadata.version(one) for one in ("deepfake-probe", "torch", "captum")}
-        ),
     }
 
 

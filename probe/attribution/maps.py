@@ -265,7 +265,7 @@ class AttributionMap(Result):
         at = f" at {attrs['layer']}" if attrs.get("layer") else ""
         return (
             f"{self.data.sizes['sample']} maps by {attrs.get('title') or attrs['method']} of the "
-            f"{attrs.get('target', 'logit')} of {attrs.get('detector', 'a detector')}{at}."
+            f"{attrs.get('target', 'logit')} of {self.detector}{at}."
         )
 
 

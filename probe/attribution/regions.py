@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -596,11 +596,13 @@ def _counts(images: _Images, rows: NDArray[np.int64], n_parts: int) -> dict[str,
 def _attrs(
     maps: AttributionMap, regions: FaceRegions, faceless: list[str], plan: _Plan
 ) -> dict[str, Any]:
-    kept = ("method", "target", "layer", "detector", "detector_fingerprint", "data_fingerprint")
+    kept = ("method", "target", "layer")
+    made = replace(maps.provenance, seed=plan.seed, ci=plan.ci)
     return {
         "source": regions.source,
         "rule": regions.rule,
         "faceless": faceless,
         **{name: maps.data.attrs[name] for name in kept if name in maps.data.attrs},
         **vars(plan),
+        **made.attrs(),
     }

@@ -18,6 +18,7 @@ from probe.attribution.maps import BLOCK, AttributionMap
 from probe.attribution.targets import Doubles, Estimate, estimate_mean, swapped
 from probe.errors import ProbeError, UnknownNameError
 from probe.progress import progress_bar
+from probe.results import Provenance
 from probe.stats import MIN_CLUSTERS
 
 __all__ = [
@@ -502,18 +503,19 @@ def _reason(row: Mapping[str, Any], lacks_null: bool) -> str:
 def _attrs(
     maps: Mapping[str, AttributionMap], n_seeds: int, compared: Compared, plan: _Plan
 ) -> dict[str, Any]:
-    kept = ("method", "target", "layer", "data_fingerprint")
-    first = next(iter(maps.values())).data.attrs
-    detectors = {n: m.data.attrs.get("detector_fingerprint", "") for n, m in maps.items()}
+    kept = ("method", "target", "layer")
+    first = next(iter(maps.values()))
+    detectors = {n: m.provenance.detectors[m.detector] for n, m in maps.items()}
+    made = Provenance(detectors, first.provenance.data, plan.seed, plan.ci)
     used = {k: v for k, v in vars(plan).items() if plan.mode == "authors" or k not in AUTHORS_ONLY}
     return {
         "variants": list(maps),
-        "detectors": detectors,
         "n_seeds": n_seeds,
         "rule": CORRECTED if plan.mode == "corrected" else AUTHORS,
         "range": compared.range,
-        **{name: first[name] for name in kept if name in first},
+        **{name: first.data.attrs[name] for name in kept if name in first.data.attrs},
         **used,
+        **made.attrs(),
     }
 
 

@@ -197,8 +197,8 @@ def _pictures(
     if missing:
         raise ProbeError(
             f"{len(missing)} of {len(ids)} samples, such as {missing[0]!r}, are not in "
-            f"{', '.join(datasets)}. The maps were made of {maps.data.attrs.get('data')!r}: give "
-            "that as --data."
+            f"{', '.join(datasets)}. The maps were made of "
+            f"{', '.join(maps.provenance.data) or 'images given in Python'}: give that as --data."
         )
     # Images keep a resolution fit for print where maps are small.
     side = max(256, *maps.values.shape[1:])

@@ -102,7 +102,7 @@ def separability(
         found = measure_separability(
             place, layers or None, memory=memory, n_folds=n_folds, n_controls=n_controls, seed=seed
         )
-        label = str(found.data.attrs["label"])
+        label = found.detector
         report.separability(found)
         end = f"-{slug(label)}" if len(stores) > 1 else ""
         write_table(found, out, end)

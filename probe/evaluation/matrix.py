@@ -19,6 +19,7 @@ from probe.errors import ProbeError
 from probe.evaluation.paired import LEVELS, at_level
 from probe.evaluation.table import ZeroShotMatrix
 from probe.progress import progress_bar
+from probe.results import Provenance
 from probe.stats import METRICS, Interval, bootstrap_metrics
 
 __all__ = ["LEVELS", "ZeroShotMatrix", "evaluate", "predict", "suspect_polarity"]
@@ -295,11 +296,8 @@ def _provenance(
     detectors: Sequence[Detector], parts: Mapping[str, Dataset], ci: float, seed: int
 ) -> dict[str, Any]:
     return {
-        "ci": ci,
-        "seed": seed,
-        "detectors": {one.name: one.fingerprint for one in detectors},
+        **Provenance.made(detectors, parts.values(), seed=seed, ci=ci).attrs(),
         "specs": {one.name: one.spec.to_dict() for one in detectors},
-        "datasets": {name: part.fingerprint for name, part in parts.items()},
         "cards": {name: dict(part.card) for name, part in parts.items()},
         "splits": {name: sorted(set(p.samples.table["split"])) for name, p in parts.items()},
     }

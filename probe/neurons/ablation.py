@@ -22,6 +22,7 @@ from probe.neurons.sweep import Cut, States, base_logits, mean_weight, table
 from probe.neurons.table import BOTH_HALVES, MEAN
 from probe.neurons.universality import check_rule
 from probe.progress import progress_bar
+from probe.results import Provenance
 from probe.stats import MIN_CLUSTERS, Floats, Ranked, cluster_counts, percentile_bounds, sigmoid
 
 __all__ = ["NoSetsError", "ablate", "ablate_universal", "matched_sets", "require_units"]
@@ -148,14 +149,10 @@ def ablate(
                 "layer": path,
                 "values": values,
                 "n_random": n_random,
-                "ci": ci,
                 "n_resamples": n_resamples,
-                "seed": seed,
-                "detector": detector.fingerprint,
-                "label": detector.name,
+                **Provenance.made([detector], parts.values(), seed=seed, ci=ci).attrs(),
                 "spec": detector.spec.to_dict(),
                 "program": program.explain(),
-                "dataset": {name: part.fingerprint for name, part in parts.items()},
                 "units": {n: np.flatnonzero(one).tolist() for n, one in sets.items()},
                 "chosen_on": "given",
             }
@@ -529,6 +526,6 @@ def _averaged(
         "units": units,
         "one_half_only": alone,
         "chosen_on": "the other half of the identities, both ways",
-        "dataset": {name: part.fingerprint for name, part in parts.items()},
+        "data": {name: part.fingerprint for name, part in parts.items()},
     }
     return mean.assign_attrs(attrs)

@@ -24,7 +24,7 @@ from probe.neurons import ranks
 from probe.neurons.measures import MEASURES, Evidence
 from probe.progress import progress_bar
 from probe.registry import Registry
-from probe.results import Result, by_row
+from probe.results import Provenance, Result, by_row
 from probe.stats import (
     Floats,
     auroc,
@@ -453,7 +453,8 @@ def calibrate(
                         }
                     )
                     advance(1)
-    return Calibration(by_row(pd.DataFrame(rows), {"n_draws": draws, "seed": seed}))
+    attrs = {"n_draws": draws, **Provenance.made(seed=seed).attrs()}
+    return Calibration(by_row(pd.DataFrame(rows), attrs))
 
 
 def _judged(verdict: Verdict, planted: Planted) -> dict[str, float]:

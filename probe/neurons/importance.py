@@ -28,6 +28,7 @@ from probe.neurons import NeuronTable, ranks
 from probe.neurons.measures import MEASURES, Evidence, Measure
 from probe.neurons.sweep import MODES, Cut, States, Sweep, gather, prefix_deviation
 from probe.progress import progress_bar
+from probe.results import Provenance
 from probe.schema import FAKE
 from probe.stats import MIN_CLUSTERS, Floats, cluster_counts, percentile_bounds, permutation_test
 
@@ -276,16 +277,12 @@ def neuron_importance(
                 "layer": path,
                 "neutral": asking.chosen.neutral,
                 "one_sided": int(asking.chosen.one_sided),
-                "ci": ci,
                 "program": program.explain(),
-                "detector": detector.fingerprint,
-                "label": detector.name,
+                **Provenance.made([detector], given.values(), seed=seed, ci=ci).attrs(),
                 "spec": detector.spec.to_dict(),
-                "dataset": {name: part.fingerprint for name, part in given.items()},
                 "order": order,
                 "one_class": alone,
                 "n_available": {name: len(part) for name, part in given.items()},
-                "seed": seed,
                 "null_key": asked,
                 "n_permutations": n_permutations,
                 "n_resamples": n_resamples,

@@ -19,6 +19,7 @@ from probe.hooks import compile_suffix, trace
 from probe.neurons.importance import default_layer
 from probe.neurons.sweep import base_logits, unit_values
 from probe.progress import progress_bar
+from probe.results import Provenance
 from probe.stats import Floats, sigmoid
 from probe.tables import export_frame
 
@@ -122,7 +123,7 @@ class TopUnits:
         ``low, high`` (simultaneous bounds), ``images`` (number of images it was run on).
     attrs : dict
         ``k, delta, passes`` (images × units that were run), ``full`` (the same for a full sweep),
-        ``saved`` (their difference), settings and fingerprints.
+        ``saved`` (their difference), settings and the provenance.
     """
 
     frame: pd.DataFrame
@@ -244,8 +245,6 @@ def _told(
             "full": full,
             "saved": full - passes,
             "layer": path,
-            "detector": detector.fingerprint,
-            "dataset": dataset.fingerprint,
-            "seed": seed,
+            **Provenance.made([detector], [dataset], seed=seed).attrs(),
         },
     )

@@ -23,7 +23,7 @@ from probe.neurons import universal_neurons
 from probe.neurons.importance import default_layer, neuron_importance
 from probe.progress import progress_bar
 from probe.registry import Registry
-from probe.results import Result, by_row
+from probe.results import Provenance, Result, by_row
 from probe.stats import MIN_CLUSTERS, Floats, Ranked, auroc, cluster_counts, percentile_bounds
 
 __all__ = [
@@ -361,13 +361,10 @@ def universal_head(
         "layer": path,
         "alpha": alpha,
         "at_least": at_least or len(parts),
-        "seed": seed,
-        "detector": detector.fingerprint,
         "units": units.tolist(),
-        "datasets": {n: part.fingerprint for n, part in {**parts, **held}.items()},
         "n_random": n_random,
         "n_resamples": n_resamples,
-        "ci": ci,
+        **Provenance.made([detector], {**parts, **held}.values(), seed=seed, ci=ci).attrs(),
     }
     return HeadTable.of(frame[["detector", "held_out", "seen", "n_units", *rows[0]]], attrs)
 

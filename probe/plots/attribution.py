@@ -536,10 +536,9 @@ def plot_region_attention(
     data = data.isel(group=np.flatnonzero(np.isfinite(data[what].values).any(axis=1)))
     names = list(dict.fromkeys(map(str, data["dataset"].values)))
     if not names:
-        whose = data.attrs.get("detector", "the detector")
         raise ProbeError(
-            f"There is nothing to draw: no map of {whose} has any {part} mass to look for in "
-            "regions. They are 0 everywhere, as of a detector that ignores its input."
+            f"There is nothing to draw: no map of {found.detector} has any {part} mass to look "
+            "for in regions. They are 0 everywhere, as of a detector that ignores its input."
         )
     regions = [str(name) for name in data["region"].values]
     columns = min(3, len(names))

@@ -63,6 +63,10 @@ class Maps(Protocol):
         """Labeled arrays, with attributes ``method``, ``title``, ``target``."""
 
     @property
+    def detector(self) -> str:
+        """Label of the detector."""
+
+    @property
     def values(self) -> NDArray[np.float32]:
         """Maps, shape (sample, y, x)."""
 
@@ -227,9 +231,7 @@ def _groups(maps: Mapping[str, Maps]) -> dict[str, str]:
     Magnitudes of two architectures can differ a thousandfold: on one scale, the smaller maps would
     be gray. Variants of one architecture share a scale, so that they can be compared.
     """
-    kinds = {
-        title: family_of(str(one.data.attrs.get("detector", ""))) for title, one in maps.items()
-    }
+    kinds = {title: family_of(one.detector) for title, one in maps.items()}
     if len(set(kinds.values())) == 1:
         return dict.fromkeys(maps, "")
     return {

@@ -385,7 +385,7 @@ def _facts(found: Maps) -> dict[str, str]:
         "layer": str(attrs.get("layer") or ""),
         "baseline": str(attrs.get("baseline") or ""),
         "target": ("the " if target_of(found) == LOGIT else "") + target_of(found),
-        "detector": str(attrs.get("detector") or ""),
+        "detector": found.detector,
     }
 
 
@@ -452,10 +452,8 @@ def provenance_of(
         "baseline",
         "seed",
         "options",
-        "detector",
-        "detector_fingerprint",
+        "detectors",
         "data",
-        "data_fingerprint",
         "versions",
     )
     kept = {

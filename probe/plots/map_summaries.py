@@ -405,7 +405,7 @@ def scale_of(maps: Mapping[str, Maps], kind: str, scale: str | None = None) -> s
 def titles_of(maps: list[Maps], names: list[str]) -> dict[str, Maps]:
     """Title maps by what distinguishes them: method, detector, both, or else file names."""
     methods = [heading_of(one) for one in maps]
-    detectors = [str(one.data.attrs.get("detector", "")) for one in maps]
+    detectors = [one.detector for one in maps]
     both = [f"{method}, {detector}" for method, detector in zip(methods, detectors, strict=True)]
     for titles in (methods, detectors, both, names):
         if len(set(titles)) == len(maps) and all(titles):

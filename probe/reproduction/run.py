@@ -22,6 +22,7 @@ from probe.reproduction.search import Found, Search, Tolerance
 from probe.reproduction.settings import Change, Options, named, network_options
 from probe.reproduction.signs import signs_of
 from probe.reproduction.table import Reproduction
+from probe.results import Provenance
 from probe.schema import SPLITS
 
 __all__ = ["material_of", "reproduce"]
@@ -165,17 +166,13 @@ def reproduce(
                 "signs": signs_of(detector),
                 "scores": theirs is not None,
                 "shared": shared,
-                "ci": ci,
-                "seed": seed,
                 "n_resamples": n_resamples,
                 "split": split or "",
                 "evaluations": scorer.passes,
                 "subset": len(search.subset),
                 "unconfirmed": search.unconfirmed,
-                "label": detector.name,
-                "detector": detector.fingerprint,
+                **Provenance.made([detector], [data], seed=seed, ci=ci).attrs(),
                 "spec": detector.spec.to_dict(),
-                "dataset": data.name,
                 "card": dict(data.card),
             }
         )

@@ -271,16 +271,13 @@ def embed_layers(
             "sample": opened.samples["sample"].to_numpy(object),
         },
         attrs={
-            "seed": seed,
             "neighbors": JUDGED_NEIGHBORS,
             "n_fitted": len(rows),
             "n_judged": min(len(rows), JUDGED),
             "max_samples": max_samples,
             "layers": names,
             "methods": kinds,
-            "detector": opened.attrs["detector"]["fingerprint"],
-            "label": opened.attrs["detector"]["name"],
-            "dataset": opened.attrs["dataset"]["fingerprint"],
+            **opened.provenance(seed=seed).attrs(),
         },
     )
     return Embeddings(data)

@@ -246,9 +246,7 @@ def measure_separability(
         "n_folds": sampled.n_folds,
         "memory": bytes_,
         **asdict(settings),
-        "detector": opened.attrs["detector"]["fingerprint"],
-        "label": opened.attrs["detector"]["name"],
-        "dataset": opened.attrs["dataset"]["fingerprint"],
+        **opened.provenance(seed=settings.seed, ci=settings.ci).attrs(),
         "measures": json.dumps(MEASURES),
     }
     data = data.assign(own).assign(q=(data["p"].dims, q)).assign_attrs(attrs)

@@ -302,7 +302,7 @@ def auroc_criterion(labels: NDArray[np.bool_]) -> Criterion:
 
 
 #: Attributes that must agree for two reports to have the same resamples.
-_SHARED = ("dataset", "seed", "n_resamples")
+_SHARED = ("data", "seed", "n_resamples")
 
 
 def probe_differences(

@@ -191,18 +191,16 @@ def compare_features(
                 a, b = labels.index(one), labels.index(other)
                 out[:, i, a, b] = out[:, i, b, a] = cka(grams[one], grams[other], clusters, ci)
             advance(1)
-    dims = ("layer", "detector", "other")
+    dims, first = ("layer", "detector", "other"), next(iter(opened.values()))
     data = xr.Dataset(
         {name: (dims, out[k]) for k, name in enumerate(("cka", "cka_low", "cka_high"))},
         coords={"layer": found, "detector": labels, "other": labels},
         attrs={
             "n_samples": len(rows),
-            "ci": ci,
-            "seed": seed,
             "n_clusters": int(clusters.max()) + 1,
             "layers": found,
+            **first.provenance(seed=seed, ci=ci).attrs(),
             "detectors": {n: s.attrs["detector"]["fingerprint"] for n, s in opened.items()},
-            "dataset": next(iter(opened.values())).attrs["dataset"]["fingerprint"],
         },
     )
     return Similarity(data)

@@ -19,6 +19,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from probe.errors import StoreError, UnknownNameError
+from probe.results import Provenance
 from probe.schema import SCHEMA_VERSION
 from probe.tables import cut_chunk, missing_chunks
 
@@ -370,6 +371,16 @@ class ActivationStore:
         except BROKEN as error:
             raise damaged(path, error) from error
         return cls(path, tree)
+
+    def provenance(self, *, seed: int | None = None, ci: float | None = None) -> Provenance:
+        """Return the provenance of a finding computed from this store."""
+        detector, data = self.attrs["detector"], self.attrs["dataset"]
+        return Provenance(
+            {detector["name"]: detector["fingerprint"]},
+            {data["name"]: data["fingerprint"]},
+            seed,
+            ci,
+        )
 
     @property
     def attrs(self) -> dict[str, Any]:

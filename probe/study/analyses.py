@@ -74,13 +74,13 @@ def separate(
     plan, out = study.separability, dict[str, SeparabilityReport]()
     if not plan.run or not study.record.layers:
         return out
-    seed, fingerprint = study.seeds[0], test.fingerprint
+    seed, data = study.seeds[0], {test.name: test.fingerprint}
     for one in detectors:
         store = ActivationStore.open(folder.store(one.name))
         wanted = {
             "result_version": SeparabilityReport.VERSION,
-            "detector": one.fingerprint,
-            "dataset": fingerprint,
+            "detectors": {one.name: one.fingerprint},
+            "data": data,
             "layers": list(store.layers),
             "memory": parse_memory(plan.memory),
             "n_controls": plan.controls,
@@ -103,9 +103,9 @@ def separate(
             except OnePersonError as why:
                 notes[one.name] = str(why)
                 clear(place)
-        _picture(study, folder, one, store, fingerprint, notes)
+        _picture(study, folder, one, store, data, notes)
     if len(detectors) > 1:
-        _compare_features(study, folder, detectors, fingerprint)
+        _compare_features(study, folder, detectors, data)
     return out
 
 
@@ -114,7 +114,7 @@ def _picture(
     folder: RunFolder,
     one: Detector,
     store: ActivationStore,
-    fingerprint: str,
+    data: Mapping[str, str],
     notes: dict[str, str],
 ) -> None:
     plan = study.separability
@@ -129,8 +129,8 @@ def _picture(
         return
     wanted = {
         "result_version": Embeddings.VERSION,
-        "detector": one.fingerprint,
-        "dataset": fingerprint,
+        "detectors": {one.name: one.fingerprint},
+        "data": data,
         "layers": layers,
         "methods": list(plan.pictures),
         "seed": seed,
@@ -142,13 +142,13 @@ def _picture(
 
 
 def _compare_features(
-    study: Study, folder: RunFolder, detectors: Sequence[Detector], fingerprint: str
+    study: Study, folder: RunFolder, detectors: Sequence[Detector], data: Mapping[str, str]
 ) -> None:
     place, ci = folder.path("similarity"), study.evaluation.ci
     wanted = {
         "result_version": Similarity.VERSION,
         "detectors": {one.name: one.fingerprint for one in detectors},
-        "dataset": fingerprint,
+        "data": data,
         "ci": ci,
         "seed": study.seeds[0],
     }
@@ -168,14 +168,14 @@ def measure(
         return None
     data = {name: part.fingerprint for name, part in test.by_dataset().items()}
     place, report = folder.path("measurements"), folder.path("artifacts")
-    if holds(place, {"dataset": data}):
+    if holds(place, {"data": data}):
         measured = ArtifactMeasurements.open(place)
     else:
         parts = list(test.by_dataset().values())
         measured = measure_artifacts(parts, n_workers=study.compute.n_workers)
         measured.save(place)
     ci, seed = study.evaluation.ci, study.seeds[0]
-    wanted = {"dataset": data, "ci": ci, "seed": seed, "caliper": plan.caliper}
+    wanted = {"data": data, "ci": ci, "seed": seed, "caliper": plan.caliper}
     if holds(report, wanted):
         return measured, exported(ArtifactReport.open(report), report)
     found = artifact_report(measured, caliper=plan.caliper, ci=ci, seed=seed)
@@ -218,12 +218,14 @@ def respond(
         found_universal = universality.get(one.name)
         chosen = found_universal.universal.tolist() if found_universal else []
         wanted = {
-            "detector_fingerprint": one.fingerprint,
+            "detectors": {one.name: one.fingerprint},
             "layer": path,
             "universal": chosen,
-            "study_dataset": measured.data.attrs["dataset"],
-            "study_seed": study.seeds[0],
-            "study_videos": plan.videos if dosed(study) else 0,
+            "seed": study.seeds[0],
+            "asked": {
+                "measured": measured.provenance.data,
+                "videos": plan.videos if dosed(study) else 0,
+            },
         }
         if holds(place, wanted):
             out[one.name] = exported(ResponseReport.open(place), place)
@@ -234,7 +236,7 @@ def respond(
             doses = dose_response(one, images, path, universal=chosen, seed=study.seeds[0])
             found = found.joined(doses) if found else doses
         if found is not None:
-            marked = ResponseReport(found.data.assign_attrs(wanted))
+            marked = ResponseReport(found.data.assign_attrs(asked=wanted["asked"]))
             out[one.name] = kept(marked, place)
     return out
 
@@ -416,14 +418,16 @@ def _trust(study: Study, folder: RunFolder, one: Detector, data: Dataset) -> Tru
     plan, place, seed = study.attribution, folder.path("trust", one.name), study.seeds[0]
     layer = _layer(study, one)
     wanted = {
-        "detector_fingerprint": one.fingerprint,
-        "data_fingerprint": data.fingerprint,
-        "study_methods": list(plan.methods),
-        "study_checks": list(plan.checks),
-        "study_layer": layer or "",
-        "study_random": plan.random,
+        "detectors": {one.name: one.fingerprint},
+        "data": {name: part.fingerprint for name, part in data.by_dataset().items()},
         "seed": seed,
         "ci": study.evaluation.ci,
+        "asked": {
+            "methods": list(plan.methods),
+            "checks": list(plan.checks),
+            "layer": layer or "",
+            "random": plan.random,
+        },
     }
     if holds(place, wanted):
         return exported(TrustReport.open(place), place)
@@ -438,7 +442,7 @@ def _trust(study: Study, folder: RunFolder, one: Detector, data: Dataset) -> Tru
         ci=study.evaluation.ci,
         **TRUST_EFFORT,
     )
-    return kept(TrustReport(found.data.assign_attrs(wanted)), place)
+    return kept(TrustReport(found.data.assign_attrs(asked=wanted["asked"])), place)
 
 
 def _compare_maps(
@@ -461,12 +465,14 @@ def _compare_maps(
         if len(those) < 2:
             continue
         wanted = {
-            "study_detectors": {one.name: one.fingerprint for one in [*those, *bases]},
-            "study_images": [str(sample) for sample in fakes.samples.table["sample"]],
-            "study_layer": study.attribution.layer,
-            "study_seed": study.seeds[0],
-            "study_data": fakes.fingerprint,
+            "data": {fakes.name: fakes.fingerprint},
+            "seed": study.seeds[0],
             "ci": study.evaluation.ci,
+            "asked": {
+                "detectors": {one.name: one.fingerprint for one in [*those, *bases]},
+                "images": [str(sample) for sample in fakes.samples.table["sample"]],
+                "layer": study.attribution.layer,
+            },
         }
         places = {mode: folder.path("map_similarity", name, mode) for mode in MODES}
         there = {mode: place for mode, place in places.items() if holds(place, wanted)}
@@ -482,7 +488,7 @@ def _compare_maps(
                 if one is None:
                     clear(place)
                     continue
-                marked = MapSimilarity(one.data.assign_attrs(wanted))
+                marked = MapSimilarity(one.data.assign_attrs(asked=wanted["asked"]))
                 found.similarity[name, mode] = kept(marked, place)
     shutil.rmtree(folder.compared_maps, ignore_errors=True)
 
@@ -533,12 +539,12 @@ def _look(
     found: Explanations,
     notes: dict[str, Any],
 ) -> None:
-    place, attrs = folder.path("attention", label), maps.data.attrs
+    place, made = folder.path("attention", label), maps.provenance
     wanted = {
-        "study_detector": attrs["detector_fingerprint"],
-        "study_data": attrs["data_fingerprint"],
-        "study_layer": attrs["layer"],
-        "study_seed": study.seeds[0],
+        "detectors": made.detectors,
+        "data": made.data,
+        "layer": maps.data.attrs["layer"],
+        "seed": study.seeds[0],
         "ci": study.evaluation.ci,
     }
     if holds(place, wanted):
@@ -550,4 +556,4 @@ def _look(
         notes[f"{label} regions"] = str(why)
         clear(place)
         return
-    found.attention[label] = kept(RegionAttention(one.data.assign_attrs(wanted)), place)
+    found.attention[label] = kept(one, place)

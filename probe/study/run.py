@@ -337,7 +337,7 @@ class _Run:
         plan, place = self.study.evaluation, self.folder.path("evaluation")
         wanted = {
             "detectors": {one.name: one.fingerprint for one in detectors},
-            "datasets": {name: part.fingerprint for name, part in test.by_dataset().items()},
+            "data": {name: part.fingerprint for name, part in test.by_dataset().items()},
             "ci": plan.ci,
             "seed": self.seed,
             **self._reduced(),
@@ -404,10 +404,10 @@ class _Run:
         for one in detectors if len(parts) > 1 else ():
             place, layer = self.folder.path("ablation", one.name), _layer(one, plan.layer)
             wanted = {
-                "detector": one.fingerprint,
+                "detectors": {one.name: one.fingerprint},
                 "layer": trace(one).resolve(layer),
                 "seed": self.seed,
-                "dataset": {part.name: part.fingerprint for part in parts},
+                "data": {part.name: part.fingerprint for part in parts},
                 "n_random": plan.random,
             }
             if holds(place, wanted):
@@ -468,8 +468,8 @@ class _Run:
     ) -> NeuronTable:
         plan, place = self.study.neurons, self.folder.path("neurons", detector.name)
         wanted = {
-            "detector": detector.fingerprint,
-            "dataset": {part.name: part.fingerprint for part in parts},
+            "detectors": {detector.name: detector.fingerprint},
+            "data": {part.name: part.fingerprint for part in parts},
             "layer": _layer(detector, plan.layer),
             "mode": plan.mode,
             "order": plan.order,

@@ -32,6 +32,7 @@ from probe.datasets.subset import draw
 from probe.detectors.detector import Detector
 from probe.errors import ProbeError, UnknownNameError
 from probe.progress import progress_bar
+from probe.results import Provenance
 from probe.stats import (
     MIN_CLUSTERS,
     Floats,
@@ -557,14 +558,10 @@ def _provenance(
 ) -> dict[str, Any]:
     parts = data.by_dataset()
     return {
-        "detector": detector.name,
-        "detector_fingerprint": detector.fingerprint,
-        "data_name": data.name,
-        "data_fingerprint": {name: part.fingerprint for name, part in parts.items()},
+        **Provenance.made([detector], parts.values(), seed=settings.seed, ci=bootstrap.ci).attrs(),
         "target": target if isinstance(target, str) else str(target),
         "layer": layer or "",
         "options": {name: dict(those) for name, those in (options or {}).items()},
-        "seed": settings.seed,
         "n_steps": settings.n_steps,
         "n_orders": settings.n_orders,
         "n_shifts": settings.n_shifts,
@@ -573,7 +570,6 @@ def _provenance(
         "radius": settings.radius,
         "n_stages": settings.n_stages,
         "order": settings.order,
-        "ci": bootstrap.ci,
         "n_resamples": bootstrap.n_resamples,
         "n_permutations": bootstrap.n_permutations,
     }
