@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from hypothesis import settings
 from PIL import Image
 
 from probe.datasets.dataset import Dataset, Samples, write_native
+from probe.results import Provenance
 
 # One thread each: several test processes on two cores slow each other down many times over.
 torch.set_num_threads(1)
@@ -20,6 +23,12 @@ torch.set_num_threads(1)
 # Examples take as long as other processes on the machine let them.
 settings.register_profile("probe", deadline=None)
 settings.load_profile("probe")
+
+
+def drawn_of(*detectors: str, data: Iterable[str] = ("drawn",)) -> dict[str, Any]:
+    """Return the attributes of a drawn finding of some detectors and datasets."""
+    marks = {label: f"weights of {label}" for label in detectors}
+    return Provenance(marks, {name: f"images of {name}" for name in data}, 0, 0.95, {}).attrs()
 
 
 def make_images(

@@ -64,7 +64,7 @@ def test_separability_of_one_store_keeps_the_name(
 ) -> None:
     out = tmp_path / "s.zarr"
     assert run("separability", stores[0], "-l", "fc", "--controls", "19", "--out", out) == 0
-    assert SeparabilityReport.open(out).data.attrs["label"] == "a"
+    assert SeparabilityReport.open(out).detector == "a"
 
 
 def test_embed_prints_how_far_to_believe_it(

@@ -6,19 +6,23 @@ import importlib
 import pkgutil
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import probe
 from probe import open_result
 from probe.errors import ProbeError, StoreError, UnknownNameError
 from probe.neurons import Calibration
 from probe.neurons.transfer import HeadTable
-from probe.results import HOMES, Result, by_row
+from probe.results import HOMES, Provenance, Result, by_row
 from tests.app.making import MadeRun, make_run
+from tests.conftest import drawn_of
 
 HEADS = HeadTable.of(
     pd.DataFrame(
@@ -37,7 +41,7 @@ HEADS = HeadTable.of(
             "gain_high": [0.2, 0.0, np.nan],
         }
     ),
-    {"layer": "fc", "alpha": 0.05, "n_random": 3},
+    {"layer": "fc", "alpha": 0.05, "n_random": 3, **drawn_of("net", data="ab")},
 )
 SHARES = ("power", "false_rate", "false_sharpest", "false_discovery", "auc")
 CALIBRATION = Calibration(
@@ -50,7 +54,7 @@ CALIBRATION = Calibration(
                 for rule in ("one", "two")
             ]
         ),
-        {"n_draws": 2, "seed": 0},
+        {"n_draws": 2, **drawn_of(data=())},
     )
 )
 
@@ -105,6 +109,52 @@ def test_each_is_saved_opened_and_exported_alike(made: MadeRun, tmp_path: Path) 
         assert "<table" in one._repr_html_() and one.summary().strip()
         with pytest.raises(UnknownNameError, match="nothing"):
             one.to_dataframe("nothing")
+
+
+#: How tables said what they are of before they did so alike.
+OLD = ("label", "detector", "detector_fingerprint", "data_fingerprint", "data_name", "datasets")
+
+
+def test_each_says_what_it_is_of_alike(made: MadeRun) -> None:
+    for name, path in saved(made).items():
+        one = open_result(path)
+        found = one.provenance
+        assert Provenance.of(found.attrs()) == found, name
+        assert not {*OLD, "dataset"} & set(one.data.attrs), name
+        if len(found.detectors) == 1:
+            assert [one.detector] == list(found.detectors)
+        else:
+            with pytest.raises(ProbeError, match="`provenance.detectors` lists them"):
+                _ = one.detector
+
+
+NAMES = st.dictionaries(st.text(max_size=20), st.text("0123456789abcdef", max_size=16), max_size=4)
+
+
+@given(NAMES, NAMES, st.none() | st.integers(0, 2**31), st.none() | st.floats(0.01, 0.99), NAMES)
+@settings(max_examples=25)
+def test_provenance_is_kept_on_disk(
+    detectors: dict[str, str],
+    data: dict[str, str],
+    seed: int | None,
+    ci: float | None,
+    versions: dict[str, str],
+) -> None:
+    wanted = Provenance(detectors, data, seed, ci, versions)
+    with TemporaryDirectory() as folder:
+        place = Path(folder) / "x.zarr"
+        Calibration(by_row(pd.DataFrame({"rule": ["a"]}), wanted.attrs())).save(place)
+        assert Calibration.open(place).provenance == wanted
+
+
+def test_a_table_that_does_not_say_what_it_is_of() -> None:
+    attrs = drawn_of("net")
+    for lacking in ("detectors", "data", "versions"):
+        part = {key: value for key, value in attrs.items() if key != lacking}
+        for given_attrs in (part, {**part, lacking: "net"}):
+            with pytest.raises(StoreError, match=rf"attributes {lacking} are missing.*again"):
+                Provenance.of(given_attrs)
+    assert "net" not in repr(Calibration(by_row(pd.DataFrame({"rule": ["a"]}), {})))
 
 
 def test_another_kind_is_refused(made: MadeRun, tmp_path: Path) -> None:

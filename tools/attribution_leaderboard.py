@@ -21,6 +21,7 @@ from probe.attribution.trust import TrustReport, trust_report
 from probe.datasets import open_dataset
 from probe.datasets.dataset import concatenate
 from probe.detectors import load_detector
+from probe.results import Provenance
 
 DETECTORS = ("meso4-base", "mesoinception4-base")
 DATASETS = ("deepfakes", "celebdf", "face2face", "faceswap", "neuraltextures", "dfd")
@@ -77,7 +78,7 @@ checks](attribution-trust.md) describes the checks.
 
 def section(data: xr.Dataset) -> str:
     """Write the tables of one detector."""
-    title = f"## {data.attrs['detector']}"
+    title = f"## {next(iter(Provenance.of(data.attrs).detectors))}"
     return "\n\n".join([title, auroc_table(data), places_table(data), refusals(data)])
 
 

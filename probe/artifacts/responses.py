@@ -81,9 +81,9 @@ class ResponseReport(Result):
         Both: ``answer(unit)``, ``answer_kind(unit)`` ("dose", "correlation" or ""),
         ``answer_effect(unit)``, ``answer_q(unit)``; see `Answer`.
 
-        Attributes: ``layer, detector, detector_fingerprint, universal`` (list of units), ``alpha``,
-        ``seed``, ``covariates``, ``n_permutations``, and for doses ``others`` ("own" or "none"),
-        ``smallest``, ``split``, ``frames``.
+        Attributes: ``layer``, ``universal`` (list of units), ``alpha``, ``covariates``,
+        ``n_permutations``, and for doses ``others`` ("own" or "none"), ``smallest``, ``split``,
+        ``frames``; and the provenance.
 
     Examples
     --------

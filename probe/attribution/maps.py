@@ -59,9 +59,8 @@ class AttributionMap(Result):
         - coordinates ``dataset, label, forgery, video, cluster (sample)`` if the images are from a
           dataset; ``cluster`` is the identity if known, else the video.
 
-        Attributes: ``method, title, paper, target, layer, sign, signed, baseline, seed, options``,
-        ``detector, detector_fingerprint, data_fingerprint``, ``relative_gap`` (Σ|gap| / Σ|expected
-        sum of a map|), ``notes`` and versions.
+        Attributes: ``method, title, paper, target, layer, sign, signed, baseline, options``,
+        ``relative_gap`` (Σ|gap| / Σ|expected sum of a map|), ``notes``, and the provenance.
 
     Examples
     --------

@@ -97,8 +97,7 @@ def evaluate(
     Returns
     -------
     ZeroShotMatrix
-        Metrics and scores. ``attrs`` has the fingerprints of detectors and datasets, and the cards
-        of the datasets.
+        Metrics and scores. ``attrs`` has the cards of the datasets.
 
     Raises
     ------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -402,16 +402,23 @@ def leave_one_out(
         raise ProbeError(
             f"{len(parts)} datasets were given; at least 3 are needed, to train on 2 or more."
         )
-    frames = []
+    frames, tables = [], []
     for name, held in parts.items():
         rest = [part for other, part in parts.items() if other != name]
         given = detectors[name] if isinstance(detectors, Mapping) else detectors
         for i, one in enumerate([given] if isinstance(given, Detector) else given):
             table = universal_head(one, rest, layer, held_out=held, **options)
+            tables.append(table)
             frames.append(table.frame)
             frames[-1].insert(2, "replica", i)
-    attrs = {key: table.data.attrs[key] for key in ("layer", "alpha", "n_random")}
-    return HeadTable.of(pd.concat(frames, ignore_index=True), attrs)
+    attrs = {key: tables[0].data.attrs[key] for key in ("layer", "alpha", "n_random")}
+    made = [table.provenance for table in tables]
+    whole = replace(
+        made[0],
+        detectors={label: mark for one in made for label, mark in one.detectors.items()},
+        data={name: part.fingerprint for name, part in parts.items()},
+    )
+    return HeadTable.of(pd.concat(frames, ignore_index=True), {**attrs, **whole.attrs()})
 
 
 def _chosen(

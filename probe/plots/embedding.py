@@ -188,7 +188,7 @@ def plot_layer_embedding(
                 title_fontsize=6.5,
             )
         figure.suptitle(
-            f"{found.data.attrs['label']}, {layer}, {KINDS.get(method, method)}: "
+            f"{found.detector}, {layer}, {KINDS.get(method, method)}: "
             f"trustworthiness {about['trustworthiness']:.2f}, "
             f"{about['preservation']:.0%} of neighbors kept",
             fontsize=8,

@@ -141,7 +141,7 @@ def plot_transfer(found: SeparabilityReport, layer: str) -> Figure:
         top.tick_params(bottom=False)
         bar = figure.colorbar(drawn, ax=[top, bottom], label="AUROC", aspect=25)
         bar.outline.set_linewidth(0.5)
-        top.set_title(f"{found.data.attrs['label']}, {layer}")
+        top.set_title(f"{found.detector}, {layer}")
     return figure
 
 

@@ -116,7 +116,7 @@ def print_trust(report: TrustReport, dataset: str = "all") -> None:
     for group, title in TITLES.items():
         part = data.isel(check=[str(one) == group for one in data["group"].values])
         if part.sizes["check"]:
-            out().print(_table(part, f"{plain(str(data.attrs['detector']))}: {title}"))
+            out().print(_table(part, f"{plain(report.detector)}: {title}"))
     for sentence in report.summary(dataset).split("\n"):
         out().print(plain(sentence), highlight=False)
 

@@ -185,7 +185,7 @@ def separability(found: SeparabilityReport) -> None:
             "MMD²",
             "p of probe",
             "clusters",
-            title=f"{data.attrs['label']}, {layer}: real against fake",
+            title=f"{found.detector}, {layer}: real against fake",
         )
         for name in part["dataset"].values:
             one = part.sel(dataset=name)

@@ -11,6 +11,7 @@ from probe.artifacts.report import CONTROLS, ArtifactReport
 from probe.artifacts.responses import ResponseReport, answered
 from probe.run import RunFolder
 from probe.separability.report import Embeddings, SeparabilityReport, Similarity
+from tests.conftest import drawn_of
 
 MEASURES = (
     "probe_auroc",
@@ -44,10 +45,10 @@ def write_reports(
 ) -> None:
     """Write all reports of a run; only the first detector has responses to doses."""
     for i, label in enumerate(detectors):
-        made = make_separability(rng, datasets, layers, units)
+        made = make_separability(rng, datasets, layers, units, label)
         made.save(folder.path("separability", label))
-        make_embeddings(rng, samples, layers).save(folder.path("embeddings", label))
-        make_responses(rng, datasets, layers[-1], units, doses=i == 0).save(
+        make_embeddings(rng, samples, layers, label).save(folder.path("embeddings", label))
+        make_responses(rng, datasets, layers[-1], units, label, doses=i == 0).save(
             folder.path("responses", label)
         )
     make_similarity(rng, detectors, layers).save(folder.path("similarity"))
@@ -55,7 +56,11 @@ def write_reports(
 
 
 def make_separability(
-    rng: Rng, datasets: tuple[str, ...], layers: tuple[str, ...], units: int
+    rng: Rng,
+    datasets: tuple[str, ...],
+    layers: tuple[str, ...],
+    units: int,
+    label: str = "drawn",
 ) -> SeparabilityReport:
     """Draw a report; one dataset has no intervals, and one measure no p-values."""
     grid, pairs = ("measure", "layer", "dataset"), ("layer", "dataset", "scored")
@@ -95,11 +100,8 @@ def make_separability(
         "question": ["method", "domain"],
     }
     attrs = {
-        "ci": 0.95,
-        "seed": 0,
+        **drawn_of(label),
         "n_folds": 5,
-        "label": "drawn",
-        "dataset": "data",
         "n_resamples": 200,
     }
     return SeparabilityReport(xr.Dataset(data, coords=coords, attrs=attrs))
@@ -175,8 +177,7 @@ def make_similarity(rng: Rng, detectors: tuple[str, ...], layers: tuple[str, ...
             {"cka": (dims, cka), "cka_low": (dims, cka - 0.04), "cka_high": (dims, cka + 0.04)},
             coords={"layer": list(layers), "detector": names, "other": names},
             attrs={
-                "ci": 0.95,
-                "seed": 0,
+                **drawn_of(*detectors),
                 "n_samples": 72,
                 "n_clusters": 18,
             },
@@ -184,7 +185,9 @@ def make_similarity(rng: Rng, detectors: tuple[str, ...], layers: tuple[str, ...
     )
 
 
-def make_embeddings(rng: Rng, samples: list[str], layers: tuple[str, ...]) -> Embeddings:
+def make_embeddings(
+    rng: Rng, samples: list[str], layers: tuple[str, ...], label: str = "drawn"
+) -> Embeddings:
     shape = (len(layers), len(KINDS))
     dims = ("layer", "method")
     position = rng.normal(size=(*shape, len(samples), 2)).astype(np.float32)
@@ -203,11 +206,10 @@ def make_embeddings(rng: Rng, samples: list[str], layers: tuple[str, ...]) -> Em
                 "axis": [0, 1],
             },
             attrs={
-                "seed": 0,
+                **drawn_of(label),
                 "neighbors": 15,
                 "n_fitted": 54,
                 "n_judged": 72,
-                "label": "drawn",
             },
         )
     )
@@ -269,7 +271,7 @@ def make_artifacts(rng: Rng, datasets: tuple[str, ...]) -> ArtifactReport:
                 "label": [0, 1],
                 "frequency": frequency,
             },
-            attrs={"ci": 0.95, "seed": 0, "n_permutations": 99},
+            attrs={**drawn_of(data=datasets), "n_permutations": 99},
         )
     )
 
@@ -294,7 +296,13 @@ def _measurement_texts() -> dict[str, Any]:
 
 
 def make_responses(
-    rng: Rng, datasets: tuple[str, ...], layer: str, units: int, *, doses: bool
+    rng: Rng,
+    datasets: tuple[str, ...],
+    layer: str,
+    units: int,
+    label: str = "drawn",
+    *,
+    doses: bool,
 ) -> ResponseReport:
     """Draw correlations and, on request, responses to doses; the first dataset lacks the last."""
     rho = rng.uniform(-0.7, 0.7, (units, len(MEASUREMENTS)))
@@ -317,7 +325,7 @@ def make_responses(
     if doses:
         coords |= {"artifact": list(ARTIFACTS), "dose": np.linspace(0, 1, 5)}
         data |= _doses(rng, datasets, units)
-    attrs = {"layer": layer, "detector": "drawn", "alpha": 0.05, "universal": [0, 3, 6, 9]}
+    attrs = {"layer": layer, **drawn_of(label), "alpha": 0.05, "universal": [0, 3, 6, 9]}
     return ResponseReport(answered(xr.Dataset(data, coords=coords, attrs=attrs)))
 
 

@@ -16,6 +16,7 @@ from probe.attribution.maps import TOWARDS, AttributionMap
 from probe.attribution.trust import CHECKS, TrustReport
 from probe.datasets.dataset import Dataset
 from probe.run import RunFolder
+from tests.conftest import drawn_of
 
 #: Methods, and whether they promise a sum; only the first is there for all detectors.
 METHODS = {"gradcam": False, "integrated_gradients": True}
@@ -33,17 +34,18 @@ def write_maps(folder: RunFolder, rng: Rng, detectors: tuple[str, ...], data: Da
     for i, label in enumerate(detectors):
         for name, complete in METHODS.items():
             if i == 0 or not complete:
-                make_maps(rng, part, name, complete).save(folder.path("maps", label, name))
-    make_trust(rng, list(dict.fromkeys(table["dataset"]))).save(folder.path("trust", detectors[0]))
-    make_attention(rng, list(dict.fromkeys(table["dataset"]))).save(
-        folder.path("attention", detectors[0])
-    )
+                make_maps(rng, part, name, complete, label).save(folder.path("maps", label, name))
+    names, first = list(dict.fromkeys(table["dataset"])), detectors[0]
+    make_trust(rng, names, first).save(folder.path("trust", first))
+    make_attention(rng, names, first).save(folder.path("attention", first))
     for mode in ("corrected", "authors"):
         made = make_map_similarity(rng, part, detectors, mode)
         made.save(folder.path("map_similarity", detectors[0].split("/")[0], mode))
 
 
-def make_maps(rng: Rng, data: Dataset, method: str, complete: bool) -> AttributionMap:
+def make_maps(
+    rng: Rng, data: Dataset, method: str, complete: bool, label: str = "drawn"
+) -> AttributionMap:
     """Draw maps with a heavy tail, so that the scale's end is not the largest magnitude."""
     n, table = len(data), data.samples.table
     maps = rng.standard_t(3, (n, SIDE, SIDE)).astype(np.float32)
@@ -63,6 +65,7 @@ def make_maps(rng: Rng, data: Dataset, method: str, complete: bool) -> Attributi
         "signed": True,
         "complete": complete,
         "relative_gap": 0.25 if complete else float("nan"),
+        **drawn_of(label),
     }
     variables = {
         "attribution": (("sample", "y", "x"), maps),
@@ -72,7 +75,7 @@ def make_maps(rng: Rng, data: Dataset, method: str, complete: bool) -> Attributi
     return AttributionMap(xr.Dataset(variables, coords=coords, attrs=attrs))
 
 
-def make_trust(rng: Rng, datasets: list[str]) -> TrustReport:
+def make_trust(rng: Rng, datasets: list[str], label: str = "drawn") -> TrustReport:
     """Draw a report in which, on all images, checks of Grad-CAM end in four different ways."""
     methods, where = [*METHODS, "random", "edges"], [*datasets, "all"]
     references = ["random", "edges", "shifted"]
@@ -120,12 +123,12 @@ def make_trust(rng: Rng, datasets: list[str]) -> TrustReport:
                 "reference": references,
                 **{k: ("check", v) for k, v in texts.items()},
             },
-            attrs={"ci": 0.95, "seed": 0, "n_random": 5},
+            attrs={**drawn_of(label, data=datasets), "n_random": 5},
         )
     )
 
 
-def make_attention(rng: Rng, datasets: list[str]) -> RegionAttention:
+def make_attention(rng: Rng, datasets: list[str], label: str = "drawn") -> RegionAttention:
     """Draw concentrations; of real images there is no change, and one region is never seen."""
     groups = [f"{name}: {kind}" for name in datasets for kind in ("real", "fake")]
     dims, shape = ("group", "part", "region"), (len(groups), 2, len(REGIONS))
@@ -165,8 +168,7 @@ def make_attention(rng: Rng, datasets: list[str]) -> RegionAttention:
                 "forgery": ("group", np.repeat(datasets, 2).astype(object)),
             },
             attrs={
-                "ci": 0.95,
-                "seed": 0,
+                **drawn_of(label),
                 "source": "lab",
                 "rule": "drawn",
                 "method": "gradcam",
@@ -235,8 +237,7 @@ def make_map_similarity(
                 "rule": f"drawn, {mode}",
                 "range": 1.0,
                 "layer": "leaky",
-                "ci": 0.95,
-                "seed": 0,
+                **drawn_of(*detectors),
             },
         )
     )

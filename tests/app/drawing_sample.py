@@ -10,6 +10,7 @@ from probe.artifacts.report import ArtifactMeasurements
 from probe.datasets.dataset import Dataset
 from probe.run import RunFolder
 from tests.app.drawing import MEASUREMENTS
+from tests.conftest import drawn_of
 
 
 def write_measurements(folder: RunFolder, data: Dataset, seed: int) -> None:
@@ -44,5 +45,6 @@ def write_measurements(folder: RunFolder, data: Dataset, seed: int) -> None:
                 "frequency": np.linspace(0, 0.5, 4),
                 "covariate": ["drawn"],
             },
+            attrs=drawn_of(data=list(dict.fromkeys(table["dataset"]))),
         )
     ).save(folder.path("measurements"))

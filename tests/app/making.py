@@ -22,6 +22,7 @@ from probe.store import StoreWriter
 from tests.app.drawing import write_reports
 from tests.app.drawing_maps import write_maps
 from tests.app.drawing_sample import write_measurements
+from tests.conftest import drawn_of
 
 DATASETS = ("alpha", "beta", "gamma")
 DETECTORS = ("meso4/base", "meso4/shallow")
@@ -198,14 +199,15 @@ def make_table(
                 "mode": "default",
                 "output": "logit",
                 "layer": LAYER,
-                "label": label,
-                "seed": 0,
+                **drawn_of(label, data=datasets),
             },
         )
     )
 
 
-def make_ablation(rng: np.random.Generator, datasets: tuple[str, ...] = DATASETS) -> Ablation:
+def make_ablation(
+    rng: np.random.Generator, datasets: tuple[str, ...] = DATASETS, label: str = DETECTORS[0]
+) -> Ablation:
     """Draw losses of two sets, one of them without a close match."""
     sets, where, metrics = ["universal", "counted"], [*datasets, "mean"], ["accuracy", "auroc"]
     shape = (len(sets), len(where), len(metrics))
@@ -234,6 +236,7 @@ def make_ablation(rng: np.random.Generator, datasets: tuple[str, ...] = DATASETS
             coords={"set": sets, "dataset": where, "metric": metrics},
             attrs={
                 "layer": LAYER,
+                **drawn_of(label, data=datasets),
                 "n_random": 9,
                 "chosen_on": "the other half",
                 "units": {},
@@ -274,7 +277,7 @@ def make_matrix(
             "level": levels,
             "metric": metrics,
         },
-        attrs={"ci": 0.95, "seed": 0, "specs": json.dumps(specs)},
+        attrs={**drawn_of(*DETECTORS, data=DATASETS), "specs": json.dumps(specs)},
     )
     return ZeroShotMatrix(table, make_scores(data, logits))
 

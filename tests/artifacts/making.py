@@ -15,6 +15,7 @@ from probe.artifacts.controls import COVARIATES
 from probe.artifacts.spectra import FREQUENCIES
 from probe.datasets import Dataset, Samples
 from probe.datasets.lab import FORGERIES, Clip
+from tests.conftest import drawn_of
 
 
 def disc(side: int = 128, radius: float = 30.0, height: int | None = None) -> np.ndarray:
@@ -82,7 +83,7 @@ def measured(
         "covariate": list(COVARIATES),
         "frequency": FREQUENCIES,
     }
-    return ArtifactMeasurements(xr.Dataset(data, coords, {"dataset": {}}))
+    return ArtifactMeasurements(xr.Dataset(data, coords, drawn_of()))
 
 
 def lab_images(

@@ -13,6 +13,7 @@ from PIL import Image
 
 from probe.attribution.maps import TOWARDS, AttributionMap
 from probe.datasets import Dataset, Samples
+from tests.conftest import drawn_of
 
 
 def maps_of(
@@ -42,6 +43,7 @@ def maps_of(
         "signed": signed,
         "layer": "conv4",
         "sign": TOWARDS,
+        **drawn_of("meso4"),
     }
     return AttributionMap(xr.Dataset(data, coords, attrs))
 

@@ -44,8 +44,8 @@ def test_a_dataset_brings_what_is_known_of_its_images(meso: Detector, noise: Dat
     for coord, column in (("dataset", "dataset"), ("label", "label"), ("forgery", "method")):
         assert list(found.data[coord].values) == list(data.samples.table[column])
     attrs = found.data.attrs
-    assert attrs["data_fingerprint"] == data.fingerprint
-    assert attrs["detector_fingerprint"] == meso.fingerprint
+    assert attrs["data"] == {data.name: data.fingerprint}
+    assert attrs["detectors"] == {meso.name: meso.fingerprint}
     plain = attribute(meso, data.array(range(10), 32), progress=False)
     np.testing.assert_array_equal(found.values, plain.values)
     frame = found.to_dataframe()

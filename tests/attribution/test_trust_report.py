@@ -257,7 +257,7 @@ def test_images_are_drawn_over_people_and_classes(stubs: None, data: Dataset) ->
     table = kept.samples.table
     assert table.groupby(["dataset", "identity"])["label"].sum().tolist() == [1] * 6
     parts = kept.by_dataset().items()
-    assert found.data.attrs["data_fingerprint"] == {n: part.fingerprint for n, part in parts}
+    assert found.provenance.data == {n: part.fingerprint for n, part in parts}
 
 
 def test_real_methods_on_a_real_detector(data: Dataset, tmp_path: Path, capsys: Any) -> None:
@@ -282,7 +282,7 @@ def test_real_methods_on_a_real_detector(data: Dataset, tmp_path: Path, capsys: 
         np.testing.assert_array_equal(
             opened.data[name].values.tolist(), found.data[name].values.tolist()
         )
-    assert opened.data.attrs["detector_fingerprint"] == one.fingerprint
+    assert opened.provenance.detectors == {one.name: one.fingerprint}
     frame = opened.to_dataframe()
     assert len(frame) == 4 * len(CHECKS) * 3 and "gain_shifted" in frame
     opened.export(tmp_path / "trust.csv")

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from probe.attribution.maps import MAGNITUDE, TOWARDS, AttributionMap
+from tests.conftest import drawn_of
 
 SIDE = 32
 
@@ -49,6 +50,7 @@ def maps_of(
     height: float = 1.0,
     shift: float = 0.0,
     side: int = SIDE,
+    detector: str = "meso4",
     **attrs: Any,
 ) -> AttributionMap:
     """Maps with a positive hill at the left and a negative one at the right."""
@@ -71,12 +73,8 @@ def maps_of(
         "signed": signed,
         "complete": False,
         "baseline": "",
-        "seed": 0,
         "options": '{"steps": 8}',
-        "detector": "meso4",
-        "detector_fingerprint": "d" * 8,
-        "data": "noise",
-        "data_fingerprint": "f" * 8,
+        **drawn_of(detector, data=["noise"]),
         "notes": "",
     }
     label = [(i + 1) % 2 for i in range(n)]

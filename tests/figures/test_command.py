@@ -72,7 +72,7 @@ def test_bad_input_is_answered(place: Path, tmp_path: Path, capfd) -> None:
     assert "--data" in said("--kind", "overlay")
     assert "exactly two" in said("--kind", "difference")
     assert "Sample 'x' is not known in the maps" in said("--sample", "x")
-    assert "made of 'noise'" in said("--data", make_other(tmp_path))
+    assert "made of noise" in said("--data", make_other(tmp_path))
     assert "no table" in said(tmp_path / "none.zarr")
     assert list(tmp_path.glob("f*")) == []
 

@@ -119,7 +119,7 @@ def test_what_a_figure_is_made_of_is_in_it_and_beside_it(tmp_path: Path) -> None
         save_figure(drawn(), tmp_path / f"a{suffix}", 120, known)
     beside = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert beside["command"] == COMMAND and beside["figure"] == "overlay"
-    assert beside["maps"]["m"]["detector_fingerprint"] == "d" * 8
+    assert beside["maps"]["m"]["detectors"] == {"meso4": "weights of meso4"}
     assert beside["maps"]["m"]["options"] == {"steps": 8} and beside["dpi"] == 120
     assert beside["versions"] == versions() and "matplotlib" in beside["versions"]
     assert beside["size_inches"][0] == 3.5

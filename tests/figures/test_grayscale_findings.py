@@ -43,6 +43,7 @@ from probe.schema import DATASETS as STUDIED
 from probe.separability import Embeddings, SeparabilityReport
 from tests.app.making import make_ablation
 from tests.artifacts.test_showing import mixed_report
+from tests.conftest import drawn_of
 
 #: From one end of the scale to the other, and a cell without a value.
 SPREAD = np.array([[0.0, 0.13, 0.3, 0.42], [0.46, 0.5, 0.55, 0.63], [0.75, 0.87, 1.0, np.nan]])
@@ -106,7 +107,7 @@ def separability() -> SeparabilityReport:
         "method_information": ("row", np.linspace(1, 0, 10)),
     }
     coords = {"measure": both, "layer": layers, "dataset": names, "scored": names}
-    return SeparabilityReport(xr.Dataset(data, coords, {"label": "toy"}))
+    return SeparabilityReport(xr.Dataset(data, coords, drawn_of("toy")))
 
 
 def embedding() -> Figure:
@@ -118,7 +119,7 @@ def embedding() -> Figure:
     samples = pd.DataFrame({"label": np.arange(80) % 2, "dataset": np.repeat(names, 10)})
     samples = samples.assign(sample=samples.index.astype(str), method="", video="", logit=0.0)
     coords = {"layer": ["fc"], "method": ["pca"], "sample": list(samples["sample"])}
-    found = Embeddings(xr.Dataset(data, coords, {"label": "toy"}))
+    found = Embeddings(xr.Dataset(data, coords, drawn_of("toy")))
     return plot_layer_embedding(found, samples, layer="fc", method="pca")
 
 

@@ -18,6 +18,7 @@ from probe.plots.similarity import plot_detector_similarity
 from probe.plots.style import luminance
 from probe.schema import DATASETS
 from probe.separability import SeparabilityReport, Similarity
+from tests.conftest import drawn_of
 from tests.figures.test_grayscale_findings import (
     bounded,
     check_legends,
@@ -45,7 +46,7 @@ def table() -> NeuronTable:
         "value": ((*dims, "dose"), np.broadcast_to(dose, (N, 5, 3))),
         "response": ((*dims, "dose"), slope[..., None] * dose),
     }
-    attrs = {"layer": "fc", "output": "logit", "label": "toy"}
+    attrs = {"layer": "fc", "output": "logit", **drawn_of("toy")}
     return NeuronTable(xr.Dataset(data, {"dataset": NAMES, "unit": unit}, attrs))
 
 

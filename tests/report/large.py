@@ -17,6 +17,7 @@ from probe.schema import DATASETS, VARIANTS
 from tests.app.drawing import make_artifacts, make_separability, make_similarity
 from tests.app.drawing_maps import make_attention, make_map_similarity, make_trust
 from tests.app.making import make_ablation, make_scores, make_table, write_manifest
+from tests.conftest import drawn_of
 
 ARCHITECTURES = ("meso4", "mesoinception4", "shallownet", "xception", "efficientnet_b0")
 #: Units of the layer that is judged: ShallowNet's are the paper's.
@@ -43,16 +44,15 @@ def make_large(
         table.save(folder.path("neurons", label))
         universal_neurons(table, n_draws=50).save(folder.path("universality", label))
         if not label.startswith("xception"):
-            make_ablation(rng, datasets).save(folder.path("ablation", label))
-        made = make_separability(rng, datasets, layers, 4)
-        made.data.attrs["label"] = label
+            make_ablation(rng, datasets, label).save(folder.path("ablation", label))
+        made = make_separability(rng, datasets, layers, 4, label)
         made.save(folder.path("separability", label))
     make_similarity(rng, labels, layers).save(folder.path("similarity"))
     make_artifacts(rng, datasets).save(folder.path("artifacts"))
     for name in architectures:
         first = f"{name}/base"
-        make_trust(rng, list(datasets)).save(folder.path("trust", first))
-        make_attention(rng, list(datasets)).save(folder.path("attention", first))
+        make_trust(rng, list(datasets), first).save(folder.path("trust", first))
+        make_attention(rng, list(datasets), first).save(folder.path("attention", first))
         for mode in ("corrected", "authors"):
             made = make_map_similarity(rng, data, tuple(f"{name}/{v}" for v in VARIANTS[:2]), mode)
             made.save(folder.path("map_similarity", name, mode))
@@ -110,7 +110,7 @@ def make_matrix(rng: np.random.Generator, data: Dataset, labels: tuple[str, ...]
         notes: dict[str, Any] = {"trained_on": [{"name": "drawn", "datasets": names}]}
         specs[label] = {"name": label.partition("/")[0], "origin": "trained", "notes": notes}
     scores = make_scores(data, logits)
-    attrs = {"ci": 0.95, "seed": 0, "specs": json.dumps(specs)}
+    attrs = {**drawn_of(*specs, data=DATASETS), "specs": json.dumps(specs)}
     return ZeroShotMatrix(_measured(scores, 100, 0.95, 0).assign_attrs(attrs), scores)
 
 

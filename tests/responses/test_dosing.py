@@ -255,7 +255,7 @@ def test_doses_and_correlations_join(rendered: dict[str, DosedImages], tmp_path:
     links = relate(store, measured(table, {"a": a}), "units", universal=[0], n_permutations=199)
     with pytest.raises(ProbeError, match="fingerprint"):
         links.joined(doses)
-    attrs = {**links.data.attrs, "detector_fingerprint": detector.fingerprint}
+    attrs = {**links.data.attrs, "detectors": {detector.name: detector.fingerprint}}
     both = ResponseReport(links.data.assign_attrs(attrs)).joined(doses)
     assert both.has_doses and both.has_correlations and both.universal.tolist() == [0, 1]
     assert both.answer(0) == doses.answer(0) and both.answer(2).name == "a"

@@ -117,7 +117,7 @@ def test_few_people_have_no_interval(tmp_path: Path) -> None:
     ("change", "why"),
     [
         ({"attrs": {"seed": 1}}, "differ in 'seed' .0 and 1."),
-        ({"attrs": {"dataset": "other"}}, "differ in 'dataset'"),
+        ({"attrs": {"data": {"other": "d"}}}, "differ in 'data'"),
         ({"drop": "probe_draw"}, "holds no resamples"),
         ({"sampled": 5}, "differ in 'sampled'"),
         ({"layer": ["other"]}, "no layer of the same name"),

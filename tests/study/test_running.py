@@ -26,6 +26,7 @@ from probe.detectors import load_detector
 from probe.errors import DatasetError, ProbeError, UnknownNameError
 from probe.images import token_of
 from probe.joint import JOINT
+from probe.results import HOMES, open_result
 from probe.run import RunFolder
 from probe.study import load_study, parse_study, run_study, stages_of
 from probe.study.data import open_data, within_budget
@@ -93,6 +94,32 @@ def test_provenance_names_what_it_was_made_of(done: Path) -> None:
     assert found["runs"] == 1 and found["versions"]["torch"] and found["devices"]
     assert found["wall_seconds"] == pytest.approx(sum(found["stages"].values()), abs=0.01)
     assert found["command"].startswith("probe run")
+
+
+def test_each_table_names_its_detectors_and_data(done: Path) -> None:
+    """Every table that functions compute, not drawn ones, against what lies beside it."""
+    out = done / "out"
+    marks = {
+        label: load_detector(RunFolder(out).detector(label)).fingerprint
+        for label in ("meso4/base", "meso4/deep")
+    }
+    whole = read_native(out / "data")
+    tests = whole.select(split="test").by_dataset()
+    parts = {name: part.fingerprint for name, part in tests.items()}
+    places = [*(out / "tables").rglob("*.zarr"), *(out / "maps").rglob("*.zarr")]
+    kinds = set()
+    for place in places:
+        result = open_result(place)
+        found = result.provenance
+        kinds.add(type(result).__name__)
+        assert found.detectors.items() <= marks.items(), place
+        assert found.seed == 3 and found.versions["torch"], place
+        measured = {"ArtifactMeasurements", "ArtifactReport"}
+        assert bool(found.detectors) == (type(result).__name__ not in measured), place
+        assert found.data, place
+        for name, mark in found.data.items():
+            assert name not in parts or parts[name] == mark, place
+    assert kinds == set(HOMES) - {"Calibration", "HeadTable", "Reproduction"}
 
 
 def test_a_second_run_computes_nothing(done: Path) -> None:

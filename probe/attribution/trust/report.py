@@ -49,8 +49,7 @@ class TrustReport(Result):
         - ``reason(method, check, dataset)``: why there is no value or no interval, else "";
         - ``title, group, better, chance_is, paper (check)``: text from `CHECKS`.
 
-        Attributes: ``detector, detector_fingerprint, data_fingerprint, data_name, target, layer,
-        seed, ci, n_resamples`` and the settings of the checks.
+        Attributes: ``target, layer, n_resamples``, the settings of the checks, and the provenance.
 
     Examples
     --------
