@@ -143,7 +143,7 @@ def test_provenance_is_kept_on_disk(
     wanted = Provenance(detectors, data, seed, ci, versions)
     with TemporaryDirectory() as folder:
         place = Path(folder) / "x.zarr"
-        Calibration(by_row(pd.DataFrame({"rule": ["a"]}), wanted.attrs())).save(place)
+        Calibration(by_row(pd.DataFrame({"power": [0.5]}), wanted.attrs())).save(place)
         assert Calibration.open(place).provenance == wanted
 
 

@@ -253,7 +253,7 @@ def test_doses_and_correlations_join(rendered: dict[str, DosedImages], tmp_path:
     a = rng.normal(size=len(table))
     store = store_of(tmp_path / "x.zarr", table, np.column_stack([a, a, a]))
     links = relate(store, measured(table, {"a": a}), "units", universal=[0], n_permutations=199)
-    with pytest.raises(ProbeError, match="fingerprint"):
+    with pytest.raises(ProbeError, match="detectors"):
         links.joined(doses)
     attrs = {**links.data.attrs, "detectors": {detector.name: detector.fingerprint}}
     both = ResponseReport(links.data.assign_attrs(attrs)).joined(doses)

@@ -144,7 +144,7 @@ def test_the_command_turns_artifacts_up(
     text = run(place / "s.zarr", "-l", "units", "-d", "toy", "--videos", 6, "--others", "own")
     assert asked == [{"others": "own", "split": "test", "videos": 6}]
     assert "mean change of the fake logit at dose 1" in text and "to an artifact" in text
-    with pytest.raises(ProbeError, match="fingerprint"):
+    with pytest.raises(ProbeError, match="detectors"):
         run(place / "s.zarr", "-l", "units", "-d", "toy", "-m", place / "m.zarr")
 
 
