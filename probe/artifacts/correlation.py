@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -490,7 +490,7 @@ def relate(
     found, counts = _found(rows, keep, n_permutations, seed)
     attrs = {
         "layer": store.attrs["layers"].get(layer, layer),
-        **store.provenance(seed=seed).attrs(),
+        **replace(store.provenance, seed=seed).attrs(),
         "universal": sorted(map(int, universal)),
         "covariates": list(covariates),
         "n_permutations": n_permutations,

@@ -90,7 +90,7 @@ class ResponseReport(Result):
     >>> import probe
     >>> run = probe.open_run("runs/demo")
     >>> run.responses("meso4/base")
-    <ResponseReport of drawn: unit 12, measurement 6, dataset 3, artifact 3, dose 5>
+    <ResponseReport of meso4/base: unit 12, measurement 6, dataset 3, artifact 3, dose 5>
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("doses", "dose_effects", "correlations")

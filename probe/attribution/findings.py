@@ -176,7 +176,7 @@ class RegionAttention(Result):
     >>> import probe
     >>> run = probe.open_run("runs/demo")
     >>> run.attention("meso4/base")
-    <RegionAttention: group 6, part 2, region 3, sample 36>
+    <RegionAttention of meso4/base: group 6, part 2, region 3, sample 36>
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("region_attention",)

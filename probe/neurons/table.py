@@ -158,7 +158,7 @@ class Ablation(Result):
     >>> import probe
     >>> run = probe.open_run("runs/demo")
     >>> run.ablation("meso4/base")
-    <Ablation: set 2, dataset 4, metric 2, random 9>
+    <Ablation of meso4/base: set 2, dataset 4, metric 2, random 9>
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("ablation",)

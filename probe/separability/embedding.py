@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -277,7 +277,7 @@ def embed_layers(
             "max_samples": max_samples,
             "layers": names,
             "methods": kinds,
-            **opened.provenance(seed=seed).attrs(),
+            **replace(opened.provenance, seed=seed).attrs(),
         },
     )
     return Embeddings(data)

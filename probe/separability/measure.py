@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -246,7 +246,7 @@ def measure_separability(
         "n_folds": sampled.n_folds,
         "memory": bytes_,
         **asdict(settings),
-        **opened.provenance(seed=settings.seed, ci=settings.ci).attrs(),
+        **replace(opened.provenance, seed=settings.seed, ci=settings.ci).attrs(),
         "measures": json.dumps(MEASURES),
     }
     data = data.assign(own).assign(q=(data["p"].dims, q)).assign_attrs(attrs)

@@ -207,7 +207,7 @@ class Embeddings(Result):
     >>> import probe
     >>> run = probe.open_run("runs/demo")
     >>> run.embeddings("meso4/base")
-    <Embeddings of drawn: layer 2, method 3, sample 72, axis 2>
+    <Embeddings of meso4/base: layer 2, method 3, sample 72, axis 2>
     """
 
     PLOTS: ClassVar[tuple[str, ...]] = ("layer_embedding",)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,7 @@ def compare_features(
             "n_samples": len(rows),
             "n_clusters": int(clusters.max()) + 1,
             "layers": found,
-            **first.provenance(seed=seed, ci=ci).attrs(),
+            **replace(first.provenance, seed=seed, ci=ci).attrs(),
             "detectors": {n: s.attrs["detector"]["fingerprint"] for n, s in opened.items()},
         },
     )

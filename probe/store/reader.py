@@ -372,14 +372,12 @@ class ActivationStore:
             raise damaged(path, error) from error
         return cls(path, tree)
 
-    def provenance(self, *, seed: int | None = None, ci: float | None = None) -> Provenance:
-        """Return the provenance of a finding computed from this store."""
+    @property
+    def provenance(self) -> Provenance:
+        """What the activations were computed from."""
         detector, data = self.attrs["detector"], self.attrs["dataset"]
         return Provenance(
-            {detector["name"]: detector["fingerprint"]},
-            {data["name"]: data["fingerprint"]},
-            seed,
-            ci,
+            {detector["name"]: detector["fingerprint"]}, {data["name"]: data["fingerprint"]}
         )
 
     @property

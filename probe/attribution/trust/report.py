@@ -56,7 +56,7 @@ class TrustReport(Result):
     >>> import probe
     >>> run = probe.open_run("runs/demo")
     >>> run.trust("meso4/base")
-    <TrustReport: method 4, check 4, dataset 4, reference 3>
+    <TrustReport of meso4/base: method 4, check 4, dataset 4, reference 3>
     """
 
     KIND: ClassVar[str] = "a trust report"
