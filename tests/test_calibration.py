@@ -203,6 +203,7 @@ def calibration() -> Calibration:
     return calibrate(POPULATION, draws=25, settings=[(64, 0.8), (64, 1.0)], rules=OURS)
 
 
+@pytest.mark.slow
 def test_ours_keeps_its_level_against_the_sharpest_null(calibration: Calibration) -> None:
     found = calibration.to_dataframe().set_index(["effect", "rule"])
     for effect in (0.8, 1.0):
@@ -233,6 +234,7 @@ def test_seeds_decide_everything_but_time() -> None:
     assert not run(3).equals(run(9))
 
 
+@pytest.mark.slow
 def test_export_and_figure(calibration: Calibration, tmp_path: Path) -> None:
     frame = pd.read_csv(calibration.export(tmp_path / "c.csv"), comment="#")
     assert list(frame["rule"]) == list(OURS) * 2

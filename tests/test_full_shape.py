@@ -104,6 +104,7 @@ def test_authors_mode_finds_units_on_both_classes(faces: Dataset, detector: Dete
     assert np.isfinite(universal_neurons(table).data["p"]).any()
 
 
+@pytest.mark.slow
 def test_ablation_of_all_rows_is_that_of_files_by_how_often_they_stand(
     faces: Dataset, detector: Detector
 ) -> None:

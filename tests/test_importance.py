@@ -70,6 +70,7 @@ def shallownet(noise: Dataset) -> Detector:
     return detector
 
 
+@pytest.mark.slow
 def test_authors_mode_is_the_authors_loop_on_all_1024_units(
     shallownet: Detector, noise: Dataset
 ) -> None:

@@ -70,6 +70,7 @@ def test_stores_and_neurons_say_it_too(meso: Detector, test_split: Dataset, tmp_
     assert table.data.attrs["null_key"] != exact.data.attrs["null_key"]
 
 
+@pytest.mark.slow
 def test_it_is_said_on_the_command_line(noise: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
     words = [str(noise.root), "-d", "mesoinception4", "--no-audit", "--precision", "bfloat16"]
     with pytest.raises(SystemExit) as left:

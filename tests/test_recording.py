@@ -149,6 +149,7 @@ def test_a_missing_image_is_named(meso4: Detector, tmp_path: Path) -> None:
     assert not (tmp_path / "x.zarr").exists()
 
 
+@pytest.mark.slow
 def test_kills_at_any_moment_leave_no_trace(tmp_path: Path) -> None:
     data = make_images(tmp_path / "data", identities=8, splits=("test",))
     out = tmp_path / "killed.zarr"

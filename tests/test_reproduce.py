@@ -372,11 +372,16 @@ def test_what_is_published_as_given_is_no_fault(board: Detector, faint: Dataset)
     "changes",
     [
         [Change("polarity", "inverted")],
-        [Change("channels", "BGR")],
-        [Change("normalization", "ImageNet")],
         [Change("jpeg", "50")],
-        [Change("weights", WEIGHTS[2])],
-        [Change("channels", "BGR"), Change("polarity", "inverted")],
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in (
+                [Change("channels", "BGR")],
+                [Change("normalization", "ImageNet")],
+                [Change("weights", WEIGHTS[2])],
+                [Change("channels", "BGR"), Change("polarity", "inverted")],
+            )
+        ),
     ],
     ids=lambda one: named(combine(one)),
 )
@@ -431,6 +436,7 @@ def test_the_subset_screens_and_all_images_confirm(board: Detector, faint: Datas
     assert np.isnan(found.data["low"].values[~confirmed]).all()
 
 
+@pytest.mark.slow
 def test_a_small_subset_says_what_it_leaves_open(board: Detector, faint: Dataset) -> None:
     pair = [Change("channels", "BGR"), Change("polarity", "inverted")]
     figures = published_under(board, faint, pair, EIGHT)

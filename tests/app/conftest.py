@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> MadeRun:
 def own(made: MadeRun, tmp_path: Path) -> MadeRun:
     """A complete run that the test may damage: a copy, which is made faster than another run."""
     folder = RunFolder(tmp_path / "run")
-    shutil.copytree(made.root, folder.root)
+    # A thousand small files: twice as fast as shutil, for two hundred tests.
+    subprocess.run(["cp", "-R", str(made.root), str(folder.root)], check=True)
     return replace(made, folder=folder, data=replace(made.data, root=folder.data))
 
 

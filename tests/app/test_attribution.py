@@ -444,6 +444,7 @@ def test_what_is_selected_is_exported(client: FlaskClient, made: MadeRun, run: R
     assert len(regions) == len(run.attention(BASE).to_dataframe())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["attribution-maps", "map-similarity", "attention-by-region"])
 def test_scripts_draw_what_is_exported(client: FlaskClient, tmp_path: Path, name: str) -> None:
     search = "?images=missed&overlay=overlay&mode=authors&part=negative&what=change"

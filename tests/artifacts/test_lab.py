@@ -46,6 +46,7 @@ def alone(root: Path, name: str, artifact: str, people: int) -> xr.Dataset:
     return report(data).isel(dataset=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "artifact"), [("faceswap", "seam"), ("neuraltextures", "checkerboard")]
 )

@@ -82,7 +82,13 @@ def images(name: str, n: int = 2) -> np.ndarray:
 
 
 #: Those that take longest; as graphs they are like others.
-LONG = ("timm:resnet50", "timm:convnext_tiny", "timm:swin_tiny_patch4_window7_224")
+LONG = (
+    "xception",
+    "efficientnet_b0",
+    "timm:resnet50",
+    "timm:convnext_tiny",
+    "timm:swin_tiny_patch4_window7_224",
+)
 
 
 @pytest.fixture(

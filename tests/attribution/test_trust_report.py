@@ -260,6 +260,7 @@ def test_images_are_drawn_over_people_and_classes(stubs: None, data: Dataset) ->
     assert found.provenance.data == {n: part.fingerprint for n, part in parts}
 
 
+@pytest.mark.slow
 def test_real_methods_on_a_real_detector(data: Dataset, tmp_path: Path, capsys: Any) -> None:
     one = load_detector("meso4", input_size=64)
     before = weights_hash(one.module)

@@ -45,6 +45,7 @@ def drag_by(page: Page, name: str) -> None:
     page.wait_for_timeout(300)
 
 
+@pytest.mark.slow
 def test_a_lasso_leads_to_images_and_units_and_a_link_to_all_of_it(
     address: str, browser: Browser
 ) -> None:
@@ -116,6 +117,7 @@ def test_a_rule_selects_without_a_mouse(address: str, browser: Browser) -> None:
     assert watch.complaints == []
 
 
+@pytest.mark.slow
 def test_density_becomes_points_where_one_zooms_in(
     address: str, browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

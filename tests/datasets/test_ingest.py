@@ -293,6 +293,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_videos(tmp_path: Path) -> None:
     """Ten times the videos, each of several hundred kilobytes decoded, in the same memory."""
     one = write_video(tmp_path / "one.mp4", moving(8))

@@ -48,6 +48,7 @@ def test_training_learns_a_checkerboard(noise: Dataset, tmp_path: Path) -> None:
     assert detector.spec.variant == "base" and detector.spec.origin == "trained"
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_in_the_same_weights(noise: Dataset, tmp_path: Path) -> None:
     plan = "TrainingPlan(epochs=12, batch_size=8, recipe=Recipe('mse', 1e-3), seed=5)"
     code = (

@@ -27,7 +27,10 @@ SIZES = {
 NAMES = [*ARCHITECTURES, *(name for name in SIZES if name.startswith("timm:"))]
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow if "swin" in name else ()) for name in NAMES],
+)
 def detector(request: pytest.FixtureRequest) -> Detector:
     return load_detector(request.param, input_size=SIZES.get(request.param, 64))
 

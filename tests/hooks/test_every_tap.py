@@ -79,7 +79,7 @@ def check(name: str, every: int, readings: tuple[bool, ...], n_units: int = 3) -
     return compared
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if "efficientnet" not in name])
 def test_some_taps_equal_the_hook(name: str) -> None:
     large = name in LARGE
     assert check(name, 37 if large else 7, (False, True), 1 if large else 2) >= 6

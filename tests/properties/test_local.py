@@ -186,7 +186,7 @@ def setting(unit: int, to: object, positions: bool) -> object:
 IMAGES = torch.rand(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(nets(), st.booleans(), st.integers(0, 9), st.sampled_from([1, 5, 10_000]))
 def test_every_graph_equals_the_hook(
     detector: Detector, positions: bool, seed: int, rows: int

@@ -157,6 +157,7 @@ def test_the_stages_say_what_is_done_and_left(
     assert "0 of 2" in capsys.readouterr().out and not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_another_title_and_other_figures_go_on(done: Path, tmp_path: Path) -> None:
     shutil.copytree(done / "out", tmp_path / "out")
     text = TEXT.replace('title = "Tiny"', 'title = "Small"') + "[figures]\nheatmaps = false\n"
@@ -367,6 +368,7 @@ def test_a_split_that_is_missing_is_said_before_training(done: Path, tmp_path: P
     assert not (tmp_path / "out/audit.json").exists()
 
 
+@pytest.mark.slow
 def test_a_timm_model_with_layers_of_its_own(done: Path, tmp_path: Path) -> None:
     text = TEXT.replace('"meso4"', '"timm:resnet18"').replace('["base", "deep"]', '["base"]')
     text = text.replace("epochs = 3", "epochs = 1").replace('"units"', '"body.layer4"')
