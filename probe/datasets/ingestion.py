@@ -217,10 +217,10 @@ def plan_ingest(layout: str, root: str | Path, **options: Any) -> IngestPlan:
     }
     listed = kind.inventory(root, asked)
     _require_both(listed, root)
-    found = assign_splits(listed, division["splits"], division["seed"])
     name = given.get("name", "")
     if name:
-        found = _renamed(found, name)
+        listed = _renamed(listed, name)
+    found = assign_splits(listed, division["splits"], division["seed"])
     cut = {key: given[key] for key in _CUT_OPTIONS if key in given}
     rule = CutRule(**cut, finder=BOXES if boxes else finder)
     still = all(isinstance(one.media, ImageFiles) for one in found.videos)

@@ -80,6 +80,27 @@ def test_missing_columns_are_filled_by_stated_rules(tmp_path: Path) -> None:
     assert "there are no masks" in note and "no split is known" in note
 
 
+def test_images_of_two_identities_are_no_video(tmp_path: Path) -> None:
+    """Names look like frames of one video, but the table says that they show two people."""
+    rows = [
+        {"path": f"{kind}/000_003_{i + 1}.png", "label": kind, "group": group}
+        for kind in ("real", "fake")
+        for i, group in enumerate(("p", "p", "q") if kind == "real" else ("p", "p", "p"))
+    ]
+    rows.append({"path": "real/alone.png", "label": "real", "group": ""})
+    found = read(write(tmp_path, rows))
+    assert {one.video: one.identity for one in found.videos} == {
+        "real/000_003_1": "p",
+        "real/000_003_2": "p",
+        "real/000_003_3": "q",
+        "real/alone": "",
+        "fake/000_003": "p",
+    }
+    said = " ".join(found.notes)
+    assert "by their 2 identities; 1 without, each a group of its own" in said
+    assert "add a column video" not in said
+
+
 @pytest.mark.parametrize("values", [("0", "1"), (0.0, 1.0), ("real", "fake"), ("REAL", " Fake ")])
 def test_spellings_of_the_labels(tmp_path: Path, values: tuple[Any, Any]) -> None:
     rows = [{"path": f"{i}.png", "label": value} for i, value in enumerate(values)]

@@ -234,7 +234,7 @@ def _both_labels(context: Context) -> Iterator[Finding]:
             "label-conflict",
             ERROR,
             ", ".join(named(torn["dataset"])),
-            f"{count} images occur, byte for byte, as real and as fake. Remove the wrong ones.",
+            f"{_images(count)}, byte for byte, as real and as fake. Remove the wrong ones.",
             count,
             named(torn["path"]),
         )
@@ -369,7 +369,7 @@ def check_content(context: Context) -> Iterator[Finding | Measure]:
             "shared-file",
             ERROR,
             ", ".join(named(torn["dataset"])),
-            f"{count} images occur, byte for byte, in several splits, {_between(torn)}: test "
+            f"{_images(count)}, byte for byte, in several splits, {_between(torn)}: test "
             "images were used in training. Keep each image in one split.",
             count,
             named(torn["path"]),
@@ -384,7 +384,7 @@ def check_content(context: Context) -> Iterator[Finding | Measure]:
             "shared-file",
             WARNING,
             ", ".join(names),
-            f"{count} images occur, byte for byte, in several datasets: results on {names[0]} and "
+            f"{_images(count)}, byte for byte, in several datasets: results on {names[0]} and "
             f"{names[1] if len(names) > 1 else 'another'} are not independent of each other. "
             "Count them once where datasets are compared.",
             count,
@@ -429,3 +429,7 @@ def _same_reals(table: pd.DataFrame) -> Iterator[Finding]:
                 torn["content"].nunique(),
                 named(torn["path"]),
             )
+
+
+def _images(count: int) -> str:
+    return f"{count:,} images occur" if count > 1 else "1 image occurs"

@@ -9,11 +9,12 @@ import math
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import cv2
 import imagehash
 import numpy as np
 import pandas as pd
@@ -154,6 +155,8 @@ class FileFacts:
         Estimated JPEG quality, 1 to 100; NaN for other formats.
     subsampling : str
         Sampling factors of a JPEG's components ("2x2,1x1,1x1"); empty for other formats.
+    sharpness : float
+        Variance of the Laplacian of the gray image, at its own size; NaN if there is a problem.
     """
 
     problem: str = ""
@@ -165,6 +168,7 @@ class FileFacts:
     mode: str = ""
     quality: float = math.nan
     subsampling: str = ""
+    sharpness: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -222,7 +226,13 @@ def look(file: Path) -> _Look:
     image = Image.fromarray(pixels)
     bits = imagehash.phash(image, hash_size=HASH_SIDE).hash.ravel()
     thumb = image.convert("L").resize((THUMB_SIDE, THUMB_SIDE), Image.Resampling.BILINEAR)
-    return _header(data, digest), np.packbits(bits).view(np.uint64)[0], np.asarray(thumb).ravel()
+    facts = replace(_header(data, digest), sharpness=_sharpness(pixels))
+    return facts, np.packbits(bits).view(np.uint64)[0], np.asarray(thumb).ravel()
+
+
+def _sharpness(pixels: NDArray[np.uint8]) -> float:
+    gray = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    return float(cv2.Laplacian(gray, cv2.CV_64F).var())
 
 
 def contents(file: Path) -> bytes:

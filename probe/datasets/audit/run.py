@@ -20,7 +20,7 @@ from probe.errors import DatasetError
 __all__ = ["audit"]
 
 #: Version of the checks; to be increased with every change, so that older reports are not reused.
-VERSION = 3
+VERSION = 4
 
 _COLUMNS = (
     "sample",

@@ -47,7 +47,7 @@ NAMES = ("manifest.csv", "manifest.parquet", "samples.csv")
 _LABELS = ({"0": REAL, "1": FAKE}, {"real": REAL, "fake": FAKE})
 
 _FILLED = {
-    "dataset": 'dataset is "manifest"',
+    "dataset": 'dataset is the name that was given, else "manifest"',
     "split": "no split is known",
     "method": 'method is "real" for real rows and the dataset for fake ones',
     "video": "video is the path without its final frame number",
@@ -96,7 +96,8 @@ def _read(root: Path, options: LayoutOptions) -> Inventory:
     filled = [rule for name, rule in _FILLED.items() if name not in table.cells.columns]
     notes = tuple(f"The table lacks columns: {'; '.join(one)}." for one in [filled] if one)
     notes += (*table.notes, *places.notes(), *_against_folders(rows, folder))
-    notes += _single(kept) if "video" not in table.cells.columns else ()
+    if "video" not in table.cells.columns:
+        notes += (_grouped if "identity" in table.cells.columns else _single)(kept)
     lacks = lacks_val(kept)
     return Inventory(kept, {}, left_out, notes, convention, SPLIT_RULE, without_val=lacks)
 
@@ -118,6 +119,20 @@ def _against_folders(rows: Iterable[_Row], folder: Path) -> tuple[str, ...]:
         f"{len(wrong)} of {said} labels contradict the folders of their images, such as row "
         f"{wrong[0].number}, where {relative(wrong[0].file, folder)!r} is labeled {kind}: the "
         f"table was used.{inverted}",
+    )
+
+
+def _grouped(videos: Iterable[VideoEntry]) -> tuple[str, ...]:
+    """Say how many groups the column identity makes."""
+    those = list(videos)
+    known = len({(one.dataset, one.identity) for one in those if one.identity})
+    alone = sum(not one.identity for one in those)
+    if not known:
+        return ("The column identity is empty: intervals and splits treat videos as independent.",)
+    rest = f"; {alone:,} without, each a group of its own" if alone else ""
+    return (
+        f"Intervals and splits group the {len(those):,} videos (or single images) by their "
+        f"{known:,} identities{rest}.",
     )
 
 
@@ -275,6 +290,8 @@ def _rows(
 ) -> Iterator[_Row]:
     """Yield the rows whose files exist; the others are left out."""
     videos = _videos(filter(None, table["path"]))
+    if "video" not in table and "identity" in table:
+        videos = _of_one_identity(videos, dict(zip(table["path"], table["identity"], strict=True)))
     there = {one.lower() for one in table.get("split", ())}
     tests = there & {"test", "testing"} and not there & {"val", "valid", "validation"}
     spelled = {**_SPLITS, **dict.fromkeys(("eval", "evaluation"), "val" if tests else "test")}
@@ -335,6 +352,17 @@ def _videos(paths: Iterable[str]) -> dict[str, str]:
             in_folder = own and not one.video and one.frame is not None
             out[given] = (folder if in_folder else folder / (one.video or stem)).as_posix()
     return out
+
+
+def _of_one_identity(videos: dict[str, str], identities: Mapping[str, str]) -> dict[str, str]:
+    """Take images with different identities for no video, whatever their names say."""
+    several: dict[str, set[str]] = {}
+    for path, video in videos.items():
+        several.setdefault(video, set()).add(identities[path])
+    return {
+        path: video if len(several[video]) == 1 else PurePosixPath(path).with_suffix("").as_posix()
+        for path, video in videos.items()
+    }
 
 
 #: A folder without a number in its name is a video only if there are several of them.

@@ -195,7 +195,8 @@ def encoded_anew(data: Dataset, options: tuple[dict[str, object], dict[str, obje
 def test_a_jpeg_quality_confound(clean: Dataset) -> None:
     """Real at quality 95, fake at 60: labels without a look at the picture."""
     report = look(encoded_anew(clean, ({"quality": 95}, {"quality": 60})))
-    assert checks(report) == {"metadata-confound": "error"}
+    # Quality sets the file size, too.
+    assert checks(report) == {"metadata-confound": "error", "content-confound": "warning"}
     (found,) = report.errors
     assert "with AUROC 1.00 [1.00, 1.00]" in found.message
     assert "quality is 95 for real and 60 for fake" in found.message
@@ -239,9 +240,64 @@ def test_mixed_resolutions(clean: Dataset) -> None:
         file = clean.root / clean.samples.table["path"].iloc[i]
         save(file, cv2.resize(clean.image(int(i)), (48, 48)))
     report = look(clean)
-    assert checks(report) == {"metadata-confound": "error", "mixed-resolutions": "warning"}
-    (mixed,) = report.of("warning")
-    assert set(mixed.examples) == {"96×96: 40", "48×48: 40"}
+    found = {one.check: one for one in report.findings}
+    assert set(found) == {"metadata-confound", "mixed-resolutions", "content-confound"}
+    mixed = found["mixed-resolutions"]
+    assert mixed.severity == "warning" and set(mixed.examples) == {"96×96: 40", "48×48: 40"}
+
+
+def test_smooth_fakes_are_told_by_one_number(clean: Dataset) -> None:
+    """Fakes blurred, all as PNG of one size: sharper, and larger files, are real."""
+    for i in np.flatnonzero(clean.labels == 1):
+        file = clean.root / clean.samples.table["path"].iloc[i]
+        save(file, cv2.GaussianBlur(clean.image(int(i)), (5, 5), 0))
+    report = look(clean)
+    assert checks(report) == {"content-confound": "warning"}
+    (found,) = report.of("warning")
+    # In images of one size, bytes per pixel are the file size.
+    assert set(found.examples) == {"sharpness", "bytes"}
+    measured = {one.name: one for one in report.measures}
+    gray = [cv2.cvtColor(clean.image(i), cv2.COLOR_RGB2GRAY) for i in range(len(clean))]
+    edges = [np.pad(one.astype(float), 1, mode="reflect") for one in gray]
+    sharp = [
+        (e[:-2, 1:-1] + e[2:, 1:-1] + e[1:-1, :-2] + e[1:-1, 2:] - 4 * e[1:-1, 1:-1]).var()
+        for e in edges
+    ]
+    real, fake = (np.array(sharp)[clean.labels == y] for y in (0, 1))
+    wins = (real[:, None] > fake).mean()
+    assert measured["sharpness auroc"].value == pytest.approx(max(wins, 1 - wins))
+    assert f"{np.median(real):.4g} for real and {np.median(fake):.4g} for fake" in found.message
+
+
+def test_one_image_of_two_people_in_one_split(clean: Dataset) -> None:
+    """The same footage under two identities; of one identity it is no finding."""
+    table = clean.samples.table
+    rows = table.index[(table["split"] == "train") & (table["label"] == 0)]
+    first = next(i for i in rows if table["identity"][i] == "train1")
+    other = next(i for i in rows if table["identity"][i] == "train4")
+    pixels = (clean.image(int(first)) * 0.95 + 5).astype(np.uint8)
+    save(clean.root / table["path"][other], pixels)
+    report = look(clean)
+    assert checks(report) == {"copies-between-clusters": "warning"}
+    (found,) = report.findings
+    assert found.count == 1 and "2 images of train, in 1 pair," in found.message
+    assert found.examples == (f"{table['path'][first]} = {table['path'][other]}",)
+    joined = changed(clean, lambda t: t.assign(identity=t["identity"].replace("train4", "train1")))
+    assert not look(joined).findings
+
+
+def test_a_fake_that_hardly_differs_from_its_real(clean: Dataset) -> None:
+    table = clean.samples.table
+    people = (table["identity"] == "test2") & (table["frame"] == 0)
+    (real,), (fake,) = (table.index[people & (table["label"] == y)] for y in (0, 1))
+    save(clean.root / table["path"][fake], np.clip(clean.image(int(real)), 0, 254) + 1)
+    report = look(clean)
+    assert checks(report) == {"unchanged-fake": "note"}
+    (found,) = report.findings
+    assert "1 of 40 fakes differ" in found.message
+    assert found.examples == (f"{table['path'][fake]} = {table['path'][real]}",)
+    save(clean.root / table["path"][fake], np.clip(clean.image(int(real)), 0, 252) + 3)
+    assert not look(clean).findings
 
 
 def test_sizes_mixed_in_both_classes_are_no_confound(clean: Dataset) -> None:
