@@ -15,6 +15,7 @@ from benchmarks.reproduce import family_of
 from probe.datasets import Dataset
 from probe.detectors.detector import Detector
 from probe.stats import METRICS, sigmoid
+from tests.test_cli import run
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -64,14 +65,19 @@ def test_an_inverted_polarity_is_named(right: Detector, faces: Dataset, shared: 
     assert found.data.attrs["verdict"] == "named"
 
 
-@pytest.mark.parametrize("shared", [0.0, 1.0])
-def test_a_wrong_normalization_is_named(right: Detector, faces: Dataset, shared: float) -> None:
-    module = copy.deepcopy(right.module)
+def imagenet(detector: Detector) -> Detector:
+    """The same weights behind another normalization."""
+    module = copy.deepcopy(detector.module)
     module.normalize.mean = torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1)
     module.normalize.std = torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1)
+    return Detector(module, detector.spec)
+
+
+@pytest.mark.parametrize("shared", [0.0, 1.0])
+def test_a_wrong_normalization_is_named(right: Detector, faces: Dataset, shared: float) -> None:
     published = figures_of(right, faces, ("frame",))
     found = probe.reproduce(
-        Detector(module, right.spec), faces, published, split=None, shared=shared, max_changes=1
+        imagenet(right), faces, published, split=None, shared=shared, max_changes=1
     )
     print(found.summary())
     assert found.candidates[0] == "normalization none"
@@ -112,3 +118,59 @@ def test_a_wrong_margin_is_named(
     told = probe.reproduce(detector, crops[1.9], scores=scores, source=source, max_changes=1)
     print(told.summary())
     assert told.candidates == ("crop margin 1.3",) and told.data.attrs["verdict"] == "named"
+
+
+MESONET = ["Meso4_DF", "Meso4_F2F", "MesoInception_DF", "MesoInception_F2F"]
+
+#: Fault of what was published: its name as a change of what is run here.
+FAULTS = {
+    "polarity": "polarity inverted",
+    "normalization": "normalization ImageNet",
+    "margin": "crop margin 1.3",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    "weights", ["Meso4_DF", "Meso4_F2F", "MesoInception_DF", "MesoInception_F2F"]
+)
+def test_a_fault_is_named_on_the_command_line(
+    weights: str,
+    fault: str,
+    real_data: Path,
+    crops: dict[float, Dataset],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The eight figures of all seven videos were published with a fault, or with another margin."""
+    name = "meso4" if weights.startswith("Meso4") else "mesoinception4"
+    file = real_data / "mesonet" / f"{weights}.h5"
+    detector, published = probe.load_detector(name, weights=file), crops[1.3]
+    data = crops[1.9 if fault == "margin" else 1.3]
+    if fault == "polarity":
+        detector = Detector(Inverted(detector.module), detector.spec)
+    if fault == "normalization":
+        detector = imagenet(detector)
+    figures = figures_of(detector, published, ("frame", "video"))
+    given = ",".join(f"{key}={value}" for key, value in figures.items())
+    source = ("--source", real_data / "ffpp-mini") if fault == "margin" else ()
+    code = run(
+        "reproduce",
+        data.root,
+        "-d",
+        f"{name}={file}",
+        "--published",
+        given,
+        "--shared",
+        1,
+        *source,
+        "--out",
+        tmp_path / "settings.csv",
+    )
+    printed = " ".join(capsys.readouterr().out.split())
+    print(printed)
+    assert code == 0
+    table = pd.read_csv(tmp_path / "settings.csv")
+    held = table[table["holds"] & table["confirmed"]]
+    assert FAULTS[fault] in set(held["setting"]) and set(held["changes"]) == {1}
+    assert f"gives the published figures: {FAULTS[fault]}." in printed
