@@ -221,8 +221,9 @@ def measure(world: World, evidence: Evidence, plants: int) -> dict[str, object]:
     noise = [told_of(search, authors, (), evidence, rng) for _ in range(plants)]
     if not evidence.shared:
         noise = [noise_of(world, evidence, k) for k in range(plants)]
-    columns = ["changes", "named", "first", "among", "wrong"]
+    columns = ["changes", "named", "first", "among", "wrong", "tied"]
     table = pd.DataFrame(told, columns=columns)
+    tied = table["tied"].astype(bool)
     single = table[table["changes"] == 1]
     double = table[table["changes"] == 2]
     return {
@@ -235,6 +236,9 @@ def measure(world: World, evidence: Evidence, plants: int) -> dict[str, object]:
         "first": table["first"].mean(),
         "among": table["among"].mean(),
         "wrong": table["wrong"].mean(),
+        "tied": tied.mean(),
+        "tie said": table.loc[tied, "among"].mean(),
+        "told": table.loc[~tied, "named"].mean(),
         "noise": float(np.mean([one["verdict"] not in ("noise", "none") for one in noise])),
     }
 
@@ -324,6 +328,7 @@ def told_of(
         found = search.run(np.round(figures, DIGITS))
     return {
         "changes": len(cause),
+        "tied": bool(ties(search, cause, evidence.scores)),
         "cause": named(cause),
         "verdict": found.verdict,
         "named": found.verdict == "named" and found.candidates == (cause,),
@@ -331,6 +336,17 @@ def told_of(
         "among": cause in found.candidates,
         "wrong": found.verdict == "named" and found.candidates != (cause,),
     }
+
+
+def ties(search: Search, cause: Setting, scores: bool) -> list[Setting]:
+    """Return other sets of at most as many changes that what is published cannot tell apart."""
+    changes = search.scorer.material.options.changes
+    others: list[Setting] = [(one,) for one in changes]
+    others += pairs_of(changes) if len(cause) > 1 else []
+    others = [one for one in others if one != cause]
+    if scores:
+        return [one for one in others if not apart(search, one, cause)]
+    return search.alike(others, cause)
 
 
 def jittered(scorer: Scorer, cause: Setting, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -363,20 +379,32 @@ def noise_of(world: World, evidence: Evidence, seed: int) -> dict[str, object]:
 
 def show(table: pd.DataFrame, worlds: Sequence[World], seconds: float) -> None:
     console = Console(width=118)
-    shares = ["named", "single", "double", "first", "among", "wrong", "noise"]
+    shares = ["named", "single", "double", "first", "among", "wrong", "tied", "tie said", "told"]
+    shares += ["noise"]
     for title, by in (("planted causes", ["evidence"]), ("by world", ["world", "evidence"])):
         drawn = Table(title=title)
         for name in (*by, "plants", *shares):
             drawn.add_column(name, justify="left" if name in by else "right")
         for key, rows in table.groupby(by, sort=False):
             weight = rows["plants"].to_numpy(float)
-            cells = [f"{np.average(rows[name].fillna(0), weights=weight):.1%}" for name in shares]
+            tied = rows["tied"].to_numpy(float)
+            # Of other people nothing is planted; noise is drawn as often in each world.
+            of = {"tie said": weight * tied, "told": weight * (1 - tied), "noise": 1 + 0 * weight}
+            cells = [_share(rows[name].to_numpy(float), of.get(name, weight)) for name in shares]
             drawn.add_row(*map(str, key), str(int(weight.sum())), *cells)
         console.print(drawn)
     passes = sum(world.scorer.passes for world in worlds)
     console.print(
         "named: exactly the planted set, and no other; first, among: of the candidates; wrong: "
-        "another set is named; noise: a cause is named where there is none.\n"
+        "another set is named; tied: another set of at most its size gives the same figures or "
+        "scores, up to rounding and decoders; tie said: of these, among; told: of the others, "
+        "named; noise: a cause is named where there is none.\n"
         f"{passes:,} images scored in {seconds:.0f} s; a ratio to plants of "
         f"{passes / max(1, int(table['plants'].sum())):,.0f}, since scores are computed once."
     )
+
+
+def _share(values: NDArray[np.float64], weight: NDArray[np.float64]) -> str:
+    """Return the mean over what was planted; a dash where nothing was."""
+    total = float(np.nansum(weight))
+    return f"{float(np.nansum(values * weight)) / total:.1%}" if total else "–"

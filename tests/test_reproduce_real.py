@@ -120,6 +120,8 @@ def test_a_wrong_margin_is_named(
     assert told.candidates == ("crop margin 1.3",) and told.data.attrs["verdict"] == "named"
 
 
+MESONET = ["Meso4_DF", "Meso4_F2F", "MesoInception_DF", "MesoInception_F2F"]
+
 #: Fault of what was published: its name as a change of what is run here.
 FAULTS = {
     "polarity": "polarity inverted",
@@ -169,6 +171,9 @@ def test_a_fault_is_named_on_the_command_line(
     print(printed)
     assert code == 0
     table = pd.read_csv(tmp_path / "settings.csv")
-    held = table[table["holds"] & table["confirmed"]]
-    assert FAULTS[fault] in set(held["setting"]) and set(held["changes"]) == {1}
-    assert f"gives the published figures: {FAULTS[fault]}." in printed
+    held = set(table.loc[table["holds"] & table["confirmed"], "setting"])
+    # ImageNet's and CLIP's normalization differ by less than a gray level does: a tie, said as one.
+    tied = {"normalization ImageNet", "normalization CLIP"} & held
+    assert FAULTS[fault] in held and held <= {FAULTS[fault]} | tied
+    told = printed.rpartition("published figures")[2]
+    assert FAULTS[fault] in told and (len(held) > 1 or "cannot tell them apart" not in told)

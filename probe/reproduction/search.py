@@ -220,11 +220,20 @@ class Search:
 
     def same(self, one: Setting, other: Setting) -> bool:
         """Whether two settings' figures differ by no more than rounding and decoders change."""
+        return bool(self.alike([one], other))
+
+    def alike(self, settings: Sequence[Setting], other: Setting) -> list[Setting]:
+        """Return the settings that no figure tells apart from another one."""
         decoder = self.decoder(other)[0]
         exact = pair_noise(self._draws(()), self.half, 1.0, self.figures.seed, decoder)
-        noise, gap = Noise.of(exact), self.value(one) - self.value(other)
-        there = noise is not None and bool(np.isfinite(gap).all())
-        return bool(there and noise and noise.p(gap) >= self.tolerance.excluded)
+        noise, value = Noise.of(exact), self.value(other)
+        if noise is None:
+            return []
+        gaps = [one.values - value for one in self._screen(settings, named(other))]
+        near = [
+            bool(np.isfinite(gap).all()) and noise.p(gap) >= self.tolerance.excluded for gap in gaps
+        ]
+        return [one for one, same in zip(settings, near, strict=True) if same]
 
     def with_scores(self, match: ScoreMatch) -> Search:
         """Return the same search for an authors' scores."""
