@@ -33,6 +33,9 @@ from probe.stats import METRICS, sigmoid
 #: Planted causes a world: half of them one change, half two.
 PLANTS = 68
 
+#: Seed of the draw of causes. The rules were tuned on 0: measure on others.
+SEED = 0
+
 #: Images on which causes are planted; noise alone is drawn from all.
 IMAGES = 120
 
@@ -212,7 +215,7 @@ def world(name: str, detector: Detector, data: Dataset, split: str | None, tiny:
 
 def measure(world: World, evidence: Evidence, plants: int) -> dict[str, object]:
     """Plant causes and noise, and count what the search says."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(SEED)
     own, theirs = halves(world, evidence.shared)
     search = searching(world, own, evidence)
     authors = searching(world, theirs, evidence)
