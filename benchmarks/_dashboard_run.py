@@ -180,11 +180,14 @@ def _table(rng: np.random.Generator, label: str, size: Size) -> NeuronTable:
                 "mode": "default",
                 "output": "logit",
                 "layer": LAYER,
-                "label": label,
-                "seed": 0,
+                **_drawn(label),
             },
         )
     )
+
+
+def _drawn(*labels: str) -> dict[str, object]:
+    return Provenance(dict.fromkeys(labels, "drawn"), {}, 0, 0.95).attrs()
 
 
 def _matrix(
@@ -212,7 +215,7 @@ def _matrix(
             "level": levels,
             "metric": metrics,
         },
-        attrs={"ci": 0.95, "seed": 0, "specs": json.dumps(specs)},
+        attrs={**_drawn(*DETECTORS), "specs": json.dumps(specs)},
     )
     columns = data.samples.table[["dataset", "sample", "method", "video", "frame", "label"]]
     clusters = data.samples.clusters

@@ -27,6 +27,7 @@ from probe.datasets import Dataset, Samples
 from probe.detectors import Detector
 from probe.detectors.detector import DetectorSpec
 from probe.neurons.ablation import ablate
+from probe.results import Provenance
 from probe.stats import METRICS, bootstrap_metrics
 
 #: Work to its sizes, the smaller first; those of `--tiny`; and how often both are repeated.
@@ -190,7 +191,7 @@ def write_maps(folder: Path, count: int, side: int) -> None:
                 "target": "fake logit",
                 "signed": True,
                 "layer": "conv4",
-                "detector": name,
+                **Provenance({name: name}, {}, 0).attrs(),
             },
         )
         AttributionMap(data).save(folder / f"{name}{count}.zarr")

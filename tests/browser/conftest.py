@@ -32,6 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
+def patient(page: Page) -> Page:
+    """Wait longer than thirty seconds: two browsers may share two busy cores."""
+    page.set_default_timeout(90_000)
+    return page
+
+
 @dataclass
 class Watch:
     """What a page complained of and where it sent requests."""
@@ -40,9 +46,7 @@ class Watch:
     hosts: set[str] = field(default_factory=set)
 
     def over(self, page: Page) -> Page:
-        # Two browsers may share two busy cores.
-        page.set_default_timeout(90_000)
-        page.on("console", self._console)
+        patient(page).on("console", self._console)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self._request(request.url))
         page.on("response", self._response)

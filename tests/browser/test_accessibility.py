@@ -7,6 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 from app.pages import PAGES
+from tests.browser.conftest import patient
 
 pytestmark = pytest.mark.browser
 
@@ -35,7 +36,7 @@ def test_no_serious_violation(address: str, browser: Browser, path: str, scheme:
         color_scheme="dark" if scheme == "dark" else "light",
         reduced_motion="reduce",
     )
-    page = context.new_page()
+    page = patient(context.new_page())
     page.goto(address + path)
     page.locator(".page h1").first.wait_for()
     page.wait_for_load_state("networkidle")
@@ -44,6 +45,6 @@ def test_no_serious_violation(address: str, browser: Browser, path: str, scheme:
 
 
 def test_axe_would_find_one(browser: Browser) -> None:
-    page = browser.new_page()
+    page = patient(browser.new_page())
     page.set_content("<html lang='en'><title>t</title><main><button></button></main></html>")
     assert any("button-name" in one for one in violations(page))

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page
 
 from probe.plots.theme import DARK, LIGHT
 from tests.app.making import DATASETS, DETECTORS
-from tests.browser.conftest import Watch
+from tests.browser.conftest import Watch, patient
 
 pytestmark = pytest.mark.browser
 
@@ -157,7 +157,7 @@ def test_both_schemes_by_switch_and_by_preference(
     ],
 )
 def test_nothing_reaches_beyond_the_window(address: str, browser: Browser, path: str) -> None:
-    page = browser.new_context(viewport={"width": 1920, "height": 1080}).new_page()
+    page = patient(browser.new_context(viewport={"width": 1920, "height": 1080}).new_page())
     page.goto(address + path)
     page.locator(".js-plotly-plot .main-svg, .matrix-cell").first.wait_for()
     for width in (1920, 1280, 1024, 390):
@@ -167,7 +167,7 @@ def test_nothing_reaches_beyond_the_window(address: str, browser: Browser, path:
 
 
 def test_a_link_to_what_is_not_there_says_so(address: str, browser: Browser) -> None:
-    page = browser.new_page()
+    page = patient(browser.new_page())
     page.goto(f"{address}/neurons?detector=meso5/base")
     page.get_by_text("Did you mean 'meso4/base'").first.wait_for()
 
@@ -175,7 +175,7 @@ def test_a_link_to_what_is_not_there_says_so(address: str, browser: Browser) -> 
 def test_the_keyboard_reaches_the_pages_the_switch_and_the_list(
     address: str, browser: Browser
 ) -> None:
-    page = browser.new_page()
+    page = patient(browser.new_page())
     page.goto(f"{address}/neurons")
     page.locator(".ag-row").first.wait_for()
     page.wait_for_load_state("networkidle")

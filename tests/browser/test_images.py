@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 from app.pages import PAGES
 from probe.study import parse_study, run_study
 from tests.app.making import make_run, take_out_images
-from tests.browser.conftest import Watch, served
+from tests.browser.conftest import Watch, patient, served
 
 pytestmark = pytest.mark.browser
 
@@ -75,7 +75,7 @@ def test_every_page_works_behind_a_prefix(browser: Browser, tmp_path: Path) -> N
     prefix = "/user/me/proxy/8050/"
     walk(browser, made.root, prefix=prefix)
     with served(made.root, prefix=prefix) as address:
-        page = browser.new_page()
+        page = patient(browser.new_page())
         page.goto(address + prefix, wait_until="networkidle")
         page.get_by_role("link", name="Neurons", exact=True).click()
         page.wait_for_url(f"**{prefix}neurons*")

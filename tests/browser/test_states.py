@@ -16,7 +16,7 @@ from probe.run import RunFolder
 from tests.app import making
 from tests.app.attacking import IMAGE, SCRIPT
 from tests.app.making import MadeRun, make_run, write_manifest
-from tests.browser.conftest import Watch, served, settle
+from tests.browser.conftest import Watch, patient, served, settle
 
 pytestmark = pytest.mark.browser
 
@@ -121,8 +121,7 @@ def test_what_is_not_there_yet_appears_by_itself(own: MadeRun, browser: Browser)
 def test_the_token_opens_the_dashboard(drawn: MadeRun, browser: Browser) -> None:
     with served(drawn.root, token=TOKEN) as address:
         context = browser.new_context()
-        page = context.new_page()
-        page.set_default_timeout(90_000)
+        page = patient(context.new_page())
         page.goto(f"{address}/neurons?unit=3")
         page.get_by_label("Token").fill("something else entirely")
         page.get_by_role("button", name="Open the dashboard").click()
@@ -139,8 +138,7 @@ def test_the_token_opens_the_dashboard(drawn: MadeRun, browser: Browser) -> None
 
         # By the printed address, and by a link on another site ("localhost" is one).
         for url in (f"{address}/?token={TOKEN}", f"{address}/neurons?unit=3"):
-            page = (browser.new_context() if "token" in url else page.context).new_page()
-            page.set_default_timeout(90_000)
+            page = patient((browser.new_context() if "token" in url else page.context).new_page())
             page.goto(url) if "token" in url else _follow(page, drawn, url)
             page.wait_for_url(re.compile(r"/$|/neurons\?unit=3$"))
             page.locator(".js-plotly-plot, .ag-row, .matrix-cell").first.wait_for()
@@ -173,7 +171,7 @@ def test_names_are_never_taken_for_html(
         context = browser.new_context(viewport={"width": 1280, "height": 2000})
         # Beside what runs, what is made of names counts: no element of ours is called so.
         context.add_init_script("window.__hit = undefined")
-        page = context.new_page()
+        page = patient(context.new_page())
         watch = Watch()
         watch.over(page)
         for path in PAGES:
