@@ -16,6 +16,7 @@ from PIL import Image
 from probe.datasets.dataset import Dataset, Samples, write_native
 from probe.evaluation.matrix import ZeroShotMatrix
 from probe.neurons import NeuronTable, ranks, universal_neurons
+from probe.results import Provenance
 from probe.run import RunFolder
 from probe.store import StoreWriter
 from tests.app.drawing import write_reports
