@@ -24,7 +24,7 @@ from scipy.stats import rankdata
 from probe.datasets import Dataset, open_dataset
 from tests.test_cli import run
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 #: Family: numbers of reals, fakes and groups.
 FAMILIES = {
@@ -35,11 +35,6 @@ FAMILIES = {
     "stargan": (220, 300, 284),
     "stable-diffusion": (150, 150, 298),
 }
-
-#: DFDC's 6,000 images take a minute.
-NAMES = [
-    pytest.param(name, marks=pytest.mark.slow) if name == "dfdc" else name for name in FAMILIES
-]
 
 #: What the audit finds, and how severe it is.
 FINDINGS = {
@@ -148,7 +143,7 @@ def sharpness(file: Path) -> float:
         return float(laplace(np.asarray(image.convert("L"), dtype=float)).var())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_list_is_one_named_dataset_with_its_groups(name: str, family: Ingested) -> None:
     table = family.data.samples.table
     assert set(table["dataset"]) == {name} == {family.data.name}
@@ -171,7 +166,7 @@ def test_a_list_is_one_named_dataset_with_its_groups(name: str, family: Ingested
     assert "treat videos as independent" not in printed and "Videos of manifest" not in printed
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_audit_finds_what_is_there_and_nothing_else(name: str, family: Ingested) -> None:
     found = {one["check"]: one["severity"] for one in family.report["findings"]}
     assert found == FINDINGS[name]
@@ -179,7 +174,7 @@ def test_the_audit_finds_what_is_there_and_nothing_else(name: str, family: Inges
     assert all(check in family.audited for check in found)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_file_size_and_sharpness_are_those_of_another_program(name: str, family: Ingested) -> None:
     """Sharpness is of another rounding of gray, and mirrors other pixels at the border."""
     size = auroc(family.fake, np.array([file.stat().st_size for file in family.files]))
@@ -204,7 +199,6 @@ def test_the_width_alone_tells_the_label(name: str, family: Ingested) -> None:
     assert "width is 1,024 for real and 768 for fake" in found["message"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dfdc"])
 def test_the_same_footage_in_two_groups_is_named(name: str, family: Ingested) -> None:
     """One file under two names, and pairs of one scene, also with other faces swapped in."""
@@ -225,7 +219,6 @@ def test_the_same_footage_in_two_groups_is_named(name: str, family: Ingested) ->
         assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.97
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dfdc"])
 def test_fakes_that_hardly_differ_from_their_real_are_counted(name: str, family: Ingested) -> None:
     gray = {}
