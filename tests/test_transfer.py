@@ -102,6 +102,19 @@ def test_leave_one_out(detector: Detector, three: Dataset, tmp_path: Path) -> No
     assert table.export(tmp_path / "heads.csv").stat().st_size > 100
 
 
+def test_replicas_of_one_label_keep_the_fingerprints_of_both(
+    detector: Detector, three: Dataset
+) -> None:
+    other = load_detector("meso4", input_size=32, seed=5)
+    assert other.name == detector.name
+    options = {"at_least": 2, "n_random": 2, "n_resamples": 10}
+    found = leave_one_out([detector, other], three, **options).provenance
+    assert sorted(found.detectors.values()) == sorted([detector.fingerprint, other.fingerprint])
+    assert found.detectors[detector.name] == detector.fingerprint
+    parts = three.by_dataset()
+    assert found.data == {name: part.fingerprint for name, part in parts.items()}
+
+
 def test_the_dataset_held_out_decides_nothing_before(detector: Detector, three: Dataset) -> None:
     """Turning all labels of the held-out dataset round turns its AUROC round, and nothing else."""
     rest = [three.select(dataset=name) for name in ("one", "two")]

@@ -412,12 +412,13 @@ def leave_one_out(
             frames.append(table.frame)
             frames[-1].insert(2, "replica", i)
     attrs = {key: tables[0].data.attrs[key] for key in ("layer", "alpha", "n_random")}
-    made = [table.provenance for table in tables]
-    whole = replace(
-        made[0],
-        detectors={label: mark for one in made for label, mark in one.detectors.items()},
-        data={name: part.fingerprint for name, part in parts.items()},
-    )
+    marks: dict[str, str] = {}
+    for table in tables:
+        ((label, mark),) = table.provenance.detectors.items()
+        # Replicas and detectors of other held-out datasets may share a label.
+        marks[label if marks.get(label, mark) == mark else f"{label} {mark}"] = mark
+    images = {name: part.fingerprint for name, part in parts.items()}
+    whole = replace(tables[0].provenance, detectors=marks, data=images)
     return HeadTable.of(pd.concat(frames, ignore_index=True), {**attrs, **whole.attrs()})
 
 

@@ -237,8 +237,8 @@ def _of_content(name: str, table: pd.DataFrame, content: dict[str, Interval]) ->
         for feature, found in content.items()
         if not math.isnan(found.low) and _is_told(found, CONTENT_TOLD, CONTENT_BOUND)
     ]
-    # In images of one size both are the same number.
-    if "bytes" in told and "bytes_per_pixel" in told and content["bytes"] == content[told[1]]:
+    # In images of one size both rank alike.
+    if {"bytes", "bytes_per_pixel"} <= {*told} and content["bytes"] == content["bytes_per_pixel"]:
         told.remove("bytes_per_pixel")
     if not told:
         return
